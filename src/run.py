@@ -1,0 +1,48 @@
+"""``python src/run.py STAGE``: load the settings and run one stage of the line.
+
+A script on purpose: Python puts its folder first on the path, so an experiment's copy of the repository runs its own code. With
+``-m`` and an editable install, ``dvc exp run --temp`` would import the main workspace's.
+"""
+
+import importlib
+import sys
+
+STAGES = (
+    "ingestion",
+    "validation",
+    "preparation",
+    "transformation",
+    "train",
+    "evaluate",
+    "optimize",
+    "register",
+)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the stage that the arguments name; return the exit status."""
+    if len(arguments) != 1 or arguments[0] not in STAGES:
+        print(f"usage: python src/run.py STAGE, a STAGE of: {', '.join(STAGES)}", file=sys.stderr)
+        return 2
+    stage = arguments[0]
+    try:
+        from visiongate.config import load_settings  # noqa: PLC0415 - a missing package is explained below
+        from visiongate.errors import VisiongateError  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        print(
+            f"{stage}: {sys.executable} has no package {error.name!r}: activate the environment "
+            "(`make setup`, then `. .venv/bin/activate`), or use make",
+            file=sys.stderr,
+        )
+        return 1
+    try:
+        settings = load_settings()
+        importlib.import_module(f"visiongate.stages.{stage}").run(settings)
+    except VisiongateError as error:
+        print("\n".join(f"{stage}: {line}" for line in str(error).splitlines()), file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Image classification in which every step is a reproducible DVC stage."""

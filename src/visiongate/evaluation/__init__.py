@@ -1,0 +1,1 @@
+"""Predictions, metrics, intervals and the gate, from the ONNX file alone."""

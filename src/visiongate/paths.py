@@ -1,0 +1,31 @@
+"""Where each artefact lies, relative to the repository's root: the paths that ``dvc.yaml`` declares.
+
+A stage reads and writes nothing else. A change here does not take effect without the same change in ``dvc.yaml``, which
+reruns the stages concerned; that is why this module, like the settings, is not among their ``deps``.
+"""
+
+from pathlib import Path
+
+PARAMS = Path("params.yaml")
+LOCK = Path("dvc.lock")
+
+RAW = Path("data/raw")
+PREPARED = Path("data/prepared")
+TRANSFORMED = Path("data/transformed")
+
+VALIDATION = Path("reports/validation")
+PREPARATION = Path("reports/preparation")
+
+MODEL_ONNX = Path("models/model.onnx")
+MODEL_WEIGHTS = Path("models/model.safetensors")
+MODEL_DESCRIPTION = Path("models/model.json")
+HISTORY = Path("reports/training/history.csv")
+TRAINING_SUMMARY = Path("reports/training/summary.json")
+
+EVALUATION = Path("reports/evaluation")
+METRICS = Path("reports/metrics.json")
+LATENCY = Path("reports/latency.json")
+GATE = Path("reports/gate.json")
+
+OPTIMIZE = Path("reports/optimize")
+REGISTRATION = Path("reports/registration.json")

@@ -1,0 +1,1 @@
+"""Batches, optimizers, precision and the loop."""
