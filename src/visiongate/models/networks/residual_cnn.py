@@ -1,0 +1,71 @@
+"""A small residual network: a stem, and for each stage a halving of the image and blocks with an identity path.
+
+Source: He et al., Deep Residual Learning for Image Recognition, 2015, section 3.
+
+Options:
+    width: Channels of the stem, doubled by each stage but the first.
+    blocks: Residual blocks of each stage.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor, nn
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions around an identity path; the first may halve the image and change the channels."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+        self.activation = nn.ReLU(inplace=True)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the block's features."""
+        output: Tensor = self.activation(self.body(features) + self.shortcut(features))
+        return output
+
+
+class ResidualCNN(nn.Module):
+    """Float images, N×C×H×W, normalised, to logits, N×K."""
+
+    def __init__(self, channels: int, classes: int, width: int, blocks: list[int]) -> None:
+        super().__init__()
+        stem = [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+        layers: list[nn.Module] = [*stem]
+        inputs = width
+        for stage, count in enumerate(blocks):
+            outputs = width * 2**stage
+            for block in range(count):
+                layers.append(ResidualBlock(inputs, outputs, stride=2 if stage and not block else 1))
+                inputs = outputs
+        self.features = nn.Sequential(*layers)
+        self.head = nn.Linear(inputs, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits."""
+        logits: Tensor = self.head(self.features(images).mean(dim=(2, 3)))
+        return logits
+
+
+def build(
+    channels: int,
+    classes: int,
+    *,
+    width: Annotated[int, Field(ge=1)] = 32,
+    blocks: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=6)] = [1, 1],  # noqa: B006 - never changed
+) -> nn.Module:
+    """Make the network with random weights."""
+    return ResidualCNN(channels, classes, width, blocks)

@@ -1,0 +1,48 @@
+"""A small plain CNN for small images: three convolutions with batch norm, one pooling, a global average.
+
+Options:
+    width: Channels of the first convolution; the others have twice as many.
+    dropout: Share of the averaged features dropped before the linear layer.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor, nn
+
+
+class SmallCNN(nn.Module):
+    """Float images, N×C×H×W, normalised, to logits, N×K."""
+
+    def __init__(self, channels: int, classes: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            _block(channels, width),
+            _block(width, 2 * width),
+            nn.MaxPool2d(2),
+            _block(2 * width, 2 * width),
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(2 * width, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits."""
+        logits: Tensor = self.head(self.dropout(self.features(images).mean(dim=(2, 3))))
+        return logits
+
+
+def _block(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
+
+
+def build(
+    channels: int,
+    classes: int,
+    *,
+    width: Annotated[int, Field(ge=1)] = 32,
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1,
+) -> nn.Module:
+    """Make the network with random weights."""
+    return SmallCNN(channels, classes, width, dropout)
