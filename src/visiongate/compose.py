@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from visiongate.config import parse_settings
 from visiongate.errors import SettingsError, VisiongateError
+from visiongate.files import write_text
 from visiongate.paths import PARAMS
 
 CONF = Path("conf")
@@ -35,17 +36,27 @@ def compose_params(conf: Path, overrides: list[str]) -> str:
     return HEADER + OmegaConf.to_yaml(tree)
 
 
-def main(overrides: list[str]) -> int:
-    """Write ``params.yaml`` when the composed text differs from it, and say which."""
+def main(arguments: list[str]) -> int:
+    """Write ``params.yaml`` when the composed text differs from it, and say which; return the exit status.
+
+    Args:
+        arguments: Hydra's overrides; or ``--check``, which writes nothing, and fails when the two differ.
+    """
+    check = arguments == ["--check"]
     try:
-        text = compose_params(CONF, overrides)
+        text = compose_params(CONF, [] if check else arguments)
     except VisiongateError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    current = PARAMS.read_text(encoding="utf-8") if PARAMS.exists() else ""
-    if text != current:
-        PARAMS.write_text(text, encoding="utf-8")
-    sys.stdout.write(f"{PARAMS} {'is up to date' if text == current else 'composed'} from {CONF}/\n")
+    current = PARAMS.read_text(encoding="utf-8") if PARAMS.exists() else None
+    if text == current:
+        sys.stdout.write(f"{PARAMS} is up to date with {CONF}/\n")
+    elif check:
+        sys.stderr.write(f"{PARAMS} is not what {CONF}/ composes: `make params` writes it\n")
+        return 1
+    else:
+        write_text(PARAMS, text)
+        sys.stdout.write(f"{PARAMS} composed from {CONF}/\n")
     return 0
 
 

@@ -7,8 +7,10 @@ of a second, before torch or MLflow are loaded.
 import re
 import types
 from collections.abc import Iterator, Mapping
+from functools import reduce
+from operator import getitem
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeGuard, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -27,12 +29,13 @@ Index = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Severity = Literal["critical", "warning"]
 OptionValue = bool | int | float | str | list[int]
+Location = tuple[str | int, ...]  # keys and indices, from the root down
 
 
 class Section(BaseModel):
     """A frozen part of the settings that knows all its keys and converts nothing silently."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Dataset(Section):
@@ -271,14 +274,20 @@ class Settings(Section):
         """
         tree = self.model_dump()
         for name, value in values.items():
-            *sections, key = name.split(".")
-            node = tree
-            for section in sections:
-                node = node.get(section, {})
-            if key not in node:
+            if not _exists(self, name):
                 raise SettingsError(f"{source}: {name}: there is no such setting")
-            node[key] = value
+            *sections, key = name.split(".")
+            reduce(getitem, sections, tree)[key] = value
         return parse_settings(tree, source)
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """PyYAML's loader, except that 1e-4 is a number, as it is to Hydra and DVC, and not text as YAML 1.1 has it."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
 
 
 def load_settings(path: Path = PARAMS) -> Settings:
@@ -289,7 +298,7 @@ def load_settings(path: Path = PARAMS) -> Settings:
             has a line for each, with the key, the value and what is allowed.
     """
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        tree = yaml.load(path.read_bytes(), Loader=_Loader)  # noqa: S506 - a safe loader
     except FileNotFoundError:
         raise SettingsError(f"{path}: no such file; `make params` composes it from conf/") from None
     except yaml.YAMLError as error:
@@ -307,27 +316,24 @@ def parse_settings(tree: object, source: str) -> Settings:
     Raises:
         SettingsError: As `load_settings`.
     """
-    unset = [f"{source}: {'.'.join(key)} = '???': a value must be given: {_wanted(key)}" for key in _missing(tree)]
+    unset = [f"{source}: {_explain_missing(location)}" for location in _missing(tree)]
     if unset:
         raise SettingsError("\n".join(unset))
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
-        lines = dict.fromkeys(f"{source}: {_explain(problem)}" for problem in error.errors(include_url=False))
+        lines = dict.fromkeys(
+            f"{source}: {_explain(tree, problem)}" for problem in error.errors(include_url=False)
+        )
         raise SettingsError("\n".join(lines)) from None
 
 
-def _missing(node: object, location: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            yield from _missing(value, (*location, str(key)))
+def _missing(node: object, location: Location = ()) -> Iterator[Location]:
+    if isinstance(node, Mapping | list):
+        for key, value in node.items() if isinstance(node, Mapping) else enumerate(node):
+            yield from _missing(value, (*location, key))
     elif node == MISSING:
         yield location
-
-
-def _wanted(location: tuple[str, ...]) -> str:
-    _, field, _ = _locate(list(location))
-    return _allowed(field) if field else "or the key removed"
 
 
 def _exists(settings: Settings, name: str) -> bool:
@@ -342,43 +348,77 @@ def _exists(settings: Settings, name: str) -> bool:
     return not isinstance(node, BaseModel)
 
 
-def _explain(problem: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+class _Place(NamedTuple):
+    """Where in the settings a location leads."""
+
+    section: type[BaseModel]  # the innermost on the way
+    allowed: str | None  # what may stand there; None where the key is unknown
+    depth: int  # how many parts lead there; pydantic adds the member of a union that it tried
+
+
+def _explain_missing(location: Location) -> str:
+    place = _locate(location)
+    wanted = f"a value must be given: {place.allowed}" if place.allowed else _unknown(place, location)
+    return f"{_dotted(location)} = {MISSING!r}: {wanted}"
+
+
+def _explain(tree: Any, problem: Any) -> str:  # noqa: ANN401 - plain values, pydantic's ErrorDetails
     """One line for one of pydantic's findings: key, value and what is allowed."""
-    location = [str(part) for part in problem["loc"] if isinstance(part, int) or re.fullmatch(r"[\w.-]+", part)]
-    section, field, depth = _locate(location)
-    key = ".".join(location[:depth] if field else location)
-    if problem["type"] == "extra_forbidden":
-        allowed = ", ".join(section.model_fields)
-        return f"{key} = {problem['input']!r}: unknown key; {'.'.join(location[:-1]) or 'the file'} has {allowed}"
-    if problem["type"] == "missing":
-        return f"{key}: missing; must be {_allowed(field)}" if field else f"{key}: missing"
-    if problem["type"] == "value_error":
+    kind, place = problem["type"], _locate(problem["loc"])
+    location = problem["loc"][: place.depth]
+    key = _dotted(location).removesuffix(".[key]")
+    if kind == "value_error":
         message = str(problem["ctx"]["error"])
         return f"{key}: {message}" if key else message
-    return f"{key} = {problem['input']!r}: " + (f"must be {_allowed(field)}" if field else problem["msg"])
+    if kind == "missing":
+        return f"{key}: missing; must be {place.allowed}"
+    if kind == "invalid_key" or problem["loc"][-1:] == ("[key]",):
+        return f"{key}: a key must be text, not {problem['input']!r}"
+    value = f"{key or 'the file'} = {reduce(getitem, location, tree)!r}"
+    if place.allowed is None:
+        return f"{value}: {_unknown(place, location)}"
+    return f"{value}: must be {place.allowed}{', and finite' if kind == 'finite_number' else ''}"
 
 
-def _locate(location: list[str]) -> tuple[type[BaseModel], FieldInfo | None, int]:
-    """Find the section and field that a location names, and how many of its parts name them."""
+def _unknown(place: _Place, location: Location) -> str:
+    return f"unknown key; {_dotted(location[:-1]) or 'the file'} has {', '.join(place.section.model_fields)}"
+
+
+def _dotted(location: Location) -> str:
+    return ".".join(map(str, location))
+
+
+def _locate(location: Location) -> _Place:
+    """Follow a location through sections, mappings and lists, as far as it names something in the file."""
     section: type[BaseModel] = Settings
-    field: FieldInfo | None = None
-    for depth, part in enumerate(location, start=1):
-        if field is not None and get_origin(field.annotation) is dict:
-            inner = get_args(field.annotation)[1]
-            if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-                return section, field, depth
-            section, field = inner, None
-            continue
-        field = section.model_fields.get(part)
-        if field is None:
-            return section, None, depth
-        if not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
-            if get_origin(field.annotation) is dict and depth < len(location):
-                continue
-            return section, field, depth
-        if depth < len(location):
-            section, field = field.annotation, None
-    return section, field, len(location)
+    annotation: Any = Settings
+    allowed = _kind(Settings)
+    for depth, part in enumerate(location):
+        if _is_section(annotation):
+            section = annotation
+            field = section.model_fields.get(str(part))
+            if field is None:
+                return _Place(section, None, depth + 1)
+            annotation, allowed = field.annotation, _allowed(field)
+        elif inner := _entry(annotation, part):
+            annotation, allowed = inner, _kind(inner)
+        else:
+            return _Place(section, allowed, depth)
+    return _Place(section, allowed, len(location))
+
+
+def _entry(annotation: Any, part: str | int) -> Any:  # noqa: ANN401 - any type annotation
+    """Return the type of a mapping's or list's entries, None for anything else."""
+    origin = get_origin(annotation)
+    options = [arg for arg in get_args(annotation) if arg is not type(None)]
+    if origin is dict or (origin is list and isinstance(part, int)):
+        return options[-1]
+    is_optional = origin in (types.UnionType, Union) and len(options) == 1
+    return _entry(options[0], part) if is_optional else None
+
+
+def _is_section(annotation: Any) -> TypeGuard[type[BaseModel]]:  # noqa: ANN401
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 _KINDS: dict[Any, str] = {
@@ -388,6 +428,7 @@ _KINDS: dict[Any, str] = {
     bool: "true or false",
     type(None): "null",
 }
+_ENTRIES: dict[Any, str] = {dict: "a mapping, each value", list: "a list, each"}
 _BOUNDS = {"gt": "greater than", "ge": "at least", "lt": "less than", "le": "at most"}
 
 
@@ -400,7 +441,10 @@ def _allowed(field: FieldInfo) -> str:
         if getattr(rule, name, None) is not None
     ]
     patterns = [f"matching {rule.pattern}" for rule in field.metadata if getattr(rule, "pattern", None)]
-    return " ".join([_kind(field.annotation), " and ".join(bounds + patterns)]).strip()
+    words = " ".join([_kind(field.annotation), " and ".join(bounds + patterns)]).strip()
+    return (
+        f"{words}; not empty" if any(getattr(rule, "min_length", None) for rule in field.metadata) else words
+    )
 
 
 def _kind(annotation: Any) -> str:  # noqa: ANN401 - any type annotation
@@ -411,10 +455,8 @@ def _kind(annotation: Any) -> str:  # noqa: ANN401 - any type annotation
         return _allowed(FieldInfo.from_annotation(annotation))
     if origin in (types.UnionType, Union):
         return " or ".join(_kind(arg) for arg in args)
-    if origin is dict:
-        return f"a mapping, each value {_kind(args[1])}"
-    if origin is list:
-        return f"a list, each {_kind(args[0])}"
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if origin in _ENTRIES:
+        return f"{_ENTRIES[origin]} {_kind(args[-1])}"
+    if _is_section(annotation):
         return "a mapping with " + ", ".join(annotation.model_fields)
     return _KINDS.get(annotation, str(annotation))

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 
-
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``, and move it there if the block succeeds.

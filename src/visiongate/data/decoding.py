@@ -34,7 +34,9 @@ def open_image(encoded: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(encoded))
         image.load()
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError:  # its message holds a memory address, and reasons are written to reports
+        raise DataError("not an image of a known format") from None
+    except Exception as error:  # noqa: BLE001 - on damaged bytes Pillow's decoders raise of every kind
         raise DataError(" ".join(str(error).split()) or type(error).__name__) from None
     return image
 
@@ -43,7 +45,7 @@ def measure(encoded: bytes) -> Measurement:
     """Decode an image and describe it; never raises for a bad one."""
     try:
         image = open_image(encoded)
-        grey = np.asarray(image.convert("L"), dtype=np.float64)
+        grey = np.asarray(_convert(image, "L"), dtype=np.float64)
     except DataError as error:
         return Measurement(None, None, None, None, None, None, str(error))
     return Measurement(
@@ -66,7 +68,7 @@ def to_pixels(encoded: bytes, size: int, mode: str, resize: str) -> Pixels:
     Raises:
         DataError: The bytes cannot be decoded.
     """
-    image = ImageOps.exif_transpose(open_image(encoded)).convert(mode)
+    image = _convert(_upright(open_image(encoded)), mode)
     target = (size, size)
     if resize == "centre-crop":
         image = ImageOps.fit(image, target, Image.Resampling.BILINEAR)
@@ -75,3 +77,18 @@ def to_pixels(encoded: bytes, size: int, mode: str, resize: str) -> Pixels:
     elif image.size != target:
         image = image.resize(target, Image.Resampling.BILINEAR, reducing_gap=2.0)
     return np.asarray(image, dtype=np.uint8).reshape(size, size, -1)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn an image as its EXIF says; where that is damaged, the pixels are still good."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # noqa: BLE001 - as above
+        return image
+
+
+def _convert(image: Image.Image, mode: str) -> Image.Image:
+    """Convert to 8 bits a channel; Pillow alone would clip all that is above 255 in 16 bits."""
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert(mode)

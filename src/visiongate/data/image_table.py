@@ -51,8 +51,15 @@ def write_dataset(directory: Path, dataset: Dataset) -> None:
 
 
 def read_dataset(directory: Path) -> Dataset:
-    """Read ``dataset.json``."""
-    return Dataset(**read_json(directory / "dataset.json"))
+    """Read ``dataset.json``.
+
+    Raises:
+        DataError: There is none.
+    """
+    path = directory / "dataset.json"
+    if not path.exists():
+        raise DataError(f"{path}: no such file; `dvc repro` makes it, `dvc pull` fetches it")
+    return Dataset(**read_json(path))
 
 
 def write_shards(

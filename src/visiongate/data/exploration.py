@@ -1,0 +1,171 @@
+"""What a set of images looks like: counts, sizes, brightness, and which images to show."""
+
+import heapq
+import io
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from visiongate.data.decoding import Measurement, open_image
+from visiongate.data.quality import Reason, Row, Verdict
+
+BINS = 32
+TOP_SIZES = 10
+MAX_SAMPLES = 480  # over all classes, so that a thousand classes still make a page that opens
+GREY_SCALE = 256  # 16-bit levels to one 8-bit level
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How many images have something, and what part of all that is."""
+
+    name: str
+    images: int
+    share: float  # 0..1
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The range of a quantity."""
+
+    low: float
+    median: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Images in `BINS` bins of equal width from ``low`` to ``high``, whole numbers around all values."""
+
+    low: int
+    high: int
+    median: float
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Exploration:
+    """Statistics of a set of images, each list with the most frequent first but for the classes."""
+
+    classes: list[Share]  # in the order of the model's outputs
+    formats: list[Share]
+    modes: list[Share]
+    sizes: list[Share]  # at most `TOP_SIZES`
+    distinct_sizes: int
+    width: Spread  # pixels
+    height: Spread  # pixels
+    brightness: Histogram  # mean of the greyscale pixels, 0..255
+    contrast: Histogram  # their standard deviation, 0..127.5
+
+
+def explore(
+    labels: Sequence[str], measurements: Sequence[Measurement], classes: Sequence[str]
+) -> Exploration:
+    """Describe images that decode.
+
+    Args:
+        labels: Of each image.
+        measurements: Of each image, none with an error; at least one.
+        classes: All labels, in the order wanted.
+    """
+    per_class = Counter(labels)
+    sizes = Counter(f"{found.width} × {found.height}" for found in measurements)
+    return Exploration(
+        classes=[Share(name, per_class[name], per_class[name] / len(labels)) for name in classes],
+        formats=_rank(Counter(str(found.format) for found in measurements)),
+        modes=_rank(Counter(str(found.mode) for found in measurements)),
+        sizes=_rank(sizes)[:TOP_SIZES],
+        distinct_sizes=len(sizes),
+        width=_spread([found.width for found in measurements]),
+        height=_spread([found.height for found in measurements]),
+        brightness=_histogram([found.brightness for found in measurements]),
+        contrast=_histogram([found.contrast for found in measurements]),
+    )
+
+
+def choose_samples(
+    rows: Sequence[Row], verdicts: Sequence[Verdict | None], per_class: int
+) -> dict[str, list[int]]:
+    """Choose the kept images with the lowest hashes of each class: without regard to order, and the same every time.
+
+    Args:
+        rows: All images.
+        verdicts: Of each image.
+        per_class: At most so many of each class; fewer, but one at least, where all would be over `MAX_SAMPLES`.
+
+    Returns:
+        The indices of the images chosen, by class.
+    """
+    kept: defaultdict[str, list[int]] = defaultdict(list)
+    for index, (row, verdict) in enumerate(zip(rows, verdicts, strict=True)):
+        if verdict is None:
+            kept[row.label].append(index)
+    limit = min(per_class, max(1, MAX_SAMPLES // max(1, len(kept))))
+    return {
+        label: heapq.nsmallest(limit, found, key=lambda index: rows[index].sha256)
+        for label, found in kept.items()
+    }
+
+
+def choose_quarantined(verdicts: Sequence[Verdict | None], limit: int) -> list[int]:
+    """Choose quarantined images so that every reason is shown: the first of each, then the second of each, up to a limit.
+
+    Returns:
+        Their indices, by reason in order of precedence, then in the table's order.
+    """
+    by_reason: dict[Reason, list[int]] = {reason: [] for reason in Reason}
+    for index, verdict in enumerate(verdicts):
+        if verdict:
+            by_reason[verdict.reason].append(index)
+    ranked = [(rank, index) for found in by_reason.values() for rank, index in enumerate(found)]
+    chosen = {index for _, index in heapq.nsmallest(limit, ranked)}
+    return [index for found in by_reason.values() for index in found if index in chosen]
+
+
+def thumbnail(encoded: bytes, side: int) -> bytes:
+    """Make a small PNG of an image, upright, with neither side over ``side`` pixels and never enlarged.
+
+    Transparency is dropped, as it is for the network.
+
+    Raises:
+        DataError: The bytes cannot be decoded.
+    """
+    image = open_image(encoded)
+    with suppress(Exception):  # where the EXIF block is damaged, the pixels are still good
+        image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):  # Pillow would clip all that is above 255
+        image = image.point(lambda level: level / GREY_SCALE)
+    image = image.convert("L" if Image.getmodebase(image.mode) == "L" else "RGB")
+    image.thumbnail((side, side))
+    image.info = {}  # a colour profile or EXIF block would outweigh the pixels
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _rank(counts: Counter[str]) -> list[Share]:
+    total = counts.total()
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [Share(name, images, images / total) for name, images in ranked]
+
+
+def _spread(values: Iterable[float | None]) -> Spread:
+    low, median, high = np.quantile(_array(values), [0, 0.5, 1]).tolist()
+    return Spread(low, median, high)
+
+
+def _histogram(values: Iterable[float | None]) -> Histogram:
+    array = _array(values)
+    low, high = int(np.floor(array.min())), int(np.floor(array.max())) + 1
+    counts, _ = np.histogram(array, BINS, (low, high))
+    return Histogram(low, high, float(np.median(array)), tuple(counts.tolist()))
+
+
+def _array(values: Iterable[float | None]) -> npt.NDArray[np.float64]:
+    """Gather what was measured."""
+    return np.fromiter(values, dtype=np.float64)

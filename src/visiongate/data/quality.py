@@ -1,0 +1,181 @@
+"""Which images are left out, and why: verdicts on rows of an image table from their measurements."""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import islice
+
+from visiongate.config import Preparation
+from visiongate.data.decoding import Measurement, measure
+from visiongate.errors import DataError
+
+CHUNK = 256  # encoded images in memory at a time while they are measured
+NAMED = 5  # other images that a detail names before it counts them
+
+
+class Reason(StrEnum):
+    """Why an image is quarantined, in order of precedence."""
+
+    UNDECODABLE = "undecodable"
+    TOO_SMALL = "too_small"
+    BLANK = "blank"
+    LABEL_CONFLICT = "label_conflict"
+    DUPLICATE = "duplicate"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a verdict needs to know of an image besides its measurement."""
+
+    path: str  # within the source
+    label: str
+    sha256: str  # of the encoded bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Why one image is left out."""
+
+    reason: Reason
+    detail: str
+
+
+def measure_images(images: Iterable[bytes]) -> list[Measurement]:
+    """Measure images in order, in as many threads as there are cores: Pillow decodes outside Python's global lock.
+
+    Args:
+        images: Encoded images; read `CHUNK` at a time, and decoded one a thread.
+    """
+    iterator, measurements = iter(images), list[Measurement]()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        while chunk := list(islice(iterator, CHUNK)):
+            measurements.extend(pool.map(measure, chunk))
+    return measurements
+
+
+def judge(
+    rows: Sequence[Row], measurements: Sequence[Measurement], limits: Preparation
+) -> list[Verdict | None]:
+    """Decide for each image whether it is kept (None), and if not, why.
+
+    An image gets one reason, the first that holds of:
+
+    1. ``undecodable``: it cannot be read; the detail is the decoder's message.
+    2. ``too_small``: a side is under ``limits.min_side`` pixels.
+    3. ``blank``: its contrast is under ``limits.min_contrast``.
+    4. ``label_conflict``: the same bytes bear another label elsewhere, so no label can be trusted and every copy is out, those
+       under one label too; the detail names the copies under other labels.
+    5. ``duplicate``: the same bytes with the same label came earlier; the detail names that path, which is kept.
+
+    The first three follow from the bytes, so copies share them; a conflict comes before a duplicate because the path that a
+    duplicate names must be a kept one.
+
+    Raises:
+        ValueError: There is not one measurement a row.
+    """
+    verdicts = [_judge_alone(measurement, limits) for _, measurement in zip(rows, measurements, strict=True)]
+    copies: defaultdict[str, list[int]] = defaultdict(list)
+    for index, (row, verdict) in enumerate(zip(rows, verdicts, strict=True)):
+        if verdict is None:
+            copies[row.sha256].append(index)
+    for group in copies.values():
+        for index, verdict in _judge_copies(rows, group):
+            verdicts[index] = verdict
+    return verdicts
+
+
+def check_rows(rows: Sequence[Row], images: int, classes: Sequence[str]) -> None:
+    """Make sure that the table is whole and speaks of known classes only, before any image is judged.
+
+    Args:
+        rows: The table.
+        images: How many there should be.
+        classes: The labels there may be.
+
+    Raises:
+        DataError: The table has more or fewer rows, or a label that is no class.
+    """
+    if len(rows) != images:
+        raise DataError(
+            f"dataset.json speaks of {images} images, the table has {len(rows)}: run ingestion again"
+        )
+    known = set(classes)
+    for row in rows:
+        if row.label not in known:
+            raise DataError(f"{row.path}: its label {row.label!r} is none of the classes in dataset.json")
+
+
+def check_remaining(rows: Sequence[Row], verdicts: Sequence[Verdict | None], classes: Sequence[str]) -> None:
+    """Make sure that every class still has an image.
+
+    Raises:
+        DataError: None is left at all, or a class has none left; a line for each, with the reasons, most frequent first.
+    """
+    if None not in verdicts:
+        raise DataError(f"no image is left, {len(rows)} came in: {_tell(verdicts)}")
+    by_class: dict[str, list[Verdict | None]] = {name: [] for name in classes}
+    for row, verdict in zip(rows, verdicts, strict=True):
+        by_class[row.label].append(verdict)
+    empty = [
+        f"class {name!r}: no image is left, {len(found)} came in" + (f": {_tell(found)}" if found else "")
+        for name, found in by_class.items()
+        if None not in found
+    ]
+    if empty:
+        raise DataError("\n".join(empty))
+
+
+def check_complete(images: int, kept: int, quarantined: int) -> None:
+    """Make sure that every image is accounted for.
+
+    Raises:
+        DataError: An image is neither kept nor quarantined, or both.
+    """
+    if images != kept + quarantined:
+        raise DataError(f"{images} images came in, but {kept} were kept and {quarantined} quarantined")
+
+
+def count_reasons(verdicts: Iterable[Verdict | None]) -> dict[Reason, int]:
+    """Count the quarantined by reason; every reason is there, in order of precedence."""
+    counts = Counter(verdict.reason for verdict in verdicts if verdict)
+    return {reason: counts[reason] for reason in Reason}
+
+
+def _judge_alone(measurement: Measurement, limits: Preparation) -> Verdict | None:
+    width, height, contrast = measurement.width, measurement.height, measurement.contrast
+    if width is None or height is None or contrast is None:
+        return Verdict(Reason.UNDECODABLE, str(measurement.error))
+    if min(width, height) < limits.min_side:
+        return Verdict(Reason.TOO_SMALL, f"{width}×{height} pixels, a side under {limits.min_side}")
+    if contrast < limits.min_contrast:
+        return Verdict(Reason.BLANK, f"contrast {contrast:.4g}, under {limits.min_contrast:g}")
+    return None
+
+
+def _judge_copies(rows: Sequence[Row], group: Sequence[int]) -> Iterator[tuple[int, Verdict]]:
+    """Judge the images that share their bytes, given by index."""
+    paths: defaultdict[str, list[str]] = defaultdict(list)
+    for index in group:
+        paths[rows[index].label].append(rows[index].path)
+    if len(paths) > 1:
+        for index in group:
+            yield index, Verdict(Reason.LABEL_CONFLICT, _name_others(paths, rows[index].label))
+    else:
+        for index in group[1:]:
+            yield index, Verdict(Reason.DUPLICATE, f"same bytes as {rows[group[0]].path}")
+
+
+def _name_others(paths: dict[str, list[str]], label: str) -> str:
+    """Name the copies under other labels: a few, so that a thousand copies do not make a million names."""
+    others = ((path, other) for other, found in paths.items() if other != label for path in found)
+    named = ", ".join(f"{path} ({other})" for path, other in islice(others, NAMED))
+    more = sum(len(found) for other, found in paths.items() if other != label) - NAMED
+    return f"same bytes as {named}" + (f" and {more} more" if more > 0 else "")
+
+
+def _tell(verdicts: Iterable[Verdict | None]) -> str:
+    counts = Counter(verdict.reason for verdict in verdicts if verdict)
+    return ", ".join(f"{count} {reason}" for reason, count in counts.most_common())

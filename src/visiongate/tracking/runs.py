@@ -1,0 +1,223 @@
+"""MLflow runs: one for each training, with its parameters, metrics, environment and git commit.
+
+A training's run is found again by the sha256 of the model it made, never by an id kept in a file: outputs
+that DVC tracks stay a function of their inputs, and a store that never saw the training can be given its run
+afterwards.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from visiongate.config import Tracking
+from visiongate.tracking.environment import describe_environment, list_requirements, source_tags
+from visiongate.tracking.lineage import read_commit
+from visiongate.tracking.store import Store, TrackingError, explained, open_store
+
+MODEL_TAG = "visiongate.model_sha256"
+RECONSTRUCTED_TAG = "visiongate.reconstructed"
+WRITTEN_BY_THE_LINE = (Path("dvc.lock"), Path("reports"))  # their changes do not make a commit dirty
+SEND_SECONDS = 2.0  # metrics wait at most so long for others to be sent with
+RETRY_SECONDS = 60.0  # a store that failed is left alone so long
+METRICS_PER_CALL = 1000  # MLflow's limit
+PARAMS_PER_CALL = 100  # MLflow's limit, of tags also
+PARAM_LENGTH = 6000  # MLflow's limit
+
+logger = logging.getLogger(__name__)
+
+
+class Run:
+    """An open run. Once it is open nothing it does raises: a training is worth more than its record.
+
+    What could not be sent is told once, and tried again later and at the end.
+    """
+
+    def __init__(self, store: Store, run_id: str) -> None:
+        """Take over a run that was made."""
+        self.id = run_id
+        self._store = store
+        self._pending: list[tuple[str, float, int, int]] = []  # name, value, milliseconds, step
+        self._send_at = time.monotonic() + SEND_SECONDS
+        self._told = False
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Keep metrics of a step, and send what waits every few seconds: each call costs milliseconds."""
+        now = int(time.time() * 1000)
+        self._pending += [(name, float(value), now, step) for name, value in metrics.items()]
+        if time.monotonic() >= self._send_at or len(self._pending) >= METRICS_PER_CALL:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send the metrics that wait."""
+        self._send_at = time.monotonic() + RETRY_SECONDS
+        with self._spared():
+            send_metrics(self._store, self.id, self._pending)
+            self._pending.clear()
+            self._send_at = time.monotonic() + SEND_SECONDS
+
+    def log_artifacts(self, paths: Iterable[Path]) -> None:
+        """Send files or whole folders."""
+        with self._spared():
+            for path in paths:
+                self._store.client.log_artifact(self.id, str(path))
+
+    def log_text(self, text: str, name: str) -> None:
+        """Send text as a file of that name."""
+        with self._spared():
+            self._store.client.log_text(self.id, text, name)
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Add or replace tags."""
+        with self._spared():
+            set_run_tags(self._store, self.id, tags)
+
+    def end(self, status: str) -> None:
+        """Send what waits, and close the run as FINISHED, FAILED or KILLED."""
+        self.flush()
+        with self._spared():
+            self._store.client.set_terminated(self.id, status)
+
+    @contextmanager
+    def _spared(self) -> Iterator[None]:
+        try:
+            with explained(self._store.address):
+                yield
+        except TrackingError as error:
+            if not self._told:
+                logger.warning("%s; the work goes on without it", error)
+            self._told = True
+
+
+@contextmanager
+def open_run(
+    tracking: Tracking,
+    name: str,
+    params: Mapping[str, Any],
+    tags: Mapping[str, str],
+    parent_id: str | None = None,
+) -> Iterator[Run]:
+    """Open a run, and close it as FINISHED, as FAILED if the block raises, or as KILLED if it is interrupted.
+
+    Args:
+        tracking: The store and experiment.
+        name: What the run is called.
+        params: Settings; sections become dotted names.
+        tags: Added to those of git, command and user.
+        parent_id: Of the run to nest this one in, which then tells the environment for both.
+
+    Raises:
+        TrackingError: The run cannot be opened. Nothing is lost yet, so it is said rather than passed over.
+    """
+    store = open_store(tracking)
+    commit = read_commit(Path.cwd(), WRITTEN_BY_THE_LINE)
+    parent = {"mlflow.parentRunId": parent_id} if parent_id else {}
+    run = Run(store, create_run(store, name, params, {**source_tags(), **commit.tags(), **parent, **tags}))
+    try:
+        if parent_id is None:
+            run.log_text(json.dumps(describe_environment(), indent=2), "environment.json")
+            run.log_text(list_requirements(), "requirements.txt")
+        yield run
+    except KeyboardInterrupt:
+        run.end("KILLED")
+        raise
+    except BaseException:
+        run.end("FAILED")
+        raise
+    run.end("FINISHED")
+
+
+def find_or_create_run(
+    store: Store,
+    model_sha256: str,
+    name: str,
+    params: Mapping[str, Any],
+    history: Sequence[Mapping[str, float]],
+) -> str:
+    """Return the id of the run that trained a model; if the store has none, make one from the records.
+
+    Args:
+        store: Where to look.
+        model_sha256: Of the model's file.
+        name: What a made run is called.
+        params: What the model was trained with.
+        history: Metrics by epoch, each with its ``epoch``.
+
+    Raises:
+        TrackingError: MLflow failed.
+    """
+    with explained(store.address):
+        query = f"tags.`{MODEL_TAG}` = '{model_sha256}'"
+        found = store.client.search_runs(
+            [store.experiment_id], query, max_results=1, order_by=["attributes.start_time DESC"]
+        )
+        if found:
+            return str(found[0].info.run_id)
+        # Found by its tag only once it is whole: one that was cut short is made again.
+        run_id = create_run(
+            store, f"{name} (reconstructed)", params, {**source_tags(), RECONSTRUCTED_TAG: "true"}
+        )
+        now = int(time.time() * 1000)
+        rows = [(key, value, now, int(row["epoch"])) for row in history for key, value in row.items()]
+        send_metrics(store, run_id, rows)
+        store.client.set_terminated(run_id, "FINISHED")
+        set_run_tags(store, run_id, {MODEL_TAG: model_sha256})
+        return run_id
+
+
+def log_results(store: Store, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
+    """Add a test's results to a finished run; those it has already are not sent again.
+
+    Raises:
+        TrackingError: MLflow failed.
+    """
+    with explained(store.address):
+        known = store.client.get_run(run_id).data.metrics
+        now = int(time.time() * 1000)
+        fresh = [(key, value, now, 0) for key, value in metrics.items() if known.get(key) != value]
+        send_metrics(store, run_id, fresh)
+        set_run_tags(store, run_id, tags)
+
+
+def create_run(store: Store, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
+    """Make a run with its parameters and tags, and return its id."""
+    from mlflow.entities import Param  # noqa: PLC0415 - a second of imports
+
+    with explained(store.address):
+        run_id = str(store.client.create_run(store.experiment_id, tags=dict(tags), run_name=name).info.run_id)
+        entries = iter([Param(key, value) for key, value in flatten(params).items()])
+        while batch := list(islice(entries, PARAMS_PER_CALL)):
+            store.client.log_batch(run_id, params=batch)
+    return run_id
+
+
+def send_metrics(store: Store, run_id: str, rows: Iterable[tuple[str, float, int, int]]) -> None:
+    """Send rows of name, value, milliseconds and step, in as few calls as MLflow takes."""
+    from mlflow.entities import Metric  # noqa: PLC0415 - a second of imports
+
+    entries = iter([Metric(*row) for row in rows])
+    while batch := list(islice(entries, METRICS_PER_CALL)):
+        store.client.log_batch(run_id, metrics=batch)
+
+
+def set_run_tags(store: Store, run_id: str, tags: Mapping[str, str]) -> None:
+    """Add or replace tags in one call."""
+    from mlflow.entities import RunTag  # noqa: PLC0415 - a second of imports
+
+    store.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+
+def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Turn nested sections into dotted names, and values into text of a length that MLflow takes."""
+    flat: dict[str, str] = {}
+    for key, value in params.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            text = value if isinstance(value, str) else json.dumps(value)
+            flat[f"{prefix}{key}"] = text if len(text) <= PARAM_LENGTH else f"{text[: PARAM_LENGTH - 1]}…"
+    return flat

@@ -1,0 +1,117 @@
+"""Composition: every file of ``conf/`` is valid, and ``params.yaml`` is what they make."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from visiongate import compose
+from visiongate.compose import HEADER, compose_params
+from visiongate.config import Settings
+from visiongate.errors import SettingsError
+
+ROOT = Path(__file__).parents[2]
+CONF = ROOT / "conf"
+GROUP_FILES = sorted(CONF.glob("*/*.yaml"))
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a copy of ``conf/``, to work in."""
+    shutil.copytree(CONF, tmp_path / "conf")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_params_yaml_is_what_conf_composes() -> None:
+    committed = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    assert committed == compose_params(CONF, []), "run `make params`"
+
+
+@pytest.mark.parametrize("path", GROUP_FILES, ids=[f"{path.parent.name}={path.stem}" for path in GROUP_FILES])
+def test_each_choice_of_each_group_composes_to_valid_settings(path: Path) -> None:
+    text = compose_params(CONF, [f"{path.parent.name}={path.stem}"])
+    assert Settings.model_validate(yaml.safe_load(text))
+
+
+def test_each_section_has_a_group() -> None:
+    assert {path.parent.name for path in GROUP_FILES} >= set(Settings.model_fields)
+
+
+def test_the_text_starts_by_saying_where_it_comes_from() -> None:
+    assert compose_params(CONF, []).startswith(HEADER)
+
+
+def test_an_override_changes_its_value_and_no_other() -> None:
+    plain = compose_params(CONF, []).splitlines()
+    changed = compose_params(CONF, ["model.lr=1e-5"]).splitlines()
+    assert [new for old, new in zip(plain, changed, strict=True) if new != old] == ["  lr: 1.0e-05"]
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("model.rate=1", "conf/: Could not override 'model.rate'"),
+        ("model=none_such", "conf/: In 'config': Could not find 'model/none_such'"),
+        ("model.lr=???", "conf/: model.lr = '???': a value must be given: a number greater than 0"),
+        ("model.lr=abc", "conf/: model.lr = 'abc': must be a number greater than 0"),
+        ("+model.rate=1", "conf/: model.rate = 1: unknown key; model has"),
+        ("tracking.experiment=${dataset.title}", "conf/: Interpolation key 'dataset.title' not found"),
+    ],
+)
+def test_what_cannot_be_composed_is_refused_in_one_line(workspace: Path, override: str, words: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        compose_params(workspace.joinpath("conf").relative_to(workspace), [override])
+    assert str(error.value).startswith(words)
+    assert "\n" not in str(error.value)
+
+
+def test_params_yaml_is_written_once(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compose.main([]) == 0
+    path = workspace / "params.yaml"
+    before = path.stat()
+    assert compose.main([]) == 0
+    assert (
+        capsys.readouterr().out == "params.yaml composed from conf/\nparams.yaml is up to date with conf/\n"
+    )
+    assert path.stat().st_mtime_ns == before.st_mtime_ns
+    assert path.read_text(encoding="utf-8") == compose_params(CONF, [])
+
+
+def test_overrides_reach_params_yaml(workspace: Path) -> None:
+    assert compose.main(["training.epochs=3"]) == 0
+    assert yaml.safe_load((workspace / "params.yaml").read_text(encoding="utf-8"))["training"]["epochs"] == 3
+
+
+def test_the_check_notices_drift_and_writes_nothing(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compose.main(["--check"]) == 1
+    assert not (workspace / "params.yaml").exists()
+    compose.main([])
+    assert compose.main(["--check"]) == 0
+    edited = (workspace / "params.yaml").read_text(encoding="utf-8") + "# mine\n"
+    (workspace / "params.yaml").write_text(edited, encoding="utf-8")
+    assert compose.main(["--check"]) == 1
+    assert (workspace / "params.yaml").read_text(encoding="utf-8") == edited
+    assert capsys.readouterr().err == "params.yaml is not what conf/ composes: `make params` writes it\n" * 2
+
+
+def test_a_mistake_leaves_params_yaml_alone(workspace: Path) -> None:
+    (workspace / "params.yaml").write_text("mine", encoding="utf-8")
+    (workspace / "conf" / "gate" / "default.yaml").write_text("rules: 3\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "visiongate.compose"],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("conf/: gate.rules = 3: must be a mapping")
+    assert done.stderr.count("\n") == 1
+    assert (workspace / "params.yaml").read_text(encoding="utf-8") == "mine"

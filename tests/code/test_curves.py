@@ -1,0 +1,47 @@
+"""The rows behind the plots."""
+
+import numpy as np
+import pytest
+
+from visiongate.evaluation.curves import ConfusionRow, RocPoint, confusion_rows, roc_points
+from visiongate.evaluation.predictions import Predictions
+
+
+def binary(scores: list[float], labels: list[int]) -> Predictions:
+    second = np.array(scores)
+    return Predictions(np.stack([1 - second, second], axis=1), np.array(labels), ("no", "yes"))
+
+
+def test_a_confusion_row_for_each_image() -> None:
+    rows = confusion_rows(binary([0.9, 0.2, 0.7], [1, 1, 0]))
+
+    assert rows == [ConfusionRow("yes", "yes"), ConfusionRow("yes", "no"), ConfusionRow("no", "yes")]
+
+
+def test_a_curve_worked_out_by_hand() -> None:
+    # In order of the score: yes, no, yes, no.
+    points = roc_points(binary([0.9, 0.8, 0.7, 0.1], [1, 0, 1, 0]))
+
+    curve = [(point.fpr, point.tpr) for point in points if point.name == "yes"]
+    assert curve == [(0, 0), (0, 0.5), (0.5, 0.5), (0.5, 1), (1, 1)]
+
+
+def test_curves_are_thinned_with_both_ends_kept() -> None:
+    generator = np.random.default_rng(0)
+    labels = generator.integers(2, size=4000)
+    scores = (generator.normal(size=4000) + labels).clip(-3, 4) / 8 + 0.4
+
+    points = [
+        point for point in roc_points(binary(scores.tolist(), labels.tolist()), 30) if point.name == "yes"
+    ]
+
+    assert len(points) == 30
+    assert points[0] == RocPoint("yes", 0, 0)
+    assert points[-1] == RocPoint("yes", 1, 1)
+    area = np.trapezoid([point.tpr for point in points], [point.fpr for point in points])
+    assert area == pytest.approx(0.76, abs=0.02)  # of two normal distributions one apart: Phi(1/sqrt(2))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_class_without_images_or_without_a_rest_has_no_curve() -> None:
+    assert roc_points(binary([0.9, 0.2], [1, 1])) == []

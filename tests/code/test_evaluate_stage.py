@@ -1,0 +1,235 @@
+"""The evaluate stage, on a tiny model and its images."""
+
+import csv
+import hashlib
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tiny_models import SIDE, brightness_images, transform, write_threshold_model
+from visiongate.config import Settings, load_settings
+from visiongate.errors import DataError, SettingsError
+from visiongate.files import read_json, write_json
+from visiongate.stages import evaluate
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGES = 40
+REPORTS = Path("reports")
+DETAILS = REPORTS / "evaluation"
+RULES = {
+    "accuracy": {"metric": "accuracy", "comparison": ">=", "threshold": 0.5},
+    "fast": {"metric": "latency_p50_ms", "comparison": "<", "threshold": 1e6},
+}
+
+
+def settings(rules: dict[str, Any] | None = None, **evaluation: Any) -> Settings:  # noqa: ANN401
+    values = {"latency_runs": 3, "bootstrap_samples": 50, "batch_size": 16, **evaluation}
+    return load_settings(ROOT / "params.yaml").with_values(
+        {"gate.rules": rules or RULES, **{f"evaluation.{key}": value for key, value in values.items()}},
+        "test",
+    )
+
+
+def write_data(labels: np.ndarray | None = None, classes: tuple[str, ...] = ("dark", "bright")) -> None:
+    data = Path("data/transformed")
+    data.mkdir(parents=True)
+    images, truth = brightness_images(IMAGES)
+    labels = truth if labels is None else labels
+    np.save(data / "test.npy", images)
+    np.save(data / "test_labels.npy", labels)
+    write_json(data / "transform.json", transform(classes))
+    rows = [
+        {
+            "split": split,
+            "row": row,
+            "label": int(label),
+            "path": f"{split}/{row}.png",
+            "sha256": hashlib.sha256(images[row]).hexdigest(),
+            "group": None,
+        }
+        for row, label in enumerate(labels)
+        for split in ("train", "test")
+    ]
+    schema = pa.schema(
+        [
+            ("split", pa.string()),
+            ("row", pa.int64()),
+            ("label", pa.int64()),
+            ("path", pa.string()),
+            ("sha256", pa.string()),
+            ("group", pa.string()),
+        ]
+    )
+    pq.write_table(pa.Table.from_pylist(rows, schema), data / "manifest.parquet")
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model that calls the darkest of the bright images dark: 5 mistakes of 40."""
+    monkeypatch.chdir(tmp_path)
+    write_data()
+    write_threshold_model(Path("models/model.onnx"), threshold=160)
+    return tmp_path
+
+
+@pytest.fixture
+def evaluated(workspace: Path) -> Path:
+    evaluate.run(settings())
+    return workspace
+
+
+def test_metrics_latency_and_verdict(evaluated: Path) -> None:
+    metrics, gate = read_json(REPORTS / "metrics.json"), read_json(REPORTS / "gate.json")
+
+    assert metrics["images"] == IMAGES
+    assert metrics["accuracy"] == 35 / 40
+    assert metrics["recall_min"] == 15 / 20
+    assert not [name for name in metrics if "latency" in name or "throughput" in name]
+    latency = read_json(REPORTS / "latency.json")
+    assert all(value > 0 for value in latency.values())
+    assert gate["passed"] is True
+    assert gate["rules"] == [
+        {"name": "accuracy", **RULES["accuracy"], "value": 35 / 40, "passed": True},
+        {"name": "fast", **RULES["fast"], "value": latency["latency_p50_ms"], "passed": True},
+    ]
+    assert not [path for path in evaluated.rglob("*") if path.name.startswith(".")]
+
+
+@pytest.mark.usefixtures("evaluated")
+def test_details_by_class_and_by_image() -> None:
+    dark, bright = rows_of(DETAILS / "per_class.csv")
+    assert (dark["class"], dark["images"], dark["errors"], dark["confused_with"]) == ("dark", "20", "0", "")
+    assert (bright["class"], bright["recall"], bright["confused_with"]) == ("bright", "0.75", "dark")
+    table = pq.read_table(DETAILS / "predictions.parquet")
+    assert table["path"].to_pylist() == [f"test/{row}.png" for row in range(IMAGES)]
+    assert table["correct"].to_pylist().count(False) == 5
+    assert table.schema.metadata is None
+    mistakes = rows_of(DETAILS / "mistakes.csv")
+    assert {(row["label"], row["predicted"]) for row in mistakes} == {("bright", "dark")}
+    confidence = [float(row["confidence"]) for row in mistakes]
+    assert len(confidence) == 5
+    assert confidence == sorted(confidence, reverse=True)
+    intervals = read_json(DETAILS / "intervals.json")
+    assert intervals["accuracy"]["low"] < 35 / 40 < intervals["accuracy"]["high"]
+    assert "bright" in (DETAILS / "classification_report.txt").read_text()
+
+
+@pytest.mark.usefixtures("evaluated")
+def test_plots_have_their_columns() -> None:
+    confusion = rows_of(DETAILS / "plots/confusion.csv")
+    assert len(confusion) == IMAGES
+    assert confusion.count({"actual": "bright", "predicted": "dark"}) == 5
+    roc = rows_of(DETAILS / "plots/roc.csv")
+    assert {row["class"] for row in roc} == {"dark", "bright"}
+    assert list(roc[0]) == ["class", "fpr", "tpr"]
+    calibration = rows_of(DETAILS / "plots/calibration.csv")
+    assert sum(int(row["images"]) for row in calibration) == IMAGES
+    assert list(calibration[0]) == ["confidence", "accuracy", "images"]
+
+
+def test_twice_gives_the_same_bytes_but_for_measured_times(evaluated: Path) -> None:
+    def contents() -> dict[Path, bytes]:
+        timed = (REPORTS / "latency.json", REPORTS / "gate.json")
+        files = [path for path in REPORTS.rglob("*") if path.is_file() and path not in timed]
+        return {path: path.read_bytes() for path in files}
+
+    before = contents()
+    evaluate.run(settings())
+
+    assert len(before) == 9
+    assert contents() == before
+    assert not [path for path, content in before.items() if str(evaluated).encode() in content]
+
+
+@pytest.mark.usefixtures("workspace")
+def test_a_closed_gate_is_told_and_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate.run(settings({"strict": {"metric": "accuracy", "comparison": ">", "threshold": 0.9}}))
+
+    assert read_json(REPORTS / "gate.json")["passed"] is False
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("40 test images: accuracy 87.50% (")
+    assert first.endswith("the gate says no")
+    assert second == "  strict: accuracy 0.875 is not > 0.9"
+
+
+def test_a_rule_on_an_unknown_metric_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where there is neither model nor data
+
+    with pytest.raises(
+        SettingsError, match=r"gate.rules.x.metric = 'f1': no such metric; .*accuracy.*latency_p50_ms"
+    ):
+        evaluate.run(settings({"x": {"metric": "f1", "comparison": ">", "threshold": 0.9}}))
+
+
+def other_classes() -> None:
+    write_threshold_model(Path("models/model.onnx"), classes=("dark", "light"))
+
+
+def other_size() -> None:
+    write_threshold_model(Path("models/model.onnx"), side=SIDE + 1)
+
+
+@pytest.mark.usefixtures("workspace")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            other_classes,
+            "models/model.onnx has classes dark, light, not dark, bright as in data/transformed/transform.json",
+        ),
+        (
+            other_size,
+            "models/model.onnx has input shape 5×5×1, not 4×4×1 as in data/transformed/transform.json",
+        ),
+    ],
+)
+def test_a_model_for_other_data_is_refused(change: Callable[[], None], message: str) -> None:
+    change()
+
+    with pytest.raises(DataError, match=message):
+        evaluate.run(settings())
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_class_without_test_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    classes = ("dark", "bright", "unseen")
+    write_data(classes=classes)
+    write_threshold_model(Path("models/model.onnx"), classes=classes)
+
+    evaluate.run(settings({"auc": {"metric": "roc_auc", "comparison": ">", "threshold": 0.0}}))
+
+    assert "roc_auc" not in read_json(REPORTS / "metrics.json")
+    assert read_json(REPORTS / "gate.json")["rules"][0]["value"] is None
+    assert rows_of(DETAILS / "per_class.csv")[2]["recall"] == ""
+
+
+@pytest.mark.usefixtures("workspace")
+def test_neither_torch_nor_onnx_is_imported() -> None:
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1] + '/src')\n"
+        "from visiongate.config import load_settings\n"
+        "from visiongate.stages import evaluate\n"
+        "from pathlib import Path\n"
+        "evaluate.run(load_settings(Path(sys.argv[1]) / 'params.yaml'))\n"
+        "print(*sorted({'torch', 'onnx', 'matplotlib', 'mlflow', 'dvc'} & set(sys.modules)), 'done')"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script, str(ROOT)], capture_output=True, text=True, check=True
+    )
+
+    assert result.stdout.splitlines()[-1].split() == ["done"]

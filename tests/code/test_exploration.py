@@ -1,0 +1,152 @@
+"""Exploration: statistics that agree with a count by hand, and a choice of images that never varies."""
+
+import io
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from visiongate.data.decoding import Measurement
+from visiongate.data.exploration import (
+    BINS,
+    MAX_SAMPLES,
+    TOP_SIZES,
+    Share,
+    Spread,
+    choose_quarantined,
+    choose_samples,
+    explore,
+    thumbnail,
+)
+from visiongate.data.quality import Reason, Row, Verdict
+from visiongate.errors import DataError
+
+ORIENTATION = 0x0112
+
+
+def measured(width: int = 8, brightness: float = 10.0, **changes: Any) -> Measurement:  # noqa: ANN401 - fields
+    fields = {"format": "PNG", "height": 8, "mode": "L", "contrast": 3.0, "error": None} | changes
+    return Measurement(width=width, brightness=brightness, **fields)
+
+
+def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:  # noqa: ANN401 - Pillow's
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def opened(encoded: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(encoded))
+    assert image.format == "PNG"
+    return image
+
+
+def test_classes_keep_their_order_and_count_all_images() -> None:
+    found = explore(["b", "a", "b", "b"], [measured()] * 4, ["a", "b"])
+    assert found.classes == [Share("a", 1, 0.25), Share("b", 3, 0.75)]
+
+
+def test_formats_and_modes_are_ranked_by_frequency() -> None:
+    images = [measured(format="JPEG", mode="RGB"), measured(), measured()]
+    found = explore(["a"] * 3, images, ["a"])
+    assert found.formats == [Share("PNG", 2, 2 / 3), Share("JPEG", 1, 1 / 3)]
+    assert [share.name for share in found.modes] == ["L", "RGB"]
+
+
+def test_sizes_are_counted_and_only_the_most_frequent_listed() -> None:
+    widths = [8, 8, 8, *range(20, 20 + TOP_SIZES)]
+    found = explore(["a"] * len(widths), [measured(width) for width in widths], ["a"])
+    assert found.distinct_sizes == TOP_SIZES + 1
+    assert len(found.sizes) == TOP_SIZES
+    assert found.sizes[0] == Share("8 × 8", 3, 3 / len(widths))
+    assert found.width == Spread(8, 23, 29)
+    assert found.height == Spread(8, 8, 8)
+
+
+def test_histograms_hold_every_value() -> None:
+    values = [0.0, 31.9, 31.99, 5.5]
+    histogram = explore(["a"] * 4, [measured(brightness=value) for value in values], ["a"]).brightness
+    assert (histogram.low, histogram.high) == (0, 32)
+    assert len(histogram.counts) == BINS
+    assert [bin_ for bin_, count in enumerate(histogram.counts) for _ in range(count)] == [0, 5, 31, 31]
+    assert histogram.median == pytest.approx(18.7)
+
+
+@pytest.mark.parametrize("value", [0.0, 255.0, 12.5])
+def test_a_histogram_of_one_value_has_a_width(value: float) -> None:
+    histogram = explore(["a"], [measured(brightness=value)], ["a"]).brightness
+    assert histogram.low <= value < histogram.high
+    assert sum(histogram.counts) == 1
+
+
+def test_samples_are_the_lowest_hashes_of_the_kept_whatever_the_order() -> None:
+    rows = [Row(f"p{n}", "ab"[n % 2], f"{n:02d}") for n in range(20)]
+    blank = Verdict(Reason.BLANK, "")
+    verdicts = {row.path: blank if row.path == "p0" else None for row in rows}
+    random.Random(0).shuffle(rows)  # noqa: S311 - no secret
+    samples = choose_samples(rows, [verdicts[row.path] for row in rows], 3)
+    chosen = {label: [rows[index].path for index in found] for label, found in samples.items()}
+    assert chosen == {"a": ["p2", "p4", "p6"], "b": ["p1", "p3", "p5"]}
+
+
+@pytest.mark.parametrize(("classes", "each"), [(MAX_SAMPLES // 4, 4), (MAX_SAMPLES + 20, 1)])
+def test_many_classes_have_fewer_samples_each(classes: int, each: int) -> None:
+    rows = [Row(f"p{n}", f"c{n % classes}", f"{n:05d}") for n in range(5 * classes)]
+    samples = choose_samples(rows, [None] * len(rows), 12)
+    assert {len(found) for found in samples.values()} == {each}
+    assert len(samples) == classes
+
+
+def test_every_reason_has_its_place_among_the_quarantined_shown() -> None:
+    duplicates: list[Verdict | None] = [Verdict(Reason.DUPLICATE, "")] * 6
+    verdicts = [None, *duplicates, Verdict(Reason.BLANK, ""), Verdict(Reason.UNDECODABLE, "")]
+    assert choose_quarantined(verdicts, 4) == [8, 7, 1, 2]
+    assert choose_quarantined(verdicts, 50) == [8, 7, 1, 2, 3, 4, 5, 6]
+    assert choose_quarantined([None], 50) == []
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((8, 8), (8, 8)), ((64, 64), (64, 64)), ((128, 64), (64, 32)), ((9000, 1), (64, 1))],
+)
+def test_thumbnails_shrink_and_never_grow(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert opened(thumbnail(encode(Image.new("L", size)), 64)).size == expected
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I", "F", "I;16", "YCbCr"])
+def test_thumbnails_of_every_mode_are_grey_or_colour(mode: str) -> None:
+    source = encode(Image.new("L", (4, 4)).convert(mode), "TIFF")
+    assert opened(thumbnail(source, 64)).mode in {"L", "RGB"}
+
+
+def test_sixteen_bits_keep_their_shades() -> None:
+    ramp = Image.fromarray(np.linspace(0, 65535, 64).reshape(8, 8).astype(np.uint16))
+    pixels = np.asarray(opened(thumbnail(encode(ramp), 64)))
+    assert pixels.flatten().tolist() == (np.linspace(0, 65535, 64).astype(np.uint16) >> 8).tolist()
+
+
+def test_thumbnails_stand_upright_and_carry_no_profile() -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    turned = encode(Image.new("RGB", (8, 4)), "PNG", exif=exif, icc_profile=bytes(50_000))
+    found = thumbnail(turned, 64)
+    assert opened(found).size == (4, 8)
+    assert len(found) < 200
+
+
+def test_a_damaged_exif_block_does_not_hide_the_pixels() -> None:
+    exif = b"Exif\x00\x00no such thing"
+    assert opened(thumbnail(encode(Image.new("L", (8, 4)), "JPEG", exif=exif), 64)).size == (8, 4)
+
+
+def test_an_animation_shows_its_first_frame() -> None:
+    frames = [Image.new("L", (8, 8), level) for level in (200, 0)]
+    found = opened(thumbnail(encode(frames[0], "GIF", save_all=True, append_images=frames[1:]), 64))
+    assert np.asarray(found).min() == 200
+
+
+def test_no_image_has_no_thumbnail() -> None:
+    with pytest.raises(DataError):
+        thumbnail(b"text", 64)

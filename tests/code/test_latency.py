@@ -1,0 +1,63 @@
+"""Latency, of a real session on a tiny model."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tiny_models import SIDE, brightness_images, write_threshold_model
+from visiongate.config import Evaluation
+from visiongate.evaluation import latency as module
+from visiongate.evaluation.latency import LATENCY, measure_latency
+from visiongate.evaluation.served_model import Images, Probabilities, ServedModel, open_model
+
+
+class CountingModel:
+    """A model that notes the shapes it is given, and answers through the real one."""
+
+    def __init__(self, model: ServedModel) -> None:
+        self.model = model
+        self.shapes: list[tuple[int, ...]] = []
+
+    def predict(self, images: Images, batch_size: int = 256) -> Probabilities:
+        self.shapes.append(images.shape)
+        return self.model.predict(images, batch_size)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> CountingModel:
+    write_threshold_model(tmp_path / "model.onnx")
+    return CountingModel(open_model(tmp_path / "model.onnx"))
+
+
+def settings(batch_size: int, runs: int) -> Evaluation:
+    return Evaluation(
+        batch_size=batch_size,
+        calibration_bins=1,
+        bootstrap_samples=1,
+        confidence=0.9,
+        seed=0,
+        latency_runs=runs,
+    )
+
+
+def test_measures_single_images_and_batches_filled_by_repetition(model: CountingModel) -> None:
+    images, _ = brightness_images(3)
+
+    measured = measure_latency(model, images, settings(batch_size=8, runs=20))  # type: ignore[arg-type]
+
+    assert tuple(measured) == LATENCY
+    assert 0 < measured["latency_p50_ms"] <= measured["latency_p95_ms"]
+    assert measured["throughput_images_per_s"] > 0
+    assert model.shapes.count((1, SIDE, SIDE, 1)) == 20 + module.WARM_UP
+    assert model.shapes.count((8, SIDE, SIDE, 1)) == 20 + 1
+    assert {type(value) for value in measured.values()} == {float}
+
+
+def test_a_slow_model_is_timed_on_few_batches(model: CountingModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BATCHES_SECONDS", 0.0)
+    images = np.zeros((100, SIDE, SIDE, 1), dtype=np.uint8)
+
+    measure_latency(model, images, settings(batch_size=16, runs=50))  # type: ignore[arg-type]
+
+    assert model.shapes.count((16, SIDE, SIDE, 1)) == module.BATCHES_AT_LEAST + 1

@@ -1,0 +1,187 @@
+"""The `register` stage on what the stages before it leave."""
+
+import hashlib
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tiny_models
+from visiongate.config import Settings
+from visiongate.files import sha256_of
+from visiongate.stages import register
+from visiongate.tracking.runs import MODEL_TAG, open_run
+from visiongate.tracking.store import Store, TrackingError, open_store
+from workspaces import enter_workspace, tracked_settings, write_judged_model
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    enter_workspace(tmp_path / "workspace", monkeypatch)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    return tracked_settings()
+
+
+def registered(settings: Settings, threshold: float = 127.5, **judged: Any) -> dict[str, Any]:  # noqa: ANN401
+    write_judged_model(threshold, **judged)
+    register.run(settings)
+    answer: dict[str, Any] = json.loads(Path("reports/registration.json").read_text())
+    return answer
+
+
+def versions(store: Store, settings: Settings) -> list[str]:
+    name = settings.registry.name
+    return sorted(str(item.version) for item in store.client.search_model_versions(f"name = '{name}'"))
+
+
+def test_first_model_is_promoted_and_told(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = registered(settings)
+    line = "promoted as digits-classifier version 1: it passed the gate, and there is no champion yet\n"
+    assert capsys.readouterr().out == line
+    assert answer.pop("lineage") == {
+        "git_commit": "unknown",
+        "git_dirty": None,
+        "data_md5": {"data/raw": None, "data/prepared": None, "data/transformed": None},
+        "model_md5": answer_md5(),
+        "params_sha256": None,
+        "differences": ["dvc.lock: nothing recorded"],
+    }
+    assert answer == {
+        "decision": "promoted",
+        "reason": "it passed the gate, and there is no champion yet",
+        "name": "digits-classifier",
+        "version": "1",
+        "aliases": ["champion"],
+        "model_sha256": sha256_of(Path("models/model.onnx")),
+        "gate_passed": True,
+        "previous_champion": None,
+        "comparison": None,
+    }
+
+
+def answer_md5() -> str:
+    return hashlib.md5(Path("models/model.onnx").read_bytes(), usedforsecurity=False).hexdigest()
+
+
+def test_same_model_twice_adds_no_version(settings: Settings) -> None:
+    registered(settings)
+    answer = registered(settings)
+    assert (answer["version"], answer["decision"]) == ("1", "promoted")
+    assert answer["reason"] == "already champion, and it passed the gate"
+    assert versions(open_store(settings.tracking), settings) == ["1"]
+
+
+def test_better_model_takes_over(settings: Settings) -> None:
+    registered(settings, threshold=140)
+    answer = registered(settings)
+    assert (answer["decision"], answer["aliases"], answer["previous_champion"]) == (
+        "promoted",
+        ["champion"],
+        "1",
+    )
+    assert answer["comparison"] == {"images": 200, "wins": 11, "losses": 0, "p_value": 0.5**11}
+
+
+def test_model_that_is_not_shown_to_be_better_challenges(settings: Settings) -> None:
+    registered(settings)
+    answer = registered(settings, threshold=129)
+    assert (answer["decision"], answer["aliases"]) == ("registered", ["challenger"])
+    assert answer["reason"].startswith(
+        "not shown to be better: right on 0 of 200 images that champion version 1 "
+    )
+
+
+def test_model_that_the_gate_refuses_is_kept_without_alias(settings: Settings) -> None:
+    answer = registered(settings, passed=False, accuracy=0.7)
+    assert (answer["decision"], answer["version"], answer["aliases"]) == ("rejected", "1", [])
+    assert answer["reason"] == "the gate failed: accuracy: accuracy 0.7 is not >= 0.8"
+    [version] = open_store(settings.tracking).client.search_model_versions(
+        f"name = '{settings.registry.name}'"
+    )
+    assert version.tags["visiongate.decision"] == "rejected"
+    assert registered(settings)["aliases"] == ["champion"]
+
+
+def test_champion_with_other_classes_is_not_compared(settings: Settings) -> None:
+    registered(settings)
+    write_judged_model()
+    tiny_models.write_threshold_model(Path("models/model.onnx"), classes=("dark", "light"))
+    register.run(settings)
+    answer = json.loads(Path("reports/registration.json").read_text())
+    assert (answer["decision"], answer["aliases"]) == ("registered", ["challenger"])
+    assert answer["reason"].endswith("cannot be compared: it has classes dark, bright, not dark, light")
+
+
+def test_champion_registered_by_other_means_is_not_compared(settings: Settings) -> None:
+    registered(settings)
+    client = open_store(settings.tracking).client
+    client.delete_model_version_tag(settings.registry.name, "1", MODEL_TAG)
+    answer = registered(settings, threshold=129)
+    assert answer["reason"].endswith(
+        "champion version 1 cannot be compared: it was registered by other means"
+    )
+
+
+def test_results_go_to_the_run_that_trained_the_model(settings: Settings) -> None:
+    write_judged_model()
+    with open_run(
+        settings.tracking, "train tiny", {}, {MODEL_TAG: sha256_of(Path("models/model.onnx"))}
+    ) as run:
+        pass
+    registered(settings)
+    store = open_store(settings.tracking)
+    [found] = store.client.search_runs([store.experiment_id])
+    assert found.info.run_id == run.id
+    assert found.data.metrics == {"test/accuracy": 0.9, "test/images": 200.0}
+    assert found.data.tags["visiongate.gate"] == "passed"
+
+
+def test_run_is_made_from_the_records_when_the_store_is_new(settings: Settings) -> None:
+    lock = {"stages": {"train": {"params": {"params.yaml": {"model": {"lr": 0.1}}}}}}
+    Path("dvc.lock").write_text(json.dumps(lock))  # JSON is YAML
+    registered(settings)
+    store = open_store(settings.tracking)
+    [found] = store.client.search_runs([store.experiment_id])
+    assert found.info.run_name == "train threshold (reconstructed)"
+    assert found.data.params == {"model.lr": "0.1"}
+    assert [entry.value for entry in store.client.get_metric_history(found.info.run_id, "val_loss")] == [
+        0.5,
+        0.25,
+    ]
+
+
+def test_stopped_half_way_it_loses_no_alias_and_can_go_on(settings: Settings) -> None:
+    registered(settings, threshold=140)
+    store = open_store(settings.tracking)
+    assert store.database is not None
+    with sqlite3.connect(store.database) as connection:
+        for change in ("INSERT", "UPDATE"):
+            connection.execute(
+                f"CREATE TRIGGER stop_{change} BEFORE {change} ON registered_model_aliases "
+                "BEGIN SELECT RAISE(ABORT, 'pulled the plug'); END"
+            )
+    with pytest.raises(TrackingError, match="pulled the plug"):
+        registered(settings)
+    assert store.client.get_registered_model(settings.registry.name).aliases == {"champion": 1}
+    with sqlite3.connect(store.database) as connection:
+        connection.execute("DROP TRIGGER stop_INSERT")
+        connection.execute("DROP TRIGGER stop_UPDATE")
+    assert registered(settings)["aliases"] == ["champion"]
+    assert versions(store, settings) == ["1", "2"]
+
+
+def test_version_carries_its_lineage(settings: Settings) -> None:
+    registered(settings)
+    version = open_store(settings.tracking).client.get_model_version(settings.registry.name, "1")
+    assert version.tags["mlflow.source.git.commit"] == "unknown"
+    assert version.tags["visiongate.dvc_lock"] == "dvc.lock: nothing recorded"
+    assert version.tags["visiongate.model_md5"] == answer_md5()
+
+
+def test_nothing_is_left_beside_what_the_stage_declares(settings: Settings) -> None:
+    registered(settings)
+    assert sorted(path.name for path in Path.cwd().iterdir()) == ["data", "mlruns", "models", "reports"]
+    text = Path("reports/registration.json").read_text()
+    assert str(Path.cwd()) not in text

@@ -1,0 +1,160 @@
+"""The registry: versions hold the very file that was judged, and aliases say which to serve."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tiny_models
+from visiongate.evaluation.comparison import Comparison
+from visiongate.files import sha256_of
+from visiongate.tracking import promotion
+from visiongate.tracking.promotion import Decision
+from visiongate.tracking.registry import (
+    Candidate,
+    Version,
+    add_version,
+    apply_decision,
+    fetch_model,
+    find_champion,
+    find_version,
+)
+from visiongate.tracking.runs import find_or_create_run
+from visiongate.tracking.store import Store, TrackingError, open_store
+from workspaces import TRACKING, enter_workspace
+
+NAME = "tiny"
+REGISTERED = Decision("registered", "not shown to be better")
+REJECTED = Decision("rejected", "the gate failed")
+LOAD = """
+import sys
+sys.modules["torch"] = None  # importing it fails
+import mlflow
+mlflow.set_tracking_uri({address!r})
+model = mlflow.pyfunc.load_model("models:/tiny@champion")
+print(model.predict(model.input_example)["probabilities"].argmax(axis=1).tolist())
+print(model.metadata.signature.inputs, model.metadata.signature.outputs)
+"""
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    enter_workspace(tmp_path / "workspace", monkeypatch)
+    return open_store(TRACKING)
+
+
+def add(store: Store, threshold: float = 127.5) -> Version:
+    path = Path("model.onnx")
+    tiny_models.write_threshold_model(path, threshold)
+    images, _ = tiny_models.brightness_images(3)
+    candidate = Candidate(path, sha256_of(path), images[-1:], 2, {"network": "threshold"})
+    run_id = find_or_create_run(store, candidate.sha256, "train tiny", {}, [])
+    return add_version(store, NAME, candidate, run_id, {"origin": "here"})
+
+
+def aliases(store: Store) -> dict[str, str]:
+    return {key: str(value) for key, value in store.client.get_registered_model(NAME).aliases.items()}
+
+
+def test_version_is_found_by_the_hash_of_its_file(store: Store) -> None:
+    assert find_version(store, NAME, "abc") is None
+    version = add(store)
+    assert (version.number, version.aliases, version.tags["origin"]) == ("1", (), "here")
+    assert find_version(store, NAME, sha256_of(Path("model.onnx"))) == version
+    assert add(store, threshold=100).number == "2"
+
+
+def test_registered_file_is_the_judged_file(store: Store) -> None:
+    version = add(store)
+    fetched = fetch_model(store, version)
+    assert fetched.read_bytes() == Path("model.onnx").read_bytes()
+    assert fetched.is_relative_to(Path.cwd() / "mlruns/artifacts")
+    assert sorted(path.name for path in Path.cwd().iterdir()) == ["mlruns", "model.onnx"]
+
+
+def test_run_and_stored_model_name_each_other_and_the_version(store: Store) -> None:
+    version = add(store)
+    found = store.client.get_model_version(NAME, version.number)
+    [output] = store.client.get_run(found.run_id).outputs.model_outputs
+    logged = store.client.get_logged_model(output.model_id)
+    assert logged.status == "READY"
+    assert logged.tags["mlflow.modelVersions"] == '[{"name": "tiny", "version": "1"}]'
+
+
+def test_changed_file_is_refused(store: Store) -> None:
+    version = add(store)
+    fetch_model(store, version).write_bytes(b"something else")
+    with pytest.raises(TrackingError, match=r"models:/tiny/1: model\.onnx in the registry has sha256 "):
+        fetch_model(store, version)
+
+
+def test_lost_file_is_named(store: Store) -> None:
+    version = add(store)
+    fetch_model(store, version).unlink()
+    with pytest.raises(TrackingError, match=r"MLflow at sqlite.*model\.onnx"):
+        fetch_model(store, version)
+
+
+def test_champion_is_served_without_torch(store: Store, tmp_path: Path) -> None:
+    apply_decision(store, add(store), None, promotion.accept_first())
+    answer = subprocess.run(
+        [sys.executable, "-c", LOAD.format(address=store.address)],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    prediction, signature = answer.stdout.splitlines()
+    assert prediction == "[1]"
+    assert "'images': Tensor('uint8', (-1, 4, 4, 1))" in signature
+    assert "'probabilities': Tensor('float32', (-1, 2))" in signature
+
+
+def test_first_promotion_makes_a_champion(store: Store) -> None:
+    version = add(store)
+    assert find_champion(store, NAME) is None
+    champion = apply_decision(store, version, None, promotion.accept_first())
+    assert champion.aliases == ("champion",)
+    assert champion.tags["visiongate.decision"] == "promoted"
+    assert "visiongate.previous_champion" not in champion.tags
+    assert find_champion(store, NAME) == champion
+
+
+def test_nothing_is_champion_of_a_model_never_registered(store: Store) -> None:
+    assert find_champion(store, NAME) is None
+
+
+def test_promotion_moves_the_alias_and_remembers_the_last_champion(store: Store) -> None:
+    first = apply_decision(store, add(store), None, promotion.accept_first())
+    second = apply_decision(store, add(store, 100), first, REGISTERED)
+    assert second.aliases == ("challenger",)
+    better = promotion.judge("1", Comparison(100, 9, 0, 0.002), alpha=0.05)
+    second = apply_decision(store, second, first, better)
+    assert second.aliases == ("champion",)
+    assert second.tags["visiongate.previous_champion"] == "1"
+    assert aliases(store) == {"champion": "2"}
+
+
+def test_last_registered_is_the_challenger(store: Store) -> None:
+    first = apply_decision(store, add(store), None, promotion.accept_first())
+    apply_decision(store, add(store, 100), first, REGISTERED)
+    third = apply_decision(store, add(store, 90), first, REGISTERED)
+    assert aliases(store) == {"champion": "1", "challenger": "3"}
+    apply_decision(store, third, first, REJECTED)
+    assert aliases(store) == {"champion": "1"}
+
+
+def test_champion_that_the_gate_rejects_is_still_served(store: Store) -> None:
+    first = apply_decision(store, add(store), None, promotion.accept_first())
+    first = apply_decision(store, first, first, REJECTED)
+    assert first.aliases == ("champion",)
+    assert first.tags["visiongate.decision"] == "rejected"
+    first = apply_decision(store, first, first, promotion.accept_again())
+    assert first.tags["visiongate.decision"] == "promoted"
+
+
+def test_champion_keeps_the_reason_of_its_promotion(store: Store) -> None:
+    first = apply_decision(store, add(store), None, promotion.accept_first())
+    again = apply_decision(store, first, first, promotion.accept_again())
+    assert again.tags["visiongate.reason"] == promotion.accept_first().reason

@@ -1,0 +1,95 @@
+"""The entry of all stages: what it says when it cannot run one, and how it ends."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import run
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = str(ROOT / "src" / "run.py")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to run stages in, with the committed settings and few images."""
+    tree = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    tree["dataset"] = {"name": "digits", "limit": 50}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def start(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python as DVC does, in the current folder."""
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("arguments", [[], ["none_such"], ["train", "evaluate"]])
+def test_anything_but_one_stage_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run.main(arguments) == 2
+    assert capsys.readouterr().err == (
+        "usage: python src/run.py STAGE, a STAGE of: ingestion, validation, preparation, transformation, train, "
+        "evaluate, optimize, register\n"
+    )
+
+
+def test_each_stage_has_its_module() -> None:
+    modules = {path.stem for path in (ROOT / "src/visiongate/stages").glob("*.py")} - {"__init__"}
+    assert modules == set(run.STAGES)
+
+
+def test_a_stage_runs_on_the_settings(workspace: Path) -> None:
+    done = start(SCRIPT, "ingestion")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("digits: 50 images")
+    assert (workspace / "data/raw/dataset.json").exists()
+
+
+def test_a_stage_runs_the_code_that_lies_beside_the_script(workspace: Path) -> None:
+    copy = workspace / "src"
+    shutil.copytree(ROOT / "src", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "visiongate/stages/ingestion.py").write_text(
+        "def run(settings):\n    print('the copy')\n", encoding="utf-8"
+    )
+    assert start("src/run.py", "ingestion").stdout == "the copy\n"
+
+
+def test_bad_settings_end_in_a_line_each_and_a_status(workspace: Path) -> None:
+    text = (workspace / "params.yaml").read_text(encoding="utf-8").replace("epochs: ", "epochs: -")
+    (workspace / "params.yaml").write_text(text, encoding="utf-8")
+    done = start(SCRIPT, "train")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert len(lines) == text.count(" epochs: -") + text.count("warmup_epochs: -")
+    assert all(line.startswith("train: params.yaml: ") for line in lines)
+    assert any("training.epochs = -" in line for line in lines)
+
+
+def test_missing_settings_end_in_one_line(workspace: Path) -> None:
+    (workspace / "params.yaml").unlink()
+    done = start(SCRIPT, "train")
+    assert done.returncode == 1
+    assert done.stderr == "train: params.yaml: no such file; `make params` composes it from conf/\n"
+
+
+def test_what_a_stage_cannot_use_ends_in_one_line(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run.main(["transformation"]) == 1
+    assert capsys.readouterr().err.startswith("transformation: data/prepared")
+    assert not (workspace / "data/transformed").exists()
+
+
+@pytest.mark.usefixtures("workspace")
+def test_a_missing_package_is_named_with_what_to_do() -> None:
+    done = start("-S", SCRIPT, "train")  # -S: without the environment's packages
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"train: {sys.executable} has no package ")
+    assert "`make setup`" in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,166 @@
+"""Runs: what they hold, how they end, and that a failing store spares the training."""
+
+import json
+import logging
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from visiongate.tracking import runs
+from visiongate.tracking.runs import MODEL_TAG, find_or_create_run, flatten, log_results, open_run
+from visiongate.tracking.store import Store, TrackingError, open_store
+from workspaces import TRACKING, enter_workspace
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    enter_workspace(tmp_path / "workspace", monkeypatch)
+    return open_store(TRACKING)
+
+
+@contextmanager
+def broken(store: Store, table: str) -> Iterator[None]:
+    """Take a table away, so that what is written to it fails for real."""
+    assert store.database is not None
+    with sqlite3.connect(store.database) as connection:
+        connection.execute(f"ALTER TABLE {table} RENAME TO hidden")
+    yield
+    with sqlite3.connect(store.database) as connection:
+        connection.execute(f"ALTER TABLE hidden RENAME TO {table}")
+
+
+def values(store: Store, run_id: str, metric: str) -> list[tuple[int, float]]:
+    return [(entry.step, entry.value) for entry in store.client.get_metric_history(run_id, metric)]
+
+
+def test_run_holds_what_it_was_given(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "report.txt").write_text("fine")
+    with open_run(TRACKING, "train tiny", {"model": {"lr": 0.1}, "epochs": 2}, {"colour": "blue"}) as run:
+        run.log_metrics({"val_loss": 0.5}, step=1)
+        run.log_metrics({"val_loss": 0.25}, step=2)
+        run.log_artifacts([tmp_path / "report.txt"])
+        run.log_text("a note", "notes/note.txt")
+        run.set_tags({MODEL_TAG: "abc"})
+    found = store.client.get_run(run.id)
+    assert (found.info.run_name, found.info.status) == ("train tiny", "FINISHED")
+    assert found.data.params == {"model.lr": "0.1", "epochs": "2"}
+    assert found.data.tags.items() >= {"colour": "blue", MODEL_TAG: "abc"}.items()
+    assert values(store, run.id, "val_loss") == [(1, 0.5), (2, 0.25)]
+    artifacts = Path(found.info.artifact_uri)
+    assert (artifacts / "report.txt").read_text() == "fine"
+    assert (artifacts / "notes/note.txt").read_text() == "a note"
+
+
+def test_run_tells_its_environment_and_commit(store: Store) -> None:
+    with open_run(TRACKING, "train tiny", {}, {}) as run:
+        pass
+    found = store.client.get_run(run.id)
+    assert (
+        found.data.tags.items()
+        >= {"mlflow.source.git.commit": "unknown", "mlflow.source.type": "LOCAL"}.items()
+    )
+    assert found.data.tags["mlflow.user"]
+    artifacts = Path(found.info.artifact_uri)
+    environment = json.loads((artifacts / "environment.json").read_text())
+    assert environment["cpu"]
+    assert environment["packages"]["mlflow"] == "3.17.2"
+    assert "mlflow==3.17.2\n" in (artifacts / "requirements.txt").read_text()
+
+
+def test_nested_run_leaves_the_environment_to_its_parent(store: Store) -> None:
+    with (
+        open_run(TRACKING, "study", {}, {}) as parent,
+        open_run(TRACKING, "trial", {}, {}, parent.id) as child,
+    ):
+        pass
+    found = store.client.get_run(child.id)
+    assert found.data.tags["mlflow.parentRunId"] == parent.id
+    assert store.client.list_artifacts(child.id) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(ValueError, "FAILED"), (SystemExit, "FAILED"), (KeyboardInterrupt, "KILLED")]
+)
+def test_run_that_raises_ends_so_and_keeps_its_metrics(
+    store: Store, error: type[BaseException], status: str
+) -> None:
+    with pytest.raises(error), open_run(TRACKING, "train tiny", {}, {}) as run:  # noqa: PT012 - ends by raising
+        run.log_metrics({"loss": 1.0}, step=1)
+        raise error
+    assert store.client.get_run(run.id).info.status == status
+    assert values(store, run.id, "loss") == [(1, 1.0)]
+
+
+def test_metrics_wait_to_be_sent_together(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_run(TRACKING, "train tiny", {}, {}) as run:
+        run.log_metrics({"loss": 1.0}, step=1)
+        assert values(store, run.id, "loss") == []
+        run.log_metrics(dict.fromkeys((f"metric {number}" for number in range(1000)), 1.0), step=1)
+        assert values(store, run.id, "loss") == [(1, 1.0)]
+        monkeypatch.setattr(runs, "SEND_SECONDS", 0.0)
+        run.flush()
+        run.log_metrics({"loss": 0.5}, step=2)
+        assert values(store, run.id, "loss") == [(1, 1.0), (2, 0.5)]
+
+
+def test_failing_store_spares_the_training_and_gets_the_metrics_later(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    with open_run(TRACKING, "train tiny", {}, {}) as run:
+        with broken(store, "metrics"), caplog.at_level(logging.WARNING, "visiongate"):
+            run.log_metrics({"loss": 1.0}, step=1)
+            run.flush()
+            run.log_metrics({"loss": 0.5}, step=2)
+            run.flush()
+        assert [record.message.endswith("the work goes on without it") for record in caplog.records] == [True]
+    assert values(store, run.id, "loss") == [(1, 1.0), (2, 0.5)]
+    assert store.client.get_run(run.id).info.status == "FINISHED"
+
+
+def test_store_that_fails_from_the_start_is_said(store: Store) -> None:
+    with (
+        broken(store, "runs"),
+        pytest.raises(TrackingError, match="no such table: runs"),
+        open_run(TRACKING, "train tiny", {}, {}),
+    ):
+        pytest.fail("the run was opened")
+
+
+def test_run_of_a_model_is_found_by_its_hash(store: Store) -> None:
+    with open_run(TRACKING, "train tiny", {}, {MODEL_TAG: "abc"}) as run:
+        pass
+    assert find_or_create_run(store, "abc", "train tiny", {}, []) == run.id
+
+
+def test_run_that_the_store_never_saw_is_made_once(store: Store) -> None:
+    history = [{"epoch": 1.0, "loss": 0.5}, {"epoch": 2.0, "loss": 0.25}]
+    made = find_or_create_run(store, "abc", "train tiny", {"model": {"lr": 0.1}}, history)
+    found = store.client.get_run(made)
+    assert found.info.run_name == "train tiny (reconstructed)"
+    assert found.info.status == "FINISHED"
+    assert found.data.tags["visiongate.reconstructed"] == "true"
+    assert found.data.params == {"model.lr": "0.1"}
+    assert values(store, made, "loss") == [(1, 0.5), (2, 0.25)]
+    assert find_or_create_run(store, "abc", "train tiny", {}, []) == made
+    assert find_or_create_run(store, "def", "train tiny", {}, []) != made
+
+
+def test_results_are_added_once_and_again_when_they_change(store: Store) -> None:
+    made = find_or_create_run(store, "abc", "train tiny", {}, [])
+    for accuracy in (0.9, 0.9, 0.8):
+        log_results(store, made, {"test/accuracy": accuracy}, {"visiongate.gate": "passed"})
+    assert [value for _, value in values(store, made, "test/accuracy")] == [0.9, 0.8]
+    assert store.client.get_run(made).data.tags["visiongate.gate"] == "passed"
+
+
+def test_params_become_dotted_text_that_mlflow_takes(store: Store) -> None:
+    params = {"a": {"b": None, "c": True, "d": [1, 2]}, "text": "as it is", "long": "x" * 7000}
+    flat = flatten(params)
+    assert flat.pop("long") == "x" * 5999 + "…"
+    assert flat == {"a.b": "null", "a.c": "true", "a.d": "[1, 2]", "text": "as it is"}
+    many = {f"key{number}": number for number in range(150)}
+    made = find_or_create_run(store, "abc", "train tiny", {**params, **many}, [])
+    assert len(store.client.get_run(made).data.params) == 155

@@ -1,0 +1,363 @@
+"""``dvc.yaml``, ``params.yaml`` and the code say the same.
+
+DVC reruns a stage when a file of its ``deps`` or a setting of its ``params`` changed. What is missing there reruns nothing,
+silently; what is there without need reruns too much. So both are compared with what the code imports and reads.
+"""
+
+import ast
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import run
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = "visiongate"
+# What these yield is listed as params, deps and outs.
+EXEMPT = (Path("src/visiongate/config.py"), Path("src/visiongate/paths.py"))
+TEMPLATES = Path("src/visiongate/reporting/templates")
+LOGGING = {"tracking"}  # sections that steer what is logged, not what is made
+NOT_MADE = {"params.yaml", "dvc.lock"}
+
+
+def read_stages(root: Path) -> dict[str, dict[str, Any]]:
+    stages: dict[str, dict[str, Any]] = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))[
+        "stages"
+    ]
+    return stages
+
+
+STAGES = read_stages(ROOT)
+
+
+# What the code imports
+
+
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def module_file(root: Path, name: str) -> Path | None:
+    """Find a module of the package, relative to the root."""
+    path = Path("src", *name.split("."))
+    return next(
+        (file for file in (path.with_suffix(".py"), path / "__init__.py") if (root / file).exists()), None
+    )
+
+
+def walk_executed(node: ast.AST) -> Iterator[ast.AST]:
+    """Walk a syntax tree, leaving out what only a type checker sees."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if (
+            isinstance(node, ast.If)
+            and child in node.body
+            and ast.unparse(node.test).endswith("TYPE_CHECKING")
+        ):
+            continue
+        yield from walk_executed(child)
+
+
+def imported_names(tree: ast.Module) -> set[str]:
+    """Name whatever of the package a module imports, be it a module or something in one."""
+    names: set[str] = set()
+    for node in walk_executed(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: a relative import is not followed here"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in names if name.split(".")[0] == PACKAGE}
+
+
+def imports_by_name(tree: ast.Module) -> bool:
+    """Say whether a module imports others by a name that is known only when it runs."""
+    calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return any(ast.unparse(call).endswith(("import_module", "__import__")) for call in calls)
+
+
+def imported_files(root: Path, file: Path) -> set[Path]:
+    """Find the files that importing one executes next, packages on the way included."""
+    tree = parse(root / file)
+    files: set[Path] = set()
+    for name in imported_names(tree):
+        parts = name.split(".")
+        found = [module_file(root, ".".join(parts[: depth + 1])) for depth in range(len(parts))]
+        files |= {path for path in found if path is not None}
+        if found[-1] is not None and found[-1].name == "__init__.py" and imports_by_name(tree):
+            files |= {path.relative_to(root) for path in (root / found[-1].parent).rglob("*.py")}
+    return files
+
+
+def named_templates(root: Path, file: Path) -> set[Path]:
+    """Find the templates that a module or a template names, and those that they extend or include."""
+    text = (root / file).read_text(encoding="utf-8")
+    if file.suffix == ".py":
+        constants = (node.value for node in ast.walk(parse(root / file)) if isinstance(node, ast.Constant))
+        names = {value for value in constants if isinstance(value, str)}
+    else:
+        names = set(re.findall(r"{%-?\s*(?:extends|include|import|from)\s+[\"']([^\"']+)", text))
+    files = {TEMPLATES / path.name for path in (root / TEMPLATES).iterdir() if path.name in names}
+    return files.union(*(named_templates(root, template) for template in files))
+
+
+def closure(root: Path, start: Path, stop: Iterable[Path]) -> set[Path]:
+    """Follow imports and templates from a file; those to stop at are neither followed nor returned."""
+    waiting, seen = [start], set(stop)
+    reached: set[Path] = set()
+    while waiting:
+        file = waiting.pop()
+        if file in seen:
+            continue
+        seen.add(file)
+        reached.add(file)
+        waiting += imported_files(root, file)
+    return reached.union(*(named_templates(root, file) for file in reached))
+
+
+def says_something(root: Path, file: Path) -> bool:
+    """Say whether a file is more than a docstring."""
+    return file.suffix != ".py" or any(not isinstance(node, ast.Expr) for node in parse(root / file).body)
+
+
+def listed_sources(root: Path, stage: dict[str, Any]) -> set[Path]:
+    """List the source files among a stage's deps, folders opened."""
+    files: set[Path] = set()
+    for dep in stage.get("deps", []):
+        path = root / dep
+        if dep.startswith("src/"):
+            files |= {
+                file.relative_to(root) for file in path.rglob("*.*") if file.suffix in {".py", ".html"}
+            } or {Path(dep)}
+    return {file for file in files if not (root / file).exists() or says_something(root, file)}
+
+
+def missing_deps(root: Path, name: str) -> set[str]:
+    """Find the sources that a stage executes and does not list."""
+    needed = closure(root, Path(f"src/{PACKAGE}/stages/{name}.py"), EXEMPT)
+    listed = listed_sources(root, read_stages(root)[name])
+    return {file.as_posix() for file in needed - listed if says_something(root, file)}
+
+
+def surplus_deps(root: Path, name: str) -> set[str]:
+    """Find the sources that a stage lists and does not execute; what the settings import is allowed."""
+    executed = closure(root, Path(f"src/{PACKAGE}/stages/{name}.py"), []) - set(EXEMPT)
+    return {file.as_posix() for file in listed_sources(root, read_stages(root)[name]) - executed}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_lists_all_the_sources_that_it_executes(name: str) -> None:
+    assert missing_deps(ROOT, name) == set()
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_lists_no_source_that_it_does_not_execute(name: str) -> None:
+    assert surplus_deps(ROOT, name) == set()
+
+
+# What the settings are for
+
+
+def leaf_names(node: object, name: str = "") -> Iterator[str]:
+    if isinstance(node, dict) and node:
+        for key, value in node.items():
+            yield from leaf_names(value, f"{name}.{key}".removeprefix("."))
+    else:
+        yield name
+
+
+def read_leaves(root: Path) -> list[str]:
+    return list(leaf_names(yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))))
+
+
+def covers(key: str, name: str) -> bool:
+    return name == key or name.startswith(f"{key}.")
+
+
+def unknown_params(root: Path) -> set[str]:
+    """Find the params of stages that ``params.yaml`` has not."""
+    keys = {key for stage in read_stages(root).values() for key in stage.get("params", [])}
+    return {key for key in keys if not any(covers(key, leaf) for leaf in read_leaves(root))}
+
+
+def unheeded_settings(root: Path) -> set[str]:
+    """Find the settings whose change reruns nothing."""
+    keys = {key for stage in read_stages(root).values() for key in stage.get("params", [])} | LOGGING
+    return {leaf for leaf in read_leaves(root) if not any(covers(key, leaf) for key in keys)}
+
+
+def declared_settings(root: Path) -> Iterator[tuple[str, str]]:
+    """Yield class and field of all the sections in the settings module."""
+    sections = {"Section"}
+    for node in parse(root / "src/visiongate/config.py").body:
+        if isinstance(node, ast.ClassDef) and sections & {ast.unparse(base) for base in node.bases}:
+            sections.add(node.name)
+            fields = (item.target for item in node.body if isinstance(item, ast.AnnAssign))
+            yield from ((node.name, field.id) for field in fields if isinstance(field, ast.Name))
+
+
+def unread_settings(root: Path) -> set[str]:
+    """Find the fields that no code outside the settings module reads."""
+    files = [file for file in (root / "src").rglob("*.py") if file.relative_to(root) not in EXEMPT]
+    nodes = (node for file in files for node in ast.walk(parse(file)) if isinstance(node, ast.Attribute))
+    read = {node.attr for node in nodes}
+    return {f"{section}.{field}" for section, field in declared_settings(root) if field not in read}
+
+
+def test_the_params_of_stages_exist() -> None:
+    assert unknown_params(ROOT) == set()
+
+
+def test_a_change_of_any_setting_reruns_a_stage() -> None:
+    assert unheeded_settings(ROOT) == set()
+
+
+def test_each_setting_is_read_somewhere() -> None:
+    assert unread_settings(ROOT) == set()
+
+
+# What the stages make
+
+
+def entry_path(entry: str | dict[str, Any]) -> Path:
+    return Path(entry if isinstance(entry, str) else next(iter(entry)))
+
+
+def undeclared_paths(root: Path) -> set[str]:
+    """Find the paths that the code names and no stage declares."""
+    kinds = ("deps", "outs", "metrics", "plots")
+    stages = read_stages(root).values()
+    declared = {entry_path(entry) for stage in stages for kind in kinds for entry in stage.get(kind, [])}
+    calls = [node for node in ast.walk(parse(root / EXEMPT[1])) if isinstance(node, ast.Call)]
+    named = {Path(ast.literal_eval(call.args[0])) for call in calls if ast.unparse(call.func) == "Path"}
+    return {path.as_posix() for path in named if not declared & {path, *path.parents}} - NOT_MADE
+
+
+def test_each_path_in_the_code_is_declared() -> None:
+    assert undeclared_paths(ROOT) == set()
+
+
+def test_the_stages_are_those_of_the_entry_script() -> None:
+    assert tuple(STAGES) == run.STAGES
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_is_described_and_run_by_the_entry_script(name: str) -> None:
+    assert STAGES[name]["cmd"] == f"python src/run.py {name}"
+    assert STAGES[name]["desc"]
+
+
+# Each of the checks notices what it is there for
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of what the checks read, to break."""
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
+    return tmp_path
+
+
+def append(file: Path, text: str) -> None:
+    file.write_text(f"{file.read_text(encoding='utf-8')}\n{text}\n", encoding="utf-8")
+
+
+def change_stage(root: Path, name: str, **changes: object) -> None:
+    content = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))
+    content["stages"][name] |= changes
+    (root / "dvc.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import visiongate.data.added",
+        "import visiongate.data.added as other",
+        "from visiongate.data import added",
+        "from visiongate.data.added import something",
+        "def late():\n    from visiongate.data.added import something",
+        "import importlib\nfrom visiongate import data\nimportlib.import_module(f'{data.__name__}.{1}')",
+    ],
+)
+@pytest.mark.parametrize("file", ["stages/ingestion.py", "data/sources.py"])
+def test_an_import_without_a_dep_is_noticed(copy: Path, file: str, text: str) -> None:
+    (copy / "src/visiongate/data/added.py").write_text(
+        "from visiongate.data import beyond\n", encoding="utf-8"
+    )
+    (copy / "src/visiongate/data/beyond.py").write_text("something = 1\n", encoding="utf-8")
+    before = missing_deps(copy, "ingestion")
+    append(copy / "src/visiongate" / file, text)
+    noticed = missing_deps(copy, "ingestion") - before
+    assert noticed >= {"src/visiongate/data/added.py", "src/visiongate/data/beyond.py"}
+
+
+def test_a_package_that_does_something_is_noticed(copy: Path) -> None:
+    before = missing_deps(copy, "ingestion")
+    append(copy / "src/visiongate/data/__init__.py", "something = 1")
+    assert missing_deps(copy, "ingestion") - before == {"src/visiongate/data/__init__.py"}
+
+
+def test_what_only_a_type_checker_imports_does_not_count(copy: Path) -> None:
+    before = missing_deps(copy, "ingestion")
+    text = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from visiongate.data import splits"
+    append(copy / "src/visiongate/stages/ingestion.py", text)
+    assert missing_deps(copy, "ingestion") == before
+
+
+def test_a_template_without_a_dep_is_noticed(copy: Path) -> None:
+    (copy / TEMPLATES / "added.html").write_text('{% extends "base.html" %}', encoding="utf-8")
+    before = missing_deps(copy, "ingestion")
+    append(copy / "src/visiongate/stages/ingestion.py", 'PAGE = "added.html"')
+    assert missing_deps(copy, "ingestion") - before == {f"{TEMPLATES}/added.html", f"{TEMPLATES}/base.html"}
+
+
+def test_a_new_network_is_noticed(copy: Path) -> None:
+    before = missing_deps(copy, "train")
+    (copy / "src/visiongate/models/networks/added.py").write_text("something = 1\n", encoding="utf-8")
+    listed = "src/visiongate/models/networks" in read_stages(copy)["train"]["deps"]
+    noticed = set() if listed else {"src/visiongate/models/networks/added.py"}
+    assert missing_deps(copy, "train") - before == noticed
+    assert surplus_deps(copy, "train") == set()
+
+
+@pytest.mark.parametrize(
+    "dep", ["src/visiongate/data/splits.py", "src/visiongate/evaluation", "src/visiongate/gone.py"]
+)
+def test_a_dep_without_an_import_is_noticed(copy: Path, dep: str) -> None:
+    deps = read_stages(copy)["ingestion"]["deps"]
+    change_stage(copy, "ingestion", deps=[*deps, dep])
+    assert surplus_deps(copy, "ingestion")
+    assert all(name.startswith(dep) for name in surplus_deps(copy, "ingestion"))
+
+
+def test_a_param_that_does_not_exist_is_noticed(copy: Path) -> None:
+    change_stage(copy, "ingestion", params=["dataset", "dataset.named", "data"])
+    assert unknown_params(copy) == {"dataset.named", "data"}
+
+
+def test_a_setting_that_reruns_nothing_is_noticed(copy: Path) -> None:
+    before = unheeded_settings(copy)
+    change_stage(copy, "ingestion", params=["dataset.name"])
+    append(copy / "params.yaml", "added: {deep: {down: 1}, none: {}}")
+    assert unheeded_settings(copy) - before == {"dataset.limit", "added.deep.down", "added.none"}
+
+
+def test_a_setting_that_nothing_reads_is_noticed(copy: Path) -> None:
+    before = unread_settings(copy)
+    append(copy / "src/visiongate/config.py", "class Added(Section):\n    unread_number: Count")
+    assert unread_settings(copy) - before == {"Added.unread_number"}
+
+
+def test_a_path_that_no_stage_declares_is_noticed(copy: Path) -> None:
+    before = undeclared_paths(copy)
+    append(
+        copy / "src/visiongate/paths.py",
+        'ADDED = Path("reports/added.json")\nWITHIN = Path("data/raw/x.json")',
+    )
+    assert undeclared_paths(copy) - before == {"reports/added.json"}

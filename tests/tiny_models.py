@@ -1,0 +1,58 @@
+"""A model small enough to make and judge in milliseconds, in the format that `train` exports."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from onnx import TensorProto, helper, numpy_helper
+
+SIDE = 4
+CLASSES = ("dark", "bright")
+
+
+def brightness_images(count: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Images of one colour, evenly from black to white, and whether each is of the brighter half."""
+    levels = np.linspace(0, 255, count).astype(np.uint8)
+    images = np.broadcast_to(levels[:, None, None, None], (count, SIDE, SIDE, 1)).copy()
+    return images, (levels > 127).astype(np.int64)
+
+
+def write_threshold_model(
+    path: Path, threshold: float = 127.5, classes: tuple[str, ...] = CLASSES, side: int = SIDE
+) -> None:
+    """Write an ONNX model that calls an image bright when its mean lies above the threshold, 0..255."""
+    pixels = side * side
+    weights = np.zeros((pixels, len(classes)), dtype=np.float32)
+    weights[:, 1] = 1 / pixels
+    bias = np.array([threshold, *[0] * (len(classes) - 1)], dtype=np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
+            helper.make_node("Flatten", ["floats"], ["flat"]),
+            helper.make_node("Gemm", ["flat", "weights", "bias"], ["logits"]),
+            helper.make_node("Softmax", ["logits"], ["probabilities"]),
+        ],
+        "threshold",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", side, side, 1])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", len(classes)])],
+        [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(bias, "bias")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    helper.set_model_props(
+        model, {"transform": json.dumps(transform(classes, side)), "classes": json.dumps(classes)}
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def transform(classes: tuple[str, ...] = CLASSES, side: int = SIDE) -> dict[str, object]:
+    """What ``transform.json`` says of the preprocessing."""
+    return {
+        "size": side,
+        "mode": "L",
+        "resize": "stretch",
+        "mean": [0.5],
+        "std": [0.3],
+        "classes": list(classes),
+    }

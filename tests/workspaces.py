@@ -1,0 +1,63 @@
+"""Folders that look like a repository in which the line has run."""
+
+import json
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tiny_models
+from visiongate.config import Settings, Tracking, load_settings
+from visiongate.tracking.store import open_store
+
+ROOT = Path(__file__).parents[1]
+TRACKING = Tracking(uri="sqlite:///mlruns/mlflow.db", experiment="tried")
+
+
+def enter_workspace(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Go to an empty workspace whose MLflow store is made already, which takes a second only once."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    (path / "mlruns").mkdir(parents=True)
+    (path / "mlruns/mlflow.db").write_bytes(_empty_database())
+    monkeypatch.chdir(path)
+    return path
+
+
+def tracked_settings() -> Settings:
+    """The committed settings."""
+    return load_settings(ROOT / "params.yaml")
+
+
+def write_judged_model(threshold: float = 127.5, *, passed: bool = True, accuracy: float = 0.9) -> None:
+    """Write what `transformation`, `train` and `evaluate` leave for `register`, here."""
+    images, labels = tiny_models.brightness_images(200)
+    for folder in ("data/transformed", "models", "reports/training"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    np.save("data/transformed/test.npy", images)
+    np.save("data/transformed/test_labels.npy", labels)
+    tiny_models.write_threshold_model(Path("models/model.onnx"), threshold)
+    description = {"network": "threshold", "transform": tiny_models.transform()}
+    rule = {"name": "accuracy", "metric": "accuracy", "comparison": ">=", "threshold": 0.8}
+    rule |= {"value": accuracy, "passed": passed}
+    _write_json("models/model.json", description)
+    _write_json("reports/metrics.json", {"accuracy": accuracy, "images": 200})
+    _write_json("reports/gate.json", {"passed": passed, "rules": [rule]})
+    Path("reports/training/history.csv").write_text("epoch,lr,val_loss\n1,0.1,0.5\n2,,0.25\n")
+
+
+def _write_json(path: str, value: object) -> None:
+    Path(path).write_text(json.dumps(value))
+
+
+@cache
+def _empty_database() -> bytes:
+    folder = Path(tempfile.mkdtemp())
+    try:
+        open_store(Tracking(uri=f"sqlite:///{folder}/mlflow.db", experiment="none"))
+        return (folder / "mlflow.db").read_bytes()
+    finally:
+        shutil.rmtree(folder)
