@@ -168,7 +168,7 @@ class SearchRange(Section):
     kind: Literal["float", "log", "int", "choice"]
     low: float | None = None
     high: float | None = None
-    choices: list[OptionValue] | None = None
+    choices: list[bool | int | float | str] | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -187,6 +187,7 @@ class Optimize(Section):
 
     trials: Count
     epochs: Count  # of each trial
+    metric: Literal["val_loss", "val_accuracy"]  # at the trial's best epoch
     seed: Index
     startup_trials: Count  # drawn at random before TPE takes over, and never pruned
     warmup_epochs: Index  # before a trial may be pruned
@@ -261,6 +262,10 @@ class Settings(Section):
                     f"optimize.space.{name}.setting = {dimension.setting!r}: there is no such setting"
                 )
         return self
+
+    def value(self, name: str) -> Any:  # noqa: ANN401 - whatever the setting holds
+        """Return a setting by its dotted name, such as ``model.lr``."""
+        return reduce(getitem, name.split("."), self.model_dump())
 
     def with_values(self, values: Mapping[str, Any], source: str) -> "Settings":
         """Return these settings with some replaced by dotted name, validated again.

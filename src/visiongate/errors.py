@@ -11,3 +11,7 @@ class SettingsError(VisiongateError):
 
 class DataError(VisiongateError):
     """An image, a table or a data set is not what a stage needs."""
+
+
+class DivergedError(VisiongateError):
+    """A training whose loss is no longer a number."""

@@ -91,4 +91,7 @@ def _convert(image: Image.Image, mode: str) -> Image.Image:
     """Convert to 8 bits a channel; Pillow alone would clip all that is above 255 in 16 bits."""
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    return image.convert(mode)
+    try:
+        return image.convert(mode)
+    except ValueError as error:  # LAB, for one, converts to nothing we need
+        raise DataError(f"mode {image.mode}: {error}") from None

@@ -4,8 +4,13 @@ import hashlib
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from visiongate.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,7 @@ def _open_digits() -> Opened:
     return Opened(len(labels), hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest(), read)
 
 
-def _png(pixels: object) -> bytes:
+def _png(pixels: "npt.NDArray[np.uint8]") -> bytes:
     from PIL import Image  # noqa: PLC0415 - for sources that hold pixels, not files
 
     buffer = io.BytesIO()

@@ -15,8 +15,8 @@ def assign_splits(
     """Assign each image to a split.
 
     A split that the source gives is kept, but where it gives no ``val``, that is drawn out of its ``train``. The others
-    are drawn by hash. Every class is drawn at the same shares; since an image's place depends on nothing but its key, the shares hold
-    within each class up to the chance of the draw, and not to the image.
+    are drawn by hash. Every class is drawn at the same shares; since an image's place depends on nothing but its key, the
+    shares hold within each class up to the chance of the draw, and not to the image.
 
     Args:
         keys: What an image is drawn by: its group, so that a group never straddles two splits, or else its content's hash.
@@ -31,9 +31,7 @@ def assign_splits(
         DataError: A split would have no image of some class.
     """
     val_given = "val" in given
-    splits = [
-        _draw(key, split, own, val_given=val_given) for key, own in zip(keys, given, strict=True)
-    ]
+    splits = [_draw(key, split, own, val_given=val_given) for key, own in zip(keys, given, strict=True)]
     _check_classes(splits, labels)
     return splits
 

@@ -47,7 +47,9 @@ class Served(nn.Module):
         return torch.softmax(logits / self.temperature, dim=1)
 
 
-def export_onnx(served: Served, input_shape: tuple[int, int, int], metadata: Mapping[str, object], path: Path) -> None:
+def export_onnx(
+    served: Served, input_shape: tuple[int, int, int], metadata: Mapping[str, object], path: Path
+) -> None:
     """Write the network as one checked ONNX file whose bytes depend on nothing but the network.
 
     Args:
@@ -84,7 +86,13 @@ def _strip(model: onnx.ModelProto) -> None:
     """Remove the exporter's notes: stack traces with absolute paths, by which the file would depend on where the clone lies."""
     del model.metadata_props[:]
     model.doc_string = ""
-    for item in [model.graph, *model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output]:
+    for item in [
+        model.graph,
+        *model.graph.node,
+        *model.graph.value_info,
+        *model.graph.input,
+        *model.graph.output,
+    ]:
         item.doc_string = ""
         del item.metadata_props[:]
     for initializer in model.graph.initializer:

@@ -33,7 +33,9 @@ def build_network(name: str, options: Mapping[str, Any], channels: int, classes:
         raise SettingsError(f"model.name = {name!r}: no such network; there are {', '.join(network_names())}")
     build = importlib.import_module(f"{networks.__name__}.{name}").build
     try:
-        network: nn.Module = validate_call(config=ConfigDict(strict=True))(build)(channels, classes, **options)
+        network: nn.Module = validate_call(config=ConfigDict(strict=True))(build)(
+            channels, classes, **options
+        )
     except ValidationError as error:
         known = [key for key in build.__annotations__ if key not in ("channels", "classes", "return")]
         raise SettingsError(

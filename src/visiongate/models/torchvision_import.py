@@ -1,9 +1,9 @@
 """Import torchvision over any build of torch.
 
-torchvision's wheel carries operators compiled for one build of torch. Over another, a CPU build say, they cannot be loaded, and
-``import torchvision`` fails with ``operator torchvision::nms does not exist``: it attaches shape rules to two operators that nobody
-declared. Its models, transforms and data sets are Python and need neither. Declaring the two schemas before the import is enough;
-where the builds match, the compiled operators load and nothing must be declared.
+torchvision's wheel carries operators compiled for one build of torch. Over another, a CPU build say, they cannot be loaded,
+and ``import torchvision`` fails with ``operator torchvision::nms does not exist``: it attaches shape rules to two operators
+that nobody declared. Its models, transforms and data sets are Python and need neither. Declaring the two schemas before the
+import is enough; where the builds match, the compiled operators load and nothing must be declared.
 """
 
 import importlib

@@ -26,9 +26,7 @@ def run(settings: Settings) -> None:
     rows = _place(table, splits, classes)
     write_splits(paths.TRANSFORMED, rows, iterate_images(paths.PREPARED), chosen)
     mean, std = channel_statistics(load_split(paths.TRANSFORMED, "train").images)
-    write_transform(
-        paths.TRANSFORMED, Transform(chosen.size, chosen.mode, chosen.resize, mean, std, classes)
-    )
+    write_transform(paths.TRANSFORMED, Transform(chosen.size, chosen.mode, chosen.resize, mean, std, classes))
     counts = Counter(splits)
     print(", ".join(f"{split} {counts[split]}" for split in SPLITS), f"images of {chosen.size}×{chosen.size}")
 

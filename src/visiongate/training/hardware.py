@@ -30,8 +30,8 @@ class Hardware:
 def choose_hardware(device: str, precision: str) -> Hardware:
     """Resolve ``training.device`` and ``training.precision``.
 
-    ``auto`` takes a GPU where there is one, and bf16 where the chip computes in it: four times as fast as fp32 on a CPU with matrix
-    units.
+    ``auto`` takes a GPU where there is one, and bf16 where the chip computes in it: four times as fast as fp32 on a CPU with
+    matrix units.
 
     Raises:
         SettingsError: A device is asked for that is not there.
@@ -48,7 +48,9 @@ def choose_hardware(device: str, precision: str) -> Hardware:
 @contextmanager
 def repeatable(seed: int) -> Iterator[None]:
     """Seed torch and allow only algorithms that give the same bits each time, within the block."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is repeatable only with a fixed work space
+    os.environ.setdefault(
+        "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+    )  # cuBLAS is repeatable only with a fixed work space
     before = torch.are_deterministic_algorithms_enabled()
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(mode=True)
@@ -66,6 +68,6 @@ def _present_devices() -> list[str]:
 
 def _computes_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
     return device.type == "cpu" and bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))

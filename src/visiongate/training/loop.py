@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from visiongate.config import Model, Training
-from visiongate.errors import VisiongateError
+from visiongate.errors import DivergedError
 from visiongate.training.batches import Normalisation, Tensors, shuffled_batches
 from visiongate.training.hardware import Hardware
 from visiongate.training.recipe import make_optimizer, make_schedule
@@ -58,9 +58,7 @@ class Fitted:
     best: Epoch
 
 
-def fit(
-    task: Task, model: Model, training: Training, on_epoch: Callable[[Epoch, float], None]
-) -> Fitted:
+def fit(task: Task, model: Model, training: Training, on_epoch: Callable[[Epoch, float], None]) -> Fitted:
     """Train until the epochs end or patience does, and leave the best epoch's weights in the network.
 
     Args:
@@ -70,7 +68,7 @@ def fit(
         on_epoch: Called after each epoch with its result and its speed in images a second; what it raises ends the training.
 
     Raises:
-        VisiongateError: The loss is no longer a number.
+        DivergedError: The loss is no longer a number.
     """
     optimizer = make_optimizer(task.network, model)
     steps = training.epochs * math.ceil(len(task.train) / model.batch_size)
@@ -83,7 +81,7 @@ def fit(
         started = time.perf_counter()
         loss, accuracy = _train_epoch(task, model, training, (optimizer, schedule, generator))
         speed = len(task.train) / (time.perf_counter() - started)
-        lr = schedule.get_last_lr()[0]
+        lr = float(schedule.get_last_lr()[0])
         epoch = Epoch(number, lr, loss, accuracy, *validate(task, model.batch_size))
         _check_finite(epoch, model)
         history.append(epoch)
@@ -139,7 +137,7 @@ def _train_epoch(
 
 def _check_finite(epoch: Epoch, model: Model) -> None:
     if not (math.isfinite(epoch.train_loss) and math.isfinite(epoch.val_loss)):
-        raise VisiongateError(
+        raise DivergedError(
             f"epoch {epoch.epoch}: the loss is no longer a number: the training diverged. Lower model.lr "
             f"(now {model.lr:g}), raise model.warmup (now {model.warmup:g}), or set training.precision=fp32"
         )

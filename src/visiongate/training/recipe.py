@@ -26,7 +26,7 @@ def make_optimizer(network: nn.Module, model: Model) -> Optimizer:
     ]
     if model.optimizer == "sgd":
         return SGD(groups, model.lr, momentum=model.momentum, nesterov=model.momentum > 0)
-    adam = {"adam": Adam, "adamw": AdamW}[model.optimizer]
+    adam = Adam if model.optimizer == "adam" else AdamW
     return adam(groups, model.lr, betas=(model.momentum, 0.999))
 
 
@@ -38,8 +38,8 @@ def make_schedule(optimizer: Optimizer, model: Model, steps: int) -> LambdaLR:
 def lr_factor(schedule: str, warmup: float, steps: int) -> Callable[[int], float]:
     """Return the share of the peak learning rate at each step.
 
-    Each schedule rises linearly over the ``warmup`` share of the steps. Then ``constant`` stays, ``cosine`` falls along half a cosine
-    (Loshchilov and Hutter, 2017), and ``one_cycle`` falls linearly (Smith, 2018).
+    Each schedule rises linearly over the ``warmup`` share of the steps. Then ``constant`` stays, ``cosine`` falls along half a
+    cosine (Loshchilov and Hutter, 2017), and ``one_cycle`` falls linearly (Smith, 2018).
     """
     rising = round(warmup * steps)
 

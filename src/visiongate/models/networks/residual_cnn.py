@@ -43,7 +43,11 @@ class ResidualCNN(nn.Module):
 
     def __init__(self, channels: int, classes: int, width: int, blocks: list[int]) -> None:
         super().__init__()
-        stem = [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+        stem = [
+            nn.Conv2d(channels, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+        ]
         layers: list[nn.Module] = [*stem]
         inputs = width
         for stage, count in enumerate(blocks):

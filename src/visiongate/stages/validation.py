@@ -1,0 +1,140 @@
+"""Validation: judge the raw images by what the settings expect, report it, and stop the line on a critical failure."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pandas as pd
+
+from visiongate import paths
+from visiongate.config import Settings, Severity
+from visiongate.data.exploration import thumbnail
+from visiongate.data.expectations import (
+    Outcome,
+    describe_images,
+    is_image_table,
+    judge_columns,
+    judge_images,
+    read_columns,
+)
+from visiongate.data.image_table import Dataset, iterate_images, read_dataset, read_table
+from visiongate.data.quality import measure_images
+from visiongate.errors import DataError
+from visiongate.files import write_json, write_text
+from visiongate.reporting.pages import render_page
+
+PAGE = paths.VALIDATION / "index.html"
+THUMBNAIL_SIDE = 64  # pixels
+TOP_SIZES = 10  # sizes that the page lists
+NAMED = 3  # examples in a message
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A data set, its images, and what was found of them."""
+
+    dataset: Dataset
+    images: pd.DataFrame | None  # None where the columns are not those of an image table
+    outcomes: list[Outcome]
+
+    def failed(self, severity: Severity) -> list[Outcome]:
+        """Return the expectations of that severity which are not met."""
+        return [outcome for outcome in self.outcomes if outcome.severity == severity and not outcome.success]
+
+
+def run(settings: Settings) -> None:
+    """Write ``result.json`` and a page to ``reports/validation``; then stop if something critical failed.
+
+    Raises:
+        DataError: There is nothing to judge, or a critical expectation is not met; a line for each of these.
+    """
+    judged = _judge(settings)
+    write_json(paths.VALIDATION / "result.json", _summarise(judged))
+    write_text(PAGE, _render(judged))
+    met = sum(outcome.success for outcome in judged.outcomes)
+    print(f"{met} of {len(judged.outcomes)} expectations met")
+    for outcome in judged.failed("warning"):
+        print(f"validation: warning: {_tell(outcome)}", file=sys.stderr)
+    _stop_on_failure(judged)
+
+
+def _judge(settings: Settings) -> Judged:
+    dataset, shards = read_dataset(paths.RAW), read_columns(paths.RAW)
+    if not shards:
+        raise DataError(f"{paths.RAW}: no image table; `dvc repro` makes it, `dvc pull` fetches it")
+    columns = judge_columns(shards, settings.validation.columns)
+    if not is_image_table(shards):
+        return Judged(dataset, None, [columns])
+    table = read_table(paths.RAW, ["path", "label", "sha256"])
+    images = describe_images(table, measure_images(iterate_images(paths.RAW)))
+    return Judged(dataset, images, [columns, *judge_images(images, dataset.classes, settings.validation)])
+
+
+def _summarise(judged: Judged) -> dict[str, Any]:
+    failed: dict[Severity, int] = {
+        "critical": len(judged.failed("critical")),
+        "warning": len(judged.failed("warning")),
+    }
+    return {
+        "success": judged.images is not None and not failed["critical"],
+        "images": None if judged.images is None else len(judged.images),
+        "failed": failed,
+        "expectations": [asdict(outcome) for outcome in judged.outcomes],
+    }
+
+
+def _render(judged: Judged) -> str:
+    return render_page(
+        "validation.html",
+        dataset=judged.dataset,
+        outcomes=judged.outcomes,
+        result=_summarise(judged),
+        counts={} if judged.images is None else _count(judged.images, judged.dataset.classes),
+        thumbnails={} if judged.images is None else _thumbnails(judged.images, judged.outcomes),
+    )
+
+
+def _count(images: pd.DataFrame, classes: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Count images by class, format and size, for the page; a class that is not expected comes last."""
+    labels = images["label"].value_counts().to_dict()
+    decoded = images[images["error"].isna()]
+    return {
+        "Class": {name: labels.get(name, 0) for name in classes}
+        | {name: labels[name] for name in sorted(labels) if name not in classes},
+        "Format": decoded["format"].value_counts().to_dict(),
+        "Size": decoded["size"].value_counts().head(TOP_SIZES).to_dict(),
+    }
+
+
+def _thumbnails(images: pd.DataFrame, outcomes: Sequence[Outcome]) -> dict[int, bytes]:
+    """Make thumbnails of the examples that decode, by row; without an example, no image is read."""
+    rows = {example.row for outcome in outcomes if not outcome.success for example in outcome.examples}
+    wanted = {row for row in rows if row is not None and pd.isna(images["error"][row])}
+    if not wanted:
+        return {}
+    return {
+        row: thumbnail(image, THUMBNAIL_SIDE)
+        for row, image in enumerate(iterate_images(paths.RAW))
+        if row in wanted
+    }
+
+
+def _stop_on_failure(judged: Judged) -> None:
+    lines = [_tell(outcome) for outcome in judged.failed("critical")]
+    if judged.images is None:
+        lines = lines or [_tell(outcome) for outcome in judged.outcomes]
+        lines.append("nothing else was judged, for want of these columns")
+    if lines:
+        raise DataError("\n".join([*lines, f"{PAGE} shows what failed"]))
+
+
+def _tell(outcome: Outcome) -> str:
+    """One line for an expectation that is not met, whatever characters names and paths are made of."""
+    examples = [
+        f"{example.path} ({example.observed})" if example.path else example.observed
+        for example in outcome.examples[:NAMED]
+    ]
+    line = f"{outcome.name}: expected that {outcome.wanted}; found {outcome.seen}"
+    line += f"; such as {', '.join(examples)}" if examples else ""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)
