@@ -84,7 +84,7 @@ class Outcome:
     seen: str  # `observed` as a clause
     subject: str  # what is counted as unexpected: images, classes or shards
     unexpected: int
-    examples: list[Example]  # at most `EXAMPLES`, in the table's order
+    examples: list[Example]  # at most `EXAMPLES`, in the table's order, or the smallest classes first
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,13 +170,12 @@ def describe_images(table: pa.Table, measurements: Sequence[Measurement]) -> pd.
     known = [(found.format, found.error, found.width, found.height) for found in measurements]
     images[["format", "error", "width", "height"]] = pd.DataFrame(known, dtype=object)
     sides = images[["width", "height"]].astype("float64")
+    size = images["width"].astype("string") + " × " + images["height"].astype("string") + " pixels"
     return images.assign(
         row=range(len(images)),
         shortest=sides.min(axis=1),
         longest=sides.max(axis=1),
-        size=[
-            f"{width} × {height} pixels" for width, height in zip(images.width, images.height, strict=True)
-        ],
+        size=size,
     ).drop(columns=["width", "height"])
 
 
@@ -213,6 +212,12 @@ def judge_images(images: pd.DataFrame, classes: Sequence[str], limits: Validatio
     return sorted(outcomes, key=lambda outcome: order.index(outcome.name))
 
 
+def count_values(values: "pd.Series[str]") -> dict[str, int]:
+    """Count each value that is not missing, the most frequent first, then in alphabetical order."""
+    counts = Counter(values.dropna())
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
 def _read_fields(shard: Path) -> list[str]:
     try:
         return _tell_fields(pq.read_schema(shard))
@@ -241,24 +246,26 @@ def _derive(images: pd.DataFrame, limits: SizeRange) -> pd.DataFrame:
 
 
 def _count_classes(images: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """Count the images of each class asked for; ``ratio`` is how often they go into the largest class's."""
+    """Count the images of each class asked for, the smallest class first, with the path and row of one that decodes if any does.
+
+    ``ratio`` is how many times as many the largest class has.
+    """
     counts = images["label"].value_counts().reindex(list(classes), fill_value=0)
-    first = images.drop_duplicates("label").set_index("label").reindex(list(classes))
-    ratio = (counts.max() / counts.where(counts > 0)).fillna(float("inf"))
-    return pd.DataFrame(
-        {
-            "name": list(classes),
-            "images": counts.to_numpy(),
-            "ratio": ratio.to_numpy(),
-            "path": first["path"].to_numpy(),
-            "row": first["row"].to_numpy(),
-            "told": [f"class {name!r} has {images:,}" for name, images in counts.items()],
-        }
+    first = images.sort_values("error", key=pd.Series.notna, kind="stable").drop_duplicates("label")
+    frame = (
+        first.set_index("label")
+        .reindex(list(classes))[["path", "row"]]
+        .assign(
+            images=counts,
+            ratio=(counts.max() / counts.where(counts > 0)).fillna(float("inf")),
+            told=[f"class {name!r} has {images:,}" for name, images in counts.items()],
+        )
     )
+    return frame.sort_values("images", kind="stable").rename_axis("name").reset_index()
 
 
 def _expect_formats(images: pd.DataFrame, limits: AllowedFormats) -> _Rule:
-    counts = _count(images["format"])
+    counts = count_values(images["format"])
     return _Rule(
         "formats",
         limits.severity,
@@ -304,7 +311,7 @@ def _expect_size(images: pd.DataFrame, limits: SizeRange) -> _Rule:
 def _expect_classes(images: pd.DataFrame, classes: Sequence[str], limits: Expectation) -> _Rule:
     found = set(images["label"])
     missing = [name for name in classes if name not in found]
-    unknown = _count(images["label"][~images["label"].isin(classes)])
+    unknown = count_values(images["label"][~images["label"].isin(classes)])
     clauses = {"no image of": missing, "not expected:": list(unknown)}
     return _Rule(
         "classes",
@@ -320,7 +327,7 @@ def _expect_classes(images: pd.DataFrame, classes: Sequence[str], limits: Expect
 
 
 def _expect_rows(per_class: pd.DataFrame, limits: MinRows) -> _Rule:
-    smallest = per_class.iloc[per_class["images"].argmin()]
+    smallest = per_class.iloc[0]
     return _Rule(
         "rows_per_class",
         limits.severity,
@@ -328,14 +335,14 @@ def _expect_rows(per_class: pd.DataFrame, limits: MinRows) -> _Rule:
         asked={"min_rows": limits.min_rows},
         observed={"min_rows": int(smallest["images"]), "smallest_class": smallest["name"]},
         wanted=f"every class has at least {limits.min_rows:,} images",
-        seen=f"the smallest, {smallest['told']}",
+        seen=f"the smallest: {smallest['told']}",
         shows="told",
     )
 
 
 def _expect_balance(per_class: pd.DataFrame, limits: MaxRatio) -> _Rule:
-    smallest = per_class.iloc[per_class["images"].argmin()]
-    largest = per_class.iloc[per_class["images"].argmax()]
+    smallest = per_class.iloc[0]
+    largest = per_class.iloc[-1]
     ratio = float(smallest["ratio"]) if smallest["images"] else None
     return _Rule(
         "balance",
@@ -357,7 +364,7 @@ def _expect_unique(images: pd.DataFrame, limits: MinShare) -> _Rule:
         ExpectColumnProportionOfUniqueValuesToBeBetween(column="sha256", min_value=limits.min_share),
         asked={"min_share": limits.min_share},
         observed={"share": distinct / len(images), "distinct": distinct, "images": len(images)},
-        wanted=f"without repeated content, at least {_percent(limits.min_share)} of the images are left",
+        wanted=f"without repeats, at least {_percent(limits.min_share)} of the images are left",
         seen=f"{_part(distinct, len(images))} are",
         shows="original",
         failing=images.duplicated("sha256"),
@@ -420,12 +427,6 @@ def _exemplify(record: "pd.Series[Any]", shows: str) -> Example:
     return Example(path, str(record[shows]), None if row is None else int(row))
 
 
-def _count(values: "pd.Series[Any]") -> dict[str, int]:
-    """Count each value that is not missing, the most frequent first, then in alphabetical order."""
-    counts = Counter(values.dropna())
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-
-
 def _list(names: Iterable[str]) -> str:
     """Name a few, so that a thousand do not make a line of a thousand names."""
     names = list(names)
@@ -434,7 +435,7 @@ def _list(names: Iterable[str]) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.4g} %"
+    return f"{100 * share:.4g}%"
 
 
 def _part(number: int, whole: int) -> str:

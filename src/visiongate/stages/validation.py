@@ -3,21 +3,23 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 import pandas as pd
 
 from visiongate import paths
 from visiongate.config import Settings, Severity
-from visiongate.data.exploration import thumbnail
 from visiongate.data.expectations import (
     Outcome,
+    count_values,
     describe_images,
     is_image_table,
     judge_columns,
     judge_images,
     read_columns,
 )
+from visiongate.data.exploration import thumbnail
 from visiongate.data.image_table import Dataset, iterate_images, read_dataset, read_table
 from visiongate.data.quality import measure_images
 from visiongate.errors import DataError
@@ -96,14 +98,13 @@ def _render(judged: Judged) -> str:
 
 
 def _count(images: pd.DataFrame, classes: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Count images by class, format and size, for the page; a class that is not expected comes last."""
-    labels = images["label"].value_counts().to_dict()
+    """Count images by class, format and size, for the page; classes that are not expected come last."""
+    labels = count_values(images["label"])
     decoded = images[images["error"].isna()]
     return {
-        "Class": {name: labels.get(name, 0) for name in classes}
-        | {name: labels[name] for name in sorted(labels) if name not in classes},
-        "Format": decoded["format"].value_counts().to_dict(),
-        "Size": decoded["size"].value_counts().head(TOP_SIZES).to_dict(),
+        "Class": {name: labels.get(name, 0) for name in dict.fromkeys([*classes, *labels])},
+        "Format": count_values(decoded["format"]),
+        "Size": dict(islice(count_values(decoded["size"]).items(), TOP_SIZES)),
     }
 
 
@@ -121,9 +122,9 @@ def _thumbnails(images: pd.DataFrame, outcomes: Sequence[Outcome]) -> dict[int, 
 
 
 def _stop_on_failure(judged: Judged) -> None:
-    lines = [_tell(outcome) for outcome in judged.failed("critical")]
-    if judged.images is None:
-        lines = lines or [_tell(outcome) for outcome in judged.outcomes]
+    unjudged = judged.images is None
+    lines = [_tell(outcome) for outcome in (judged.outcomes if unjudged else judged.failed("critical"))]
+    if unjudged:
         lines.append("nothing else was judged, for want of these columns")
     if lines:
         raise DataError("\n".join([*lines, f"{PAGE} shows what failed"]))
