@@ -167,16 +167,20 @@ def describe_images(table: pa.Table, measurements: Sequence[Measurement]) -> pd.
     if not table.num_rows:
         raise DataError("the image table has no images: look at what ingestion was given, and run it again")
     images: pd.DataFrame = table.to_pandas()
-    known = [(found.format, found.error, found.width, found.height) for found in measurements]
-    images[["format", "error", "width", "height"]] = pd.DataFrame(known, dtype=object)
-    sides = images[["width", "height"]].astype("float64")
-    size = images["width"].astype("string") + " × " + images["height"].astype("string") + " pixels"
+    known = [
+        (found.format, found.error, found.width, found.height)
+        for _, found in zip(range(table.num_rows), measurements, strict=True)
+    ]
+    found = pd.DataFrame(known, images.index, ["format", "error", "width", "height"], dtype=object)
+    sides = found[["width", "height"]].astype("Int64")
     return images.assign(
         row=range(len(images)),
+        format=found["format"],
+        error=found["error"],
         shortest=sides.min(axis=1),
         longest=sides.max(axis=1),
-        size=size,
-    ).drop(columns=["width", "height"])
+        size=sides["width"].astype("string") + " × " + sides["height"].astype("string") + " pixels",
+    )
 
 
 def judge_images(images: pd.DataFrame, classes: Sequence[str], limits: Validation) -> list[Outcome]:
@@ -246,9 +250,9 @@ def _derive(images: pd.DataFrame, limits: SizeRange) -> pd.DataFrame:
 
 
 def _count_classes(images: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """Count the images of each class asked for, the smallest class first, with the path and row of one that decodes if any does.
+    """Count the images of each class asked for, the smallest class first.
 
-    ``ratio`` is how many times as many the largest class has.
+    ``path`` and ``row`` are of an image that decodes, if any does; ``ratio`` is how many times as many the largest class has.
     """
     counts = images["label"].value_counts().reindex(list(classes), fill_value=0)
     first = images.sort_values("error", key=pd.Series.notna, kind="stable").drop_duplicates("label")
