@@ -1,0 +1,162 @@
+"""How long the line takes, and on what: ``make bench``.
+
+Two measurements, in temporary copies of the working tree, on the committed settings:
+
+1. ``dvc repro`` of the whole line from nothing but a ready environment, each stage split into import, work and write as
+   ``profile_stage.py`` tells; the rest is DVC's own time and the interpreters' start and end.
+2. ``dvc repro`` when nothing changed, against ``dvc repro`` over eight stages that run ``true``, in turn, as a ratio.
+
+The figures are medians of several runs and hold for the machine that they are taken on.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PROFILER = Path(__file__).resolve().parent / "profile_stage.py"
+STAGES = (
+    "ingestion",
+    "validation",
+    "preparation",
+    "transformation",
+    "train",
+    "evaluate",
+    "optimize",
+    "register",
+)
+ENVIRONMENT = {
+    **{
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("DVC_", "MLFLOW_", "PYTHONPATH"))
+    },
+    "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+}
+
+
+def main() -> None:
+    """Measure and print both tables."""
+    parser = argparse.ArgumentParser(description="Measure the line.")
+    parser.add_argument(
+        "--runs", type=int, default=3, help="runs of the whole line; the no-op takes four times as many"
+    )
+    runs = parser.parse_args().runs
+    print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n"
+    )
+    print_stages([measure_line() for _ in range(runs)])
+    print_no_op(4 * runs)
+
+
+def measure_line() -> dict[str, dict[str, float]]:
+    """Run the line once from nothing; return seconds by stage and kind, and the whole as ``line``."""
+    with working_copy() as folder:
+        # The stages run as they do for a user, but through the profiler, which writes its seconds outside of DVC's sight.
+        pipeline = folder / "dvc.yaml"
+        pipeline.write_text(pipeline.read_text().replace("python src/run.py", f"python '{PROFILER}'"))
+        seconds = repro(folder)
+        parts = {stage: json.loads((folder / ".dvc/tmp" / f"{stage}.json").read_text()) for stage in STAGES}
+    return {**parts, "line": {"total": seconds}}
+
+
+def print_stages(runs: list[dict[str, dict[str, float]]]) -> None:
+    """Print medians by stage and kind."""
+    kinds = ("import", "work", "write")
+    print("seconds         " + "".join(f"{kind:>9}" for kind in kinds) + "    total")
+    sums = dict.fromkeys(kinds, 0.0)
+    for stage in STAGES:
+        medians = {kind: statistics.median(run[stage][kind] for run in runs) for kind in kinds}
+        sums = {kind: sums[kind] + medians[kind] for kind in kinds}
+        print_row(stage, medians)
+    print_row("all stages", sums)
+    total = statistics.median(run["line"]["total"] for run in runs)
+    spread = (
+        f"{min(run['line']['total'] for run in runs):.1f} to {max(run['line']['total'] for run in runs):.1f}"
+    )
+    print(f"\ndvc repro from nothing: {total:.1f} s (median of {len(runs)}, {spread}); limit 60 s")
+    rest = total - sum(sums.values())
+    print(
+        f"of which imports {sums['import'] / total:.0%} (limit 50%), DVC and the interpreters' start and end {rest:.1f} s\n"
+    )
+
+
+def print_row(name: str, seconds: dict[str, float]) -> None:
+    """Print one row of the table."""
+    print(
+        f"{name:<16}"
+        + "".join(f"{value:9.2f}" for value in seconds.values())
+        + f"{sum(seconds.values()):9.2f}"
+    )
+
+
+def print_no_op(runs: int) -> None:
+    """Print how long `dvc repro` takes when nothing changed, beside the same over stages that do nothing."""
+    with working_copy() as line, empty_pipeline() as empty:
+        repro(line)
+        repro(empty)
+        pairs = [(repro(line), repro(empty)) for _ in range(runs)]
+    ours, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
+    ratio = statistics.median(one / other for one, other in pairs)
+    print(
+        f"dvc repro, nothing changed: {ours:.2f} s; over eight stages of `true`: {theirs:.2f} s (medians of {runs})"
+    )
+    print(f"ratio, pair by pair: {ratio:.2f}; limit 1.5")
+
+
+def repro(folder: Path) -> float:
+    """Run ``dvc repro``; return its seconds."""
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "dvc", "repro", "-q"], cwd=folder, env=ENVIRONMENT, check=True)
+    return time.perf_counter() - started
+
+
+@contextmanager
+def working_copy() -> Iterator[Path]:
+    """Copy what git tracks, as it is in the working tree, without outputs, lock or cache."""
+    with repository() as folder:
+        listed = subprocess.run(
+            ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True
+        )
+        for name in filter(None, listed.stdout.split("\0")):
+            if (ROOT / name).is_file() and not name.startswith((".dvc/store", "reports/", "dvc.lock")):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, folder / name)
+        yield folder
+
+
+@contextmanager
+def empty_pipeline() -> Iterator[Path]:
+    """Make eight stages that run ``true``, each after the other."""
+    with repository() as folder:
+        shutil.copytree(
+            ROOT / ".dvc", folder / ".dvc", ignore=shutil.ignore_patterns("store", "cache", "tmp")
+        )
+        lines = ["stages:"]
+        for number, stage in enumerate(STAGES):
+            (folder / f"{number}.txt").write_text(stage)
+            lines += [f"  {stage}:", "    cmd: 'true'", "    deps:", f"      - {number}.txt"]
+        (folder / "dvc.yaml").write_text("\n".join(lines) + "\n")
+        yield folder
+
+
+@contextmanager
+def repository() -> Iterator[Path]:
+    """Make an empty git repository in a temporary folder."""
+    with tempfile.TemporaryDirectory(prefix="visiongate-") as name:
+        subprocess.run(["git", "init", "-q"], cwd=name, check=True)
+        yield Path(name)
+
+
+if __name__ == "__main__":
+    main()
