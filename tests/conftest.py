@@ -1,0 +1,31 @@
+"""What tests of every family share."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+OUTPUTS = ("data/raw", "data/prepared", "data/transformed", "models/model.onnx", "reports/validation")
+
+
+@pytest.fixture(scope="session")
+def line_outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the line's outputs: this one where they are, or else a copy that pulls the committed run from its store."""
+    if all((ROOT / name).exists() for name in OUTPUTS):
+        return ROOT
+    folder = tmp_path_factory.mktemp("pulled")
+    for name in ("dvc.yaml", "dvc.lock", "params.yaml"):
+        shutil.copy(ROOT / name, folder)
+    shutil.copytree(ROOT / ".dvc", folder / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp"))
+    shutil.copytree(ROOT / "reports", folder / "reports")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("DVC_")}
+    command = [sys.executable, "-m", "dvc", "pull", "--quiet", "--remote", "store"]
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    if result.returncode:
+        pytest.skip(f"the committed run is not in .dvc/store: {result.stderr.strip()}")
+    return folder

@@ -1,0 +1,74 @@
+"""What the line's data must hold: the work tree's, or else the committed."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from visiongate.data.decoding import to_pixels
+from visiongate.data.image_table import content_hash, iterate_images, read_dataset, read_table
+from visiongate.data.pixels import load_split, read_manifest, read_transform
+from visiongate.data.splits import SPLITS
+from visiongate.paths import PREPARATION, PREPARED, RAW, TRANSFORMED, VALIDATION
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _here(line_outputs: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(line_outputs)
+    yield
+    os.chdir(before)
+
+
+def test_bytes_are_those_that_were_hashed() -> None:
+    hashes = read_table(RAW, ["sha256"]).column("sha256").to_pylist()
+    assert [hashlib.sha256(image).hexdigest() for image in iterate_images(RAW)] == hashes
+    assert content_hash(hashes) == read_dataset(RAW).content_sha256
+
+
+def test_validation_passed() -> None:
+    result = json.loads((VALIDATION / "result.json").read_text())
+    assert result["success"]
+    assert {"columns", "formats", "decodable", "size", "classes", "rows_per_class", "balance", "unique"} == {
+        expectation["name"] for expectation in result["expectations"]
+    }
+
+
+def test_no_image_is_lost() -> None:
+    raw = read_table(RAW, ["path"]).num_rows
+    prepared = read_table(PREPARED, ["path"]).num_rows
+    quarantined = len((PREPARATION / "quarantine.csv").read_text().splitlines()) - 1
+    assert raw == prepared + quarantined
+    assert prepared == sum(len(load_split(TRANSFORMED, split).labels) for split in SPLITS)
+
+
+def test_no_image_is_in_two_splits() -> None:
+    hashes = [read_manifest(TRANSFORMED, split).column("sha256").to_pylist() for split in SPLITS]
+    assert sum(map(len, hashes)) == len(set().union(*hashes))
+    contents = [{image.tobytes() for image in load_split(TRANSFORMED, split).images} for split in SPLITS]
+    assert sum(map(len, contents)) == len(set().union(*contents))
+
+
+def test_arrays_hold_the_images_that_the_manifest_names() -> None:
+    transform = read_transform(TRANSFORMED)
+    encoded = dict(
+        zip(read_table(PREPARED, ["path"]).column("path").to_pylist(), iterate_images(PREPARED), strict=True)
+    )
+    for split in SPLITS:
+        arrays, manifest = load_split(TRANSFORMED, split), read_manifest(TRANSFORMED, split).to_pydict()
+        assert manifest["label"] == arrays.labels.tolist()
+        for place in range(0, len(arrays.labels), 10):
+            pixels = to_pixels(
+                encoded[manifest["path"][place]], transform.size, transform.mode, transform.resize
+            )
+            np.testing.assert_array_equal(arrays.images[place], pixels)
+
+
+def test_every_class_is_in_every_split() -> None:
+    classes = read_transform(TRANSFORMED).classes
+    for split in SPLITS:
+        assert set(load_split(TRANSFORMED, split).labels.tolist()) == set(range(len(classes)))
