@@ -76,7 +76,8 @@ def _open_study(optimize: Optimize, journal: Path, name: str) -> "Study":
         study_name=name,
         direction="maximize",
         load_if_exists=True,
-        pruner=optuna.pruners.MedianPruner(optimize.startup_trials, optimize.warmup_epochs),
+        # Epochs count from 1, and so must the first that may be pruned.
+        pruner=optuna.pruners.MedianPruner(optimize.startup_trials, optimize.warmup_epochs + 1),
     )
     _drop_unfinished(study)
     return study
