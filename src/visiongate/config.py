@@ -38,11 +38,56 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+class File(Section):
+    """One file of a data set that is published: what it must be before it is read."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None  # null where its publisher gives none
+    size: Count | None  # bytes
+
+
+class Limits(Section):
+    """What an archive or an image may cost before it is taken for an attack."""
+
+    max_files: Count  # in one source
+    max_file_bytes: Count  # of one file, decompressed
+    max_total_bytes: Count  # of all files of a source, decompressed
+    max_ratio: Annotated[float, Field(ge=1)]  # decompressed over compressed bytes, of a whole archive
+    max_pixels: Count  # width times height of one image
+
+
 class Dataset(Section):
-    """Where the images come from."""
+    """Where the images come from, and what is known of them beforehand."""
 
     name: Name
+    path: str  # an archive or folder that takes the place of the download; the set's own page in conf/ where there is none
+    url: str | None  # of one file, or of a folder that holds `files`: http(s), s3, gs, file, or kaggle://owner/dataset
+    files: dict[str, File]  # by name; where empty, whatever `url` holds
+    classes: list[str] | None  # in the order of the model's outputs; null takes the folders' names in alphabetical order
+    exclude: list[str]  # patterns of paths that are left out, as in a shell
+    splits: dict[str, Literal["train", "val", "test"]]  # folders above the classes' that give a split
+    group: str | None  # regular expression on the path; what its parentheses match must stay together, a patient say
+    licence: str
+    citation: str
+    homepage: str
+    limits: Limits
     limit: Count | None  # at most so many images, spread evenly over the source: for a quick try
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if self.classes is not None and len(set(self.classes)) != len(self.classes):
+            raise ValueError("classes names one twice")
+        if self.group is not None:
+            _check_group(self.group)
+        return self
+
+
+def _check_group(pattern: str) -> None:
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"group {pattern!r} is no regular expression: {error}") from None
+    if groups != 1:
+        raise ValueError(f"group {pattern!r} needs one pair of parentheses, around what names the group")
 
 
 class Expectation(Section):
@@ -53,6 +98,12 @@ class Expectation(Section):
 
 class AllowedFormats(Expectation):
     """Encoded formats as Pillow names them."""
+
+    allowed: list[str] = Field(min_length=1)
+
+
+class AllowedModes(Expectation):
+    """Colour modes as Pillow names them."""
 
     allowed: list[str] = Field(min_length=1)
 
@@ -88,24 +139,45 @@ class MaxRatio(Expectation):
     max_ratio: Annotated[float, Field(ge=1)]
 
 
+class MaxCount(Expectation):
+    """At most so many."""
+
+    max_count: Index
+
+
 class Validation(Section):
     """What is expected of the raw image table."""
 
     columns: Expectation
+    extensions: Expectation  # what a file's name says is what its bytes are
     formats: AllowedFormats
     decodable: MinShare
     size: SizeRange
+    aspect: MaxRatio  # longer side over shorter
+    modes: AllowedModes
+    brightness: Expectation  # a number from 0 to 255 for every image
     classes: Expectation
     rows_per_class: MinRows
     balance: MaxRatio
     unique: MinShare
+    label_conflicts: MaxCount  # images whose bytes bear another label too
+    split_overlap: MaxCount  # images whose bytes are in another given split too
+    split_groups: MaxCount  # groups that a given split shares with another
+
+
+class NearDuplicates(Section):
+    """When two images that differ in their bytes are taken for one picture."""
+
+    max_distance: Annotated[int, Field(ge=0, le=16)]  # bits of 64 in which their perceptual hashes differ
+    max_difference: NonNegative  # mean of the absolute differences of their 32×32 grey pixels, 0..255
 
 
 class Preparation(Section):
-    """What is quarantined."""
+    """What is quarantined, and what is taken for the same picture."""
 
     min_side: Count  # pixels
     min_contrast: NonNegative  # standard deviation of the brightness, 0..127.5; below it an image is blank
+    near_duplicates: NearDuplicates
     samples_per_class: Count  # shown on the exploration page
 
 
