@@ -1,97 +1,192 @@
-"""The image table: rows in order, old shards untouched, the same bytes each time."""
+"""The image table: rows in order, shards that adding images leaves alone, the same bytes each time."""
 
 import hashlib
+import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from visiongate.data import image_table
 from visiongate.data.image_table import (
     SCHEMA,
     Dataset,
     content_hash,
     iterate_images,
+    iterate_shards,
     read_dataset,
     read_table,
     write_dataset,
+    write_shard,
     write_shards,
 )
 from visiongate.errors import DataError
 
-DATASET = Dataset("tiny", ["0", "é"], 2, "CC0", "nobody", "https://example.org", "ab" * 32, "cd" * 32)
+DATASET = Dataset(
+    "tiny",
+    ["0", "é"],
+    2,
+    "CC0",
+    "nobody",
+    "https://example.org",
+    "tiny.zip",
+    "ab" * 32,
+    "cd" * 32,
+    {"hidden": 1},
+)
+TARGET = 16  # rows
+
+
+@pytest.fixture(autouse=True)
+def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_table, "SHARD_ROWS", TARGET)
+
+
+def row(path: str, image: bytes = b"", **others: object) -> dict[str, Any]:
+    """A row whose image is no image: the table does not look."""
+    sha256 = hashlib.sha256(image).hexdigest()
+    return {
+        "image": image,
+        "label": "a",
+        "path": path,
+        "split": None,
+        "group": None,
+        "sha256": sha256,
+    } | others
 
 
 def rows(count: int) -> list[dict[str, Any]]:
-    """Rows whose images are no images: the table does not look."""
-    images = [bytes([index, 0, 255]) * index for index in range(count)]
     return [
-        {
-            "image": image,
-            "label": str(index % 3),
-            "path": f"{index}.png",
-            "split": "test" if index % 2 else None,
-            "group": None,
-            "sha256": hashlib.sha256(image).hexdigest(),
-        }
-        for index, image in enumerate(images)
+        row(
+            f"{index:04d}.png",
+            bytes([index % 256, 0, 255]) * (index % 50),
+            label=str(index % 3),
+            split="test" if index % 2 else None,
+        )
+        for index in range(count)
     ]
 
 
 def shards(directory: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(directory.iterdir())}
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def sizes(directory: Path) -> list[int]:
+    return [table.num_rows for table in iterate_shards(directory)]
 
 
 def test_rows_come_back_as_they_went_in(tmp_path: Path) -> None:
-    assert write_shards(tmp_path, rows(7), rows_per_shard=3) == 7
+    assert write_shards(tmp_path, rows(300)) == 300
     table = read_table(tmp_path)
-    assert table.schema.equals(SCHEMA)
-    assert table.to_pylist() == rows(7)
-    assert list(shards(tmp_path)) == ["images-00000.parquet", "images-00001.parquet", "images-00002.parquet"]
+    assert table.schema.equals(SCHEMA, check_metadata=True)
+    assert table.to_pylist() == rows(300)
+    assert len(shards(tmp_path)) > 5
+
+
+def test_shards_come_one_by_one_in_the_order_of_the_table(tmp_path: Path) -> None:
+    write_shards(tmp_path, rows(300))
+    paths = [
+        path for table in iterate_shards(tmp_path, ["path"]) for path in table.column("path").to_pylist()
+    ]
+    assert paths == [row["path"] for row in rows(300)]
 
 
 def test_images_come_back_in_the_order_of_the_table(tmp_path: Path) -> None:
-    write_shards(tmp_path, rows(7), rows_per_shard=3)
-    assert list(iterate_images(tmp_path)) == [row["image"] for row in rows(7)]
+    write_shards(tmp_path, rows(300))
+    assert list(iterate_images(tmp_path)) == [row["image"] for row in rows(300)]
 
 
 def test_only_the_columns_asked_for_are_read(tmp_path: Path) -> None:
     write_shards(tmp_path, rows(2))
     assert read_table(tmp_path, ["path", "label"]).to_pydict() == {
-        "path": ["0.png", "1.png"],
+        "path": ["0000.png", "0001.png"],
         "label": ["0", "1"],
     }
 
 
 def test_writing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
-    write_shards(tmp_path / "one", rows(7), rows_per_shard=3)
-    write_shards(tmp_path / "two", iter(rows(7)), rows_per_shard=3)
+    write_shards(tmp_path / "one", rows(300))
+    write_shards(tmp_path / "two", iter(rows(300)))
     assert shards(tmp_path / "one") == shards(tmp_path / "two")
 
 
-def test_more_images_leave_full_shards_as_they_were(tmp_path: Path) -> None:
-    write_shards(tmp_path, rows(6), rows_per_shard=3)
+def test_shards_are_neither_tiny_nor_huge(tmp_path: Path) -> None:
+    write_shards(tmp_path, rows(5000))
+    assert all(TARGET / 8 <= size <= TARGET * 4 for size in sizes(tmp_path)[:-1])
+    assert TARGET / 2 < 5000 / len(sizes(tmp_path)) < TARGET * 2
+
+
+def test_large_images_fill_a_shard_by_their_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_table, "SHARD_BYTES", 1000)
+    images = [bytes([index]) * 400 for index in range(200)]
+    write_shards(tmp_path, (row(f"{index:04d}", image) for index, image in enumerate(images)))
+    assert max(sizes(tmp_path)) <= 10
+    write_shards(tmp_path, [row("0", b"x"), row("1", bytes(9000)), row("2", b"y")])
+    assert sizes(tmp_path) == [1, 1, 1]
+
+
+@pytest.mark.parametrize("place", [0, 500, 999])
+def test_images_added_in_one_place_leave_all_other_shards_as_they_were(tmp_path: Path, place: int) -> None:
+    write_shards(tmp_path, rows(1000))
     before = shards(tmp_path)
-    write_shards(tmp_path, rows(8), rows_per_shard=3)
-    after = shards(tmp_path)
-    assert len(after) == 3
-    assert after.items() >= before.items()
+    added = [row(f"{place:04d}.png-{index:03d}", bytes([index])) for index in range(100)]
+    write_shards(tmp_path, sorted([*rows(1000), *added], key=lambda row: row["path"]))
+    gone = before.keys() - shards(tmp_path).keys()
+    assert len(gone) <= 2
+    assert all(shards(tmp_path)[name] == before[name] for name in before.keys() - gone)
+    assert read_table(tmp_path).num_rows == 1100
+
+
+def test_images_removed_leave_all_other_shards_as_they_were(tmp_path: Path) -> None:
+    write_shards(tmp_path, rows(1000))
+    before = shards(tmp_path)
+    write_shards(tmp_path, rows(1000)[:300] + rows(1000)[310:])
+    assert len(before.keys() - shards(tmp_path).keys()) <= 2
+
+
+def test_a_shard_keeps_its_name_when_it_is_written_alone(tmp_path: Path) -> None:
+    write_shards(tmp_path / "all", rows(300))
+    for table in iterate_shards(tmp_path / "all"):
+        write_shard(tmp_path / "each", table)
+    assert shards(tmp_path / "each") == shards(tmp_path / "all")
 
 
 def test_fewer_images_leave_no_stale_shard(tmp_path: Path) -> None:
-    write_shards(tmp_path, rows(8), rows_per_shard=3)
-    write_shards(tmp_path, rows(2), rows_per_shard=3)
+    write_shards(tmp_path, rows(300))
+    write_shards(tmp_path, rows(2))
     assert read_table(tmp_path).num_rows == 2
 
 
-def test_a_shard_is_written_before_the_next_is_read(tmp_path: Path) -> None:
+def test_a_shard_is_handed_over_before_the_next_is_read() -> None:
     def source() -> Iterator[dict[str, Any]]:
-        for index, row in enumerate(rows(6)):
-            assert len(list(tmp_path.glob("images-*"))) == index // 3
+        for index, row in enumerate(rows(300)):
+            assert index - read < TARGET * 4 + 1
             yield row
 
-    assert write_shards(tmp_path, source(), rows_per_shard=3) == 6
+    read = 0
+    for written in image_table._cut(source()):  # noqa: SLF001 - what streams is the cutting
+        read += len(written)
+    assert read == 300
+
+
+@pytest.mark.parametrize("paths", [["b", "a"], ["a", "a"]])
+def test_rows_out_of_order_are_refused(tmp_path: Path, paths: list[str]) -> None:
+    with pytest.raises(ValueError, match="order of their paths"):
+        write_shards(tmp_path, map(row, paths))
+
+
+def test_paths_are_ordered_alike_in_text_and_in_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_table, "SHARD_ROWS", 1)
+    paths = sorted(["a/é", "a/z", "a/\U0001f431", "a/\uffee", "A", "a b"])
+    write_shards(tmp_path, map(row, paths))
+    assert sizes(tmp_path) == [1] * 6
+    assert read_table(tmp_path).column("path").to_pylist() == paths
 
 
 def test_a_row_without_a_label_is_refused(tmp_path: Path) -> None:
@@ -108,6 +203,27 @@ def test_a_folder_without_shards_says_what_to_do(tmp_path: Path) -> None:
         next(iterate_images(tmp_path))
 
 
+@pytest.mark.parametrize("keep", [0, 10, 0.5, 0.99])
+def test_a_damaged_shard_is_named(tmp_path: Path, keep: float) -> None:
+    write_shards(tmp_path, rows(10))
+    shard = next(tmp_path.iterdir())
+    content = shard.read_bytes()
+    shard.write_bytes(content[: keep if keep > 1 else int(keep * len(content))])
+    with pytest.raises(DataError, match=rf"{shard.name}: damaged: .*`dvc checkout`"):
+        read_table(tmp_path)
+
+
+def test_a_shard_with_damaged_pages_is_named(tmp_path: Path) -> None:
+    write_shards(tmp_path, rows(60)[:10])
+    shard = next(tmp_path.iterdir())
+    content = bytearray(shard.read_bytes())
+    start = pq.ParquetFile(shard).metadata.row_group(0).column(2).data_page_offset
+    content[start : start + 40] = b"\xff" * 40
+    shard.write_bytes(content)
+    with pytest.raises(DataError, match=f"{shard.name}: damaged"):
+        read_table(tmp_path)
+
+
 def test_the_description_comes_back_as_it_went_in(tmp_path: Path) -> None:
     write_dataset(tmp_path, DATASET)
     assert read_dataset(tmp_path) == DATASET
@@ -117,6 +233,23 @@ def test_a_missing_description_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"dataset\.json: no such file; `dvc repro` makes it, `dvc pull` fetches it"
     ):
+        read_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"", "Invalid JSON"),
+        (b"\xff\xfe", "Invalid JSON"),
+        (b"[]", "Input should be an object"),
+        (b"{}", "name: Field required"),
+        (json.dumps(asdict(DATASET) | {"images": "2"}).encode(), "images: Input should be a valid integer"),
+        (json.dumps(asdict(DATASET) | {"ignored": {"hidden": None}}).encode(), "ignored: hidden: "),
+    ],
+)
+def test_a_description_that_is_something_else_is_named(tmp_path: Path, text: bytes, expected: str) -> None:
+    (tmp_path / "dataset.json").write_bytes(text)
+    with pytest.raises(DataError, match=f"dataset.json: {expected}.*`dvc checkout`"):
         read_dataset(tmp_path)
 
 
