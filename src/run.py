@@ -4,6 +4,7 @@ A script on purpose: Python puts its folder first on the path, so an experiment'
 ``-m`` and an editable install, ``dvc exp run --temp`` would import the main workspace's.
 """
 
+import errno
 import importlib
 import sys
 
@@ -17,6 +18,7 @@ STAGES = (
     "optimize",
     "register",
 )
+ARTEFACTS = ("data/", "models/", "reports/")  # what stages hand to each other
 
 
 def main(arguments: list[str]) -> int:
@@ -41,7 +43,25 @@ def main(arguments: list[str]) -> int:
     except VisiongateError as error:
         print("\n".join(f"{stage}: {line}" for line in str(error).splitlines()), file=sys.stderr)
         return 1
+    except OSError as error:
+        advice = _advise(error)
+        if advice is None:
+            raise
+        print(f"{stage}: {advice}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{stage}: interrupted; `dvc repro` starts it again", file=sys.stderr)
+        return 130
     return 0
+
+
+def _advise(error: OSError) -> str | None:
+    """Say what to do about a file that DVC was to provide, or a full disk; None of any other error, which is a bug."""
+    if error.errno == errno.ENOSPC:
+        return f"{error.filename or 'this folder'}: the disk is full: free some space and run again"
+    if error.errno == errno.ENOENT and str(error.filename).startswith(ARTEFACTS):
+        return f"{error.filename}: no such file; `dvc repro` makes it, `dvc pull` fetches it"
+    return None
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ SCRIPT = str(ROOT / "src" / "run.py")
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to run stages in, with the committed settings and few images."""
     tree = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    tree["dataset"] = {"name": "digits", "limit": 50}
+    tree["dataset"]["limit"] = 50
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -84,6 +84,50 @@ def test_what_a_stage_cannot_use_ends_in_one_line(
     assert run.main(["transformation"]) == 1
     assert capsys.readouterr().err.startswith("transformation: data/prepared")
     assert not (workspace / "data/transformed").exists()
+
+
+@pytest.mark.usefixtures("workspace")
+@pytest.mark.parametrize("stage", ["train", "evaluate", "optimize", "register"])
+def test_what_another_stage_has_not_made_ends_in_one_line(
+    stage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run.main([stage]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith((f"{stage}: data/transformed/", f"{stage}: models/", f"{stage}: reports/"))
+    assert ": no such file; " in error
+    assert error.count("\n") == 1
+
+
+STAGE = """
+import errno, os, signal
+def run(settings):
+    {}
+"""
+
+
+def start_stage(workspace: Path, body: str) -> subprocess.CompletedProcess[str]:
+    """Run a stage that does nothing but this."""
+    copy = workspace / "src"
+    shutil.copytree(ROOT / "src", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "visiongate/stages/ingestion.py").write_text(STAGE.format(body), encoding="utf-8")
+    return start("src/run.py", "ingestion")
+
+
+def test_a_full_disk_ends_in_one_line(workspace: Path) -> None:
+    done = start_stage(workspace, "raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), 'data/raw/x')")
+    expected = "ingestion: data/raw/x: the disk is full: free some space and run again\n"
+    assert (done.returncode, done.stderr) == (1, expected)
+
+
+def test_an_interruption_ends_in_one_line(workspace: Path) -> None:
+    done = start_stage(workspace, "os.kill(os.getpid(), signal.SIGINT)")
+    assert (done.returncode, done.stderr) == (130, "ingestion: interrupted; `dvc repro` starts it again\n")
+
+
+def test_a_file_that_no_stage_makes_is_a_bug_and_keeps_its_traceback(workspace: Path) -> None:
+    done = start_stage(workspace, "open('elsewhere')")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
 
 
 @pytest.mark.usefixtures("workspace")

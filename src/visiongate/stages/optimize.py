@@ -114,5 +114,14 @@ def _verdict(found: SearchResult, metric: str) -> str:
     head = f"{len(found.trials)} trials, {pruned} pruned; {metric} {found.best_value:.4f} at best"
     if found.best.trial == 0:
         return f"{head}, with the current settings, which no trial beats"
-    overrides = " ".join(f"-S {key}={value}" for key, value in found.best.values.items())
-    return f"{head}, {found.trials[0].value} with the current settings; to try it: dvc exp run {overrides}"
+    current = found.trials[0].value
+    overrides = " ".join(f"-S {key}={_shorten(value)}" for key, value in found.best.values.items())
+    return (
+        f"{head}, {'none' if current is None else f'{current:.4f}'} with the current settings; "
+        f"to try it: dvc exp run {overrides}"
+    )
+
+
+def _shorten(value: object) -> object:
+    """Round what a search drew to the digits that matter; ``best_params.yaml`` has them all."""
+    return f"{value:.4g}" if isinstance(value, float) else value
