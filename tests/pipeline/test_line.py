@@ -1,8 +1,6 @@
 """The whole line in a temporary clone, on few images: what a new user and an experiment meet."""
 
 import json
-import os
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -11,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
+from clones import call, clone_tree
+
 SMOKE = [
     "dataset.limit=600",
     "training.epochs=2",
@@ -33,47 +32,6 @@ STAGES = [
     "optimize",
     "register",
 ]
-
-
-def call(
-    folder: Path, *command: str, check: bool = True, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """Run a command with this interpreter's environment first on the path, as an activated one is."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    known = {
-        key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "GIT_", "MLFLOW_"))
-    }
-    result = subprocess.run(
-        command,
-        cwd=folder,
-        env={**known, "PATH": path, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert not check or result.returncode == 0, result.stdout + result.stderr
-    return result
-
-
-def clone_tree(target: Path) -> Path:
-    """Copy what git tracks, as it is in the working tree, into a repository with one commit."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    )
-    for name in filter(None, listed.stdout.decode().split("\0")):
-        if (ROOT / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target / name)
-    call(target, "git", "init", "-q")
-    call(target, "git", "add", "-A")
-    identity = ("-c", "user.name=test", "-c", "user.email=test@example.org")
-    call(target, "git", *identity, "commit", "-qm", "The tree")
-    call(target, "git", "config", "user.name", "test")
-    call(target, "git", "config", "user.email", "test@example.org")
-    return target
 
 
 def runs_of(folder: Path, name: str) -> int:

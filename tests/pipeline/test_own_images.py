@@ -1,0 +1,99 @@
+"""A folder of one's own: what it takes, what is noticed when it changes, and what a killed stage leaves behind."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from clones import call, clone_tree
+
+PER_CLASS = 40
+DATA_STAGES = ("ingestion", "validation", "preparation", "transformation")
+
+
+def write_image(path: Path, seed: int) -> None:
+    """Write a photograph-like image: large soft blobs, no two alike."""
+    generator = np.random.default_rng(seed)
+    coarse = generator.integers(0, 256, (5, 5, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(coarse).resize((48, 40), Image.Resampling.BICUBIC).save(path)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A folder of two classes, outside of the repository."""
+    for index in range(2 * PER_CLASS):
+        write_image(tmp_path / "my images" / ("cat", "dog")[index % 2] / f"{index:03d}.png", index)
+    return tmp_path / "my images"
+
+
+@pytest.fixture
+def clone(tmp_path: Path, images: Path) -> Path:
+    """A clone that is set to that folder, and has prepared it."""
+    folder = clone_tree(tmp_path / "clone")
+    compose = ("-m", "visiongate.compose", "dataset=folder", f"dataset.path={images}")
+    call(folder, sys.executable, *compose, PYTHONPATH="src")
+    call(folder, "dvc", "repro", "transformation")
+    return folder
+
+
+def images_in(folder: Path) -> int:
+    return int(json.loads((folder / "data/raw/dataset.json").read_text())["images"])
+
+
+def outputs(folder: Path) -> dict[str, str]:
+    """The md5 of each output of the stages that make the data."""
+    stages = yaml.safe_load((folder / "dvc.lock").read_text())["stages"]
+    return {out["path"]: out["md5"] for stage in DATA_STAGES for out in stages[stage]["outs"]}
+
+
+def test_an_image_more_less_or_other_is_noticed(clone: Path, images: Path) -> None:
+    before = outputs(clone)
+    assert "up to date" in call(clone, "dvc", "status", "transformation").stdout
+    assert images_in(clone) == 2 * PER_CLASS
+
+    write_image(images / "cat/added.png", 1000)
+    assert "my images" in call(clone, "dvc", "status", "ingestion").stdout
+    call(clone, "dvc", "repro", "transformation")
+    assert images_in(clone) == 2 * PER_CLASS + 1
+
+    write_image(images / "cat/added.png", 1001)
+    assert "my images" in call(clone, "dvc", "status", "ingestion").stdout
+    call(clone, "dvc", "repro", "ingestion")
+
+    (images / "cat/added.png").unlink()
+    assert "my images" in call(clone, "dvc", "status", "ingestion").stdout
+    call(clone, "dvc", "repro", "transformation")
+    assert outputs(clone) == before
+
+
+def test_a_stage_killed_at_any_moment_leaves_nothing_that_the_next_run_does_not_mend(clone: Path) -> None:
+    before = outputs(clone)
+    generator = random.Random(0)  # noqa: S311 - moments, not secrets
+    for stage in DATA_STAGES:
+        command = [sys.executable, "src/run.py", stage]
+        process = subprocess.Popen(command, cwd=clone, start_new_session=True, stdout=subprocess.DEVNULL)
+        time.sleep(generator.uniform(0.2, 1.5))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    call(clone, "dvc", "repro", "--force", "transformation")
+    assert outputs(clone) == before
+    assert not [path for path in (clone / "data").rglob(".*") if path.is_file() and path.name != ".gitignore"]
+
+
+def test_a_folder_that_is_not_given_is_asked_for(tmp_path: Path) -> None:
+    folder = clone_tree(tmp_path)
+    call(folder, sys.executable, "-m", "visiongate.compose", "dataset=folder", PYTHONPATH="src")
+    result = call(folder, sys.executable, "src/run.py", "ingestion", check=False)
+    assert result.returncode == 1
+    assert result.stderr.startswith("ingestion: dataset.path")
+    assert "dvc exp run -S dataset=folder -S dataset.path=" in result.stderr
