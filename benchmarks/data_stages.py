@@ -1,6 +1,6 @@
 """From an archive to pixel arrays: the four data stages, one process each, against the loop that a user would write instead.
 
-The loop opens each image of the archive with Pillow, converts and resizes it, and stacks the results: no validation, no quarantine, no
+The loop opens each image with Pillow, converts and resizes it, and stacks the results: no validation, no quarantine, no
 duplicate is looked for, and nothing is split. `benchmarks/data.py` calls this.
 """
 
