@@ -35,6 +35,7 @@ NESTED = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 FREE_BYTES = 64 * 2**20  # decompressed so far, no ratio is suspicious
 CHUNK = 2**20
 BLOCK = 512  # a tar's unit
+LOCAL_HEADER = 30  # bytes before each entry of a zip, at least
 LONGEST_NAME = 2**16  # bytes of a tar's extended header; a path has a few hundred
 EXTENDED = {
     tarfile.XHDTYPE,
@@ -351,11 +352,11 @@ def _check_zip_entry(name: str, path: str, info: zipfile.ZipInfo) -> None:
 
 def _check_overlap(name: str, infos: Sequence[zipfile.ZipInfo], end: int) -> None:
     """Refuse entries that share their bytes: so a small zip holds petabytes (Fifield, WOOT 2019)."""
-    ordered = sorted(infos, key=lambda info: info.header_offset)
-    starts = [*(info.header_offset for info in ordered[1:]), end]
-    for info, start in zip(ordered, starts, strict=True):
-        if info.header_offset + 30 + info.compress_size > start:
+    start = end
+    for info in sorted(infos, key=lambda info: info.header_offset, reverse=True):
+        if info.header_offset + LOCAL_HEADER + info.compress_size > start:
             raise DataError(f"{name}: {info.filename}: overlaps another entry: a decompression bomb")
+        start = info.header_offset
 
 
 def _open_tar(file: BinaryIO, name: str, limits: Limits) -> tuple[Entries, Read]:
