@@ -132,16 +132,18 @@ def _find_in_mirror(mirror: str, name: str) -> str:
 def _is_folder(url: str) -> bool:
     if urlsplit(url).scheme in ("http", "https"):
         return False
-    with _explaining(url):
-        system, path = _open_system(url)
-        return bool(system.isdir(path))
+    return _retry(url, lambda: _is_directory(url))
+
+
+def _is_directory(url: str) -> bool:
+    system, path = _open_system(url)
+    return bool(system.isdir(path))
 
 
 def _fetch_folder(url: str, place: Place) -> dict[str, Path]:
-    with _explaining(url):
-        system, root = _open_system(url)
-        root = root.rstrip("/") + "/"
-        found = [str(path) for path in system.find(root)]
+    system, root = _retry(url, lambda: _open_system(url.rstrip("/") + "/"))
+    root = root.rstrip("/") + "/"
+    found = _retry(url, lambda: [str(path) for path in system.find(root)])
     names = {path: path.removeprefix(root) for path in found if path.startswith(root)}
     if not names:
         raise DataError(f"{without_credentials(url)}: nothing there; is the address right?")
@@ -242,10 +244,16 @@ def _download(url: str, remote: Remote, part: Path, show: Callable[[int], None])
         write_json(_part_sidecar(part), asdict(remote))
     done = part.stat().st_size if part.exists() else 0
     _check_space(part, remote, done)
-    with part.open("ab") as target:
-        for chunk in _read_chunks(url, remote, target):
-            target.write(chunk)
-            show(target.tell())
+    try:
+        with part.open("ab") as target:
+            for chunk in _read_chunks(url, remote, target):
+                target.write(chunk)
+                show(target.tell())
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            part.unlink()
+            _part_sidecar(part).unlink()
+        raise
     if remote.size is not None and part.stat().st_size != remote.size:
         raise ConnectionError(f"{part.stat().st_size:,} bytes of {remote.size:,} came")
 
@@ -366,7 +374,7 @@ def _explaining(url: str) -> Iterator[None]:
         yield
     except DataError:
         raise
-    except ImportError as error:
+    except (ImportError, ValueError) as error:  # a library or a protocol that is not there
         raise DataError(f"{address}: {_one_line(error)}") from None
     except Exception as error:  # noqa: BLE001 - of as many kinds as there are protocols
         raise _explain(address, error) from None
