@@ -60,12 +60,18 @@ class Dataset(Section):
 
     name: Name
     path: str  # an archive or folder that takes the place of the download; the set's own page in conf/ where there is none
-    url: str | None  # of one file, or of a folder that holds `files`: http(s), s3, gs, file, or kaggle://owner/dataset
+    url: (
+        str | None
+    )  # of one file, or of a folder that holds `files`: http(s), s3, gs, file, or kaggle://owner/dataset
     files: dict[str, File]  # by name; where empty, whatever `url` holds
-    classes: list[str] | None  # in the order of the model's outputs; null takes the folders' names in alphabetical order
+    classes: (
+        list[str] | None
+    )  # in the order of the model's outputs; null takes the folders' names in alphabetical order
     exclude: list[str]  # patterns of paths that are left out, as in a shell
     splits: dict[str, Literal["train", "val", "test"]]  # folders above the classes' that give a split
-    group: str | None  # regular expression on the path; what its parentheses match must stay together, a patient say
+    group: (
+        str | None
+    )  # regular expression on the path; what its parentheses match must stay together, a patient say
     licence: str
     citation: str
     homepage: str
