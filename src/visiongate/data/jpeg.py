@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import simplejpeg  # type: ignore[import-untyped]
+import simplejpeg
 
 SIGNATURE = b"\xff\xd8\xff"
 MAX_SCANS = 64  # progressive files of encoders in use have about ten; each costs a pass over all of the image
