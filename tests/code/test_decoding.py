@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image, features
 
-from visiongate.data.decoding import Measurement, measure, open_image, to_pixels
+from visiongate.data.decoding import CHUNK, measure, measure_images, open_image, thumbnail, to_pixels
 from visiongate.errors import DataError
 
 ORIENTATION = 0x0112
@@ -122,7 +122,7 @@ def test_a_bad_image_gives_a_reason_in_one_line(encoded: bytes) -> None:
         open_image(encoded)
     with pytest.raises(DataError):
         to_pixels(encoded, 8, "L", "stretch")
-    assert measure(encoded) == Measurement(None, None, None, None, None, None, str(error.value))
+    assert measure(encoded).error == str(error.value)
     assert " at 0x" not in str(error.value)
 
 
@@ -177,3 +177,60 @@ def test_an_image_is_enlarged_as_well() -> None:
 def test_decoding_twice_gives_the_same_pixels(resize: str) -> None:
     photo = encode(Image.fromarray(gradient(333, 211)), "JPEG")
     assert (to_pixels(photo, 24, "RGB", resize) == to_pixels(photo, 24, "RGB", resize)).all()
+
+
+def opened(encoded: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(encoded))
+    assert image.format == "PNG"
+    return image
+
+
+def test_measurements_keep_the_order_over_several_chunks() -> None:
+    found = measure_images(b"%d" % (n % 2) if n % 7 else b"" for n in range(2 * CHUNK + 3))
+    assert len(found) == 2 * CHUNK + 3
+    assert {measurement.error for measurement in found} == {"not an image of a known format"}
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((8, 8), (8, 8)), ((64, 64), (64, 64)), ((128, 64), (64, 32)), ((9000, 1), (64, 1))],
+)
+def test_thumbnails_shrink_and_never_grow(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert opened(thumbnail(encode(Image.new("L", size)), 64)).size == expected
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I", "F", "I;16", "YCbCr"])
+def test_thumbnails_of_every_mode_are_grey_or_colour(mode: str) -> None:
+    source = encode(Image.new("L", (4, 4)).convert(mode), "TIFF")
+    assert opened(thumbnail(source, 64)).mode in {"L", "RGB"}
+
+
+def test_sixteen_bits_keep_their_shades() -> None:
+    ramp = Image.fromarray(np.linspace(0, 65535, 64).reshape(8, 8).astype(np.uint16))
+    pixels = np.asarray(opened(thumbnail(encode(ramp), 64)))
+    assert pixels.flatten().tolist() == (np.linspace(0, 65535, 64).astype(np.uint16) >> 8).tolist()
+
+
+def test_thumbnails_stand_upright_and_carry_no_profile() -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    turned = encode(Image.new("RGB", (8, 4)), "PNG", exif=exif, icc_profile=bytes(50_000))
+    found = thumbnail(turned, 64)
+    assert opened(found).size == (4, 8)
+    assert len(found) < 200
+
+
+def test_a_damaged_exif_block_does_not_hide_the_pixels() -> None:
+    exif = b"Exif\x00\x00no such thing"
+    assert opened(thumbnail(encode(Image.new("L", (8, 4)), "JPEG", exif=exif), 64)).size == (8, 4)
+
+
+def test_an_animation_shows_its_first_frame() -> None:
+    frames = [Image.new("L", (8, 8), level) for level in (200, 0)]
+    found = opened(thumbnail(encode(frames[0], "GIF", save_all=True, append_images=frames[1:]), 64))
+    assert np.asarray(found).min() == 200
+
+
+def test_no_image_has_no_thumbnail() -> None:
+    with pytest.raises(DataError):
+        thumbnail(b"text", 64)

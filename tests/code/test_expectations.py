@@ -11,7 +11,7 @@ import pytest
 
 from visiongate.config import Expectation, Validation, load_settings
 from visiongate.data import expectations
-from visiongate.data.decoding import Measurement
+from visiongate.data.decoding import Fault, Measurement
 from visiongate.data.expectations import (
     EXAMPLES,
     Example,
@@ -29,7 +29,7 @@ from visiongate.errors import DataError
 ROOT = Path(__file__).resolve().parents[2]
 CRITICAL = Expectation(severity="critical")
 RULES = list(Validation.model_fields)
-BROKEN = Measurement(None, None, None, None, None, None, "truncated")
+BROKEN = Measurement(None, None, None, None, False, None, None, None, Fault.TRUNCATED, "truncated")  # noqa: FBT003 - a field
 
 
 def limits(**values: dict[str, Any]) -> Validation:
@@ -42,7 +42,7 @@ def limits(**values: dict[str, Any]) -> Validation:
 
 
 def measured(width: int = 8, height: int = 8, kind: str = "PNG") -> Measurement:
-    return Measurement(kind, width, height, "L", 100.0, 20.0, None)
+    return Measurement(kind, width, height, "L", False, 100.0, 20.0, None, None, None)  # noqa: FBT003 - a field
 
 
 def described(

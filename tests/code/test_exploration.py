@@ -1,12 +1,9 @@
 """Exploration: statistics that agree with a count by hand, and a choice of images that never varies."""
 
-import io
 import random
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from visiongate.data.decoding import Measurement
 from visiongate.data.exploration import (
@@ -18,29 +15,14 @@ from visiongate.data.exploration import (
     choose_quarantined,
     choose_samples,
     explore,
-    thumbnail,
 )
 from visiongate.data.quality import Reason, Row, Verdict
-from visiongate.errors import DataError
-
-ORIENTATION = 0x0112
 
 
 def measured(width: int = 8, brightness: float = 10.0, **changes: Any) -> Measurement:  # noqa: ANN401 - fields
-    fields = {"format": "PNG", "height": 8, "mode": "L", "contrast": 3.0, "error": None} | changes
-    return Measurement(width=width, brightness=brightness, **fields)
-
-
-def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:  # noqa: ANN401 - Pillow's
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def opened(encoded: bytes) -> Image.Image:
-    image = Image.open(io.BytesIO(encoded))
-    assert image.format == "PNG"
-    return image
+    fields = {"format": "PNG", "height": 8, "mode": "L", "animated": False, "contrast": 3.0} | changes
+    nothing = {"sketch": None, "fault": None, "error": None}
+    return Measurement(width=width, brightness=brightness, **{**nothing, **fields})
 
 
 def test_classes_keep_their_order_and_count_all_images() -> None:
@@ -105,48 +87,3 @@ def test_every_reason_has_its_place_among_the_quarantined_shown() -> None:
     assert choose_quarantined(verdicts, 4) == [8, 7, 1, 2]
     assert choose_quarantined(verdicts, 50) == [8, 7, 1, 2, 3, 4, 5, 6]
     assert choose_quarantined([None], 50) == []
-
-
-@pytest.mark.parametrize(
-    ("size", "expected"),
-    [((8, 8), (8, 8)), ((64, 64), (64, 64)), ((128, 64), (64, 32)), ((9000, 1), (64, 1))],
-)
-def test_thumbnails_shrink_and_never_grow(size: tuple[int, int], expected: tuple[int, int]) -> None:
-    assert opened(thumbnail(encode(Image.new("L", size)), 64)).size == expected
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I", "F", "I;16", "YCbCr"])
-def test_thumbnails_of_every_mode_are_grey_or_colour(mode: str) -> None:
-    source = encode(Image.new("L", (4, 4)).convert(mode), "TIFF")
-    assert opened(thumbnail(source, 64)).mode in {"L", "RGB"}
-
-
-def test_sixteen_bits_keep_their_shades() -> None:
-    ramp = Image.fromarray(np.linspace(0, 65535, 64).reshape(8, 8).astype(np.uint16))
-    pixels = np.asarray(opened(thumbnail(encode(ramp), 64)))
-    assert pixels.flatten().tolist() == (np.linspace(0, 65535, 64).astype(np.uint16) >> 8).tolist()
-
-
-def test_thumbnails_stand_upright_and_carry_no_profile() -> None:
-    exif = Image.Exif()
-    exif[ORIENTATION] = 6
-    turned = encode(Image.new("RGB", (8, 4)), "PNG", exif=exif, icc_profile=bytes(50_000))
-    found = thumbnail(turned, 64)
-    assert opened(found).size == (4, 8)
-    assert len(found) < 200
-
-
-def test_a_damaged_exif_block_does_not_hide_the_pixels() -> None:
-    exif = b"Exif\x00\x00no such thing"
-    assert opened(thumbnail(encode(Image.new("L", (8, 4)), "JPEG", exif=exif), 64)).size == (8, 4)
-
-
-def test_an_animation_shows_its_first_frame() -> None:
-    frames = [Image.new("L", (8, 8), level) for level in (200, 0)]
-    found = opened(thumbnail(encode(frames[0], "GIF", save_all=True, append_images=frames[1:]), 64))
-    assert np.asarray(found).min() == 200
-
-
-def test_no_image_has_no_thumbnail() -> None:
-    with pytest.raises(DataError):
-        thumbnail(b"text", 64)

@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from visiongate.config import Preparation
-from visiongate.data.decoding import Measurement
+from visiongate.config import NearDuplicates, Preparation
+from visiongate.data.decoding import Fault, Measurement
 from visiongate.data.quality import (
-    CHUNK,
     NAMED,
     Reason,
     Row,
@@ -17,13 +16,19 @@ from visiongate.data.quality import (
     check_rows,
     count_reasons,
     judge,
-    measure_images,
 )
 from visiongate.errors import DataError
 
-LIMITS = Preparation(min_side=8, min_contrast=1.0, samples_per_class=2)
-SOUND = Measurement("PNG", 8, 8, "L", 100.0, 50.0, None)
-BROKEN = Measurement(None, None, None, None, None, None, "image file is truncated")
+LIMITS = Preparation(
+    min_side=8,
+    min_contrast=1.0,
+    near_duplicates=NearDuplicates(max_distance=4, max_difference=4.0),
+    samples_per_class=2,
+)
+SOUND = Measurement("PNG", 8, 8, "L", False, 100.0, 50.0, bytes(1024), None, None)  # noqa: FBT003 - a field
+BROKEN = replace(
+    SOUND, brightness=None, contrast=None, fault=Fault.TRUNCATED, error="image file is truncated"
+)
 BLANK = Verdict(Reason.BLANK, "")
 
 
@@ -112,12 +117,6 @@ def test_an_image_has_the_first_reason_that_holds() -> None:
 def test_every_row_has_a_measurement() -> None:
     with pytest.raises(ValueError, match="zip"):
         judge(rows_of("a 0 x"), [], LIMITS)
-
-
-def test_measurements_keep_the_order_over_several_chunks() -> None:
-    found = measure_images(b"%d" % (n % 2) if n % 7 else b"" for n in range(2 * CHUNK + 3))
-    assert len(found) == 2 * CHUNK + 3
-    assert {measurement.error for measurement in found} == {"not an image of a known format"}
 
 
 def test_counts_name_every_reason() -> None:

@@ -1,23 +1,19 @@
 """What a set of images looks like: counts, sizes, brightness, and which images to show."""
 
 import heapq
-import io
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
 
-from visiongate.data.decoding import Measurement, open_image
+from visiongate.data.decoding import Measurement
 from visiongate.data.quality import Reason, Row, Verdict
 
 BINS = 32
 TOP_SIZES = 10
 MAX_SAMPLES = 480  # over all classes, so that a thousand classes still make a page that opens
-GREY_SCALE = 256  # 16-bit levels to one 8-bit level
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,27 +121,6 @@ def choose_quarantined(verdicts: Sequence[Verdict | None], limit: int) -> list[i
     ranked = [(rank, index) for found in by_reason.values() for rank, index in enumerate(found)]
     chosen = {index for _, index in heapq.nsmallest(limit, ranked)}
     return [index for found in by_reason.values() for index in found if index in chosen]
-
-
-def thumbnail(encoded: bytes, side: int) -> bytes:
-    """Make a small PNG of an image, upright, with neither side over ``side`` pixels and never enlarged.
-
-    Transparency is dropped, as it is for the network.
-
-    Raises:
-        DataError: The bytes cannot be decoded.
-    """
-    image = open_image(encoded)
-    with suppress(Exception):  # where the EXIF block is damaged, the pixels are still good
-        image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):  # Pillow would clip all that is above 255
-        image = image.point(lambda level: level / GREY_SCALE)
-    image = image.convert("L" if Image.getmodebase(image.mode) == "L" else "RGB")
-    image.thumbnail((side, side))
-    image.info = {}  # a colour profile or EXIF block would outweigh the pixels
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
 
 
 def _rank(counts: Counter[str]) -> list[Share]:

@@ -1,18 +1,15 @@
 """Which images are left out, and why: verdicts on rows of an image table from their measurements."""
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 
 from visiongate.config import Preparation
-from visiongate.data.decoding import Measurement, measure
+from visiongate.data.decoding import Measurement
 from visiongate.errors import DataError
 
-CHUNK = 256  # encoded images in memory at a time while they are measured
 NAMED = 5  # other images that a detail names before it counts them
 
 
@@ -41,19 +38,6 @@ class Verdict:
 
     reason: Reason
     detail: str
-
-
-def measure_images(images: Iterable[bytes]) -> list[Measurement]:
-    """Measure images in order, in as many threads as there are cores: Pillow decodes outside Python's global lock.
-
-    Args:
-        images: Encoded images; read `CHUNK` at a time, and decoded one a thread.
-    """
-    iterator, measurements = iter(images), list[Measurement]()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        while chunk := list(islice(iterator, CHUNK)):
-            measurements.extend(pool.map(measure, chunk))
-    return measurements
 
 
 def judge(

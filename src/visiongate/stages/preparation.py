@@ -8,8 +8,8 @@ from typing import Any
 
 from visiongate import paths
 from visiongate.config import Settings
-from visiongate.data.decoding import Measurement
-from visiongate.data.exploration import choose_quarantined, choose_samples, explore, thumbnail
+from visiongate.data.decoding import Measurement, measure_images, thumbnail
+from visiongate.data.exploration import choose_quarantined, choose_samples, explore
 from visiongate.data.image_table import (
     SCHEMA,
     Dataset,
@@ -28,7 +28,6 @@ from visiongate.data.quality import (
     check_rows,
     count_reasons,
     judge,
-    measure_images,
 )
 from visiongate.files import write_csv, write_json, write_text
 from visiongate.reporting.pages import render_page
@@ -56,7 +55,7 @@ def run(settings: Settings) -> None:
     dataset = read_dataset(paths.RAW)
     rows = [Row(**row) for row in _read_rows(["path", "label", "sha256"])]
     check_rows(rows, dataset.images, dataset.classes)
-    measurements = measure_images(iterate_images(paths.RAW))
+    measurements = measure_images(iterate_images(paths.RAW), settings.dataset.limits.max_pixels)
     judged = Judged(dataset, rows, measurements, judge(rows, measurements, settings.preparation))
     _write_quarantine(judged)  # before the check, so that a class left empty can be looked into
     check_remaining(rows, judged.verdicts, dataset.classes)
@@ -137,5 +136,5 @@ def _thumbnails(judged: Judged, wanted: set[int]) -> dict[int, bytes]:
     return {
         index: thumbnail(image, THUMBNAIL_SIDE)
         for index, (image, measurement) in enumerate(images)
-        if index in wanted and measurement.error is None
+        if index in wanted and measurement.fault is None
     }

@@ -10,6 +10,7 @@ import pandas as pd
 
 from visiongate import paths
 from visiongate.config import Settings, Severity
+from visiongate.data.decoding import measure_images, thumbnail
 from visiongate.data.expectations import (
     Outcome,
     count_values,
@@ -19,9 +20,7 @@ from visiongate.data.expectations import (
     judge_images,
     read_columns,
 )
-from visiongate.data.exploration import thumbnail
 from visiongate.data.image_table import Dataset, iterate_images, read_dataset, read_table
-from visiongate.data.quality import measure_images
 from visiongate.errors import DataError
 from visiongate.files import write_json, write_text
 from visiongate.reporting.pages import render_page
@@ -69,7 +68,8 @@ def _judge(settings: Settings) -> Judged:
     if not is_image_table(shards):
         return Judged(dataset, None, [columns])
     table = read_table(paths.RAW, ["path", "label", "sha256"])
-    images = describe_images(table, measure_images(iterate_images(paths.RAW)))
+    found = measure_images(iterate_images(paths.RAW), settings.dataset.limits.max_pixels)
+    images = describe_images(table, found)
     return Judged(dataset, images, [columns, *judge_images(images, dataset.classes, settings.validation)])
 
 
