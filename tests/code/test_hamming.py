@@ -28,7 +28,9 @@ def found(hashes: Hashes, distance: int) -> list[tuple[int, int]]:
     """Every pair, the smaller index first; twice where it is yielded twice."""
     pairs = close_pairs(hashes, distance)
     return sorted(
-        (min(pair), max(pair)) for chunk in pairs for pair in zip(*(side.tolist() for side in chunk), strict=True)
+        (min(pair), max(pair))
+        for chunk in pairs
+        for pair in zip(*(side.tolist() for side in chunk), strict=True)
     )
 
 
@@ -57,7 +59,10 @@ def in_one_part(count: int) -> Hashes:
 @pytest.mark.parametrize("make", [uniform, clustered, skewed, in_one_part])
 @pytest.mark.parametrize("scan", [False, True])
 def test_no_pair_is_missed_or_told_twice(
-    distance: int, make: Callable[[int], Hashes], scan: bool, monkeypatch: pytest.MonkeyPatch  # noqa: FBT001 - a parameter
+    distance: int,
+    make: Callable[[int], Hashes],
+    scan: bool,  # noqa: FBT001 - a parameter
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     hashes = make(1500)
     wanted = expected(hashes, distance)
@@ -103,16 +108,32 @@ def test_hashes_that_agree_are_scanned_rather_than_indexed() -> None:
     assert plan(np.zeros(5000, dtype=np.uint64), 4) is None
 
 
-def test_a_tile_where_many_are_close_is_narrowed_first() -> None:
+def test_many_close_pairs_are_settled_together() -> None:
     asked = []
 
-    def narrow(rows: slice, columns: slice) -> Mask:
-        asked.append((rows.start, columns.start))
-        return np.zeros((min(rows.stop, 3000) - rows.start, min(columns.stop, 3000) - columns.start), dtype=bool)
+    def settle(rows: slice, columns: slice, close: Mask) -> Mask:
+        asked.append((rows.start, columns.start, np.count_nonzero(close)))
+        return close & (rows.start == columns.start == 2048)
 
-    hashes = np.zeros(3000, dtype=np.uint64)
-    assert list(close_pairs(hashes, 0, narrow)) == []
-    assert asked == [(0, 0), (0, 1024), (0, 2048), (1024, 1024), (1024, 2048), (2048, 2048)]
+    hashes = np.zeros(2060, dtype=np.uint64)
+    yielded = [pair for one, other in close_pairs(hashes, 0, settle) for pair in zip(one, other, strict=True)]
+    assert [place for *place, _ in asked] == [
+        [0, 0],
+        [0, 1024],
+        [0, 2048],
+        [1024, 1024],
+        [1024, 2048],
+        [2048, 2048],
+    ]
+    assert sum(count for *_, count in asked) == 2060 * 2059 // 2
+    assert len(yielded) == 12 * 11 // 2
+
+
+def test_few_close_pairs_are_yielded_unasked() -> None:
+    hashes = np.arange(3000, dtype=np.uint64) * np.uint64(0x1111)
+    hashes[7] = hashes[2999]
+    pairs = list(close_pairs(hashes, 0, lambda *_: pytest.fail("asked")))
+    assert [(one.tolist(), other.tolist()) for one, other in pairs] == [([7], [2999])]
 
 
 def test_memory_does_not_grow_with_the_pairs() -> None:
@@ -135,4 +156,6 @@ def test_time_grows_slower_than_the_square() -> None:
         return time.perf_counter() - start
 
     seconds(1000)
-    assert seconds(160_000) < 16 * max(seconds(20_000), 0.05)  # eight times the hashes: 64 times as long, if squared
+    assert seconds(160_000) < 16 * max(
+        seconds(20_000), 0.05
+    )  # eight times the hashes: 64 times as long, if squared

@@ -17,12 +17,12 @@ Hashes = npt.NDArray[np.uint64]
 Indices = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 Pairs = tuple[Indices, Indices]
-Narrow = Callable[[slice, slice], Mask]
+Settle = Callable[[slice, slice, Mask], Mask]
 
 BITS = 64
 EXPANDED = 1 << 16  # pairs in memory at a time, beside those of one hash
 TILE = 1024  # hashes compared with as many others at a time, where each is compared with every other
-DENSE = 1 / 64  # of a tile's pairs; where more are close, it is narrowed before they are listed
+DENSE = 1 / 256  # of a tile's pairs; where more are close, they are settled together
 MAX_PARTS = 16
 MAX_PATTERNS = 4096  # ways of differing that are looked up, over all parts
 # What a step costs where one comparison of the full scan costs 1, as measured.
@@ -48,7 +48,7 @@ class Part:
         return sum(comb(int(self.mask).bit_count(), size) for size in range(self.radius + 1))
 
 
-def close_pairs(hashes: Hashes, distance: int, narrow: Narrow | None = None) -> Iterator[Pairs]:
+def close_pairs(hashes: Hashes, distance: int, settle: Settle | None = None) -> Iterator[Pairs]:
     """Yield all pairs of hashes that differ in at most ``distance`` bits, each once, in chunks.
 
     Memory is bounded by the number of hashes and the chunk, not by the number of pairs. Time grows with the square of the
@@ -57,12 +57,12 @@ def close_pairs(hashes: Hashes, distance: int, narrow: Narrow | None = None) -> 
     Args:
         hashes: uint64, N.
         distance: Bits of 64.
-        narrow: Of two ranges of hashes, which pairs are of interest at all; asked only where whole ranges are
-            compared and many are close.
+        settle: Takes two ranges of hashes and which of their pairs are close, and returns those that are to be yielded none the
+            less; asked only where whole ranges are compared and many pairs are close.
     """
     parts = plan(hashes, distance)
     if parts is None:
-        yield from _scan(hashes, distance, narrow)
+        yield from _scan(hashes, distance, settle)
         return
     for number, part in enumerate(parts):
         for one, other in _join(hashes, part):
@@ -111,7 +111,7 @@ def _cost(hashes: Hashes, part: Part) -> float:
     return part.count_patterns() * (len(hashes) * LOOKUP_COST + pairs * PAIR_COST)
 
 
-def _scan(hashes: Hashes, distance: int, narrow: Narrow | None) -> Iterator[Pairs]:
+def _scan(hashes: Hashes, distance: int, settle: Settle | None) -> Iterator[Pairs]:
     """Compare each hash with every other, a tile at a time."""
     starts = range(0, len(hashes), TILE)
     for top in starts:
@@ -120,8 +120,8 @@ def _scan(hashes: Hashes, distance: int, narrow: Narrow | None) -> Iterator[Pair
             close = np.bitwise_count(hashes[rows, None] ^ hashes[None, columns]) <= distance
             if top == left:
                 close = np.triu(close, 1)
-            if narrow is not None and np.count_nonzero(close) > DENSE * close.size:
-                close &= narrow(rows, columns)
+            if settle is not None and np.count_nonzero(close) > DENSE * close.size:
+                close = settle(rows, columns, close)
             one, other = np.nonzero(close)
             if len(one):
                 yield one + top, other + left

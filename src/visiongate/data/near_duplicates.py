@@ -5,7 +5,7 @@ sizes, so that thousands of pairs of chest X-rays, and millions of handwritten d
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from visiongate.config import NearDuplicates
 from visiongate.data.hamming import Hashes, Indices, Mask, Pairs, close_pairs
 
 Sketches = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
 
 SIDE = 32  # pixels of a sketch
 HASH_SIDE = 8  # lowest frequencies in each direction
@@ -48,10 +49,11 @@ def find_clusters(sketches: Sketches, limits: NearDuplicates) -> list[list[int]]
         The clusters of two images or more, each in ascending order, by their first image.
     """
     flat = sketches.reshape(len(sketches), SIDE * SIDE)
-    shown = np.flatnonzero(_contrasts(flat) >= LEAST_CONTRAST)
+    contrasts = _in_chunks(_contrasts, flat, np.zeros(0, dtype=np.float32))
+    shown = np.flatnonzero(contrasts >= LEAST_CONTRAST)
     first, same_as = _distinct(flat[shown])
     links = _Links(flat[shown[first]], limits.max_difference)
-    for pairs in close_pairs(links.hashes(), limits.max_distance, links.may_connect):
+    for pairs in close_pairs(links.hashes(), limits.max_distance, links.settle):
         links.offer(pairs)
     members = defaultdict[int, list[int]](list)
     for image, label in zip(shown.tolist(), links.labels()[same_as].tolist(), strict=True):
@@ -106,87 +108,103 @@ def _dot(one: npt.NDArray[np.int32], other: npt.NDArray[np.int32]) -> Indices:
 
 
 class _Links:
-    """What is connected with what, while pairs come in."""
+    """What is connected with what at either limit, while pairs come in."""
 
     def __init__(self, flat: Sketches, max_difference: float) -> None:
         self._flat = flat
-        self._limit = max_difference
-        self._coarse = _coarsen(flat)
-        self._loose = np.arange(len(flat))
-        self._strict = np.arange(len(flat))
+        self._limits = (max_difference, max_difference * CROWD_SHARE)
+        self._connected = [np.arange(len(flat)) for _ in self._limits]
+        self._coarse = _in_chunks(_coarsen, flat, np.zeros((0, BLOCKS**2), dtype=np.float32))
 
     def hashes(self) -> Hashes:
         return perceptual_hashes(self._flat.reshape(-1, SIDE, SIDE))
 
-    def may_connect(self, rows: slice, columns: slice) -> Mask:
-        """Tell which of rows × columns are news and alike at a coarse look: by one matrix product."""
-        left, right = self._coarse[rows], self._coarse[columns]
-        squares = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2 * (left @ right.T)
-        news = self._strict[rows, None] != self._strict[columns]
-        alike: Mask = news & self._within(squares)
-        return alike
-
     def offer(self, pairs: Pairs) -> None:
         """Connect those of the pairs whose sketches are alike."""
-        for one, other in _slices(*pairs, SIFTED):
-            self._offer(*self._sift(one, other))
+        for some in _slices(pairs, SIFTED):
+            for few in _slices(self._sift(some), CHUNK):  # after each, fewer of the rest are news
+                one, other = self._sift(few)
+                difference = differences(self._flat[one], self._flat[other])
+                for which, limit in enumerate(self._limits):
+                    alike = difference <= limit + EXACT
+                    self._connect(which, one[alike], other[alike])
 
-    def _offer(self, one: Indices, other: Indices) -> None:
-        for pairs in _slices(one, other, CHUNK):  # after each, fewer of the rest are news
-            left, right = self._sift(*pairs)
-            difference = differences(self._flat[left], self._flat[right])
-            for name, limit in (("_loose", self._limit), ("_strict", self._limit * CROWD_SHARE)):
-                alike = difference <= limit + EXACT
-                setattr(self, name, _connect(getattr(self, name), left[alike], right[alike]))
+    def settle(self, rows: slice, columns: slice, close: Mask) -> Mask:
+        """Connect what is alike of rows × columns by a matrix product, and return the pairs that this leaves in doubt."""
+        close = close & (self._connected[-1][rows, None] != self._connected[-1][columns])
+        if close.any():
+            close &= self._may_be_alike(_squares(self._coarse[rows], self._coarse[columns]))
+        if not close.any():
+            return close
+        squares = _squares(_standardise(self._flat[rows]), _standardise(self._flat[columns]))
+        unsure = np.zeros_like(close)
+        for which, limit in enumerate(self._limits):
+            one, other = np.nonzero(close & (squares < limit**2 - ROUNDING))
+            self._connect(which, one + rows.start, other + columns.start)
+            unsure |= np.abs(squares - limit**2) <= ROUNDING
+        return close & unsure
 
     def labels(self) -> Indices:
         """Number the clusters: one number an image, the same for those connected."""
-        crowded = np.bincount(self._loose, minlength=len(self._loose))[self._loose] > CROWD
-        labels: Indices = np.where(crowded, len(self._loose) + self._strict, self._loose)
+        loose, strict = self._connected
+        crowded = np.bincount(loose, minlength=len(loose))[loose] > CROWD
+        labels: Indices = np.where(crowded, len(loose) + strict, loose)
         return labels
 
-    def _sift(self, one: Indices, other: Indices) -> Pairs:
-        news = self._strict[one] != self._strict[other]
+    def _sift(self, pairs: Pairs) -> Pairs:
+        one, other = pairs
+        news = self._connected[-1][one] != self._connected[-1][other]
         one, other = one[news], other[news]
-        alike = self._within(((self._coarse[one] - self._coarse[other]) ** 2).sum(axis=1))
+        alike = self._may_be_alike(((self._coarse[one] - self._coarse[other]) ** 2).sum(axis=1))
         return one[alike], other[alike]
 
-    def _within(self, squares: npt.NDArray[np.float32]) -> Mask:
-        """Tell what may be within the limit: a mean over blocks differs less than the pixels do (Jensen's inequality)."""
-        alike: Mask = squares / BLOCKS**2 <= self._limit**2 + ROUNDING
+    def _may_be_alike(self, squares: npt.NDArray[np.float32]) -> Mask:
+        """Tell from coarse versions: means over blocks never differ more than the pixels do (Jensen's inequality)."""
+        alike: Mask = squares <= self._limits[0] ** 2 + ROUNDING
         return alike
 
+    def _connect(self, which: int, one: Indices, other: Indices) -> None:
+        labels = self._connected[which]
+        if len(one):
+            edges = np.ones(len(one), dtype=np.int8), (labels[one], labels[other])
+            graph = coo_array(edges, shape=(len(labels), len(labels)))
+            self._connected[which] = connected_components(graph, directed=False)[1][labels]
 
-def _slices(one: Indices, other: Indices, size: int) -> Iterator[Pairs]:
+
+def _slices(pairs: Pairs, size: int) -> Iterator[Pairs]:
+    one, other = pairs
     for start in range(0, len(one), size):
         yield one[start : start + size], other[start : start + size]
 
 
-def _connect(labels: Indices, one: Indices, other: Indices) -> Indices:
-    if not len(one):
-        return labels
-    count = len(labels)
-    edges = coo_array((np.ones(len(one), dtype=np.int8), (labels[one], labels[other])), shape=(count, count))
-    renumbered: Indices = connected_components(edges, directed=False)[1]
-    return renumbered[labels]
+def _in_chunks(change: Callable[[Sketches], Floats], flat: Sketches, empty: Floats) -> Floats:
+    return np.concatenate([empty, *(change(flat[at : at + CHUNK]) for at in range(0, len(flat), CHUNK))])
 
 
-def _contrasts(flat: Sketches) -> npt.NDArray[np.float64]:
-    """Measure each sketch's standard deviation, a chunk at a time."""
-    chunks = (flat[start : start + CHUNK] for start in range(0, len(flat), CHUNK))
-    return np.concatenate([np.zeros(0), *(chunk.std(axis=1) for chunk in chunks)])
+def _contrasts(flat: Sketches) -> Floats:
+    contrasts: Floats = flat.std(axis=1, dtype=np.float32)
+    return contrasts
 
 
-def _coarsen(flat: Sketches) -> npt.NDArray[np.float32]:
-    """Average the standardised pixels of 8×8 blocks."""
+def _standardise(flat: Sketches) -> Floats:
+    """Take sketches less their mean and over their standard deviation, scaled so that a sum of squares is a mean of them."""
+    pixels = flat.astype(np.float32)
+    pixels -= pixels.mean(axis=1, keepdims=True)
+    standard: Floats = pixels / (pixels.std(axis=1, keepdims=True) * SIDE)
+    return standard
+
+
+def _coarsen(flat: Sketches) -> Floats:
+    """Average standardised sketches over 8×8 blocks, scaled likewise."""
     side = SIDE // BLOCKS
-    coarse = np.empty((len(flat), BLOCKS**2), dtype=np.float32)
-    for start in range(0, len(flat), CHUNK):
-        chunk = flat[start : start + CHUNK].astype(np.float32)
-        chunk = (chunk - chunk.mean(axis=1, keepdims=True)) / chunk.std(axis=1, keepdims=True)
-        blocks = chunk.reshape(-1, BLOCKS, side, BLOCKS, side).mean(axis=(2, 4))
-        coarse[start : start + CHUNK] = blocks.reshape(len(chunk), -1)
-    return coarse
+    blocks: Floats = _standardise(flat).reshape(-1, BLOCKS, side, BLOCKS, side).mean(axis=(2, 4)) * side
+    return blocks.reshape(-1, BLOCKS**2)
+
+
+def _squares(one: Floats, other: Floats) -> Floats:
+    """Sum the squared differences of each row with each other row."""
+    squares: Floats = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1) - 2 * (one @ other.T)
+    return squares
 
 
 def _distinct(flat: Sketches) -> tuple[Indices, Indices]:
