@@ -1,61 +1,17 @@
-import io
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from visiongate.config import Split, Transformation
 from visiongate.data.pixels import (
-    Row,
     Transform,
     channel_statistics,
+    give_back,
     load_split,
-    read_manifest,
     read_transform,
-    write_splits,
     write_transform,
 )
 from visiongate.errors import DataError
-
-SETTINGS = Transformation(
-    size=4, mode="RGB", resize="stretch", split=Split(train=0.7, val=0.15, test=0.15, seed=0)
-)
-
-
-def png(value: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(np.full((4, 4, 3), value, np.uint8)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def row(split: str, place: int, label: int = 0) -> Row:
-    return Row(split, place, label, f"{split}/{place}.png", "0" * 64, None)
-
-
-def test_images_go_to_their_place_in_their_split(tmp_path: Path) -> None:
-    rows = [row("train", 0, 1), row("test", 0, 2), row("train", 1, 3), row("val", 0, 4)]
-    write_splits(tmp_path, rows, [png(10), png(20), png(30), png(40)], SETTINGS)
-    train = load_split(tmp_path, "train")
-    assert train.images.dtype == np.uint8
-    assert train.images.shape == (2, 4, 4, 3)
-    assert [image[0, 0, 0] for image in train.images] == [10, 30]
-    assert train.labels.tolist() == [1, 3]
-    assert read_manifest(tmp_path, "test").column("path").to_pylist() == ["test/0.png"]
-
-
-def test_writing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
-    contents = []
-    for folder in (tmp_path / "a", tmp_path / "b"):
-        write_splits(folder, [row("train", 0)], [png(5)], SETTINGS)
-        contents.append({file.name: file.read_bytes() for file in folder.iterdir()})
-    assert contents[0] == contents[1]
-
-
-def test_an_image_that_cannot_be_decoded_is_named_and_leaves_no_array(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"train/0\.png: not an image of a known format"):
-        write_splits(tmp_path, [row("train", 0)], [b"text"], SETTINGS)
-    assert not list(tmp_path.iterdir())
 
 
 def test_channel_statistics_are_those_of_numpy() -> None:
@@ -75,3 +31,13 @@ def test_a_transform_survives_the_file(tmp_path: Path) -> None:
     write_transform(tmp_path, transform)
     assert read_transform(tmp_path) == transform
     assert transform.input_shape == (4, 4, 3)
+
+
+def test_letting_go_of_a_mapped_array_keeps_its_content(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (300, 64, 64, 3), dtype=np.uint8)
+    mapped = np.lib.format.open_memmap(tmp_path / "train.npy", "w+", np.uint8, images.shape)
+    mapped[:] = images
+    give_back(mapped)
+    assert (mapped == images).all()
+    np.save(tmp_path / "train_labels.npy", np.zeros(300, np.int64))
+    assert channel_statistics(load_split(tmp_path, "train").images) == channel_statistics(images)

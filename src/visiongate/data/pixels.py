@@ -1,8 +1,7 @@
-"""Pixel arrays: each split's images decoded once, uint8 in memory-mapped ``.npy``, and the one description of how."""
+"""Pixel arrays: each split's images, uint8 in memory-mapped ``.npy``, and the one description of how they were made."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+import math
+import mmap
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,11 +10,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from visiongate.config import Transformation
-from visiongate.data.decoding import Pixels, to_pixels
 from visiongate.errors import DataError
-from visiongate.files import atomic_path, read_json, write_json
+from visiongate.files import read_json, write_json
 
+CHUNK_BYTES = 2**22  # of pixels counted at a time; the counting takes eight times as much for a while
+
+Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
 
 
@@ -44,52 +44,6 @@ class PixelSplit:
     labels: Labels
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """An image's place in the arrays, and where it came from."""
-
-    split: str
-    row: int  # within the split
-    label: int
-    path: str
-    sha256: str
-    group: str | None
-
-
-def write_splits(
-    directory: Path, rows: Sequence[Row], encoded: Iterable[bytes], settings: Transformation
-) -> None:
-    """Decode every image into its split's array, and write labels and the manifest beside them.
-
-    Args:
-        directory: Where ``SPLIT.npy``, ``SPLIT_labels.npy`` and ``manifest.parquet`` go.
-        rows: Each image's place; rows of one split are numbered from 0 without gaps.
-        encoded: The images' bytes, in the order of the rows.
-        settings: Size, mode and resize rule.
-
-    Raises:
-        DataError: An image cannot be decoded; the message names it.
-    """
-    shape = (settings.size, settings.size, len(settings.mode))
-    with ExitStack() as stack:
-        arrays = {
-            split: np.lib.format.open_memmap(
-                stack.enter_context(atomic_path(directory / f"{split}.npy")), "w+", np.uint8, (count, *shape)
-            )
-            for split, count in Counter(row.split for row in rows).items()
-        }
-        for row, image in zip(rows, encoded, strict=True):
-            arrays[row.split][row.row] = _decode(row.path, image, settings)
-        for array in arrays.values():
-            array.flush()
-    for split in arrays:
-        labels = np.array([row.label for row in rows if row.split == split], dtype=np.int64)
-        with atomic_path(directory / f"{split}_labels.npy") as temporary:
-            np.save(temporary, labels)
-    with atomic_path(directory / "manifest.parquet") as temporary:
-        pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows]), temporary, compression="zstd")
-
-
 def load_split(directory: Path, split: str) -> PixelSplit:
     """Map a split's images from disk and read its labels."""
     return PixelSplit(
@@ -102,22 +56,24 @@ def read_manifest(directory: Path, split: str) -> pa.Table:
     return pq.read_table(directory / "manifest.parquet", filters=[("split", "=", split)])
 
 
-def channel_statistics(images: Pixels, chunk: int = 4096) -> tuple[list[float], list[float]]:
+def channel_statistics(images: Pixels, chunk: int | None = None) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each channel, pixels taken as 0..1, in exact integer sums.
 
     Args:
         images: uint8, N×H×W×C.
-        chunk: Images summed at a time, which bounds the memory.
+        chunk: Images summed at a time, which bounds the memory; by default as many as have `CHUNK_BYTES`.
 
     Raises:
         DataError: A channel is constant, so that it cannot be normalised.
     """
     channels = images.shape[-1]
+    step = chunk or max(1, CHUNK_BYTES // math.prod(images.shape[1:]))
     histogram = np.zeros((channels, 256), dtype=np.int64)
-    for start in range(0, len(images), chunk):
-        block = images[start : start + chunk].reshape(-1, channels)
+    for start in range(0, len(images), step):
+        block = images[start : start + step].reshape(-1, channels)
         for channel in range(channels):
             histogram[channel] += np.bincount(block[:, channel], minlength=256)
+        give_back(images)
     levels = np.arange(256) / 255
     shares = histogram / histogram.sum(axis=1, keepdims=True)
     mean = shares @ levels
@@ -125,6 +81,13 @@ def channel_statistics(images: Pixels, chunk: int = 4096) -> tuple[list[float], 
     if (std < 1 / 255 / 16).any():
         raise DataError("the training images all have one colour: there is nothing to learn from them")
     return mean.tolist(), std.tolist()
+
+
+def give_back(array: npt.NDArray[np.uint8]) -> None:
+    """Let go of an array's memory where it is mapped from disk; its content stays, there and in the system's cache."""
+    base: object = array.base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def write_transform(directory: Path, transform: Transform) -> None:
@@ -135,10 +98,3 @@ def write_transform(directory: Path, transform: Transform) -> None:
 def read_transform(directory: Path) -> Transform:
     """Read ``transform.json``."""
     return Transform(**read_json(directory / "transform.json"))
-
-
-def _decode(path: str, image: bytes, settings: Transformation) -> Pixels:
-    try:
-        return to_pixels(image, settings.size, settings.mode, settings.resize)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None

@@ -1,0 +1,59 @@
+"""Working in threads: the order is the items', memory holds few, and the first error wins."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from visiongate.data.parallel import BATCH, BATCH_BYTES, TINY_BYTES, count_cores, map_in_order
+
+TINY, MIDDLING, HEAVY = 1, TINY_BYTES, BATCH_BYTES
+
+
+def wait_a_little(item: tuple[int, int]) -> int:
+    time.sleep((item[0] * 7 % 5) / 5000)
+    return item[0]
+
+
+@pytest.mark.parametrize("weights", [[TINY], [MIDDLING], [HEAVY], [TINY] * BATCH + [MIDDLING] * BATCH, []])
+def test_results_come_in_order(weights: list[int]) -> None:
+    items = [(index, weight) for index, weight in enumerate(weights * (400 // max(1, len(weights))))]
+    assert list(map_in_order(wait_a_little, items, lambda item: item[1])) == [index for index, _ in items]
+
+
+def test_few_items_are_in_memory() -> None:
+    read = 0
+
+    def items() -> Iterator[int]:
+        nonlocal read
+        for read in range(1000):
+            yield read
+
+    for done, _ in enumerate(map_in_order(lambda item: item, items(), lambda _: HEAVY)):
+        assert read - done <= 2 * count_cores()
+
+
+def test_only_what_is_not_tiny_leaves_the_thread() -> None:
+    def where(_: int) -> threading.Thread:
+        return threading.current_thread()
+
+    here = {threading.current_thread()}
+    assert set(map_in_order(where, range(200), lambda _: TINY)) == here
+    assert not here & set(map_in_order(where, range(200), lambda _: MIDDLING))
+
+
+@pytest.mark.parametrize("weight", [TINY, MIDDLING, HEAVY])
+def test_the_first_error_is_raised_in_its_place_and_ends_the_work(weight: int) -> None:
+    started = []
+
+    def fail(item: int) -> int:
+        started.append(item)
+        if item >= 150:
+            raise ValueError(str(item))
+        return item
+
+    results = map_in_order(fail, range(100_000), lambda _: weight)
+    with pytest.raises(ValueError, match=r"^150$"):
+        list(results)
+    assert len(started) < 150 + (2 * count_cores() + 2) * BATCH

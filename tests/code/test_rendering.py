@@ -1,0 +1,133 @@
+"""Rendering: every image in its place whatever the number of cores, and nothing left behind by what went wrong."""
+
+import io
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from visiongate.config import Split, Transformation
+from visiongate.data.decoding import to_pixels
+from visiongate.data.pixels import load_split, read_manifest
+from visiongate.data.rendering import place, write_splits
+from visiongate.errors import DataError
+
+CLASSES = ["cat", "dog"]
+SPLIT = Split(train=0.7, val=0.15, test=0.15, seed=0)
+
+
+def settings(**changes: Any) -> Transformation:  # noqa: ANN401 - fields
+    return Transformation(**{"size": 4, "mode": "RGB", "resize": "stretch", "split": SPLIT} | changes)
+
+
+def png(value: int, size: tuple[int, int] = (4, 4)) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (value, value, value)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def manifest_of(splits: list[str], labels: list[str] | None = None) -> pa.Table:
+    columns = {
+        "label": labels or ["cat"] * len(splits),
+        "path": [f"image-{index}.png" for index in range(len(splits))],
+        "sha256": ["0" * 64] * len(splits),
+        "group": pa.array([None] * len(splits), pa.string()),
+    }
+    return place(pa.table(columns), splits, CLASSES)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_images_are_numbered_within_their_split() -> None:
+    manifest = manifest_of(["train", "test", "train", "val", "train"], ["dog", "cat", "cat", "dog", "dog"])
+    assert manifest.column_names == ["split", "row", "label", "path", "sha256", "group"]
+    assert manifest.column("row").to_pylist() == [0, 0, 1, 0, 2]
+    assert manifest.column("label").to_pylist() == [1, 0, 0, 1, 1]
+
+
+def test_images_go_to_their_place_in_their_split(tmp_path: Path) -> None:
+    manifest = manifest_of(["train", "test", "train", "val"], ["cat", "dog", "dog", "cat"])
+    write_splits(tmp_path, manifest, [png(10), png(20), png(30), png(40)], settings())
+    train = load_split(tmp_path, "train")
+    assert train.images.dtype == np.uint8
+    assert train.images.shape == (2, 4, 4, 3)
+    assert [image[0, 0, 0] for image in train.images] == [10, 30]
+    assert train.labels.tolist() == [0, 1]
+    assert train.labels.dtype == np.int64
+    assert read_manifest(tmp_path, "test").column("path").to_pylist() == ["image-1.png"]
+
+
+@pytest.mark.parametrize("resize", ["stretch", "centre-crop", "letterbox"])
+def test_many_images_are_each_what_decoding_them_alone_gives(tmp_path: Path, resize: str) -> None:
+    images = [png(n % 251, (5 + n % 7, 5 + n % 3)) for n in range(300)]
+    splits = [("train", "val", "test")[n % 3] for n in range(300)]
+    write_splits(tmp_path, manifest_of(splits), images, settings(resize=resize))
+    found = {split: iter(load_split(tmp_path, split).images) for split in set(splits)}
+    for split, image in zip(splits, images, strict=True):
+        assert (next(found[split]) == to_pixels(image, 4, "RGB", resize)).all()
+
+
+def test_writing_twice_gives_the_same_bytes_over_what_was_left_behind(tmp_path: Path) -> None:
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        folder.mkdir()
+        for name in ("val.npy", ".train.npy.x1y2.npy", ".manifest.parquet.z.parquet"):
+            (folder / name).write_bytes(b"of a run that was killed")
+        write_splits(folder, manifest_of(["train"]), [png(5)], settings())
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    assert set(contents(tmp_path / "a")) == {"train.npy", "train_labels.npy", "manifest.parquet"}
+
+
+def test_the_first_image_that_cannot_be_decoded_is_named_and_no_array_is_left(tmp_path: Path) -> None:
+    images = [png(1)] * 150 + [b"text"] * 100
+    with pytest.raises(DataError, match=r"^image-150\.png: not an image of a known format$"):
+        write_splits(tmp_path, manifest_of(["train"] * 250), images, settings())
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_image_over_the_limit_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"image-0\.png: 4 × 4 pixels, over the 15 allowed"):
+        write_splits(tmp_path, manifest_of(["train"]), [png(1)], settings(), 15)
+
+
+@pytest.mark.parametrize("images", [[], [png(1)] * 3])
+def test_there_are_as_many_images_as_rows(tmp_path: Path, images: list[bytes]) -> None:
+    with pytest.raises(ValueError, match="zip"):
+        write_splits(tmp_path, manifest_of(["train"] * 2), images, settings())
+    assert not list(tmp_path.iterdir())
+
+
+def test_arrays_larger_than_the_disk_are_refused_before_anything_is_decoded(tmp_path: Path) -> None:
+    images = shutil.disk_usage(tmp_path).free // (3 * 1024**2) + 10_000
+    manifest = manifest_of(["train"]).take(pa.array(np.zeros(images, dtype=np.int64)))
+    with pytest.raises(DataError, match=r"the pixel arrays need .* GB, .* are free; make room, or choose a"):
+        write_splits(tmp_path, manifest, iter(()), settings(size=1024))
+    assert not list(tmp_path.iterdir())
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+sys.path[:0] = {paths}
+import test_rendering as here
+from visiongate.errors import DataError
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    here.write_splits(Path({folder!r}), here.manifest_of(["train"] * 9), [here.png(1)] * 9, here.settings(size=64))
+except DataError as error:
+    print(error)
+"""
+
+
+def test_a_file_system_that_refuses_the_space_gives_one_line(tmp_path: Path) -> None:
+    script = LIMITED.format(paths=[path for path in sys.path if path], folder=str(tmp_path / "out"))
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.startswith(f"{tmp_path / 'out'}: File too large; make room")
+    assert not list((tmp_path / "out").iterdir())
