@@ -62,7 +62,7 @@ Box = tuple[float, float, float, float]  # left, upper, right, lower
 MAX_PIXELS = 100_000_000  # width times height of one image, where nothing else is said
 SKETCH_SIDE = 32  # pixels
 LONGEST = 200  # characters of a decoder's message
-REDUCING_GAP = 2.0  # whole pixels are averaged first, down to twice the final size: Pillow's own way to shrink what is large
+REDUCING_GAP = 3.0  # whole pixels are averaged first, down to three times the final size, as Pillow has it
 MEASURED_SIDE = 2 * SKETCH_SIDE  # pixels: brightness, contrast and sketch may be of a JPEG scaled down so far
 
 # Naming the plugins imports them, so that Pillow need not import all it has when it first meets a TIFF. JPEG's opens MPO too.
@@ -128,8 +128,19 @@ class _Decoded:
 
     image: Image.Image
     size: Size  # pixels, as stored, before any scaling
+    scale: float  # of the image to that; what its size adds by rounding up is padding
     orientation: int  # EXIF's
     stored: Measurement  # what was read on the way
+
+    def box(self, left: float = 0, upper: float = 0) -> Box:
+        """Return where in the image lies what margins in pixels as stored, the same at both ends, leave of it."""
+        width, height = self.size
+        return (
+            left * self.scale,
+            upper * self.scale,
+            (width - left) * self.scale,
+            (height - upper) * self.scale,
+        )
 
 
 class _RefusedError(DataError):
@@ -194,7 +205,7 @@ def measure(encoded: bytes, max_pixels: int = MAX_PIXELS) -> Measurement:
     except _RefusedError as error:
         return error.measurement
     brightness, contrast = _levels(decoded.image)
-    sketch = decoded.image.resize((SKETCH_SIDE, SKETCH_SIDE), Image.Resampling.LANCZOS)
+    sketch = decoded.image.resize((SKETCH_SIDE, SKETCH_SIDE), Image.Resampling.LANCZOS, decoded.box())
     upright = _turn(sketch, decoded.orientation).tobytes()
     return replace(decoded.stored, brightness=brightness, contrast=contrast, sketch=upright)
 
@@ -229,7 +240,7 @@ def to_pixels(encoded: bytes, size: int, mode: str, resize: str, max_pixels: int
     """
     fit: Fit = partial(_contain, size) if resize == "letterbox" else lambda _: (size, size)
     decoded = _decode(encoded, mode, fit, max_pixels)
-    box = _centre(decoded) if resize == "centre-crop" else None
+    box = _centre(decoded) if resize == "centre-crop" else decoded.box()
     image = _turn(_resize(decoded.image, fit(decoded.size), box), decoded.orientation)
     return np.asarray(_pad(image, size), dtype=np.uint8).reshape(size, size, -1)
 
@@ -243,7 +254,8 @@ def thumbnail(encoded: bytes, side: int, max_pixels: int = MAX_PIXELS) -> bytes:
     decoded = _decode(encoded, None, partial(_contain, side), max_pixels)
     target = decoded.size if max(decoded.size) <= side else _contain(side, decoded.size)
     buffer = io.BytesIO()
-    _turn(_resize(decoded.image, target), decoded.orientation).save(buffer, "PNG", optimize=True)
+    small = _resize(decoded.image, target, decoded.box())
+    _turn(small, decoded.orientation).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
@@ -272,11 +284,12 @@ def _decode(encoded: bytes, mode: str | None, fit: Fit, max_pixels: int) -> _Dec
             return decoded
     image, stored = _load(encoded, max_pixels, fit)
     orientation = _read_orientation(image)
+    size, scale = _undraft(image, stored)
     try:
         flat = colours.flatten(image, mode or ("L" if image.mode in colours.GREY else "RGB"))
     except Exception as error:  # noqa: BLE001 - of the many ways to convert, each fails in its own
         raise _RefusedError(Fault.UNSUPPORTED_MODE, f"mode {image.mode}: {_tell(error)}", stored) from None
-    return _Decoded(flat, (stored.width or 1, stored.height or 1), orientation, stored)
+    return _Decoded(flat, size, scale, orientation, stored)
 
 
 def _decode_jpeg(
@@ -286,8 +299,9 @@ def _decode_jpeg(
     size = header.width, header.height
     stored = replace(_UNKNOWN, format="JPEG", width=header.width, height=header.height, mode=header.mode)
     _check_cost(size, header.scans, max_pixels, stored)
+    eighths = jpeg.choose_scale(size, fit(size))
     try:
-        pixels = jpeg.decode(encoded, mode or header.mode, fit(size))
+        pixels = jpeg.decode(encoded, header, mode or header.mode, eighths)
     except jpeg.MissingPixelsError as error:
         raise _RefusedError(Fault.TRUNCATED, _tell(error), stored) from None
     if pixels is None:
@@ -297,7 +311,17 @@ def _decode_jpeg(
         kind, orientation = _look_closer(encoded)
         stored = replace(stored, format=kind)
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    return _Decoded(image, size, orientation, stored)
+    return _Decoded(image, size, eighths / jpeg.WHOLE, orientation, stored)
+
+
+def _undraft(image: Image.Image, stored: Measurement) -> tuple[Size, float]:
+    """Return an image's size as stored, and at what scale Pillow drafted it: a JPEG by halves, up to three, rounded up."""
+    if image.format not in {"JPEG", "MPO"} or stored.width is None or stored.height is None:
+        return image.size, 1.0
+    factors = (
+        factor for factor in (1, 2, 4) if -(-max(stored.width, stored.height) // factor) == max(image.size)
+    )
+    return (stored.width, stored.height), 1 / next(factors, 8)
 
 
 def _look_closer(encoded: bytes) -> tuple[str | None, int]:
@@ -408,9 +432,8 @@ def _is_cut_short(encoded: bytes, error: Exception) -> bool:
     source = _WatchedBytes(encoded)
     with suppress(Exception), _SILENCE:
         image = Image.open(source, formats=FORMATS)
-        if isinstance(image, TiffImagePlugin.TiffImageFile):
-            return _needed_bytes(image) > len(encoded)
-        return False
+        if isinstance(image, TiffImagePlugin.TiffImageFile) and _needed_bytes(image) > len(encoded):
+            return True
     return source.ran_out and _is_signed(encoded)
 
 
@@ -455,16 +478,14 @@ def _contain(side: int, size: Size) -> Size:
 
 
 def _centre(decoded: _Decoded) -> Box:
-    """Return the square in the middle of a decoded image, as far as the original's is from its edges."""
+    """Return the square in the middle."""
     width, height = decoded.size
     side = min(width, height)
-    left, upper = (width - side) / 2, (height - side) / 2
-    across, down = decoded.image.width / width, decoded.image.height / height
-    return left * across, upper * down, (left + side) * across, (upper + side) * down
+    return decoded.box((width - side) / 2, (height - side) / 2)
 
 
-def _resize(image: Image.Image, target: Size, box: Box | None = None) -> Image.Image:
-    if image.size == target:
+def _resize(image: Image.Image, target: Size, box: Box) -> Image.Image:
+    if image.size == target and box == (0.0, 0.0, float(target[0]), float(target[1])):
         return image
     return image.resize(target, Image.Resampling.BILINEAR, box, reducing_gap=REDUCING_GAP)
 

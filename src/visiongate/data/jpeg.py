@@ -15,6 +15,7 @@ import simplejpeg  # type: ignore[import-untyped]
 
 SIGNATURE = b"\xff\xd8\xff"
 MAX_SCANS = 64  # progressive files of encoders in use have about ten; each costs a pass over all of the image
+WHOLE = 8  # eighths
 ORIENTATION = 0x0112  # EXIF's tag
 _MODES = {"Gray": "L", "YCbCr": "RGB", "RGB": "RGB"}  # colour space in the file: Pillow's mode
 _COLOURS = {"L": "GRAY", "RGB": "RGB"}  # Pillow's mode: simplejpeg's name
@@ -73,21 +74,34 @@ def count_scans(encoded: bytes) -> int:
     return encoded.count(b"\xff\xda") if encoded.startswith(SIGNATURE) else 0
 
 
-def decode(encoded: bytes, mode: str, least: tuple[int, int]) -> npt.NDArray[np.uint8] | None:
-    """Decode at the smallest scale, in eighths, that is no smaller than asked for and no larger than the image.
+def choose_scale(size: tuple[int, int], least: tuple[int, int]) -> int:
+    """Choose the smallest scale, in eighths, that leaves so many pixels to both sides; 8 where the image has not so many."""
+    sides = list(zip(size, least, strict=True))
+    fits = (
+        eighths for eighths in range(1, WHOLE) if all(side * eighths >= WHOLE * few for side, few in sides)
+    )
+    return next(fits, WHOLE)
+
+
+def decode(encoded: bytes, header: Header, mode: str, eighths: int) -> npt.NDArray[np.uint8] | None:
+    """Decode at a scale.
 
     Args:
-        encoded: A JPEG of which `read_header` knows the header.
+        encoded: A JPEG.
+        header: Its header.
         mode: ``L`` or ``RGB``.
-        least: Width and height that the result must have at least, where the image has them.
+        eighths: The scale, 1 to 8.
 
     Returns:
-        uint8, height × width × channels; None where libjpeg-turbo finds anything wrong, be it something that it could mend.
+        uint8, height × width × channels, both sides times the scale and rounded up; what rounding up adds to the right and
+        below is of the encoder's padding. None where libjpeg-turbo finds anything wrong, be it something that it could mend.
 
     Raises:
         MissingPixelsError: The coded data ends too early, and an end was put to the file all the same.
     """
-    width, height = least
+    width, height = (
+        (0, 0) if eighths == WHOLE else (_scale(header.width, eighths), _scale(header.height, eighths))
+    )
     try:
         pixels: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(
             encoded, _COLOURS[mode], min_width=width, min_height=height
@@ -97,6 +111,10 @@ def decode(encoded: bytes, mode: str, least: tuple[int, int]) -> npt.NDArray[np.
             raise MissingPixelsError(str(error)) from None
         return None
     return pixels
+
+
+def _scale(side: int, eighths: int) -> int:
+    return -(-side * eighths // WHOLE)
 
 
 def read_orientation(exif: bytes) -> int | None:

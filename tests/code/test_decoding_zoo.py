@@ -1,0 +1,442 @@
+"""Decoding a zoo: every mode, format, turn and rule against a slow reference, and hundreds of damaged files of every format."""
+
+import hashlib
+import io
+import struct
+import subprocess
+import sys
+import time
+import warnings
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import simplejpeg
+from PIL import Image, ImageOps, PngImagePlugin
+
+from visiongate.data.decoding import FORMATS, Fault, measure, thumbnail, to_pixels
+from visiongate.errors import DataError
+
+ORIENTATION = 0x0112
+RESIZES = ["stretch", "centre-crop", "letterbox"]
+SECONDS = 2.0  # that no image of this size may take, on a busy machine
+DRAW = np.random.default_rng(0)
+
+
+def photo(width: int, height: int) -> Image.Image:
+    """Smooth colours with some grain, no two corners alike."""
+    x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
+    channels = [np.sin(3 * x + 5 * y), np.cos(4 * y - 2 * x), x * y - 0.5]
+    grain = np.random.default_rng(1).normal(scale=6, size=(height, width, 3))
+    return Image.fromarray(np.clip(np.stack(channels, -1) * 100 + 128 + grain, 0, 255).astype(np.uint8))
+
+
+def encode(image: Image.Image, kind: str, **options: Any) -> bytes:  # noqa: ANN401 - Pillow's
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def with_alpha(image: Image.Image) -> Image.Image:
+    ramp = np.linspace(0, 255, image.width * image.height).reshape(image.height, image.width)
+    image = image.convert("RGBA")
+    image.putalpha(Image.fromarray(ramp.astype(np.uint8)))
+    return image
+
+
+def deep(image: Image.Image) -> npt.NDArray[np.uint16]:
+    return np.asarray(image.convert("L")).astype(np.uint16) * 256 + 77
+
+
+def pgm(levels: npt.NDArray[np.uint16]) -> bytes:
+    return b"P5 %d %d 65535\n" % levels.shape[::-1] + levels.astype(">u2").tobytes()
+
+
+def ycck(image: Image.Image) -> bytes:
+    return simplejpeg.encode_jpeg(np.ascontiguousarray(image.convert("CMYK")), colorspace="CMYK")
+
+
+def zoo() -> Iterator[tuple[str, bytes]]:
+    """Images that decode, by name; sides that divide by nothing."""
+    image = photo(131, 97)
+    palette = image.quantize(64)
+    for mode in ("1", "L", "LA", "P", "RGB", "RGBA"):
+        yield f"png {mode}", encode(with_alpha(image).convert(mode), "PNG")
+    yield "png I;16", encode(Image.fromarray(deep(image)), "PNG")
+    yield "png P, one transparent", encode(palette, "PNG", transparency=3)
+    yield "png P, each its alpha", encode(palette, "PNG", transparency=bytes(range(0, 256, 4)))
+    yield "png L, one transparent", encode(image.convert("L"), "PNG", transparency=128)
+    yield (
+        "png RGB, one transparent",
+        encode(palette.convert("RGB"), "PNG", transparency=palette.convert("RGB").getpixel((9, 9))),
+    )
+    for mode in ("L", "RGB", "CMYK"):
+        yield f"jpeg {mode}", encode(image.convert(mode), "JPEG", quality=90)
+        yield f"jpeg {mode}, progressive", encode(image.convert(mode), "JPEG", progressive=True)
+    for name, sampling in (("4:4:4", 0), ("4:2:2", 1), ("4:2:0", 2)):
+        yield f"jpeg {name}", encode(image, "JPEG", subsampling=sampling)
+    yield "jpeg kept as RGB", encode(image, "JPEG", keep_rgb=True)
+    yield "jpeg YCCK", ycck(image)
+    yield (
+        "jpeg with bytes between its segments",
+        encode(image, "JPEG").replace(b"\xff\xdb", b"abc\xff\xdb", 1),
+    )
+    yield "jpeg with bytes after its end", encode(image, "JPEG") + b"trailing"
+    for mode in ("1", "L", "P", "RGB", "RGBA"):
+        yield f"bmp {mode}", encode(with_alpha(image).convert(mode), "BMP")
+    yield "gif", encode(palette, "GIF")
+    yield "gif, one transparent", encode(palette, "GIF", transparency=3)
+    for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"):
+        yield f"tiff {mode}", encode(with_alpha(image).convert("RGB").convert(mode), "TIFF")
+    for compression in ("packbits", "tiff_lzw", "tiff_adobe_deflate", "jpeg"):
+        yield f"tiff {compression}", encode(image, "TIFF", compression=compression)
+    yield "tiff I;16", encode(Image.fromarray(deep(image)), "TIFF")
+    yield "tiff I of 16 bits", encode(Image.fromarray(deep(image).astype(np.int32)), "TIFF")
+    yield "webp", encode(image, "WEBP")
+    yield "webp, lossless, alpha", encode(with_alpha(image), "WEBP", lossless=True)
+    for mode in ("1", "L", "RGB"):
+        yield f"ppm {mode}", encode(image.convert(mode), "PPM")
+    yield "pgm of 16 bits", pgm(deep(image))
+    yield "mpo", encode(image, "MPO", save_all=True, append_images=[photo(131, 97).rotate(180)])
+
+
+ZOO = dict(zoo())
+
+
+def reference(encoded: bytes, mode: str) -> Image.Image:
+    """Decode whole by Pillow, turn, take 16 bits' high byte, and lay over white by arithmetic."""
+    image = Image.open(io.BytesIO(encoded))
+    image.load()
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        return Image.fromarray((np.asarray(image) // 256).astype(np.uint8)).convert(mode)
+    if image.has_transparency_data:
+        pixels = np.asarray(image.convert("RGBA")).astype(float)
+        alpha = pixels[:, :, 3:] / 255
+        image = Image.fromarray((pixels[:, :, :3] * alpha + 255 * (1 - alpha)).round().astype(np.uint8))
+    return image.convert("RGB").convert(mode)
+
+
+def resized(image: Image.Image, size: int, resize: str) -> npt.NDArray[np.float64]:
+    target, method = (size, size), Image.Resampling.BILINEAR
+    rules = {
+        "stretch": lambda: image.resize(target, method),
+        "centre-crop": lambda: ImageOps.fit(image, target, method),
+        "letterbox": lambda: ImageOps.pad(image, target, method),
+    }
+    return np.asarray(rules[resize]()).reshape(size, size, -1).astype(float)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_every_kind_becomes_what_the_reference_makes_of_it(name: str) -> None:
+    limit = 2.2 if name.endswith(" 1") else 1.6  # dithering is all grain
+    for mode in ("L", "RGB"):
+        expected = reference(ZOO[name], mode)
+        for resize in RESIZES:
+            for size in (16, 50, 150):
+                pixels = to_pixels(ZOO[name], size, mode, resize)
+                assert pixels.shape == (size, size, len(mode))
+                difference = np.abs(pixels - resized(expected, size, resize))
+                assert difference.mean() < limit, (mode, resize, size)
+
+
+@pytest.mark.parametrize("name", [name for name in ZOO if "jpeg" not in name and "mpo" not in name])
+def test_without_scaling_the_pixels_are_the_reference_s(name: str) -> None:
+    encoded = ZOO[name]
+    width, height = Image.open(io.BytesIO(encoded)).size
+    boxed = to_pixels(encoded, width, "RGB", "letterbox")
+    top = round((width - height) * 0.5)
+    assert np.abs(boxed[top : top + height].astype(int) - np.asarray(reference(encoded, "RGB"))).max() <= 1
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_every_kind_is_measured(name: str) -> None:
+    found = measure(ZOO[name])
+    assert (found.fault, found.error, found.animated) == (None, None, False)
+    image = Image.open(io.BytesIO(ZOO[name]))
+    assert (found.format, found.width, found.height, found.mode) == (image.format, 131, 97, image.mode)
+    grey = reference(ZOO[name], "L")
+    assert found.brightness == pytest.approx(np.asarray(grey).mean(), abs=1)
+    assert found.contrast == pytest.approx(np.asarray(grey).std(), abs=2)
+    assert found.sketch is not None
+    sketch = np.frombuffer(found.sketch, np.uint8).reshape(32, 32)
+    expected = np.asarray(grey.resize((32, 32), Image.Resampling.LANCZOS))
+    assert np.abs(sketch.astype(int) - expected).mean() < 2
+    assert Image.open(io.BytesIO(thumbnail(ZOO[name], 64))).size == (64, 47)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_turn_goes_with_every_rule(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    encoded = encode(photo(300, 170), kind, exif=exif)
+    upright = reference(encoded, "RGB")
+    for resize in RESIZES:
+        for size in (20, 77):
+            difference = np.abs(to_pixels(encoded, size, "RGB", resize) - resized(upright, size, resize))
+            assert difference.mean() < 1.6, (resize, size)
+    sketch = np.frombuffer(measure(encoded).sketch or b"", np.uint8).reshape(32, 32)
+    expected = np.asarray(upright.convert("L").resize((32, 32), Image.Resampling.LANCZOS))
+    assert np.abs(sketch.astype(int) - expected).mean() < 2
+    with Image.open(io.BytesIO(thumbnail(encoded, 50))) as small:
+        assert small.size == ((50, 28) if orientation < 5 else (28, 50))
+
+
+@pytest.mark.parametrize(
+    ("width", "height"), [(2000, 1500), (1500, 2000), (900, 31), (31, 900), (1, 1), (2000, 9)]
+)
+@pytest.mark.parametrize("resize", RESIZES)
+def test_scaled_decoding_stays_near_the_whole(width: int, height: int, resize: str) -> None:
+    encoded = encode(photo(width, height), "JPEG", quality=90)
+    expected = reference(encoded, "RGB")
+    for size in (8, 63, 224):
+        if resize == "letterbox" and min(width, height) * size < max(width, height):
+            continue  # the reference has no pixel left
+        difference = np.abs(to_pixels(encoded, size, "RGB", resize) - resized(expected, size, resize))
+        assert difference.mean() < 1.5, size
+
+
+def test_no_side_of_a_letterboxed_image_vanishes() -> None:
+    assert to_pixels(encode(Image.new("L", (900, 1), 200), "PNG"), 8, "L", "letterbox").max() == 200
+
+
+DAMAGED = [
+    *(
+        "png RGB",
+        "png P",
+        "jpeg RGB",
+        "jpeg RGB, progressive",
+        "jpeg CMYK",
+        "bmp RGB",
+        "bmp P",
+        "gif",
+        "tiff RGB",
+    ),
+    *("tiff tiff_lzw", "tiff jpeg", "tiff packbits", "webp", "webp, lossless, alpha", "ppm RGB", "mpo"),
+]
+
+
+def judge(encoded: bytes) -> Fault | None:
+    """Measure and decode; both must say the same, in time."""
+    started = time.perf_counter()
+    found = measure(encoded)
+    assert (found.fault is None) == (found.error is None) == (found.sketch is not None)
+    if found.fault is None:
+        assert found.brightness is not None
+        assert found.contrast is not None
+        assert to_pixels(encoded, 8, "RGB", "centre-crop").shape == (8, 8, 3)
+        assert thumbnail(encoded, 8)
+    else:
+        assert found.error is not None
+        assert "\n" not in found.error
+        assert " 0x" not in found.error
+        with pytest.raises(DataError) as refusal:
+            to_pixels(encoded, 8, "RGB", "letterbox")
+        assert str(refusal.value) == found.error
+    assert time.perf_counter() - started < SECONDS
+    return found.fault
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_cut_file_is_truncated_unless_nothing_is_missing(name: str) -> None:
+    whole = ZOO[name]
+    pixels = to_pixels(whole, 97, "RGB", "stretch")
+    for length in np.unique(np.linspace(20, len(whole) - 1, 60).astype(int)).tolist():
+        cut = whole[:length]
+        fault = judge(cut)
+        if fault is None:
+            assert (to_pixels(cut, 97, "RGB", "stretch") == pixels).all(), length
+        else:
+            assert fault is Fault.TRUNCATED, (length, measure(cut).error)
+
+
+@pytest.mark.parametrize("name", ["jpeg RGB", "jpeg L", "jpeg RGB, progressive", "jpeg 4:4:4"])
+def test_a_cut_jpeg_is_truncated_though_an_end_was_put_to_it(name: str) -> None:
+    whole = ZOO[name]
+    for share in (0.5, 0.8, 0.95):
+        assert judge(whole[: int(len(whole) * share)] + b"\xff\xd9") is Fault.TRUNCATED
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_flipped_bytes_never_raise_and_never_hang(name: str) -> None:
+    draw = np.random.default_rng(2)
+    whole = ZOO[name]
+    for count in range(60):
+        damaged = bytearray(whole)
+        reach = len(whole) if count % 2 else min(len(whole), 200)  # half of the damage is to the header
+        for position in draw.integers(0, reach, size=1 + count % 4):
+            damaged[position] = draw.integers(0, 256)
+        judge(bytes(damaged))
+
+
+def test_noise_behind_any_signature_is_refused() -> None:
+    draw = np.random.default_rng(3)
+    for name in DAMAGED:
+        for length in (0, 30, 3000):
+            encoded = ZOO[name][:12] + draw.bytes(length)
+            if not name.startswith("ppm"):  # whose pixels are noise as well as anything
+                assert judge(encoded) in {Fault.UNDECODABLE, Fault.TRUNCATED, Fault.TOO_LARGE}
+
+
+def test_what_could_run_or_refer_is_not_opened() -> None:
+    texts = {
+        "svg": b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>',
+        "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(/etc/passwd) (r) file\n",
+        "pdf": encode(photo(9, 9), "PDF"),
+        "ico": encode(photo(32, 32), "ICO"),
+        "tga": encode(photo(9, 9), "TGA"),
+        "html": b"<html><img src='http://127.0.0.1/x.png'></html>",
+        "wmf": b"\xd7\xcd\xc6\x9a\x00\x00" + bytes(200),
+    }
+    for encoded in texts.values():
+        assert judge(encoded) is Fault.UNDECODABLE
+    assert len(FORMATS) == 7
+
+
+REFUSED_MODES = {
+    "LAB": Image.new("LAB", (9, 9)),
+    "F": Image.fromarray(np.ones((9, 9), np.float32)),
+    "I": Image.fromarray(np.full((9, 9), 2**16, np.int32)),
+}
+
+
+@pytest.mark.parametrize("mode", [*REFUSED_MODES, "negative"])
+def test_modes_without_a_rule_are_refused(mode: str) -> None:
+    image = REFUSED_MODES.get(mode, Image.fromarray(np.full((9, 9), -1, np.int32)))
+    encoded = encode(image, "TIFF")
+    assert judge(encoded) is Fault.UNSUPPORTED_MODE
+    found = measure(encoded)
+    assert (found.format, found.width, found.mode) == ("TIFF", 9, image.mode)
+
+
+ANIMATED = ["GIF", "PNG", "WEBP", "TIFF"]
+
+
+@pytest.mark.parametrize("kind", ANIMATED)
+def test_an_animation_is_told_and_counts_as_its_first_frame(kind: str) -> None:
+    frames = [Image.new("RGB", (40, 40), shade) for shade in ("#323232", "#c8c8c8", "#646464")]
+    options = {"lossless": True} if kind == "WEBP" else {}
+    encoded = encode(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+    assert measure(encoded).animated
+    assert judge(encoded) is None
+    assert to_pixels(encoded, 8, "L", "stretch").max() == 50
+
+
+def test_an_animation_of_many_frames_costs_no_more_than_two() -> None:
+    shades = [Image.new("L", (300, 300), shade) for shade in (50, 100, 150)]
+    encoded = encode(shades[0], "GIF", save_all=True, append_images=shades[1:] * 1500, duration=10)
+    started = time.perf_counter()
+    assert measure(encoded).animated
+    assert time.perf_counter() - started < 0.5
+
+
+def test_a_jpeg_of_hundreds_of_scans_is_refused_before_it_is_decoded() -> None:
+    whole = ZOO["jpeg RGB, progressive"]
+    last = whole.rindex(b"\xff\xda")
+    bomb = whole[:-2] + whole[last:-2] * 500 + b"\xff\xd9"
+    assert judge(bomb) is Fault.TOO_LARGE
+    assert "scans, over the 64 allowed" in (measure(bomb).error or "")
+    assert (measure(bomb).width, measure(bomb).format) == (131, "JPEG")
+    spoilt = bomb.replace(b"\xff\xdb", b"abc\xff\xdb", 1)  # so that Pillow would have to try
+    assert judge(spoilt) is Fault.TOO_LARGE
+    many = encode(photo(64, 64).convert("CMYK"), "JPEG", progressive=True)
+    last = many.rindex(b"\xff\xda")
+    assert judge(many[:-2] + many[last:-2] * 500 + b"\xff\xd9") is Fault.TOO_LARGE
+
+
+def test_the_header_alone_refuses_a_bomb() -> None:
+    for name in ("png RGB", "jpeg RGB", "jpeg CMYK", "bmp RGB", "gif", "tiff RGB", "webp", "ppm RGB"):
+        started = time.perf_counter()
+        found = measure(ZOO[name], 131 * 97 - 1)
+        assert (found.fault, found.width, found.height) == (Fault.TOO_LARGE, 131, 97)
+        assert time.perf_counter() - started < SECONDS
+
+
+def test_a_huge_png_of_few_bytes_is_refused() -> None:
+    header = ZOO["png RGB"]
+    huge = header[:16] + (30_000).to_bytes(4, "big") * 2 + header[24:29]
+    huge += zlib.crc32(huge[12:29]).to_bytes(4, "big") + header[33:]
+    assert measure(huge).error == "30000 × 30000 pixels, over the 100,000,000 allowed"
+
+
+def test_a_compressed_text_that_grows_without_end_is_refused() -> None:
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("bomb", "x" * 50_000_000, zip=True)
+    assert judge(encode(photo(9, 9), "PNG", pnginfo=texts)) is Fault.UNDECODABLE
+
+
+def tiff(tags: dict[int, int]) -> bytes:
+    """A grey TIFF of nothing but tags with one number each, and noise."""
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
+    return b"II*\x00\x08\x00\x00\x00" + struct.pack("<H", len(tags)) + entries + bytes(4) + DRAW.bytes(3000)
+
+
+def test_a_tiff_with_huge_tiles_is_refused() -> None:
+    tags = {256: 16, 257: 16, 258: 8, 259: 5, 262: 1, 277: 1, 324: 300, 325: 2000}
+    assert judge(tiff({**tags, 322: 60_000, 323: 60_000})) is Fault.TOO_LARGE
+    assert judge(tiff({**tags, 322: 16, 323: 16})) is not Fault.TOO_LARGE
+
+
+def test_damaged_exif_of_any_kind_costs_the_turn_not_the_image() -> None:
+    draw = np.random.default_rng(4)
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    block = exif.tobytes()
+    for kind in ("JPEG", "PNG", "WEBP"):
+        for _ in range(60):
+            spoilt = bytearray(block)
+            for position in draw.integers(6, len(spoilt), size=3):
+                spoilt[position] = draw.integers(0, 256)
+            encoded = encode(photo(40, 20), kind, exif=bytes(spoilt[: draw.integers(6, len(spoilt) + 1)]))
+            assert judge(encoded) is None
+
+
+def test_a_turn_told_by_xmp_alone_counts_as_pillow_has_it() -> None:
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    encoded = encode(photo(120, 60), "JPEG", xmp=xmp)
+    expected = resized(reference(encoded, "RGB"), 30, "letterbox")
+    assert np.abs(to_pixels(encoded, 30, "RGB", "letterbox") - expected).mean() < 1.6
+    assert expected[:, 0].max() == 0  # it stands upright
+
+
+def test_nothing_is_warned_of_and_pillow_s_filters_come_back(capfd: pytest.CaptureFixture[str]) -> None:
+    before = list(warnings.filters)
+    for name in DAMAGED:
+        if "tiff" not in name:  # libtiff writes past Python
+            measure(ZOO[name][: len(ZOO[name]) // 2])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        measure(ZOO["tiff RGB"][: len(ZOO["tiff RGB"]) // 2])
+        palette = photo(20, 20).quantize(16)
+        measure(encode(palette, "PNG", transparency=bytes(range(16))))
+        assert not caught
+    assert warnings.filters == before
+    assert capfd.readouterr() == ("", "")
+
+
+DIGEST = """
+import hashlib, sys
+sys.path[:0] = {paths}
+from test_decoding_zoo import digest
+print(digest())
+"""
+
+
+def digest() -> str:
+    """Hash what everything decodes to."""
+    found = hashlib.sha256()
+    for encoded in ZOO.values():
+        for resize in RESIZES:
+            found.update(to_pixels(encoded, 33, "RGB", resize).tobytes())
+        found.update(repr(measure(encoded)).encode())
+    return found.hexdigest()
+
+
+def test_the_same_bytes_give_the_same_pixels_in_another_process() -> None:
+    script = DIGEST.format(paths=[path for path in sys.path if path])
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == digest()
