@@ -9,6 +9,9 @@ from pathlib import Path
 PARAMS = Path("params.yaml")
 LOCK = Path("dvc.lock")
 
+DOWNLOADS = Path(
+    "data/downloads"
+)  # no stage's output: what was fetched is kept, and checked before it is used
 RAW = Path("data/raw")
 PREPARED = Path("data/prepared")
 TRANSFORMED = Path("data/transformed")

@@ -1,0 +1,1 @@
+"""Where images come from: what brings them here, and what reads them."""
