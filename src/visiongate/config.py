@@ -175,7 +175,7 @@ class NearDuplicates(Section):
     """When two images that differ in their bytes are taken for one picture."""
 
     max_distance: Annotated[int, Field(ge=0, le=16)]  # bits of 64 in which their perceptual hashes differ
-    max_difference: NonNegative  # mean of the absolute differences of their 32×32 grey pixels, 0..255
+    max_difference: NonNegative  # of their 32×32 grey sketches, in standard deviations
 
 
 class Preparation(Section):

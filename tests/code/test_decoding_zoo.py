@@ -205,25 +205,18 @@ def test_no_side_of_a_letterboxed_image_vanishes() -> None:
 
 
 DAMAGED = [
-    "png RGB",
-    "png P",
-    "jpeg RGB",
-    "jpeg RGB, progressive",
-    "jpeg CMYK",
-    "bmp RGB",
-    "bmp P",
-    "gif",
-] + [
     *(
+        "png RGB",
+        "png P",
+        "jpeg RGB",
+        "jpeg RGB, progressive",
+        "jpeg CMYK",
+        "bmp RGB",
+        "bmp P",
+        "gif",
         "tiff RGB",
-        "tiff tiff_lzw",
-        "tiff jpeg",
-        "tiff packbits",
-        "webp",
-        "webp, lossless, alpha",
-        "ppm RGB",
-        "mpo",
-    )
+    ),
+    *("tiff tiff_lzw", "tiff jpeg", "tiff packbits", "webp", "webp, lossless, alpha", "ppm RGB", "mpo"),
 ]
 
 

@@ -1,69 +1,263 @@
-from collections import Counter
+"""Splits: given ones kept, the rest drawn by content; what is joined stays together; new images move no old one."""
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 from visiongate.config import Split
-from visiongate.data.splits import assign_splits, position
+from visiongate.data.image_table import write_shards
+from visiongate.data.splits import Candidate, assign_splits, position, read_candidates, write_clusters
 from visiongate.errors import DataError
 
-SPLIT = Split(train=0.7, val=0.15, test=0.15, seed=0)
+SPLIT = Split(train=0.8, val=0.1, test=0.1, seed=0)
+DICE = random.Random(0)  # noqa: S311 - no secret
 
 
-def keys(count: int) -> list[str]:
-    return [f"key-{index}" for index in range(count)]
+def images(count: int, **fields: str) -> list[Candidate]:
+    return [Candidate(f"image-{index}", "a", **fields) for index in range(count)]
 
 
-def assign(names: list[str], given: list[str | None] | None = None, split: Split = SPLIT) -> list[str]:
-    return assign_splits(names, given or [None] * len(names), ["a"] * len(names), split)
+def assign(candidates: Sequence[Candidate], split: Split = SPLIT) -> dict[str, str]:
+    return dict(zip([image.sha256 for image in candidates], assign_splits(candidates, split), strict=True))
+
+
+def mixed(count: int, prefix: str = "") -> list[Candidate]:
+    """Images alone, in groups, in clusters and in both, so that chains of them are joined."""
+    return [
+        Candidate(
+            f"{prefix}image-{index}",
+            "ab"[index % 2],
+            group=f"{prefix}patient-{DICE.randrange(count // 3)}" if index % 3 else None,
+            cluster=f"{prefix}cluster-{DICE.randrange(count // 8)}" if index % 4 == 0 else None,
+        )
+        for index in range(count)
+    ]
+
+
+def splits_by(candidates: Sequence[Candidate], splits: Sequence[str], field: str) -> dict[str, set[str]]:
+    """The splits of each group or cluster."""
+    found = defaultdict[str, set[str]](set)
+    for image, split in zip(candidates, splits, strict=True):
+        if getattr(image, field):
+            found[getattr(image, field)].add(split)
+    return found
 
 
 def test_position_is_uniform_and_fixed() -> None:
-    places = [position(key, 0) for key in keys(4000)]
+    places = [position(f"key-{index}", 0) for index in range(4000)]
     assert all(0 <= place < 1 for place in places)
     tenths = Counter(int(place * 10) for place in places)
     assert all(320 < tenths[tenth] < 480 for tenth in range(10))  # 400 ± 4 standard deviations
+    assert position("key", 0) == pytest.approx(0.41015, abs=1e-5)
 
 
-def test_shares_are_kept_in_the_large() -> None:
-    counts = Counter(assign(keys(10_000)))
-    assert abs(counts["train"] / 10_000 - 0.7) < 0.02
-    assert abs(counts["val"] / 10_000 - 0.15) < 0.02
+def test_shares_are_kept_in_the_large_and_in_each_class() -> None:
+    candidates = [Candidate(f"image-{index}", "abc"[index % 3]) for index in range(30_000)]
+    splits = assign_splits(candidates, SPLIT)
+    for label in "abc":
+        counts = Counter(
+            split for image, split in zip(candidates, splits, strict=True) if image.label == label
+        )
+        assert abs(counts["train"] / 10_000 - 0.8) < 0.02
+        assert abs(counts["val"] / 10_000 - 0.1) < 0.015
 
 
-def test_new_images_move_no_old_one_wherever_they_are_inserted() -> None:
-    old = keys(500)
-    new = [f"new-{index}" for index in range(100)]
-    before = dict(zip(old, assign(old), strict=True))
-    mixed = new[:50] + old[::-1] + new[50:]
-    after = dict(zip(mixed, assign(mixed), strict=True))
-    assert {key: after[key] for key in old} == before
+def test_joined_images_are_drawn_at_the_same_shares() -> None:
+    candidates = [
+        Candidate(f"image-{index}", "a", group=f"p{index // 2}", cluster=f"c{index // 4}")
+        for index in range(40_000)
+    ]
+    sets = splits_by(candidates, assign_splits(candidates, SPLIT), "cluster")
+    counts = Counter(next(iter(found)) for found in sets.values())
+    assert abs(counts["train"] / len(sets) - 0.8) < 0.02
+
+
+@pytest.mark.parametrize("place", ["before", "after", "between"])
+def test_new_images_joined_to_nothing_move_no_old_one(place: str) -> None:
+    old, new = mixed(600), mixed(300, "new-")
+    together = {
+        "before": new + old,
+        "after": old + new,
+        "between": old[300:] + new + old[:300][::-1],
+    }[place]
+    before, after = assign(old), assign(together)
+    assert {name: after[name] for name in before} == before
+
+
+def test_a_new_image_moves_only_what_it_is_joined_to() -> None:
+    old = mixed(600)
+    moved = 0
+    for number in range(50):
+        new = Candidate(f"new-{number}", "a", cluster=f"cluster-{number}")
+        before, after = assign(old), assign([*old, new])
+        changed = {name for name in before if after[name] != before[name]}
+        joined = joined_to(new, [*old, new])
+        assert changed <= joined
+        moved += bool(changed)
+    assert moved < 25
+
+
+def joined_to(start: Candidate, candidates: Sequence[Candidate]) -> set[str]:
+    found, seen = {start}, set[Candidate]()
+    while found - seen:
+        image = (found - seen).pop()
+        seen.add(image)
+        found |= {
+            other
+            for other in candidates
+            if (image.group and other.group == image.group)
+            or (image.cluster and other.cluster == image.cluster)
+        }
+    return {image.sha256 for image in found}
+
+
+def test_a_new_image_of_a_known_group_moves_nobody() -> None:
+    old = [Candidate(f"image-{index}", "a", group=f"patient-{index % 40}") for index in range(200)]
+    new = [Candidate(f"new-{index}", "a", group=f"patient-{index % 40}") for index in range(400)]
+    before, after = assign(old), assign(new + old)
+    assert {name: after[name] for name in before} == before
+
+
+def test_an_image_that_joins_two_others_moves_one_of_them_at_most() -> None:
+    old = images(400)
+    before = assign(old)
+    for index, (one, other) in enumerate(pairwise(old)):
+        joined = [
+            one._replace(cluster="c"),
+            other._replace(cluster="c"),
+            Candidate(f"new-{index}", "a", cluster="c"),
+        ]
+        after = assign([*joined[:2], *(image for image in old if image not in (one, other))])
+        assert after[one.sha256] == after[other.sha256]
+        assert after[one.sha256] in (before[one.sha256], before[other.sha256])
 
 
 def test_another_seed_draws_another_split() -> None:
-    assert assign(keys(200)) != assign(keys(200), split=SPLIT.model_copy(update={"seed": 1}))
+    assert assign(images(200)) != assign(images(200), SPLIT.model_copy(update={"seed": 1}))
 
 
-def test_images_with_one_key_stay_together() -> None:
-    names = [f"patient-{index % 40}" for index in range(400)]
-    splits = assign(names)
-    assert all(
-        len({split for name, split in zip(names, splits, strict=True) if name == own}) == 1 for own in names
-    )
+def test_groups_and_clusters_never_straddle() -> None:
+    candidates = mixed(1200)
+    splits = assign_splits(candidates, SPLIT)
+    for field in ("group", "cluster"):
+        sets = splits_by(candidates, splits, field)
+        assert len(sets) > 100
+        assert {len(found) for found in sets.values()} == {1}
+
+
+def test_what_two_relations_chain_stays_together() -> None:
+    chain = [
+        Candidate("one", "a", group="x"),
+        Candidate("two", "a", group="x", cluster="1"),
+        Candidate("three", "a", group="y", cluster="1"),
+        Candidate("four", "a", group="y"),
+    ]
+    for seed in range(20):
+        found = assign(chain + images(200), SPLIT.model_copy(update={"seed": seed}))
+        assert len({found[image.sha256] for image in chain}) == 1
+
+
+def test_a_group_and_a_cluster_of_one_name_are_two_things() -> None:
+    apart = [Candidate(f"g{n}", "a", group=str(n)) for n in range(50)]
+    apart += [Candidate(f"c{n}", "a", cluster=str(n)) for n in range(50)]
+    found = assign(apart)
+    assert any(found[f"g{n}"] != found[f"c{n}"] for n in range(50))
 
 
 def test_a_given_split_is_kept_and_val_is_drawn_out_of_train() -> None:
-    given: list[str | None] = ["test"] * 50 + ["train"] * 200
-    splits = assign(keys(250), given)
+    given = images(250)
+    given = [image._replace(given="test" if place < 50 else "train") for place, image in enumerate(given)]
+    splits = assign_splits(given, SPLIT)
     assert splits[:50] == ["test"] * 50
     assert set(splits[50:]) == {"train", "val"}
-    assert 10 < splits[50:].count("val") < 70
+    assert 8 < splits[50:].count("val") < 45  # 22 expected
+
+
+def test_a_missing_test_is_drawn_out_of_train_too() -> None:
+    given = [
+        image._replace(given="val" if place < 50 else "train") for place, image in enumerate(images(250))
+    ]
+    splits = assign_splits(given, SPLIT)
+    assert splits[:50] == ["val"] * 50
+    assert set(splits[50:]) == {"train", "test"}
 
 
 def test_a_given_val_leaves_train_alone() -> None:
-    given: list[str | None] = ["test"] * 5 + ["val"] * 5 + ["train"] * 90
-    assert assign(keys(100), given) == given
+    given = ["test"] * 5 + ["val"] * 5 + ["train"] * 90
+    candidates = [image._replace(given=own) for image, own in zip(images(100), given, strict=True)]
+    assert assign_splits(candidates, SPLIT) == given
+
+
+def test_given_splits_are_kept_against_a_group() -> None:
+    given = ["test", "train", "val"] * 40
+    candidates = [
+        Candidate(f"image-{index}", "a", own, group=f"p{index // 3}") for index, own in enumerate(given)
+    ]
+    assert assign_splits(candidates, SPLIT) == given
+
+
+def test_val_is_drawn_out_of_train_by_whole_sets() -> None:
+    candidates = [image._replace(given="train") for image in mixed(600)]
+    candidates += [Candidate("held", "a", "test"), Candidate("out", "b", "test")]
+    splits = assign_splits(candidates, SPLIT)
+    for field in ("group", "cluster"):
+        assert {len(found) for found in splits_by(candidates, splits, field).values()} == {1}
+    assert set(splits) == {"train", "val", "test"}
+
+
+def test_an_image_without_a_split_goes_where_those_are_that_it_is_joined_to() -> None:
+    given = [Candidate(f"{own}-{n}", "a", own) for own in ("train", "val", "test") for n in range(5)]
+    some = [
+        Candidate("known", "a", "test", cluster="1"),
+        Candidate("near", "a", None, group="x", cluster="1"),
+        Candidate("same group", "a", None, group="x"),
+        Candidate("patient", "a", "train", group="x"),
+        Candidate("in train", "a", "train", group="y"),
+        Candidate("in val", "a", "val", group="y"),
+        Candidate("in both", "a", None, group="y"),
+    ]
+    found = assign(given + some)
+    assert (found["near"], found["same group"], found["patient"]) == ("test", "test", "train")
+    assert found["in both"] == "val"
+
+
+def test_images_without_a_split_never_part_even_where_given_splits_contradict() -> None:
+    some = [
+        Candidate("a", "a", "test", group="g"),
+        Candidate("b", "a", None, group="g", cluster="c"),
+        Candidate("c", "a", None, group="h", cluster="c"),
+        Candidate("d", "a", "train", group="h"),
+    ]
+    given = [Candidate(f"{own}-{n}", "a", own) for own in ("train", "val", "test") for n in range(5)]
+    found = assign(given + some)
+    assert found["b"] == found["c"] == "test"
 
 
 def test_a_class_missing_from_a_split_is_told() -> None:
     with pytest.raises(DataError, match=r"class 'rare' has no image in .*more images"):
-        assign_splits(keys(101), [None] * 101, ["a"] * 100 + ["rare"], SPLIT)
+        assign_splits([*images(100), Candidate("other", "rare")], SPLIT)
+
+
+def test_a_set_of_one_class_in_one_cluster_is_told() -> None:
+    with pytest.raises(DataError, match="class 'a' has no image in"):
+        assign_splits(images(100, cluster="all"), SPLIT)
+
+
+def test_candidates_are_read_with_their_clusters(tmp_path: Path) -> None:
+    rows = [
+        {"image": b"1", "label": "a", "path": "1", "split": "test", "group": None, "sha256": "s1"},
+        {"image": b"2", "label": "b", "path": "2", "split": None, "group": "g", "sha256": "s2"},
+    ]
+    write_shards(tmp_path, rows)
+    with pytest.raises(DataError, match=r"near_duplicates\.csv: no such file; `dvc repro`"):
+        read_candidates(tmp_path)
+    write_clusters(tmp_path, [("s2", "s2")])
+    assert read_candidates(tmp_path) == [
+        Candidate("s1", "a", "test", None, None),
+        Candidate("s2", "b", None, "g", "s2"),
+    ]
+    assert (tmp_path / "near_duplicates.csv").read_text() == "sha256,cluster\ns2,s2\n"

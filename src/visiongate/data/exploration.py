@@ -1,18 +1,23 @@
 """What a set of images looks like: counts, sizes, brightness, and which images to show."""
 
 import heapq
+import io
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
+from visiongate.data.clusters import stack_sketches
 from visiongate.data.decoding import Measurement
 from visiongate.data.quality import Reason, Row, Verdict
+from visiongate.data.splits import SPLITS
 
 BINS = 32
 TOP_SIZES = 10
+SQUARE = 1.1  # longer over shorter side, under which an image is about square
 MAX_SAMPLES = 480  # over all classes, so that a thousand classes still make a page that opens
 
 
@@ -49,39 +54,56 @@ class Exploration:
     """Statistics of a set of images, each list with the most frequent first but for the classes."""
 
     classes: list[Share]  # in the order of the model's outputs
+    splits: dict[str, dict[str, int]]  # given ones: images by class
     formats: list[Share]
     modes: list[Share]
     sizes: list[Share]  # at most `TOP_SIZES`
     distinct_sizes: int
     width: Spread  # pixels
     height: Spread  # pixels
+    shapes: list[Share]
+    aspect: Spread  # width over height
     brightness: Histogram  # mean of the greyscale pixels, 0..255
     contrast: Histogram  # their standard deviation, 0..127.5
 
 
-def explore(
-    labels: Sequence[str], measurements: Sequence[Measurement], classes: Sequence[str]
-) -> Exploration:
+def explore(rows: Sequence[Row], measurements: Sequence[Measurement], classes: Sequence[str]) -> Exploration:
     """Describe images that decode.
 
     Args:
-        labels: Of each image.
-        measurements: Of each image, none with an error; at least one.
+        rows: The images.
+        measurements: Of each image, none with a fault; at least one.
         classes: All labels, in the order wanted.
     """
-    per_class = Counter(labels)
+    per_class = Counter(row.label for row in rows)
+    per_split = Counter((row.split, row.label) for row in rows)
+    given = [split for split in SPLITS if any(row.split == split for row in rows)]
     sizes = Counter(f"{found.width} × {found.height}" for found in measurements)
+    aspects = [float(found.width or 0) / float(found.height or 1) for found in measurements]
     return Exploration(
-        classes=[Share(name, per_class[name], per_class[name] / len(labels)) for name in classes],
+        classes=[Share(name, per_class[name], per_class[name] / len(rows)) for name in classes],
+        splits={split: {name: per_split[split, name] for name in classes} for split in given},
         formats=_rank(Counter(str(found.format) for found in measurements)),
         modes=_rank(Counter(str(found.mode) for found in measurements)),
         sizes=_rank(sizes)[:TOP_SIZES],
         distinct_sizes=len(sizes),
         width=_spread([found.width for found in measurements]),
         height=_spread([found.height for found in measurements]),
+        shapes=_rank(Counter(map(_shape, aspects))),
+        aspect=_spread(aspects),
         brightness=_histogram([found.brightness for found in measurements]),
         contrast=_histogram([found.contrast for found in measurements]),
     )
+
+
+def mean_images(
+    rows: Sequence[Row], measurements: Sequence[Measurement], classes: Sequence[str]
+) -> dict[str, bytes]:
+    """Average the sketches of each class that has images, as PNG of 32×32 grey pixels."""
+    labels = np.array([row.label for row in rows])
+    sketches = stack_sketches(measurements)
+    means = {name: sketches[labels == name].mean(axis=0) for name in classes if (labels == name).any()}
+    return {name: _png(np.rint(mean).astype(np.uint8)) for name, mean in means.items()}
 
 
 def choose_samples(
@@ -121,6 +143,18 @@ def choose_quarantined(verdicts: Sequence[Verdict | None], limit: int) -> list[i
     ranked = [(rank, index) for found in by_reason.values() for rank, index in enumerate(found)]
     chosen = {index for _, index in heapq.nsmallest(limit, ranked)}
     return [index for found in by_reason.values() for index in found if index in chosen]
+
+
+def _shape(aspect: float) -> str:
+    if aspect > SQUARE:
+        return "landscape"
+    return "portrait" if aspect < 1 / SQUARE else "about square"
+
+
+def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
 
 
 def _rank(counts: Counter[str]) -> list[Share]:

@@ -8,6 +8,8 @@ from itertools import islice
 
 from visiongate.config import Preparation
 from visiongate.data.decoding import Measurement
+from visiongate.data.extensions import claimed_format, is_misnamed
+from visiongate.data.splits import protection
 from visiongate.errors import DataError
 
 NAMED = 5  # other images that a detail names before it counts them
@@ -17,10 +19,16 @@ class Reason(StrEnum):
     """Why an image is quarantined, in order of precedence."""
 
     UNDECODABLE = "undecodable"
+    TRUNCATED = "truncated"
+    TOO_LARGE = "too_large"
+    UNSUPPORTED_MODE = "unsupported_mode"
+    WRONG_FORMAT = "wrong_format"
+    ANIMATED = "animated"
     TOO_SMALL = "too_small"
     BLANK = "blank"
     LABEL_CONFLICT = "label_conflict"
     DUPLICATE = "duplicate"
+    SPLIT_LEAK = "split_leak"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +38,7 @@ class Row:
     path: str  # within the source
     label: str
     sha256: str  # of the encoded bytes
+    split: str | None = None  # given by the source
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,7 @@ class Verdict:
 
     reason: Reason
     detail: str
+    like: int | None = None  # the row of the kept image that it is a copy of
 
 
 def judge(
@@ -47,27 +57,34 @@ def judge(
 
     An image gets one reason, the first that holds of:
 
-    1. ``undecodable``: it cannot be read; the detail is the decoder's message.
-    2. ``too_small``: a side is under ``limits.min_side`` pixels.
-    3. ``blank``: its contrast is under ``limits.min_contrast``.
-    4. ``label_conflict``: the same bytes bear another label elsewhere, so no label can be trusted and every copy is out, those
-       under one label too; the detail names the copies under other labels.
-    5. ``duplicate``: the same bytes with the same label came earlier; the detail names that path, which is kept.
+    1. ``undecodable``, ``truncated``, ``too_large``, ``unsupported_mode``: its pixels cannot be had; the detail is the
+       decoder's message.
+    2. ``wrong_format``: its extension claims another format than its bytes have. None, or one that is no image format's, claims
+       nothing.
+    3. ``animated``: it has several frames, and the label need not be the first one's.
+    4. ``too_small``: a side is under ``limits.min_side`` pixels.
+    5. ``blank``: its contrast is under ``limits.min_contrast``.
+    6. ``label_conflict``: the same bytes bear another label elsewhere, so no label can be trusted and every copy is out, those
+       under one label too; the detail names the copies under other labels, misnamed ones included.
+    7. ``duplicate``: the same bytes with the same label are kept elsewhere; the detail names that path. Of copies in several
+       given splits the one in test is kept, or else the one in val; of several in one split the first.
 
-    The first three follow from the bytes, so copies share them; a conflict comes before a duplicate because the path that a
-    duplicate names must be a kept one.
+    ``split_leak`` comes after these and is another function's: `clusters.judge_leaks`.
 
     Raises:
         ValueError: There is not one measurement a row.
     """
-    verdicts = [_judge_alone(measurement, limits) for _, measurement in zip(rows, measurements, strict=True)]
+    verdicts = [
+        _judge_alone(row, measurement, limits) for row, measurement in zip(rows, measurements, strict=True)
+    ]
     copies: defaultdict[str, list[int]] = defaultdict(list)
     for index, (row, verdict) in enumerate(zip(rows, verdicts, strict=True)):
-        if verdict is None:
+        if verdict is None or verdict.reason is Reason.WRONG_FORMAT:
             copies[row.sha256].append(index)
     for group in copies.values():
-        for index, verdict in _judge_copies(rows, group):
-            verdicts[index] = verdict
+        if len(group) > 1:
+            for index, verdict in _judge_copies(rows, group, verdicts):
+                verdicts[index] = verdict
     return verdicts
 
 
@@ -128,28 +145,52 @@ def count_reasons(verdicts: Iterable[Verdict | None]) -> dict[Reason, int]:
     return {reason: counts[reason] for reason in Reason}
 
 
-def _judge_alone(measurement: Measurement, limits: Preparation) -> Verdict | None:
-    width, height, contrast = measurement.width, measurement.height, measurement.contrast
-    if width is None or height is None or contrast is None:
-        return Verdict(Reason.UNDECODABLE, str(measurement.error))
+def tell_place(row: Row) -> str:
+    """Name an image and its given split, if there is one."""
+    return f"{row.path} ({row.split})" if row.split else row.path
+
+
+def _judge_alone(row: Row, found: Measurement, limits: Preparation) -> Verdict | None:
+    if found.fault:
+        return Verdict(Reason(found.fault), str(found.error))
+    if is_misnamed(row.path, str(found.format)):
+        return Verdict(
+            Reason.WRONG_FORMAT,
+            f"named as {claimed_format(row.path)}, but its bytes are {found.format}",
+        )
+    if found.animated:
+        return Verdict(Reason.ANIMATED, f"{found.format} of more than one frame")
+    width, height, contrast = _known(found.width), _known(found.height), _known(found.contrast)
     if min(width, height) < limits.min_side:
-        return Verdict(Reason.TOO_SMALL, f"{width}×{height} pixels, a side under {limits.min_side}")
+        return Verdict(Reason.TOO_SMALL, f"{width:g}×{height:g} pixels, a side under {limits.min_side}")
     if contrast < limits.min_contrast:
         return Verdict(Reason.BLANK, f"contrast {contrast:.4g}, under {limits.min_contrast:g}")
     return None
 
 
-def _judge_copies(rows: Sequence[Row], group: Sequence[int]) -> Iterator[tuple[int, Verdict]]:
-    """Judge the images that share their bytes, given by index."""
+def _known(value: float | None) -> float:
+    """Take what every image without a fault has."""
+    if value is None:
+        raise ValueError("a measurement without a fault lacks a number")
+    return value
+
+
+def _judge_copies(
+    rows: Sequence[Row], group: Sequence[int], verdicts: Sequence[Verdict | None]
+) -> Iterator[tuple[int, Verdict]]:
+    """Judge the images that share their bytes, given by index; those with a verdict already count as witnesses only."""
     paths: defaultdict[str, list[str]] = defaultdict(list)
     for index in group:
         paths[rows[index].label].append(rows[index].path)
+    judged = [index for index in group if verdicts[index] is None]
     if len(paths) > 1:
-        for index in group:
+        for index in judged:
             yield index, Verdict(Reason.LABEL_CONFLICT, _name_others(paths, rows[index].label))
-    else:
-        for index in group[1:]:
-            yield index, Verdict(Reason.DUPLICATE, f"same bytes as {rows[group[0]].path}")
+        return
+    kept = max(judged, key=lambda index: (protection(rows[index].split), -index), default=None)
+    for index in judged:
+        if kept is not None and index != kept:
+            yield index, Verdict(Reason.DUPLICATE, f"same bytes as {tell_place(rows[kept])}", kept)
 
 
 def _name_others(paths: dict[str, list[str]], label: str) -> str:

@@ -7,7 +7,7 @@ from visiongate.config import Settings
 from visiongate.data.image_table import iterate_images, read_dataset, read_table
 from visiongate.data.pixels import Transform, channel_statistics, load_split, write_transform
 from visiongate.data.rendering import place, write_splits
-from visiongate.data.splits import SPLITS, assign_splits
+from visiongate.data.splits import SPLITS, assign_splits, read_candidates
 
 
 def run(settings: Settings) -> None:
@@ -15,9 +15,7 @@ def run(settings: Settings) -> None:
     chosen = settings.transformation
     classes = read_dataset(paths.PREPARED).classes
     images = read_table(paths.PREPARED, ["label", "path", "split", "group", "sha256"])
-    table = images.select(["label", "split", "group", "sha256"]).to_pydict()
-    keys = [group or sha256 for group, sha256 in zip(table["group"], table["sha256"], strict=True)]
-    splits = assign_splits(keys, table["split"], table["label"], chosen.split)
+    splits = assign_splits(read_candidates(paths.PREPARED), chosen.split)
     manifest, max_pixels = place(images, splits, classes), settings.dataset.limits.max_pixels
     write_splits(paths.TRANSFORMED, manifest, iterate_images(paths.PREPARED), chosen, max_pixels)
     mean, std = channel_statistics(load_split(paths.TRANSFORMED, "train").images)
