@@ -17,6 +17,7 @@ import pytest
 import simplejpeg
 from PIL import Image, ImageOps, PngImagePlugin
 
+from visiongate.data import jpeg
 from visiongate.data.decoding import FORMATS, Fault, measure, thumbnail, to_pixels
 from visiongate.errors import DataError
 
@@ -198,6 +199,20 @@ def test_scaled_decoding_stays_near_the_whole(width: int, height: int, resize: s
             continue  # the reference has no pixel left
         difference = np.abs(to_pixels(encoded, size, "RGB", resize) - resized(expected, size, resize))
         assert difference.mean() < 1.5, size
+
+
+@pytest.mark.parametrize(
+    ("size", "least", "eighths"),
+    [
+        *(((800, 600), (75, 75), 1), ((800, 600), (76, 76), 2), ((800, 600), (375, 375), 5)),
+        *(((800, 600), (376, 376), 8), ((30, 4000), (8, 8), 3), ((800, 600), (224, 168), 3)),
+        *(((7, 7), (7, 7), 8), ((10, 10), (900, 900), 8)),
+    ],
+)
+def test_the_scale_is_the_smallest_that_leaves_enough(
+    size: tuple[int, int], least: tuple[int, int], eighths: int
+) -> None:
+    assert jpeg.choose_scale(size, least) == eighths
 
 
 def test_no_side_of_a_letterboxed_image_vanishes() -> None:
