@@ -1,9 +1,12 @@
 """Exploration: statistics that agree with a count by hand, and a choice of images that never varies."""
 
+import io
 import random
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from visiongate.data.decoding import Measurement
 from visiongate.data.exploration import (
@@ -15,6 +18,7 @@ from visiongate.data.exploration import (
     choose_quarantined,
     choose_samples,
     explore,
+    mean_images,
 )
 from visiongate.data.quality import Reason, Row, Verdict
 
@@ -25,21 +29,52 @@ def measured(width: int = 8, brightness: float = 10.0, **changes: Any) -> Measur
     return Measurement(width=width, brightness=brightness, **{**nothing, **fields})
 
 
+def rows_of(labels: str, split: str | None = None) -> list[Row]:
+    return [Row(f"{place}.png", label, f"{place}", split) for place, label in enumerate(labels)]
+
+
 def test_classes_keep_their_order_and_count_all_images() -> None:
-    found = explore(["b", "a", "b", "b"], [measured()] * 4, ["a", "b"])
+    found = explore(rows_of("babb"), [measured()] * 4, ["a", "b"])
     assert found.classes == [Share("a", 1, 0.25), Share("b", 3, 0.75)]
+
+
+def test_given_splits_are_counted_by_class() -> None:
+    rows = [*rows_of("aab", "test"), *rows_of("b"), *rows_of("bbb", "train")]
+    found = explore(rows, [measured()] * 7, ["a", "b"])
+    assert found.splits == {"train": {"a": 0, "b": 3}, "test": {"a": 2, "b": 1}}
+    assert explore(rows_of("ab"), [measured()] * 2, ["a", "b"]).splits == {}
+
+
+def test_shapes_are_told_by_the_longer_side() -> None:
+    found = explore(rows_of("aaaa"), [measured(width) for width in (4, 8, 8, 80)], ["a"])
+    assert found.shapes == [
+        Share("about square", 2, 0.5),
+        Share("landscape", 1, 0.25),
+        Share("portrait", 1, 0.25),
+    ]
+    assert found.aspect == Spread(0.5, 1, 10)
+
+
+def test_the_mean_image_of_a_class_is_that_of_its_sketches() -> None:
+    levels = [10, 20, 200]
+    images = [measured(sketch=bytes([level]) * 1024) for level in levels]
+    means = mean_images(rows_of("aab"), images, ["a", "b", "none"])
+    assert list(means) == ["a", "b"]
+    pixels = np.asarray(Image.open(io.BytesIO(means["a"])))
+    assert pixels.shape == (32, 32)
+    assert (pixels == 15).all()
 
 
 def test_formats_and_modes_are_ranked_by_frequency() -> None:
     images = [measured(format="JPEG", mode="RGB"), measured(), measured()]
-    found = explore(["a"] * 3, images, ["a"])
+    found = explore(rows_of("a" * 3), images, ["a"])
     assert found.formats == [Share("PNG", 2, 2 / 3), Share("JPEG", 1, 1 / 3)]
     assert [share.name for share in found.modes] == ["L", "RGB"]
 
 
 def test_sizes_are_counted_and_only_the_most_frequent_listed() -> None:
     widths = [8, 8, 8, *range(20, 20 + TOP_SIZES)]
-    found = explore(["a"] * len(widths), [measured(width) for width in widths], ["a"])
+    found = explore(rows_of("a" * len(widths)), [measured(width) for width in widths], ["a"])
     assert found.distinct_sizes == TOP_SIZES + 1
     assert len(found.sizes) == TOP_SIZES
     assert found.sizes[0] == Share("8 × 8", 3, 3 / len(widths))
@@ -49,7 +84,7 @@ def test_sizes_are_counted_and_only_the_most_frequent_listed() -> None:
 
 def test_histograms_hold_every_value() -> None:
     values = [0.0, 31.9, 31.99, 5.5]
-    histogram = explore(["a"] * 4, [measured(brightness=value) for value in values], ["a"]).brightness
+    histogram = explore(rows_of("a" * 4), [measured(brightness=value) for value in values], ["a"]).brightness
     assert (histogram.low, histogram.high) == (0, 32)
     assert len(histogram.counts) == BINS
     assert [bin_ for bin_, count in enumerate(histogram.counts) for _ in range(count)] == [0, 5, 31, 31]
@@ -58,7 +93,7 @@ def test_histograms_hold_every_value() -> None:
 
 @pytest.mark.parametrize("value", [0.0, 255.0, 12.5])
 def test_a_histogram_of_one_value_has_a_width(value: float) -> None:
-    histogram = explore(["a"], [measured(brightness=value)], ["a"]).brightness
+    histogram = explore(rows_of("a"), [measured(brightness=value)], ["a"]).brightness
     assert histogram.low <= value < histogram.high
     assert sum(histogram.counts) == 1
 

@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from visiongate.data.image_table import (
     write_dataset,
     write_shards,
 )
-from visiongate.data.sources import find_source
+from visiongate.data.sources.embedded import open_digits
+from visiongate.data.splits import SPLITS, read_candidates
 from visiongate.errors import DataError
 from visiongate.files import read_json
 from visiongate.stages import preparation
@@ -40,7 +42,9 @@ def _workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def settings() -> Settings:
-    return load_settings(ROOT / "params.yaml")
+    near = {"max_distance": 8, "max_difference": 0.125}
+    values = {f"preparation.near_duplicates.{name}": value for name, value in near.items()}
+    return load_settings(ROOT / "params.yaml").with_values(values, "test")
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:  # noqa: ANN401 - Pillow's
@@ -54,30 +58,37 @@ def noise(number: int) -> Image.Image:
 
 
 def write_raw(images: list[tuple[str, str, bytes]], classes: list[str] | None = None) -> None:
-    """Write the raw table from label, path and bytes."""
+    """Write the raw table from label, path and bytes; a path's first folder is the given split, if it is one."""
     rows = [
-        {"image": image, "label": label, "path": path, "sha256": hashlib.sha256(image).hexdigest()}
-        for label, path, image in images
+        {
+            "image": image,
+            "label": label,
+            "path": path,
+            "split": next((split for split in SPLITS if path.startswith(f"{split}/")), None),
+            "sha256": hashlib.sha256(image).hexdigest(),
+        }
+        for label, path, image in sorted(images, key=itemgetter(1))
     ]
     write_shards(Path("data/raw"), rows)
     hashes = content_hash(str(row["sha256"]) for row in rows)
     known = classes or sorted({label for label, _, _ in images})
-    write_dataset(Path("data/raw"), Dataset("tried", known, len(rows), "none", "none", "none", "", hashes))
+    write_dataset(
+        Path("data/raw"), Dataset("tried", known, len(rows), "none", "none", "none", "here", "", hashes, {})
+    )
 
 
 def good_images() -> list[tuple[str, str, bytes]]:
     """Each an unusual kind of image, and none to be left out."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    frames = [noise(number).convert("P") for number in (10, 11)]
     levels = Image.fromarray(NOISE[12, :, :, 0].astype(np.uint16) << 8)
     return [
+        ("a", "alpha.png", encode(noise(2).convert("RGBA"))),
         ("a", "cmyk.jpg", encode(noise(0).convert("CMYK"), "JPEG")),
         ("a", "palette.png", encode(noise(1).convert("P"))),
-        ("a", "alpha.png", encode(noise(2).convert("RGBA"))),
-        ("a", "animated.gif", encode(frames[0], "GIF", save_all=True, append_images=frames[1:])),
-        ("b", "turned.jpg", encode(noise(3).resize((24, 16)), "JPEG", exif=exif)),
+        ("a", "scan.0001", encode(noise(6))),
         ("b", "levels.png", encode(levels)),
+        ("b", "turned.jpg", encode(noise(3).resize((24, 16)), "JPEG", exif=exif)),
         (HOSTILE, f"{HOSTILE}.png", encode(noise(4))),
         (HOSTILE, "large.png", encode(noise(5).resize((200, 100)))),
     ]
@@ -85,15 +96,37 @@ def good_images() -> list[tuple[str, str, bytes]]:
 
 def bad_images() -> list[tuple[str, str, bytes]]:
     whole = encode(noise(20))
+    frames = [noise(number).convert("P") for number in (10, 11)]
     return [
         ("a", "truncated.png", whole[: len(whole) // 2]),
+        ("a", "lab.tif", encode(noise(21).convert("LAB"), "TIFF")),
+        ("a", "vast.png", encode(Image.new("1", (2000, 2000)))),
+        ("a", "animated.gif", encode(frames[0], "GIF", save_all=True, append_images=frames[1:])),
+        ("a", "wrong.jpg", encode(noise(22))),
         ("a", f"{HOSTILE}.txt", b"this is a text"),
         ("a", "empty.png", b""),
         ("b", "dot.png", encode(Image.new("L", (1, 1)))),
         ("b", "blank.png", encode(Image.new("L", (16, 16), 255))),
-        ("b", "again.png", good_images()[1][2]),  # with the first, under another label
-        ("b", "copy.png", good_images()[5][2]),
-        (HOSTILE, f"{HOSTILE}-copy.png", good_images()[6][2]),
+        ("b", "again.png", good_images()[2][2]),  # with the palette, under another label
+        ("b", "the-copy.png", good_images()[4][2]),
+        (HOSTILE, f"{HOSTILE}2.png", good_images()[6][2]),
+    ]
+
+
+def leaking_images() -> list[tuple[str, str, bytes]]:
+    """Given splits with copies of each other's images."""
+    pictures = [noise(number).resize((64, 64), Image.Resampling.BICUBIC) for number in range(30, 36)]
+    own = [(split, pictures[number]) for number, split in enumerate(("train", "val", "test"))]
+    near = encode(pictures[2], "JPEG", quality=80)
+    return [
+        *(("a", f"{split}/own.png", encode(picture)) for split, picture in own),
+        *(("b", f"{split}/other-{number}.png", encode(noise(number))) for number, split in enumerate(SPLITS)),
+        ("a", "train/exact.png", encode(pictures[2])),
+        ("a", "train/near.jpg", near),
+        ("b", "val/near.jpg", encode(pictures[2], "JPEG", quality=70)),
+        ("a", "train/near-val.jpg", encode(pictures[1], "JPEG", quality=80)),
+        ("a", "train/twice.png", encode(pictures[3])),
+        ("a", "train/twice.jpg", encode(pictures[3], "JPEG", quality=80)),
     ]
 
 
@@ -105,6 +138,11 @@ def quarantine() -> dict[str, dict[str, str]]:
 def prepared(column: str) -> list[Any]:
     values: list[Any] = read_table(Path("data/prepared")).column(column).to_pylist()
     return values
+
+
+def summary() -> dict[str, Any]:
+    found: dict[str, Any] = read_json(Path("reports/preparation/summary.json"))
+    return found
 
 
 def page() -> str:
@@ -131,30 +169,40 @@ class Tags(HTMLParser):
         return (attributes for name, attributes in self.found if name == tag)
 
 
-def test_every_damaged_image_is_quarantined_with_its_reason(settings: Settings) -> None:
+@pytest.fixture(scope="module")
+def strict(settings: Settings) -> Settings:
+    return settings.with_values({"dataset.limits.max_pixels": 1_000_000}, "test")
+
+
+def test_every_damaged_image_is_quarantined_with_its_reason(strict: Settings) -> None:
     write_raw(good_images() + bad_images())
-    preparation.run(settings)
+    preparation.run(strict)
     assert {path: row["reason"] for path, row in quarantine().items()} == {
-        "truncated.png": "undecodable",
+        "truncated.png": "truncated",
+        "lab.tif": "unsupported_mode",
+        "vast.png": "too_large",
+        "animated.gif": "animated",
+        "wrong.jpg": "wrong_format",
         f"{HOSTILE}.txt": "undecodable",
         "empty.png": "undecodable",
         "dot.png": "too_small",
         "blank.png": "blank",
         "palette.png": "label_conflict",
         "again.png": "label_conflict",
-        "copy.png": "duplicate",
-        f"{HOSTILE}-copy.png": "duplicate",
+        "the-copy.png": "duplicate",
+        f"{HOSTILE}2.png": "duplicate",
     }
-    assert quarantine()["copy.png"]["detail"] == "same bytes as levels.png"
+    assert quarantine()["the-copy.png"]["detail"] == "same bytes as levels.png"
     assert quarantine()["palette.png"]["detail"] == "same bytes as again.png (b)"
-    assert quarantine()["blank.png"]["sha256"] == hashlib.sha256(bad_images()[4][2]).hexdigest()
+    assert quarantine()["wrong.jpg"]["detail"] == "named as JPEG, but its bytes are PNG"
+    assert quarantine()["blank.png"]["sha256"] == hashlib.sha256(bad_images()[8][2]).hexdigest()
     assert all(row["detail"] for row in quarantine().values())
 
 
-def test_the_rest_is_kept_in_order_byte_for_byte(settings: Settings) -> None:
+def test_the_rest_is_kept_in_order_byte_for_byte(strict: Settings) -> None:
     write_raw(good_images() + bad_images())
-    preparation.run(settings)
-    kept = [image for image in good_images() if image[1] != "palette.png"]
+    preparation.run(strict)
+    kept = sorted((image for image in good_images() if image[1] != "palette.png"), key=itemgetter(1))
     assert list(zip(prepared("label"), prepared("path"), prepared("image"), strict=True)) == kept
     dataset = read_dataset(Path("data/prepared"))
     assert dataset.images == len(kept)
@@ -162,44 +210,138 @@ def test_the_rest_is_kept_in_order_byte_for_byte(settings: Settings) -> None:
     assert dataset.classes == read_dataset(Path("data/raw")).classes
 
 
-def test_the_summary_accounts_for_every_image(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_summary_accounts_for_every_image(strict: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     write_raw(good_images() + bad_images())
-    preparation.run(settings)
-    assert read_json(Path("reports/preparation/summary.json")) == {
-        "images": 16,
+    preparation.run(strict)
+    assert summary() == {
+        "images": 20,
         "kept": 7,
-        "quarantined": 9,
-        "by_reason": {"undecodable": 3, "too_small": 1, "blank": 1, "label_conflict": 2, "duplicate": 2},
+        "quarantined": 13,
+        "by_reason": {
+            "undecodable": 2,
+            "truncated": 1,
+            "too_large": 1,
+            "unsupported_mode": 1,
+            "wrong_format": 1,
+            "animated": 1,
+            "too_small": 1,
+            "blank": 1,
+            "label_conflict": 2,
+            "duplicate": 2,
+            "split_leak": 0,
+        },
         "kept_per_class": {HOSTILE: 2, "a": 3, "b": 2},
+        "near_duplicates": {
+            "clusters": 0,
+            "images": 0,
+            "largest": 0,
+            "with_several_labels": 0,
+            "across_given_splits": 0,
+        },
+        "leaks": [],
+        "given_splits": {},
     }
-    assert capsys.readouterr().out == "16 images: 7 kept, 9 quarantined\n"
+    assert capsys.readouterr().out == "20 images: 7 kept, 13 quarantined\n"
+
+
+def test_what_a_given_split_leaks_is_left_out_of_the_others_and_counted(settings: Settings) -> None:
+    write_raw(leaking_images())
+    preparation.run(settings)
+    assert {path: (row["reason"], row["detail"], row["split"]) for path, row in quarantine().items()} == {
+        "train/exact.png": ("duplicate", "same bytes as test/own.png (test)", "train"),
+        "train/near.jpg": ("split_leak", "near-duplicate of test/own.png (test)", "train"),
+        "val/near.jpg": ("split_leak", "near-duplicate of test/own.png (test)", "val"),
+        "train/near-val.jpg": ("split_leak", "near-duplicate of val/own.png (val)", "train"),
+    }
+    assert summary()["leaks"] == [
+        {"source": "train", "into": "test", "exact": 1, "near": 1},
+        {"source": "val", "into": "test", "exact": 0, "near": 1},
+        {"source": "train", "into": "val", "exact": 0, "near": 1},
+    ]
+    assert summary()["given_splits"] == {
+        "train": {"images": 7, "exposed": 0},
+        "val": {"images": 3, "exposed": 2},
+        "test": {"images": 2, "exposed": 1},
+    }
+    assert summary()["near_duplicates"] == {
+        "clusters": 3,
+        "images": 7,
+        "largest": 3,
+        "with_several_labels": 1,
+        "across_given_splits": 2,
+    }
+    assert page().count("across given splits") == 2
+    assert page().count("several labels") == 1 + 1  # the cluster, and the warning above all
+
+
+def test_clusters_are_told_to_transformation_and_listed(settings: Settings) -> None:
+    write_raw(leaking_images())
+    preparation.run(settings)
+    clustered = {
+        sha256: cluster for sha256, _, _, _, cluster in read_candidates(Path("data/prepared")) if cluster
+    }
+    hashes = dict(zip(prepared("path"), prepared("sha256"), strict=True))
+    twice = {hashes["train/twice.png"], hashes["train/twice.jpg"]}
+    assert clustered == dict.fromkeys(twice, min(twice)[:16])
+    with Path("reports/preparation/near_duplicates.csv").open(encoding="utf-8", newline="") as file:
+        listed = list(csv.DictReader(file))
+    assert {row["path"]: row["reason"] for row in listed} == {
+        "test/own.png": "",
+        "train/near.jpg": "split_leak",
+        "val/near.jpg": "split_leak",
+        "val/own.png": "",
+        "train/near-val.jpg": "split_leak",
+        "train/twice.png": "",
+        "train/twice.jpg": "",
+    }
+    assert len({row["cluster"] for row in listed}) == 3
+    assert [row["cluster"] for row in listed] == sorted(row["cluster"] for row in listed)
+
+
+def test_new_images_change_no_shard_and_rename_no_cluster_but_their_own(settings: Settings) -> None:
+    many = np.random.default_rng(1).integers(0, 256, (3000, 9, 9), dtype=np.uint8)
+    images = [
+        ("a", f"train/{number:04d}.png", encode(Image.fromarray(own))) for number, own in enumerate(many)
+    ]
+    write_raw([*images, *leaking_images()])
+    preparation.run(settings)
+    before = output_bytes()
+    write_raw([*images, *leaking_images(), ("a", "train/zz.png", encode(noise(29).resize((50, 50))))])
+    preparation.run(settings)
+    after = output_bytes()
+    changed = {name for name in before if after.get(name) != before[name] and name.endswith(".parquet")}
+    assert len(changed) == 1
+    assert len([name for name in before if name.endswith(".parquet")]) > 1
+    listed = before["reports/preparation/near_duplicates.csv"].splitlines()
+    assert set(listed) <= set(after["reports/preparation/near_duplicates.csv"].splitlines())
 
 
 def test_a_clean_set_is_kept_as_the_same_files(settings: Settings) -> None:
-    opened = find_source("digits").open()
+    opened = open_digits()
     write_raw([(image.label, image.path, image.image) for image in opened.read()])
     preparation.run(settings)
     for raw in Path("data/raw").iterdir():
         assert (Path("data/prepared") / raw.name).read_bytes() == raw.read_bytes()
+    assert (Path("data/prepared") / "near_duplicates.csv").read_text() == "sha256,cluster\n"
     assert quarantine() == {}
     assert "Nothing was quarantined." in page()
     assert len(page()) < 300_000
     pictures = list(Tags(page()).named("img"))
-    assert len(pictures) == 10 * settings.preparation.samples_per_class
+    assert len(pictures) == 10 * (settings.preparation.samples_per_class + 1)  # and the mean of each class
 
 
-def test_running_twice_gives_the_same_bytes(settings: Settings) -> None:
-    write_raw(good_images() + bad_images())
-    preparation.run(settings)
+def test_running_twice_gives_the_same_bytes(strict: Settings) -> None:
+    write_raw(good_images() + bad_images() + leaking_images())
+    preparation.run(strict)
     first = output_bytes()
-    preparation.run(settings)
+    preparation.run(strict)
     assert output_bytes() == first
-    assert len(first) == 5
+    assert len(first) == 7
 
 
-def test_the_page_holds_all_it_shows_and_runs_nothing(settings: Settings) -> None:
+def test_the_page_holds_all_it_shows_and_runs_nothing(strict: Settings) -> None:
     write_raw(good_images() + bad_images())
-    preparation.run(settings)
+    preparation.run(strict)
     tags = Tags(page())
     assert not {"script", "link", "iframe", "a"} & {tag for tag, _ in tags.found}
     assert HOSTILE not in page()
@@ -207,9 +349,26 @@ def test_the_page_holds_all_it_shows_and_runs_nothing(settings: Settings) -> Non
     assert not re.search(r"https?://|url\(|@import", page())
     sources = [str(picture["src"]) for picture in tags.named("img")]
     assert all(source.startswith("data:image/png;base64,") for source in sources)
-    assert len(sources) == 7 + 6  # the kept, and the quarantined that decode
-    assert page().count("no picture") == 3
-    assert any(picture["title"] == f"{HOSTILE}.png" for picture in tags.named("img"))
+    # The kept, the means of three classes, the quarantined that decode, and two that these are copies of.
+    assert len(sources) == 7 + 3 + 8 + 2
+    assert page().count("no picture") == 5
+    assert any(picture.get("title") == f"{HOSTILE}.png" for picture in tags.named("img"))
+
+
+def test_the_page_shows_so_many_clusters_and_so_many_of_each(settings: Settings) -> None:
+    def copies(number: int, count: int) -> list[tuple[str, str, bytes]]:
+        picture = noise(number).resize((64, 64), Image.Resampling.BICUBIC)
+        return [
+            ("a", f"{number:02d}-{quality}.jpg", encode(picture, "JPEG", quality=quality))
+            for quality in range(95, 95 - count, -1)
+        ]
+
+    write_raw([image for number in range(30) for image in copies(number, 12 if number == 7 else 2)])
+    preparation.run(settings)
+    assert summary()["near_duplicates"]["clusters"] == 30
+    assert "24 clusters are shown" in page()
+    assert "and 4 more" in page()
+    assert len(list(Tags(page()).named("img"))) == 1 + settings.preparation.samples_per_class + 8 + 23 * 2
 
 
 def test_the_page_says_when_it_does_not_show_all_quarantined(settings: Settings) -> None:
@@ -221,9 +380,9 @@ def test_the_page_says_when_it_does_not_show_all_quarantined(settings: Settings)
 
 
 def test_a_class_left_empty_stops_the_line_and_leaves_the_reasons(settings: Settings) -> None:
-    write_raw([*good_images(), ("c", "text.png", b"text"), ("c", "dot.png", bad_images()[3][2])])
+    write_raw([*good_images(), ("c", "text.png", b"text"), ("c", "dot.png", bad_images()[7][2])])
     with pytest.raises(
-        DataError, match=r"^class 'c': no image is left, 2 came in: 1 undecodable, 1 too_small$"
+        DataError, match=r"^class 'c': no image is left, 2 came in: 1 too_small, 1 undecodable$"
     ):
         preparation.run(settings)
     assert set(quarantine()) == {"text.png", "dot.png"}
@@ -249,7 +408,7 @@ def test_the_limits_are_the_settings(settings: Settings) -> None:
     with pytest.raises(DataError, match="1 blank"):
         preparation.run(settings)
     preparation.run(settings.with_values({"preparation.min_contrast": 0.0}, "test"))
-    assert prepared("path")[-1] == "flat.png"
+    assert "flat.png" in prepared("path")
     with pytest.raises(DataError, match="1 too_small"):
         preparation.run(settings.with_values({"preparation.min_side": 33}, "test"))
 

@@ -49,10 +49,43 @@ def test_sound_images_are_kept() -> None:
     assert sound(rows_of("a 0 x", "b 0 y", "c 1 z")) == [None, None, None]
 
 
-def test_an_undecodable_image_says_what_the_decoder_said() -> None:
-    assert judge(rows_of("a 0 x"), [BROKEN], LIMITS) == [
-        Verdict(Reason.UNDECODABLE, "image file is truncated")
+@pytest.mark.parametrize("fault", Fault)
+def test_what_cannot_be_decoded_says_what_the_decoder_said(fault: Fault) -> None:
+    broken = replace(BROKEN, fault=fault, error="so and so")
+    assert judge(rows_of("a.jpg 0 x"), [broken], LIMITS) == [Verdict(Reason(fault.value), "so and so")]
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "claimed"),
+    [
+        ("a.jpg", "PNG", "JPEG"),
+        ("a.PNG", "JPEG", "PNG"),
+        ("deep/b.c/a.svg", "GIF", "SVG"),
+        ("a.tiff", "MPO", "TIFF"),
+        ("a.jpeg", "MPO", None),
+        ("a.JFIF", "JPEG", None),
+        ("a.pgm", "PPM", None),
+        ("a", "PNG", None),
+        ("a.0001", "PNG", None),
+        (".png", "JPEG", None),
+    ],
+)
+def test_an_extension_that_claims_another_format_is_wrong(name: str, found: str, claimed: str | None) -> None:
+    (verdict,) = judge([Row(name, "0", "x")], [replace(SOUND, format=found)], LIMITS)
+    wrong = Verdict(Reason.WRONG_FORMAT, f"named as {claimed}, but its bytes are {found}")
+    assert verdict == (wrong if claimed else None)
+
+
+def test_an_animation_is_out() -> None:
+    moving = replace(SOUND, format="GIF", animated=True)
+    assert judge(rows_of("a.gif 0 x"), [moving], LIMITS) == [
+        Verdict(Reason.ANIMATED, "GIF of more than one frame")
     ]
+
+
+def test_a_measurement_without_a_fault_has_its_numbers() -> None:
+    with pytest.raises(ValueError, match="lacks a number"):
+        judge(rows_of("a 0 x"), [replace(SOUND, width=None)], LIMITS)
 
 
 @pytest.mark.parametrize(("width", "height", "kept"), [(8, 8, True), (7, 80, False), (80, 7, False)])
@@ -71,7 +104,7 @@ def test_an_image_without_contrast_is_blank(contrast: float, kept: bool) -> None
 
 def test_the_first_of_equal_images_is_kept_and_named() -> None:
     verdicts = sound(rows_of("first 0 x", "other 0 y", "second 0 x", "third 0 x"))
-    duplicate = Verdict(Reason.DUPLICATE, "same bytes as first")
+    duplicate = Verdict(Reason.DUPLICATE, "same bytes as first", 0)
     assert verdicts == [None, None, duplicate, duplicate]
 
 
@@ -104,14 +137,52 @@ def test_many_copies_are_counted_rather_than_named() -> None:
 
 
 def test_an_image_has_the_first_reason_that_holds() -> None:
-    small = replace(SOUND, width=1, height=1, contrast=0.0)
+    """Each image is all that comes after its reason too, and has a copy under another label."""
     blank = replace(SOUND, contrast=0.0)
-    rows = rows_of("a 0 x", "b 1 x", "c 0 y", "d 1 y", "e 0 z", "f 1 z")
-    assert reasons(rows, [BROKEN, BROKEN, small, small, blank, blank]) == [
-        *("undecodable", "undecodable"),
-        *("too_small", "too_small"),
-        *("blank", "blank"),
+    small = replace(blank, width=1, height=1)
+    moving = replace(small, animated=True)
+    wrong = replace(moving, format="GIF")
+    broken = replace(wrong, fault=Fault.TRUNCATED)
+    found = [broken, wrong, moving, small, blank, SOUND]
+    rows = [Row(f"{place}-{label}.png", label, str(place)) for place in range(6) for label in "ab"]
+    assert reasons(rows, [measurement for measurement in found for _ in "ab"])[::2] == [
+        *("truncated", "wrong_format", "animated", "too_small", "blank", "label_conflict")
     ]
+
+
+@pytest.mark.parametrize(
+    ("splits", "kept"),
+    [
+        (["train", "test", "val"], 1),
+        (["train", "val", "train"], 1),
+        (["test", "test", "train"], 0),
+        ([None, "train", "train"], 1),
+        ([None, None, None], 0),
+    ],
+)
+def test_of_copies_in_several_given_splits_the_most_protected_is_kept(
+    splits: list[str | None], kept: int
+) -> None:
+    rows = [Row(f"p{place}", "a", "x", split) for place, split in enumerate(splits)]
+    verdicts = sound(rows)
+    assert [place for place, verdict in enumerate(verdicts) if verdict is None] == [kept]
+    told = f"same bytes as p{kept} ({splits[kept]})" if splits[kept] else f"same bytes as p{kept}"
+    assert {verdict for verdict in verdicts if verdict} == {Verdict(Reason.DUPLICATE, told, kept)}
+
+
+def test_a_misnamed_copy_is_no_reason_to_lose_the_other() -> None:
+    found = [replace(SOUND, format="JPEG")] * 3
+    rows = rows_of("a.png 0 x", "b.jpg 0 x", "c.jpg 0 x")
+    assert reasons(rows, found) == ["wrong_format", None, "duplicate"]
+    assert reasons(rows_of("a.png 0 x", "b.gif 0 x"), found[:2]) == ["wrong_format"] * 2
+
+
+def test_a_misnamed_copy_under_another_label_is_a_conflict_for_the_other() -> None:
+    rows = rows_of("a.png cat x", "b.jpg dog x")
+    wrong, conflict = judge(rows, [replace(SOUND, format="JPEG")] * 2, LIMITS)
+    assert wrong is not None
+    assert wrong.reason is Reason.WRONG_FORMAT
+    assert conflict == Verdict(Reason.LABEL_CONFLICT, "same bytes as a.png (cat)")
 
 
 def test_every_row_has_a_measurement() -> None:
@@ -120,13 +191,9 @@ def test_every_row_has_a_measurement() -> None:
 
 
 def test_counts_name_every_reason() -> None:
-    assert count_reasons([None, BLANK, BLANK]) == {
-        Reason.UNDECODABLE: 0,
-        Reason.TOO_SMALL: 0,
-        Reason.BLANK: 2,
-        Reason.LABEL_CONFLICT: 0,
-        Reason.DUPLICATE: 0,
-    }
+    counts = count_reasons([None, BLANK, BLANK])
+    assert list(counts) == list(Reason)
+    assert {reason: count for reason, count in counts.items() if count} == {Reason.BLANK: 2}
 
 
 def test_a_table_with_missing_rows_is_refused() -> None:
