@@ -22,7 +22,7 @@ PACKAGE = "visiongate"
 EXEMPT = (Path("src/visiongate/config.py"), Path("src/visiongate/paths.py"))
 TEMPLATES = Path("src/visiongate/reporting/templates")
 LOGGING = {"tracking"}  # sections that steer what is logged, not what is made
-NOT_MADE = {"params.yaml", "dvc.lock"}
+NOT_MADE = {"params.yaml", "dvc.lock", "data/downloads"}
 
 
 def read_stages(root: Path) -> dict[str, dict[str, Any]]:
@@ -285,7 +285,7 @@ def change_stage(root: Path, name: str, **changes: object) -> None:
         "import importlib\nfrom visiongate import data\nimportlib.import_module(f'{data.__name__}.{1}')",
     ],
 )
-@pytest.mark.parametrize("file", ["stages/ingestion.py", "data/sources.py"])
+@pytest.mark.parametrize("file", ["stages/ingestion.py", "data/sources/opening.py"])
 def test_an_import_without_a_dep_is_noticed(copy: Path, file: str, text: str) -> None:
     (copy / "src/visiongate/data/added.py").write_text(
         "from visiongate.data import beyond\n", encoding="utf-8"
@@ -343,9 +343,9 @@ def test_a_param_that_does_not_exist_is_noticed(copy: Path) -> None:
 
 def test_a_setting_that_reruns_nothing_is_noticed(copy: Path) -> None:
     before = unheeded_settings(copy)
-    change_stage(copy, "ingestion", params=["dataset.name"])
+    change_stage(copy, "register", params=["registry.name"])
     append(copy / "params.yaml", "added: {deep: {down: 1}, none: {}}")
-    assert unheeded_settings(copy) - before == {"dataset.limit", "added.deep.down", "added.none"}
+    assert unheeded_settings(copy) - before == {"registry.alpha", "added.deep.down", "added.none"}
 
 
 def test_a_setting_that_nothing_reads_is_noticed(copy: Path) -> None:
