@@ -17,6 +17,7 @@ import pytest
 import simplejpeg
 from PIL import Image, ImageOps, PngImagePlugin
 
+from visiongate.data import jpeg
 from visiongate.data.decoding import FORMATS, Fault, measure, thumbnail, to_pixels
 from visiongate.errors import DataError
 
@@ -200,8 +201,48 @@ def test_scaled_decoding_stays_near_the_whole(width: int, height: int, resize: s
         assert difference.mean() < 1.5, size
 
 
+@pytest.mark.parametrize(
+    ("size", "least", "eighths"),
+    [
+        *(((800, 600), (75, 75), 1), ((800, 600), (76, 76), 2), ((800, 600), (375, 375), 5)),
+        *(((800, 600), (376, 376), 8), ((30, 4000), (8, 8), 3), ((800, 600), (224, 168), 3)),
+        *(((7, 7), (7, 7), 8), ((10, 10), (900, 900), 8)),
+    ],
+)
+def test_the_scale_is_the_smallest_that_leaves_enough(
+    size: tuple[int, int], least: tuple[int, int], eighths: int
+) -> None:
+    assert jpeg.choose_scale(size, least) == eighths
+
+
 def test_no_side_of_a_letterboxed_image_vanishes() -> None:
     assert to_pixels(encode(Image.new("L", (900, 1), 200), "PNG"), 8, "L", "letterbox").max() == 200
+
+
+def png_of(colour: int, bits: int, rows: bytes, transparent: bytes) -> bytes:
+    """A PNG of 2 × 1 pixels, by hand: Pillow writes no deep colours and no deep transparency."""
+    chunks = {b"IHDR": struct.pack(">IIBBBBB", 2, 1, bits, colour, 0, 0, 0), b"tRNS": transparent}
+    chunks |= {b"IDAT": zlib.compress(b"\0" + rows), b"IEND": b""}
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks.items()
+    )
+
+
+def test_a_transparent_colour_of_sixteen_bits_becomes_white() -> None:
+    grey = png_of(0, 16, struct.pack(">2H", 0x1234, 0x5678), struct.pack(">H", 0x1234))
+    assert np.asarray(to_pixels(grey, 4, "L", "stretch"))[0, [0, 3], 0].tolist() == [255, 0x56]
+    colours = struct.pack(">6H", 0x1234, 0x5678, 0x9ABC, 0x1000, 0x2000, 0x3000)
+    colour = png_of(2, 16, colours, struct.pack(">3H", 0x1234, 0x5678, 0x9ABC))
+    pixels = to_pixels(colour, 4, "RGB", "stretch")
+    assert pixels[0, [0, 3]].tolist() == [[255, 255, 255], [0x10, 0x20, 0x30]]
+
+
+def test_a_large_transparent_image_is_laid_over_white_whole() -> None:
+    image = with_alpha(photo(1500, 1400))  # more than a strip
+    encoded = encode(image, "PNG", compress_level=1)
+    expected = reference(encoded, "RGB")
+    assert np.abs(to_pixels(encoded, 1024, "RGB", "stretch") - resized(expected, 1024, "stretch")).max() <= 2
 
 
 DAMAGED = [

@@ -1,9 +1,11 @@
 """What the suite asks of an image table, and what it finds."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,14 +18,14 @@ from visiongate.data.expectations import (
     EXAMPLES,
     Example,
     Outcome,
-    count_values,
-    describe_images,
     is_image_table,
     judge_columns,
     judge_images,
     read_columns,
 )
-from visiongate.data.image_table import SCHEMA, write_shards
+from visiongate.data.image_frame import count_values, describe_images
+from visiongate.data.image_table import SCHEMA, write_shard
+from visiongate.data.rules import Suite, rules_on_images
 from visiongate.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,20 +43,27 @@ def limits(**values: dict[str, Any]) -> Validation:
     return Validation.model_validate(tree)
 
 
-def measured(width: int = 8, height: int = 8, kind: str = "PNG") -> Measurement:
-    return Measurement(kind, width, height, "L", False, 100.0, 20.0, None, None, None)  # noqa: FBT003 - a field
+def measured(width: int = 8, height: int = 8, kind: str = "PNG", **others: Any) -> Measurement:  # noqa: ANN401
+    known = Measurement(kind, width, height, "L", False, 100.0, 20.0, None, None, None)  # noqa: FBT003 - a field
+    return replace(known, **others)
 
 
 def described(
-    labels: Sequence[str], found: Sequence[Measurement] | None = None, hashes: Sequence[str] | None = None
+    labels: Sequence[str],
+    found: Sequence[Measurement] | None = None,
+    hashes: Sequence[str] | None = None,
+    **columns: Sequence[str | None],
 ) -> pd.DataFrame:
     count = len(labels)
-    columns = {
+    known: dict[str, Sequence[str | None]] = {
         "path": [f"{index}.png" for index in range(count)],
         "label": list(labels),
+        "split": [None] * count,
+        "group": [None] * count,
         "sha256": list(hashes or (f"{index:064x}" for index in range(count))),
     }
-    return describe_images(pa.table(columns), found or [measured()] * count)
+    table = pa.table({name: pa.array(values, pa.string()) for name, values in (known | columns).items()})
+    return describe_images(table, found or [measured()] * count)
 
 
 def judged(images: pd.DataFrame, classes: str = "ab", **values: dict[str, Any]) -> dict[str, Outcome]:
@@ -207,8 +216,8 @@ def test_copies_are_shown_with_what_they_copy() -> None:
     assert failed.observed == {"share": 0.5, "distinct": 2, "images": 4}
     assert failed.unexpected == 2
     assert failed.examples == [
-        Example("2.png", "same bytes as 0.png", 2),
-        Example("3.png", "same bytes as 0.png", 3),
+        Example("2.png", "same bytes as 0.png", 2, (0,)),
+        Example("3.png", "same bytes as 0.png", 3, (0,)),
     ]
 
 
@@ -241,17 +250,164 @@ def test_a_data_set_without_classes_is_refused() -> None:
 
 
 def test_an_expectation_that_cannot_be_evaluated_is_no_verdict() -> None:
-    rule = expectations._expect_decodable(described("ab"), limits().decodable)  # noqa: SLF001 - no public way
-    without_errors = pd.DataFrame({"path": ["a"], "row": [0]})
+    suite = rules_on_images(described("ab"), ["a", "b"], limits())[0]
+    without_errors = Suite("images", pd.DataFrame({"path": ["a"], "row": [0]}), suite.rules[2:3])
     with pytest.raises(RuntimeError, match="decodable: not evaluated"):
-        expectations._validate("images", without_errors, [rule])  # noqa: SLF001 - leads there
+        expectations._validate(without_errors)  # noqa: SLF001 - no public way leads there
+
+
+def test_a_name_that_says_another_format() -> None:
+    found = [measured(kind="JPEG"), measured(), measured(), BROKEN]
+    outcomes = judged(described("aabb", found), decodable={"min_share": 0.5})
+    assert failures(outcomes) == ["extensions"]
+    assert outcomes["extensions"].seen == "1 of another"
+    assert outcomes["extensions"].examples == [Example("0.png", "its bytes are JPEG", 0)]
+    assert outcomes["extensions"].expectation == "expect_column_values_to_be_null"
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "right"),
+    [
+        ("x.JPG", "JPEG", True),
+        ("x.jpeg", "MPO", True),
+        ("x.tif", "TIFF", True),
+        ("x", "PNG", True),
+        ("scan.0001", "PNG", True),
+        ("x.jpg", "PNG", False),
+        ("x.svg", "PNG", False),
+        ("x.gif", "WEBP", False),
+    ],
+)
+def test_which_names_say_which_format(path: str, kind: str, right: bool) -> None:  # noqa: FBT001
+    images = described("ab", [measured(kind=kind)] * 2, path=[path, "y"])
+    assert judged(images)["extensions"].success is right
+
+
+@pytest.mark.parametrize("size", [(8, 33), (33, 8)])
+def test_the_aspect_is_longer_over_shorter_side(size: tuple[int, int]) -> None:
+    images = described("aabb", [measured(), measured(*size), measured(8, 32), BROKEN])
+    outcomes = judged(images, aspect={"max_ratio": 4.0}, decodable={"min_share": 0.5})
+    assert failures(outcomes) == ["aspect"]
+    assert outcomes["aspect"].observed == {"max_ratio": 4.125}
+    assert outcomes["aspect"].examples == [Example("1.png", f"{size[0]} × {size[1]} pixels", 1)]
+
+
+def test_modes_are_counted_and_the_others_named() -> None:
+    found = [measured(), measured(mode="RGB"), measured(mode="CMYK"), BROKEN]
+    outcomes = judged(described("aabb", found), decodable={"min_share": 0.5})
+    assert failures(outcomes) == ["modes"]
+    assert outcomes["modes"].observed == {"images": {"CMYK": 1, "L": 1, "RGB": 1}}
+    assert outcomes["modes"].examples == [Example("2.png", "CMYK", 2)]
+
+
+@pytest.mark.parametrize("brightness", [float("nan"), -0.5, 255.5, float("inf")])
+def test_a_brightness_that_is_no_level_fails(brightness: float) -> None:
+    found = [
+        measured(),
+        measured(brightness=brightness),
+        measured(brightness=0.0),
+        measured(brightness=255.0),
+    ]
+    outcomes = judged(described("aabb", found))
+    assert failures(outcomes) == ["brightness"]
+    assert [example.row for example in outcomes["brightness"].examples] == [1]
+
+
+def test_the_same_bytes_under_two_labels() -> None:
+    images = described("abab", hashes=["x", "x", "y", "z"])
+    outcomes = judged(images, unique={"min_share": 0.5})
+    assert failures(outcomes) == ["label_conflicts"]
+    assert outcomes["label_conflicts"].observed == {"images": 2}
+    assert outcomes["label_conflicts"].examples == [
+        Example("0.png", "same bytes as 1.png, label 'b'", 0, (1,)),
+        Example("1.png", "same bytes as 0.png, label 'a'", 1, (0,)),
+    ]
+    met = judged(images, unique={"min_share": 0.5}, label_conflicts={"max_count": 2})
+    assert failures(met) == []
+
+
+def test_the_same_bytes_in_two_given_splits() -> None:
+    split = ["train", "test", "train", "val", None]
+    images = described("aabba", hashes=["x", "x", "x", "y", "y"], split=split)
+    outcomes = judged(images, unique={"min_share": 0.4})
+    assert failures(outcomes) == ["label_conflicts", "split_overlap"]
+    assert outcomes["split_overlap"].observed == {"images": 3}
+    assert outcomes["split_overlap"].examples[0] == Example(
+        "0.png", "same bytes as 1.png, split 'test'", 0, (1,)
+    )
+    assert outcomes["split_overlap"].examples[1] == Example(
+        "1.png", "same bytes as 0.png, split 'train'", 1, (0,)
+    )
+
+
+def test_a_group_in_two_given_splits() -> None:
+    group = ["p1", "p1", "p2", "p2", None, "p1"]
+    images = described("aabbab", split=["train", "test", "test", "test", "val", "train"], group=group)
+    outcomes = judged(images)
+    assert failures(outcomes) == ["split_groups"]
+    outcome = outcomes["split_groups"]
+    assert (outcome.subject, outcome.unexpected, outcome.seen) == ("groups", 1, "1 groups")
+    assert outcome.examples == [Example("0.png", "p1: 2 in train, 1 in test", 0, (1,))]
+    assert failures(judged(images, split_groups={"max_count": 1})) == []
+
+
+def test_without_given_splits_or_groups_nothing_can_be_shared() -> None:
+    outcomes = judged(described("aabb"))
+    assert outcomes["split_overlap"].seen == "no split is given"
+    assert outcomes["split_groups"].seen == "no group is given"
+    grouped = judged(described("aabb", group=["p"] * 4))
+    assert grouped["split_groups"].seen == "no split is given"
+    apart = judged(described("aabb", group=["p", "p", "q", "q"], split=["train", "train", "test", "test"]))
+    assert (apart["split_groups"].seen, apart["split_overlap"].seen) == ("none does", "none is")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_each_defect_fails_its_expectation_and_no_other(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    count = 40
+    found = [measured() for _ in range(count)]
+    columns: dict[str, list[str | None]] = {
+        "path": [f"{index:02d}.png" for index in range(count)],
+        "split": [str(name) for name in generator.choice(["train", "test"], count)],
+        "group": [None] * count,
+    }
+    labels = list("ab" * (count // 2))
+    row, other = (int(index) for index in generator.choice(count, 2, replace=False))
+    kinds = [
+        "none",
+        "extensions",
+        "formats",
+        "size",
+        "aspect",
+        "modes",
+        "brightness",
+        "decodable",
+        "split_groups",
+    ]
+    defect = str(generator.choice(kinds))
+    if defect == "split_groups":
+        columns["group"][row] = columns["group"][other] = "patient"
+        columns["split"][row], columns["split"][other] = "train", "test"
+    elif defect != "none":
+        found[row] = {
+            "extensions": measured(kind="JPEG"),
+            "formats": measured(kind="ICNS"),
+            "size": measured(7, 7),
+            "aspect": measured(8, 40),
+            "modes": measured(mode="P"),
+            "brightness": measured(brightness=300.0),
+            "decodable": BROKEN,
+        }[defect]
+    implied = {"formats": ["extensions", "formats"], "none": []}
+    assert failures(judged(described(labels, found, None, **columns))) == implied.get(defect, [defect])
 
 
 def test_columns_are_read_from_each_shard(tmp_path: Path) -> None:
     row = {"image": b"x", "label": "a", "path": "p", "split": None, "group": None, "sha256": "0"}
-    write_shards(tmp_path, [row, row, row], rows_per_shard=2)
+    for path in ("p", "q"):
+        write_shard(tmp_path, pa.Table.from_pylist([row | {"path": path}], schema=SCHEMA))
     shards = read_columns(tmp_path)
-    assert shards == {"images-00000.parquet": fields(), "images-00001.parquet": fields()}
+    assert list(shards.values()) == [fields(), fields()]
     assert is_image_table(shards)
     outcome = judge_columns(shards, CRITICAL)
     assert (outcome.success, outcome.seen) == (True, "2 of 2 do")

@@ -4,6 +4,7 @@ import io
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -131,3 +132,51 @@ def test_a_file_system_that_refuses_the_space_gives_one_line(tmp_path: Path) -> 
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.startswith(f"{tmp_path / 'out'}: File too large; make room")
     assert not list((tmp_path / "out").iterdir())
+
+
+SLOW = """
+import sys
+from pathlib import Path
+sys.path[:0] = {paths}
+import test_rendering as here
+images = [here.png(n % 251, (300, 300)) for n in range(60)] * 20
+print("ready", flush=True)
+here.write_splits(Path({folder!r}), here.manifest_of(["train", "val"] * 600), images, here.settings(size=64))
+"""
+
+
+def test_a_run_that_was_killed_leaves_nothing_that_the_next_would_keep(tmp_path: Path) -> None:
+    paths = [path for path in sys.path if path]
+    for folder, delays in (("killed", (0.02, 0.1, 0.3)), ("whole", ())):
+        command = [sys.executable, "-c", SLOW.format(paths=paths, folder=str(tmp_path / folder))]
+        for delay in delays:
+            with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+                assert process.stdout is not None
+                process.stdout.readline()
+                time.sleep(delay)
+                process.kill()
+        subprocess.run(command, check=True, capture_output=True)
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
+PEAK = """
+import sys
+from pathlib import Path
+sys.path[:0] = {paths}
+import test_rendering as here
+image = here.png(7, (64, 64))
+images = (image for _ in range({count}))
+here.write_splits(Path({folder!r}), here.manifest_of(["train"] * {count}), images, here.settings(size=128))
+import resource
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_memory_does_not_grow_with_the_arrays(tmp_path: Path) -> None:
+    paths = [path for path in sys.path if path]
+    peaks = []
+    for count in (500, 6000):  # 25 MB and 295 MB of pixels
+        script = PEAK.format(paths=paths, folder=str(tmp_path / str(count)), count=count)
+        result = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+        peaks.append(int(result.stdout) / 1024)  # MB
+    assert peaks[1] - peaks[0] < 110

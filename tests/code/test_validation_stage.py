@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from visiongate.config import Settings, load_settings
+from visiongate.config import Settings, Validation, load_settings
+from visiongate.data import image_table
 from visiongate.data.image_table import Dataset, write_dataset, write_shards
 from visiongate.errors import DataError
 from visiongate.files import read_json
@@ -26,7 +27,7 @@ RAW = Path("data/raw")
 RESULT = Path("reports/validation/result.json")
 PAGE = Path("reports/validation/index.html")
 SCRIPT = "<script>alert(1)</script>"
-RULES = ["columns", "formats", "decodable", "size", "classes", "rows_per_class", "balance", "unique"]
+RULES = list(Validation.model_fields)
 OFFLINE = """
 import sys
 def refuse(event, arguments):
@@ -94,14 +95,15 @@ def rows_of(images: list[bytes], labels: str) -> Rows:
 
 def write(rows: Rows) -> None:
     RAW.mkdir(parents=True, exist_ok=True)
-    write_shards(RAW, rows, rows_per_shard=5)
-    write_dataset(RAW, Dataset("letters", ["a", "b"], len(rows), "", "", "", "", ""))
+    write_shards(RAW, sorted(rows, key=lambda row: row["path"]))
+    write_dataset(RAW, Dataset("letters", ["a", "b"], len(rows), "", "", "", "", "", "", {}))
 
 
 @pytest.fixture
 def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rows:
     """Eight good images of two classes, written to an empty workspace in two shards."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(image_table, "SHARD_ROWS", 2)
     found = rows_of([png(seed) for seed in range(8)], "abababab")
     write(found)
     return found
@@ -119,7 +121,7 @@ def test_good_images_pass(rows: Rows, capsys: pytest.CaptureFixture[str]) -> Non
     assert (result["success"], result["images"]) == (True, len(rows))
     assert result["failed"] == {"critical": 0, "warning": 0}
     assert all(outcome["success"] for outcome in outcomes().values())
-    assert capsys.readouterr() == ("8 of 8 expectations met\n", "")
+    assert capsys.readouterr() == ("15 of 15 expectations met\n", "")
     page = PAGE.read_text(encoding="utf-8")
     assert "Passed." in page
     assert all(f"<strong>{name}</strong>" in page for name in RULES)
@@ -141,11 +143,11 @@ def test_the_same_table_gives_the_same_bytes() -> None:
 def test_a_warning_is_told_in_one_line_and_the_line_goes_on(
     rows: Rows, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write([*rows, rows[0] | {"path": "copy\nof\x1b[31m.png"}])
+    write([*rows, rows[0] | {"path": "z copy\nof\x1b[31m.png"}])
     validation.run(settings())
     assert capsys.readouterr().err == (
         "validation: warning: unique: expected that without repeats, at least 100% of the images are left; "
-        "found 8 of 9 (88.89%) are; such as copy\\nof\\x1b[31m.png (same bytes as a/0.png)\n"
+        "found 8 of 9 (88.89%) are; such as z copy\\nof\\x1b[31m.png (same bytes as a/0.png)\n"
     )
     assert read_json(RESULT)["failed"] == {"critical": 0, "warning": 1}
     assert read_json(RESULT)["success"] is True
@@ -158,18 +160,23 @@ def test_a_critical_failure_is_reported_before_it_stops_the_line(rows: Rows) -> 
     rows[4] = rows[4] | {"image": png(4, side=4)}
     write(rows)
     with pytest.raises(DataError) as caught:
-        validation.run(settings())
+        validation.run(settings(size__severity="critical"))
     decodable, size, page = str(caught.value).splitlines()
     reason = "not an image of a known format"
     assert decodable == (
         "decodable: expected that at least 99% of the images decode; found 4 of 8 (50%) do; "
-        f"such as a/0.png ({reason}), b/1.png ({reason}), a/2.png ({reason})"
+        f"such as a/0.png ({reason}), a/2.png ({reason}), b/1.png ({reason})"
     )
     assert size.startswith("size: expected")
     assert size.endswith("found 4 to 8 pixels; such as a/4.png (4 × 4 pixels)")
     assert page == f"{PAGE} shows what failed"
     assert read_json(RESULT)["success"] is False
-    assert outcomes()["decodable"]["examples"][0] == {"path": "a/0.png", "observed": reason, "row": 0}
+    assert outcomes()["decodable"]["examples"][0] == {
+        "path": "a/0.png",
+        "observed": reason,
+        "row": 0,
+        "others": [],
+    }
     assert "Stopped." in PAGE.read_text(encoding="utf-8")
 
 
@@ -182,7 +189,32 @@ def test_the_page_shows_failing_images_that_decode(rows: Rows) -> None:
     found = elements()
     assert found.tags.count("img") == 7
     assert len(set(found.addresses)) == 7
-    assert PAGE.read_text(encoding="utf-8").count("no picture") == 1
+    assert PAGE.read_text(encoding="utf-8").count(">does not decode<") == 1
+
+
+def test_the_page_shows_both_images_of_a_pair(rows: Rows) -> None:
+    rows[1] |= {"image": rows[0]["image"], "sha256": rows[0]["sha256"]}
+    for index, row in enumerate(rows):
+        row |= {"split": "test" if index in (1, 4) else "train", "group": f"person{index // 2}"}
+    write(rows)
+    validation.run(settings())
+    found = outcomes()
+    assert [name for name, outcome in found.items() if not outcome["success"]] == [
+        "unique",
+        "label_conflicts",
+        "split_overlap",
+        "split_groups",
+    ]
+    assert found["label_conflicts"]["examples"] == [
+        {"path": "a/0.png", "observed": "same bytes as b/1.png, label 'b'", "row": 0, "others": [4]},
+        {"path": "b/1.png", "observed": "same bytes as a/0.png, label 'a'", "row": 4, "others": [0]},
+    ]
+    assert found["split_overlap"]["examples"][0]["observed"] == "same bytes as b/1.png, split 'test'"
+    assert [example["observed"] for example in found["split_groups"]["examples"]] == [
+        "person0: 1 in train, 1 in test",
+        "person2: 1 in test, 1 in train",
+    ]
+    assert elements().tags.count("img") == 2 + 4 + 4 + 4
 
 
 def test_names_are_text_on_a_page_that_points_nowhere(rows: Rows) -> None:
@@ -211,12 +243,15 @@ def test_a_class_without_images(rows: Rows) -> None:
 @pytest.mark.usefixtures("rows")
 @pytest.mark.parametrize("severity", ["critical", "warning"])
 def test_a_table_without_a_needed_column_stops_whatever_the_severity(severity: str) -> None:
-    shard = RAW / "images-00001.parquet"
+    shard = max(RAW.glob("*.parquet"))
     pq.write_table(pq.read_table(shard).drop(["label"]), shard)
     with pytest.raises(DataError) as caught:
         validation.run(settings(columns__severity=severity))
     columns, rest, _ = str(caught.value).splitlines()
-    assert columns.endswith("found 1 of 2 do; such as images-00001.parquet (lacks label: string not null)")
+    count = len(list(RAW.glob("*.parquet")))
+    assert columns.endswith(
+        f"found {count - 1} of {count} do; such as {shard.name} (lacks label: string not null)"
+    )
     assert rest == "nothing else was judged, for want of these columns"
     result = read_json(RESULT)
     assert (result["success"], result["images"], len(result["expectations"])) == (False, None, 1)
@@ -242,7 +277,7 @@ def _no_shards() -> None:
 
 
 def _empty_shard() -> None:
-    shard = RAW / "images-00000.parquet"
+    shard = min(RAW.glob("*.parquet"))
     table = pq.read_table(shard)
     write([])
     pq.write_table(table.slice(0, 0), shard)
@@ -276,5 +311,5 @@ def test_the_command_needs_no_network_and_makes_no_other_folder(rows: Rows) -> N
         "found the smallest: class 'b' has 3; such as b/1.png (class 'b' has 3), a/0.png (class 'a' has 4)"
     )
     assert page == f"validation: {PAGE} shows what failed"
-    assert (done.returncode, done.stdout) == (1, "7 of 8 expectations met\n")
+    assert (done.returncode, done.stdout) == (1, "14 of 15 expectations met\n")
     assert sorted(path.name for path in Path.cwd().iterdir()) == ["data", "params.yaml", "reports"]

@@ -8,6 +8,7 @@ GREY = ("1", "L", "LA", "La", *DEEP)
 SUPPORTED = (*GREY, "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 DEEPEST = 2**16 - 1
 WHITE = 255
+STRIP = 2**20  # pixels laid over white at a time
 
 
 def flatten(image: Image.Image, mode: str) -> Image.Image:
@@ -26,7 +27,7 @@ def flatten(image: Image.Image, mode: str) -> Image.Image:
     if image.mode in DEEP:
         image = _take_high_byte(image)
     if image.has_transparency_data:
-        image = _lay_over_white(image)
+        image = _lay_over_white(image, mode)
     if image.mode != mode:
         image = image.convert("RGB") if image.mode == "CMYK" else image
         image = image.convert(mode)
@@ -46,12 +47,18 @@ def _take_high_byte(image: Image.Image) -> Image.Image:
     return Image.fromarray(high)
 
 
-def _lay_over_white(image: Image.Image) -> Image.Image:
-    """Lay an image over white; grey stays grey to the bit."""
+def _lay_over_white(image: Image.Image, mode: str) -> Image.Image:
+    """Lay an image over white, some rows at a time, for each step takes a copy; grey stays grey to the bit."""
     transparent = image.info.get("transparency")
     if (
         isinstance(transparent, tuple) and max(transparent) > WHITE
     ):  # of 16 bits, while the pixels have 8 already
         image.info["transparency"] = tuple(level >> 8 for level in transparent)
-    top = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", top.size, "white"), top).convert("RGB")
+    whole = Image.new(mode, image.size)
+    rows = max(1, STRIP // image.width)
+    for upper in range(0, image.height, rows):
+        strip = image.crop((0, upper, image.width, min(upper + rows, image.height))).convert("RGBA")
+        whole.paste(
+            Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip).convert(mode), (0, upper)
+        )
+    return whole

@@ -155,7 +155,7 @@ def iterate_shards(directory: Path, columns: Sequence[str] | None = None) -> Ite
         raise DataError(f"{directory}: no {SHARDS}; `dvc repro` makes them, `dvc pull` fetches them")
     for shard in shards:
         try:
-            table = pq.read_table(shard, columns=columns)
+            table = pq.read_table(shard, columns=None if columns is None else list(columns))
         except (pa.ArrowException, OSError) as error:
             raise _damaged(shard, error) from None
         yield table.replace_schema_metadata()

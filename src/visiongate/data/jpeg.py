@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import simplejpeg  # type: ignore[import-untyped]
+import simplejpeg
 
 SIGNATURE = b"\xff\xd8\xff"
 MAX_SCANS = 64  # progressive files of encoders in use have about ten; each costs a pass over all of the image
 WHOLE = 8  # eighths
+SCALES = (1, 2, 3, 4, 5)  # eighths; of more, decoding costs more than decoding all, which has faster code
 ORIENTATION = 0x0112  # EXIF's tag
 _MODES = {"Gray": "L", "YCbCr": "RGB", "RGB": "RGB"}  # colour space in the file: Pillow's mode
 _COLOURS = {"L": "GRAY", "RGB": "RGB"}  # Pillow's mode: simplejpeg's name
@@ -75,11 +76,9 @@ def count_scans(encoded: bytes) -> int:
 
 
 def choose_scale(size: tuple[int, int], least: tuple[int, int]) -> int:
-    """Choose the smallest scale, in eighths, that leaves so many pixels to both sides; 8 where the image has not so many."""
+    """Choose the smallest scale, in eighths, that leaves so many pixels to both sides; where none of `SCALES` does, 8."""
     sides = list(zip(size, least, strict=True))
-    fits = (
-        eighths for eighths in range(1, WHOLE) if all(side * eighths >= WHOLE * few for side, few in sides)
-    )
+    fits = (eighths for eighths in SCALES if all(side * eighths >= WHOLE * few for side, few in sides))
     return next(fits, WHOLE)
 
 
@@ -90,7 +89,7 @@ def decode(encoded: bytes, header: Header, mode: str, eighths: int) -> npt.NDArr
         encoded: A JPEG.
         header: Its header.
         mode: ``L`` or ``RGB``.
-        eighths: The scale, 1 to 8.
+        eighths: The scale, of `SCALES` or 8.
 
     Returns:
         uint8, height × width × channels, both sides times the scale and rounded up; what rounding up adds to the right and

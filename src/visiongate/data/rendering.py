@@ -128,7 +128,12 @@ def _create(path: Path, shape: tuple[int, ...]) -> Array:
     array = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
     if sys.platform == "linux":
         with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            try:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            except OSError as error:
+                if error.errno in _FULL:
+                    raise
+                # A file system that cannot claim space beforehand; what is free was looked at.
     return array
 
 

@@ -11,15 +11,8 @@ import pandas as pd
 from visiongate import paths
 from visiongate.config import Settings, Severity
 from visiongate.data.decoding import measure_images, thumbnail
-from visiongate.data.expectations import (
-    Outcome,
-    count_values,
-    describe_images,
-    is_image_table,
-    judge_columns,
-    judge_images,
-    read_columns,
-)
+from visiongate.data.expectations import Outcome, is_image_table, judge_columns, judge_images, read_columns
+from visiongate.data.image_frame import COLUMNS, count_values, describe_images
 from visiongate.data.image_table import Dataset, iterate_images, read_dataset, read_table
 from visiongate.errors import DataError
 from visiongate.files import write_json, write_text
@@ -67,7 +60,7 @@ def _judge(settings: Settings) -> Judged:
     columns = judge_columns(shards, settings.validation.columns)
     if not is_image_table(shards):
         return Judged(dataset, None, [columns])
-    table = read_table(paths.RAW, ["path", "label", "sha256"])
+    table = read_table(paths.RAW, COLUMNS)
     found = measure_images(iterate_images(paths.RAW), settings.dataset.limits.max_pixels)
     images = describe_images(table, found)
     return Judged(dataset, images, [columns, *judge_images(images, dataset.classes, settings.validation)])
@@ -91,9 +84,11 @@ def _render(judged: Judged) -> str:
         "validation.html",
         dataset=judged.dataset,
         outcomes=judged.outcomes,
+        failed=judged.failed("critical") + judged.failed("warning"),
         result=_summarise(judged),
         counts={} if judged.images is None else _count(judged.images, judged.dataset.classes),
         thumbnails={} if judged.images is None else _thumbnails(judged.images, judged.outcomes),
+        paths=[] if judged.images is None else judged.images["path"],
     )
 
 
@@ -110,7 +105,8 @@ def _count(images: pd.DataFrame, classes: Sequence[str]) -> dict[str, dict[str, 
 
 def _thumbnails(images: pd.DataFrame, outcomes: Sequence[Outcome]) -> dict[int, bytes]:
     """Make thumbnails of the examples that decode, by row; without an example, no image is read."""
-    rows = {example.row for outcome in outcomes if not outcome.success for example in outcome.examples}
+    examples = [example for outcome in outcomes if not outcome.success for example in outcome.examples]
+    rows = {row for example in examples for row in (example.row, *example.others)}
     wanted = {row for row in rows if row is not None and pd.isna(images["error"][row])}
     if not wanted:
         return {}
