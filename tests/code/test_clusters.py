@@ -140,8 +140,8 @@ def test_clusters_that_are_left_are_those_with_two_kept() -> None:
     assert list(kept_clusters(clusters, verdicts)) == [(2, "b"), (4, "b")]
 
 
-def test_the_largest_are_shown_and_the_marked_ones_before_others() -> None:
+def test_marked_clusters_are_shown_before_others_and_the_largest_first() -> None:
     clusters = [Cluster(f"{size:02d}", list(range(size))) for size in range(2, 9)]
-    names = [cluster.name for cluster in choose_clusters(clusters, {"02", "08"}, 3)]
-    assert names == ["08", "07", "02"]
-    assert choose_clusters(clusters, {"02"}, 99) == clusters[::-1]
+    names = [cluster.name for cluster in choose_clusters(clusters, [{"02", "03"}, {"02", "05"}], 5)]
+    assert names == ["03", "02", "05", "08", "07"]
+    assert choose_clusters(clusters, [], 99) == clusters[::-1]

@@ -122,17 +122,19 @@ def kept_clusters(
             yield from ((index, cluster.name) for index in kept)
 
 
-def choose_clusters(clusters: Sequence[Cluster], marked: set[str], limit: int) -> list[Cluster]:
-    """Choose clusters to be shown, the largest first; where there are too many, marked ones before others.
+def choose_clusters(clusters: Sequence[Cluster], marked: Sequence[set[str]], limit: int) -> list[Cluster]:
+    """Choose clusters to be shown: marked ones before others, and the largest first.
 
     Args:
         clusters: All clusters.
-        marked: The names of those that should be seen.
+        marked: The names of those that should be seen, in sets, the most urgent first.
         limit: At most so many.
     """
-    by_size = sorted(clusters, key=lambda cluster: (-len(cluster.members), cluster.name))
-    wanted = sorted(by_size, key=lambda cluster: cluster.name not in marked)[:limit]
-    return [cluster for cluster in by_size if cluster in wanted]
+
+    def urgency(cluster: Cluster) -> int:
+        return next((rank for rank, names in enumerate(marked) if cluster.name in names), len(marked))
+
+    return sorted(clusters, key=lambda found: (urgency(found), -len(found.members), found.name))[:limit]
 
 
 def _across_splits(

@@ -175,7 +175,7 @@ def _render(judged: Judged, summary: dict[str, Any], settings: Settings) -> str:
     samples = choose_samples(judged.rows, judged.verdicts, settings.preparation.samples_per_class)
     gallery = choose_quarantined(judged.verdicts, GALLERY)
     marked = {field: judged.marked(field) for field in ("label", "split")}
-    clusters = choose_clusters(judged.clusters, marked["label"] | marked["split"], CLUSTERS)
+    clusters = choose_clusters(judged.clusters, [marked["label"], marked["split"]], CLUSTERS)
     return render_page(
         "preparation.html",
         name=judged.dataset.name,
