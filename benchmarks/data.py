@@ -2,6 +2,9 @@
 
     python benchmarks/data.py decoding [--images FOLDER_OR_ZIP]   photographs to 224 × 224, on all cores
     python benchmarks/data.py small                               70,000 PNG of 28 × 28 and 60,000 JPEG of 32 × 32
+    python benchmarks/data.py stages                              archives of these to pixel arrays, by the four stages
+    python benchmarks/data.py near_duplicates                     the search over 60,000 images
+    python benchmarks/data.py remote                              dvc push and pull of 25,000 images, by S3's protocol
 
 ``decoding`` compares three ways, run in turn, several times:
 
@@ -39,8 +42,11 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from visiongate.config import Split, Transformation
+import data_stages
+from remote import measure_transfer
+from visiongate.config import NearDuplicates, Split, Transformation
 from visiongate.data.decoding import measure_images, to_pixels
+from visiongate.data.near_duplicates import find_clusters, perceptual_hashes
 from visiongate.data.parallel import count_cores, map_in_order
 from visiongate.data.rendering import place, write_splits
 
@@ -260,7 +266,89 @@ def loop(encoded: Sequence[bytes], mode: str) -> None:
         np.asarray(Image.open(io.BytesIO(image)).convert(mode))
 
 
-BENCHMARKS = {"decoding": decoding, "small": small}
+def stages(options: argparse.Namespace) -> None:
+    """An archive to pixel arrays: ingestion, validation, preparation, transformation, a process each."""
+    print(
+        "an archive to pixel arrays; the loop is Pillow's over the zip, without checks, quarantine or splits"
+    )
+    print(f"{'set':<24}{'seconds':>9}{'limit':>7}{'peak MB':>9}{'loop':>7}{'ratio':>7}")
+    with tempfile.TemporaryDirectory() as folder:
+        for (images, size, mode, encoding), limit in SETS.items():
+            archive = Path(folder, f"{size}.zip")
+            data_stages.write_set(archive, images, size, mode, encoding)
+            overrides = ["dataset=folder", f"dataset.path={archive}", f"transformation.size={size}"]
+            costs = data_stages.measure_stages([*overrides, f"transformation.mode={mode}"])
+            ours = sum(cost.seconds for cost in costs.values())
+            peak = max(cost.peak for cost in costs.values())
+            theirs = data_stages.measure_loop(archive, size, mode).seconds
+            name = f"{images:,} {encoding} {size} × {size}"
+            print(f"{name:<24}{ours:9.1f}{limit:7}{peak:9.0f}{theirs:7.1f}{ours / theirs:7.2f}", flush=True)
+    print(f"(one run each; --runs {options.runs} is for the others)\n")
+
+
+def near_duplicates(options: argparse.Namespace) -> None:
+    """The search over 60,000 sketches, a tenth of them changed copies, against comparing each hash with each."""
+    sketches = make_sketches(60_000)
+    limits = NearDuplicates(max_distance=8, max_difference=0.25)
+    ways: dict[str, Callable[[], object]] = {
+        "ours": lambda: find_clusters(sketches, limits),
+        "each with each": lambda: compare_all(perceptual_hashes(sketches), limits.max_distance),
+    }
+    taken = {
+        name: statistics.median(seconds(way) for _ in range(min(options.runs, 3)))
+        for name, way in ways.items()
+    }
+    print(
+        f"near-duplicates among {len(sketches):,} sketches: {taken['ours']:.1f} s, all included; limit 60 s"
+    )
+    print(
+        f"the hashes compared each with each in numpy: {taken['each with each']:.1f} s, "
+        f"{taken['each with each'] / taken['ours']:.1f} times as long\n"
+    )
+
+
+def make_sketches(count: int) -> npt.NDArray[np.uint8]:
+    """Make sketches of soft random blobs; every tenth is the one before it, with noise."""
+    generator = np.random.default_rng(0)
+    found = np.empty((count, 32, 32), np.uint8)
+    for index in range(count):
+        coarse = Image.fromarray(generator.integers(0, 256, (6, 6), dtype=np.uint8))
+        found[index] = np.asarray(coarse.resize((32, 32), Image.Resampling.BICUBIC))
+    noisy = found[8::10] + generator.normal(0, 3, found[8::10].shape)
+    found[9::10] = noisy[: len(found[9::10])].clip(0, 255).astype(np.uint8)
+    return found
+
+
+def compare_all(hashes: npt.NDArray[np.uint64], distance: int) -> int:
+    """Count the pairs within a distance, each compared with each."""
+    pairs = 0
+    for start in range(0, len(hashes), 256):
+        block = hashes[start : start + 256]
+        pairs += int((np.bitwise_count(block[:, None] ^ hashes[None, start:]) <= distance).sum())
+    return pairs
+
+
+def remote(options: argparse.Namespace) -> None:
+    """``dvc push`` and ``dvc pull`` on S3's protocol, shards against a file an image."""
+    taken = measure_transfer(25_000)
+    print("25,000 images of 2 kB, moto's S3 server on loopback, one run")
+    for action in ("push", "pull"):
+        ours, theirs = taken["shards"][action], taken["files"][action]
+        print(
+            f"dvc {action}: {ours:.1f} s in {taken['shards']['files']:.0f} shards, {theirs:.1f} s as files: "
+            f"{theirs / ours:.0f} times as long; goal 30"
+        )
+    print(f"(--runs {options.runs} is for the others)\n")
+
+
+SETS = {(70_000, 28, "L", "PNG"): 90, (60_000, 32, "RGB", "JPEG"): 150}  # seconds they may take
+BENCHMARKS = {
+    "decoding": decoding,
+    "small": small,
+    "stages": stages,
+    "near_duplicates": near_duplicates,
+    "remote": remote,
+}
 
 if __name__ == "__main__":
     main()

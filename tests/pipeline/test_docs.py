@@ -1,5 +1,6 @@
-"""The README says what is true: its paths exist, its commands are known, its table names the stages."""
+"""The README and the docs say what is true: its paths exist, its commands are known, its table names the stages."""
 
+import itertools
 import re
 import shlex
 import subprocess
@@ -9,21 +10,31 @@ from pathlib import Path
 import pytest
 import yaml
 
+from visiongate.compose import compose_params
+
 ROOT = Path(__file__).parents[2]
+EXAMPLES = {"conf/dataset/flowers.yaml", "data/downloads"}
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+DOCS = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
+DOCS["README.md"] = README
 
 
-COMMANDS = [
-    line.partition("#")[0].strip()
-    for block in blocks("sh")
-    for line in block.splitlines()
-    if line.partition("#")[0].strip()
-]
-TREE = next(block for block in blocks("text") if "dvc.yaml" in block)
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+COMMANDS = sorted(
+    {
+        line.partition(" #")[0].strip()
+        for text in DOCS.values()
+        for block in blocks(text, "sh")
+        for line in block.splitlines()
+        if line.partition("#")[0].strip()
+    }
+)
+TREE = next(block for block in blocks(README, "text") if "dvc.yaml" in block)
 
 
 def test_there_are_commands_to_check() -> None:
@@ -46,15 +57,24 @@ def test_a_dvc_command_and_its_options_exist(command: str) -> None:
     assert all(word in told for word in words if word.startswith("-"))
 
 
-@pytest.mark.parametrize("override", re.findall(r"-S (\S+)=(\S+)", README))
-def test_an_override_names_a_setting_or_a_group(override: tuple[str, str]) -> None:
-    name, value = override
-    if "." in name:
-        node = yaml.safe_load((ROOT / "params.yaml").read_text())
-        for part in name.split("."):
-            node = node[part]
-    else:
-        assert (ROOT / "conf" / name / f"{value}.yaml").exists()
+@pytest.mark.parametrize("command", [command for command in COMMANDS if "-S" in command])
+def test_an_experiment_composes(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    words = shlex.split(command)
+    overrides = [value for option, value in itertools.pairwise(words) if option == "-S"]
+    assert "dataset:" in compose_params(Path("conf"), overrides)
+
+
+@pytest.mark.parametrize("name", DOCS)
+def test_a_page_links_to_what_is_there(name: str) -> None:
+    folder = ROOT if name == "README.md" else ROOT / "docs"
+    for target in re.findall(r"\]\(([^)#]+)", DOCS[name]):
+        assert target.startswith("https://") or (folder / target).exists(), target
+
+
+def test_every_page_is_linked_to_from_another() -> None:
+    linked = set(re.findall(r"\]\((?:docs/)?([\w-]+\.md)", "".join(DOCS.values())))
+    assert linked == set(DOCS) - {"README.md"}
 
 
 def test_the_tree_is_there_and_whole() -> None:
@@ -78,5 +98,6 @@ def test_the_stages_are_those_of_the_line_in_order() -> None:
 
 def test_paths_in_the_text_are_declared_or_tracked() -> None:
     pipeline = (ROOT / "dvc.yaml").read_text()
-    for path in re.findall(r"`((?:src|data|reports|models|conf)/[\w./]*\w)`", README):
-        assert (ROOT / path).exists() or path in pipeline or "NAME" in path, path
+    for path in re.findall(r"`((?:src|data|reports|models|conf)/[\w./]*\w)`", "".join(DOCS.values())):
+        declared = any(path.startswith(out) for out in re.findall(r"- ([\w./]+)", pipeline))
+        assert (ROOT / path).exists() or declared or path in EXAMPLES or "NAME" in path, path
