@@ -45,7 +45,7 @@ def run(settings: Settings) -> None:
     """
     judged = _judge(settings)
     write_json(paths.VALIDATION / "result.json", _summarise(judged))
-    write_text(PAGE, _render(judged))
+    write_text(PAGE, _render(judged, settings.dataset.limits.max_pixels))
     met = sum(outcome.success for outcome in judged.outcomes)
     print(f"{met} of {len(judged.outcomes)} expectations met")
     for outcome in judged.failed("warning"):
@@ -79,7 +79,7 @@ def _summarise(judged: Judged) -> dict[str, Any]:
     }
 
 
-def _render(judged: Judged) -> str:
+def _render(judged: Judged, max_pixels: int) -> str:
     return render_page(
         "validation.html",
         dataset=judged.dataset,
@@ -87,7 +87,7 @@ def _render(judged: Judged) -> str:
         failed=judged.failed("critical") + judged.failed("warning"),
         result=_summarise(judged),
         counts={} if judged.images is None else _count(judged.images, judged.dataset.classes),
-        thumbnails={} if judged.images is None else _thumbnails(judged.images, judged.outcomes),
+        thumbnails={} if judged.images is None else _thumbnails(judged.images, judged.outcomes, max_pixels),
         paths=[] if judged.images is None else judged.images["path"],
     )
 
@@ -103,7 +103,7 @@ def _count(images: pd.DataFrame, classes: Sequence[str]) -> dict[str, dict[str, 
     }
 
 
-def _thumbnails(images: pd.DataFrame, outcomes: Sequence[Outcome]) -> dict[int, bytes]:
+def _thumbnails(images: pd.DataFrame, outcomes: Sequence[Outcome], max_pixels: int) -> dict[int, bytes]:
     """Make thumbnails of the examples that decode, by row; without an example, no image is read."""
     examples = [example for outcome in outcomes if not outcome.success for example in outcome.examples]
     rows = {row for example in examples for row in (example.row, *example.others)}
@@ -111,7 +111,7 @@ def _thumbnails(images: pd.DataFrame, outcomes: Sequence[Outcome]) -> dict[int, 
     if not wanted:
         return {}
     return {
-        row: thumbnail(image, THUMBNAIL_SIDE)
+        row: thumbnail(image, THUMBNAIL_SIDE, max_pixels)
         for row, image in enumerate(iterate_images(paths.RAW))
         if row in wanted
     }
