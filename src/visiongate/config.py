@@ -28,6 +28,26 @@ Count = Annotated[int, Field(ge=1)]
 Index = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Severity = Literal["critical", "warning"]
+# What a model is measured by: the names are those that `evaluation` gives, which is too heavy to import here.
+Metric = Literal[
+    "images",
+    "accuracy",
+    "balanced_accuracy",
+    "precision_macro",
+    "precision_weighted",
+    "recall_macro",
+    "recall_weighted",
+    "f1_macro",
+    "f1_weighted",
+    "recall_min",
+    "f1_min",
+    "roc_auc",
+    "log_loss",
+    "ece",
+    "latency_p50_ms",
+    "latency_p95_ms",
+    "throughput_images_per_s",
+]
 OptionValue = bool | int | float | str | list[int]
 Location = tuple[str | int, ...]  # keys and indices, from the root down
 
@@ -286,7 +306,7 @@ class Evaluation(Section):
 class Rule(Section):
     """One condition of the quality gate."""
 
-    metric: str
+    metric: Metric
     comparison: Literal[">=", ">", "<=", "<"]
     threshold: float
 

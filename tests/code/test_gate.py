@@ -48,17 +48,17 @@ def test_an_undefined_metric_fails_its_rule() -> None:
 
 def test_all_unknown_metrics_are_named_with_those_there_are() -> None:
     rules = {
-        "first": Rule(metric="acuracy", comparison=">=", threshold=0.97),
+        "first": Rule(metric="recall_min", comparison=">=", threshold=0.97),
         "fine": Rule(metric="ece", comparison="<=", threshold=0.05),
-        "second": Rule(metric="f1", comparison=">=", threshold=0.97),
+        "second": Rule(metric="f1_min", comparison=">=", threshold=0.97),
     }
 
     with pytest.raises(SettingsError) as caught:
         check_rules(rules, ("accuracy", "ece"))
 
     assert str(caught.value).splitlines() == [
-        "gate.rules.first.metric = 'acuracy': no such metric; there are accuracy, ece",
-        "gate.rules.second.metric = 'f1': no such metric; there are accuracy, ece",
+        "gate.rules.first.metric = 'recall_min': no such metric; there are accuracy, ece",
+        "gate.rules.second.metric = 'f1_min': no such metric; there are accuracy, ece",
     ]
 
 
