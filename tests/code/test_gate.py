@@ -3,8 +3,7 @@
 import pytest
 
 from visiongate.config import Rule
-from visiongate.errors import SettingsError
-from visiongate.evaluation.gate import check_rules, judge
+from visiongate.evaluation.gate import judge
 
 
 @pytest.mark.parametrize(
@@ -44,23 +43,3 @@ def test_an_undefined_metric_fails_its_rule() -> None:
     assert not verdict.passed
     assert verdict.rules[0].value is None
     assert str(verdict.rules[0]) == "auc: roc_auc undefined is not >= 0"
-
-
-def test_all_unknown_metrics_are_named_with_those_there_are() -> None:
-    rules = {
-        "first": Rule(metric="recall_min", comparison=">=", threshold=0.97),
-        "fine": Rule(metric="ece", comparison="<=", threshold=0.05),
-        "second": Rule(metric="f1_min", comparison=">=", threshold=0.97),
-    }
-
-    with pytest.raises(SettingsError) as caught:
-        check_rules(rules, ("accuracy", "ece"))
-
-    assert str(caught.value).splitlines() == [
-        "gate.rules.first.metric = 'recall_min': no such metric; there are accuracy, ece",
-        "gate.rules.second.metric = 'f1_min': no such metric; there are accuracy, ece",
-    ]
-
-
-def test_known_metrics_are_accepted() -> None:
-    check_rules({"rule": Rule(metric="ece", comparison="<", threshold=1)}, ("accuracy", "ece"))

@@ -1,11 +1,10 @@
 """The quality gate: what a model must show. Its verdict is data; whoever reads it decides what follows."""
 
 import operator
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from visiongate.config import Rule
-from visiongate.errors import SettingsError
 
 _COMPARE = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
 
@@ -38,21 +37,6 @@ class Verdict:
     def failed(self) -> tuple[Ruling, ...]:
         """The rules that are not met."""
         return tuple(ruling for ruling in self.rules if not ruling.passed)
-
-
-def check_rules(rules: Mapping[str, Rule], known: Collection[str]) -> None:
-    """Refuse rules on metrics that nobody measures, before anything is measured.
-
-    Raises:
-        SettingsError: With a line for each such rule, naming the metrics there are.
-    """
-    lines = [
-        f"gate.rules.{name}.metric = {rule.metric!r}: no such metric; there are {', '.join(known)}"
-        for name, rule in rules.items()
-        if rule.metric not in known
-    ]
-    if lines:
-        raise SettingsError("\n".join(lines))
 
 
 def judge(rules: Mapping[str, Rule], metrics: Mapping[str, float]) -> Verdict:
