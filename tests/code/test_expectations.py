@@ -346,8 +346,8 @@ def test_a_group_in_two_given_splits() -> None:
     outcomes = judged(images)
     assert failures(outcomes) == ["split_groups"]
     outcome = outcomes["split_groups"]
-    assert (outcome.subject, outcome.unexpected, outcome.seen) == ("groups", 1, "1 groups")
-    assert outcome.examples == [Example("0.png", "p1: 2 in train, 1 in test", 0, (1,))]
+    assert (outcome.subject, outcome.unexpected, outcome.seen) == ("groups", 1, "1 group")
+    assert outcome.examples == [Example("0.png", "p1: 2 in train, 1 in test", 0, (5, 1))]
     assert failures(judged(images, split_groups={"max_count": 1})) == []
 
 

@@ -127,5 +127,5 @@ def find_shared_groups(images: pd.DataFrame) -> pd.DataFrame:
     for name, by_split in rows.items():
         first, *others = chain.from_iterable(found[:FEW] for found in by_split.values())
         told = ", ".join(f"{len(found):,} in {split}" for split, found in by_split.items())
-        records.append((images["path"].iat[first], first, f"{name}: {told}", others))
+        records.append((images["path"].iloc[first], first, f"{name}: {told}", others))
     return pd.DataFrame(records, columns=["path", "row", "told", "others"])
