@@ -19,6 +19,8 @@ from pathlib import Path
 import boto3
 from moto.server import ThreadedMotoServer
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
 from visiongate.data.image_table import write_shards
 
 IMAGE_BYTES = 2000

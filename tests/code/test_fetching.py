@@ -33,6 +33,7 @@ class Site:
 
     files: dict[str, bytes]
     ranges: bool = True
+    lengths: bool = True  # tell them
     etag: str | None = '"1"'
     status: int | None = None  # in answer to everything
     failures: int = 0  # connections dropped half-way before one is served whole
@@ -65,7 +66,8 @@ class Handler(BaseHTTPRequestHandler):
             first, _, last = wanted.removeprefix("bytes=").partition("-")
             start, stop = int(first), min(int(last or stop) + 1, stop)
         self.send_response(206 if wanted and site.ranges else 200)
-        self.send_header("Content-Length", str(stop - start))
+        if site.lengths:
+            self.send_header("Content-Length", str(stop - start))
         if wanted and site.ranges:
             self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(content)}")
         if site.etag:
@@ -101,7 +103,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
-    return Place(tmp_path / "downloads", None, tmp_path)
+    return Place(tmp_path / "downloads", None, tmp_path, 10**6)
 
 
 def refusal(action: Callable[[], object]) -> str:
@@ -279,7 +281,7 @@ unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, unlimited[1]))
 errno.ENOSPC = errno.EFBIG
 try:
-    fetching.fetch("{site.address}/set.zip", {{}}, fetching.Place(Path({str(place.downloads)!r}), None, Path(".")))
+    fetching.fetch("{site.address}/set.zip", {{}}, fetching.Place(Path({str(place.downloads)!r}), None, Path("."), 10**6))
 except DataError as error:
     resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)  # who measures coverage writes at the end
     sys.exit(str(error))
@@ -294,6 +296,16 @@ except DataError as error:
 
 def _child() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+
+
+def test_what_has_no_end_is_cut_off(site: Site, place: Place) -> None:
+    site.files["set.zip"], site.ranges = bytes(2 * 10**6), False
+    told = refusal(lambda: fetch(f"{site.address}/set.zip", {}, place))
+    assert "2,000,000 bytes or more, over dataset.limits.max_total_bytes = 1,000,000" in told
+    site.lengths = False
+    told = refusal(lambda: fetch(f"{site.address}/set.zip", {}, place))
+    assert "bytes or more, over dataset.limits.max_total_bytes = 1,000,000" in told
+    assert left_behind(place) == []
 
 
 def test_a_library_that_is_missing_is_named(place: Place) -> None:
@@ -355,7 +367,7 @@ def test_what_is_not_in_a_bucket_is_told(bucket: str, place: Place) -> None:
 def test_a_mirror_folder_takes_the_place_of_the_server(place: Place, tmp_path: Path) -> None:
     (tmp_path / "mirror/deep").mkdir(parents=True)
     (tmp_path / "mirror/deep/set.zip").write_bytes(CONTENT)
-    mirrored = Place(place.downloads, str(tmp_path / "mirror"), place.root)
+    mirrored = Place(place.downloads, str(tmp_path / "mirror"), place.root, 10**6)
     url = "https://example.invalid/"
     assert fetch(url, {"set.zip": KNOWN}, mirrored) == {"set.zip": tmp_path / "mirror/deep/set.zip"}
     assert fetch(f"{url}set.zip", {}, mirrored) == {"set.zip": tmp_path / "mirror/deep/set.zip"}
@@ -367,12 +379,12 @@ def test_a_mirror_folder_takes_the_place_of_the_server(place: Place, tmp_path: P
 
 
 def test_a_mirror_on_a_server_is_asked_by_name(site: Site, place: Place) -> None:
-    mirrored = Place(place.downloads, site.address, place.root)
+    mirrored = Place(place.downloads, site.address, place.root, 10**6)
     assert fetch("kaggle://owner/set", {}, mirrored)["set.zip"].read_bytes() == CONTENT
 
 
 def test_a_mirror_in_a_bucket_is_searched(bucket: str, place: Place) -> None:
-    mirrored = Place(place.downloads, bucket, place.root)
+    mirrored = Place(place.downloads, bucket, place.root, 10**6)
     assert fetch("https://example.invalid/1.png", {}, mirrored)["1.png"].read_bytes() == b"images/a/1.png"
 
 
@@ -386,7 +398,7 @@ from pathlib import Path
 from visiongate.data.sources import fetching
 from visiongate.errors import DataError
 try:
-    fetching.fetch("kaggle://owner/set", {}, fetching.Place(Path("downloads"), None, Path(".")))
+    fetching.fetch("kaggle://owner/set", {}, fetching.Place(Path("downloads"), None, Path("."), 10**6))
 except DataError as error:
     sys.exit(str(error))
 """

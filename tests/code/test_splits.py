@@ -242,6 +242,33 @@ def test_a_class_missing_from_a_split_is_told() -> None:
         assign_splits([*images(100), Candidate("other", "rare")], SPLIT)
 
 
+@pytest.mark.parametrize("count", [3, 5, 10])
+def test_a_small_class_is_in_every_split(count: int) -> None:
+    candidates = [
+        Candidate(f"{label}-{index}", str(label), group=f"{label}-{index // 2}" if count > 5 else None)
+        for label in range(200)
+        for index in range(count)
+    ]
+    splits = assign_splits(candidates, SPLIT)
+    assert len({(split, image.label) for split, image in zip(splits, candidates, strict=True)}) == 600
+    assert all(len(found) == 1 for found in splits_by(candidates, splits, "group").values())
+    assert splits.count("train") >= max(splits.count("val"), splits.count("test"))
+
+
+def test_what_a_small_class_lacks_is_taken_from_where_it_is_nearest() -> None:
+    some = [image for image in images(20) if position(image.sha256, SPLIT.seed) < SPLIT.train][:4]
+    drawn = [position(image.sha256, SPLIT.seed) for image in some]
+    splits = dict(zip(drawn, assign_splits(some, SPLIT), strict=True))
+    assert [splits[place] for place in sorted(drawn)] == ["train", "train", "val", "test"]
+
+
+def test_a_given_split_supplies_no_other() -> None:
+    given = [Candidate(f"{label}-{index}", label, given="train") for label in "ab" for index in range(9)]
+    given += [Candidate("only", "a", given="test")]
+    with pytest.raises(DataError, match="class 'b' has no image in test"):
+        assign_splits(given, SPLIT)
+
+
 def test_a_set_of_one_class_in_one_cluster_is_told() -> None:
     with pytest.raises(DataError, match="class 'a' has no image in"):
         assign_splits(images(100, cluster="all"), SPLIT)

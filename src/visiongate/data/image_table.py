@@ -33,8 +33,8 @@ SCHEMA = pa.schema(
     ]
 )
 # A shard has about so many rows or bytes, whichever is fewer; at least an eighth of that, and at most four times.
-SHARD_ROWS = 1024
-SHARD_BYTES = 8_000_000
+SHARD_ROWS = 256
+SHARD_BYTES = 4_000_000
 LEAST, MOST = 1 / 8, 4
 FIRST_PATH = b"first_path"  # in a shard's metadata: what the shards are ordered by
 

@@ -176,17 +176,29 @@ def _extensions(images: pd.DataFrame, limits: Expectation) -> Rule:
 
 
 def _formats(images: pd.DataFrame, limits: AllowedFormats) -> Rule:
-    counts = count_values(images["format"])
+    wanted = f"every image that decodes is {' or '.join(limits.allowed)}"
+    return _allowed("formats", images, "format", limits, wanted)
+
+
+def _modes(images: pd.DataFrame, limits: AllowedModes) -> Rule:
+    wanted = f"the colour mode of every image that decodes is {' or '.join(limits.allowed)}"
+    return _allowed("modes", images, "mode", limits, wanted)
+
+
+def _allowed(
+    name: str, images: pd.DataFrame, column: str, limits: AllowedFormats | AllowedModes, wanted: str
+) -> Rule:
+    counts = count_values(images[column])
     return Rule(
-        "formats",
+        name,
         limits.severity,
         IN_SET,
-        {"column": "format", "value_set": limits.allowed},
+        {"column": column, "value_set": limits.allowed},
         asked={"allowed": limits.allowed},
         observed={"images": counts},
-        wanted=f"every image that decodes is {' or '.join(limits.allowed)}",
-        seen=_counted(counts),
-        shows="format",
+        wanted=wanted,
+        seen=", ".join(f"{count:,} {value}" for value, count in counts.items()) or "none decodes",
+        shows=column,
     )
 
 
@@ -235,21 +247,6 @@ def _aspect(images: pd.DataFrame, limits: MaxRatio) -> Rule:
         wanted=f"the longer side of every image that decodes is at most {limits.max_ratio:g} times the shorter",
         seen="none decodes" if largest is None else f"at most {largest:.4g} times",
         shows="size",
-    )
-
-
-def _modes(images: pd.DataFrame, limits: AllowedModes) -> Rule:
-    counts = count_values(images["mode"])
-    return Rule(
-        "modes",
-        limits.severity,
-        IN_SET,
-        {"column": "mode", "value_set": limits.allowed},
-        asked={"allowed": limits.allowed},
-        observed={"images": counts},
-        wanted=f"the colour mode of every image that decodes is {' or '.join(limits.allowed)}",
-        seen=_counted(counts),
-        shows="mode",
     )
 
 
@@ -405,10 +402,6 @@ def _tell_difference(expected: Sequence[str], fields: Sequence[str]) -> str:
     beside = [field for field in fields if field not in expected]
     clauses = {"lacks": lacking, "has beside": beside}
     return "; ".join(f"{verb} {', '.join(found)}" for verb, found in clauses.items() if found)
-
-
-def _counted(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} {name}" for name, count in counts.items()) or "none decodes"
 
 
 def _list(names: Iterable[str]) -> str:

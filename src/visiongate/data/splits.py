@@ -2,8 +2,11 @@
 
 import csv
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -32,6 +35,20 @@ class Candidate(NamedTuple):
     cluster: str | None = None  # of near-duplicates
 
 
+@dataclass(frozen=True, slots=True)
+class _Set:
+    """Images that are drawn as one."""
+
+    members: list[int]
+    place: float  # in [0, 1)
+    among: list[str]  # splits that it may be drawn into
+
+    def move(self, split: str, splits: list[str]) -> None:
+        """Put all members into a split."""
+        for member in self.members:
+            splits[member] = split
+
+
 def assign_splits(images: Sequence[Candidate], split: Split) -> list[str]:
     """Assign each image to a split.
 
@@ -45,8 +62,10 @@ def assign_splits(images: Sequence[Candidate], split: Split) -> list[str]:
     class; the shares hold up to the chance of the draw. Since a key is a member's own, an image that comes later moves only
     images that it is itself joined to: it brings k keys another with a chance of 1 / (k + 1), and another key is another split
     by chance only; of two sets that it joins, one keeps its key. An image of a known group, near-duplicate of nothing outside
-    it, moves nobody at all. For the same reason a class is not promised an image in every split: whoever keeps such a promise
-    must move an old image once a new one keeps it too.
+    it, moves nobody at all.
+
+    A class with so few images that a split is left without it gets there, of those drawn, the set of joined images whose place
+    is nearest, if no other class loses its last image by that. Such a set may move back once the class has more images.
 
     Args:
         images: All images of the data set.
@@ -58,18 +77,13 @@ def assign_splits(images: Sequence[Candidate], split: Split) -> list[str]:
     Raises:
         DataError: A split would have no image of some class.
     """
-    joined = _join(images)
-    keys, given = _keys(images, joined), _given(images)
-    told = {image.given for image in images}
-    drawn: dict[str | None, list[str]] = {
-        None: list(SPLITS),
-        "train": [name for name in SPLITS if name == "train" or name not in told],
-    }
-    splits = [
-        _draw(position(keys[place], split.seed), drawn.get(own, [str(own)]), split)
-        for place, own in zip(joined, given, strict=True)
-    ]
-    _check_classes(splits, [image.label for image in images])
+    sets = _gather(images, split.seed)
+    splits = [""] * len(images)
+    for found in sets:
+        found.move(_draw(found.place, found.among, split), splits)
+    labels = [image.label for image in images]
+    _supply(splits, sets, labels, split)
+    _check_classes(splits, labels)
     return splits
 
 
@@ -112,6 +126,64 @@ def write_clusters(directory: Path, clusters: Iterable[tuple[str, str]]) -> None
     """
     rows = ({"sha256": sha256, "cluster": cluster} for sha256, cluster in sorted(clusters))
     write_csv(directory / CLUSTERS, rows, ["sha256", "cluster"])
+
+
+def _gather(images: Sequence[Candidate], seed: int) -> list[_Set]:
+    """Gather what is drawn as one: joined images that one given split binds, or none."""
+    joined = _join(images)
+    keys, given = _keys(images, joined), _given(images)
+    told = {image.given for image in images}
+    among: dict[str | None, list[str]] = {
+        None: list(SPLITS),
+        "train": [name for name in SPLITS if name == "train" or name not in told],
+    }
+    members = defaultdict[tuple[int, str | None], list[int]](list)
+    for index, found in enumerate(zip(joined, given, strict=True)):
+        members[found].append(index)
+    return [
+        _Set(found, position(keys[number], seed), among.get(own, [str(own)]))
+        for (number, own), found in members.items()
+    ]
+
+
+def _supply(splits: list[str], sets: Sequence[_Set], labels: Sequence[str], split: Split) -> None:
+    """Move the nearest set into each split that a class is missing from, where one can be spared."""
+    counts = Counter(zip(splits, labels, strict=True))
+    missing = [
+        (label, name) for label in sorted(set(labels)) for name in reversed(SPLITS) if not counts[name, label]
+    ]
+    for label, name in missing:
+        spare = (
+            found
+            for found in sets
+            if name in found.among and _can_spare(found, label, splits, labels, counts)
+        )
+        nearest = min(spare, key=lambda found: _distance(found, name, split), default=None)
+        if nearest is not None:
+            of_set = Counter(labels[member] for member in nearest.members)
+            counts.subtract({(splits[nearest.members[0]], of): count for of, count in of_set.items()})
+            counts.update({(name, of): count for of, count in of_set.items()})
+            nearest.move(name, splits)
+
+
+def _can_spare(
+    found: _Set,
+    label: str,
+    splits: Sequence[str],
+    labels: Sequence[str],
+    counts: Mapping[tuple[str, str], int],
+) -> bool:
+    """Tell whether a set has a class, and its split has more of all the classes that it has."""
+    of_set = Counter(labels[member] for member in found.members)
+    own = splits[found.members[0]]
+    return label in of_set and all(counts[own, of] > count for of, count in of_set.items())
+
+
+def _distance(found: _Set, name: str, split: Split) -> float:
+    """Tell how far a set's place is from the interval that is drawn into a split."""
+    edges = _edges(found.among, split)
+    place = found.among.index(name)
+    return max(edges[place] - found.place, found.place - edges[place + 1])
 
 
 def _join(images: Sequence[Candidate]) -> list[int]:
@@ -173,13 +245,14 @@ def _knots(image: Candidate) -> list[tuple[str, str]]:
 
 def _draw(place: float, among: Sequence[str], split: Split) -> str:
     """Find the split in which a place lies, where those of ``among`` share out [0, 1)."""
-    shares: dict[str, float] = {name: getattr(split, name) for name in among}
-    total, edge = sum(shares.values()), 0.0
-    for name, share in shares.items():
-        edge += share / total
-        if place < edge:
-            return name
-    return among[-1]  # the shares' sum is 1 but for rounding
+    # The last edge is 1 but for rounding.
+    return among[min(bisect_right(_edges(among, split), place), len(among)) - 1]
+
+
+def _edges(among: Sequence[str], split: Split) -> list[float]:
+    """Return where each split begins, and the last ends."""
+    shares: list[float] = [getattr(split, name) for name in among]
+    return [0.0, *(edge / sum(shares) for edge in accumulate(shares))]
 
 
 def _check_classes(splits: Sequence[str], labels: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from visiongate import paths
+from visiongate.config import Dataset as DatasetSettings
 from visiongate.config import Settings
 from visiongate.data.image_table import Dataset, content_hash, write_dataset, write_shards
 from visiongate.data.sources.fetching import Place
@@ -21,7 +22,7 @@ MIRROR = "VISIONGATE_MIRROR"
 def run(settings: Settings) -> None:
     """Write the data set's image table to ``data/raw``."""
     hashes: list[str] = []
-    with open_source(settings.dataset, _find_place(settings.dataset.name)) as opened:
+    with open_source(settings.dataset, _find_place(settings.dataset)) as opened:
         images = write_shards(paths.RAW, _rows(opened.source, settings.dataset.limit, hashes))
         if not images:
             raise DataError(f"{opened.address}: no image in it")
@@ -31,10 +32,11 @@ def run(settings: Settings) -> None:
     print(f"{settings.dataset.name}: {images} images in {len(opened.source.classes)} classes{told}")
 
 
-def _find_place(name: str) -> Place:
+def _find_place(dataset: DatasetSettings) -> Place:
     # DVC sets it, also in an experiment's temporary copy: what is downloaded is downloaded once.
     root = Path(os.environ.get("DVC_ROOT") or ".")
-    return Place(root / paths.DOWNLOADS / name, os.environ.get(MIRROR) or None, root)
+    mirror = os.environ.get(MIRROR) or None
+    return Place(root / paths.DOWNLOADS / dataset.name, mirror, root, dataset.limits.max_total_bytes)
 
 
 def _rows(source: Source, limit: int | None, hashes: list[str]) -> Iterator[dict[str, Any]]:

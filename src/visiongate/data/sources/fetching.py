@@ -49,6 +49,7 @@ class Place:
     downloads: Path  # this data set's folder
     mirror: str | None  # a directory or URL that takes the place of every host
     root: Path  # of the main workspace, where .env lies
+    max_bytes: int  # of one file
     quiet: bool = False  # without a progress bar for each file
 
 
@@ -184,7 +185,7 @@ def _fetch_file(url: str, name: str, known: File | None, place: Place) -> Path:
     part = target.with_name(f".{target.name}.part")
     target.parent.mkdir(parents=True, exist_ok=True)
     with _show_progress(name, remote.size, quiet=place.quiet) as show:
-        _retry(url, lambda: _download(url, remote, part, show))
+        _retry(url, lambda: _download(url, remote, part, place.max_bytes, show))
     try:
         _check(part, name, known)
     except DataError:
@@ -236,21 +237,23 @@ def _part_sidecar(part: Path) -> Path:
     return part.with_name(f"{part.name}.json")
 
 
-def _download(url: str, remote: Remote, part: Path, show: Callable[[int], None]) -> None:
+def _download(url: str, remote: Remote, part: Path, max_bytes: int, show: Callable[[int], None]) -> None:
     """Write the rest of a file to its part, and show how much of it is there."""
     resumable = remote.tag is not None and _read_remote(_part_sidecar(part)) == remote and part.exists()
     if not resumable:
         part.unlink(missing_ok=True)
         write_json(_part_sidecar(part), asdict(remote))
     done = part.stat().st_size if part.exists() else 0
+    _check_length(remote.size or 0, remote, max_bytes)
     _check_space(part, remote, done)
     try:
         with part.open("ab") as target:
             for chunk in _read_chunks(url, remote, target):
                 target.write(chunk)
+                _check_length(target.tell(), remote, max_bytes)
                 show(target.tell())
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
+    except (OSError, DataError) as error:
+        if isinstance(error, DataError) or error.errno == errno.ENOSPC:
             part.unlink()
             _part_sidecar(part).unlink()
         raise
@@ -278,6 +281,15 @@ def _read_chunks(url: str, remote: Remote, target: io.BufferedWriter) -> Iterato
     with system.open(path, "rb", **options) as source:
         while chunk := source.read(CHUNK):
             yield chunk
+
+
+def _check_length(length: int, remote: Remote, max_bytes: int) -> None:
+    """Refuse what has no end, or more than is allowed."""
+    if length > max_bytes:
+        raise DataError(
+            f"{remote.url}: {length:,} bytes or more, over dataset.limits.max_total_bytes = {max_bytes:,}: "
+            "raise it if you trust the source"
+        )
 
 
 def _check_space(part: Path, remote: Remote, done: int) -> None:
