@@ -28,7 +28,8 @@ Count = Annotated[int, Field(ge=1)]
 Index = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Severity = Literal["critical", "warning"]
-Metric = Literal[  # what `evaluate` measures: of the predictions, and of the time they take
+# What a model is measured by: the names are those that `evaluation` gives, which is too heavy to import here.
+Metric = Literal[
     "images",
     "accuracy",
     "balanced_accuracy",

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from functools import reduce
 from operator import getitem
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 from pydantic import ValidationError
 
-from visiongate.config import load_settings, parse_settings
+from visiongate.config import Metric, load_settings, parse_settings
 from visiongate.errors import SettingsError
 
 ROOT = Path(__file__).parents[2]
@@ -98,6 +98,11 @@ BAD = {
         "gate.rules.new",
         RULE | {"comparison": "="},
         "gate.rules.new.comparison = '=': must be one of >=, >, <=, <",
+    ),
+    "a metric that nobody measures": (
+        "gate.rules.new",
+        RULE | {"metric": "f1"},
+        f"gate.rules.new.metric = 'f1': must be one of {', '.join(get_args(Metric))}",
     ),
     "no rules": (
         "gate.rules",

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tiny_models import SIDE, brightness_images, transform, write_threshold_model
-from visiongate.config import Settings, load_settings
+from visiongate.config import Metric, Settings, load_settings
 from visiongate.errors import DataError, SettingsError
 from visiongate.files import read_json, write_json
 from visiongate.stages import evaluate
@@ -164,9 +164,16 @@ def test_a_closed_gate_is_told_and_no_error(capsys: pytest.CaptureFixture[str]) 
     assert second == "  strict: accuracy 0.875 is not > 0.9"
 
 
-def test_a_rule_on_an_unknown_metric_is_refused_before_any_work() -> None:
+@pytest.mark.usefixtures("evaluated")
+def test_the_settings_know_exactly_the_metrics_that_are_measured() -> None:
+    measured = [*read_json(REPORTS / "metrics.json"), *read_json(REPORTS / "latency.json")]
+
+    assert measured == list(get_args(Metric))
+
+
+def test_a_rule_on_an_unknown_metric_is_refused_with_the_settings() -> None:
     with pytest.raises(
-        SettingsError, match=r"gate.rules.x.metric = 'f1': must be .*accuracy.*latency_p50_ms"
+        SettingsError, match=r"gate\.rules\.x\.metric = 'f1': must be one of images, accuracy, "
     ):
         settings({"x": {"metric": "f1", "comparison": ">", "threshold": 0.9}})
 

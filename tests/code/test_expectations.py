@@ -1,11 +1,14 @@
 """What the suite asks of an image table, and what it finds."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+import json
+import math
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -346,8 +349,8 @@ def test_a_group_in_two_given_splits() -> None:
     outcomes = judged(images)
     assert failures(outcomes) == ["split_groups"]
     outcome = outcomes["split_groups"]
-    assert (outcome.subject, outcome.unexpected, outcome.seen) == ("groups", 1, "1 groups")
-    assert outcome.examples == [Example("0.png", "p1: 2 in train, 1 in test", 0, (1,))]
+    assert (outcome.subject, outcome.unexpected, outcome.seen) == ("groups", 1, "1 group")
+    assert outcome.examples == [Example("0.png", "p1: 2 in train, 1 in test", 0, (5, 1))]
     assert failures(judged(images, split_groups={"max_count": 1})) == []
 
 
@@ -361,45 +364,147 @@ def test_without_given_splits_or_groups_nothing_can_be_shared() -> None:
     assert (apart["split_groups"].seen, apart["split_overlap"].seen) == ("none does", "none is")
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_each_defect_fails_its_expectation_and_no_other(seed: int) -> None:
-    generator = np.random.default_rng(seed)
-    count = 40
-    found = [measured() for _ in range(count)]
-    columns: dict[str, list[str | None]] = {
-        "path": [f"{index:02d}.png" for index in range(count)],
-        "split": [str(name) for name in generator.choice(["train", "test"], count)],
-        "group": [None] * count,
-    }
-    labels = list("ab" * (count // 2))
-    row, other = (int(index) for index in generator.choice(count, 2, replace=False))
-    kinds = [
-        "none",
-        "extensions",
-        "formats",
-        "size",
-        "aspect",
-        "modes",
-        "brightness",
-        "decodable",
-        "split_groups",
+ALONE: dict[str, Callable[[random.Random], Measurement]] = {  # what a single image may be
+    "extensions": lambda _: measured(kind="JPEG"),
+    "formats": lambda _: measured(kind="ICNS"),
+    "decodable": lambda _: BROKEN,
+    "size": lambda draw: measured(*draw.choice([(7, 7), (7, 20), (20, 7)])),
+    "aspect": lambda draw: measured(*draw.choice([(8, 33), (33, 8)])),
+    "modes": lambda draw: measured(mode=draw.choice(["P", "CMYK", "RGBA"])),
+    "brightness": lambda draw: measured(brightness=draw.choice([math.nan, -1.0, 256.0, math.inf])),
+}
+IMPLIED = {  # what cannot fail alone
+    "label_conflicts": {"unique"},
+    "split_overlap": {"unique"},
+    "rows_per_class": {"balance"},
+}
+
+
+class Table:
+    """A sound table of two classes in two given splits, drawn at random, to be spoilt one row after another."""
+
+    def __init__(self, draw: random.Random, of_class: tuple[int, int]) -> None:
+        self.draw = draw
+        self.labels = ["a"] * of_class[0] + ["b"] * of_class[1]
+        draw.shuffle(self.labels)
+        count = len(self.labels)
+        self.found = [measured() for _ in range(count)]
+        self.hashes = [f"{draw.getrandbits(256):064x}" for _ in range(count)]
+        names = [draw.choice([".png", ".PNG", ""]) for _ in range(count)]
+        self.columns: dict[str, list[str | None]] = {
+            "path": [f"{index:02d}{name}" for index, name in enumerate(names)],
+            "split": [draw.choice(["train", "test", None]) for _ in range(count)],
+            "group": [draw.choice([None, f"person{index}"]) for index in range(count)],
+        }
+        self.sound = list(range(count))
+        draw.shuffle(self.sound)
+
+    def take(self, label: str, split: str | None = None) -> int:
+        """Take a row of that label that nothing was done to yet, and put it into a split."""
+        row = next(row for row in self.sound if self.labels[row] == label)
+        self.sound.remove(row)
+        self.columns["split"][row] = split
+        return row
+
+    def spoil(self, defect: str) -> None:
+        """Make one expectation fail; classes that are too small are made so from the start."""
+        if defect in ALONE:
+            row = self.take("a")
+            self.found[row] = ALONE[defect](self.draw)
+            self.columns["path"][row] = f"{row:02d}" + (".png" if defect == "extensions" else "")
+        elif defect == "classes":
+            self.labels[self.take("a")] = "c"
+        elif defect in {"unique", "label_conflicts", "split_overlap"}:
+            row = self.take("a", "train")
+            other = self.take(
+                "b" if defect == "label_conflicts" else "a", "test" if defect == "split_overlap" else "train"
+            )
+            self.hashes[other] = self.hashes[row]
+        elif defect == "split_groups":
+            for split in ("train", "test"):
+                self.columns["group"][self.take("a", split)] = "patient"
+
+
+def spoilt(defects: Sequence[str], draw: random.Random) -> pd.DataFrame:
+    few = {"rows_per_class": (40, 1), "balance": (56, 30)}
+    of_class = next((few[defect] for defect in ("rows_per_class", "balance") if defect in defects), (40, 40))
+    table = Table(draw, of_class)
+    for defect in sorted(defects, key=lambda name: name != "label_conflicts"):  # takes what there is of b
+        table.spoil(defect)
+    return described(table.labels, table.found, table.hashes, **table.columns)
+
+
+def implied(defects: Sequence[str]) -> list[str]:
+    failing = set(defects).union(*(IMPLIED.get(defect, set()) for defect in defects))
+    return [name for name in RULES if name in failing]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("defect", RULES[1:])
+def test_each_defect_fails_its_expectation_and_no_other(defect: str, seed: int) -> None:
+    images = spoilt([defect], random.Random(seed))  # noqa: S311 - no secret
+    assert failures(judged(images, decodable={"min_share": 1.0})) == implied([defect])
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_defects_together_fail_their_expectations_and_no_other(seed: int) -> None:
+    draw = random.Random(seed)  # noqa: S311 - no secret
+    defects = [name for name in RULES[1:] if draw.random() < 0.4]
+    outcomes = judged(spoilt(defects, draw), decodable={"min_share": 1.0})
+    assert failures(outcomes) == implied(defects)
+    for name in ALONE.keys() & set(defects):
+        assert outcomes[name].unexpected == 1
+
+
+def test_a_brightness_that_is_no_number_is_told_as_such() -> None:
+    found = [measured(brightness=value) for value in (math.nan, 300.0, 0.0, 255.0)]
+    outcome = judged(described("aabb", found))["brightness"]
+    assert outcome.observed == {"min": 0.0, "max": 255.0, "wrong": 2}
+    assert outcome.seen == "0 to 255 and 2 without such a mean"
+    assert [example.observed for example in outcome.examples] == ["not a number", "a mean of 300"]
+
+
+def test_a_result_is_json_whatever_the_brightness() -> None:
+    found = [measured(brightness=value) for value in (math.nan, math.inf, -math.inf, math.nan)]
+    outcome = judged(described("aabb", found))["brightness"]
+    assert (outcome.observed, outcome.seen) == (
+        {"min": None, "max": None, "wrong": 4},
+        "4 without such a mean",
+    )
+    json.dumps(asdict(outcome), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("count", "told"), [(0, "no group may"), (1, "at most 1 group may"), (2000, "at most 2,000 groups may")]
+)
+def test_bounds_agree_in_number(count: int, told: str) -> None:
+    outcome = judged(described("aabb"), split_groups={"max_count": count})["split_groups"]
+    assert outcome.wanted == f"{told} have images in several given splits"
+
+
+def test_a_few_images_of_each_split_are_shown_of_a_group() -> None:
+    split = ["train", "test", "train", "train", "val", "train", "test"]
+    images = described("aabbaab", split=split, group=["p"] * 7)
+    assert judged(images)["split_groups"].examples == [
+        Example("0.png", "p: 4 in train, 2 in test, 1 in val", 0, (2, 3, 1, 6, 4))
     ]
-    defect = str(generator.choice(kinds))
-    if defect == "split_groups":
-        columns["group"][row] = columns["group"][other] = "patient"
-        columns["split"][row], columns["split"][other] = "train", "test"
-    elif defect != "none":
-        found[row] = {
-            "extensions": measured(kind="JPEG"),
-            "formats": measured(kind="ICNS"),
-            "size": measured(7, 7),
-            "aspect": measured(8, 40),
-            "modes": measured(mode="P"),
-            "brightness": measured(brightness=300.0),
-            "decodable": BROKEN,
-        }[defect]
-    implied = {"formats": ["extensions", "formats"], "none": []}
-    assert failures(judged(described(labels, found, None, **columns))) == implied.get(defect, [defect])
+
+
+def test_a_hundred_thousand_images_take_seconds() -> None:
+    """With as many pairs and groups across splits as there can be, which no step may compare with one another."""
+    count = 100_000
+    images = described(
+        ["a", "b"] * (count // 2),
+        [measured()] * count,
+        [f"{index // 2:064x}" for index in range(count)],
+        split=["train", "train", "test", "test"] * (count // 4),
+        group=[f"person{index // 4}" for index in range(count)],
+    )
+    started = time.process_time()
+    outcomes = judged(images)
+    assert time.process_time() - started < 20
+    assert outcomes["label_conflicts"].unexpected == count
+    assert outcomes["split_groups"].unexpected == count // 4
 
 
 def test_columns_are_read_from_each_shard(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from visiongate.config import Settings, Validation, load_settings
 from visiongate.data import image_table
 from visiongate.data.image_table import Dataset, write_dataset, write_shards
 from visiongate.errors import DataError
-from visiongate.files import read_json
+from visiongate.files import read_json, write_json
 from visiongate.stages import validation
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,16 +44,38 @@ Rows = list[dict[str, Any]]
 
 
 class Elements(HTMLParser):
-    """The tags of a page and where its attributes point."""
+    """The tags of a page, where its attributes point, its headings, captions, and placeholders for images."""
 
     def __init__(self) -> None:
         super().__init__()
         self.tags: list[str] = []
         self.addresses: list[str] = []
+        self.links: list[str] = []
+        self.headings: list[str] = []
+        self.captions: list[str] = []
+        self.placeholders: list[str] = []
+        self.names: list[str] = []
+        self.text: list[str] | None = None
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        self.addresses += [value or "" for name, value in attrs if name in {"src", "href"}]
+        self.addresses += [value or "" for name, value in attrs if name == "src"]
+        self.links += [value or "" for name, value in attrs if name == "href"]
+        self.names += [value or "" for name, value in attrs if name == "id"]
+        texts = {"h2": self.headings, "figcaption": self.captions}.get(tag)
+        if ("class", "placeholder") in attrs:
+            texts = self.placeholders
+        if texts is not None:
+            texts.append("")
+            self.text = texts
+
+    def handle_data(self, data: str) -> None:
+        if self.text is not None:
+            self.text[-1] += data
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in {"h2", "figcaption", "span"}:
+            self.text = None
 
 
 def elements() -> Elements:
@@ -189,7 +211,7 @@ def test_the_page_shows_failing_images_that_decode(rows: Rows) -> None:
     found = elements()
     assert found.tags.count("img") == 7
     assert len(set(found.addresses)) == 7
-    assert PAGE.read_text(encoding="utf-8").count(">does not decode<") == 1
+    assert found.placeholders == ["not an image of a known format"]
 
 
 def test_the_page_shows_both_images_of_a_pair(rows: Rows) -> None:
@@ -214,7 +236,78 @@ def test_the_page_shows_both_images_of_a_pair(rows: Rows) -> None:
         "person0: 1 in train, 1 in test",
         "person2: 1 in test, 1 in train",
     ]
-    assert elements().tags.count("img") == 2 + 4 + 4 + 4
+    page = elements()
+    assert page.tags.count("img") == 2 * 3 + 4  # a pair is shown once, whichever of its images is looked at
+    assert page.captions == [
+        *["b/1.pngb in test", "a/0.pnga in train"],
+        *["a/0.pnga in train", "b/1.pngb in test"] * 2,
+        *["a/0.pnga in train", "b/1.pngb in test", "a/4.pnga in test", "b/5.pngb in train"],
+    ]
+
+
+def test_the_page_shows_a_few_images_of_a_group_in_each_split(rows: Rows) -> None:
+    for index, row in enumerate(rows):
+        row |= {"split": "test" if index in (0, 3) else "train", "group": "person7"}
+    write(rows)
+    validation.run(settings())
+    assert outcomes()["split_groups"]["examples"] == [
+        {"path": "a/0.png", "observed": "person7: 2 in test, 6 in train", "row": 0, "others": [5, 1, 2, 3]}
+    ]
+    assert elements().captions == [
+        *["a/0.pnga in test", "b/3.pngb in test"],
+        *["a/2.pnga in train", "a/4.pnga in train", "a/6.pnga in train"],
+    ]
+
+
+def test_an_image_beside_another_may_not_decode(rows: Rows) -> None:
+    broken = b"no image"
+    for row in rows[:2]:
+        row |= {"image": broken, "sha256": hashlib.sha256(broken).hexdigest()}
+    write(rows)
+    validation.run(settings(decodable__min_share=0.5))
+    page = elements()
+    assert page.placeholders == ["not an image of a known format"] * 4  # of a copy, and of a label conflict
+    assert "img" not in page.tags
+
+
+def test_critical_failures_come_first_and_the_page_leads_to_each(rows: Rows) -> None:
+    rows[0]["image"] = b"no image"
+    write([*rows, rows[1] | {"path": "z.png"}])
+    with pytest.raises(DataError):
+        validation.run(settings(rows_per_class__min_rows=5))
+    page = elements()
+    failed = ["decodable", "rows_per_class", "unique"]
+    assert page.headings[:4] == [
+        "decodable: failed",
+        "rows_per_class: failed",
+        "unique: warning",
+        "What is met",
+    ]
+    assert page.names == failed
+    assert page.links == [f"#{name}" for name in failed]
+
+
+def test_every_expectation_can_fail_and_all_are_told(rows: Rows, capsys: pytest.CaptureFixture[str]) -> None:
+    """But for brightness, which no image that decodes can fail."""
+    image = io.BytesIO()
+    Image.new("CMYK", (40, 4), (9, 9, 9, 9)).save(image, "JPEG")
+    odd = {"image": image.getvalue(), "sha256": hashlib.sha256(image.getvalue()).hexdigest()}
+    spoilt = [
+        rows[0] | odd | {"split": "train", "group": "person1"},
+        rows[1] | odd | {"split": "test", "group": "person1"},
+        rows[2] | {"image": b"no image"},
+        *[row | {"path": f"c/{row['path']}", "label": "c"} for row in rows[3:]],
+    ]
+    write(spoilt)
+    for shard in RAW.glob("*.parquet"):
+        table = pq.read_table(shard)
+        pq.write_table(table.append_column("age", pa.array(range(len(table)))), shard)
+    warnings = {f"{name}__severity": "warning" for name in RULES}
+    validation.run(settings(**warnings, formats__allowed=["PNG"], balance__max_ratio=1.0))
+    assert [name for name, outcome in outcomes().items() if outcome["success"]] == ["brightness"]
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[2] for line in told] == [name for name in RULES if name != "brightness"]
+    assert read_json(RESULT)["failed"] == {"critical": 0, "warning": len(RULES) - 1}
 
 
 def test_names_are_text_on_a_page_that_points_nowhere(rows: Rows) -> None:
@@ -227,6 +320,7 @@ def test_names_are_text_on_a_page_that_points_nowhere(rows: Rows) -> None:
     assert "link" not in found.tags
     assert found.addresses
     assert all(address.startswith("data:image/png;base64,") for address in found.addresses)
+    assert all(link.startswith("#") for link in found.links)
     assert outcomes()["classes"]["observed"]["not_expected"] == {SCRIPT: 1}
 
 
@@ -283,10 +377,47 @@ def _empty_shard() -> None:
     pq.write_table(table.slice(0, 0), shard)
 
 
+def _no_json() -> None:
+    (RAW / "dataset.json").write_text("{broken")
+
+
+def _no_classes() -> None:
+    description = read_json(RAW / "dataset.json")
+    del description["classes"]
+    write_json(RAW / "dataset.json", description)
+
+
+def _classes_of_another_kind() -> None:
+    write_json(RAW / "dataset.json", read_json(RAW / "dataset.json") | {"classes": "ab"})
+
+
+def _cut_shard() -> None:
+    shard = min(RAW.glob("*.parquet"))
+    shard.write_bytes(shard.read_bytes()[:-10])
+
+
+def _garbled_shard() -> None:
+    """Garble the pages and leave the footer, so that the columns are still told."""
+    shard = min(RAW.glob("*.parquet"))
+    content = bytearray(shard.read_bytes())
+    content[4:600] = bytes(596)
+    shard.write_bytes(content)
+
+
+def _lost_shard() -> None:
+    min(RAW.glob("*.parquet")).unlink()
+
+
 @pytest.mark.usefixtures("rows")
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
+        (_no_json, "data/raw/dataset.json: "),
+        (_no_classes, "data/raw/dataset.json: classes: "),
+        (_classes_of_another_kind, "data/raw/dataset.json: classes: "),
+        (_cut_shard, r"data/raw/images-\w+\.parquet: "),
+        (_garbled_shard, r"data/raw/images-\w+\.parquet: "),
+        (_lost_shard, "data/raw: dataset.json speaks of 8 images, the table has [1-7]: "),
         (_no_dataset, "data/raw/dataset.json: no such file"),
         (_no_shards, "data/raw: no image table"),
         (_empty_shard, "the image table has no images"),
@@ -294,8 +425,9 @@ def _empty_shard() -> None:
 )
 def test_nothing_to_judge_is_told(damage: Callable[[], None], told: str) -> None:
     damage()
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=f"^{told}") as caught:
         validation.run(settings())
+    assert "\n" not in str(caught.value)
     assert not RESULT.exists()
 
 

@@ -101,3 +101,18 @@ def test_paths_in_the_text_are_declared_or_tracked() -> None:
     for path in re.findall(r"`((?:src|data|reports|models|conf)/[\w./]*\w)`", "".join(DOCS.values())):
         declared = any(path.startswith(out) for out in re.findall(r"- ([\w./]+)", pipeline))
         assert (ROOT / path).exists() or declared or path in EXAMPLES or "NAME" in path, path
+
+
+def test_the_expectations_in_the_docs_are_those_of_the_settings() -> None:
+    conf = yaml.safe_load((ROOT / "conf/validation/default.yaml").read_text(encoding="utf-8"))
+    told = re.findall(r"^\| `(\w+)` \|.*\| (.*?) ?\| (\w+) \|$", DOCS["validation.md"], flags=re.MULTILINE)
+    assert [(name, severity) for name, _, severity in told] == [
+        (name, values["severity"]) for name, values in conf.items()
+    ]
+    for name, default, _ in told:
+        values = [value for key, value in conf[name].items() if key != "severity"]
+        numbers = [float(number.replace(",", "")) for number in re.findall(r"[\d.,]*\d", default)]
+        if default.endswith("%"):
+            numbers = [number / 100 for number in numbers]
+        words = [re.findall("[A-Z]+", default)]
+        assert values == (numbers or ([] if words == [[]] else words)), name

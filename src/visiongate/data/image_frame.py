@@ -1,7 +1,8 @@
 """What is known of each image of a raw table but for its bytes, as a frame that rules are put to."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import chain
 
 import pandas as pd
 import pyarrow as pa
@@ -11,6 +12,7 @@ from visiongate.data.extensions import is_misnamed
 from visiongate.errors import DataError
 
 COLUMNS = ("path", "label", "split", "group", "sha256")  # of the image table
+FEW = 3  # images of a group to see in each split
 
 
 def describe_images(table: pa.Table, measurements: Sequence[Measurement]) -> pd.DataFrame:
@@ -114,17 +116,16 @@ def find_shared_groups(images: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row a group, in the table's order of its first image: ``path`` and ``row`` of that, ``told``, and ``others``, the
-        rows of the first image in each further split.
+        rows of the next images: in all, the first `FEW` of each split.
     """
     known = images[images["group"].notna() & images["split"].notna()]
     shared = known[known.groupby("group")["split"].transform("nunique") > 1]
-    firsts = shared.drop_duplicates(["group", "split"])
+    rows: defaultdict[str, dict[str, list[int]]] = defaultdict(dict)
+    for group, split, row in zip(shared["group"], shared["split"], shared["row"], strict=True):
+        rows[group].setdefault(split, []).append(int(row))
     records = []
-    for name, found in firsts.groupby("group", sort=False):
-        counts = shared.loc[shared["group"] == name, "split"].value_counts(sort=False)
-        told = ", ".join(f"{count:,} in {split}" for split, count in counts.items())
-        rows = found["row"].tolist()
-        records.append(
-            {"path": found["path"].iloc[0], "row": rows[0], "told": f"{name}: {told}", "others": rows[1:]}
-        )
+    for name, by_split in rows.items():
+        first, *others = chain.from_iterable(found[:FEW] for found in by_split.values())
+        told = ", ".join(f"{len(found):,} in {split}" for split, found in by_split.items())
+        records.append((images["path"].iloc[first], first, f"{name}: {told}", others))
     return pd.DataFrame(records, columns=["path", "row", "told", "others"])

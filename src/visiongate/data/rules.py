@@ -3,6 +3,7 @@
 `expectations` puts the rules to Great Expectations, whose expectation each of them names.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -26,6 +27,7 @@ from visiongate.data.image_frame import count_classes, count_values, find_counte
 
 NAMED = 5  # classes that a sentence names before it counts them
 BRIGHTEST = 255.0
+NO_LEVEL = -1.0
 
 IN_SET = "expect_column_values_to_be_in_set"
 BETWEEN = "expect_column_values_to_be_between"
@@ -135,7 +137,8 @@ def _derive(images: pd.DataFrame, limits: SizeRange) -> pd.DataFrame:
         # One side that is in range where both are.
         side=images["shortest"].where(images["shortest"] < limits.min_side, images["longest"]),
         # Great Expectations passes over what is missing: of an image that decodes, that must not be.
-        level=images["brightness"].where(images["brightness"].notna() | ~decodes, -1.0),
+        level=images["brightness"].where(images["brightness"].notna() | ~decodes, NO_LEVEL),
+        told_level=images["brightness"].map(_tell_level),
         original="same bytes as " + first,
         **{
             f"same_{column}": _tell_counterparts(images, find_counterparts(images, column), column)
@@ -148,10 +151,13 @@ def _derive(images: pd.DataFrame, limits: SizeRange) -> pd.DataFrame:
 
 
 def _tell_counterparts(images: pd.DataFrame, counterparts: "pd.Series[int]", column: str) -> "pd.Series[Any]":
-    told = [
-        f"same bytes as {images['path'][other]}, {column} {images[column][other]!r}" for other in counterparts
-    ]
-    return pd.Series(told, counterparts.index, dtype=object).reindex(images.index)
+    others = images.loc[counterparts]
+    told = "same bytes as " + others["path"] + f", {column} " + others[column].map(repr)
+    return pd.Series(told.to_numpy(), counterparts.index, dtype=object).reindex(images.index)
+
+
+def _tell_level(brightness: float) -> str:
+    return "not a number" if math.isnan(brightness) else f"a mean of {brightness:.4g}"
 
 
 def _extensions(images: pd.DataFrame, limits: Expectation) -> Rule:
@@ -246,17 +252,22 @@ def _aspect(images: pd.DataFrame, limits: MaxRatio) -> Rule:
 
 def _brightness(images: pd.DataFrame, limits: Expectation) -> Rule:
     levels = images["level"].dropna()
-    low, high = (float(levels.min()), float(levels.max())) if len(levels) else (None, None)
+    known = levels[levels.between(0, BRIGHTEST)]
+    low, high = (float(known.min()), float(known.max())) if len(known) else (None, None)
+    wrong = len(levels) - len(known)
+    clauses = ["none decodes"] if levels.empty else []
+    clauses += [] if low is None else [f"{low:.4g} to {high:.4g}"]
+    clauses += [f"{wrong:,} without such a mean"] if wrong else []
     return Rule(
         "brightness",
         limits.severity,
         BETWEEN,
         {"column": "level", "min_value": 0.0, "max_value": BRIGHTEST},
         asked={"min": 0.0, "max": BRIGHTEST},
-        observed={"min": low, "max": high},
+        observed={"min": low, "max": high, "wrong": wrong},
         wanted="the mean of the pixels of every image that decodes is a number from 0 to 255",
-        seen="none decodes" if low is None else f"{low:.4g} to {high:.4g}",
-        shows="level",
+        seen=" and ".join(clauses),
+        shows="told_level",
     )
 
 
@@ -332,34 +343,22 @@ def _unique(images: pd.DataFrame, limits: MinShare) -> Rule:
 
 
 def _label_conflicts(images: pd.DataFrame, limits: MaxCount) -> Rule:
-    return _differing(
-        "label_conflicts",
-        images,
-        "label",
-        limits,
-        f"at most {limits.max_count:,} images bear another label elsewhere",
-    )
+    wanted = f"{_at_most(limits.max_count, 'image')} may bear another label elsewhere"
+    return _differing("label_conflicts", images, "label", limits, (wanted, "none does"))
 
 
 def _split_overlap(images: pd.DataFrame, limits: MaxCount) -> Rule:
-    return _differing(
-        "split_overlap",
-        images,
-        "split",
-        limits,
-        f"at most {limits.max_count:,} images are in another given split too",
-    )
+    wanted = f"{_at_most(limits.max_count, 'image')} may be in another given split too"
+    nothing = "no split is given" if images["split"].isna().all() else "none is"
+    return _differing("split_overlap", images, "split", limits, (wanted, nothing))
 
 
-def _differing(name: str, images: pd.DataFrame, column: str, limits: MaxCount, wanted: str) -> Rule:
+def _differing(
+    name: str, images: pd.DataFrame, column: str, limits: MaxCount, clauses: tuple[str, str]
+) -> Rule:
+    """Ask that few images come with another value of a column too; the clauses are what is wanted, and that there is none."""
     counterparts = find_counterparts(images, column)
-    nothing = (
-        "no split is given"
-        if images[column].isna().all()
-        else "none does"
-        if column == "label"
-        else "none is"
-    )
+    wanted, nothing = clauses
     return Rule(
         name,
         limits.severity,
@@ -368,7 +367,7 @@ def _differing(name: str, images: pd.DataFrame, column: str, limits: MaxCount, w
         asked={"max_count": limits.max_count},
         observed={"images": len(counterparts)},
         wanted=wanted,
-        seen=f"{len(counterparts):,} images" if len(counterparts) else nothing,
+        seen=_number(len(counterparts), "image") if len(counterparts) else nothing,
         shows=f"same_{column}",
         failing=images[f"same_{column}"].notna(),
         others=dict(zip(counterparts.index, ([int(other)] for other in counterparts), strict=True)),
@@ -389,8 +388,8 @@ def _split_groups(images: pd.DataFrame, limits: MaxCount) -> Suite:
         {"column": "shared", "max_value": limits.max_count},
         asked={"max_count": limits.max_count},
         observed={"groups": len(shared)},
-        wanted=f"at most {limits.max_count:,} groups have images in several given splits",
-        seen=f"{len(shared):,} groups" if len(shared) else nothing,
+        wanted=f"{_at_most(limits.max_count, 'group')} may have images in several given splits",
+        seen=_number(len(shared), "group") if len(shared) else nothing,
         shows="told",
         failing=frame["shared"] > 0,
         others=dict(enumerate(frame["others"])),
@@ -410,6 +409,14 @@ def _list(names: Iterable[str]) -> str:
     names = list(names)
     named = ", ".join(repr(name) for name in islice(names, NAMED))
     return f"{named} and {len(names) - NAMED:,} more" if len(names) > NAMED else named
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _at_most(count: int, noun: str) -> str:
+    return f"at most {_number(count, noun)}" if count else f"no {noun}"
 
 
 def _percent(share: float) -> str:

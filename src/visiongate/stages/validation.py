@@ -1,8 +1,8 @@
 """Validation: judge the raw images by what the settings expect, report it, and stop the line on a critical failure."""
 
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -10,16 +10,23 @@ import pandas as pd
 
 from visiongate import paths
 from visiongate.config import Settings, Severity
-from visiongate.data.decoding import measure_images, thumbnail
-from visiongate.data.expectations import Outcome, is_image_table, judge_columns, judge_images, read_columns
+from visiongate.data.decoding import Measurement, measure_images, thumbnail
+from visiongate.data.expectations import (
+    Example,
+    Outcome,
+    is_image_table,
+    judge_columns,
+    judge_images,
+    read_columns,
+)
 from visiongate.data.image_frame import COLUMNS, count_values, describe_images
-from visiongate.data.image_table import Dataset, iterate_images, read_dataset, read_table
+from visiongate.data.image_table import Dataset, iterate_images, iterate_shards, read_dataset, read_table
 from visiongate.errors import DataError
 from visiongate.files import write_json, write_text
 from visiongate.reporting.pages import render_page
 
 PAGE = paths.VALIDATION / "index.html"
-THUMBNAIL_SIDE = 64  # pixels
+THUMBNAIL_SIDE = 96  # pixels
 TOP_SIZES = 10  # sizes that the page lists
 NAMED = 3  # examples in a message
 
@@ -35,6 +42,17 @@ class Judged:
     def failed(self, severity: Severity) -> list[Outcome]:
         """Return the expectations of that severity which are not met."""
         return [outcome for outcome in self.outcomes if outcome.severity == severity and not outcome.success]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image on the page."""
+
+    path: str
+    label: str
+    split: str | None  # where one is given
+    error: str | None  # why it does not decode
+    thumbnail: bytes | None  # a PNG, where it does
 
 
 def run(settings: Settings) -> None:
@@ -61,9 +79,20 @@ def _judge(settings: Settings) -> Judged:
     if not is_image_table(shards):
         return Judged(dataset, None, [columns])
     table = read_table(paths.RAW, COLUMNS)
-    found = measure_images(iterate_images(paths.RAW), settings.dataset.limits.max_pixels)
-    images = describe_images(table, found)
+    if table.num_rows and table.num_rows != dataset.images:
+        raise DataError(
+            f"{paths.RAW}: dataset.json speaks of {dataset.images:,} images, the table has {table.num_rows:,}: "
+            "run `dvc checkout`, or ingestion again"
+        )
+    images = describe_images(table, list(_measure(settings.dataset.limits.max_pixels)))
     return Judged(dataset, images, [columns, *judge_images(images, dataset.classes, settings.validation)])
+
+
+def _measure(max_pixels: int) -> Iterator[Measurement]:
+    """Measure the images a shard at a time, without their sketches, which are a kilobyte each and not needed here."""
+    for shard in iterate_shards(paths.RAW, ["image"]):
+        images = (image.as_py() for image in shard.column("image"))
+        yield from (replace(found, sketch=None) for found in measure_images(images, max_pixels))
 
 
 def _summarise(judged: Judged) -> dict[str, Any]:
@@ -80,16 +109,47 @@ def _summarise(judged: Judged) -> dict[str, Any]:
 
 
 def _render(judged: Judged, max_pixels: int) -> str:
+    failed = judged.failed("critical") + judged.failed("warning")
+    cards = {outcome.name: list(_distinct(outcome.examples)) for outcome in failed}
     return render_page(
         "validation.html",
         dataset=judged.dataset,
         outcomes=judged.outcomes,
-        failed=judged.failed("critical") + judged.failed("warning"),
+        failed=failed,
         result=_summarise(judged),
+        cards=cards,
+        pictures={} if judged.images is None else _picture(judged.images, cards, max_pixels),
         counts={} if judged.images is None else _count(judged.images, judged.dataset.classes),
-        thumbnails={} if judged.images is None else _thumbnails(judged.images, judged.outcomes, max_pixels),
-        paths=[] if judged.images is None else judged.images["path"],
     )
+
+
+def _distinct(examples: Sequence[Example]) -> Iterator[Example]:
+    """Leave out what shows the same images once more, as the second of two that conflict does."""
+    seen = set[frozenset[int]]()
+    for example in examples:
+        rows = frozenset(_rows(example))
+        if not rows or rows not in seen:
+            yield example
+        seen.add(rows)
+
+
+def _rows(example: Example) -> list[int]:
+    return [] if example.row is None else [example.row, *example.others]
+
+
+def _picture(
+    images: pd.DataFrame, cards: Mapping[str, Sequence[Example]], max_pixels: int
+) -> dict[int, Picture]:
+    """Tell what the page shows of each image on it, by row; where there is none, no image is read."""
+    wanted = {row for examples in cards.values() for example in examples for row in _rows(example)}
+    pictures = {}
+    for row, image in enumerate(islice(iterate_images(paths.RAW), max(wanted, default=-1) + 1)):
+        if row in wanted:
+            record = images.iloc[row]
+            told = {name: None if pd.isna(record[name]) else record[name] for name in ("split", "error")}
+            small = None if told["error"] else thumbnail(image, THUMBNAIL_SIDE, max_pixels)
+            pictures[row] = Picture(record["path"], record["label"], **told, thumbnail=small)
+    return pictures
 
 
 def _count(images: pd.DataFrame, classes: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -100,20 +160,6 @@ def _count(images: pd.DataFrame, classes: Sequence[str]) -> dict[str, dict[str, 
         "Class": {name: labels.get(name, 0) for name in dict.fromkeys([*classes, *labels])},
         "Format": count_values(decoded["format"]),
         "Size": dict(islice(count_values(decoded["size"]).items(), TOP_SIZES)),
-    }
-
-
-def _thumbnails(images: pd.DataFrame, outcomes: Sequence[Outcome], max_pixels: int) -> dict[int, bytes]:
-    """Make thumbnails of the examples that decode, by row; without an example, no image is read."""
-    examples = [example for outcome in outcomes if not outcome.success for example in outcome.examples]
-    rows = {row for example in examples for row in (example.row, *example.others)}
-    wanted = {row for row in rows if row is not None and pd.isna(images["error"][row])}
-    if not wanted:
-        return {}
-    return {
-        row: thumbnail(image, THUMBNAIL_SIDE, max_pixels)
-        for row, image in enumerate(iterate_images(paths.RAW))
-        if row in wanted
     }
 
 
