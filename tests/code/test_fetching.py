@@ -15,6 +15,7 @@ from pathlib import Path
 import boto3
 import fsspec
 import pytest
+from kagglesdk import kaggle_env
 from moto.server import ThreadedMotoServer
 
 from visiongate.config import File
@@ -53,6 +54,18 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer(with_body=True)
 
+    def do_POST(self) -> None:
+        """Answer as Kaggle does: with the address of the file."""
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.site.asked.append(("POST", self.path, None))
+        if self.site.status:
+            self.send_error(self.site.status)
+            return
+        self.send_response(302)
+        self.send_header("Location", f"{self.site.address}/set.zip")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
     def _answer(self, *, with_body: bool) -> None:
         site, path = self.site, self.path.lstrip("/").partition("?")[0]
         site.asked.append((self.command, path, self.headers.get("Range")))
@@ -72,6 +85,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(content)}")
         if site.etag:
             self.send_header("ETag", site.etag)
+        if site.ranges:
+            self.send_header("Accept-Ranges", "bytes")
         self.end_headers()
         if not with_body:
             return
@@ -418,6 +433,44 @@ except DataError as error:
         "kaggle://owner/set: Kaggle asks for an account: set KAGGLE_USERNAME and KAGGLE_KEY, in the environment or in .env "
         "(https://www.kaggle.com/settings gives them)\n"
     )
+
+
+@pytest.fixture
+def kaggle(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """Kaggle's own client, with an account, at another address."""
+    monkeypatch.setenv("KAGGLE_API_ENVIRONMENT", "LOCALHOST")
+    monkeypatch.setenv("KAGGLE_USERNAME", "user")
+    monkeypatch.setenv("KAGGLE_KEY", "key")
+    monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.LOCAL, site.address)  # noqa: SLF001 - its only way
+    return site
+
+
+def test_kaggle_gives_a_set_once(kaggle: Site, place: Place) -> None:
+    for _ in range(2):
+        files = fetch("kaggle://owner/set", {}, place)
+        assert {name: path.read_bytes() for name, path in files.items()} == {"set.zip": CONTENT}
+    assert [method for method, _, _ in kaggle.asked].count("POST") == 1
+    assert left_behind(place) == [".set.zip.json", "set.zip"]
+
+
+def test_kaggle_is_taken_up_where_it_broke(kaggle: Site, place: Place) -> None:
+    kaggle.failures = 1
+    assert fetch("kaggle://owner/set", {}, place)["set.zip"].read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (401, "Kaggle refuses these credentials (status 401): set KAGGLE_USERNAME"),
+        (403, "Kaggle refuses these credentials (status 403): set KAGGLE_USERNAME"),
+        (404, "Kaggle has no such data set"),
+        (500, "try again; or give a copy"),
+    ],
+)
+def test_what_kaggle_refuses_is_told(kaggle: Site, place: Place, status: int, told: str) -> None:
+    kaggle.status = status
+    assert told in refusal(lambda: fetch("kaggle://owner/set", {}, place))
+    assert left_behind(place) == []
 
 
 def test_names_follow_from_addresses() -> None:
