@@ -5,6 +5,8 @@ archive of images has no honest use for is refused, with its name and the entry'
 """
 
 import bz2
+import copy
+import errno
 import gzip
 import lzma
 import os
@@ -37,6 +39,12 @@ CHUNK = 2**20
 BLOCK = 512  # a tar's unit
 LOCAL_HEADER = 30  # bytes before each entry of a zip, at least
 LONGEST_NAME = 2**16  # bytes of a tar's extended header; a path has a few hundred
+LZMA_PROPERTIES = (
+    9  # bytes before the data of a zip's entry: two of version, two of length, five of properties
+)
+# What an extended header may not say: another size than the plain header, which would lead tarfile elsewhere than it leads us
+# or, being negative, round in circles (CVE-2025-8194); nor so long a number that tarfile's search takes hours (CVE-2024-6232).
+MISLEADING = re.compile(rb"(?:^|\n)\d+ size=|\d{100}")
 EXTENDED = {
     tarfile.XHDTYPE,
     tarfile.XGLTYPE,
@@ -55,6 +63,7 @@ BROKEN = (
     NotImplementedError,
     ValueError,
     OverflowError,
+    RecursionError,  # tarfile's answer to a long row of extended headers
 )
 
 
@@ -143,6 +152,10 @@ def _reporting(name: str, what: str) -> Iterator[None]:
     try:
         yield
     except BROKEN as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise DataError(
+                f"{name}: {what}: no room in {tempfile.gettempdir()}: free some, or set TMPDIR"
+            ) from None
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{name}: {what}: damaged or cut short: {reason}") from None
 
@@ -164,7 +177,8 @@ def _list_folder(root: Path, limits: Limits, exclude: Sequence[str]) -> Tree:
             elif _is_folder(entry, path, root.name):
                 waiting.append(entry.path)
             else:
-                budget.add(path, entry.stat(follow_symlinks=False).st_size)
+                _refuse_twice(root.name, path, files)
+                budget.add(path, _size(entry, path, root.name))
                 files[path] = Path(entry.path)
     return Tree(root.name, sorted(files), partial(_read_file, root.name, files), ignored)
 
@@ -212,6 +226,13 @@ def _is_folder(entry: "os.DirEntry[str]", path: str, root: str) -> bool:
     if not entry.is_file(follow_symlinks=False):
         raise DataError(f"{root}: {path}: neither a file nor a folder: remove it, or exclude it")
     return False
+
+
+def _size(entry: "os.DirEntry[str]", path: str, root: str) -> int:
+    try:
+        return entry.stat(follow_symlinks=False).st_size
+    except OSError as error:
+        raise DataError(f"{root}: {path}: cannot be read: {error.strerror}") from None
 
 
 def _printable(path: str) -> str:
@@ -308,7 +329,7 @@ def _clean(name: str, path: str) -> str:
 
 def _refuse_twice(name: str, path: str, entries: Iterable[str]) -> None:
     if path in entries:
-        raise DataError(f"{name}: {path}: in the archive twice: which one counts is anybody's guess")
+        raise DataError(f"{name}: {path}: there twice: which one counts is anybody's guess")
 
 
 def _open_zip(file: BinaryIO, name: str, limits: Limits) -> tuple[Entries, Read]:
@@ -318,24 +339,55 @@ def _open_zip(file: BinaryIO, name: str, limits: Limits) -> tuple[Entries, Read]
     budget = _Budget(name, limits)
     by_path: dict[str, zipfile.ZipInfo] = {}
     for info in infos:
+        if info.orig_filename in (".", "./"):
+            continue  # the archive's own root
         path = _clean(name, info.orig_filename)
         _check_zip_entry(name, path, info)
         if not info.is_dir():
             _refuse_twice(name, path, by_path)
-            budget.add(path, info.file_size)
+            budget.add(path, max(info.file_size, info.compress_size))
             by_path[path] = info
     entries = {path: info.file_size for path, info in by_path.items()}
     budget.check_ratio(sum(entries.values()), sum(info.compress_size for info in by_path.values()))
 
     def read(path: str) -> bytes:
-        # zipfile decompresses no more than an entry says it has, and compares its checksum.
-        return _check_size(archive.read(by_path[path]), entries[path])
+        return _read_entry(archive, by_path[path])
 
     return entries, read
 
 
+def _read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """Read an entry and check it, decompressing no more than a byte over what it says it has.
+
+    `ZipFile.read` decompresses all that is there, gigabytes perhaps, and then drops what is more than the entry says.
+    """
+    raw = copy.copy(info)
+    raw.compress_type, raw.file_size = STORED, info.compress_size
+    del raw.CRC  # of the decompressed bytes
+    with archive.open(raw) as source:
+        packed = source.read()
+    content = _check_size(_decompress(packed, info.compress_type, info.file_size + 1), info.file_size)
+    if zlib.crc32(content) != info.CRC:
+        raise zipfile.BadZipFile("Bad CRC-32")
+    return content
+
+
+def _decompress(packed: bytes, method: int, most: int) -> bytes:
+    if method == DEFLATED:
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, most)
+    if method == BZIP2:
+        return bz2.BZ2Decompressor().decompress(packed, most)
+    if method == LZMA:
+        # As a stream of the old format .lzma, which says no size.
+        alone = packed[4:LZMA_PROPERTIES] + b"\xff" * 8 + packed[LZMA_PROPERTIES:]
+        return lzma.LZMADecompressor(lzma.FORMAT_ALONE).decompress(alone, most)
+    return packed[:most]
+
+
 def _check_size(content: bytes, size: int) -> bytes:
-    if len(content) != size:
+    if len(content) > size:
+        raise EOFError(f"more than the {size:,} bytes that it says it has")
+    if len(content) < size:
         raise EOFError(f"{len(content):,} bytes of {size:,}")
     return content
 
@@ -404,13 +456,29 @@ def _spool(file: BinaryIO, kind: str, name: str, limits: Limits) -> Iterator[Bin
 
 
 def _check_extended_headers(name: str, file: BinaryIO) -> None:
-    """Refuse a tar whose headers would fill the memory: tarfile reads them whole, whatever size they claim."""
+    """Refuse a tar that tarfile would not survive, or would read to no more than a part.
+
+    It reads extended headers whole, whatever size they claim, and takes whatever is no header for the end.
+    """
     offset = 0
     file.seek(0)
-    while len(block := file.read(BLOCK)) == BLOCK and block.strip(b"\0"):
+    while (block := file.read(BLOCK)).strip(b"\0"):
         header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-        if header.size < 0 or (header.type in EXTENDED and header.size > LONGEST_NAME):
+        extended = header.type in EXTENDED
+        if header.size < 0 or (extended and header.size > LONGEST_NAME):
             raise DataError(f"{name}: at byte {offset:,}: a header of {header.size:,} bytes: it is refused")
-        has_data = header.type in EXTENDED or header.isreg()
+        if extended and MISLEADING.search(file.read(header.size)):
+            raise DataError(f"{name}: at byte {offset:,}: a header that misleads: it is refused")
+        has_data = extended or header.isreg()
         offset += BLOCK + (-(-header.size // BLOCK) * BLOCK if has_data else 0)
         file.seek(offset)
+    _check_end(file, block)
+
+
+def _check_end(file: BinaryIO, block: bytes) -> None:
+    """Refuse a tar that is cut off between two files, or goes on after its end, as two that were joined do."""
+    if len(block) < BLOCK:
+        raise EOFError("it has no end")
+    while chunk := file.read(CHUNK):
+        if chunk.count(0) != len(chunk):
+            raise EOFError("files after its end; were several archives joined?")
