@@ -40,7 +40,7 @@ BLOCK = 512  # a tar's unit
 LOCAL_HEADER = 30  # bytes before each entry of a zip, at least
 LONGEST_NAME = 2**16  # bytes of a tar's extended header; a path has a few hundred
 LZMA_PROPERTIES = (
-    9  # bytes before the data of a zip's entry: two of version, two of length, five of properties
+    9  # bytes before an entry's data in a zip: two of version, two of length, five of properties
 )
 # What an extended header may not say: another size than the plain header, which would lead tarfile elsewhere than it leads us
 # or, being negative, round in circles (CVE-2025-8194); nor so long a number that tarfile's search takes hours (CVE-2024-6232).
