@@ -513,7 +513,9 @@ def test_a_disk_without_room_to_decompress_is_no_damage(tmp_path: Path) -> None:
         "except trees.DataError as error: print(error)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)"  # who measures coverage writes at the end
     )
-    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    command = [sys.executable, "-c", script]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
     assert "tree.tar: the archive: no room in " in told
     assert "set TMPDIR" in told
 
