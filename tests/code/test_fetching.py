@@ -1,15 +1,19 @@
 """Files from servers, buckets and mirrors: whole, once, resumed, checked, and one line when that fails."""
 
+import contextlib
 import errno
 import gzip
 import hashlib
+import io
 import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass, field, replace
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import boto3
@@ -35,6 +39,7 @@ class Site:
     files: dict[str, bytes]
     ranges: bool = True
     lengths: bool = True  # tell them
+    chunked: bool = False  # send the body in pieces that say their length, and none of the whole
     etag: str | None = '"1"'
     status: int | None = None  # in answer to everything
     failures: int = 0  # connections dropped half-way before one is served whole
@@ -78,17 +83,15 @@ class Handler(BaseHTTPRequestHandler):
         if wanted and site.ranges:
             first, _, last = wanted.removeprefix("bytes=").partition("-")
             start, stop = int(first), min(int(last or stop) + 1, stop)
+        self.protocol_version = "HTTP/1.1" if site.chunked else "HTTP/1.0"
         self.send_response(206 if wanted and site.ranges else 200)
-        if site.lengths:
-            self.send_header("Content-Length", str(stop - start))
         if wanted and site.ranges:
             self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(content)}")
-        if site.etag:
-            self.send_header("ETag", site.etag)
-        if site.ranges:
-            self.send_header("Accept-Ranges", "bytes")
-        self.end_headers()
+        self._describe(stop - start)
         if not with_body:
+            return
+        if site.chunked:
+            self._answer_in_pieces(content)
             return
         if site.failures and start + 1000 < stop:
             site.failures -= 1
@@ -97,6 +100,29 @@ class Handler(BaseHTTPRequestHandler):
             self.connection.close()
             return
         self.wfile.write(content[start:stop])
+
+    def _describe(self, length: int) -> None:
+        if self.site.chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+        elif self.site.lengths:
+            self.send_header("Content-Length", str(length))
+        if self.site.etag:
+            self.send_header("ETag", self.site.etag)
+        if self.site.ranges:
+            self.send_header("Accept-Ranges", "bytes")
+        self.end_headers()
+
+    def _answer_in_pieces(self, content: bytes) -> None:
+        site, self.close_connection = self.site, True
+        with contextlib.suppress(OSError):  # fsspec asks, and leaves once it knows that no length is told
+            for start in range(0, len(content), 10_000):
+                piece = content[start : start + 10_000]
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                if site.failures and start >= 30_000 and site.gets() > 2:
+                    site.failures -= 1
+                    time.sleep(0.2)  # for what was sent to be read and written
+                    return
+            self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name that is overridden
         pass
@@ -176,6 +202,13 @@ def test_a_dropped_connection_is_taken_up_where_it_broke(
     assert "trying again" in capsys.readouterr().err
     starts = [wanted for method, _, wanted in site.asked if method == "GET" and wanted]
     assert len(starts) <= len(CONTENT) // 10_000 + 4
+
+
+def test_a_file_of_unknown_length_starts_anew_after_a_dropped_connection(site: Site, place: Place) -> None:
+    site.chunked, site.failures = True, 1
+    assert fetch(f"{site.address}/set.zip", {}, place)["set.zip"].read_bytes() == CONTENT
+    assert site.failures == 0
+    assert left_behind(place) == [".set.zip.json", "set.zip"]
 
 
 def test_a_part_of_the_same_file_is_resumed(site: Site, place: Place) -> None:
@@ -323,6 +356,60 @@ def test_what_has_no_end_is_cut_off(site: Site, place: Place) -> None:
     assert left_behind(place) == []
 
 
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("http://[::1/set.zip", "dataset.url = 'http://[::1/set.zip': Invalid IPv6 URL"),
+        ("http://127.0.0.1:1", "http://127.0.0.1:1: names no file; for a folder, end it with a slash"),
+    ],
+)
+def test_an_address_that_leads_nowhere_is_told(place: Place, url: str, told: str) -> None:
+    assert refusal(lambda: fetch(url, {}, place)) == told
+
+
+def test_a_place_that_cannot_be_written_is_told(site: Site, place: Place) -> None:
+    place.downloads.write_bytes(b"a file where a folder should be")
+    told = refusal(lambda: fetch(f"{site.address}/set.zip", {}, place))
+    assert told == f"{place.downloads}: cannot be read or written: File exists"
+
+
+class Listing(SimpleHTTPRequestHandler):
+    """Lists folders as Apache does, with links that sort and lead up."""
+
+    def list_directory(self, path: str | os.PathLike[str]) -> io.BytesIO | None:
+        listed = super().list_directory(path)
+        if listed is None:
+            return None
+        links = b'<ul><a href="?C=N;O=D">Name</a><a href="/">Parent Directory</a><a href="../">up</a>'
+        return io.BytesIO(listed.read().replace(b"<ul>", links))
+
+    def send_header(self, keyword: str, value: str) -> None:
+        if keyword != "Content-Length":  # http.server's is of its own page
+            super().send_header(keyword, value)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name that is overridden
+        pass
+
+
+def test_a_folder_comes_from_a_page_that_lists_it(place: Place, tmp_path: Path) -> None:
+    contents = {"a cat/1 é#?.png": b"one", "dog/100%.png": b"two", "dog/deep/3.png": b"three"}
+    for name, content in contents.items():
+        (tmp_path / "site/set" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "site/set" / name).write_bytes(content)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Listing, directory=str(tmp_path / "site")))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    files = fetch(f"http://127.0.0.1:{server.server_address[1]}/set/", {}, place)
+    server.shutdown()
+    server.server_close()
+    assert {name: path.read_bytes() for name, path in files.items()} == contents
+
+
+def test_a_quoted_path_that_leads_elsewhere_is_refused(site: Site, place: Place) -> None:
+    site.files["set/"] = b'<a href="%2e%2e%2fescaped.png">x</a>'
+    told = refusal(lambda: fetch(f"{site.address}/set/", {}, place))
+    assert "'../escaped.png': a path that could lead elsewhere: it is refused" in told
+
+
 def test_a_library_that_is_missing_is_named(place: Place) -> None:
     told = refusal(lambda: fetch("gs://bucket/set.zip", {}, place))
     assert told.startswith("gs://bucket/set.zip: ")
@@ -376,6 +463,21 @@ def test_what_is_not_in_a_bucket_is_told(bucket: str, place: Place) -> None:
     assert "nothing there; is the address right?" in refusal(lambda: fetch(f"{bucket}/none/", {}, place))
 
 
+def test_objects_that_stand_for_folders_are_no_files(bucket: str, place: Place) -> None:
+    client = boto3.client("s3")
+    for name in ("marked/", "marked/a/", "marked/a/1 #+%20?é[*].png"):
+        client.put_object(Bucket="bucket", Key=name, Body=b"one" if name.endswith("png") else b"")
+    files = fetch(f"{bucket}/marked/", {}, place)
+    assert {name: path.read_bytes() for name, path in files.items()} == {"a/1 #+%20?é[*].png": b"one"}
+
+
+def test_an_object_where_a_folder_must_be_is_told(bucket: str, place: Place) -> None:
+    client = boto3.client("s3")
+    client.put_object(Bucket="bucket", Key="clash/a", Body=b"one")
+    client.put_object(Bucket="bucket", Key="clash/a/x.png", Body=b"two")
+    assert "cannot be read or written" in refusal(lambda: fetch(f"{bucket}/clash/", {}, place))
+
+
 # Mirrors
 
 
@@ -391,6 +493,15 @@ def test_a_mirror_folder_takes_the_place_of_the_server(place: Place, tmp_path: P
     assert "its sha256 is" in refusal(lambda: fetch(url, {"set.zip": KNOWN}, mirrored))
     told = refusal(lambda: fetch(f"{url}other.zip", {}, mirrored))
     assert told == f"other.zip: not in VISIONGATE_MIRROR={tmp_path}/mirror, nor in a folder below"
+
+
+def test_a_name_is_no_pattern_in_a_mirror(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "mirror").mkdir()
+    (tmp_path / "mirror/a[1].zip").write_bytes(CONTENT)
+    mirrored = replace(place, mirror=str(tmp_path / "mirror"))
+    assert fetch("http://nowhere/a[1].zip", {}, mirrored)["a[1].zip"].read_bytes() == CONTENT
+    assert "*: not in VISIONGATE_MIRROR" in refusal(lambda: fetch("http://nowhere/*", {}, mirrored))
+    assert "names no file" in refusal(lambda: fetch("http://nowhere/", {}, mirrored))
 
 
 def test_a_mirror_on_a_server_is_asked_by_name(site: Site, place: Place) -> None:
@@ -471,6 +582,11 @@ def test_what_kaggle_refuses_is_told(kaggle: Site, place: Place, status: int, to
     kaggle.status = status
     assert told in refusal(lambda: fetch("kaggle://owner/set", {}, place))
     assert left_behind(place) == []
+
+
+@pytest.mark.parametrize("slug", ["owner", "owner/", "owner/set/versions/1", "owner/..", "owner/a b"])
+def test_an_address_that_is_none_of_kaggles_is_told(place: Place, slug: str) -> None:
+    assert "not kaggle://OWNER/DATASET" in refusal(lambda: fetch(f"kaggle://{slug}", {}, place))
 
 
 def test_names_follow_from_addresses() -> None:

@@ -191,6 +191,7 @@ IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
         (IMAGES, idx(np.zeros((6, 4, 5), np.uint8), 0x803) + b"x", "not an IDX file"),
         (IMAGES, struct.pack(">4I", 0x803, *[2**32 - 1] * 3), "not an IDX file"),
         (IMAGES, idx(np.zeros((5, 4, 5), np.uint8), 0x803), "5 images and 6 labels in train"),
+        (IMAGES, idx(np.zeros((6, 0, 5), np.uint8), 0x803), "train-images-idx3-ubyte: images of 5×0 pixels"),
         (LABELS, idx(np.zeros(6, np.uint8), 0x803), "not an IDX file of labels"),
     ],
 )
@@ -266,10 +267,16 @@ def test_cifar_batches_become_images_of_given_splits() -> None:
             {f"{BATCH}batches.meta.txt": b"cat\ndog\nfox"},
             "its classes are cat, dog, fox, those of dataset.classes are",
         ),
+        ({f"{BATCH}batches.meta.txt": b"cat\ndog\ncat\n"}, "batches.meta.txt: it names a class twice"),
     ],
 )
 def test_damaged_cifar_batches_are_named(changes: dict[str, bytes], told: str) -> None:
     assert told in refusal(tree(cifar_files() | changes), classes=NAMES)
+
+
+def test_cifar_names_a_class_a_line() -> None:
+    files = cifar_files() | {f"{BATCH}batches.meta.txt": b"pick-up truck\r\nhouse cat\n\nsail ship\n"}
+    assert find_images(tree(files), dataset()).classes == ["pick-up truck", "house cat", "sail ship"]
 
 
 def test_cifar_without_class_names_is_refused() -> None:

@@ -16,7 +16,7 @@ import time
 import tracemalloc
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -204,6 +204,25 @@ def test_a_file_that_vanishes_is_named(tmp_path: Path) -> None:
         (tmp_path / "tree/b/2.png").unlink()
         with pytest.raises(DataError, match=r"tree: b/2\.png: cannot be read: No such file or directory"):
             tree.read("b/2.png")
+
+
+def test_a_file_that_vanishes_while_its_folder_is_listed_is_named(tmp_path: Path) -> None:
+    folder = as_folder(tmp_path, {"a/1.png": b"one"})
+
+    class Deleting(tuple[str, ...]):
+        """Patterns: they are looked at between listing a folder and measuring its files."""
+
+        __slots__ = ()
+
+        def __iter__(self) -> Iterator[str]:
+            if asked:
+                (folder / "a/1.png").unlink()
+            asked.append("the folder, and then the file")
+            return super().__iter__()
+
+    asked: list[str] = []
+    with pytest.raises(DataError, match=r"tree: a/1\.png: cannot be read: No such file"):
+        read_all(folder, exclude=Deleting())
 
 
 def test_what_does_not_exist_is_named(tmp_path: Path) -> None:

@@ -6,11 +6,13 @@ when it is whole and its checksum is right. Nothing is fetched twice.
 
 import contextlib
 import errno
+import glob
 import io
+import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -77,8 +79,27 @@ def fetch(url: str, files: Mapping[str, File], place: Place) -> dict[str, Path]:
         DataError: A file cannot be had, or is not what it should be; nothing but a part to resume from is left behind.
     """
     load_dotenv(place.root / ".env")
+    _check_address(url)
+    try:
+        return _fetch(url, files, place)
+    except OSError as error:  # the network's have been explained where they arose
+        if error.errno == errno.ENOSPC:
+            raise _full_disk(place.downloads) from None
+        raise DataError(
+            f"{error.filename or place.downloads}: cannot be read or written: {error.strerror}"
+        ) from None
+
+
+def _check_address(url: str) -> None:
+    try:
+        urlsplit(url)
+    except ValueError as error:
+        raise DataError(f"dataset.url = {url!r}: {error}") from None
+
+
+def _fetch(url: str, files: Mapping[str, File], place: Place) -> dict[str, Path]:
     if place.mirror is not None:
-        return {name: _fetch_from_mirror(name, files.get(name), place) for name in files or [file_name(url)]}
+        return {name: _fetch_from_mirror(name, files.get(name), place) for name in files or [_name_file(url)]}
     if urlsplit(url).scheme == KAGGLE:
         return {file_name(url): _fetch_from_kaggle(url, place)}
     if files:
@@ -86,13 +107,20 @@ def fetch(url: str, files: Mapping[str, File], place: Place) -> dict[str, Path]:
         return {name: _fetch_file(base + name, name, known, place) for name, known in files.items()}
     if url.endswith("/") or _is_folder(url):
         return _fetch_folder(url, place)
-    return {file_name(url): _fetch_file(url, file_name(url), None, place)}
+    return {_name_file(url): _fetch_file(url, _name_file(url), None, place)}
 
 
 def file_name(url: str) -> str:
     """Name the file that an address leads to; on Kaggle, a data set is one zip."""
     name = PurePosixPath(unquote(urlsplit(url).path)).name
     return f"{name}.zip" if urlsplit(url).scheme == KAGGLE else name
+
+
+def _name_file(url: str) -> str:
+    name = file_name(url)
+    if not name:
+        raise DataError(f"{without_credentials(url)}: names no file; for a folder, end it with a slash")
+    return name
 
 
 def without_credentials(url: str) -> str:
@@ -107,7 +135,7 @@ def without_credentials(url: str) -> str:
 def _fetch_from_mirror(name: str, known: File | None, place: Place) -> Path:
     mirror = str(place.mirror)
     if "://" not in mirror:
-        found = sorted(path for path in Path(mirror).rglob(name) if path.is_file())
+        found = sorted(path for path in Path(mirror).rglob(glob.escape(name)) if path.is_file())
         if not found:
             raise DataError(f"{name}: not in VISIONGATE_MIRROR={mirror}, nor in a folder below")
         _check(found[0], name, known)
@@ -145,14 +173,10 @@ def _fetch_folder(url: str, place: Place) -> dict[str, Path]:
     system, root = _retry(url, lambda: _open_system(url.rstrip("/") + "/"))
     root = root.rstrip("/") + "/"
     found = _retry(url, lambda: [str(path) for path in system.find(root)])
-    names = {path: path.removeprefix(root) for path in found if path.startswith(root)}
+    names = _name_files(found, root, unquoted="http" in system.protocol)
     if not names:
         raise DataError(f"{without_credentials(url)}: nothing there; is the address right?")
-    for name in names.values():
-        if ".." in name.split("/") or name.startswith("/") or "\\" in name:
-            raise DataError(
-                f"{without_credentials(url)}: {name!r}: a path that could lead elsewhere: it is refused"
-            )
+    _check_names(without_credentials(url), names.values())
     _remove_others(place.downloads, set(names.values()))
     quiet = replace(place, quiet=True)
     with ThreadPoolExecutor(WORKERS) as pool:
@@ -161,6 +185,26 @@ def _fetch_folder(url: str, place: Place) -> dict[str, Path]:
         )
         shown = track(fetched, "files", len(names), transient=True, disable=place.quiet or not _is_terminal())
         return dict(zip(names.values(), shown, strict=True))
+
+
+def _name_files(found: Sequence[str], root: str, *, unquoted: bool) -> dict[str, str]:
+    """Name the files below a folder by their paths in it; what only stands for a folder is none.
+
+    A page that lists a folder has its links quoted, and some that sort it. A bucket has no folders, but its consoles and tools
+    put an empty object that ends with a slash where one would be.
+    """
+    if unquoted:
+        found = [path for path in found if "?" not in path and "#" not in path]
+    names = {
+        path: path.removeprefix(root) for path in found if path.startswith(root) and not path.endswith("/")
+    }
+    return {path: unquote(name) for path, name in names.items()} if unquoted else names
+
+
+def _check_names(address: str, names: Iterable[str]) -> None:
+    for name in names:
+        if {"", ".", ".."} & set(name.split("/")) or "\\" in name or "\0" in name:
+            raise DataError(f"{address}: {name!r}: a path that could lead elsewhere: it is refused")
 
 
 def _remove_others(folder: Path, names: set[str]) -> None:
@@ -262,7 +306,7 @@ def _download(url: str, remote: Remote, part: Path, max_bytes: int, show: Callab
 
 
 def _read_chunks(url: str, remote: Remote, target: io.BufferedWriter) -> Iterator[bytes]:
-    """Yield what is missing in the target; whole again, from a server that knows no ranges."""
+    """Yield what is missing in the target; all, the target emptied, from a server that knows no ranges or tells no size."""
     system, path = _open_system(url)
     start = target.tell()
     if remote.size is not None:
@@ -273,10 +317,12 @@ def _read_chunks(url: str, remote: Remote, target: io.BufferedWriter) -> Iterato
                     yield chunk
                     start += len(chunk)
         except ValueError:  # fsspec's answer to a server that ignored the range
-            target.seek(0)
-            target.truncate()
+            pass
         else:
             return
+    # Read from the start: what an earlier try has brought would come twice.
+    target.seek(0)
+    target.truncate()
     options = {"block_size": 0} if "http" in system.protocol or "https" in system.protocol else {}
     with system.open(path, "rb", **options) as source:
         while chunk := source.read(CHUNK):
@@ -306,6 +352,8 @@ def _check_space(part: Path, remote: Remote, done: int) -> None:
 def _fetch_from_kaggle(url: str, place: Place) -> Path:
     parts = urlsplit(url)
     slug = f"{parts.netloc}/{parts.path.strip('/')}"
+    if not re.fullmatch(r"[\w-]+/[\w-]+", slug):
+        raise DataError(f"{url}: not kaggle://OWNER/DATASET, as in the address of a data set's page")
     target = place.downloads / file_name(url)
     sidecar = target.with_name(f".{target.name}.json")
     remote = Remote(url, None, None)

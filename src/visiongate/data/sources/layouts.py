@@ -191,6 +191,8 @@ def _read_idx(tree: Tree, path: str, kind: str, dataset: Dataset) -> npt.NDArray
         raise DataError(
             f"{tree.name}: {path}: not an IDX file of {kind}, or cut short: {len(content):,} bytes"
         )
+    if 0 in shape[1:]:
+        raise DataError(f"{tree.name}: {path}: images of {shape[2]}×{shape[1]} pixels")
     return np.frombuffer(content, np.uint8, count, header).reshape(shape)
 
 
@@ -223,7 +225,7 @@ def _check_labels(
 def _open_cifar(tree: Tree, dataset: Dataset) -> Source:
     batches = [path for path in tree.paths if CIFAR.fullmatch(path)]
     names = next((path for path in tree.paths if path.split("/")[-1] == "batches.meta.txt"), None)
-    told = tree.read(names).decode("utf-8", "replace").split() if names else []
+    told = _read_names(tree, names) if names else []
     classes = dataset.classes or told
     if told and sorted(told) != sorted(classes):
         raise DataError(
@@ -246,6 +248,15 @@ def _open_cifar(tree: Tree, dataset: Dataset) -> Source:
                 counts[split] += 1
 
     return Source(classes, images, +ignored, read)
+
+
+def _read_names(tree: Tree, path: str) -> list[str]:
+    """Read the classes' names, one a line."""
+    lines = tree.read(path).decode("utf-8", "replace").splitlines()
+    names = [line.strip() for line in lines if line.strip()]
+    if len(set(names)) != len(names):
+        raise DataError(f"{tree.name}: {path}: it names a class twice")
+    return names
 
 
 def _read_cifar(tree: Tree, path: str, classes: int) -> npt.NDArray[np.uint8]:
