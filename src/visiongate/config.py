@@ -48,6 +48,10 @@ Metric = Literal[
     "latency_p95_ms",
     "throughput_images_per_s",
 ]
+# What an epoch is measured by, on the validation split.
+Monitor = Literal[
+    "val_loss", "val_accuracy", "val_precision", "val_recall", "val_f1", "val_roc_auc", "val_top3"
+]
 OptionValue = bool | int | float | str | list[int]
 Location = tuple[str | int, ...]  # keys and indices, from the root down
 
@@ -235,28 +239,79 @@ class Transformation(Section):
 class Model(Section):
     """A network by registered name, its options, and the recipe that suits it."""
 
+    kind: Literal["network"]
     name: Name
     options: dict[str, OptionValue]  # checked against the network's own signature
     lr: Positive
+    backbone_lr: NonNegative | None  # of a network with a backbone: 0 freezes it, null learns at lr
     batch_size: Count
-    optimizer: Literal["sgd", "adam", "adamw"]
-    momentum: Annotated[float, Field(ge=0, lt=1)]  # sgd's; beta1 of adam and adamw
+    optimizer: Literal["sgd", "adam", "adamw", "muon"]
+    momentum: Annotated[float, Field(ge=0, lt=1)]  # sgd's and muon's; beta1 of adam and adamw
     weight_decay: NonNegative
-    schedule: Literal["constant", "cosine", "one_cycle"]
+    bias_lr: Positive  # of biases, norms and, under muon, the head, in multiples of lr
+    schedule: Literal["constant", "step", "cosine", "one_cycle", "linear"]
     warmup: Annotated[float, Field(ge=0, lt=1)]  # share of the steps
+    milestones: list[Annotated[float, Field(gt=0, lt=1)]]  # of schedule step: shares of the steps
+    gamma: Annotated[float, Field(gt=0, lt=1)]  # what step multiplies the learning rate by at each of them
+
+    @model_validator(mode="after")
+    def _falls(self) -> Self:
+        if self.schedule == "step" and (not self.milestones or self.milestones != sorted(set(self.milestones))):
+            raise ValueError(f"schedule step needs milestones that increase, not {self.milestones}")
+        return self
+
+
+class Baseline(Section):
+    """A classifier of scikit-learn by registered name, which a network must beat."""
+
+    kind: Literal["baseline"]
+    name: Name
+    options: dict[str, OptionValue]  # checked against the baseline's own signature
+
+
+class Augmentation(Section):
+    """What is done to the training images, drawn for each image and epoch."""
+
+    flip: Literal["none", "random", "alternating"]  # left to right; alternating: every other epoch
+    shift: Index  # pixels, in each direction
+    border: Literal["black", "reflect"]  # what comes in when an image is shifted
+    rotation: Annotated[float, Field(ge=0, le=180)]  # degrees, either way
+    zoom: Annotated[float, Field(ge=0, lt=1)]  # in or out by at most this share
+    brightness: Share  # by at most this share, as are the next two
+    contrast: Share
+    saturation: Share
+    noise: Share  # standard deviation, pixels taken as 0..1
+    cutout: Index  # pixels, the side of a square that is blanked
+    mixup: NonNegative  # alpha of the beta distribution; 0 mixes nothing
+
+
+class Launch(Section):
+    """How many processes train together."""
+
+    processes: Count  # on each machine
+    machines: Count
+    address: Annotated[str, Field(pattern=r"^[^:\s]+:\d+$")]  # host:port of the first machine
 
 
 class Training(Section):
-    """How long and on what to train, whatever the network."""
+    """How long, by what loss and on what to train, whatever the network."""
 
     epochs: Count
     patience: Count | None  # epochs without improvement before stopping early; null trains them all
-    monitor: Literal["val_loss", "val_accuracy"]
+    give_up: Count | None  # epochs without learning anything before stopping with advice; null never does
+    monitor: Monitor  # what the best epoch is chosen by
+    loss: Literal["cross_entropy", "focal"]
+    focal_gamma: NonNegative
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
-    max_shift: Index  # pixels, in each direction, drawn for each image and epoch
+    class_weights: Literal["none", "balanced"]
+    gradient_clip: Positive | None  # largest norm of a step's gradient
+    accumulation: Count  # batches a step
+    ema: Annotated[float, Field(gt=0, lt=1)] | None  # decay of the weights' average by step; null keeps none
     seed: Index
     device: Literal["auto", "cpu", "cuda", "mps"]
     precision: Literal["auto", "fp32", "bf16"]
+    augmentation: Augmentation
+    launch: Launch
 
 
 class SearchRange(Section):
@@ -285,7 +340,7 @@ class Optimize(Section):
 
     trials: Count
     epochs: Count  # of each trial
-    metric: Literal["val_loss", "val_accuracy"]  # at the trial's best epoch
+    metric: Monitor  # at the trial's best epoch
     seed: Index
     startup_trials: Count  # drawn at random before TPE takes over, and never pruned
     warmup_epochs: Index  # before a trial may be pruned
@@ -338,7 +393,7 @@ class Settings(Section):
     validation: Validation
     preparation: Preparation
     transformation: Transformation
-    model: Model
+    model: Annotated[Model | Baseline, Field(discriminator="kind")]
     training: Training
     optimize: Optimize
     evaluation: Evaluation
@@ -349,11 +404,7 @@ class Settings(Section):
     @model_validator(mode="after")
     def _agree(self) -> Self:
         # A value error raised in a nested section carries that section's key; these concern two sections at once.
-        if self.training.max_shift >= self.transformation.size // 2:
-            raise ValueError(
-                f"training.max_shift = {self.training.max_shift}: must be less than half of "
-                f"transformation.size = {self.transformation.size}"
-            )
+        _check_augmentation(self.training.augmentation, self.transformation)
         for name, dimension in self.optimize.space.items():
             if not _exists(self, dimension.setting):
                 raise ValueError(
@@ -382,6 +433,22 @@ class Settings(Section):
             *sections, key = name.split(".")
             reduce(getitem, sections, tree)[key] = value
         return parse_settings(tree, source)
+
+
+def _check_augmentation(augmentation: Augmentation, images: Transformation) -> None:
+    name = "training.augmentation"
+    if augmentation.shift >= images.size // 2:
+        raise ValueError(
+            f"{name}.shift = {augmentation.shift}: must be less than half of transformation.size = {images.size}"
+        )
+    if augmentation.cutout >= images.size:
+        raise ValueError(
+            f"{name}.cutout = {augmentation.cutout}: must be less than transformation.size = {images.size}"
+        )
+    if augmentation.saturation and images.mode == "L":
+        raise ValueError(
+            f"{name}.saturation = {augmentation.saturation:g}: transformation.mode = L has no colours: set it to 0"
+        )
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -419,14 +486,15 @@ def parse_settings(tree: object, source: str) -> Settings:
     Raises:
         SettingsError: As `load_settings`.
     """
-    unset = [f"{source}: {_explain_missing(location)}" for location in _missing(tree)]
+    unset = [f"{source}: {_explain_missing(tree, location)}" for location in _missing(tree)]
     if unset:
         raise SettingsError("\n".join(unset))
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
         lines = dict.fromkeys(
-            f"{source}: {_explain(tree, problem)}" for problem in error.errors(include_url=False)
+            f"{source}: {_explain(tree, problem, _untagged(problem['loc']))}"
+            for problem in error.errors(include_url=False)
         )
         raise SettingsError("\n".join(lines)) from None
 
@@ -459,23 +527,30 @@ class _Place(NamedTuple):
     depth: int  # how many parts lead there; pydantic adds the member of a union that it tried
 
 
-def _explain_missing(location: Location) -> str:
-    place = _locate(location)
+def _explain_missing(tree: object, location: Location) -> str:
+    place = _locate(tree, location)
     wanted = f"a value must be given: {place.allowed}" if place.allowed else _unknown(place, location)
     return f"{_dotted(location)} = {MISSING!r}: {wanted}"
 
 
-def _explain(tree: Any, problem: Any) -> str:  # noqa: ANN401 - plain values, pydantic's ErrorDetails
+def _untagged(location: Location) -> Location:
+    """Leave out the member of a union that pydantic puts after the key."""
+    return location[:1] + location[2:] if location[:1] == ("model",) and location[1:2] != () else location
+
+
+def _explain(tree: Any, problem: Any, found: Location) -> str:  # noqa: ANN401 - plain values, pydantic's ErrorDetails
     """One line for one of pydantic's findings: key, value and what is allowed."""
-    kind, place = problem["type"], _locate(problem["loc"])
-    location = problem["loc"][: place.depth]
+    kind, place = problem["type"], _locate(tree, found)
+    location = found[: place.depth]
     key = _dotted(location).removesuffix(".[key]")
+    if kind.startswith("union_tag"):
+        return f"{key}.kind: must be one of {', '.join(_members(Settings.model_fields[key]))}"
     if kind == "value_error":
         message = str(problem["ctx"]["error"])
         return f"{key}: {message}" if key else message
     if kind == "missing":
         return f"{key}: missing; must be {place.allowed}"
-    if kind == "invalid_key" or problem["loc"][-1:] == ("[key]",):
+    if kind == "invalid_key" or found[-1:] == ("[key]",):
         return f"{key}: a key must be text, not {problem['input']!r}"
     value = f"{key or 'the file'} = {reduce(getitem, location, tree)!r}"
     if place.allowed is None:
@@ -491,7 +566,7 @@ def _dotted(location: Location) -> str:
     return ".".join(map(str, location))
 
 
-def _locate(location: Location) -> _Place:
+def _locate(tree: Any, location: Location) -> _Place:  # noqa: ANN401 - plain values
     """Follow a location through sections, mappings and lists, as far as it names something in the file."""
     section: type[BaseModel] = Settings
     annotation: Any = Settings
@@ -502,12 +577,26 @@ def _locate(location: Location) -> _Place:
             field = section.model_fields.get(str(part))
             if field is None:
                 return _Place(section, None, depth + 1)
-            annotation, allowed = field.annotation, _allowed(field)
+            annotation, allowed = _choose(field, tree), _allowed(field)
         elif inner := _entry(annotation, part):
             annotation, allowed = inner, _kind(inner)
         else:
             return _Place(section, allowed, depth)
     return _Place(section, allowed, len(location))
+
+
+def _choose(field: FieldInfo, tree: Any) -> Any:  # noqa: ANN401 - plain values in, any type annotation out
+    """Return a field's type; of a tagged union, the member that the file asks for."""
+    if field.discriminator is None:
+        return field.annotation
+    model = tree.get("model") if isinstance(tree, Mapping) else None
+    members = _members(field)
+    return members.get(model.get("kind") if isinstance(model, Mapping) else None, next(iter(members.values())))
+
+
+def _members(field: FieldInfo) -> dict[str, type[BaseModel]]:
+    """The sections of a tagged union by their tag."""
+    return {get_args(member.model_fields["kind"].annotation)[0]: member for member in get_args(field.annotation)}
 
 
 def _entry(annotation: Any, part: str | int) -> Any:  # noqa: ANN401 - any type annotation

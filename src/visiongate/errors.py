@@ -13,5 +13,9 @@ class DataError(VisiongateError):
     """An image, a table or a data set is not what a stage needs."""
 
 
-class DivergedError(VisiongateError):
-    """A training whose loss is no longer a number."""
+class TrainingError(VisiongateError):
+    """A training that cannot go on, or is not worth going on with."""
+
+
+class DivergedError(TrainingError):
+    """A training whose loss is no longer a number, or that learns nothing."""

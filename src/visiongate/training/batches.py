@@ -1,4 +1,4 @@
-"""Whole batches of tensors, gathered and augmented at once: no loader processes, no work by the image."""
+"""Whole batches of tensors, gathered at once: no loader processes, no work by the image."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,9 +28,9 @@ class Normalisation:
     mean: Tensor
     std: Tensor
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Turn uint8 N×H×W×C into float N×C×H×W in channels-last memory, which is the layout the pixels already have."""
-        return (images.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Centre and scale pixels, N×C×H×W."""
+        return (pixels - self.mean) / self.std
 
 
 def to_device(split: PixelSplit, device: torch.device) -> Tensors:
@@ -40,44 +40,33 @@ def to_device(split: PixelSplit, device: torch.device) -> Tensors:
     )
 
 
-def shuffled_batches(
-    data: Tensors, batch_size: int, max_shift: int, generator: torch.Generator
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the images of one epoch once each, in random order, shifted at random.
-
-    The last batch is smaller when the number does not divide; one of a single image is joined to the batch before it, for batch
-    norm cannot learn from one.
-
-    Args:
-        data: The training split.
-        batch_size: Images a batch.
-        max_shift: Pixels, in each direction; what comes in at the border is black.
-        generator: On the CPU, so that the order is the same on every device.
-    """
-    order = torch.randperm(len(data), generator=generator)
-    shifts = torch.randint(-max_shift, max_shift + 1, (len(data), 2), generator=generator)
-    chunks = list(order.split(batch_size))
-    if len(chunks) > 1 and len(chunks[-1]) == 1:
-        chunks[-2:] = [torch.cat(chunks[-2:])]
-    for chunk in chunks:
-        index = chunk.to(data.labels.device)
-        images = data.images[index]
-        if max_shift:
-            images = shift(images, shifts[chunk].to(images.device), max_shift)
-        yield images, data.labels[index]
+def to_pixels(images: Tensor) -> Tensor:
+    """Turn uint8 N×H×W×C into 0..1, float N×C×H×W in channels-last memory, which is the layout that the images already have."""
+    return images.permute(0, 3, 1, 2).float() / 255
 
 
-def shift(images: Tensor, shifts: Tensor, max_shift: int) -> Tensor:
-    """Shift each image by its own whole pixels, filling with black.
+def plan_epoch(count: int, batch_size: int, accumulation: int, least: int) -> list[list[int]]:
+    """Divide an epoch into steps, and each step into the sizes of its batches.
+
+    The last step is smaller when the number does not divide. A batch of fewer than ``least`` images is joined to the one before it:
+    batch norm cannot learn from a single image, nor can processes share one.
 
     Args:
-        images: N×H×W×C.
-        shifts: int64, N×2, down and right, each within ±``max_shift``.
-        max_shift: Pixels.
+        count: Images in the split.
+        batch_size: Images that pass through the network at once.
+        accumulation: Batches a step.
+        least: Images a batch.
     """
-    count, height, width, _ = images.shape
-    padded = torch.nn.functional.pad(images, (0, 0, max_shift, max_shift, max_shift, max_shift))
-    device = images.device
-    rows = torch.arange(height, device=device) + max_shift - shifts[:, :1]
-    columns = torch.arange(width, device=device) + max_shift - shifts[:, 1:]
-    return padded[torch.arange(count, device=device)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    sizes = [batch_size] * (count // batch_size) + ([count % batch_size] if count % batch_size else [])
+    while len(sizes) > 1 and sizes[-1] < least:
+        sizes[-2:] = [sum(sizes[-2:])]
+    return [sizes[start : start + accumulation] for start in range(0, len(sizes), accumulation)]
+
+
+def shuffled_steps(plan: list[list[int]], generator: torch.Generator) -> Iterator[list[Tensor]]:
+    """Yield the steps of one epoch, each a list of batches, each the places of its images: every image once, in random order."""
+    order = torch.randperm(sum(map(sum, plan)), generator=generator)
+    start = 0
+    for sizes in plan:
+        yield list(order[start : start + sum(sizes)].split(sizes))
+        start += sum(sizes)

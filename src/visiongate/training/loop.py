@@ -1,42 +1,58 @@
 """The training loop: fit a network, validate after each epoch, keep the best."""
 
-import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
-from visiongate.config import Model, Training
-from visiongate.errors import DivergedError
-from visiongate.training.batches import Normalisation, Tensors, shuffled_batches
+from visiongate.config import Model, Monitor, Training
+from visiongate.errors import DivergedError, SettingsError
+from visiongate.training import distributed
+from visiongate.training.batches import Normalisation, Tensors, to_pixels
+from visiongate.training.checkpoint import Checkpoint
 from visiongate.training.hardware import Hardware
-from visiongate.training.recipe import make_optimizer, make_schedule
+from visiongate.training.learner import Learner
+from visiongate.training.validation_metrics import TOP_FROM, measure_logits
+
+CHANCE_AUC = 0.55  # a ROC-AUC below this tells no class from another
 
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What one epoch gave; losses are means by image."""
+    """What one epoch gave; losses are means by image, and what is None cannot be told of this data."""
 
     epoch: int  # from 1
     lr: float  # at its end
-    train_loss: float
-    train_accuracy: float  # of the shifted images, while learning
+    train_loss: float  # of the augmented images, while learning
+    train_accuracy: float
     val_loss: float
     val_accuracy: float
+    val_precision: float
+    val_recall: float
+    val_f1: float
+    val_roc_auc: float | None
+    val_top3: float | None
 
-    def better_than(self, other: "Epoch | None", monitor: str) -> bool:
-        """Compare by the monitored metric; equal accuracies are settled by the loss."""
+    def score(self, monitor: Monitor) -> float:
+        """Return the monitored metric, losses negated, so that more is better; minus infinity where it cannot be told."""
+        value: float | None = getattr(self, monitor)
+        if value is None:
+            return -math.inf
+        return -value if monitor == "val_loss" else value
+
+    def better_than(self, other: "Epoch | None", monitor: Monitor) -> bool:
+        """Compare by the monitored metric; equal ones are settled by the loss."""
         if other is None:
             return True
-        if monitor == "val_accuracy" and self.val_accuracy != other.val_accuracy:
-            return self.val_accuracy > other.val_accuracy
-        return self.val_loss < other.val_loss
+        return (self.score(monitor), -self.val_loss) > (other.score(monitor), -other.val_loss)
+
+    def metrics(self) -> dict[str, float]:
+        """Return all that can be told, by name."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +60,7 @@ class Task:
     """What to fit, on what, in which precision."""
 
     network: nn.Module
+    classes: int
     train: Tensors
     val: Tensors
     normalise: Normalisation
@@ -58,86 +75,134 @@ class Fitted:
     best: Epoch
 
 
-def fit(task: Task, model: Model, training: Training, on_epoch: Callable[[Epoch, float], None]) -> Fitted:
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Who is told how it goes. What they raise ends the training."""
+
+    on_epoch: Callable[[Epoch, float], None]  # its result, and its speed in images a second
+    on_images: Callable[[int], None] = lambda _count: None  # how many were learnt from just now
+    on_restored: Callable[[list[Epoch]], None] = lambda _history: None  # the epochs that a checkpoint brought
+
+
+def fit(
+    task: Task, model: Model, training: Training, listeners: Listeners, checkpoint: Checkpoint | None = None
+) -> Fitted:
     """Train until the epochs end or patience does, and leave the best epoch's weights in the network.
 
     Args:
         task: The network is changed in place.
         model: The recipe.
         training: How long.
-        on_epoch: Called after each epoch with its result and its speed in images a second; what it raises ends the training.
+        listeners: Told of batches and epochs.
+        checkpoint: Where to keep the state after each epoch, and what to continue from; None keeps none.
 
     Raises:
-        DivergedError: The loss is no longer a number.
+        DivergedError: The loss is no longer a number, or nothing is learnt.
+        SettingsError: The monitored metric does not exist for this data.
     """
-    optimizer = make_optimizer(task.network, model)
-    steps = training.epochs * math.ceil(len(task.train) / model.batch_size)
-    schedule = make_schedule(optimizer, model, steps)
-    generator = torch.Generator().manual_seed(training.seed)
-    history: list[Epoch] = []
-    best: Epoch | None = None
-    weights: dict[str, Tensor] = {}
-    for number in range(1, training.epochs + 1):
+    _check_monitor(training.monitor, task.classes)
+    learner = Learner(task.network, task.train, task.normalise, task.hardware)
+    learner.prepare(model, training, task.classes)
+    run = _Run(learner, checkpoint)
+    run.restore(listeners)
+    while not _is_over(run, training):
+        number = len(run.history) + 1
         started = time.perf_counter()
-        loss, accuracy = _train_epoch(task, model, training, (optimizer, schedule, generator))
+        lr, loss, accuracy = learner.learn(number, listeners.on_images)
         speed = len(task.train) / (time.perf_counter() - started)
-        lr = float(schedule.get_last_lr()[0])
-        epoch = Epoch(number, lr, loss, accuracy, *validate(task, model.batch_size))
-        _check_finite(epoch, model)
-        history.append(epoch)
-        if epoch.better_than(best, training.monitor):
-            best, weights = epoch, copy.deepcopy(task.network.state_dict())
-        on_epoch(epoch, speed)
-        if training.patience is not None and best is not None and number - best.epoch >= training.patience:
-            break
-    task.network.load_state_dict(weights)
-    return Fitted(history, best or history[-1])
+        _check_finite(number, loss, model)
+        validated = measure_logits(predict_split(task, learner.averaged, model.batch_size), task.val.labels)
+        values = {f"val_{name}": value for name, value in asdict(validated).items()}
+        epoch = Epoch(epoch=number, lr=lr, train_loss=loss, train_accuracy=accuracy, **values)
+        _check_finite(number, epoch.val_loss, model)
+        run.add(epoch, training.monitor)
+        _check_learning(run.history, task, model, training)
+        listeners.on_epoch(epoch, speed)
+        run.save()
+    task.network.load_state_dict(run.weights)
+    return Fitted(run.history, run.best or run.history[-1])
 
 
-def validate(task: Task, batch_size: int) -> tuple[float, float]:
-    """Return the mean cross-entropy and the accuracy on the validation split."""
-    logits = predict_logits(task, task.val, batch_size)
-    loss = functional.cross_entropy(logits, task.val.labels).item()
-    return loss, (logits.argmax(dim=1) == task.val.labels).double().mean().item()
+class _Run:
+    """What an interrupted training must not lose: the history, the best weights so far, and the learner's state."""
+
+    def __init__(self, learner: Learner, checkpoint: Checkpoint | None) -> None:
+        self.history: list[Epoch] = []
+        self.best: Epoch | None = None
+        self.weights: dict[str, Tensor] = {}
+        self._learner = learner
+        self._checkpoint = checkpoint
+
+    def add(self, epoch: Epoch, monitor: Monitor) -> None:
+        self.history.append(epoch)
+        if epoch.better_than(self.best, monitor):
+            self.best = epoch
+            self.weights = {
+                name: value.detach().clone() for name, value in self._learner.averaged.state_dict().items()
+            }
+
+    def save(self) -> None:
+        if self._checkpoint is not None and distributed.rank() == 0:
+            best = None if self.best is None else self.best.epoch
+            history = [asdict(epoch) for epoch in self.history]
+            learner = self._learner.state()
+            self._checkpoint.save({"history": history, "best": best, "weights": self.weights, "learner": learner})
+
+    def restore(self, listeners: Listeners) -> None:
+        state = None if self._checkpoint is None else self._checkpoint.load()
+        if state is not None:
+            self.history = [Epoch(**epoch) for epoch in state["history"]]
+            self.best = self.history[state["best"] - 1]
+            self.weights = state["weights"]
+            self._learner.restore(state["learner"])
+            listeners.on_restored(self.history)
+
+
+def _is_over(run: _Run, training: Training) -> bool:
+    if len(run.history) >= training.epochs:
+        return True
+    stale = 0 if run.best is None else len(run.history) - run.best.epoch
+    return training.patience is not None and stale >= training.patience
 
 
 @torch.no_grad()
-def predict_logits(task: Task, data: Tensors, batch_size: int) -> Tensor:
-    """Return the logits, float32 N×K, of all images in order."""
-    task.network.eval()
+def predict_split(task: Task, network: nn.Module, batch_size: int) -> Tensor:
+    """Return the logits, float32 N×K, of the validation images in order; processes share the work."""
+    network.eval()
+    images = distributed.share(task.val.images)
     with task.hardware.autocast():
-        logits = [task.network(task.normalise(chunk)) for chunk in data.images.split(batch_size)]
-    return torch.cat(logits).float()
+        logits = [network(task.normalise(to_pixels(chunk))).float() for chunk in images.split(batch_size)]
+    parts = torch.cat(logits) if logits else torch.empty(0, task.classes, device=images.device)
+    return distributed.gather(parts, len(task.val))
 
 
-def _train_epoch(
-    task: Task,
-    model: Model,
-    training: Training,
-    moving: tuple[Optimizer, LambdaLR, torch.Generator],
-) -> tuple[float, float]:
-    """Learn from every image once; return the mean loss and accuracy."""
-    optimizer, schedule, generator = moving
-    task.network.train()
-    # Summed on the device: reading a number back at each step would wait for it.
-    total = torch.zeros(2, device=task.hardware.device)
-    for images, labels in shuffled_batches(task.train, model.batch_size, training.max_shift, generator):
-        with task.hardware.autocast():
-            logits = task.network(task.normalise(images))
-        loss = functional.cross_entropy(logits.float(), labels, label_smoothing=training.label_smoothing)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        hits = (logits.argmax(dim=1) == labels).sum()
-        total += torch.stack([loss.detach() * len(labels), hits.float()])
-    mean_loss, accuracy = (total / len(task.train)).tolist()
-    return mean_loss, accuracy
+def _check_monitor(monitor: Monitor, classes: int) -> None:
+    if monitor == "val_top3" and classes < TOP_FROM:
+        raise SettingsError(
+            f"training.monitor = val_top3: there are {classes} classes, and it takes {TOP_FROM}; val_accuracy will do"
+        )
 
 
-def _check_finite(epoch: Epoch, model: Model) -> None:
-    if not (math.isfinite(epoch.train_loss) and math.isfinite(epoch.val_loss)):
+def _check_finite(epoch: int, loss: float, model: Model) -> None:
+    if not math.isfinite(loss):
         raise DivergedError(
-            f"epoch {epoch.epoch}: the loss is no longer a number: the training diverged. Lower model.lr "
-            f"(now {model.lr:g}), raise model.warmup (now {model.warmup:g}), or set training.precision=fp32"
+            f"epoch {epoch}: the loss is no longer a number: the training diverged. Lower model.lr "
+            f"(now {model.lr:g}), raise model.warmup (now {model.warmup:g}), set training.gradient_clip=1, or set "
+            "training.precision=fp32"
+        )
+
+
+def _check_learning(history: list[Epoch], task: Task, model: Model, training: Training) -> None:
+    """Stop a training whose every epoch so far was no better than always naming the most frequent class."""
+    if training.give_up is None or len(history) != training.give_up:
+        return
+    majority = float(torch.bincount(task.val.labels).max()) / len(task.val)
+    learnt = any(
+        epoch.val_accuracy > majority or (epoch.val_roc_auc or 0) > CHANCE_AUC for epoch in history
+    )
+    if not learnt:
+        raise DivergedError(
+            f"epoch {len(history)}: nothing is learnt: validation accuracy was never above {majority:.2%}, which naming "
+            f"always the most frequent class gives. Change model.lr (now {model.lr:g}) tenfold up or down, look at "
+            "reports/preparation for wrong labels, or set training.give_up=null to go on"
         )

@@ -1,55 +1,160 @@
 """Optimizers and learning-rate schedules, by the names that ``conf/model`` uses."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
-from torch import nn
-from torch.optim import SGD, Adam, AdamW, Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+import torch
+from torch import Tensor, nn
+from torch.nn import Parameter
+from torch.optim import SGD, Adam, AdamW, Muon, Optimizer
 
 from visiongate.config import Model
+from visiongate.errors import SettingsError
 
-FINAL_SHARE = 1e-3  # of the peak learning rate, at the end of cosine and one-cycle
+FINAL_SHARE = 1e-3  # of the peak learning rate, at the end of cosine and linear
+ONE_CYCLE_START = 0.04  # of the peak; torch's OneCycleLR starts there too
+ONE_CYCLE_END = 4e-6
 
 
-def make_optimizer(network: nn.Module, model: Model) -> Optimizer:
-    """Make the optimizer that the recipe names.
+class KernelMuon(Muon):
+    """torch's Muon, which takes matrices alone, for kernels too: a kernel is the matrix of its outputs by all else.
+
+    Source: K. Jordan, Muon: An optimizer for hidden layers in neural networks, 2024.
+
+    Args:
+        parameters: Of two dimensions or more, on their device and in their final memory layout.
+        lr: Peak learning rate.
+        momentum: Nesterov's.
+        weight_decay: Decoupled.
+    """
+
+    def __init__(self, parameters: Iterable[Parameter], lr: float, momentum: float, weight_decay: float) -> None:
+        self._parameters = list(parameters)
+        matrices = [_as_matrix(parameter.detach()) for parameter in self._parameters]
+        super().__init__(matrices, lr, weight_decay, momentum)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # noqa: ANN401 - torch's signature
+        """Update the parameters by way of their matrices, which share their memory."""
+        matrices = (matrix for group in self.param_groups for matrix in group["params"])
+        for matrix, parameter in zip(matrices, self._parameters, strict=True):
+            matrix.grad = None if parameter.grad is None else _as_matrix(parameter.grad)
+        super().step(closure)
+
+
+def _as_matrix(kernel: Tensor) -> Tensor:
+    """Lay all but the first dimension in a row, channels last: so they lie in memory, and the matrix is a view."""
+    return kernel.movedim(1, -1).reshape(len(kernel), -1)
+
+
+def make_optimizers(network: nn.Module, model: Model) -> list[Optimizer]:
+    """Make the optimizer that the recipe names; under muon a second one, nesterov SGD, for the head, biases and norms.
 
     Weight decay acts on matrices and kernels alone: shrinking a bias or a norm's scale regularises nothing (Goyal et al., 2017,
-    section 5.3).
+    section 5.3). A backbone that the recipe freezes is frozen here.
+
+    Raises:
+        SettingsError: ``model.backbone_lr`` is given, and the network has no backbone.
     """
-    decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": model.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
+    groups = _group_parameters(network, model)
+    if model.optimizer == "muon":
+        return _make_muon(network, groups, model)
     if model.optimizer == "sgd":
-        return SGD(groups, model.lr, momentum=model.momentum, nesterov=model.momentum > 0)
+        return [SGD(groups, model.lr, momentum=model.momentum, nesterov=model.momentum > 0)]
     adam = Adam if model.optimizer == "adam" else AdamW
-    return adam(groups, model.lr, betas=(model.momentum, 0.999))
+    return [adam(groups, model.lr, betas=(model.momentum, 0.999))]
 
 
-def make_schedule(optimizer: Optimizer, model: Model, steps: int) -> LambdaLR:
-    """Make the schedule that the recipe names, stepped after each batch."""
-    return LambdaLR(optimizer, lr_factor(model.schedule, model.warmup, steps))
+def _group_parameters(network: nn.Module, model: Model) -> list[dict[str, Any]]:
+    backbone = set(_backbone_parameters(network, model))
+    groups = []
+    for inside, lr in ((False, model.lr), (True, model.backbone_lr)):
+        chosen = [
+            parameter
+            for parameter in network.parameters()
+            if parameter.requires_grad and (parameter in backbone) is inside
+        ]
+        matrices = [parameter for parameter in chosen if parameter.ndim > 1]
+        vectors = [parameter for parameter in chosen if parameter.ndim <= 1]
+        groups += [
+            {"params": matrices, "lr": lr, "weight_decay": model.weight_decay},
+            {"params": vectors, "lr": lr and lr * model.bias_lr, "weight_decay": 0.0},
+        ]
+    return [group for group in groups if group["params"]]
 
 
-def lr_factor(schedule: str, warmup: float, steps: int) -> Callable[[int], float]:
+def _backbone_parameters(network: nn.Module, model: Model) -> list[Parameter]:
+    """Return what learns at ``model.backbone_lr``; freeze it where that is 0."""
+    if model.backbone_lr is None:
+        return []
+    backbone = getattr(network, "backbone", None)
+    if not isinstance(backbone, nn.Module):
+        raise SettingsError(
+            f"model.backbone_lr = {model.backbone_lr:g}: {model.name} has no backbone of its own: set it to null"
+        )
+    backbone.requires_grad_(requires_grad=model.backbone_lr > 0)
+    return list(backbone.parameters())
+
+
+def _make_muon(network: nn.Module, groups: list[dict[str, Any]], model: Model) -> list[Optimizer]:
+    """Share the parameters out: a head maps features to classes, and is no hidden layer."""
+    head = getattr(network, "head", None)
+    heads = set(head.parameters()) if isinstance(head, nn.Module) else set()
+    muons, others = [], []
+    for group in groups:
+        hidden = [parameter for parameter in group["params"] if parameter.ndim > 1 and parameter not in heads]
+        rest = [parameter for parameter in group["params"] if parameter.ndim <= 1 or parameter in heads]
+        if hidden:
+            muons.append(KernelMuon(hidden, group["lr"], model.momentum, model.weight_decay))
+        if rest:
+            lr = group["lr"] * (model.bias_lr if group["weight_decay"] else 1)
+            others.append({"params": rest, "lr": lr, "weight_decay": 0.0})
+    return [*muons, SGD(others, momentum=model.momentum, nesterov=model.momentum > 0)]
+
+
+class Schedule:
+    """The learning rate of each step, for all optimizers alike; it has no state but the step's number."""
+
+    def __init__(self, optimizers: list[Optimizer], model: Model, steps: int) -> None:
+        self._groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+        self._peaks = [group["lr"] for group in self._groups]
+        self._factor = lr_factor(model, steps)
+        self._lr = model.lr
+
+    def set_step(self, step: int) -> float:
+        """Set the learning rates of a step, from 0, and return that of the recipe's ``lr``."""
+        factor = self._factor(step)
+        for group, peak in zip(self._groups, self._peaks, strict=True):
+            group["lr"] = peak * factor
+        return self._lr * factor
+
+
+def lr_factor(model: Model, steps: int) -> Callable[[int], float]:
     """Return the share of the peak learning rate at each step.
 
-    Each schedule rises linearly over the ``warmup`` share of the steps. Then ``constant`` stays, ``cosine`` falls along half a
-    cosine (Loshchilov and Hutter, 2017), and ``one_cycle`` falls linearly (Smith, 2018).
+    Each schedule rises over the ``warmup`` share of the steps. Then ``constant`` stays, ``step`` falls to ``gamma`` times as much at each
+    of the ``milestones``, ``cosine`` falls along half a cosine (Loshchilov and Hutter, 2017), ``linear`` falls in a straight line, and
+    ``one_cycle``, which rises along half a cosine too, falls along another almost to nothing (Smith and Topin, 2018).
     """
-    rising = round(warmup * steps)
+    rising = round(model.warmup * steps)
 
     def factor(step: int) -> float:
         if step < rising:
-            return (step + 1) / (rising + 1)
+            share = (step + 1) / (rising + 1)
+            return _between(ONE_CYCLE_START, 1.0, share) if model.schedule == "one_cycle" else share
         progress = min((step - rising) / max(steps - rising, 1), 1.0)
-        if schedule == "constant":
+        if model.schedule == "constant":
             return 1.0
-        fall = progress if schedule == "one_cycle" else (1 - math.cos(math.pi * progress)) / 2
-        return 1 - fall * (1 - FINAL_SHARE)
+        if model.schedule == "step":
+            return model.gamma ** sum(step >= milestone * steps for milestone in model.milestones)
+        if model.schedule == "linear":
+            return 1 - progress * (1 - FINAL_SHARE)
+        return _between(1.0, ONE_CYCLE_END if model.schedule == "one_cycle" else FINAL_SHARE, progress)
 
     return factor
+
+
+def _between(start: float, end: float, share: float) -> float:
+    """Go from start to end along half a cosine."""
+    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2

@@ -1,0 +1,145 @@
+"""Several processes that train one network: started by torch's launcher, joined by its process group.
+
+Alone, every function here does the obvious thing for a single process; nothing else needs to know.
+"""
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from visiongate.config import Launch
+from visiongate.errors import TrainingError
+
+if TYPE_CHECKING:
+    from torch.distributed.launcher.api import LaunchConfig
+
+MACHINE_RANK = "NODE_RANK"  # in the environment: which machine this is, from 0
+LAUNCHED = "TORCHELASTIC_RUN_ID"  # in the environment of each process that torch's launcher starts
+PATIENCE = timedelta(minutes=30)  # for a process that loads or validates while the others wait
+
+
+def is_launched() -> bool:
+    """Tell whether torch's launcher started this process."""
+    return LAUNCHED in os.environ
+
+
+def launch(command: Sequence[str], how: Launch) -> None:
+    """Run a Python script in several processes here, together with what is started alike on the other machines.
+
+    Each machine but the first says which it is by ``NODE_RANK`` in its environment.
+
+    Args:
+        command: The script and its arguments.
+        how: How many processes, and where they meet.
+
+    Raises:
+        TrainingError: A process failed; it has said why.
+    """
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415 - for many alone
+    from torch.distributed.launcher.api import elastic_launch  # noqa: PLC0415
+
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # it tells failures by tracebacks
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(torch.get_num_threads() // how.processes, 1)))
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    try:
+        elastic_launch(_configure(how), sys.executable)(*command)
+    except ChildFailedError as error:
+        failed = len(error.failures)
+        raise TrainingError(
+            f"training.launch: {failed} of {how.processes} processes on this machine failed, for the reason given above"
+        ) from None
+
+
+def _configure(how: Launch) -> "LaunchConfig":
+    from torch.distributed.launcher.api import LaunchConfig  # noqa: PLC0415 - for many alone
+
+    place = os.environ.get(MACHINE_RANK, "0")
+    if not place.isdigit() or int(place) >= how.machines:
+        raise TrainingError(
+            f"{MACHINE_RANK} = {place!r}: with training.launch.machines = {how.machines} it is from 0 to "
+            f"{how.machines - 1}"
+        )
+    alone = how.machines == 1
+    return LaunchConfig(
+        min_nodes=how.machines,
+        max_nodes=how.machines,
+        nproc_per_node=how.processes,
+        run_id="visiongate",
+        rdzv_backend="c10d" if alone else "static",
+        rdzv_endpoint="localhost:0" if alone else how.address,  # port 0: one that is free
+        rdzv_configs={} if alone else {"rank": int(place)},
+        max_restarts=0,
+    )
+
+
+@contextmanager
+def joined() -> Iterator[None]:
+    """Join the other processes within the block, if the launcher started this one."""
+    if not is_launched():
+        yield
+        return
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def _end_with_parent(parent: int) -> None:
+    """Leave when the launcher is gone: killed, it cannot take its processes along, and another run would meet them."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def rank() -> int:
+    """Return this process's place, from 0; the first writes and speaks for all."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def size() -> int:
+    """Count the processes."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def share(items: Tensor) -> Tensor:
+    """Take this process's part of what lies in the first dimension."""
+    return items[rank() :: size()]
+
+
+def gather(parts: Tensor, count: int) -> Tensor:
+    """Put together what every process made of its `share` of ``count`` items, in their order."""
+    if size() == 1:
+        return parts
+    padded = parts.new_zeros(-(-count // size()), *parts.shape[1:])
+    padded[: len(parts)] = parts
+    pieces = [torch.empty_like(padded) for _ in range(size())]
+    dist.all_gather(pieces, padded)
+    return torch.stack(pieces, dim=1).flatten(0, 1)[:count]
+
+
+def total(values: Tensor) -> Tensor:
+    """Add up every process's values, in place."""
+    if size() > 1:
+        dist.all_reduce(values)
+    return values
+
+
+def average_gradients(network: nn.Module) -> nn.Module:
+    """Wrap a network so that each backward pass leaves the mean of all processes' gradients."""
+    if size() == 1:
+        return network
+    return nn.parallel.DistributedDataParallel(network)
