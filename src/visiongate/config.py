@@ -256,7 +256,9 @@ class Model(Section):
 
     @model_validator(mode="after")
     def _falls(self) -> Self:
-        if self.schedule == "step" and (not self.milestones or self.milestones != sorted(set(self.milestones))):
+        if self.schedule == "step" and (
+            not self.milestones or self.milestones != sorted(set(self.milestones))
+        ):
             raise ValueError(f"schedule step needs milestones that increase, not {self.milestones}")
         return self
 
@@ -411,6 +413,19 @@ class Settings(Section):
                     f"optimize.space.{name}.setting = {dimension.setting!r}: there is no such setting"
                 )
         return self
+
+    @property
+    def network(self) -> Model:
+        """The recipe of the network.
+
+        Raises:
+            SettingsError: The model is a baseline.
+        """
+        if isinstance(self.model, Baseline):
+            raise SettingsError(
+                f"model = {self.model.name}: a baseline, where a network is needed: choose one of conf/model"
+            )
+        return self.model
 
     def value(self, name: str) -> Any:  # noqa: ANN401 - whatever the setting holds
         """Return a setting by its dotted name, such as ``model.lr``."""
@@ -591,12 +606,15 @@ def _choose(field: FieldInfo, tree: Any) -> Any:  # noqa: ANN401 - plain values 
         return field.annotation
     model = tree.get("model") if isinstance(tree, Mapping) else None
     members = _members(field)
-    return members.get(model.get("kind") if isinstance(model, Mapping) else None, next(iter(members.values())))
+    kind = model.get("kind") if isinstance(model, Mapping) else None
+    return members.get(str(kind), next(iter(members.values())))
 
 
 def _members(field: FieldInfo) -> dict[str, type[BaseModel]]:
     """The sections of a tagged union by their tag."""
-    return {get_args(member.model_fields["kind"].annotation)[0]: member for member in get_args(field.annotation)}
+    return {
+        get_args(member.model_fields["kind"].annotation)[0]: member for member in get_args(field.annotation)
+    }
 
 
 def _entry(annotation: Any, part: str | int) -> Any:  # noqa: ANN401 - any type annotation

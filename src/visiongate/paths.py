@@ -22,6 +22,7 @@ PREPARATION = Path("reports/preparation")
 MODEL_ONNX = Path("models/model.onnx")
 MODEL_WEIGHTS = Path("models/model.safetensors")
 MODEL_DESCRIPTION = Path("models/model.json")
+CHECKPOINT = Path("models/checkpoint.safetensors")  # no stage's output: there while a training is under way
 HISTORY = Path("reports/training/history.csv")
 TRAINING_SUMMARY = Path("reports/training.json")
 

@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any
 
 from pydantic import ConfigDict, ValidationError, validate_call
@@ -17,13 +18,14 @@ def network_names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(networks.__path__))
 
 
-def build_network(name: str, options: Mapping[str, Any], channels: int, classes: int) -> nn.Module:
+def build_network(name: str, options: Mapping[str, Any], channels: int, size: int, classes: int) -> nn.Module:
     """Make a network with random weights, drawn from torch's global generator.
 
     Args:
         name: One of `network_names`.
         options: The keyword arguments of its ``build``, whose annotations say what is allowed.
         channels: Of the images.
+        size: Of the images, in pixels a side.
         classes: Outputs.
 
     Raises:
@@ -34,10 +36,10 @@ def build_network(name: str, options: Mapping[str, Any], channels: int, classes:
     build = importlib.import_module(f"{networks.__name__}.{name}").build
     try:
         network: nn.Module = validate_call(config=ConfigDict(strict=True))(build)(
-            channels, classes, **options
+            channels, size, classes, **options
         )
     except ValidationError as error:
-        known = [key for key in build.__annotations__ if key not in ("channels", "classes", "return")]
+        known = [key for key, kind in signature(build).parameters.items() if kind.kind is kind.KEYWORD_ONLY]
         raise SettingsError(
             "\n".join(_explain(name, known, problem) for problem in error.errors(include_url=False))
         ) from None

@@ -3,29 +3,36 @@
 from types import TracebackType
 from typing import Self
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from visiongate.config import Monitor
 from visiongate.training.loop import Epoch
+
+UPDATES = 4  # a second: drawing takes time from training
 
 
 class TrainingProgress:
-    """A bar over the epochs with loss, validation accuracy, images a second and time left; only drawn on a terminal.
+    """A bar over the images of all epochs, with loss, validation metric, images a second and time left; only on a terminal.
 
     Args:
         title: What is being trained.
         epochs: How many at most.
+        images: Of an epoch.
+        monitor: The validation metric to show.
     """
 
-    def __init__(self, title: str, epochs: int) -> None:
+    def __init__(self, title: str, epochs: int, images: int, monitor: Monitor) -> None:
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
+            BarColumn(bar_width=20),
+            TaskProgressColumn(),
             TextColumn("{task.fields[status]}"),
             TimeRemainingColumn(),
+            refresh_per_second=UPDATES,
         )
         self._progress.disable = not self._progress.console.is_terminal
-        self._task = self._progress.add_task(title, total=epochs, status="")
+        self._title, self._epochs, self._images, self._monitor = title, epochs, images, monitor
+        self._task = self._progress.add_task(self._describe(1), total=epochs * images, status="")
 
     def __enter__(self) -> Self:
         """Start drawing."""
@@ -38,10 +45,20 @@ class TrainingProgress:
         """Leave the last state on the screen."""
         self._progress.stop()
 
+    def advance(self, images: int) -> None:
+        """Go on by the images of a step."""
+        self._progress.advance(self._task, images)
+
     def show(self, epoch: Epoch, images_per_second: float) -> None:
-        """Advance to the end of an epoch."""
-        status = (
-            f"loss {epoch.train_loss:.4f} · val loss {epoch.val_loss:.4f} · val accuracy {epoch.val_accuracy:.2%} · "
-            f"{images_per_second:,.0f} images/s"
+        """Show the result of an epoch, and go on to the next."""
+        value = getattr(epoch, self._monitor)
+        watched = "" if value is None else f" · {self._monitor.replace('_', ' ')} {value:.4f}"
+        self._progress.update(
+            self._task,
+            completed=epoch.epoch * self._images,
+            description=self._describe(min(epoch.epoch + 1, self._epochs)),
+            status=f"loss {epoch.train_loss:.4f}{watched} · {images_per_second:,.0f} images/s",
         )
-        self._progress.update(self._task, completed=epoch.epoch, status=status)
+
+    def _describe(self, epoch: int) -> str:
+        return f"{self._title} · epoch {epoch}/{self._epochs}"

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 
 import yaml
@@ -14,7 +13,7 @@ from visiongate.files import sha256_of, write_csv, write_json, write_text
 from visiongate.search.study import Report, SearchResult, Values, search
 from visiongate.tracking.runs import Run, open_run
 from visiongate.training.hardware import repeatable
-from visiongate.training.loop import Epoch, fit
+from visiongate.training.loop import Epoch, Listeners, fit
 from visiongate.training.session import prepare_task
 
 SOURCE = Path(__file__).parent.parent
@@ -42,21 +41,18 @@ def run(settings: Settings) -> None:
 def _train(settings: Settings, place: int, values: Values, report: Report, parent: Run) -> float:
     """Train with a trial's values and return the metric at the best epoch; losses negated, so that more is better."""
     metric = settings.optimize.metric
-    sign = -1 if metric == "val_loss" else 1
     tried = settings.with_values({**values, "training.epochs": settings.optimize.epochs}, f"trial {place}")
     with (
         repeatable(tried.training.seed),
-        open_run(settings.tracking, f"trial {place}", values, {}, parent_id=parent.id) as tracked,
+        open_run(settings.tracking, f"trial {place}", values, {}, parent=parent) as tracked,
     ):
-        task = prepare_task(paths.TRANSFORMED, tried.model, tried.training)
+        task = prepare_task(paths.TRANSFORMED, tried.network, tried.training)
 
         def on_epoch(epoch: Epoch, _images_per_second: float) -> None:
-            tracked.log_metrics(asdict(epoch), epoch.epoch)
-            report(epoch.epoch, sign * getattr(epoch, metric))
+            tracked.log_metrics(epoch.metrics(), epoch.epoch)
+            report(epoch.epoch, epoch.score(metric))
 
-        best = fit(task, tried.model, tried.training, on_epoch).best
-        value: float = sign * getattr(best, metric)
-        return value
+        return fit(task, tried.network, tried.training, Listeners(on_epoch)).best.score(metric)
 
 
 def _fingerprint(settings: Settings) -> str:

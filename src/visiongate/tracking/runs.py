@@ -8,7 +8,7 @@ afterwards.
 import json
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -32,13 +32,16 @@ logger = logging.getLogger(__name__)
 
 
 class Run:
-    """An open run. Once it is open nothing it does raises: a training is worth more than its record.
+    """An open run. Nothing it does raises: a training is worth more than its record.
 
     What could not be sent is told once, and tried again later and at the end.
+
+    Args:
+        store: Where it was made; None where it could not be, and then nothing is sent.
+        run_id: As the store calls it.
     """
 
-    def __init__(self, store: Store, run_id: str) -> None:
-        """Take over a run that was made."""
+    def __init__(self, store: Store | None, run_id: str) -> None:
         self.id = run_id
         self._store = store
         self._pending: list[tuple[str, float, int, int]] = []  # name, value, milliseconds, step
@@ -47,6 +50,8 @@ class Run:
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Keep metrics of a step, and send what waits every few seconds: each call costs milliseconds."""
+        if self._store is None:
+            return
         now = int(time.time() * 1000)
         self._pending += [(name, float(value), now, step) for name, value in metrics.items()]
         if time.monotonic() >= self._send_at or len(self._pending) >= METRICS_PER_CALL:
@@ -55,38 +60,43 @@ class Run:
     def flush(self) -> None:
         """Send the metrics that wait."""
         self._send_at = time.monotonic() + RETRY_SECONDS
-        with self._spared():
-            send_metrics(self._store, self.id, self._pending)
+
+        def send(store: Store) -> None:
+            send_metrics(store, self.id, self._pending)
             self._pending.clear()
             self._send_at = time.monotonic() + SEND_SECONDS
 
+        self._spare(send)
+
     def log_artifacts(self, paths: Iterable[Path]) -> None:
         """Send files or whole folders."""
-        with self._spared():
+
+        def send(store: Store) -> None:
             for path in paths:
-                self._store.client.log_artifact(self.id, str(path))
+                store.client.log_artifact(self.id, str(path))
+
+        self._spare(send)
 
     def log_text(self, text: str, name: str) -> None:
         """Send text as a file of that name."""
-        with self._spared():
-            self._store.client.log_text(self.id, text, name)
+        self._spare(lambda store: store.client.log_text(self.id, text, name))
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Add or replace tags."""
-        with self._spared():
-            set_run_tags(self._store, self.id, tags)
+        self._spare(lambda store: set_run_tags(store, self.id, tags))
 
     def end(self, status: str) -> None:
         """Send what waits, and close the run as FINISHED, FAILED or KILLED."""
         self.flush()
-        with self._spared():
-            self._store.client.set_terminated(self.id, status)
+        self._spare(lambda store: store.client.set_terminated(self.id, status))
 
-    @contextmanager
-    def _spared(self) -> Iterator[None]:
+    def _spare(self, send: Callable[[Store], object]) -> None:
+        """Send something, and let a failure pass."""
+        if self._store is None:
+            return
         try:
             with explained(self._store.address):
-                yield
+                send(self._store)
         except TrackingError as error:
             if not self._told:
                 logger.warning("%s; the work goes on without it", error)
@@ -99,26 +109,22 @@ def open_run(
     name: str,
     params: Mapping[str, Any],
     tags: Mapping[str, str],
-    parent_id: str | None = None,
+    parent: Run | None = None,
 ) -> Iterator[Run]:
     """Open a run, and close it as FINISHED, as FAILED if the block raises, or as KILLED if it is interrupted.
+
+    Where MLflow cannot be reached, that is told, and the work goes on: `find_or_create_run` makes the run from the records.
 
     Args:
         tracking: The store and experiment.
         name: What the run is called.
         params: Settings; sections become dotted names.
         tags: Added to those of git, command and user.
-        parent_id: Of the run to nest this one in, which then tells the environment for both.
-
-    Raises:
-        TrackingError: The run cannot be opened. Nothing is lost yet, so it is said rather than passed over.
+        parent: The run to nest this one in, which tells the environment for both. Where it is not kept, this one is not either.
     """
-    store = open_store(tracking)
-    commit = read_commit(Path.cwd(), WRITTEN_BY_THE_LINE)
-    parent = {"mlflow.parentRunId": parent_id} if parent_id else {}
-    run = Run(store, create_run(store, name, params, {**source_tags(), **commit.tags(), **parent, **tags}))
+    run = _UNKEPT if parent is _UNKEPT else _open(tracking, name, params, tags, parent)
     try:
-        if parent_id is None:
+        if parent is None:
             run.log_text(json.dumps(describe_environment(), indent=2), "environment.json")
             run.log_text(list_requirements(), "requirements.txt")
         yield run
@@ -129,6 +135,24 @@ def open_run(
         run.end("FAILED")
         raise
     run.end("FINISHED")
+
+
+_UNKEPT = Run(None, "")
+
+
+def _open(
+    tracking: Tracking, name: str, params: Mapping[str, Any], tags: Mapping[str, str], parent: Run | None
+) -> Run:
+    commit = read_commit(Path.cwd(), WRITTEN_BY_THE_LINE)
+    nested = {"mlflow.parentRunId": parent.id} if parent else {}
+    try:
+        store = open_store(tracking)
+        return Run(
+            store, create_run(store, name, params, {**source_tags(), **commit.tags(), **nested, **tags})
+        )
+    except TrackingError as error:
+        logger.warning("%s; the work goes on, and what it gives is kept in reports/", error)
+        return _UNKEPT
 
 
 def find_or_create_run(

@@ -1,9 +1,10 @@
 """The exponential moving average of a network's weights."""
 
+import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-import torch
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 def average_weights(network: nn.Module, decay: float) -> AveragedModel:
@@ -17,11 +18,11 @@ def average_weights(network: nn.Module, decay: float) -> AveragedModel:
     """
 
     @torch.no_grad()
-    def follow(averages: list[Tensor], values: list[Tensor], count: Tensor) -> None:
+    def follow(averages: Tensors, values: Tensors, count: Tensor | int) -> None:
         if not averages[0].is_floating_point():  # batch norm counts its batches
-            torch._foreach_copy_(averages, values)  # noqa: SLF001 - torch's own name for one kernel over many tensors
+            torch._foreach_copy_(averages, values)
             return
         steps = int(count)
-        torch._foreach_lerp_(averages, values, 1 - min(decay, (1 + steps) / (10 + steps)))  # noqa: SLF001
+        torch._foreach_lerp_(averages, values, 1 - min(decay, (1 + steps) / (10 + steps)))
 
     return AveragedModel(network, multi_avg_fn=follow, use_buffers=True)

@@ -48,8 +48,8 @@ def to_pixels(images: Tensor) -> Tensor:
 def plan_epoch(count: int, batch_size: int, accumulation: int, least: int) -> list[list[int]]:
     """Divide an epoch into steps, and each step into the sizes of its batches.
 
-    The last step is smaller when the number does not divide. A batch of fewer than ``least`` images is joined to the one before it:
-    batch norm cannot learn from a single image, nor can processes share one.
+    The last step is smaller when the number does not divide. A batch of fewer than ``least`` images is joined to the one before
+    it: batch norm cannot learn from a single image, nor can processes share one.
 
     Args:
         count: Images in the split.
@@ -64,7 +64,7 @@ def plan_epoch(count: int, batch_size: int, accumulation: int, least: int) -> li
 
 
 def shuffled_steps(plan: list[list[int]], generator: torch.Generator) -> Iterator[list[Tensor]]:
-    """Yield the steps of one epoch, each a list of batches, each the places of its images: every image once, in random order."""
+    """Yield the steps of an epoch, each a list of batches of images' places: every image once, in random order."""
     order = torch.randperm(sum(map(sum, plan)), generator=generator)
     start = 0
     for sizes in plan:

@@ -1,7 +1,7 @@
 """Checkpoints: a training that was interrupted goes on from its last epoch, and ends as if it had not been.
 
-One safetensors file, replaced whole after each epoch, holds all that the next epoch depends on. Random numbers need no place in it, for
-each epoch draws its own from the seed.
+One safetensors file, replaced whole after each epoch, holds all that the next epoch depends on. Random numbers need no place in
+it, for each epoch draws its own from the seed.
 """
 
 import json
@@ -28,6 +28,7 @@ class Origin:
     settings: Mapping[str, Any]  # by dotted name
     data: str  # sha256
     code: str  # sha256
+    start: str  # sha256 of the first weights
     environment: str  # packages, device and precision
 
     def differences(self, other: "Origin") -> list[str]:
@@ -42,6 +43,8 @@ class Origin:
             changed.append("the data changed")
         if self.code != other.code:
             changed.append("the code changed")
+        if self.start != other.start and not changed:
+            changed.append("the weights to start from changed")
         if self.environment != other.environment:
             changed.append(f"it was made with {self.environment}, and this is {other.environment}")
         return changed
@@ -65,7 +68,9 @@ class Checkpoint:
         values = _take_tensors(state, "", tensors)
         metadata = {"origin": json.dumps(asdict(self._origin)), "state": json.dumps(values)}
         with atomic_path(self._path) as temporary:
-            temporary.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
+            temporary.write_bytes(
+                save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
+            )
             _flush(temporary)
         _flush(self._path.parent)
 
@@ -110,9 +115,13 @@ def _take_tensors(node: Any, name: str, tensors: dict[str, Tensor]) -> Tree:  # 
         tensors[name] = node
         return {"tensor": name}
     if isinstance(node, Mapping):
-        return {"items": [[key, _take_tensors(value, f"{name}/{key}", tensors)] for key, value in node.items()]}
+        return {
+            "items": [[key, _take_tensors(value, f"{name}/{key}", tensors)] for key, value in node.items()]
+        }
     if isinstance(node, list | tuple):
-        return {"list": [_take_tensors(value, f"{name}/{place}", tensors) for place, value in enumerate(node)]}
+        return {
+            "list": [_take_tensors(value, f"{name}/{place}", tensors) for place, value in enumerate(node)]
+        }
     return {"value": node}
 
 

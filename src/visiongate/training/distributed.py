@@ -48,7 +48,9 @@ def launch(command: Sequence[str], how: Launch) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415 - for many alone
     from torch.distributed.launcher.api import elastic_launch  # noqa: PLC0415
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # it tells failures by tracebacks
+    logging.getLogger("torch.distributed.elastic").setLevel(
+        logging.CRITICAL
+    )  # it tells failures by tracebacks
     os.environ.setdefault("OMP_NUM_THREADS", str(max(torch.get_num_threads() // how.processes, 1)))
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:

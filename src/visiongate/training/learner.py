@@ -10,52 +10,41 @@ from visiongate.config import Model, Training
 from visiongate.training import distributed
 from visiongate.training.augmentation import Augmenter, Draws, mix_up
 from visiongate.training.averaging import average_weights
-from visiongate.training.batches import Normalisation, Tensors, plan_epoch, shuffled_steps
+from visiongate.training.batches import plan_epoch, shuffled_steps
 from visiongate.training.checkpoint import Tree, optimizer_state, restore_optimizer
-from visiongate.training.hardware import Hardware
 from visiongate.training.losses import Loss
 from visiongate.training.recipe import Schedule, make_optimizers
 from visiongate.training.seeds import generator_for, seed_for
+from visiongate.training.task import Task
 
 LEAST = 2  # images of a batch in each process: batch norm cannot learn from one
 CHECK_EVERY = 50  # steps, between two looks at whether the loss is still a number: each waits for the device
 
 
 class Learner:
-    """A network that learns from a split.
+    """A network that learns by a recipe.
 
     Args:
-        network: On its device, changed in place.
-        train: The split, on the same device.
-        normalise: Applied after augmentation.
-        hardware: In which precision.
+        task: Its network is changed in place.
+        model: The recipe.
+        training: The rest of it.
     """
 
-    def __init__(
-        self, network: nn.Module, train: Tensors, normalise: Normalisation, hardware: Hardware
-    ) -> None:
-        self._network = network
-        self._train = train
-        self._normalise = normalise
-        self._hardware = hardware
-
-    def prepare(self, model: Model, training: Training, classes: int) -> None:
-        """Make what the recipe asks for."""
-        self._training, self._classes = training, classes
+    def __init__(self, task: Task, model: Model, training: Training) -> None:
+        self._task, self._training = task, training
         self._augment = Augmenter(training.augmentation, training.seed)
-        self._loss = Loss(training, self._train.labels, classes)
-        self._plan = plan_epoch(
-            len(self._train), model.batch_size, training.accumulation, LEAST * distributed.size()
-        )
-        self._optimizers = make_optimizers(self._network, model)
+        self._loss = Loss(training, task.train.labels, task.classes)
+        least = LEAST * distributed.size()
+        self._plan = plan_epoch(len(task.train), model.batch_size, training.accumulation, least)
+        self._optimizers = make_optimizers(task.network, model)
         self._schedule = Schedule(self._optimizers, model, len(self._plan) * training.epochs)
-        self._parallel = distributed.average_gradients(self._network)
-        self._average = None if training.ema is None else average_weights(self._network, training.ema)
+        self._parallel = distributed.average_gradients(task.network)
+        self._average = None if training.ema is None else average_weights(task.network, training.ema)
 
     @property
     def averaged(self) -> nn.Module:
         """The network to validate and keep: the average if there is one."""
-        return self._network if self._average is None else self._average.module
+        return self._task.network if self._average is None else self._average.module
 
     def learn(self, epoch: int, on_images: Callable[[int], None]) -> tuple[float, float, float]:
         """Learn from every image once.
@@ -70,11 +59,11 @@ class Learner:
         """
         seed = self._training.seed
         torch.manual_seed(seed_for(seed, "network", epoch, distributed.rank()))  # dropout's, say
-        draws = self._augment.draw(len(self._train), epoch)
+        draws = self._augment.draw(len(self._task.train), epoch)
         mixer = generator_for(seed, "mixup", epoch, distributed.rank())
         self._parallel.train()
         # Summed on the device: reading a number back at each step would wait for it.
-        total = torch.zeros(2, device=self._hardware.device)
+        total = torch.zeros(2, device=self._task.hardware.device)
         lr = 0.0
         for place, batches in enumerate(shuffled_steps(self._plan, generator_for(seed, "order", epoch))):
             lr = self._schedule.set_step((epoch - 1) * len(self._plan) + place)
@@ -82,48 +71,48 @@ class Learner:
             on_images(sum(map(len, batches)))
             if place % CHECK_EVERY == 0 and not torch.isfinite(total[0]):
                 break
-        mean_loss, accuracy = (distributed.total(total) / len(self._train)).tolist()
+        mean_loss, accuracy = (distributed.total(total) / len(self._task.train)).tolist()
         return lr, mean_loss, accuracy
 
     def _step(self, batches: list[Tensor], draws: Draws, mixer: torch.Generator) -> Tensor:
         """Learn from the batches of one step; return their summed loss and hits."""
         images = sum(map(len, batches))
-        self._network.zero_grad(set_to_none=True)
-        total = torch.zeros(2, device=self._hardware.device)
+        self._task.network.zero_grad(set_to_none=True)
+        total = torch.zeros(2, device=self._task.hardware.device)
         for batch in batches:
             loss, hits = self._compute_loss(distributed.share(batch), draws, mixer)
             # Gradients are averaged over processes, and losses are sums: so the step sees the mean over all its images.
             (loss * (distributed.size() / images)).backward()
             total += torch.stack([loss.detach(), hits])
         if self._training.gradient_clip is not None:
-            nn.utils.clip_grad_norm_(self._network.parameters(), self._training.gradient_clip)
+            nn.utils.clip_grad_norm_(self._task.network.parameters(), self._training.gradient_clip)
         for optimizer in self._optimizers:
             optimizer.step()
         if self._average is not None:
-            self._average.update_parameters(self._network)
+            self._average.update_parameters(self._task.network)
         return total
 
     def _compute_loss(self, batch: Tensor, draws: Draws, mixer: torch.Generator) -> tuple[Tensor, Tensor]:
-        device = self._hardware.device
+        device = self._task.hardware.device
         index = batch.to(device)
-        pixels = self._augment(self._train.images[index], draws.take(batch, device))
-        targets = labels = self._train.labels[index]
+        pixels = self._augment(self._task.train.images[index], draws.take(batch, device))
+        targets = labels = self._task.train.labels[index]
         if self._training.augmentation.mixup:
-            targets = functional.one_hot(labels, self._classes).float()
+            targets = functional.one_hot(labels, self._task.classes).float()
             pixels, targets = mix_up(pixels, targets, self._training.augmentation.mixup, mixer)
-        with self._hardware.autocast():
-            logits = self._parallel(self._normalise(pixels)).float()
+        with self._task.hardware.autocast():
+            logits = self._parallel(self._task.hardware.arrange(self._task.normalise(pixels))).float()
         return self._loss(logits, targets), (logits.argmax(dim=1) == labels).sum().float()
 
     def state(self) -> Tree:
         """Return all that the next epoch depends on, but for the epoch's number."""
         average = {} if self._average is None else self._average.state_dict()
         optimizers = [optimizer_state(optimizer) for optimizer in self._optimizers]
-        return {"network": self._network.state_dict(), "average": average, "optimizers": optimizers}
+        return {"network": self._task.network.state_dict(), "average": average, "optimizers": optimizers}
 
     def restore(self, state: Tree) -> None:
         """Undo `state`."""
-        self._network.load_state_dict(state["network"])
+        self._task.network.load_state_dict(state["network"])
         if self._average is not None:
             self._average.load_state_dict(state["average"])
         for optimizer, remembered in zip(self._optimizers, state["optimizers"], strict=True):

@@ -7,15 +7,14 @@ from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from visiongate.config import Model, Monitor, Training
 from visiongate.errors import DivergedError, SettingsError
 from visiongate.training import distributed
-from visiongate.training.batches import Normalisation, Tensors, to_pixels
+from visiongate.training.batches import to_pixels
 from visiongate.training.checkpoint import Checkpoint
-from visiongate.training.hardware import Hardware
 from visiongate.training.learner import Learner
+from visiongate.training.task import Task
 from visiongate.training.validation_metrics import TOP_FROM, measure_logits
 
 CHANCE_AUC = 0.55  # a ROC-AUC below this tells no class from another
@@ -56,18 +55,6 @@ class Epoch:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """What to fit, on what, in which precision."""
-
-    network: nn.Module
-    classes: int
-    train: Tensors
-    val: Tensors
-    normalise: Normalisation
-    hardware: Hardware
-
-
-@dataclass(frozen=True, slots=True)
 class Fitted:
     """A finished training: its history, and its best epoch, whose weights the network holds."""
 
@@ -79,9 +66,14 @@ class Fitted:
 class Listeners:
     """Who is told how it goes. What they raise ends the training."""
 
-    on_epoch: Callable[[Epoch, float], None]  # its result, and its speed in images a second
+    on_epoch: Callable[[Epoch, float], None] = lambda _epoch, _speed: (
+        None
+    )  # its result, and its speed in images a second
     on_images: Callable[[int], None] = lambda _count: None  # how many were learnt from just now
     on_restored: Callable[[list[Epoch]], None] = lambda _history: None  # the epochs that a checkpoint brought
+    on_refused: Callable[[str], None] = lambda _reason: (
+        None
+    )  # why a checkpoint that is there is not continued
 
 
 def fit(
@@ -101,8 +93,7 @@ def fit(
         SettingsError: The monitored metric does not exist for this data.
     """
     _check_monitor(training.monitor, task.classes)
-    learner = Learner(task.network, task.train, task.normalise, task.hardware)
-    learner.prepare(model, training, task.classes)
+    learner = Learner(task, model, training)
     run = _Run(learner, checkpoint)
     run.restore(listeners)
     while not _is_over(run, training):
@@ -146,10 +137,14 @@ class _Run:
             best = None if self.best is None else self.best.epoch
             history = [asdict(epoch) for epoch in self.history]
             learner = self._learner.state()
-            self._checkpoint.save({"history": history, "best": best, "weights": self.weights, "learner": learner})
+            self._checkpoint.save(
+                {"history": history, "best": best, "weights": self.weights, "learner": learner}
+            )
 
     def restore(self, listeners: Listeners) -> None:
-        state = None if self._checkpoint is None else self._checkpoint.load()
+        state, reason = (None, None) if self._checkpoint is None else self._checkpoint.load()
+        if reason is not None:
+            listeners.on_refused(reason)
         if state is not None:
             self.history = [Epoch(**epoch) for epoch in state["history"]]
             self.best = self.history[state["best"] - 1]
@@ -171,7 +166,10 @@ def predict_split(task: Task, network: nn.Module, batch_size: int) -> Tensor:
     network.eval()
     images = distributed.share(task.val.images)
     with task.hardware.autocast():
-        logits = [network(task.normalise(to_pixels(chunk))).float() for chunk in images.split(batch_size)]
+        logits = [
+            network(task.hardware.arrange(task.normalise(to_pixels(chunk)))).float()
+            for chunk in images.split(batch_size)
+        ]
     parts = torch.cat(logits) if logits else torch.empty(0, task.classes, device=images.device)
     return distributed.gather(parts, len(task.val))
 
@@ -197,9 +195,7 @@ def _check_learning(history: list[Epoch], task: Task, model: Model, training: Tr
     if training.give_up is None or len(history) != training.give_up:
         return
     majority = float(torch.bincount(task.val.labels).max()) / len(task.val)
-    learnt = any(
-        epoch.val_accuracy > majority or (epoch.val_roc_auc or 0) > CHANCE_AUC for epoch in history
-    )
+    learnt = any(epoch.val_accuracy > majority or (epoch.val_roc_auc or 0) > CHANCE_AUC for epoch in history)
     if not learnt:
         raise DivergedError(
             f"epoch {len(history)}: nothing is learnt: validation accuracy was never above {majority:.2%}, which naming "

@@ -10,14 +10,14 @@ from visiongate.config import Training
 class Loss(nn.Module):
     """The loss of a batch, summed over its images.
 
-    Cross-entropy, or focal loss, which weighs each class's part by ``(1 - p)^gamma`` so that what is known already counts less (Lin et
-    al., Focal Loss for Dense Object Detection, 2017); with label smoothing (Szegedy et al., 2016) and class weights where the
-    settings ask for them.
+    Cross-entropy, or focal loss, which weighs each class's part by ``(1 - p)^gamma`` so that what is known already counts less
+    (Lin et al., Focal Loss for Dense Object Detection, 2017); with label smoothing (Szegedy et al., 2016) and class weights
+    where the settings ask for them.
 
     Args:
         training: Which.
-        labels: int64, of the training split: balanced weights are inversely proportional to a class's number of images, and 1 on
-            average over the images.
+        labels: int64, of the training split: balanced weights are inversely proportional to a class's number of images, and 1
+            on average over the images.
         classes: How many.
     """
 

@@ -29,7 +29,9 @@ class KernelMuon(Muon):
         weight_decay: Decoupled.
     """
 
-    def __init__(self, parameters: Iterable[Parameter], lr: float, momentum: float, weight_decay: float) -> None:
+    def __init__(
+        self, parameters: Iterable[Parameter], lr: float, momentum: float, weight_decay: float
+    ) -> None:
         self._parameters = list(parameters)
         matrices = [_as_matrix(parameter.detach()) for parameter in self._parameters]
         super().__init__(matrices, lr, weight_decay, momentum)
@@ -40,7 +42,7 @@ class KernelMuon(Muon):
         matrices = (matrix for group in self.param_groups for matrix in group["params"])
         for matrix, parameter in zip(matrices, self._parameters, strict=True):
             matrix.grad = None if parameter.grad is None else _as_matrix(parameter.grad)
-        super().step(closure)
+        super().step(closure)  # type: ignore[no-untyped-call]
 
 
 def _as_matrix(kernel: Tensor) -> Tensor:
@@ -133,9 +135,9 @@ class Schedule:
 def lr_factor(model: Model, steps: int) -> Callable[[int], float]:
     """Return the share of the peak learning rate at each step.
 
-    Each schedule rises over the ``warmup`` share of the steps. Then ``constant`` stays, ``step`` falls to ``gamma`` times as much at each
-    of the ``milestones``, ``cosine`` falls along half a cosine (Loshchilov and Hutter, 2017), ``linear`` falls in a straight line, and
-    ``one_cycle``, which rises along half a cosine too, falls along another almost to nothing (Smith and Topin, 2018).
+    Each rises over the ``warmup`` share of the steps. Then ``constant`` stays, ``step`` falls to ``gamma`` times as much
+    at each of the ``milestones``, ``cosine`` falls along half a cosine (Loshchilov and Hutter, 2017), ``linear`` in a straight
+    line, and ``one_cycle``, which rises along half a cosine too, falls along another almost to nothing (Smith and Topin, 2018).
     """
     rising = round(model.warmup * steps)
 

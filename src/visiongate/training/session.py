@@ -1,15 +1,23 @@
 """From pixel arrays and settings to something that can be trained: the common start of `train` and `optimize`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from visiongate.config import Model, Training
 from visiongate.data.pixels import Transform, load_split, read_transform
+from visiongate.errors import TrainingError
 from visiongate.models.registry import build_network
-from visiongate.training.batches import Normalisation, to_device
+from visiongate.training.batches import Normalisation, Tensors, to_device, to_pixels
 from visiongate.training.hardware import choose_hardware
-from visiongate.training.loop import Task
+from visiongate.training.task import Task
+
+# How torch says it: a GPU's error has a type of its own, a CPU's is told from others by its text alone.
+OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator")
+SAMPLE = 5000  # images that a network may look at before it learns
 
 
 def prepare_task(directory: Path, model: Model, training: Training) -> Task:
@@ -25,15 +33,14 @@ def prepare_task(directory: Path, model: Model, training: Training) -> Task:
     """
     transform = read_transform(directory)
     hardware = choose_hardware(training.device, training.precision)
-    network = build_network(model.name, model.options, len(transform.mode), len(transform.classes))
-    return Task(
-        # The one form of `to` that torch's own annotations leave out.
-        network.to(hardware.device).to(memory_format=torch.channels_last),  # type: ignore[call-overload]
-        to_device(load_split(directory, "train"), hardware.device),
-        to_device(load_split(directory, "val"), hardware.device),
-        _normalisation(transform, hardware.device),
-        hardware,
+    network = build_network(
+        model.name, model.options, len(transform.mode), transform.size, len(transform.classes)
     )
+    train, val = (to_device(load_split(directory, split), hardware.device) for split in ("train", "val"))
+    normalise = _normalisation(transform, hardware.device)
+    network = hardware.place(network)
+    _initialise(network, train, normalise)
+    return Task(network, len(transform.classes), train, val, normalise, hardware)
 
 
 def _normalisation(transform: Transform, device: torch.device) -> Normalisation:
@@ -41,3 +48,29 @@ def _normalisation(transform: Transform, device: torch.device) -> Normalisation:
         torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (transform.mean, transform.std)
     )
     return Normalisation(mean, std)
+
+
+def _initialise(network: nn.Module, train: Tensors, normalise: Normalisation) -> None:
+    """Let a network whose start depends on the data see some, evenly spread over the training split."""
+    initialise = getattr(network, "initialise", None)
+    if initialise is not None:
+        step = max(len(train) // SAMPLE, 1)
+        initialise(normalise(to_pixels(train.images[::step])))
+
+
+@contextmanager
+def memory_explained(batch_size: int, accumulation: int) -> Iterator[None]:
+    """Run the block; where memory runs out, say which setting to lower.
+
+    Raises:
+        TrainingError: It did.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in OUT_OF_MEMORY):
+            raise
+        raise TrainingError(
+            f"out of memory: lower model.batch_size (now {batch_size}), with training.accumulation (now {accumulation}) "
+            "raised in proportion the result stays alike; or lower transformation.size, or choose a smaller model"
+        ) from error

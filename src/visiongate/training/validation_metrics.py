@@ -49,7 +49,11 @@ def measure_logits(logits: Tensor, labels: Tensor) -> ValidationMetrics:
 def _by_class(predicted: Tensor, labels: Tensor, classes: int) -> tuple[float, float, float]:
     pairs = torch.bincount(labels * classes + predicted, minlength=classes**2).view(classes, classes).double()
     hits, actual, called = pairs.diag(), pairs.sum(dim=1), pairs.sum(dim=0)
-    shares = [hits / called.clamp(min=1), hits / actual.clamp(min=1), 2 * hits / (actual + called).clamp(min=1)]
+    shares = [
+        hits / called.clamp(min=1),
+        hits / actual.clamp(min=1),
+        2 * hits / (actual + called).clamp(min=1),
+    ]
     precision, recall, f1 = (float(share[actual > 0].mean()) for share in shares)
     return precision, recall, f1
 

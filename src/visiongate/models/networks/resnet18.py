@@ -1,17 +1,30 @@
-"""torchvision's ResNet-18 with random weights, its first convolution adapted to the number of channels.
+"""torchvision's ResNet-18, its first convolution adapted to the number of channels, its head to the classes.
 
 Source: He et al., Deep Residual Learning for Image Recognition, 2015. It halves the image five times: meant for 32 pixels a
-side and more.
+side and more, and with ImageNet's weights for 224.
+
+Options:
+    weights: ``none``, ``imagenet``, or a local file of weights.
 """
 
 from torch import nn
 
 from visiongate.models.torchvision_import import import_torchvision
+from visiongate.models.transfer import NONE, Transfer
+
+FEATURES = 512
 
 
-def build(channels: int, classes: int) -> nn.Module:
-    """Make the network with random weights."""
-    network: nn.Module = import_torchvision().models.resnet18(weights=None, num_classes=classes)
-    if channels != 3:  # noqa: PLR2004 - torchvision's own number
-        network.conv1 = nn.Conv2d(channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
+def build(channels: int, size: int, classes: int, *, weights: str = NONE) -> nn.Module:  # noqa: ARG001 - any size
+    """Make the network.
+
+    Raises:
+        SettingsError: The weights cannot be had.
+    """
+    models = import_torchvision().models
+    backbone = models.resnet18(weights=None)
+    backbone.fc = nn.Identity()
+    backbone.conv1 = nn.Conv2d(channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
+    network = Transfer(backbone, nn.Linear(FEATURES, classes))
+    network.load_backbone(weights, models.ResNet18_Weights.IMAGENET1K_V1, "conv1.weight")
     return network

@@ -39,6 +39,7 @@ def _block(inputs: int, outputs: int) -> nn.Sequential:
 
 def build(
     channels: int,
+    size: int,  # noqa: ARG001 - any will do
     classes: int,
     *,
     width: Annotated[int, Field(ge=1)] = 32,

@@ -38,7 +38,7 @@ class ResidualBlock(nn.Module):
         return output
 
 
-class ResidualCNN(nn.Module):
+class ImprovedCNN(nn.Module):
     """Float images, N×C×H×W, normalised, to logits, N×K."""
 
     def __init__(self, channels: int, classes: int, width: int, blocks: list[int]) -> None:
@@ -66,10 +66,11 @@ class ResidualCNN(nn.Module):
 
 def build(
     channels: int,
+    size: int,  # noqa: ARG001 - any will do
     classes: int,
     *,
     width: Annotated[int, Field(ge=1)] = 32,
     blocks: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=6)] = [1, 1],  # noqa: B006 - never changed
 ) -> nn.Module:
     """Make the network with random weights."""
-    return ResidualCNN(channels, classes, width, blocks)
+    return ImprovedCNN(channels, classes, width, blocks)

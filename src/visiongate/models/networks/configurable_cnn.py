@@ -1,0 +1,71 @@
+"""A CNN whose depth and widths are settings: convolutions that each halve the image, then hidden layers.
+
+Options:
+    filters: Of each convolution, its output channels.
+    hidden: Units of each hidden layer.
+    dropout: Share of each hidden layer dropped after it.
+    batch_norm: Whether each convolution is followed by batch norm.
+"""
+
+from itertools import pairwise
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor, nn
+
+GRID = 3  # places a side that the hidden layers see, at most
+
+Widths = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=8)]
+
+
+class ConfigurableCNN(nn.Module):
+    """Float images, N×C×H×W, normalised, to logits, N×K."""
+
+    def __init__(self, features: nn.Module, hidden: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.features = features
+        self.hidden = hidden
+        self.head = head
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits."""
+        logits: Tensor = self.head(self.hidden(self.features(images).flatten(1)))
+        return logits
+
+
+def _convolution(inputs: int, outputs: int, *, batch_norm: bool, halve: bool) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=not batch_norm),
+        nn.BatchNorm2d(outputs) if batch_norm else nn.Identity(),
+        nn.ReLU(),
+        nn.MaxPool2d(2) if halve else nn.Identity(),
+    )
+
+
+def build(  # noqa: PLR0913 - a setting each
+    channels: int,
+    size: int,
+    classes: int,
+    *,
+    filters: Widths = [32, 64, 128],  # noqa: B006 - never changed
+    hidden: Widths = [256, 128],  # noqa: B006 - never changed
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3,
+    batch_norm: bool = True,
+) -> nn.Module:
+    """Make the network with random weights."""
+    sides = [size // 2**depth for depth in range(len(filters) + 1)]
+    grid = min(GRID, max(sides[-1], 1))
+    features = [
+        # What is one pixel wide cannot be halved.
+        _convolution(inputs, outputs, batch_norm=batch_norm, halve=side > 1)
+        for (inputs, outputs), side in zip(pairwise([channels, *filters]), sides, strict=False)
+    ]
+    layers = [
+        nn.Sequential(nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(dropout))
+        for inputs, outputs in pairwise([filters[-1] * grid**2, *hidden])
+    ]
+    return ConfigurableCNN(
+        nn.Sequential(*features, nn.AdaptiveAvgPool2d(grid)),
+        nn.Sequential(*layers),
+        nn.Linear(hidden[-1], classes),
+    )

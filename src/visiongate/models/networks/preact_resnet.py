@@ -1,0 +1,67 @@
+"""A residual network with pre-activation, for images from 32 pixels a side.
+
+Source: He et al., Identity Mappings in Deep Residual Networks, 2016.
+
+Options:
+    width: Channels of the first stage; each later one has twice as many, and half the resolution.
+    blocks: Blocks of each stage.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class PreactBlock(nn.Module):
+    """Two convolutions, each after batch norm and ReLU, around which the input is carried."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(inputs)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        changes = stride > 1 or inputs != outputs
+        self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if changes else None
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return N×outputs×H/stride×W/stride."""
+        active = functional.relu(self.norm1(images))
+        carried = images if self.shortcut is None else self.shortcut(active)
+        changed: Tensor = self.conv2(functional.relu(self.norm2(self.conv1(active))))
+        return carried + changed
+
+
+class PreactResNet(nn.Module):
+    """Float images, N×C×H×W, normalised, to logits, N×K."""
+
+    def __init__(self, channels: int, classes: int, width: int, blocks: list[int]) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1, bias=False)]
+        inputs = width
+        for stage, count in enumerate(blocks):
+            outputs = width * 2**stage
+            for place in range(count):
+                layers.append(PreactBlock(inputs, outputs, stride=2 if stage and not place else 1))
+                inputs = outputs
+        self.features = nn.Sequential(*layers, nn.BatchNorm2d(inputs), nn.ReLU())
+        self.head = nn.Linear(inputs, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits."""
+        logits: Tensor = self.head(self.features(images).mean(dim=(2, 3)))
+        return logits
+
+
+def build(
+    channels: int,
+    size: int,  # noqa: ARG001 - any will do
+    classes: int,
+    *,
+    width: Annotated[int, Field(ge=1)] = 64,
+    blocks: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=6)] = [2, 2, 2, 1],  # noqa: B006 - never changed
+) -> nn.Module:
+    """Make the network with random weights."""
+    return PreactResNet(channels, classes, width, blocks)

@@ -1,0 +1,54 @@
+"""Three convolutional blocks and a hidden layer: the plain network to compare others with.
+
+Options:
+    dropout: Share of the hidden layer dropped before the last.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor, nn
+
+WIDTHS = (32, 64, 128)
+GRID = 4  # places a side that the hidden layer sees, at most
+HIDDEN = 512
+
+
+class SimpleCNN(nn.Module):
+    """Float images, N×C×H×W, normalised, to logits, N×K."""
+
+    def __init__(self, channels: int, size: int, classes: int, dropout: float) -> None:
+        super().__init__()
+        widths = (channels, *WIDTHS)
+        grid = min(GRID, max(size // 2 ** len(WIDTHS), 1))
+        self.features = nn.Sequential(
+            *(_block(inputs, outputs) for inputs, outputs in zip(widths, WIDTHS, strict=False)),
+            nn.AdaptiveAvgPool2d(grid),
+        )
+        self.hidden = nn.Sequential(nn.Linear(WIDTHS[-1] * grid**2, HIDDEN), nn.ReLU(), nn.Dropout(dropout))
+        self.head = nn.Linear(HIDDEN, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits."""
+        logits: Tensor = self.head(self.hidden(self.features(images).flatten(1)))
+        return logits
+
+
+def _block(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+    )
+
+
+def build(
+    channels: int,
+    size: int,
+    classes: int,
+    *,
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3,
+) -> nn.Module:
+    """Make the network with random weights."""
+    return SimpleCNN(channels, size, classes, dropout)

@@ -1,0 +1,46 @@
+"""What a training's course depends on besides its settings: the data and the code, as hashes."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from visiongate.files import sha256_of
+
+SOURCE = Path(__file__).parents[1]
+PACKAGES = ("models", "training")
+DESCRIBES_DATA = (
+    "manifest.parquet",
+    "transform.json",
+)  # which images, in which splits, and how they were made
+
+
+def data_sha256(directory: Path) -> str:
+    """Hash what describes the pixel arrays of a folder."""
+    return _join(sha256_of(directory / name) for name in DESCRIBES_DATA)
+
+
+def code_sha256(*more: str) -> str:
+    """Hash the code that trains.
+
+    Args:
+        more: Packages besides those.
+    """
+    return _join(
+        sha256_of(file) for package in (*PACKAGES, *more) for file in sorted((SOURCE / package).rglob("*.py"))
+    )
+
+
+def weights_sha256(network: nn.Module) -> str:
+    """Hash a network's weights: at the start they tell which pretrained ones it was given."""
+    digest = hashlib.sha256()
+    for name, value in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _join(hashes: Iterable[str]) -> str:
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()
