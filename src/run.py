@@ -6,6 +6,7 @@ A script on purpose: Python puts its folder first on the path, so an experiment'
 
 import errno
 import importlib
+import os
 import sys
 
 STAGES = (
@@ -18,6 +19,9 @@ STAGES = (
     "optimize",
     "register",
 )
+# Torch's threads spin while they wait for each other, by default for milliseconds. Where another process wants the core too, a
+# step of a small network then takes twenty times as long. It is read when torch is loaded; who has set it keeps it.
+SPINS = ("GOMP_SPINCOUNT", "1000")
 ARTEFACTS = ("data/", "models/", "reports/")  # what stages hand to each other
 
 
@@ -27,6 +31,7 @@ def main(arguments: list[str]) -> int:
         print(f"usage: python src/run.py STAGE, a STAGE of: {', '.join(STAGES)}", file=sys.stderr)
         return 2
     stage = arguments[0]
+    os.environ.setdefault(*SPINS)
     try:
         from visiongate.config import load_settings  # noqa: PLC0415 - a missing package is explained below
         from visiongate.errors import VisiongateError  # noqa: PLC0415

@@ -248,7 +248,9 @@ class Model(Section):
     optimizer: Literal["sgd", "adam", "adamw", "muon"]
     momentum: Annotated[float, Field(ge=0, lt=1)]  # sgd's and muon's; beta1 of adam and adamw
     weight_decay: NonNegative
-    bias_lr: Positive  # of biases, norms and, under muon, the head, in multiples of lr
+    bias_lr: Positive  # of biases and norms, in multiples of lr
+    head_lr: Positive  # muon's, of the last layer, which it leaves to sgd, in multiples of lr
+    hold_norm: bool  # muon's: kernels keep their norm, which batch norm undoes anyway
     schedule: Literal["constant", "step", "cosine", "one_cycle", "linear"]
     warmup: Annotated[float, Field(ge=0, lt=1)]  # share of the steps
     milestones: list[Annotated[float, Field(gt=0, lt=1)]]  # of schedule step: shares of the steps
@@ -287,6 +289,13 @@ class Augmentation(Section):
     mixup: NonNegative  # alpha of the beta distribution; 0 mixes nothing
 
 
+class Progressive(Section):
+    """Smaller images at the start of a training: they cost less, and teach as much."""
+
+    size: Annotated[int, Field(ge=4)] | None  # pixels a side; null leaves them
+    until: Annotated[float, Field(gt=0, le=1)]  # share of the steps
+
+
 class Launch(Section):
     """How many processes train together."""
 
@@ -313,6 +322,7 @@ class Training(Section):
     device: Literal["auto", "cpu", "cuda", "mps"]
     precision: Literal["auto", "fp32", "bf16"]
     augmentation: Augmentation
+    progressive: Progressive
     launch: Launch
 
 
@@ -407,6 +417,11 @@ class Settings(Section):
     def _agree(self) -> Self:
         # A value error raised in a nested section carries that section's key; these concern two sections at once.
         _check_augmentation(self.training.augmentation, self.transformation)
+        small = self.training.progressive.size
+        if small is not None and small >= self.transformation.size:
+            raise ValueError(
+                f"training.progressive.size = {small}: must be less than transformation.size = {self.transformation.size}"
+            )
         for name, dimension in self.optimize.space.items():
             if not _exists(self, dimension.setting):
                 raise ValueError(
@@ -559,7 +574,9 @@ def _explain(tree: Any, problem: Any, found: Location) -> str:  # noqa: ANN401 -
     location = found[: place.depth]
     key = _dotted(location).removesuffix(".[key]")
     if kind.startswith("union_tag"):
-        return f"{key}.kind: must be one of {', '.join(_members(Settings.model_fields[key]))}"
+        members = ", ".join(_members(Settings.model_fields[key]))
+        given = "" if kind.endswith("not_found") else f" = {reduce(getitem, location, tree)['kind']!r}"
+        return f"{key}.kind{given or ': missing'}{':' if given else ';'} must be one of {members}"
     if kind == "value_error":
         message = str(problem["ctx"]["error"])
         return f"{key}: {message}" if key else message

@@ -197,9 +197,39 @@ BAD = {
         "optimize.space.new.setting = 'model': there is no such setting",
     ),
     "a shift beyond the image": (
-        "training.max_shift",
+        "training.augmentation.shift",
         5000,
-        f"training.max_shift = 5000: must be less than half of transformation.size = {TREE['transformation']['size']}",
+        f"training.augmentation.shift = 5000: must be less than half of transformation.size = {TREE['transformation']['size']}",
+    ),
+    "a hole beyond the image": (
+        "training.augmentation.cutout",
+        5000,
+        f"training.augmentation.cutout = 5000: must be less than transformation.size = {TREE['transformation']['size']}",
+    ),
+    "colours where there are none": (
+        "training.augmentation.saturation",
+        0.5,
+        "training.augmentation.saturation = 0.5: transformation.mode = L has no colours: set it to 0",
+    ),
+    "smaller images that are larger": (
+        "training.progressive.size",
+        100,
+        f"training.progressive.size = 100: must be less than transformation.size = {TREE['transformation']['size']}",
+    ),
+    "steps without milestones": (
+        "model",
+        {**TREE["model"], "schedule": "step", "milestones": []},
+        "model: schedule step needs milestones that increase, not []",
+    ),
+    "a model of no kind": (
+        "model",
+        {"name": "small_cnn"},
+        "model.kind: missing; must be one of network, baseline",
+    ),
+    "a baseline with a learning rate": (
+        "model",
+        {"kind": "baseline", "name": "random_forest", "options": {}, "lr": 0.1},
+        "model.lr = 0.1: unknown key; model has kind, name, options",
     ),
 }
 

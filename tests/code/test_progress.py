@@ -5,30 +5,29 @@ from rich.console import Console
 from visiongate.reporting.progress import TrainingProgress
 from visiongate.training.loop import Epoch
 
-EPOCH = Epoch(2, 0.1, 0.5, 0.8, 0.4, 0.91)
+EPOCH = Epoch(2, 0.1, 0.5, 0.8, 0.4, 0.91, 0.9, 0.9, 0.9, None, None)
 
 
-def draw(monkeypatch, *, terminal: bool) -> str:  # noqa: ANN001
+def draw(monkeypatch, epoch: Epoch, *, terminal: bool, monitor: str = "val_accuracy") -> str:  # noqa: ANN001
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=terminal, width=160)
     monkeypatch.setattr("rich.progress.get_console", lambda: console)
-    with TrainingProgress("small_cnn", 3) as bar:
-        bar.show(EPOCH, 1234.5)
+    with TrainingProgress("small_cnn", 3, 100, monitor) as bar:
+        bar.advance(64)
+        bar.show(epoch, 1234.5)
+        bar.advance(50)
     return stream.getvalue()
 
 
-def test_a_terminal_sees_loss_accuracy_and_speed(monkeypatch) -> None:  # noqa: ANN001
-    drawn = draw(monkeypatch, terminal=True)
-    for part in (
-        "small_cnn",
-        "2/3",
-        "loss 0.5000",
-        "val loss 0.4000",
-        "val accuracy 91.00%",
-        "1,234 images/s",
-    ):
+def test_a_terminal_sees_epoch_loss_metric_speed_and_progress(monkeypatch) -> None:  # noqa: ANN001
+    drawn = draw(monkeypatch, EPOCH, terminal=True)
+    for part in ("small_cnn", "epoch 3/3", "loss 0.5000", "val accuracy 0.9100", "1,234 images/s", "83%"):
         assert part in drawn
 
 
+def test_a_metric_that_cannot_be_told_is_left_out(monkeypatch) -> None:  # noqa: ANN001
+    assert "top3" not in draw(monkeypatch, EPOCH, terminal=True, monitor="val_top3")
+
+
 def test_a_log_stays_quiet(monkeypatch) -> None:  # noqa: ANN001
-    assert draw(monkeypatch, terminal=False) == ""
+    assert draw(monkeypatch, EPOCH, terminal=False) == ""

@@ -11,7 +11,7 @@ import pytest
 
 from visiongate.tracking import runs
 from visiongate.tracking.runs import MODEL_TAG, find_or_create_run, flatten, log_results, open_run
-from visiongate.tracking.store import Store, TrackingError, open_store
+from visiongate.tracking.store import Store, open_store
 from workspaces import TRACKING, enter_workspace
 
 
@@ -73,7 +73,7 @@ def test_run_tells_its_environment_and_commit(store: Store) -> None:
 def test_nested_run_leaves_the_environment_to_its_parent(store: Store) -> None:
     with (
         open_run(TRACKING, "study", {}, {}) as parent,
-        open_run(TRACKING, "trial", {}, {}, parent.id) as child,
+        open_run(TRACKING, "trial", {}, {}, parent) as child,
     ):
         pass
     found = store.client.get_run(child.id)
@@ -120,13 +120,27 @@ def test_failing_store_spares_the_training_and_gets_the_metrics_later(
     assert store.client.get_run(run.id).info.status == "FINISHED"
 
 
-def test_store_that_fails_from_the_start_is_said(store: Store) -> None:
-    with (
-        broken(store, "runs"),
-        pytest.raises(TrackingError, match="no such table: runs"),
-        open_run(TRACKING, "train tiny", {}, {}),
-    ):
-        pytest.fail("the run was opened")
+def test_store_that_fails_from_the_start_is_said_once_and_the_work_goes_on(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    with broken(store, "runs"), caplog.at_level(logging.WARNING, "visiongate"):
+        with open_run(TRACKING, "study", {}, {}) as run, open_run(TRACKING, "trial", {}, {}, run) as nested:
+            for one in (run, nested):
+                one.log_metrics({"loss": 1.0}, step=1)
+                one.set_tags({"a": "b"})
+        assert [("no such table: runs" in text, "the work goes on" in text) for text in caplog.messages] == [
+            (True, True)
+        ]
+
+
+@pytest.mark.usefixtures("store")
+def test_server_that_does_not_answer_lets_the_work_go_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nothing listens there
+    with caplog.at_level(logging.WARNING, "visiongate"), open_run(TRACKING, "train tiny", {}, {}) as run:
+        run.log_metrics({"loss": 1.0}, step=1)
+    assert len([text for text in caplog.messages if "http://127.0.0.1:9" in text]) == 1
 
 
 def test_run_of_a_model_is_found_by_its_hash(store: Store) -> None:

@@ -1,132 +1,118 @@
 import math
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
+from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
-from visiongate.config import Model, Training
+from training_tasks import MODEL, PLAIN, TRAINING, make_task, same_weights, train
 from visiongate.errors import DivergedError, SettingsError
-from visiongate.training.batches import Normalisation, Tensors, shift, shuffled_batches
+from visiongate.training import hardware
+from visiongate.training.averaging import average_weights
+from visiongate.training.batches import Normalisation, plan_epoch, shuffled_steps, to_pixels
 from visiongate.training.calibration import fit_temperature
-from visiongate.training.hardware import Hardware, choose_hardware, repeatable
-from visiongate.training.loop import Epoch, Task, fit, predict_logits
-from visiongate.training.recipe import FINAL_SHARE, lr_factor, make_optimizer, make_schedule
-
-MODEL = Model(
-    name="small_cnn",
-    options={},
-    lr=0.05,
-    batch_size=16,
-    optimizer="adamw",
-    momentum=0.9,
-    weight_decay=0.01,
-    schedule="one_cycle",
-    warmup=0.2,
-)
-TRAINING = Training(
-    epochs=4,
-    patience=None,
-    monitor="val_loss",
-    label_smoothing=0.0,
-    max_shift=0,
-    seed=0,
-    device="cpu",
-    precision="fp32",
-)
-
-
-def halves(count: int, seed: int) -> Tensors:
-    """Images whose brighter half tells the class."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.randint(0, 2, (count,), generator=generator)
-    images = torch.randint(0, 100, (count, 4, 4, 1), generator=generator, dtype=torch.uint8)
-    images[labels == 0, :2] += 100
-    images[labels == 1, 2:] += 100
-    return Tensors(images, labels)
-
-
-def make_task(dtype: torch.dtype = torch.float32, network: nn.Module | None = None) -> Task:
-    return Task(
-        network or nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 2)),
-        halves(100, 0),
-        halves(40, 1),
-        Normalisation(torch.full((1, 1, 1, 1), 0.4), torch.full((1, 1, 1, 1), 0.2)),
-        Hardware(torch.device("cpu"), dtype),
-    )
-
-
-def train(training: Training = TRAINING, model: Model = MODEL, dtype: torch.dtype = torch.float32):  # noqa: ANN201
-    with repeatable(training.seed):
-        task = make_task(dtype)
-        return task, fit(task, model, training, lambda _epoch, _speed: None)
-
+from visiongate.training.hardware import choose_hardware, repeatable
+from visiongate.training.loop import Epoch, Listeners, fit, predict_split
+from visiongate.training.losses import Loss
+from visiongate.training.seeds import seed_for
 
 # Batches
 
 
 @pytest.mark.parametrize(
-    ("count", "size", "sizes"), [(10, 4, [4, 4, 2]), (9, 4, [4, 5]), (1, 4, [1]), (8, 4, [4, 4])]
+    ("count", "size", "accumulation", "plan"),
+    [
+        (10, 4, 1, [[4], [4], [2]]),
+        (9, 4, 1, [[4], [5]]),
+        (1, 4, 1, [[1]]),
+        (8, 4, 1, [[4], [4]]),
+        (10, 2, 2, [[2, 2], [2, 2], [2]]),
+        (5, 2, 2, [[2, 3]]),
+    ],
 )
-def test_an_epoch_holds_each_image_once_and_no_batch_of_one(count: int, size: int, sizes: list[int]) -> None:
-    data = Tensors(torch.zeros(count, 2, 2, 1, dtype=torch.uint8), torch.arange(count))
-    batches = [labels for _, labels in shuffled_batches(data, size, 0, torch.Generator().manual_seed(0))]
-    assert [len(labels) for labels in batches] == sizes
-    assert Counter(torch.cat(batches).tolist()) == Counter(range(count))
-
-
-def test_images_keep_their_labels_when_shuffled_and_shifted() -> None:
-    images = torch.arange(50, dtype=torch.uint8).view(50, 1, 1, 1).expand(50, 6, 6, 1)
-    data = Tensors(images.contiguous(), torch.arange(50))
-    for batch, labels in shuffled_batches(data, 16, 2, torch.Generator().manual_seed(0)):
-        assert torch.equal(batch.amax(dim=(1, 2, 3)).long(), labels)
-
-
-def test_shift_moves_down_and_right_and_fills_with_black() -> None:
-    images = torch.arange(1, 10, dtype=torch.uint8).view(1, 3, 3, 1).repeat(3, 1, 1, 1)
-    moved = shift(images, torch.tensor([[1, 0], [0, -1], [0, 0]]), 1)[..., 0]
-    assert moved[0].tolist() == [[0, 0, 0], [1, 2, 3], [4, 5, 6]]
-    assert moved[1].tolist() == [[2, 3, 0], [5, 6, 0], [8, 9, 0]]
-    assert torch.equal(moved[2], images[2, ..., 0])
+def test_an_epoch_holds_each_image_once_and_no_batch_of_one(
+    count: int, size: int, accumulation: int, plan: list[list[int]]
+) -> None:
+    assert plan_epoch(count, size, accumulation, 2) == plan
+    steps = list(shuffled_steps(plan, torch.Generator().manual_seed(0)))
+    assert [[len(batch) for batch in batches] for batches in steps] == plan
+    assert Counter(torch.cat([batch for batches in steps for batch in batches]).tolist()) == Counter(
+        range(count)
+    )
 
 
 def test_normalisation_centres_and_scales() -> None:
     normalise = Normalisation(torch.full((1, 1, 1, 1), 0.5), torch.full((1, 1, 1, 1), 0.25))
-    pixels = normalise(torch.tensor([0, 255], dtype=torch.uint8).view(1, 1, 2, 1))
+    pixels = normalise(to_pixels(torch.tensor([0, 255], dtype=torch.uint8).view(1, 1, 2, 1)))
     assert pixels.shape == (1, 1, 1, 2)
     assert pixels.flatten().tolist() == [-2, 2]
 
 
-# Recipe
+def test_streams_of_random_numbers_differ_by_all_that_names_them() -> None:
+    seeds = [
+        seed_for(0, "order", 1),
+        seed_for(1, "order", 1),
+        seed_for(0, "flip", 1),
+        seed_for(0, "order", 2),
+    ]
+    assert len(set(seeds)) == 4
+    assert seed_for(0, "order", 1) == seeds[0]
 
 
-@pytest.mark.parametrize("schedule", ["constant", "cosine", "one_cycle"])
-def test_schedules_rise_to_the_peak_and_end_where_they_should(schedule: str) -> None:
-    factor = lr_factor(schedule, 0.25, 100)
-    rising = [factor(step) for step in range(25)]
-    assert rising == sorted(rising)
-    assert 0 < rising[0] < 0.05
-    assert factor(25) == 1
-    falling = [factor(step) for step in range(25, 101)]
-    assert falling == sorted(falling, reverse=True)
-    assert math.isclose(falling[-1], 1 if schedule == "constant" else FINAL_SHARE)
+# Losses
+
+LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.1, 0.2, 0.3], [3.0, 1.0, -2.0], [0.0, 1.0, 0.0]])
+LABELS = torch.tensor([0, 2, 1, 1])
 
 
-def test_cosine_and_one_cycle_are_half_way_in_the_middle() -> None:
-    for schedule in ("cosine", "one_cycle"):
-        assert math.isclose(lr_factor(schedule, 0, 100)(50), (1 + FINAL_SHARE) / 2)
+def loss_of(**changes: object) -> float:
+    return Loss(TRAINING.model_copy(update=changes), LABELS, 3)(LOGITS, LABELS).item()
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"), [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)]
-)
-def test_optimizers_decay_matrices_alone(name: str, kind: type) -> None:
-    network = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2))
-    optimizer = make_optimizer(network, MODEL.model_copy(update={"optimizer": name}))
-    assert type(optimizer) is kind
-    decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
-    assert [decays[id(parameter)] for parameter in network.parameters()] == [0.01, 0, 0, 0]
-    assert make_schedule(optimizer, MODEL, 10).get_last_lr()[0] < MODEL.lr
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_cross_entropy_is_torchs(smoothing: float) -> None:
+    reference = nn.CrossEntropyLoss(label_smoothing=smoothing, reduction="sum")
+    assert math.isclose(loss_of(label_smoothing=smoothing), reference(LOGITS, LABELS).item(), rel_tol=1e-6)
+
+
+def test_balanced_weights_are_scikit_learns_and_weigh_as_torchs() -> None:
+    weights = compute_class_weight("balanced", classes=np.arange(3), y=LABELS.numpy())
+    reference = nn.CrossEntropyLoss(torch.tensor(weights, dtype=torch.float32), reduction="sum")
+    assert math.isclose(loss_of(class_weights="balanced"), reference(LOGITS, LABELS).item(), rel_tol=1e-6)
+
+
+def test_focal_loss_is_the_papers_and_cross_entropy_at_gamma_0() -> None:
+    shares = torch.softmax(LOGITS, dim=1).gather(1, LABELS[:, None])[:, 0]
+    expected = (-((1 - shares) ** 2) * shares.log()).sum().item()
+    assert math.isclose(loss_of(loss="focal", focal_gamma=2.0), expected, rel_tol=1e-5)
+    assert math.isclose(loss_of(loss="focal", focal_gamma=0.0), loss_of(), rel_tol=1e-6)
+
+
+def test_a_loss_takes_shares_of_classes() -> None:
+    shares = nn.functional.one_hot(LABELS, 3).float()
+    for changes in ({}, {"loss": "focal"}, {"class_weights": "balanced"}):
+        loss = Loss(TRAINING.model_copy(update=changes), LABELS, 3)
+        assert torch.allclose(loss(LOGITS, shares), loss(LOGITS, LABELS))
+
+
+# The average
+
+
+def test_the_average_follows_slowly_and_starts_as_a_plain_mean() -> None:
+    network = nn.Sequential(nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1))
+    nn.init.zeros_(network[0].weight)
+    average = average_weights(network, 0.9)
+    seen = []
+    for value in (0.0, 1.0, 1.0):
+        nn.init.constant_(network[0].weight, value)
+        network[1].num_batches_tracked += 1
+        average.update_parameters(network)
+        seen.append(average.module[0].weight.item())
+    assert seen[0] == 0
+    assert 0.5 < seen[1] < seen[2] < 1
+    assert average.module[1].num_batches_tracked == 3
 
 
 # Hardware
@@ -135,15 +121,35 @@ def test_optimizers_decay_matrices_alone(name: str, kind: type) -> None:
 def test_hardware_is_chosen_by_name_or_found() -> None:
     assert choose_hardware("cpu", "bf16").precision == "bf16"
     assert choose_hardware("cpu", "fp32").precision == "fp32"
-    assert choose_hardware("auto", "auto").device.type in ("cpu", "cuda", "mps")
+    found = choose_hardware("auto", "auto")
+    assert found.device.type in ("cpu", "cuda", "mps")
+    assert choose_hardware("auto", "auto") == found
 
 
-@pytest.mark.parametrize("capability", ["amx_bf16", "avx512_bf16", None])
-def test_auto_is_bf16_where_the_cpu_computes_in_it(
-    monkeypatch: pytest.MonkeyPatch, capability: str | None
+def test_auto_is_fp32_where_the_cpu_cannot_compute_in_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    assert hardware.find_fastest.__wrapped__(torch.device("cpu")).precision == "fp32"
+
+
+@pytest.mark.parametrize(("bf16_seconds", "precision"), [(0.5, "bf16"), (0.9, "fp32"), (2.0, "fp32")])
+def test_auto_takes_bf16_only_where_it_is_clearly_faster(
+    monkeypatch: pytest.MonkeyPatch, bf16_seconds: float, precision: str
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {capability: True})
-    assert choose_hardware("cpu", "auto").precision == ("bf16" if capability else "fp32")
+    def measure(candidates: list[hardware.Hardware]) -> dict[hardware.Hardware, float]:
+        return {one: bf16_seconds if one.precision == "bf16" else 1.0 for one in candidates}
+
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    monkeypatch.setattr(hardware, "time_passes", measure)
+    assert hardware.find_fastest.__wrapped__(torch.device("cpu")).precision == precision
+
+
+def test_the_probe_leaves_random_numbers_and_threads_as_they_were() -> None:
+    torch.manual_seed(0)
+    expected, threads = torch.rand(3), torch.get_num_threads()
+    torch.manual_seed(0)
+    hardware.find_fastest.__wrapped__(torch.device("cpu"))
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.get_num_threads() == threads
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a machine without CUDA is needed")
@@ -160,6 +166,7 @@ def test_repeatable_restores_what_it_changed() -> None:
     with repeatable(3):
         assert torch.equal(torch.rand(2), first)
     assert torch.are_deterministic_algorithms_enabled() == before
+    assert torch.utils.deterministic.fill_uninitialized_memory
 
 
 # The loop
@@ -169,29 +176,62 @@ def test_training_learns_and_leaves_the_best_epoch() -> None:
     task, fitted = train(TRAINING.model_copy(update={"epochs": 12}))
     assert fitted.best.val_accuracy > 0.95
     assert fitted.best == min(fitted.history, key=lambda epoch: epoch.val_loss)
-    logits = predict_logits(task, task.val, 7)
+    logits = predict_split(task, task.network, 7)
     loss = nn.functional.cross_entropy(logits, task.val.labels).item()
     assert math.isclose(loss, fitted.best.val_loss, rel_tol=1e-5)
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "muon"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_training_twice_gives_the_same_weights(dtype: torch.dtype) -> None:
-    (one, first), (two, second) = (train(dtype=dtype) for _ in range(2))
+def test_each_optimizer_learns_and_gives_the_same_weights_twice(dtype: torch.dtype, optimizer: str) -> None:
+    augmentation = PLAIN.model_copy(update={"shift": 1, "noise": 0.02, "mixup": 0.2})
+    training = TRAINING.model_copy(update={"augmentation": augmentation, "ema": 0.9, "gradient_clip": 1.0})
+    model = MODEL.model_copy(update={"optimizer": optimizer, "lr": 0.02})
+    (one, first), (two, second) = (train(training, model, dtype) for _ in range(2))
     assert first == second
-    assert all(
-        torch.equal(a, b) for a, b in zip(one.network.parameters(), two.network.parameters(), strict=True)
-    )
+    assert same_weights(one.network, two.network)
+    assert first.best.val_accuracy > 0.8
 
 
 def test_another_seed_gives_another_training() -> None:
     assert train()[1] != train(TRAINING.model_copy(update={"seed": 1}))[1]
 
 
+def test_accumulated_batches_make_the_same_step_as_one_batch() -> None:
+    linear = MODEL.model_copy(update={"optimizer": "sgd", "batch_size": 20})
+    weights = []
+    for accumulation in (1, 4):
+        model = linear.model_copy(update={"batch_size": 20 // accumulation})
+        with repeatable(0):
+            task = make_task(network=nn.Sequential(nn.Flatten(), nn.Linear(16, 2)))
+            fit(task, model, TRAINING.model_copy(update={"accumulation": accumulation}), Listeners())
+        weights.append(task.network[1].weight)
+    assert torch.allclose(weights[0], weights[1], atol=1e-5)
+
+
+def test_clipping_bounds_a_step() -> None:
+    model = MODEL.model_copy(
+        update={
+            "optimizer": "sgd",
+            "momentum": 0.0,
+            "weight_decay": 0.0,
+            "schedule": "constant",
+            "warmup": 0.0,
+        }
+    )
+    training = TRAINING.model_copy(update={"epochs": 1, "gradient_clip": 1e-3})
+    with repeatable(0):
+        task = make_task(network=nn.Sequential(nn.Flatten(), nn.Linear(16, 2)))
+        before = task.network[1].weight.detach().clone()
+        fit(task, model, training, Listeners())
+    steps = math.ceil(100 / model.batch_size)
+    assert 0 < (task.network[1].weight - before).norm() <= steps * model.lr * 1e-3 * 1.001
+
+
 def test_patience_stops_after_so_many_epochs_without_a_better() -> None:
     stale = MODEL.model_copy(update={"lr": 1e-12})
-    _, fitted = train(
-        TRAINING.model_copy(update={"epochs": 50, "patience": 3, "monitor": "val_accuracy"}), stale
-    )
+    training = TRAINING.model_copy(update={"epochs": 50, "patience": 3, "monitor": "val_accuracy"})
+    fitted = train(training, stale)[1]
     assert len(fitted.history) == fitted.best.epoch + 3 < 50
 
 
@@ -201,8 +241,33 @@ def test_a_diverging_training_stops_with_advice() -> None:
         train(model=wild)
 
 
+def test_a_training_that_learns_nothing_stops_with_advice() -> None:
+    deaf = MODEL.model_copy(update={"lr": 1e-12, "optimizer": "sgd"})
+    with repeatable(0):
+        task = make_task(network=nn.Sequential(nn.Flatten(), nn.Linear(16, 2)))
+        nn.init.zeros_(task.network[1].weight)
+        with pytest.raises(
+            DivergedError, match=r"epoch 2: nothing is learnt: .* Change model\.lr \(now 1e-12\)"
+        ):
+            fit(task, deaf, TRAINING.model_copy(update={"give_up": 2}), Listeners())
+
+
+def test_top_3_cannot_be_monitored_with_two_classes() -> None:
+    with pytest.raises(SettingsError, match=r"training\.monitor = val_top3: there are 2 classes"):
+        train(TRAINING.model_copy(update={"monitor": "val_top3"}))
+
+
+def test_listeners_hear_of_every_image_and_epoch() -> None:
+    images, epochs = [], []
+    with repeatable(0):
+        listeners = Listeners(lambda epoch, speed: epochs.append((epoch.epoch, speed > 0)), images.append)
+        fit(make_task(), MODEL, TRAINING, listeners)
+    assert sum(images) == 400
+    assert epochs == [(1, True), (2, True), (3, True), (4, True)]
+
+
 def epoch(loss: float, accuracy: float) -> Epoch:
-    return Epoch(1, 0.1, 1.0, 0.5, loss, accuracy)
+    return Epoch(1, 0.1, 1.0, 0.5, loss, accuracy, 0.5, 0.5, 0.5, None, None)
 
 
 def test_better_is_by_the_monitored_metric_and_ties_by_the_loss() -> None:
@@ -210,6 +275,8 @@ def test_better_is_by_the_monitored_metric_and_ties_by_the_loss() -> None:
     assert epoch(0.4, 0.7).better_than(epoch(0.5, 0.8), "val_loss")
     assert not epoch(0.4, 0.7).better_than(epoch(0.5, 0.8), "val_accuracy")
     assert epoch(0.4, 0.8).better_than(epoch(0.5, 0.8), "val_accuracy")
+    assert epoch(0.4, 0.8).score("val_roc_auc") == -math.inf
+    assert "val_roc_auc" not in epoch(0.4, 0.8).metrics()
 
 
 # Calibration

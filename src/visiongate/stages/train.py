@@ -21,7 +21,8 @@ from visiongate.training.checkpoint import Checkpoint, Origin
 from visiongate.training.fingerprint import code_sha256, data_sha256, weights_sha256
 from visiongate.training.hardware import repeatable
 from visiongate.training.loop import Epoch, Fitted, Listeners, fit, predict_split
-from visiongate.training.session import memory_explained, prepare_task
+from visiongate.training.memory import memory_explained
+from visiongate.training.session import prepare_task
 from visiongate.training.task import Task
 
 COMMAND = ("src/run.py", "train")  # what each process runs, where there are several

@@ -209,3 +209,13 @@ def mix_up(
     share = float(torch._sample_dirichlet(torch.tensor([alpha, alpha]), generator=generator)[0])  # noqa: SLF001
     order = torch.randperm(len(pixels), generator=generator).to(pixels.device)
     return torch.lerp(pixels[order], pixels, share), torch.lerp(targets[order], targets, share)
+
+
+def shrink(pixels: Tensor, side: int) -> Tensor:
+    """Make images smaller, bilinearly and without aliasing.
+
+    Args:
+        pixels: N×C×H×W.
+        side: Height and width in pixels, at most as they are.
+    """
+    return functional.interpolate(pixels, size=(side, side), mode="bilinear", antialias=True)

@@ -62,7 +62,7 @@ def choose_hardware(device: str, precision: str) -> Hardware:
         raise SettingsError(f"training.device = {device!r}: not on this machine; it has {', '.join(present)}")
     chosen = torch.device(present[0] if device == "auto" else device)
     if precision == "auto":
-        return _probe(chosen)
+        return find_fastest(chosen)
     return Hardware(chosen, torch.bfloat16 if precision == "bf16" else torch.float32)
 
 
@@ -90,7 +90,7 @@ def _present_devices() -> list[str]:
 
 
 @cache
-def _probe(device: torch.device) -> Hardware:
+def find_fastest(device: torch.device) -> Hardware:
     """Choose by time: on some CPUs bf16 is four times as fast as fp32, on others it is slower."""
     plain = Hardware(device, torch.float32)
     others = [Hardware(device, torch.float32, torch.contiguous_format)]
@@ -100,14 +100,14 @@ def _probe(device: torch.device) -> Hardware:
     # each other.
     state, threads = torch.get_rng_state(), torch.get_num_threads()
     torch.set_num_threads(1)
-    seconds = _time_steps([plain, *others])
+    seconds = time_passes([plain, *others])
     torch.set_num_threads(threads)
     torch.set_rng_state(state)
     fastest = min(others, key=lambda other: seconds[other])
     return fastest if seconds[fastest] * WORTH < seconds[plain] else plain
 
 
-def _time_steps(candidates: list[Hardware]) -> dict[Hardware, float]:
+def time_passes(candidates: list[Hardware]) -> dict[Hardware, float]:
     """Return each one's least time of a forward and backward pass, in seconds; by turns, so that all meet like disturbances."""
     passes = [_Pass(candidate) for candidate in candidates]
     for one in passes:

@@ -1,6 +1,7 @@
 """What training moves: the network's weights, its optimizers and the weights' average, epoch by epoch."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +9,7 @@ from torch.nn import functional
 
 from visiongate.config import Model, Training
 from visiongate.training import distributed
-from visiongate.training.augmentation import Augmenter, Draws, mix_up
+from visiongate.training.augmentation import Augmenter, Draws, mix_up, shrink
 from visiongate.training.averaging import average_weights
 from visiongate.training.batches import plan_epoch, shuffled_steps
 from visiongate.training.checkpoint import Tree, optimizer_state, restore_optimizer
@@ -19,6 +20,15 @@ from visiongate.training.task import Task
 
 LEAST = 2  # images of a batch in each process: batch norm cannot learn from one
 CHECK_EVERY = 50  # steps, between two looks at whether the loss is still a number: each waits for the device
+
+
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """What was drawn for an epoch, and what holds for a step of it."""
+
+    draws: Draws
+    mixer: torch.Generator
+    side: int | None = None  # to shrink images to
 
 
 class Learner:
@@ -59,28 +69,35 @@ class Learner:
         """
         seed = self._training.seed
         torch.manual_seed(seed_for(seed, "network", epoch, distributed.rank()))  # dropout's, say
-        draws = self._augment.draw(len(self._task.train), epoch)
         mixer = generator_for(seed, "mixup", epoch, distributed.rank())
+        course = _Course(self._augment.draw(len(self._task.train), epoch), mixer)
         self._parallel.train()
         # Summed on the device: reading a number back at each step would wait for it.
         total = torch.zeros(2, device=self._task.hardware.device)
         lr = 0.0
         for place, batches in enumerate(shuffled_steps(self._plan, generator_for(seed, "order", epoch))):
-            lr = self._schedule.set_step((epoch - 1) * len(self._plan) + place)
-            total += self._step(batches, draws, mixer)
+            step = (epoch - 1) * len(self._plan) + place
+            lr = self._schedule.set_step(step)
+            total += self._step(batches, replace(course, side=self._side(step)))
             on_images(sum(map(len, batches)))
             if place % CHECK_EVERY == 0 and not torch.isfinite(total[0]):
                 break
         mean_loss, accuracy = (distributed.total(total) / len(self._task.train)).tolist()
         return lr, mean_loss, accuracy
 
-    def _step(self, batches: list[Tensor], draws: Draws, mixer: torch.Generator) -> Tensor:
+    def _side(self, step: int) -> int | None:
+        """Return the size to shrink images to; None leaves them."""
+        small = self._training.progressive
+        steps = len(self._plan) * self._training.epochs
+        return small.size if step < small.until * steps else None
+
+    def _step(self, batches: list[Tensor], course: "_Course") -> Tensor:
         """Learn from the batches of one step; return their summed loss and hits."""
         images = sum(map(len, batches))
         self._task.network.zero_grad(set_to_none=True)
         total = torch.zeros(2, device=self._task.hardware.device)
         for batch in batches:
-            loss, hits = self._compute_loss(distributed.share(batch), draws, mixer)
+            loss, hits = self._compute_loss(distributed.share(batch), course)
             # Gradients are averaged over processes, and losses are sums: so the step sees the mean over all its images.
             (loss * (distributed.size() / images)).backward()
             total += torch.stack([loss.detach(), hits])
@@ -92,14 +109,16 @@ class Learner:
             self._average.update_parameters(self._task.network)
         return total
 
-    def _compute_loss(self, batch: Tensor, draws: Draws, mixer: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _compute_loss(self, batch: Tensor, course: "_Course") -> tuple[Tensor, Tensor]:
         device = self._task.hardware.device
         index = batch.to(device)
-        pixels = self._augment(self._task.train.images[index], draws.take(batch, device))
+        pixels = self._augment(self._task.train.images[index], course.draws.take(batch, device))
+        if course.side is not None:
+            pixels = shrink(pixels, course.side)
         targets = labels = self._task.train.labels[index]
         if self._training.augmentation.mixup:
             targets = functional.one_hot(labels, self._task.classes).float()
-            pixels, targets = mix_up(pixels, targets, self._training.augmentation.mixup, mixer)
+            pixels, targets = mix_up(pixels, targets, self._training.augmentation.mixup, course.mixer)
         with self._task.hardware.autocast():
             logits = self._parallel(self._task.hardware.arrange(self._task.normalise(pixels))).float()
         return self._loss(logits, targets), (logits.argmax(dim=1) == labels).sum().float()

@@ -24,30 +24,31 @@ class KernelMuon(Muon):
 
     Args:
         parameters: Of two dimensions or more, on their device and in their final memory layout.
+        model: The recipe; its ``lr`` is replaced where the parameters have one of their own.
         lr: Peak learning rate.
-        momentum: Nesterov's.
-        weight_decay: Decoupled.
     """
 
-    def __init__(
-        self, parameters: Iterable[Parameter], lr: float, momentum: float, weight_decay: float
-    ) -> None:
+    def __init__(self, parameters: Iterable[Parameter], model: Model, lr: float) -> None:
         self._parameters = list(parameters)
-        matrices = [_as_matrix(parameter.detach()) for parameter in self._parameters]
-        super().__init__(matrices, lr, weight_decay, momentum)
+        self._holds_norm = model.hold_norm
+        matrices = [_as_matrix(parameter.detach(), parameter) for parameter in self._parameters]
+        super().__init__(matrices, lr, model.weight_decay, model.momentum)
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]  # noqa: ANN401 - torch's signature
         """Update the parameters by way of their matrices, which share their memory."""
         matrices = (matrix for group in self.param_groups for matrix in group["params"])
         for matrix, parameter in zip(matrices, self._parameters, strict=True):
-            matrix.grad = None if parameter.grad is None else _as_matrix(parameter.grad)
+            matrix.grad = None if parameter.grad is None else _as_matrix(parameter.grad, parameter)
+            if self._holds_norm:
+                matrix.mul_(len(matrix) ** 0.5 / matrix.norm())
         super().step(closure)  # type: ignore[no-untyped-call]
 
 
-def _as_matrix(kernel: Tensor) -> Tensor:
-    """Lay all but the first dimension in a row, channels last: so they lie in memory, and the matrix is a view."""
-    return kernel.movedim(1, -1).reshape(len(kernel), -1)
+def _as_matrix(kernel: Tensor, parameter: Parameter) -> Tensor:
+    """Lay all but the first dimension in a row, in the order in which the parameter lies in memory: so the matrix is a view."""
+    ordered = kernel if parameter.is_contiguous() else kernel.movedim(1, -1)
+    return ordered.reshape(len(kernel), -1)
 
 
 def make_optimizers(network: nn.Module, model: Model) -> list[Optimizer]:
@@ -106,12 +107,15 @@ def _make_muon(network: nn.Module, groups: list[dict[str, Any]], model: Model) -
     muons, others = [], []
     for group in groups:
         hidden = [parameter for parameter in group["params"] if parameter.ndim > 1 and parameter not in heads]
-        rest = [parameter for parameter in group["params"] if parameter.ndim <= 1 or parameter in heads]
         if hidden:
-            muons.append(KernelMuon(hidden, group["lr"], model.momentum, model.weight_decay))
-        if rest:
-            lr = group["lr"] * (model.bias_lr if group["weight_decay"] else 1)
-            others.append({"params": rest, "lr": lr, "weight_decay": 0.0})
+            muons.append(KernelMuon(hidden, model, group["lr"]))
+        matrices = [parameter for parameter in group["params"] if parameter.ndim > 1 and parameter in heads]
+        vectors = [parameter for parameter in group["params"] if parameter.ndim <= 1]
+        others += [
+            {"params": matrices, "lr": group["lr"] * model.head_lr},
+            {"params": vectors, "lr": group["lr"]},
+        ]
+    others = [group for group in others if group["params"]]
     return [*muons, SGD(others, momentum=model.momentum, nesterov=model.momentum > 0)]
 
 
@@ -119,17 +123,21 @@ class Schedule:
     """The learning rate of each step, for all optimizers alike; it has no state but the step's number."""
 
     def __init__(self, optimizers: list[Optimizer], model: Model, steps: int) -> None:
-        self._groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-        self._peaks = [group["lr"] for group in self._groups]
+        self._optimizers = optimizers
+        self._peaks = [group["lr"] for group in self._groups()]
         self._factor = lr_factor(model, steps)
         self._lr = model.lr
 
     def set_step(self, step: int) -> float:
         """Set the learning rates of a step, from 0, and return that of the recipe's ``lr``."""
         factor = self._factor(step)
-        for group, peak in zip(self._groups, self._peaks, strict=True):
+        for group, peak in zip(self._groups(), self._peaks, strict=True):
             group["lr"] = peak * factor
         return self._lr * factor
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Look the groups up anew: an optimizer that is given its state back replaces them."""
+        return [group for optimizer in self._optimizers for group in optimizer.param_groups]
 
 
 def lr_factor(model: Model, steps: int) -> Callable[[int], float]:

@@ -1,7 +1,5 @@
 """From pixel arrays and settings to something that can be trained: the common start of `train` and `optimize`."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -9,14 +7,12 @@ from torch import nn
 
 from visiongate.config import Model, Training
 from visiongate.data.pixels import Transform, load_split, read_transform
-from visiongate.errors import TrainingError
 from visiongate.models.registry import build_network
 from visiongate.training.batches import Normalisation, Tensors, to_device, to_pixels
 from visiongate.training.hardware import choose_hardware
+from visiongate.training.memory import keep_freed_memory
 from visiongate.training.task import Task
 
-# How torch says it: a GPU's error has a type of its own, a CPU's is told from others by its text alone.
-OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator")
 SAMPLE = 5000  # images that a network may look at before it learns
 
 
@@ -31,6 +27,7 @@ def prepare_task(directory: Path, model: Model, training: Training) -> Task:
     Raises:
         SettingsError: The network, an option or the device does not exist.
     """
+    keep_freed_memory()
     transform = read_transform(directory)
     hardware = choose_hardware(training.device, training.precision)
     network = build_network(
@@ -56,21 +53,3 @@ def _initialise(network: nn.Module, train: Tensors, normalise: Normalisation) ->
     if initialise is not None:
         step = max(len(train) // SAMPLE, 1)
         initialise(normalise(to_pixels(train.images[::step])))
-
-
-@contextmanager
-def memory_explained(batch_size: int, accumulation: int) -> Iterator[None]:
-    """Run the block; where memory runs out, say which setting to lower.
-
-    Raises:
-        TrainingError: It did.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in OUT_OF_MEMORY):
-            raise
-        raise TrainingError(
-            f"out of memory: lower model.batch_size (now {batch_size}), with training.accumulation (now {accumulation}) "
-            "raised in proportion the result stays alike; or lower transformation.size, or choose a smaller model"
-        ) from error

@@ -1,0 +1,123 @@
+import json
+import math
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+from training_tasks import TRAINING, make_task, train
+from visiongate.config import Launch
+from visiongate.errors import TrainingError
+from visiongate.training import distributed
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = """
+import json, os, sys
+sys.path[:0] = {paths!r}
+import torch
+from training_tasks import MODEL, TRAINING, make_task
+from visiongate.training import distributed
+from visiongate.training.hardware import repeatable
+from visiongate.training.loop import Listeners, fit, predict_split
+torch.set_num_threads(1)
+with distributed.joined(), repeatable(0):
+    task = make_task()
+    fitted = fit(task, MODEL, TRAINING.model_copy(update={{"epochs": 8}}), Listeners())
+    logits = predict_split(task, task.network, 7)
+    outcome = {{"loss": fitted.best.val_loss, "accuracy": fitted.best.val_accuracy, "logits": logits.tolist()}}
+    open({out!r} + str(distributed.rank()), "w").write(json.dumps(outcome))
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    path = tmp_path / "script.py"
+    paths = [str(ROOT / "tests"), str(ROOT / "src")]
+    path.write_text(SCRIPT.format(paths=paths, out=str(tmp_path / "rank")))
+    return path
+
+
+def launch(script: Path, how: Launch, **environment: str) -> subprocess.CompletedProcess[str]:
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r})\n"
+        "from visiongate.config import Launch\n"
+        "from visiongate.errors import TrainingError\n"
+        "from visiongate.training.distributed import launch\n"
+        f"try: launch([{str(script)!r}], Launch(**{how.model_dump()!r}))\n"
+        "except TrainingError as error: sys.exit(str(error))\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def test_two_processes_learn_as_one_does_and_agree(tmp_path: Path, script: Path) -> None:
+    result = launch(script, Launch(processes=2, machines=1, address="localhost:29400"))
+    assert result.returncode == 0, result.stderr
+    first, second = (json.loads((tmp_path / f"rank{rank}").read_text()) for rank in (0, 1))
+    assert first == second
+    alone = train(TRAINING.model_copy(update={"epochs": 8}))[1].best
+    assert abs(first["accuracy"] - alone.val_accuracy) <= 0.1
+    assert first["accuracy"] > 0.9
+    labels = make_task().val.labels
+    loss = torch.nn.functional.cross_entropy(torch.tensor(first["logits"]), labels).item()
+    assert math.isclose(loss, first["loss"], rel_tol=1e-4)  # the images are in their order
+
+
+def test_two_machines_meet_at_the_address(tmp_path: Path, script: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    how = Launch(processes=1, machines=2, address=f"localhost:{port}")
+    results = []
+    threads = [
+        threading.Thread(
+            target=lambda place: results.append(launch(script, how, NODE_RANK=place)), args=(place,)
+        )
+        for place in ("0", "1")
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [result.returncode for result in results] == [0, 0], results
+    assert (tmp_path / "rank0").read_text() == (tmp_path / "rank1").read_text()
+
+
+def test_a_process_that_fails_is_told_in_a_line_without_a_traceback(tmp_path: Path) -> None:
+    script = tmp_path / "fails.py"
+    script.write_text("import sys; sys.exit('no such luck')")
+    result = launch(script, Launch(processes=2, machines=1, address="localhost:29400"))
+    assert result.returncode == 1
+    assert "no such luck" in result.stderr
+    assert "training.launch:" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_machine_out_of_range_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NODE_RANK", "2")
+    with pytest.raises(
+        TrainingError, match=r"NODE_RANK = '2': with training\.launch\.machines = 2 it is from 0 to 1"
+    ):
+        distributed.launch(["x"], Launch(processes=1, machines=2, address="localhost:1"))
+
+
+def test_alone_everything_is_as_it_is() -> None:
+    values = torch.arange(3.0)
+    assert distributed.rank() == 0
+    assert distributed.size() == 1
+    assert torch.equal(distributed.share(values), values)
+    assert torch.equal(distributed.gather(values, 3), values)
+    assert torch.equal(distributed.total(values), values)
+    with distributed.joined():
+        assert distributed.size() == 1

@@ -1,0 +1,121 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from training_tasks import MODEL, TinyCNN
+from visiongate.errors import SettingsError
+from visiongate.training.recipe import FINAL_SHARE, KernelMuon, Schedule, lr_factor, make_optimizers
+
+
+def recipe(**changes: object):  # noqa: ANN201
+    return MODEL.model_copy(update=changes)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "end"),
+    [("constant", 1), ("step", 0.01), ("cosine", FINAL_SHARE), ("linear", FINAL_SHARE), ("one_cycle", 4e-6)],
+)
+def test_schedules_rise_to_the_peak_and_end_where_they_should(schedule: str, end: float) -> None:
+    factor = lr_factor(recipe(schedule=schedule, warmup=0.25), 100)
+    rising = [factor(step) for step in range(25)]
+    assert rising == sorted(rising)
+    assert 0 < rising[0] < 0.05
+    assert factor(25) == 1
+    falling = [factor(step) for step in range(25, 101)]
+    assert falling == sorted(falling, reverse=True)
+    assert math.isclose(falling[-1], end)
+
+
+def test_one_cycle_is_torchs() -> None:
+    parameter = nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], 1.0)
+    reference = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=101, pct_start=0.3)
+    ours = lr_factor(recipe(schedule="one_cycle", warmup=0.3), 100)
+    for step in range(100):
+        assert math.isclose(ours(step), reference.get_last_lr()[0], abs_tol=0.03)
+        optimizer.step()
+        reference.step()
+
+
+def test_cosine_and_linear_are_half_way_in_the_middle_and_steps_are_where_they_are_set() -> None:
+    for schedule in ("cosine", "linear"):
+        assert math.isclose(lr_factor(recipe(schedule=schedule, warmup=0.0), 100)(50), (1 + FINAL_SHARE) / 2)
+    factor = lr_factor(recipe(schedule="step", warmup=0.0, milestones=[0.2, 0.6], gamma=0.5), 10)
+    assert [factor(step) for step in (0, 1, 2, 5, 6, 9)] == [1, 1, 0.5, 0.5, 0.25, 0.25]
+
+
+def test_a_schedule_reaches_all_groups_also_after_a_restore() -> None:
+    optimizers = make_optimizers(TinyCNN(), recipe(optimizer="muon", bias_lr=4.0, head_lr=4.0, warmup=0.0))
+    schedule = Schedule(optimizers, recipe(schedule="linear", warmup=0.0), 10)
+    for optimizer in optimizers:
+        optimizer.load_state_dict(optimizer.state_dict())
+    assert math.isclose(schedule.set_step(5), 0.05 * (1 + FINAL_SHARE) / 2)
+    rates = {round(group["lr"], 6) for optimizer in optimizers for group in optimizer.param_groups}
+    assert rates == {round(0.025025, 6), round(0.1001, 6)}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)]
+)
+def test_optimizers_decay_matrices_alone(name: str, kind: type) -> None:
+    network = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2))
+    (optimizer,) = make_optimizers(network, recipe(optimizer=name, bias_lr=2.0))
+    assert type(optimizer) is kind
+    found = {
+        id(p): (group["weight_decay"], group["lr"])
+        for group in optimizer.param_groups
+        for p in group["params"]
+    }
+    assert [found[id(parameter)] for parameter in network.parameters()] == [(0.01, 0.05)] + 3 * [(0, 0.1)]
+
+
+def test_muon_takes_hidden_matrices_and_leaves_the_rest_to_sgd() -> None:
+    network = TinyCNN()
+    muon, rest = make_optimizers(network, recipe(optimizer="muon"))
+    assert isinstance(muon, KernelMuon)
+    assert [tuple(matrix.shape) for group in muon.param_groups for matrix in group["params"]] == [(8, 9)]
+    taken = {id(parameter) for group in rest.param_groups for parameter in group["params"]}
+    assert taken == {
+        id(parameter) for name, parameter in network.named_parameters() if name != "backbone.0.weight"
+    }
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_muon_steps_a_kernel_as_torchs_steps_its_matrix(layout: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    kernel = nn.Parameter(torch.randn(6, 4, 3, 3).contiguous(memory_format=layout))
+    matrix = nn.Parameter(kernel.detach().movedim(1, -1).reshape(6, -1).clone())
+    gradient = torch.randn(6, 4, 3, 3)
+    kernel.grad = gradient.contiguous(memory_format=layout)
+    matrix.grad = gradient.movedim(1, -1).reshape(6, -1)
+    KernelMuon([kernel], recipe(momentum=0.9, weight_decay=0.1), lr=0.1).step()
+    torch.optim.Muon([matrix], lr=0.1, momentum=0.9, weight_decay=0.1).step()
+    assert torch.allclose(kernel.detach().movedim(1, -1).reshape(6, -1), matrix.detach(), atol=1e-6)
+
+
+def test_a_norm_that_is_held_stays_near_the_root_of_the_outputs() -> None:
+    torch.manual_seed(0)
+    kernel = nn.Parameter(torch.randn(16, 4, 3, 3))
+    optimizer = KernelMuon([kernel], recipe(momentum=0.9, weight_decay=0.0, hold_norm=True), lr=0.01)
+    for _ in range(3):
+        kernel.grad = torch.randn_like(kernel)
+        optimizer.step()
+    assert math.isclose(kernel.norm().item(), 4.0, rel_tol=0.02)
+
+
+def test_a_backbone_learns_at_its_own_rate_or_not_at_all() -> None:
+    network = TinyCNN()
+    (optimizer,) = make_optimizers(network, recipe(backbone_lr=0.001))
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert {rates[id(p)] for p in network.backbone.parameters()} == {0.001}
+    assert {rates[id(p)] for p in network.head.parameters()} == {0.05}
+    (optimizer,) = make_optimizers(network, recipe(backbone_lr=0.0))
+    assert not any(p.requires_grad for p in network.backbone.parameters())
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == 2
+
+
+def test_a_network_without_a_backbone_is_told() -> None:
+    with pytest.raises(SettingsError, match=r"model\.backbone_lr = 0: small_cnn has no backbone"):
+        make_optimizers(nn.Sequential(nn.Linear(1, 1)), recipe(backbone_lr=0.0))

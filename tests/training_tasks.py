@@ -1,0 +1,104 @@
+"""A problem small enough to train on in milliseconds, and the recipe for it."""
+
+import torch
+from torch import nn
+
+from visiongate.config import Augmentation, Launch, Model, Progressive, Training
+from visiongate.training.batches import Normalisation, Tensors
+from visiongate.training.hardware import Hardware, repeatable
+from visiongate.training.loop import Fitted, Listeners, fit
+from visiongate.training.task import Task
+
+MODEL = Model(
+    kind="network",
+    name="small_cnn",
+    options={},
+    lr=0.05,
+    backbone_lr=None,
+    batch_size=16,
+    optimizer="adamw",
+    momentum=0.9,
+    weight_decay=0.01,
+    bias_lr=1.0,
+    head_lr=1.0,
+    hold_norm=False,
+    schedule="linear",
+    warmup=0.2,
+    milestones=[0.5, 0.75],
+    gamma=0.1,
+)
+PLAIN = Augmentation(
+    flip="none",
+    shift=0,
+    border="black",
+    rotation=0.0,
+    zoom=0.0,
+    brightness=0.0,
+    contrast=0.0,
+    saturation=0.0,
+    noise=0.0,
+    cutout=0,
+    mixup=0.0,
+)
+TRAINING = Training(
+    epochs=4,
+    patience=None,
+    give_up=None,
+    monitor="val_loss",
+    loss="cross_entropy",
+    focal_gamma=2.0,
+    label_smoothing=0.0,
+    class_weights="none",
+    gradient_clip=None,
+    accumulation=1,
+    ema=None,
+    seed=0,
+    device="cpu",
+    precision="fp32",
+    augmentation=PLAIN,
+    progressive=Progressive(size=None, until=0.5),
+    launch=Launch(processes=1, machines=1, address="localhost:29400"),
+)
+
+
+def halves(count: int, seed: int) -> Tensors:
+    """Images whose brighter half tells the class."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 2, (count,), generator=generator)
+    images = torch.randint(0, 100, (count, 4, 4, 1), generator=generator, dtype=torch.uint8)
+    images[labels == 0, :2] += 100
+    images[labels == 1, 2:] += 100
+    return Tensors(images, labels)
+
+
+class TinyCNN(nn.Module):
+    """A convolution, batch norm and dropout: one of each thing whose state matters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(
+            nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Dropout(0.1)
+        )
+        self.head = nn.Linear(128, 2)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(self.backbone(images))
+
+
+def make_task(dtype: torch.dtype = torch.float32, network: nn.Module | None = None) -> Task:
+    hardware = Hardware(torch.device("cpu"), dtype)
+    normalise = Normalisation(torch.full((1, 1, 1, 1), 0.4), torch.full((1, 1, 1, 1), 0.2))
+    return Task(hardware.place(network or TinyCNN()), 2, halves(100, 0), halves(40, 1), normalise, hardware)
+
+
+def train(
+    training: Training = TRAINING, model: Model = MODEL, dtype: torch.dtype = torch.float32
+) -> tuple[Task, Fitted]:
+    with repeatable(training.seed):
+        task = make_task(dtype)
+        return task, fit(task, model, training, Listeners())
+
+
+def same_weights(one: nn.Module, two: nn.Module) -> bool:
+    first, second = one.state_dict(), two.state_dict()
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
