@@ -5,11 +5,21 @@ import pytest
 
 from visiongate.config import Settings, load_settings
 from visiongate.errors import DivergedError
-from visiongate.search.study import Report, SearchResult, Values, search
+from visiongate.search.space import Values
+from visiongate.search.storage import Place
+from visiongate.search.study import Report, SearchResult, plan_search, summarise
+from visiongate.search.workers import conduct
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = load_settings(ROOT / "params.yaml").with_values(
-    {"optimize.trials": 12, "optimize.startup_trials": 3, "optimize.warmup_epochs": 1}, "test"
+    {
+        "optimize.trials": 12,
+        "optimize.epochs": 4,
+        "optimize.startup_trials": 3,
+        "optimize.pruner": "median",
+        "optimize.warmup_epochs": 1,
+    },
+    "test",
 )
 
 
@@ -22,7 +32,9 @@ def bowl(_place: int, values: Values, report: Report) -> float:
 
 
 def run(journal: Path, settings: Settings = SETTINGS, objective: object = bowl) -> SearchResult:
-    return search(settings, journal, "test", objective)  # type: ignore[arg-type]
+    place = Place(journal)
+    with place.owned():
+        return summarise(conduct(plan_search(settings, "test"), place, objective, 1))  # type: ignore[arg-type]
 
 
 def test_trial_0_is_the_current_settings_and_the_best_is_the_best(tmp_path: Path) -> None:
@@ -86,13 +98,13 @@ def test_current_settings_outside_the_space_widen_it(tmp_path: Path) -> None:
 def test_whole_numbers_stay_whole(tmp_path: Path) -> None:
     tree = SETTINGS.model_dump()
     tree["optimize"]["space"] = {
-        "epochs": {"setting": "training.epochs", "kind": "int", "low": 5, "high": 50}
+        "width": {"setting": "model.options.width", "kind": "int", "low": 5, "high": 50}
     }
     settings = Settings.model_validate(tree)
     found = run(
-        tmp_path / "a.journal", settings, lambda _place, values, _report: float(values["training.epochs"])
+        tmp_path / "a.journal", settings, lambda _place, values, _report: float(values["model.options.width"])
     )
-    tried = [trial.values["training.epochs"] for trial in found.trials]
+    tried = [trial.values["model.options.width"] for trial in found.trials]
     assert all(isinstance(value, int) for value in tried)
     assert all(5 <= value <= 50 for value in tried)
     assert len(set(tried)) > 3
