@@ -1,6 +1,7 @@
 """Where a study is kept: a journal file on this machine, or a database that several machines share."""
 
 import os
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 PASSWORD = "VISIONGATE_STORAGE_PASSWORD"  # noqa: S105 - the name of a variable
 HEARTBEAT_SECONDS = 10  # how often a trial says that it is alive, in a database
+ATTEMPTS, ATTEMPT_SECONDS = 5, 1.0  # at making a database's tables while another machine does
 GRACE_SECONDS = 60  # of silence, after which a trial is run again by whoever is there
 
 
@@ -90,30 +92,40 @@ def explained(address: str | None) -> Iterator[None]:
 
 
 def _open_database(address: str) -> "BaseStorage":
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - for the search alone
+
+    for attempts_left in range(ATTEMPTS - 1, -1, -1):
+        try:
+            return _connect(address)
+        except ImportError:
+            raise StudyError(
+                f"optimize.storage = {address!r}: there is no driver for this database here: "
+                "`pip install 'psycopg[binary]'` for postgresql+psycopg://, `pip install pymysql` for mysql+pymysql://"
+            ) from None
+        except SQLAlchemyError as error:
+            # Machines that start together on an empty database all make the tables, and one of them is first.
+            if not (attempts_left and "already exists" in str(error)):
+                raise _explain(address, error) from None
+        time.sleep(ATTEMPT_SECONDS)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _connect(address: str) -> "BaseStorage":
     from optuna.exceptions import ExperimentalWarning  # noqa: PLC0415 - for the search alone
     from optuna.storages import RDBStorage  # noqa: PLC0415
     from sqlalchemy.engine import make_url  # noqa: PLC0415
-    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 
-    try:
-        url = make_url(address)
-        if PASSWORD in os.environ:
-            url = url.set(password=os.environ[PASSWORD])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            return RDBStorage(
-                url.render_as_string(hide_password=False),
-                heartbeat_interval=HEARTBEAT_SECONDS,
-                grace_period=GRACE_SECONDS,
-                engine_kwargs={"pool_pre_ping": True},
-            )
-    except ImportError:
-        raise StudyError(
-            f"optimize.storage = {address!r}: there is no driver for this database here: "
-            "`pip install 'psycopg[binary]'` for postgresql+psycopg://, `pip install pymysql` for mysql+pymysql://"
-        ) from None
-    except SQLAlchemyError as error:
-        raise _explain(address, error) from None
+    url = make_url(address)
+    if PASSWORD in os.environ:
+        url = url.set(password=os.environ[PASSWORD])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return RDBStorage(
+            url.render_as_string(hide_password=False),
+            heartbeat_interval=HEARTBEAT_SECONDS,
+            grace_period=GRACE_SECONDS,
+            engine_kwargs={"pool_pre_ping": True},
+        )
 
 
 def _explain(address: str, error: BaseException) -> StudyError:

@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,20 @@ import yaml
 from visiongate import paths
 from visiongate.config import Settings
 from visiongate.files import sha256_of, write_csv, write_json, write_text
-from visiongate.search.space import Values, override
+from visiongate.reporting.pages import render_page
+from visiongate.reporting.search_figures import draw_history, draw_parallel, draw_slices
+from visiongate.search.outcome import (
+    Outcome,
+    command,
+    list_curves,
+    list_trials,
+    signed,
+    summarise_outcome,
+    tell,
+)
+from visiongate.search.space import Values
 from visiongate.search.storage import Place
-from visiongate.search.study import Plan, Report, SearchResult, plan_search, read_trials, summarise
+from visiongate.search.study import Plan, Report, plan_search, read_trials, summarise
 from visiongate.search.verdict import Verdict, judge
 from visiongate.search.workers import conduct
 from visiongate.tracking.runs import open_run
@@ -54,19 +65,6 @@ class Trainer:
             return signed(metric, getattr(fit(task, tried.model, tried.training, on_epoch).best, metric))
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """A study, and what became of its best trial on fresh seeds; None where there is nothing to confirm."""
-
-    found: SearchResult
-    verdict: Verdict | None
-
-
-def signed(metric: str, value: float) -> float:
-    """Turn a metric into one of which more is better, and back."""
-    return -value if metric == "val_loss" else value
-
-
 def run(settings: Settings) -> None:
     """Write the study's trials, its best settings and what they are worth to ``reports/optimize``."""
     name = fingerprint(settings)
@@ -77,12 +75,13 @@ def run(settings: Settings) -> None:
         found = summarise(
             conduct(plan, place, Trainer(settings, "trial", parent.id), settings.optimize.workers)
         )
-        outcome = Outcome(found, _confirm(settings, plan, found.best.values, place, parent.id))
-        parent.log_metrics({"best_value": signed(settings.optimize.metric, found.best_value)}, 0)
-        _write(settings, outcome)
+        verdict = _confirm(settings, plan, found.best.values, place, parent.id)
+        outcome = Outcome(settings.optimize.metric, found, verdict)
+        parent.log_metrics({"best_value": signed(outcome.metric, found.best_value)}, 0)
+        _write(plan, outcome, settings)
         parent.log_artifacts([paths.OPTIMIZE])
         place.discard()
-    print(tell(settings, outcome))
+    print(tell(outcome))
 
 
 def _confirm(settings: Settings, plan: Plan, best: Values, place: Place, parent: str) -> Verdict | None:
@@ -123,88 +122,40 @@ def _code_hashes() -> Iterable[str]:
             yield sha256_of(file)
 
 
-def _write(settings: Settings, outcome: Outcome) -> None:
-    found, metric = outcome.found, settings.optimize.metric
+def _write(plan: Plan, outcome: Outcome, settings: Settings) -> None:
+    found = outcome.found
     write_text(paths.OPTIMIZE / "best_params.yaml", yaml.safe_dump(found.best.values, sort_keys=True))
-    rows = list(_rows(found, metric))
+    rows = list(list_trials(outcome))
     write_csv(paths.OPTIMIZE / "trials.csv", rows, list(rows[0]))
-    curves = (
-        {"trial": trial.trial, "epoch": epoch, "value": signed(metric, value)}
-        for trial in found.trials
-        for epoch, value in enumerate(trial.curve, start=1)
-    )
-    write_csv(paths.OPTIMIZE / "curves.csv", curves, ["trial", "epoch", "value"])
+    write_csv(paths.OPTIMIZE / "curves.csv", list_curves(outcome), ["trial", "epoch", "value"])
     importances = ({"setting": key, "importance": value} for key, value in found.importances.items())
     write_csv(paths.OPTIMIZE / "importance.csv", importances, ["setting", "importance"])
     write_json(paths.OPTIMIZE / "study.json", {"settings": study_settings(settings), "data": data_hashes()})
-    write_json(paths.OPTIMIZE_SUMMARY, _summarise(metric, outcome))
+    write_json(paths.OPTIMIZE_SUMMARY, summarise_outcome(outcome))
+    write_text(paths.OPTIMIZE / "index.html", _render(plan, outcome, settings))
 
 
-def _rows(found: SearchResult, metric: str) -> Iterable[dict[str, Any]]:
-    best: float | None = None
-    for trial in found.trials:
-        if trial.value is not None and (best is None or trial.value > best):
-            best = trial.value
-        yield {
-            "trial": trial.trial,
-            "state": trial.state,
-            "value": None if trial.value is None else signed(metric, trial.value),
-            "best": None if best is None else signed(metric, best),
-            "epochs": len(trial.curve),
-        } | trial.values
-
-
-def _summarise(metric: str, outcome: Outcome) -> dict[str, Any]:
-    found, verdict = outcome.found, outcome.verdict
-    current = found.trials[0].value
-    summary: dict[str, Any] = {
-        "trials": len(found.trials),
-        "pruned": sum(trial.state == "pruned" for trial in found.trials),
-        "epochs": sum(len(trial.curve) for trial in found.trials),
-        "best_trial": found.best.trial,
-        "best_value": signed(metric, found.best_value),
-        "current_value": None if current is None else signed(metric, current),
-        "beats_current": verdict is not None and verdict.better,
-    }
-    if verdict is not None:
-        keys = ("mean_difference", "low", "high", "confidence", "p_value")
-        summary["confirmed"] = {"seeds": len(verdict.seeds)} | {key: getattr(verdict, key) for key in keys}
-    return summary
-
-
-def tell(settings: Settings, outcome: Outcome) -> str:
-    """Say in words what was found, and how to try it."""
-    found, metric = outcome.found, settings.optimize.metric
-    pruned = sum(trial.state == "pruned" for trial in found.trials)
-    head = f"{len(found.trials)} trials, {pruned} pruned; {metric} {abs(found.best_value):.4f} at best"
-    current = found.trials[0]
-    if current.value is not None and current.value >= found.best_value:
-        return f"{head}, with the current settings, which no trial beats"
-    now = "none" if current.value is None else f"{abs(current.value):.4f}"
-    return (
-        f"{head}, {now} with the current settings\n{explain(settings, outcome.verdict)}\n"
-        f"to try it: {command(found.best.values)}"
+def _render(plan: Plan, outcome: Outcome, settings: Settings) -> str:
+    return render_page(
+        "optimize.html",
+        model=settings.model.name,
+        optimize=settings.optimize,
+        outcome=outcome,
+        summary=summarise_outcome(outcome),
+        rows=list(list_trials(outcome)),
+        space=plan.space,
+        current=plan.fixed[0],
+        command=command(outcome.found.best.values),
+        history=draw_history(outcome),
+        slices=draw_slices(outcome, plan.space),
+        parallel=draw_parallel(outcome, plan.space),
+        natural=partial(signed, outcome.metric),
+        shown=_shorten,
     )
 
 
-def explain(settings: Settings, verdict: Verdict | None) -> str:
-    """Say in words whether the best trial beats the current settings."""
-    if verdict is None:
-        return "whether that is more than seed noise is not known: optimize.confirm_seeds is 0"
-    metric, count = settings.optimize.metric, len(verdict.seeds)
-    gain = "lower" if metric == "val_loss" else "higher"
-    measured = (
-        f"on {count} fresh seeds {metric} is {gain} by {verdict.mean_difference:.4f} on average, "
-        f"{verdict.confidence:.0%} interval {verdict.low:.4f} to {verdict.high:.4f}, p = {verdict.p_value:.3f}"
-    )
-    if verdict.better:
-        return f"{measured}: better than the current settings by more than seed noise"
-    if not verdict.decidable:
-        return f"{measured}: so few seeds cannot tell it from seed noise; optimize.confirm_seeds=5 can"
-    return f"{measured}: not shown to be better than the current settings"
-
-
-def command(values: Values) -> str:
-    """Return the command that tries these values, with all their digits."""
-    overrides: Sequence[str] = [override(key, value) for key, value in values.items()]
-    return "dvc exp run " + " ".join(f"-S {shlex.quote(text)}" for text in overrides)
+def _shorten(value: object) -> str:
+    """Round what a search drew to the digits that can be read."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "null" if value is None else str(value)
