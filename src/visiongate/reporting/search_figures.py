@@ -10,7 +10,7 @@ from visiongate.search.space import Value
 from visiongate.search.study import TrialResult
 
 MARGIN = 0.04  # of an axis, at both ends
-TICKS = 4  # on an axis, about
+TICKS = 5  # on an axis, about
 
 
 @dataclass(frozen=True, slots=True)

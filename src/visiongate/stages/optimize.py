@@ -1,23 +1,21 @@
 """Optimize: search for better settings. A leaf of the line: it proposes, and overwrites nothing that the user asked for."""
 
-import hashlib
-import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from visiongate import paths
 from visiongate.config import Settings
-from visiongate.files import sha256_of, write_csv, write_json, write_text
+from visiongate.files import write_csv, write_json, write_text
 from visiongate.reporting.pages import render_page
 from visiongate.reporting.search_figures import draw_history, draw_parallel, draw_slices
+from visiongate.search.identity import fingerprint, hash_data, study_settings
 from visiongate.search.outcome import (
     Outcome,
     command,
+    explain,
     list_curves,
     list_trials,
     signed,
@@ -34,9 +32,7 @@ from visiongate.training.hardware import repeatable
 from visiongate.training.loop import Epoch, fit
 from visiongate.training.session import prepare_task
 
-SOURCE = Path(__file__).parent.parent
 JOURNALS = Path("mlruns/optuna")  # until the study ends; its outcome is what DVC tracks
-SHARING = {"workers", "storage"}  # of `optimize`: by whom and where, which makes no other study
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +63,7 @@ class Trainer:
 
 def run(settings: Settings) -> None:
     """Write the study's trials, its best settings and what they are worth to ``reports/optimize``."""
-    name = fingerprint(settings)
+    name = fingerprint(settings, paths.TRANSFORMED)
     place = Place(JOURNALS / f"{name}.journal", settings.optimize.storage)
     plan = plan_search(settings, name)
     params = {"optimize": settings.optimize.model_dump()}
@@ -98,30 +94,6 @@ def _confirm(settings: Settings, plan: Plan, best: Values, place: Place, parent:
     return judge(seeds, values[::2], values[1::2])
 
 
-def fingerprint(settings: Settings) -> str:
-    """Name the study by everything that a trial's value depends on, so that no journal of another is taken up."""
-    parts = [study_settings(settings), data_hashes(), list(_code_hashes())]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-
-
-def study_settings(settings: Settings) -> dict[str, Any]:
-    """Return the settings that make a study this and no other."""
-    tree = settings.model_dump(include={"model", "training", "optimize"})
-    tree["optimize"] = {key: value for key, value in tree["optimize"].items() if key not in SHARING}
-    return tree
-
-
-def data_hashes() -> list[str]:
-    """Hash what tells the pixel arrays apart."""
-    return [sha256_of(paths.TRANSFORMED / name) for name in ("manifest.parquet", "transform.json")]
-
-
-def _code_hashes() -> Iterable[str]:
-    for package in ("models", "training", "search"):
-        for file in sorted((SOURCE / package).rglob("*.py")):
-            yield sha256_of(file)
-
-
 def _write(plan: Plan, outcome: Outcome, settings: Settings) -> None:
     found = outcome.found
     write_text(paths.OPTIMIZE / "best_params.yaml", yaml.safe_dump(found.best.values, sort_keys=True))
@@ -130,7 +102,9 @@ def _write(plan: Plan, outcome: Outcome, settings: Settings) -> None:
     write_csv(paths.OPTIMIZE / "curves.csv", list_curves(outcome), ["trial", "epoch", "value"])
     importances = ({"setting": key, "importance": value} for key, value in found.importances.items())
     write_csv(paths.OPTIMIZE / "importance.csv", importances, ["setting", "importance"])
-    write_json(paths.OPTIMIZE / "study.json", {"settings": study_settings(settings), "data": data_hashes()})
+    told = {"beaten": outcome.beaten, "verdict": explain(outcome)}
+    study = {"settings": study_settings(settings), "data": hash_data(paths.TRANSFORMED), **told}
+    write_json(paths.OPTIMIZE / "study.json", study)
     write_json(paths.OPTIMIZE_SUMMARY, summarise_outcome(outcome))
     write_text(paths.OPTIMIZE / "index.html", _render(plan, outcome, settings))
 
