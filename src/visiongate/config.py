@@ -287,7 +287,7 @@ class Optimize(Section):
     epochs: Count  # of each trial
     metric: Literal["val_loss", "val_accuracy"]  # at the trial's best epoch
     seed: Index
-    sampler: Literal["tpe", "gp", "random"]
+    sampler: Literal["tpe", "random"]
     startup_trials: Count  # drawn at random before the sampler takes over
     pruner: Literal["median", "hyperband", "none"]
     warmup_epochs: Index  # median's: before a trial may be pruned

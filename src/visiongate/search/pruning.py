@@ -63,10 +63,13 @@ def _below_median(optimize: Optimize, curve: Curve, others: Sequence[Curve]) -> 
 def _not_promoted(optimize: Optimize, place: int, curve: Curve, others: Sequence[Curve]) -> bool:
     """Asynchronous successive halving (Li et al., 2020, A system for massively parallel hyperparameter tuning, algorithm 2).
 
-    At a rung the best of every ``reduction_factor`` trials that came so far go on, and the best of fewer than that.
+    At a rung the best of every ``reduction_factor`` trials that came so far go on, and the best of fewer than that. The first
+    ``startup_trials`` only scout: each is the best of few, and would go on for being early.
     """
-    epoch = len(curve)
-    if epoch not in rungs(optimize, place):
+    epoch, ends = len(curve), rungs(optimize, place)
+    if epoch not in ends:
         return False
+    if epoch == ends[0] and place <= optimize.startup_trials:
+        return True
     values = sorted([other[epoch - 1] for other in others if len(other) >= epoch] + [curve[-1]], reverse=True)
     return curve[-1] < values[max(1, len(values) // optimize.reduction_factor) - 1]

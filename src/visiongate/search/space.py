@@ -66,7 +66,7 @@ def override(setting: str, value: Value) -> str:
     if isinstance(value, str) and not re.fullmatch(
         r"(?!null$|true$|false$|inf$|nan$)[a-z_][\w-]*", value, re.IGNORECASE
     ):
-        return f"{setting}='\"{value}\"'"
+        return f'{setting}="{value}"'
     return f"{setting}={value}"
 
 

@@ -81,14 +81,24 @@ def explained(address: str | None) -> Iterator[None]:
     Raises:
         StudyError: The database failed.
     """
-    from optuna.exceptions import StorageInternalError  # noqa: PLC0415 - for the search alone
-    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
-
     try:
         yield
-    except (SQLAlchemyError, StorageInternalError) as error:
-        cause = error.__cause__ or error
+    except VisiongateError:
+        raise
+    except Exception as error:
+        cause = _database_error(error)
+        if cause is None:
+            raise
         raise _explain(str(address), cause) from None
+
+
+def _database_error(error: BaseException | None) -> BaseException | None:
+    """Find a database's failure in what Optuna makes of it, which may be a failure to clean up after it."""
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - for the search alone
+
+    while error is not None and not isinstance(error, SQLAlchemyError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _open_database(address: str) -> "BaseStorage":
