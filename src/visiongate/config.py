@@ -289,9 +289,11 @@ class Optimize(Section):
     seed: Index
     sampler: Literal["tpe", "random"]
     startup_trials: Count  # drawn at random before the sampler takes over
-    pruner: Literal["median", "hyperband", "none"]
+    pruner: Literal["median", "hyperband", "halving", "none"]
     warmup_epochs: Index  # median's: before a trial may be pruned
-    reduction_factor: Annotated[int, Field(ge=2)]  # hyperband's: one trial in so many goes on at each rung
+    reduction_factor: Annotated[
+        int, Field(ge=2)
+    ]  # hyperband's and halving's: one trial in so many goes on at each rung
     confirm_seeds: Annotated[
         int, Field(ge=0, le=16)
     ]  # on which the best trial and the current settings are run again

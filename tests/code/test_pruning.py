@@ -27,27 +27,34 @@ def optimize(**changes: object) -> Optimize:
 def test_brackets_range_from_all_rungs_to_none(
     epochs: int, factor: int, first: list[int], last: list[int]
 ) -> None:
-    settings = optimize(epochs=epochs, reduction_factor=factor)
+    settings = optimize(pruner="hyperband", epochs=epochs, reduction_factor=factor)
     assert rungs(settings, 1) == first
     assert min((rungs(settings, place) for place in range(1, 100)), key=len) == last
 
 
 def test_brackets_get_the_numbers_of_trials_that_hyperband_gives_them() -> None:
     # Li et al., 2018, table 1: for a factor of 3 and a largest resource of 81, n = 81, 34, 15, 8, 5.
-    settings = optimize(epochs=81, reduction_factor=3)
+    settings = optimize(pruner="hyperband", epochs=81, reduction_factor=3)
     numbers = Counter(len(rungs(settings, place)) for place in range(1, 144))
     assert numbers == {4: 81, 3: 34, 2: 15, 1: 8, 0: 5}
     assert rungs(settings, 144) == rungs(settings, 1)
 
 
+def test_halving_has_all_rungs_for_every_trial() -> None:
+    settings = optimize(pruner="halving", epochs=27, reduction_factor=3)
+    assert all(rungs(settings, place) == [1, 3, 9] for place in range(1, 100))
+
+
 def test_hyperband_lets_the_best_of_every_so_many_go_on() -> None:
-    settings = optimize(pruner="hyperband", epochs=9, reduction_factor=3)
+    settings = optimize(pruner="hyperband", epochs=9, reduction_factor=3, startup_trials=2)
     others = [[value] for value in (0.1, 0.2, 0.3, 0.4, 0.5)]
-    assert not is_hopeless(settings, 1, [0.45], others)  # second of six
-    assert is_hopeless(settings, 1, [0.35], others)
-    assert not is_hopeless(settings, 1, [0.35], [])  # alone
-    assert not is_hopeless(settings, 1, [0.35, 0.1], others)  # between rungs
-    assert is_hopeless(settings, 1, [0.5, 0.5, 0.1], [[0.5, 0.5, 0.2], *others])
+    assert not is_hopeless(settings, 3, [0.45], others)  # second of six
+    assert is_hopeless(settings, 3, [0.35], others)
+    assert not is_hopeless(settings, 3, [0.35], [])  # alone
+    assert not is_hopeless(settings, 3, [0.35, 0.1], others)  # between rungs
+    assert is_hopeless(settings, 3, [0.5, 0.5, 0.1], [[0.5, 0.5, 0.2], *others])
+    assert is_hopeless(settings, 2, [0.9], others)  # only scouts
+    assert not is_hopeless(settings, 2, [0.9] * 3, others)
 
 
 def test_the_median_rule_waits_and_then_ends_what_was_never_as_good_as_half_of_the_finished() -> None:
@@ -60,7 +67,7 @@ def test_the_median_rule_waits_and_then_ends_what_was_never_as_good_as_half_of_t
     assert not is_hopeless(settings, 1, [0.1, 0.2], [finished[0], finished[1][:3]])
 
 
-@pytest.mark.parametrize("pruner", ["median", "hyperband"])
+@pytest.mark.parametrize("pruner", ["median", "hyperband", "halving"])
 def test_the_current_settings_and_finished_trials_are_spared(pruner: str) -> None:
     settings = optimize(pruner=pruner, epochs=8, reduction_factor=2, startup_trials=1, warmup_epochs=0)
     others = [[0.9] * 8] * 9

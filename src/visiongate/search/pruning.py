@@ -29,18 +29,25 @@ def is_hopeless(optimize: Optimize, place: int, curve: Curve, others: Sequence[C
 
 
 def rungs(optimize: Optimize, place: int) -> list[int]:
-    """Return the epochs at which a trial of this place may be ended by ``hyperband``.
+    """Return the epochs at which a trial of this place may be ended by ``hyperband`` or ``halving``.
 
     Hyperband (Li et al., 2018, JMLR 18(185), algorithm 1) deals the trials out to brackets, from one with all rungs to one that
     ends none early, in numbers that give each about the same compute. All brackets share what is known at a rung here.
+    ``halving`` has the first bracket alone.
     """
     factor = optimize.reduction_factor
     levels = _levels(optimize.epochs, factor)
+    if optimize.pruner == "halving":
+        return _spread(optimize.epochs, factor, levels)
     numbers = [math.ceil((levels + 1) / (level + 1) * factor**level) for level in range(levels + 1)]
     # The bracket with all rungs comes first: it is there that most is learnt for the least.
     left = (place - 1) % sum(numbers)
     level = next(level for level in range(levels, -1, -1) if left < sum(numbers[level:]))
-    return [optimize.epochs // factor**rung for rung in range(level, 0, -1)]
+    return _spread(optimize.epochs, factor, level)
+
+
+def _spread(epochs: int, factor: int, levels: int) -> list[int]:
+    return [epochs // factor**rung for rung in range(levels, 0, -1)]
 
 
 def _levels(epochs: int, factor: int) -> int:
