@@ -17,7 +17,7 @@ STORE := .dvc/store
 STORE_LIMIT := 2000000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup params repro test check lint types drift format lock store mlflow bench hooks
+.PHONY: help setup params repro adopt test check lint types drift format lock store mlflow bench hooks
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ params: $(READY) ## Compose conf/ into params.yaml
 repro: params ## Rebuild whatever changed, from the raw images to a registered model
 	@echo "Running the stages that changed"
 	@$(PY) -m dvc repro
+
+adopt: params ## Write the best settings that optimize found into conf/experiment/NAME.yaml (NAME=tuned; FORCE=1 overwrites)
+	@$(RUN) -m visiongate.stages.adopt "$(or $(NAME),tuned)" $(if $(FORCE),--force)
 
 test: $(READY) ## Run the tests, with coverage
 	@echo "Testing"

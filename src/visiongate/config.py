@@ -333,7 +333,7 @@ class SearchRange(Section):
     kind: Literal["float", "log", "int", "choice"]
     low: float | None = None
     high: float | None = None
-    choices: list[bool | int | float | str] | None = None
+    choices: list[bool | int | float | str | None] | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -354,9 +354,31 @@ class Optimize(Section):
     epochs: Count  # of each trial
     metric: Monitor  # at the trial's best epoch
     seed: Index
-    startup_trials: Count  # drawn at random before TPE takes over, and never pruned
-    warmup_epochs: Index  # before a trial may be pruned
+    sampler: Literal["tpe", "random"]
+    startup_trials: Count  # drawn at random before the sampler takes over
+    pruner: Literal["median", "hyperband", "halving", "none"]
+    warmup_epochs: Index  # median's: before a trial may be pruned
+    reduction_factor: Annotated[
+        int, Field(ge=2)
+    ]  # hyperband's and halving's: one trial in so many goes on at each rung
+    confirm_seeds: Annotated[
+        int, Field(ge=0, le=16)
+    ]  # on which the best trial and the current settings are run again
+    workers: Count  # processes on this machine
+    storage: (
+        str | None
+    )  # a database for several machines to share, without its password; null keeps a file here
     space: dict[str, SearchRange] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _keeps_no_secret(self) -> Self:
+        # params.yaml is in git, and its values in dvc.lock and MLflow. The message must not tell the password either.
+        if self.storage is not None and re.match(r"[^:/]+://[^/@]*:[^/]*@", self.storage):
+            raise ValueError(
+                "storage has a password in it, which would be committed with params.yaml: leave it out, and give it in "
+                "VISIONGATE_STORAGE_PASSWORD"
+            )
+        return self
 
 
 class Evaluation(Section):

@@ -133,7 +133,7 @@ BAD = {
     "a choice of a wrong kind": (
         "optimize.space.new",
         {"setting": "model.lr", "kind": "choice", "choices": [{}]},
-        "optimize.space.new.choices.0 = {}: must be true or false or a whole number or a number or text",
+        "optimize.space.new.choices.0 = {}: must be true or false or a whole number or a number or text or null",
     ),
     "an unknown key": ("gate.rule", 1, "gate.rule = 1: unknown key; gate has rules"),
     "an unknown key deep down": (

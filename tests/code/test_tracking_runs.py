@@ -73,7 +73,7 @@ def test_run_tells_its_environment_and_commit(store: Store) -> None:
 def test_nested_run_leaves_the_environment_to_its_parent(store: Store) -> None:
     with (
         open_run(TRACKING, "study", {}, {}) as parent,
-        open_run(TRACKING, "trial", {}, {}, parent) as child,
+        open_run(TRACKING, "trial", {}, {}, parent.id) as child,
     ):
         pass
     found = store.client.get_run(child.id)
@@ -124,7 +124,10 @@ def test_store_that_fails_from_the_start_is_said_once_and_the_work_goes_on(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     with broken(store, "runs"), caplog.at_level(logging.WARNING, "visiongate"):
-        with open_run(TRACKING, "study", {}, {}) as run, open_run(TRACKING, "trial", {}, {}, run) as nested:
+        with (
+            open_run(TRACKING, "study", {}, {}) as run,
+            open_run(TRACKING, "trial", {}, {}, run.id) as nested,
+        ):
             for one in (run, nested):
                 one.log_metrics({"loss": 1.0}, step=1)
                 one.set_tags({"a": "b"})

@@ -1,33 +1,52 @@
-"""The hyper-parameter search: an Optuna study on a journal file, which ends the same whether it was interrupted or not.
+"""The hyper-parameter search: an Optuna study whose trials have places, each of which is run to its end once.
 
-Each trial's sampler is seeded by the trial's place in the study, not carried over from the trial before, and a trial that
-never finished is drawn again. So what a study proposes depends on the settings and the data alone.
+A worker takes the smallest place that nobody has, and whatever never ended is taken again. The sampler is seeded by the
+place, not carried over from the trial before. So one worker's study ends the same whether it was interrupted or not, and
+depends on the settings and the data alone; of several workers' nothing is lost and no place is run to its end twice.
 """
 
+import time
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from visiongate.config import Optimize, OptionValue, SearchRange, Settings
+from visiongate.config import Optimize, SearchRange, Settings
 from visiongate.errors import DivergedError
+from visiongate.search.pruning import is_hopeless
+from visiongate.search.space import Values, search_space, suggest
+from visiongate.search.storage import Place, explained
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
     from optuna.trial import FrozenTrial
 
-Values = dict[str, OptionValue]  # by the setting's dotted name
 Report = Callable[[int, float], None]  # takes an epoch and its value; raises to end a pruned trial
 Objective = Callable[[int, Values, Report], float]  # takes the trial's place, its values and a report
+PLACE, WORKER = "place", "worker"  # what is noted on a trial
+WAIT_SECONDS = 0.2  # between two looks at what others are at
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What all workers of a study must know alike."""
+
+    name: str  # must change with whatever changes a trial's value
+    places: int
+    optimize: Optimize
+    space: list[SearchRange] = field(default_factory=list)
+    fixed: dict[int, Values] = field(default_factory=dict)  # by place: what is not left to the sampler
 
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
     """One finished trial."""
 
-    trial: int  # its place, from 0; trial 0 is the current settings
+    trial: int  # its place, from 0; in a search, trial 0 is the current settings
     state: str  # complete or pruned
-    value: float | None  # of a pruned trial, the last it reported, if any
+    value: float | None  # of a pruned trial, none
     curve: list[float]  # the value after each epoch
     values: Values
 
@@ -42,132 +61,225 @@ class SearchResult:
     importances: dict[str, float]
 
 
-def search(settings: Settings, journal: Path, name: str, objective: Objective) -> SearchResult:
-    """Run the study of ``settings.optimize`` to its end, taking up what the journal holds of it.
+class _WithdrawnError(Exception):
+    """A trial without a place, or whose place somebody else has."""
+
+
+def plan_search(settings: Settings, name: str) -> Plan:
+    """Plan the study of ``settings.optimize``: trial 0 is the current settings, the others are drawn.
+
+    Raises:
+        SettingsError: The space holds what cannot be searched.
+    """
+    space = search_space(settings)
+    current = {dimension.setting: settings.value(dimension.setting) for dimension in space}
+    return Plan(name, settings.optimize.trials, settings.optimize, space, {0: current})
+
+
+def work(plan: Plan, place: Place, objective: Objective, worker: str = "") -> None:
+    """Run places of a study until none is left, taking up what its storage holds.
 
     Args:
-        settings: The space, and the current values, which trial 0 tries.
-        journal: The study's file; made if there is none.
-        name: The study's name in the journal, which must change with whatever changes a trial's value.
+        plan: The study.
+        place: Its storage.
         objective: Trains with the values it is given, reports after each epoch, and returns the value, to be maximised.
+        worker: Who runs them, noted on each trial.
     """
-    study = _open_study(settings.optimize, journal, name)
-    space = [
-        _reach(dimension, settings.value(dimension.setting)) for dimension in settings.optimize.space.values()
-    ]
-    current = {dimension.setting: settings.value(dimension.setting) for dimension in space}
-    while (place := len(_finished(study))) < settings.optimize.trials:
-        if place == 0:
-            study.enqueue_trial(current)
-        study.sampler = _sampler(settings.optimize, place)
-        _run_trial(study, space, place, objective)
-    return _summarise(study)
+    with explained(place.address):
+        study = open_study(plan, place)
+        while (wanted := _next_place(study, plan)) is not None:
+            study.sampler = _make_sampler(plan.optimize, wanted)
+            _Attempt(plan, objective, worker).run(study)
 
 
-def _open_study(optimize: Optimize, journal: Path, name: str) -> "Study":
+def open_study(plan: Plan, place: Place) -> "Study":
+    """Open a study in its storage; make it if there is none."""
     import optuna  # noqa: PLC0415 - for the search alone
-    from optuna.storages import JournalStorage  # noqa: PLC0415
-    from optuna.storages.journal import JournalFileBackend  # noqa: PLC0415
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    journal.parent.mkdir(parents=True, exist_ok=True)
-    study = optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(str(journal))),
-        study_name=name,
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna.create_study(
+        storage=place.open(),
+        study_name=plan.name,
         direction="maximize",
         load_if_exists=True,
-        # Epochs count from 1, and so must the first that may be pruned.
-        pruner=optuna.pruners.MedianPruner(optimize.startup_trials, optimize.warmup_epochs + 1),
+        pruner=optuna.pruners.NopPruner(),
     )
-    _drop_unfinished(study)
-    return study
 
 
-def _drop_unfinished(study: "Study") -> None:
-    """Fail what an interrupted process left running or waiting; it will be drawn again from the same seed."""
-    from optuna.trial import TrialState  # noqa: PLC0415
-
-    for _ in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-        study.ask()  # a waiting trial must run before it can fail
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        study.tell(trial.number, state=TrialState.FAIL)
+def fail_running(study: "Study", worker: str | None = None) -> list[int]:
+    """Fail the trials that a worker left running, or that anybody did; return their places, to be taken again."""
+    left = [trial for trial in _running(study) if worker is None or trial.user_attrs.get(WORKER) == worker]
+    fail_trials(study, {trial.number for trial in left})
+    return [trial.user_attrs[PLACE] for trial in left if PLACE in trial.user_attrs]
 
 
-def _sampler(optimize: Optimize, place: int) -> Any:  # noqa: ANN401 - optuna's, imported late
-    from optuna.samplers import TPESampler  # noqa: PLC0415
-
-    seed = (optimize.seed * 1_000_003 + place) % 2**32
-    return TPESampler(n_startup_trials=optimize.startup_trials, multivariate=True, seed=seed)
+def running_nameless(study: "Study") -> set[int]:
+    """Return the numbers of the running trials that no worker has put its name on."""
+    return {trial.number for trial in _running(study) if WORKER not in trial.user_attrs}
 
 
-def _reach(dimension: SearchRange, current: OptionValue) -> SearchRange:
-    """Widen a range to the current value, so that trial 0 lies within: ``-S model.lr=1e-4`` must not break the search."""
-    if dimension.choices is not None:
-        missing = [] if current in dimension.choices else [current]
-        return dimension.model_copy(update={"choices": [*dimension.choices, *missing]})
-    low, high, value = float(dimension.low or 0), float(dimension.high or 0), float(current)  # type: ignore[arg-type]
-    return dimension.model_copy(update={"low": min(low, value), "high": max(high, value)})
+def fail_trials(study: "Study", numbers: set[int]) -> None:
+    """Fail trials by number, unless they ended meanwhile."""
+    from optuna.trial import TrialState  # noqa: PLC0415 - for the search alone
+
+    for number in sorted(numbers):
+        study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
 
 
-def _suggest(trial: "Trial", dimension: SearchRange) -> OptionValue:
-    if dimension.choices is not None:
-        chosen: Any = trial.suggest_categorical(dimension.setting, dimension.choices)
-        return cast("OptionValue", chosen)
-    low, high = float(dimension.low or 0), float(dimension.high or 0)
-    if dimension.kind == "int":
-        return trial.suggest_int(dimension.setting, int(low), int(high))
-    return trial.suggest_float(dimension.setting, low, high, log=dimension.kind == "log")
+def _running(study: "Study") -> "list[FrozenTrial]":
+    from optuna.trial import TrialState  # noqa: PLC0415 - for the search alone
+
+    return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
 
-def _run_trial(study: "Study", space: list[SearchRange], place: int, objective: Objective) -> None:
-    from optuna import TrialPruned  # noqa: PLC0415
-    from optuna.trial import TrialState  # noqa: PLC0415
+def read_trials(study: "Study") -> list[TrialResult]:
+    """Return the finished trials by place."""
+    from optuna.trial import TrialState  # noqa: PLC0415 - for the search alone
 
-    trial = study.ask()
-    values = {dimension.setting: _suggest(trial, dimension) for dimension in space}
-
-    def report(epoch: int, value: float) -> None:
-        trial.report(value, epoch)
-        if trial.should_prune():
-            raise TrialPruned
-
-    try:
-        study.tell(trial, objective(place, values, report))
-    except (TrialPruned, DivergedError):  # a training that diverges is a bad trial, not the end of the study
-        study.tell(trial, state=TrialState.PRUNED)
-
-
-def _finished(study: "Study") -> list["FrozenTrial"]:
-    from optuna.trial import TrialState  # noqa: PLC0415
-
-    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    return sorted(
+        (
+            TrialResult(
+                trial=trial.user_attrs[PLACE],
+                state=trial.state.name.lower(),
+                value=trial.value if trial.state == TrialState.COMPLETE else None,
+                curve=_curve(trial),
+                values=dict(trial.params),
+            )
+            for trial in finished
+        ),
+        key=lambda result: result.trial,
+    )
 
 
-def _summarise(study: "Study") -> SearchResult:
-    trials = [
-        TrialResult(
-            trial=place,
-            state=trial.state.name.lower(),
-            value=trial.value,
-            curve=[value for _, value in sorted(trial.intermediate_values.items())],
-            values=dict(trial.params),
-        )
-        for place, trial in enumerate(_finished(study))
-    ]
+def summarise(study: "Study") -> SearchResult:
+    """Judge a search that has ended.
+
+    Raises:
+        DivergedError: No trial came to its end.
+    """
+    trials = read_trials(study)
     # `max` takes the earliest of equals: the current settings before a proposal that is no better.
-    complete = [
-        (trial.value, trial) for trial in trials if trial.state == "complete" and trial.value is not None
-    ]
+    complete = [(trial.value, trial) for trial in trials if trial.value is not None]
     if not complete:
         raise DivergedError("no trial came to its end; lower the learning rates in optimize.space")
     best_value, best = max(complete, key=lambda pair: pair[0])
     return SearchResult(trials, best, best_value, _importances(study))
 
 
+class _Attempt:
+    """One trial, from its start to whatever becomes of it."""
+
+    def __init__(self, plan: Plan, objective: Objective, worker: str) -> None:
+        self._plan = plan
+        self._objective = objective
+        self._worker = worker
+        self._lost = False  # somebody took this worker for dead, and the place away from it
+
+    def run(self, study: "Study") -> None:
+        """Run whichever trial waits; one that turns out to be another's, or is lost, is left."""
+        from optuna.exceptions import ExperimentalWarning  # noqa: PLC0415 - for the search alone
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            try:
+                study.optimize(self._try, n_trials=1, catch=(_WithdrawnError,))
+            except Exception:
+                if not self._lost:  # Optuna fails in several ways to finish a trial that is finished
+                    raise
+
+    def _try(self, trial: "Trial") -> float:
+        from optuna import TrialPruned  # noqa: PLC0415 - for the search alone
+
+        place: int | None = trial.user_attrs.get(PLACE)
+        if place is None or _taken_before(trial, place):
+            raise _WithdrawnError
+        trial.set_user_attr(WORKER, self._worker)
+        values = dict(self._plan.fixed.get(place, {}))
+        values |= {dimension.setting: suggest(trial, dimension) for dimension in self._plan.space}
+        try:
+            value = self._objective(place, values, partial(self._report, trial, place))
+        except DivergedError:  # a training that diverges is a bad trial, not the end of the study
+            raise TrialPruned from None
+        self._lost = _is_finished(trial)
+        return value
+
+    def _report(self, trial: "Trial", place: int, epoch: int, value: float) -> None:
+        from optuna import TrialPruned  # noqa: PLC0415 - for the search alone
+        from optuna.exceptions import UpdateFinishedTrialError  # noqa: PLC0415
+
+        try:
+            trial.report(value, epoch)
+        except UpdateFinishedTrialError:
+            self._lost = True
+            raise
+        everyone = trial.study.get_trials(deepcopy=False)
+        curve = _curve(everyone[trial.number])
+        others = [_curve(other) for other in _alive(everyone) if other.number != trial.number]
+        if self._plan.space and is_hopeless(self._plan.optimize, place, curve, others):
+            raise TrialPruned
+
+
+def _next_place(study: "Study", plan: Plan) -> int | None:
+    """Return the place to run next, and see that a trial waits for it; None when all have ended."""
+    import optuna  # noqa: PLC0415 - for the search alone
+    from optuna.trial import TrialState  # noqa: PLC0415
+
+    first: int
+    while True:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            optuna.storages.fail_stale_trials(study)
+        alive = _alive(study.get_trials(deepcopy=False))
+        waiting = [trial.user_attrs[PLACE] for trial in alive if trial.state == TrialState.WAITING]
+        missing = set(range(plan.places)) - {trial.user_attrs[PLACE] for trial in alive}
+        if waiting:
+            first = min(waiting)
+            return first
+        if missing:
+            first = min(missing)
+            searched = {dimension.setting for dimension in plan.space}
+            values = {key: value for key, value in plan.fixed.get(first, {}).items() if key in searched}
+            study.enqueue_trial(values, user_attrs={PLACE: first})
+            return first
+        if not any(trial.state == TrialState.RUNNING for trial in alive):
+            return None
+        time.sleep(WAIT_SECONDS)
+
+
+def _alive(trials: "list[FrozenTrial]") -> "list[FrozenTrial]":
+    """Return the trials that have a place and did not fail."""
+    from optuna.trial import TrialState  # noqa: PLC0415 - for the search alone
+
+    return [trial for trial in trials if trial.state != TrialState.FAIL and PLACE in trial.user_attrs]
+
+
+def _taken_before(trial: "Trial", place: int) -> bool:
+    """Say whether two workers put the same place in the queue at once: the first stands."""
+    alive = _alive(trial.study.get_trials(deepcopy=False))
+    return any(other.user_attrs[PLACE] == place and other.number < trial.number for other in alive)
+
+
+def _is_finished(trial: "Trial") -> bool:
+    return bool(trial.study.get_trials(deepcopy=False)[trial.number].state.is_finished())
+
+
+def _curve(trial: "FrozenTrial") -> list[float]:
+    return [value for _, value in sorted(trial.intermediate_values.items())]
+
+
+def _make_sampler(optimize: Optimize, place: int) -> Any:  # noqa: ANN401 - optuna's, imported late
+    from optuna import samplers  # noqa: PLC0415
+
+    seed = (optimize.seed * 1_000_003 + place) % 2**32
+    if optimize.sampler == "tpe":
+        return samplers.TPESampler(n_startup_trials=optimize.startup_trials, multivariate=True, seed=seed)
+    return samplers.RandomSampler(seed=seed)
+
+
 def _importances(study: "Study") -> dict[str, float]:
     from optuna.importance import get_param_importances  # noqa: PLC0415
 
-    try:
+    with suppress(RuntimeError, ValueError):  # too few trials, or all of one value
         return get_param_importances(study)
-    except (RuntimeError, ValueError):  # too few trials, or all of one value
-        return {}
+    return {}

@@ -1,123 +1,136 @@
 """Optimize: search for better settings. A leaf of the line: it proposes, and overwrites nothing that the user asked for."""
 
-import hashlib
-import json
-from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import yaml
 
 from visiongate import paths
 from visiongate.config import Settings
-from visiongate.files import sha256_of, write_csv, write_json, write_text
-from visiongate.search.study import Report, SearchResult, Values, search
-from visiongate.tracking.runs import Run, open_run
+from visiongate.files import write_csv, write_json, write_text
+from visiongate.reporting.pages import render_page
+from visiongate.reporting.search_figures import draw_history, draw_parallel, draw_slices
+from visiongate.search.identity import fingerprint, study_settings
+from visiongate.search.outcome import (
+    Outcome,
+    command,
+    explain,
+    list_curves,
+    list_trials,
+    signed,
+    summarise_outcome,
+    tell,
+)
+from visiongate.search.space import Values
+from visiongate.search.storage import Place
+from visiongate.search.study import Plan, Report, plan_search, read_trials, summarise
+from visiongate.search.verdict import Verdict, judge
+from visiongate.search.workers import conduct
+from visiongate.tracking.runs import open_run
+from visiongate.training.fingerprint import data_sha256
 from visiongate.training.hardware import repeatable
 from visiongate.training.loop import Epoch, Listeners, fit
 from visiongate.training.session import prepare_task
 
-SOURCE = Path(__file__).parent.parent
 JOURNALS = Path("mlruns/optuna")  # until the study ends; its outcome is what DVC tracks
 
 
+@dataclass(frozen=True, slots=True)
+class Trainer:
+    """Trains one trial; goes to other processes by pickle."""
+
+    settings: Settings
+    title: str  # of its runs
+    parent: str  # id of the run that they are nested in
+
+    def __call__(self, place: int, values: Values, report: Report) -> float:
+        """Train with a trial's values and return the metric at the best epoch."""
+        metric, epochs = self.settings.optimize.metric, self.settings.optimize.epochs
+        title = f"{self.title} {place}"
+        tried = self.settings.with_values({**values, "training.epochs": epochs}, title)
+        with (
+            repeatable(tried.training.seed),
+            open_run(self.settings.tracking, title, values, {}, parent_id=self.parent) as tracked,
+        ):
+
+            def on_epoch(epoch: Epoch, _images_per_second: float) -> None:
+                tracked.log_metrics(epoch.metrics(), epoch.epoch)
+                report(epoch.epoch, epoch.score(metric))
+
+            task = prepare_task(paths.TRANSFORMED, tried.network, tried.training)
+            return fit(task, tried.network, tried.training, Listeners(on_epoch)).best.score(metric)
+
+
 def run(settings: Settings) -> None:
-    """Write the study's trials and its best settings to ``reports/optimize``."""
-    name = _fingerprint(settings)
-    journal = JOURNALS / f"{name}.journal"
+    """Write the study's trials, its best settings and what they are worth to ``reports/optimize``."""
+    name = fingerprint(settings, paths.TRANSFORMED)
+    place = Place(JOURNALS / f"{name}.journal", settings.optimize.storage)
+    plan = plan_search(settings, name)
     params = {"optimize": settings.optimize.model_dump()}
-    with open_run(settings.tracking, f"optimize {settings.model.name}", params, {}) as parent:
-
-        def objective(place: int, values: Values, report: Report) -> float:
-            return _train(settings, place, values, report, parent)
-
-        found = search(settings, journal, name, objective)
-        parent.log_metrics({"best_value": found.best_value}, 0)
-        _write(found)
-        parent.log_artifacts([paths.OPTIMIZE])
-    journal.unlink()
-    print(_verdict(found, settings.optimize.metric))
-
-
-def _train(settings: Settings, place: int, values: Values, report: Report, parent: Run) -> float:
-    """Train with a trial's values and return the metric at the best epoch; losses negated, so that more is better."""
-    metric = settings.optimize.metric
-    tried = settings.with_values({**values, "training.epochs": settings.optimize.epochs}, f"trial {place}")
-    with (
-        repeatable(tried.training.seed),
-        open_run(settings.tracking, f"trial {place}", values, {}, parent=parent) as tracked,
-    ):
-        task = prepare_task(paths.TRANSFORMED, tried.network, tried.training)
-
-        def on_epoch(epoch: Epoch, _images_per_second: float) -> None:
-            tracked.log_metrics(epoch.metrics(), epoch.epoch)
-            report(epoch.epoch, epoch.score(metric))
-
-        return fit(task, tried.network, tried.training, Listeners(on_epoch)).best.score(metric)
-
-
-def _fingerprint(settings: Settings) -> str:
-    """Name the study by everything that a trial's value depends on, so that no journal of another is taken up."""
-    sections = settings.model_dump(include={"model", "training", "optimize"})
-    data = [sha256_of(paths.TRANSFORMED / name) for name in ("manifest.parquet", "transform.json")]
-    return hashlib.sha256(json.dumps([sections, data, list(_code_hashes())]).encode()).hexdigest()[:16]
-
-
-def _code_hashes() -> Iterable[str]:
-    for package in ("models", "training", "search"):
-        for file in sorted((SOURCE / package).rglob("*.py")):
-            yield sha256_of(file)
-
-
-def _write(found: SearchResult) -> None:
-    write_text(paths.OPTIMIZE / "best_params.yaml", yaml.safe_dump(found.best.values, sort_keys=True))
-    rows, best = [], float("-inf")
-    for trial in found.trials:
-        best = max(best, trial.value or best) if trial.state == "complete" else best
-        rows.append(
-            {
-                "trial": trial.trial,
-                "state": trial.state,
-                "value": trial.value,
-                "best": best,
-                "epochs": len(trial.curve),
-            }
-            | trial.values
+    with place.owned(), open_run(settings.tracking, f"optimize {settings.model.name}", params, {}) as parent:
+        found = summarise(
+            conduct(plan, place, Trainer(settings, "trial", parent.id), settings.optimize.workers)
         )
+        verdict = _confirm(settings, plan, found.best.values, place, parent.id)
+        outcome = Outcome(settings.optimize.metric, found, verdict)
+        parent.log_metrics({"best_value": signed(outcome.metric, found.best_value)}, 0)
+        _write(plan, outcome, settings)
+        parent.log_artifacts([paths.OPTIMIZE])
+        place.discard()
+    print(tell(outcome))
+
+
+def _confirm(settings: Settings, plan: Plan, best: Values, place: Place, parent: str) -> Verdict | None:
+    """Train the best values and the current ones on the same fresh seeds, unless they are the same."""
+    current = plan.fixed[0]
+    first = settings.training.seed + 1
+    seeds = list(range(first, first + settings.optimize.confirm_seeds))
+    if not seeds or best == current:
+        return None
+    arms = [{**values, "training.seed": seed} for seed in seeds for values in (current, best)]
+    confirming = Plan(f"{plan.name}-confirm", len(arms), settings.optimize, fixed=dict(enumerate(arms)))
+    study = conduct(confirming, place, Trainer(settings, "confirm", parent), settings.optimize.workers)
+    values = [float("-inf") if trial.value is None else trial.value for trial in read_trials(study)]
+    return judge(seeds, values[::2], values[1::2])
+
+
+def _write(plan: Plan, outcome: Outcome, settings: Settings) -> None:
+    found = outcome.found
+    write_text(paths.OPTIMIZE / "best_params.yaml", yaml.safe_dump(found.best.values, sort_keys=True))
+    rows = list(list_trials(outcome))
     write_csv(paths.OPTIMIZE / "trials.csv", rows, list(rows[0]))
-    curves = (
-        {"trial": trial.trial, "epoch": epoch, "value": value}
-        for trial in found.trials
-        for epoch, value in enumerate(trial.curve, start=1)
-    )
-    write_csv(paths.OPTIMIZE / "curves.csv", curves, ["trial", "epoch", "value"])
+    write_csv(paths.OPTIMIZE / "curves.csv", list_curves(outcome), ["trial", "epoch", "value"])
     importances = ({"setting": key, "importance": value} for key, value in found.importances.items())
     write_csv(paths.OPTIMIZE / "importance.csv", importances, ["setting", "importance"])
-    write_json(paths.OPTIMIZE_SUMMARY, _summarise(found))
+    told = {"beaten": outcome.beaten, "verdict": explain(outcome)}
+    study = {"settings": study_settings(settings), "data": data_sha256(paths.TRANSFORMED), **told}
+    write_json(paths.OPTIMIZE / "study.json", study)
+    write_json(paths.OPTIMIZE_SUMMARY, summarise_outcome(outcome))
+    write_text(paths.OPTIMIZE / "index.html", _render(plan, outcome, settings))
 
 
-def _summarise(found: SearchResult) -> dict[str, float | None]:
-    return {
-        "trials": len(found.trials),
-        "pruned": sum(trial.state == "pruned" for trial in found.trials),
-        "best_trial": found.best.trial,
-        "best_value": found.best_value,
-        "current_value": found.trials[0].value,
-    }
-
-
-def _verdict(found: SearchResult, metric: str) -> str:
-    pruned = sum(trial.state == "pruned" for trial in found.trials)
-    head = f"{len(found.trials)} trials, {pruned} pruned; {metric} {found.best_value:.4f} at best"
-    if found.best.trial == 0:
-        return f"{head}, with the current settings, which no trial beats"
-    current = found.trials[0].value
-    overrides = " ".join(f"-S {key}={_shorten(value)}" for key, value in found.best.values.items())
-    return (
-        f"{head}, {'none' if current is None else f'{current:.4f}'} with the current settings; "
-        f"to try it: dvc exp run {overrides}"
+def _render(plan: Plan, outcome: Outcome, settings: Settings) -> str:
+    return render_page(
+        "optimize.html",
+        model=settings.model.name,
+        optimize=settings.optimize,
+        outcome=outcome,
+        summary=summarise_outcome(outcome),
+        rows=list(list_trials(outcome)),
+        space=plan.space,
+        current=plan.fixed[0],
+        command=command(outcome.found.best.values),
+        history=draw_history(outcome),
+        slices=draw_slices(outcome, plan.space),
+        parallel=draw_parallel(outcome, plan.space),
+        natural=partial(signed, outcome.metric),
+        shown=_shorten,
     )
 
 
-def _shorten(value: object) -> object:
-    """Round what a search drew to the digits that matter; ``best_params.yaml`` has them all."""
-    return f"{value:.4g}" if isinstance(value, float) else value
+def _shorten(value: object) -> str:
+    """Round what a search drew to the digits that can be read."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "null" if value is None else str(value)

@@ -17,8 +17,8 @@ from visiongate.reporting.progress import TrainingProgress
 from visiongate.tracking.runs import MODEL_TAG, Run, open_run
 from visiongate.training import distributed
 from visiongate.training.calibration import fit_temperature
-from visiongate.training.checkpoint import Checkpoint, Origin
-from visiongate.training.fingerprint import code_sha256, data_sha256, weights_sha256
+from visiongate.training.checkpoint import Checkpoint, Origin, weights_sha256
+from visiongate.training.fingerprint import code_sha256, data_sha256
 from visiongate.training.hardware import repeatable
 from visiongate.training.loop import Epoch, Fitted, Listeners, fit, predict_split
 from visiongate.training.memory import memory_explained

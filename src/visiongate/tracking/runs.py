@@ -109,7 +109,7 @@ def open_run(
     name: str,
     params: Mapping[str, Any],
     tags: Mapping[str, str],
-    parent: Run | None = None,
+    parent_id: str | None = None,
 ) -> Iterator[Run]:
     """Open a run, and close it as FINISHED, as FAILED if the block raises, or as KILLED if it is interrupted.
 
@@ -120,11 +120,12 @@ def open_run(
         name: What the run is called.
         params: Settings; sections become dotted names.
         tags: Added to those of git, command and user.
-        parent: The run to nest this one in, which tells the environment for both. Where it is not kept, this one is not either.
+        parent_id: Of the run to nest this one in, which tells the environment for both. Where that one is not kept, its id is
+            empty, and this one is not kept either.
     """
-    run = _UNKEPT if parent is _UNKEPT else _open(tracking, name, params, tags, parent)
+    run = _UNKEPT if parent_id == _UNKEPT.id else _open(tracking, name, params, tags, parent_id)
     try:
-        if parent is None:
+        if parent_id is None:
             run.log_text(json.dumps(describe_environment(), indent=2), "environment.json")
             run.log_text(list_requirements(), "requirements.txt")
         yield run
@@ -141,10 +142,10 @@ _UNKEPT = Run(None, "")
 
 
 def _open(
-    tracking: Tracking, name: str, params: Mapping[str, Any], tags: Mapping[str, str], parent: Run | None
+    tracking: Tracking, name: str, params: Mapping[str, Any], tags: Mapping[str, str], parent_id: str | None
 ) -> Run:
     commit = read_commit(Path.cwd(), WRITTEN_BY_THE_LINE)
-    nested = {"mlflow.parentRunId": parent.id} if parent else {}
+    nested = {"mlflow.parentRunId": parent_id} if parent_id else {}
     try:
         store = open_store(tracking)
         return Run(

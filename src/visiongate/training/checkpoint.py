@@ -4,6 +4,7 @@ One safetensors file, replaced whole after each epoch, holds all that the next e
 it, for each epoch draws its own from the seed.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -11,9 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from visiongate.files import atomic_path
@@ -135,6 +137,15 @@ def _put_tensors(node: Any, tensors: Mapping[str, Tensor]) -> Any:  # noqa: ANN4
     if kind == "list":
         return [_put_tensors(value, tensors) for value in content]
     return content
+
+
+def weights_sha256(network: nn.Module) -> str:
+    """Hash a network's weights: at the start they tell which pretrained ones it was given."""
+    digest = hashlib.sha256()
+    for name, value in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def optimizer_state(optimizer: Optimizer) -> Tree:

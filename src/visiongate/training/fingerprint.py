@@ -1,11 +1,8 @@
-"""What a training's course depends on besides its settings: the data and the code, as hashes."""
+"""What a training's course depends on besides its settings: the data and the code, as hashes. It loads nothing heavy."""
 
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
-
-import torch
-from torch import nn
 
 from visiongate.files import sha256_of
 
@@ -31,15 +28,6 @@ def code_sha256(*more: str) -> str:
     return _join(
         sha256_of(file) for package in (*PACKAGES, *more) for file in sorted((SOURCE / package).rglob("*.py"))
     )
-
-
-def weights_sha256(network: nn.Module) -> str:
-    """Hash a network's weights: at the start they tell which pretrained ones it was given."""
-    digest = hashlib.sha256()
-    for name, value in network.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def _join(hashes: Iterable[str]) -> str:

@@ -1,0 +1,147 @@
+"""What the search costs to reach the best score of 20 unpruned random trials: ``make bench BENCH=optimize``.
+
+For each seed, 20 trials are drawn at random from the space of ``conf/optimize`` and trained to their end; then the search
+runs as it is set there, from the current settings on, until a trial is as good as the best of them. Both train the same
+network on the same images with the same training seed. Counted are the epochs trained and the seconds, the sampler's
+included, in one process. The search is given up once it has cost as much as the random trials, and counts as 1.
+
+It needs ``data/transformed``: ``dvc pull`` or ``make repro`` puts it there.
+"""
+
+import argparse
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+import optuna
+import torch
+
+from visiongate.config import Settings, load_settings
+from visiongate.search.outcome import signed
+from visiongate.search.space import Values
+from visiongate.search.storage import Place
+from visiongate.search.study import Plan, Report, plan_search
+from visiongate.search.workers import conduct
+from visiongate.training.hardware import repeatable
+from visiongate.training.loop import Epoch, fit
+from visiongate.training.session import prepare_task
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT / "data/transformed"
+TRIALS = 20
+GOAL = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a search took, and its best value."""
+
+    epochs: int
+    seconds: float
+    best: float
+    trials: int
+
+
+class _DoneError(Exception):
+    """The target is reached, or has cost too much."""
+
+
+class Meter:
+    """Trains trials and counts; ends the search at a target or at a limit of epochs."""
+
+    def __init__(self, settings: Settings, target: float | None, limit: int) -> None:
+        self._settings, self._target, self._limit = settings, target, limit
+        self.epochs = 0
+        self.trials = 0
+        self.best = float("-inf")
+
+    def __call__(self, _place: int, values: Values, report: Report) -> float:
+        """Train one trial."""
+        optimize = self._settings.optimize
+        tried = self._settings.with_values({**values, "training.epochs": optimize.epochs}, "trial")
+        self.trials += 1
+
+        def on_epoch(epoch: Epoch, _speed: float) -> None:
+            self.epochs += 1
+            report(epoch.epoch, signed(optimize.metric, getattr(epoch, optimize.metric)))
+            if self.epochs >= self._limit and self._target is not None:
+                raise _DoneError
+
+        with repeatable(tried.training.seed):
+            task = prepare_task(DATA, tried.model, tried.training)
+            best = fit(task, tried.model, tried.training, on_epoch).best
+        value = signed(optimize.metric, getattr(best, optimize.metric))
+        self.best = max(self.best, value)
+        if self._target is not None and value >= self._target:
+            raise _DoneError
+        return value
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description="Measure what the search costs.")
+    parser.add_argument("--seeds", type=int, default=9)
+    options = parser.parse_args()
+    if not DATA.exists():
+        sys.exit(f"{DATA}: no such folder; `dvc pull` or `make repro` puts it there")
+    settings = load_settings(ROOT / "params.yaml")
+    print(
+        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
+        f"optuna {optuna.__version__}; {settings.dataset.name}, {settings.model.name}, {settings.optimize.metric}"
+    )
+    print(
+        f"{'seed':>4}{'random: best':>14}{'epochs':>8}{'seconds':>9}"
+        f"{'search: best':>14}{'trials':>8}{'epochs':>8}{'seconds':>9}"
+    )
+    pairs = []
+    for seed in range(options.seeds):
+        pair = compare(settings.with_values({"optimize.seed": seed, "training.seed": seed}, "benchmark"))
+        pairs.append(pair)
+        drawn, found = pair
+        print(
+            f"{seed:4}{drawn.best:14.4f}{drawn.epochs:8}{drawn.seconds:9.1f}"
+            f"{found.best:14.4f}{found.trials:8}{found.epochs:8}{found.seconds:9.1f}",
+            flush=True,
+        )
+    print_ratios(pairs)
+
+
+def compare(settings: Settings) -> tuple[Cost, Cost]:
+    """Run the random trials, and the search up to their best."""
+    random = settings.with_values({"optimize.sampler": "random", "optimize.pruner": "none"}, "benchmark")
+    plan = replace(plan_search(random, "random"), places=TRIALS, fixed={})
+    drawn = measure(plan, Meter(random, None, 0))
+    plan = replace(plan_search(settings, "search"), places=10 * TRIALS)
+    return drawn, measure(plan, Meter(settings, drawn.best, drawn.epochs))
+
+
+def measure(plan: Plan, meter: Meter) -> Cost:
+    """Run a study, or the part of it that is needed."""
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder, suppress(_DoneError):
+        conduct(plan, Place(Path(folder, "journal")), meter, 1)
+    return Cost(meter.epochs, time.perf_counter() - started, meter.best, meter.trials)
+
+
+def print_ratios(pairs: list[tuple[Cost, Cost]]) -> None:
+    """Print the search's share of the random trials' cost."""
+    epochs = [found.epochs / drawn.epochs for drawn, found in pairs]
+    seconds = [found.seconds / drawn.seconds for drawn, found in pairs]
+    reached = sum(found.best >= drawn.best for drawn, found in pairs)
+    print(f"reached in {reached} of {len(pairs)}; share of the random trials' cost, goal {GOAL}:")
+    for name, ratios in {"epochs": epochs, "seconds": seconds}.items():
+        print(
+            f"{name:>8}: median {statistics.median(ratios):.2f}, mean {statistics.mean(ratios):.2f}, "
+            f"{min(ratios):.2f} to {max(ratios):.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""Adopt the best settings of a search as a recipe: ``make adopt [NAME=tuned] [FORCE=1]``. No stage of the line."""
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from visiongate import paths
+from visiongate.config import Settings, load_settings
+from visiongate.errors import DataError, VisiongateError
+from visiongate.files import read_json, write_text
+from visiongate.search.identity import study_settings
+
+EXPERIMENTS = Path("conf/experiment")
+
+
+def adopt(name: str, *, force: bool) -> Path:
+    """Write ``conf/experiment/NAME.yaml`` from ``reports/optimize`` and return its path.
+
+    Args:
+        name: Of the recipe.
+        force: Replace a recipe of this name.
+
+    Raises:
+        DataError: There is no report, it is of other settings or images, no trial beats the current settings, or the name is
+            taken.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][\w-]*", name):
+        raise DataError(f"NAME={name}: a recipe's name is made of letters, digits, - and _")
+    study, summary = _read(paths.OPTIMIZE / "study.json"), _read(paths.OPTIMIZE_SUMMARY)
+    _check_same(study, load_settings())
+    if not study["beaten"]:
+        raise DataError(f"{paths.OPTIMIZE}: no trial beats the current settings: there is nothing to adopt")
+    values = yaml.safe_load((paths.OPTIMIZE / "best_params.yaml").read_text(encoding="utf-8"))
+    text = _recipe(name, study, summary, values)
+    path = EXPERIMENTS / f"{name}.yaml"
+    if path.exists() and path.read_text(encoding="utf-8") != text and not force:
+        raise DataError(
+            f"{path}: there is a recipe of this name; choose another, NAME=..., or overwrite it, FORCE=1"
+        )
+    write_text(path, text)
+    return path
+
+
+def _read(path: Path) -> Any:  # noqa: ANN401 - whatever JSON gives
+    try:
+        return read_json(path)
+    except FileNotFoundError:
+        raise DataError(
+            f"{path}: no such file; `dvc repro optimize` makes it, `dvc pull` fetches it"
+        ) from None
+
+
+def _check_same(study: Mapping[str, Any], settings: Settings) -> None:
+    then, now = dict(_leaves(study["settings"])), dict(_leaves(study_settings(settings)))
+    for key in [*then, *now]:
+        if then.get(key) != now.get(key):
+            raise DataError(
+                f"{paths.OPTIMIZE}: found with other settings: {key} was {then.get(key)!r} and is {now.get(key)!r} in "
+                f"{paths.PARAMS}; `dvc repro optimize` searches anew"
+            )
+    try:
+        same = study["data"] == data_sha256(paths.TRANSFORMED)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{error.filename}: no such file; `dvc repro` makes it, `dvc pull` fetches it"
+        ) from None
+    if not same:
+        raise DataError(f"{paths.OPTIMIZE}: found on other images; `dvc repro optimize` searches anew")
+
+
+def _recipe(
+    name: str, study: Mapping[str, Any], summary: Mapping[str, Any], values: Mapping[str, Any]
+) -> str:
+    """Write the recipe: what it costs, what it reached, how to run it, and the values with all their digits."""
+    model, optimize = study["settings"]["model"]["name"], study["settings"]["optimize"]
+    current = "none" if summary["current_value"] is None else f"{summary['current_value']:.4f}"
+    tree: dict[str, Any] = {}
+    for key, value in values.items():
+        *sections, last = key.split(".")
+        node = tree
+        for section in sections:
+            node = node.setdefault(section, {})
+        node[last] = value
+    return (
+        "# @package _global_\n"
+        f"# Cost: what {model} costs without it; finding it took {summary['epochs']} epochs in {summary['trials']} trials.\n"
+        f"# Score: {optimize['metric']} {summary['best_value']:.4f} in a trial of {optimize['epochs']} epochs, "
+        f"{current} with the settings as they were;\n"
+        f"# {study['verdict']}.\n"
+        f"#   dvc exp run -S experiment={name}\n" + yaml.safe_dump(tree, sort_keys=False)
+    )
+
+
+def _leaves(node: Any, name: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - plain values
+    if isinstance(node, Mapping) and node:
+        for key, value in node.items():
+            yield from _leaves(value, f"{name}.{key}".removeprefix("."))
+    else:
+        yield name, node
+
+
+def main(arguments: list[str]) -> int:
+    """Write the recipe that the arguments name; return the exit status."""
+    parser = argparse.ArgumentParser(prog="make adopt", description="Adopt the best settings of the search.")
+    parser.add_argument("name")
+    parser.add_argument("--force", action="store_true", help="replace a recipe of this name")
+    options = parser.parse_args(arguments)
+    try:
+        path = adopt(options.name, force=options.force)
+    except VisiongateError as error:
+        print(f"adopt: {error}", file=sys.stderr)
+        return 1
+    print(f"{path} written; to run it: dvc exp run -S experiment={options.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
