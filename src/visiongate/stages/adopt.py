@@ -14,6 +14,7 @@ from visiongate.config import Settings, load_settings
 from visiongate.errors import DataError, VisiongateError
 from visiongate.files import read_json, write_text
 from visiongate.search.identity import study_settings
+from visiongate.training.fingerprint import data_sha256
 
 EXPERIMENTS = Path("conf/experiment")
 
