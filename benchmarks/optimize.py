@@ -24,13 +24,12 @@ import optuna
 import torch
 
 from visiongate.config import Settings, load_settings
-from visiongate.search.outcome import signed
 from visiongate.search.space import Values
 from visiongate.search.storage import Place
 from visiongate.search.study import Plan, Report, plan_search
 from visiongate.search.workers import conduct
 from visiongate.training.hardware import repeatable
-from visiongate.training.loop import Epoch, fit
+from visiongate.training.loop import Epoch, Listeners, fit
 from visiongate.training.session import prepare_task
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -70,14 +69,13 @@ class Meter:
 
         def on_epoch(epoch: Epoch, _speed: float) -> None:
             self.epochs += 1
-            report(epoch.epoch, signed(optimize.metric, getattr(epoch, optimize.metric)))
+            report(epoch.epoch, epoch.score(optimize.metric))
             if self.epochs >= self._limit and self._target is not None:
                 raise _DoneError
 
         with repeatable(tried.training.seed):
-            task = prepare_task(DATA, tried.model, tried.training)
-            best = fit(task, tried.model, tried.training, on_epoch).best
-        value = signed(optimize.metric, getattr(best, optimize.metric))
+            task = prepare_task(DATA, tried.network, tried.training)
+            value = fit(task, tried.network, tried.training, Listeners(on_epoch)).best.score(optimize.metric)
         self.best = max(self.best, value)
         if self._target is not None and value >= self._target:
             raise _DoneError

@@ -1,0 +1,164 @@
+"""How fast training is: ``make bench BENCH=training``.
+
+Three comparisons, each in one run on the same data, threads and machine:
+
+- the loop of `train` against a bare forward-backward-step loop over the same network, batch and precision, by turns; always;
+- ``--cifar ARRAYS --airbench CHECKOUT``: ``experiment=cifar10_fast`` against airbench94_muon.py of
+  github.com/KellerJordan/cifar10-airbench;
+- ``--mnist ARRAYS --examples CHECKOUT``: ``experiment=mnist_fast`` against mnist/main.py of github.com/pytorch/examples.
+
+ARRAYS is a ``data/transformed`` that the line made of the data set, or of one of the same shape. Without a checkout our side
+alone is measured. Seconds count from arrays on disk to the trained network, validation after each epoch included.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+
+import torch
+import yaml
+from torch.nn import functional
+
+from visiongate.compose import compose_params
+from visiongate.config import Settings, parse_settings
+from visiongate.data.pixels import load_split
+from visiongate.training.batches import Tensors, to_device, to_pixels
+from visiongate.training.hardware import repeatable
+from visiongate.training.learner import Learner
+from visiongate.training.loop import Listeners, fit, predict_split
+from visiongate.training.recipe import make_optimizers
+from visiongate.training.session import prepare_task
+from visiongate.training.task import Task
+
+DIGITS = ROOT / "data/transformed"
+LOOP_SECONDS, LOOP_ROUNDS = 4.0, 7
+MNIST_GOAL, MNIST_EPOCHS = 0.991, 14
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description="Measure how fast training is.")
+    parser.add_argument("--loop", type=Path, default=DIGITS, help="pixel arrays for the loop's comparison")
+    parser.add_argument("--cifar", type=Path, help="pixel arrays, 32×32 in colour")
+    parser.add_argument("--airbench", type=Path, help="a checkout")
+    parser.add_argument("--mnist", type=Path, help="pixel arrays, 28×28 in grey")
+    parser.add_argument("--examples", type=Path, help="a checkout")
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args()
+    print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    compare_loops(options.loop)
+    if options.cifar:
+        peer = options.airbench and run_peer("airbench", options.airbench, options.cifar)
+        compare("CIFAR-10", "experiment=cifar10_fast", options.cifar, options.seeds, peer)
+    if options.mnist:
+        goal = [str(MNIST_EPOCHS), str(MNIST_GOAL)]
+        peer = options.examples and run_peer("mnist", options.examples, options.mnist, *goal)
+        compare("MNIST", "experiment=mnist_fast", options.mnist, options.seeds, peer)
+
+
+def compose(*overrides: str) -> Settings:
+    """Compose the settings."""
+    return parse_settings(yaml.safe_load(compose_params(ROOT / "conf", list(overrides))), "conf/")
+
+
+def compare_loops(arrays: Path) -> None:
+    """Print the speed of the loop of `train` and of a bare one, by turns: the median of their ratios counts."""
+    settings = compose("dataset=digits")
+    with repeatable(0):
+        task = prepare_task(arrays, settings.network, settings.training)
+        learner, bare = Learner(task, settings.network, settings.training), bare_loop(task, settings)
+        speeds = [
+            (images_per_second(lambda: learner.learn(1, lambda _: None), task), images_per_second(bare, task))
+            for _ in range(LOOP_ROUNDS)
+        ]
+    ours, theirs = (statistics.median(speed) for speed in zip(*speeds, strict=True))
+    ratio = statistics.median(one / other for one, other in speeds)
+    print(
+        f"loop, {settings.network.name}: {ours:,.0f} images/s, bare {theirs:,.0f}; median ratio {ratio:.2f}, goal 0.95"
+    )
+
+
+def bare_loop(task: Task, settings: Settings) -> Callable[[], None]:
+    """Return an epoch of what one would write by hand: take the next images, forward, backward, step."""
+    (optimizer,) = make_optimizers(task.network, settings.network)
+    size = settings.network.batch_size
+
+    def epoch() -> None:
+        task.network.train()
+        for images, labels in zip(task.train.images.split(size), task.train.labels.split(size), strict=True):
+            optimizer.zero_grad()
+            with task.hardware.autocast():
+                logits = task.network(task.normalise(to_pixels(images)))
+            functional.cross_entropy(
+                logits, labels, label_smoothing=settings.training.label_smoothing
+            ).backward()
+            optimizer.step()
+
+    return epoch
+
+
+def images_per_second(epoch: Callable[[], object], task: Task) -> float:
+    """Run epochs for some seconds."""
+    epoch()
+    count, started = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - started) < LOOP_SECONDS:
+        epoch()
+        count += len(task.train)
+    return count / elapsed
+
+
+def compare(title: str, recipe: str, arrays: Path, seeds: int, peer: dict[str, float] | None) -> None:
+    """Train on several seeds, and print accuracy and time beside the peer's."""
+    runs = [train(compose(recipe, f"training.seed={seed}"), arrays) for seed in range(seeds)]
+    accuracies, seconds = ([run[place] for run in runs] for place in (0, 1))
+    spread = statistics.stdev(accuracies) if seeds > 1 else 0.0
+    print(
+        f"{title}, {recipe}: test accuracy {statistics.mean(accuracies):.2%} ± {spread:.2%} over {seeds} seeds "
+        f"({', '.join(f'{value:.2%}' for value in accuracies)}), {statistics.median(seconds):.1f} s"
+    )
+    if peer is None:
+        print(f"{title}: no checkout of the peer, so nothing to compare with")
+        return
+    told = ", ".join(f"{name} {value:.4g}" for name, value in peer.items())
+    print(
+        f"{title}, peer: {told}; ratio of time {statistics.median(seconds) / peer['seconds']:.3f}", flush=True
+    )
+
+
+def train(settings: Settings, arrays: Path) -> tuple[float, float]:
+    """Train once; return the test accuracy and the seconds."""
+    with repeatable(settings.training.seed):
+        started = time.perf_counter()
+        task = prepare_task(arrays, settings.network, settings.training)
+        fit(task, settings.network, settings.training, Listeners())
+        seconds = time.perf_counter() - started
+        return test_accuracy(task, to_device(load_split(arrays, "test"), task.hardware.device)), seconds
+
+
+def test_accuracy(task: Task, test: Tensors) -> float:
+    """Return the share of test images that are named rightly."""
+    judged = Task(task.network, task.classes, task.train, test, task.normalise, task.hardware)
+    return (predict_split(judged, judged.network, 500).argmax(dim=1) == test.labels).float().mean().item()
+
+
+def run_peer(*arguments: str | Path) -> dict[str, float]:
+    """Run a peer in a process of its own."""
+    command = [sys.executable, str(ROOT / "benchmarks/training_peers.py"), *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        sys.exit(f"{arguments[0]}: {result.stderr.strip().splitlines()[-1]}")
+    told: dict[str, float] = json.loads(result.stdout.strip().splitlines()[-1])
+    return told
+
+
+if __name__ == "__main__":
+    main()
