@@ -21,8 +21,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "src"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 import torch
 import yaml
@@ -39,6 +38,7 @@ from visiongate.training.recipe import make_optimizers
 from visiongate.training.session import prepare_task
 from visiongate.training.task import Task
 
+ROOT = Path(__file__).resolve().parents[1]
 DIGITS = ROOT / "data/transformed"
 LOOP_SECONDS, LOOP_ROUNDS = 4.0, 7
 MNIST_GOAL, MNIST_EPOCHS = 0.991, 14

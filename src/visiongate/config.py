@@ -283,7 +283,7 @@ class Augmentation(Section):
     zoom: Annotated[float, Field(ge=0, lt=1)]  # in or out by at most this share
     brightness: Share  # by at most this share, as are the next two
     contrast: Share
-    saturation: Share
+    saturation: Share  # of colour images
     noise: Share  # standard deviation, pixels taken as 0..1
     cutout: Index  # pixels, the side of a square that is blanked
     mixup: NonNegative  # alpha of the beta distribution; 0 mixes nothing
@@ -496,10 +496,6 @@ def _check_augmentation(augmentation: Augmentation, images: Transformation) -> N
     if augmentation.cutout >= images.size:
         raise ValueError(
             f"{name}.cutout = {augmentation.cutout}: must be less than transformation.size = {images.size}"
-        )
-    if augmentation.saturation and images.mode == "L":
-        raise ValueError(
-            f"{name}.saturation = {augmentation.saturation:g}: transformation.mode = L has no colours: set it to 0"
         )
 
 

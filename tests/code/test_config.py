@@ -206,11 +206,6 @@ BAD = {
         5000,
         f"training.augmentation.cutout = 5000: must be less than transformation.size = {TREE['transformation']['size']}",
     ),
-    "colours where there are none": (
-        "training.augmentation.saturation",
-        0.5,
-        "training.augmentation.saturation = 0.5: transformation.mode = L has no colours: set it to 0",
-    ),
     "smaller images that are larger": (
         "training.progressive.size",
         100,

@@ -1,8 +1,11 @@
 """The README and the docs say what is true: its paths exist, its commands are known, its table names the stages."""
 
 import itertools
+import json
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +16,13 @@ import yaml
 from visiongate.compose import compose_params
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = {"conf/dataset/flowers.yaml", "data/downloads"}
+EXAMPLES = {
+    "conf/dataset/flowers.yaml",
+    "conf/model/wide_cnn.yaml",
+    "data/downloads",
+    "models/checkpoint.safetensors",
+    "src/visiongate/models/networks/wide_cnn.py",
+}
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -57,12 +66,45 @@ def test_a_dvc_command_and_its_options_exist(command: str) -> None:
     assert all(word in told for word in words if word.startswith("-"))
 
 
-@pytest.mark.parametrize("command", [command for command in COMMANDS if "-S" in command])
+@pytest.mark.parametrize(
+    "command", [command for command in COMMANDS if "-S" in command and "wide_cnn" not in command]
+)
 def test_an_experiment_composes(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     words = shlex.split(command)
     overrides = [value for option, value in itertools.pairwise(words) if option == "-S"]
     assert "dataset:" in compose_params(Path("conf"), overrides)
+
+
+def test_a_network_is_added_as_the_docs_say(tmp_path: Path, line_outputs: Path) -> None:
+    shutil.copytree(ROOT / "src", tmp_path / "src")
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    shutil.copytree(line_outputs / "data/transformed", tmp_path / "data/transformed")
+    for language, place in {
+        "python": "src/visiongate/models/networks/{}.py",
+        "yaml": "conf/model/{}.yaml",
+    }.items():
+        (content,) = blocks(DOCS["networks.md"], language)
+        path = place.format("wide_cnn")
+        assert f"`{path}`" in DOCS["networks.md"]
+        (tmp_path / path).write_text(content, encoding="utf-8")
+    command = next(command for command in COMMANDS if "wide_cnn" in command)
+    words = shlex.split(command)
+    overrides = [value for option, value in itertools.pairwise(words) if option == "-S"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "src"), "DVC_ROOT": str(tmp_path)}
+    for arguments in (["-m", "visiongate.compose", *overrides, "training.epochs=1"], ["src/run.py", "train"]):
+        result = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+    made = json.loads((tmp_path / "models/model.json").read_text())
+    assert (made["network"], made["options"]) == ("wide_cnn", {"width": 64})
+    assert (tmp_path / "models/model.onnx").exists()
 
 
 @pytest.mark.parametrize("name", DOCS)

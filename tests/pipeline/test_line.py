@@ -108,12 +108,12 @@ def test_a_temporary_experiment_runs_its_own_code_and_logs_to_the_main_store(
     )
     assert stage.read_text() != original
     try:
-        command = ["dvc", "exp", "run", "--temp", "--name", "edited", "-S", "model=residual_cnn"]
+        command = ["dvc", "exp", "run", "--temp", "--name", "edited", "-S", "model=improved_cnn"]
         call(folder, *command, *SMOKE_OVERRIDES, "train")
     finally:
         stage.write_text(original)
     assert ",edited," in call(folder, "dvc", "exp", "show", "--csv").stdout
-    assert runs_of(folder, "train residual_cnn") == 1
+    assert runs_of(folder, "train improved_cnn") == 1
     references = call(folder, "git", "for-each-ref", "--format=%(refname)", "refs/exps").stdout.split()
     (experiment,) = [reference for reference in references if reference.endswith("/edited")]
     assert '"edited": 1' in call(folder, "git", "show", f"{experiment}:reports/training.json").stdout
