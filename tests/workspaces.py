@@ -49,6 +49,21 @@ def write_judged_model(threshold: float = 127.5, *, passed: bool = True, accurac
     Path("reports/training/history.csv").write_text("epoch,lr,val_loss\n1,0.1,0.5\n2,,0.25\n")
 
 
+def write_pixels(folder: Path) -> None:
+    """Write what `transformation` leaves, here: 8×8 grey images of two classes, told by their brighter half."""
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    for split, count in {"train": 160, "val": 60, "test": 60}.items():
+        labels = generator.integers(0, 2, count)
+        images = generator.integers(0, 120, (count, 8, 8, 1), dtype=np.uint8)
+        images[labels == 0, :4] += 60
+        images[labels == 1, 4:] += 60
+        np.save(folder / f"{split}.npy", images)
+        np.save(folder / f"{split}_labels.npy", labels)
+    _write_json(f"{folder}/transform.json", tiny_models.transform(("above", "below"), 8))
+    (folder / "manifest.parquet").write_bytes(b"what came from where")
+
+
 def _write_json(path: str, value: object) -> None:
     Path(path).write_text(json.dumps(value))
 

@@ -3,7 +3,6 @@
 What is judged is then the very file that is served, and nothing that serves it needs torch.
 """
 
-import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -14,10 +13,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from visiongate.files import atomic_path
-
-INPUT, OUTPUT = "images", "probabilities"
-OPSET = 20
+from visiongate.models.onnx_files import INPUT, OPSET, OUTPUT, write_onnx
 
 
 class Served(nn.Module):
@@ -74,12 +70,7 @@ def export_onnx(
         raise RuntimeError("torch.onnx.export returned no program")
     model = program.model_proto
     _strip(model)
-    model.metadata_props.extend(
-        onnx.StringStringEntryProto(key=key, value=json.dumps(value)) for key, value in metadata.items()
-    )
-    onnx.checker.check_model(model, full_check=True)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(model.SerializeToString(deterministic=True))
+    write_onnx(model, metadata, path)
 
 
 def _strip(model: onnx.ModelProto) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 import yaml
 
 from visiongate import paths
-from visiongate.config import Settings
+from visiongate.config import Baseline, Settings
+from visiongate.data.pixels import load_split, read_transform
 from visiongate.files import write_csv, write_json, write_text
+from visiongate.models.registry import build_baseline
 from visiongate.reporting.pages import render_page
 from visiongate.reporting.search_figures import draw_history, draw_parallel, draw_slices
 from visiongate.search.identity import fingerprint, study_settings
@@ -28,6 +30,7 @@ from visiongate.search.study import Plan, Report, plan_search, read_trials, summ
 from visiongate.search.verdict import Verdict, judge
 from visiongate.search.workers import conduct
 from visiongate.tracking.runs import open_run
+from visiongate.training.baselines import fit_baseline
 from visiongate.training.fingerprint import data_sha256
 from visiongate.training.hardware import repeatable
 from visiongate.training.loop import Epoch, Listeners, fit
@@ -58,8 +61,19 @@ class Trainer:
                 tracked.log_metrics(epoch.metrics(), epoch.epoch)
                 report(epoch.epoch, epoch.score(metric))
 
-            task = prepare_task(paths.TRANSFORMED, tried.network, tried.training)
-            return fit(task, tried.network, tried.training, Listeners(on_epoch)).best.score(metric)
+            return _train(tried, Listeners(on_epoch)).score(metric)
+
+
+def _train(settings: Settings, listeners: Listeners) -> Epoch:
+    """Train a network or fit a baseline, and return its best epoch."""
+    if isinstance(settings.model, Baseline):
+        classifier = build_baseline(settings.model.name, settings.model.options, settings.training.seed)
+        train, val = (load_split(paths.TRANSFORMED, split) for split in ("train", "val"))
+        epoch = fit_baseline(classifier, train, val, read_transform(paths.TRANSFORMED)).epoch
+        listeners.on_epoch(epoch, len(train.labels))
+        return epoch
+    task = prepare_task(paths.TRANSFORMED, settings.network, settings.training)
+    return fit(task, settings.network, settings.training, listeners).best
 
 
 def run(settings: Settings) -> None:

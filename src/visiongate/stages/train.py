@@ -1,21 +1,25 @@
-"""Train: fit the network, keep its best epoch, calibrate it, and export it to ONNX."""
+"""Train: fit the model, keep its best epoch, calibrate it, and export it to ONNX."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, fields
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 
 import torch
 from safetensors.torch import save
+from torch import Tensor
 
 from visiongate import paths
-from visiongate.config import Model, Settings
-from visiongate.data.pixels import Transform, read_transform
+from visiongate.config import Baseline, Settings
+from visiongate.data.pixels import Transform, load_split, read_transform
 from visiongate.files import atomic_path, sha256_of, write_csv, write_json
+from visiongate.models.baseline_export import export_baseline
 from visiongate.models.onnx_export import Served, export_onnx
-from visiongate.models.registry import parameter_count
+from visiongate.models.registry import build_baseline, parameter_count
+from visiongate.reporting.pixel_importance import draw_pixel_importance
 from visiongate.reporting.progress import TrainingProgress
 from visiongate.tracking.runs import MODEL_TAG, Run, open_run
 from visiongate.training import distributed
+from visiongate.training.baselines import fit_baseline
 from visiongate.training.calibration import fit_temperature
 from visiongate.training.checkpoint import Checkpoint, Origin, weights_sha256
 from visiongate.training.fingerprint import code_sha256, data_sha256
@@ -28,17 +32,32 @@ from visiongate.training.task import Task
 COMMAND = ("src/run.py", "train")  # what each process runs, where there are several
 
 
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A model that is ready to be written, whatever its kind."""
+
+    fitted: Fitted
+    tensors: Mapping[str, Tensor]  # all that was learnt
+    description: dict[str, object]
+    hardware: str  # on what and in which precision
+    temperature: float
+    export: Callable[[Mapping[str, object], Path], None]  # writes the file to serve, with metadata in it
+
+
 def run(settings: Settings) -> None:
     """Write the model to ``models/`` and the training's history to ``reports/training/``."""
+    if isinstance(settings.model, Baseline):
+        _train_baseline(settings)
+        return
     how = settings.training.launch
     if how.processes * how.machines > 1 and not distributed.is_launched():
         distributed.launch(COMMAND, how)
         return
     with distributed.joined(), repeatable(settings.training.seed):
-        _train(settings)
+        _train_network(settings)
 
 
-def _train(settings: Settings) -> None:
+def _train_network(settings: Settings) -> None:
     model, training = settings.network, settings.training
     with memory_explained(model.batch_size, training.accumulation):
         task = prepare_task(paths.TRANSFORMED, model, training)
@@ -47,27 +66,13 @@ def _train(settings: Settings) -> None:
             fit(task, model, training, Listeners(), checkpoint)
             predict_split(task, task.network, model.batch_size)
             return
-        with _tracked(settings) as tracked:
+        with open_run(settings.tracking, f"train {model.name}", _params(settings), {}) as tracked:
             with TrainingProgress(model.name, training.epochs, len(task.train), training.monitor) as progress:
                 fitted = fit(task, model, training, _listen(tracked, progress), checkpoint)
             logits = predict_split(task, task.network, model.batch_size)
             temperature = fit_temperature(logits, task.val.labels)
-            _write_model(task, model, temperature)
-            _write_reports(task, fitted, temperature)
-            tracked.set_tags({MODEL_TAG: sha256_of(paths.MODEL_ONNX)})
+            _write(settings, _describe_network(task, fitted, temperature), tracked)
     checkpoint.remove()
-    print(
-        f"{model.name}: validation accuracy {fitted.best.val_accuracy:.2%} at epoch {fitted.best.epoch} of "
-        f"{len(fitted.history)}, in {task.hardware.precision} on {task.hardware.device}"
-    )
-
-
-@contextmanager
-def _tracked(settings: Settings) -> Iterator[Run]:
-    model, training = settings.model, settings.training
-    params = {"model": model.model_dump(), "training": training.model_dump()}
-    with open_run(settings.tracking, f"train {model.name}", params, {}) as tracked:
-        yield tracked
 
 
 def _listen(tracked: Run, progress: TrainingProgress) -> Listeners:
@@ -87,11 +92,12 @@ def _listen(tracked: Run, progress: TrainingProgress) -> Listeners:
 
 
 def _origin(settings: Settings, task: Task) -> Origin:
-    sections = {"model": settings.model.model_dump(), "training": settings.training.model_dump()}
     machine = f"{task.hardware.precision} on {task.hardware.device}, {torch.get_num_threads()} threads"
     return Origin(
         settings={
-            f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()
+            f"{name}.{key}": value
+            for name, section in _params(settings).items()
+            for key, value in section.items()
         },
         data=data_sha256(paths.TRANSFORMED),
         code=code_sha256(),
@@ -100,38 +106,83 @@ def _origin(settings: Settings, task: Task) -> Origin:
     )
 
 
-def _write_model(task: Task, model: Model, temperature: float) -> None:
-    """Write the file to serve, and the weights and description to train on from."""
+def _params(settings: Settings) -> dict[str, dict[str, object]]:
+    return {"model": settings.model.model_dump(), "training": settings.training.model_dump()}
+
+
+def _describe_network(task: Task, fitted: Fitted, temperature: float) -> Trained:
     transform = read_transform(paths.TRANSFORMED)
+    hardware = f"{task.hardware.precision} on {task.hardware.device}"
     network = task.network.cpu().float()
-    with atomic_path(paths.MODEL_WEIGHTS) as temporary:
-        temporary.write_bytes(save({key: value.contiguous() for key, value in network.state_dict().items()}))
     served = Served(network, transform.mean, transform.std, temperature)
-    metadata = {"classes": transform.classes, "transform": asdict(transform)}
-    export_onnx(served, transform.input_shape, metadata, paths.MODEL_ONNX)
-    write_json(paths.MODEL_DESCRIPTION, _describe(task, model, transform, temperature))
+    return Trained(
+        fitted,
+        network.state_dict(),
+        {"pretrained": getattr(network, "pretrained", None), "parameters": parameter_count(network)},
+        hardware,
+        temperature,
+        lambda metadata, path: export_onnx(served, transform.input_shape, metadata, path),
+    )
 
 
-def _describe(task: Task, model: Model, transform: Transform, temperature: float) -> dict[str, object]:
+def _train_baseline(settings: Settings) -> None:
+    model, transform = settings.model, read_transform(paths.TRANSFORMED)
+    train, val = (load_split(paths.TRANSFORMED, split) for split in ("train", "val"))
+    with open_run(settings.tracking, f"train {model.name}", _params(settings), {}) as tracked:
+        classifier = build_baseline(model.name, model.options, settings.training.seed)
+        found = fit_baseline(classifier, train, val, transform)
+        tracked.log_metrics(found.epoch.metrics(), 1)
+        title = f"{model.name}: importance of each pixel"
+        served, picture = found.served, paths.PIXEL_IMPORTANCE
+        draw_pixel_importance(classifier.importances(), served.pooling, transform.classes, title, picture)
+        arrays = {name: torch.from_numpy(array) for name, array in classifier.tensors().items()}
+        trained = Trained(
+            Fitted([found.epoch], found.epoch),
+            arrays,
+            {"parameters": sum(array.numel() for array in arrays.values())},
+            "fp32 on cpu",
+            served.temperature,
+            lambda metadata, path: export_baseline(served, metadata, path),
+        )
+        _write(settings, trained, tracked)
+        tracked.log_artifacts([picture])
+
+
+def _write(settings: Settings, trained: Trained, tracked: Run) -> None:
+    """Write the file to serve, what to train on from, and the reports; tell how it went."""
+    transform = read_transform(paths.TRANSFORMED)
+    with atomic_path(paths.MODEL_WEIGHTS) as temporary:
+        temporary.write_bytes(save({name: value.contiguous() for name, value in trained.tensors.items()}))
+    trained.export({"classes": transform.classes, "transform": asdict(transform)}, paths.MODEL_ONNX)
+    write_json(paths.MODEL_DESCRIPTION, _describe(settings, trained, transform))
+    rows = [asdict(epoch) for epoch in trained.fitted.history]
+    write_csv(paths.HISTORY, rows, [field.name for field in fields(Epoch)])
+    write_json(paths.TRAINING_SUMMARY, _summarise(trained))
+    tracked.set_tags({MODEL_TAG: sha256_of(paths.MODEL_ONNX)})
+    best = trained.fitted.best
+    print(
+        f"{settings.model.name}: validation accuracy {best.val_accuracy:.2%} at epoch {best.epoch} of {len(rows)}, "
+        f"in {trained.hardware}"
+    )
+
+
+def _describe(settings: Settings, trained: Trained, transform: Transform) -> dict[str, object]:
     return {
-        "network": model.name,
-        "options": model.options,
-        "pretrained": getattr(task.network, "pretrained", None),
-        "parameters": parameter_count(task.network),
-        "temperature": temperature,
+        "network": settings.model.name,
+        "options": settings.model.options,
+        **trained.description,
+        "temperature": trained.temperature,
         "transform": asdict(transform),
     }
 
 
-def _write_reports(task: Task, fitted: Fitted, temperature: float) -> None:
-    rows = [asdict(epoch) for epoch in fitted.history]
-    write_csv(paths.HISTORY, rows, [field.name for field in fields(Epoch)])
-    summary = {
-        "best_epoch": fitted.best.epoch,
-        "epochs": len(fitted.history),
-        **{name: value for name, value in fitted.best.metrics().items() if name.startswith("val_")},
-        "temperature": temperature,
-        "parameters": parameter_count(task.network),
-        "precision": task.hardware.precision,
+def _summarise(trained: Trained) -> dict[str, object]:
+    best = trained.fitted.best
+    return {
+        "best_epoch": best.epoch,
+        "epochs": len(trained.fitted.history),
+        **{name: value for name, value in best.metrics().items() if name.startswith("val_")},
+        "temperature": trained.temperature,
+        "parameters": trained.description["parameters"],
+        "hardware": trained.hardware,
     }
-    write_json(paths.TRAINING_SUMMARY, summary)

@@ -25,7 +25,7 @@ class Epoch:
     """What one epoch gave; losses are means by image, and what is None cannot be told of this data."""
 
     epoch: int  # from 1
-    lr: float  # at its end
+    lr: float | None  # at its end
     train_loss: float  # of the augmented images, while learning
     train_accuracy: float
     val_loss: float

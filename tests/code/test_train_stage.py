@@ -1,0 +1,187 @@
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import yaml
+from safetensors.numpy import load_file
+
+from visiongate.config import Settings, parse_settings
+from visiongate.files import sha256_of
+from visiongate.stages import train
+from visiongate.tracking.store import open_store
+from workspaces import enter_workspace, write_pixels
+
+ROOT = Path(__file__).parents[2]
+OUTPUTS = (
+    "models/model.onnx",
+    "models/model.safetensors",
+    "models/model.json",
+    "reports/training/history.csv",
+)
+BASELINE = {"kind": "baseline", "name": "random_forest", "options": {"trees": 5}}
+
+
+def settings(**changes: object) -> Settings:
+    tree = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    tree["training"] |= {"epochs": 3, "device": "cpu", "precision": "fp32"}
+    for name, value in changes.items():
+        section, _, key = name.partition("__")
+        if key:
+            tree[section][key] = value
+        else:
+            tree[section] = value
+    tree["optimize"]["space"] = {"smoothing": tree["optimize"]["space"]["label_smoothing"]}
+    return parse_settings(tree, "params.yaml")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    enter_workspace(tmp_path / "workspace", monkeypatch)
+    write_pixels(Path("data/transformed"))
+    return tmp_path / "workspace"
+
+
+def made() -> dict[str, str]:
+    return {name: sha256_of(Path(name)) for name in OUTPUTS}
+
+
+@pytest.mark.usefixtures("workspace")
+def test_a_network_is_trained_described_exported_and_tracked(capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = settings()
+    train.run(chosen)
+    assert "small_cnn: validation accuracy" in capsys.readouterr().out
+    summary = json.loads(Path("reports/training.json").read_text())
+    assert (summary["epochs"], summary["hardware"]) == (3, "fp32 on cpu")
+    with Path("reports/training/history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    session = onnxruntime.InferenceSession("models/model.onnx")
+    (shares,) = session.run(None, {"images": np.load("data/transformed/test.npy")})
+    assert np.allclose(shares.sum(axis=1), 1, atol=1e-5)
+    assert not Path("models/checkpoint.safetensors").exists()
+    store = open_store(chosen.tracking)
+    (run,) = store.client.search_runs([store.experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["visiongate.model_sha256"] == sha256_of(Path("models/model.onnx"))
+    assert {"val_roc_auc", "val_f1", "val_precision", "val_recall", "lr", "images_per_second"} <= set(
+        run.data.metrics
+    )
+    assert len(store.client.get_metric_history(run.info.run_id, "val_loss")) == 3
+
+
+@pytest.mark.usefixtures("workspace")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_training_twice_gives_the_same_bytes(precision: str) -> None:
+    chosen = settings(training__precision=precision)
+    train.run(chosen)
+    first = made()
+    train.run(chosen)
+    assert made() == first
+
+
+@pytest.mark.usefixtures("workspace")
+@pytest.mark.parametrize("name", ["random_forest", "logistic_regression"])
+def test_a_baseline_is_trained_to_the_same_contract(name: str) -> None:
+    chosen = settings(model={**BASELINE, "name": name, "options": {}}, optimize__epochs=1)
+    train.run(chosen)
+    first = made()
+    (shares,) = onnxruntime.InferenceSession("models/model.onnx").run(
+        None, {"images": np.load("data/transformed/test.npy")}
+    )
+    assert (shares.argmax(axis=1) == np.load("data/transformed/test_labels.npy")).mean() > 0.8
+    assert Path("reports/training/pixel_importance.png").read_bytes().startswith(b"\x89PNG")
+    assert sum(array.size for array in load_file("models/model.safetensors").values()) > 0
+    assert json.loads(Path("models/model.json").read_text())["network"] == name
+    train.run(chosen)
+    assert made() == first
+
+
+@pytest.mark.usefixtures("workspace")
+def test_an_interrupted_training_goes_on_and_one_of_other_settings_starts_anew(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = settings()
+    train.run(chosen)
+    whole = made()
+
+    def interrupt(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    for name in OUTPUTS:
+        Path(name).unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "_write", interrupt)  # all epochs are done, and nothing is written yet
+        with pytest.raises(KeyboardInterrupt):
+            train.run(chosen)
+    checkpoint = Path("models/checkpoint.safetensors").read_bytes()
+    capsys.readouterr()
+    train.run(chosen)
+    assert "continues after epoch 3" in capsys.readouterr().out
+    assert made() == whole
+    Path("models/checkpoint.safetensors").write_bytes(checkpoint)
+    train.run(settings(model__lr=0.02))
+    assert (
+        "is not continued, and training starts anew: model.lr was 0.01 and is 0.02" in capsys.readouterr().out
+    )
+    store = open_store(chosen.tracking)
+    runs = store.client.search_runs([store.experiment_id], order_by=["attributes.start_time ASC"])
+    assert [run.info.status for run in runs] == ["FINISHED", "KILLED", "FINISHED", "FINISHED"]
+    assert len(store.client.get_metric_history(runs[2].info.run_id, "val_loss")) == 3
+
+
+@pytest.mark.usefixtures("workspace")
+def test_mlflow_that_does_not_answer_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nothing listens there
+    train.run(settings())
+    assert all(Path(name).exists() for name in OUTPUTS)
+
+
+@pytest.mark.usefixtures("workspace")
+def test_memory_that_runs_out_is_told_with_what_to_lower() -> None:
+    code = (
+        "import resource, sys; sys.path.insert(0, 'src'); import torch\n"
+        "from visiongate.config import load_settings; from visiongate.stages import train\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * 4096\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + 700_000_000,) * 2)\n"
+        "import run; sys.exit(run.main(['train']))"
+    )
+    tree = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    tree["model"] |= {"batch_size": 100_000, "options": {"width": 4000, "dropout": 0.0}}
+    tree["training"] |= {"epochs": 1, "device": "cpu", "precision": "fp32"}
+    Path("params.yaml").write_text(yaml.safe_dump(tree))
+    shutil.copytree(ROOT / "src", "src")
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith(
+        "train: out of memory: lower model.batch_size (now 100000)"
+    ), result
+
+
+@pytest.mark.usefixtures("workspace")
+def test_two_processes_write_one_set_of_outputs_and_one_run() -> None:
+    tree = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    tree["training"] |= {"epochs": 3, "device": "cpu", "precision": "fp32"}
+    tree["training"]["launch"]["processes"] = 2
+    Path("params.yaml").write_text(yaml.safe_dump(tree))
+    shutil.copytree(ROOT / "src", "src")
+    result = subprocess.run(
+        [sys.executable, "src/run.py", "train"],
+        env={**os.environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("validation accuracy") == 1
+    assert len(Path("reports/training/history.csv").read_text().splitlines()) == 4
+    chosen = parse_settings(tree, "params.yaml")
+    store = open_store(chosen.tracking)
+    (run,) = store.client.search_runs([store.experiment_id])
+    assert run.info.status == "FINISHED"
