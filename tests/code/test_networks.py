@@ -65,7 +65,7 @@ def test_networks_have_about_as_many_parameters_as_they_say() -> None:
 def test_speed_cnn_whitens_what_it_sees() -> None:
     generator = torch.Generator().manual_seed(0)
     smooth = torch.nn.functional.avg_pool2d(torch.randn(400, 1, 36, 36, generator=generator), 5, 1)
-    network = build_network("speed_cnn", {}, 1, 32, 2)
+    network = build_network("speed_cnn", {"patch": 4, "stride": 2, "stem": 32}, 1, 32, 2)
     network.initialise(smooth)
     outputs = torch.nn.functional.conv2d(smooth, network.stem.weight, stride=4)
     half = outputs.shape[1] // 2

@@ -16,7 +16,7 @@ SHAPE = (8, 8, 1)
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Served, Path]:
     torch.manual_seed(0)
-    served = Served(build_network("small_cnn", {"width": 4}, 1, 3), [0.3], [0.2], 0.5).eval()
+    served = Served(build_network("small_cnn", {"width": 4}, 1, 8, 3), [0.3], [0.2], 0.5).eval()
     path = tmp_path_factory.mktemp("models") / "model.onnx"
     export_onnx(served, SHAPE, {"classes": ["a", "b", "c"]}, path)
     return served, path

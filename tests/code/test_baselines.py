@@ -1,0 +1,219 @@
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import pytest
+from matplotlib.image import imread
+from scipy.special import softmax
+from sklearn.metrics import log_loss
+
+from visiongate.data.pixels import PixelSplit, Transform
+from visiongate.errors import DataError, SettingsError
+from visiongate.files import sha256_of
+from visiongate.models.baseline_export import export_baseline, scores_to_logits
+from visiongate.models.baselines.random_forest import _round_down
+from visiongate.models.pixel_classifier import PixelClassifier
+from visiongate.models.pixel_features import Pooling
+from visiongate.models.registry import baseline_names, build_baseline
+from visiongate.reporting.pixel_importance import draw_pixel_importance
+from visiongate.training.baselines import FittedBaseline, fit_baseline
+
+CLASSES = ["a", "b", "c", "unseen"]
+FAST = {"random_forest": {"trees": 12, "side": 5}, "logistic_regression": {"iterations": 40, "side": 5}}
+# Sizes that the side divides and does not, grey and in colour, smaller than the side too.
+SHAPES = [(10, 10, 1), (12, 12, 3), (7, 7, 3), (4, 4, 1)]
+
+
+def split(count: int, shape: tuple[int, int, int], seed: int, classes: int = 3, step: int = 60) -> PixelSplit:
+    """Noise, brighter for higher classes."""
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, classes, count)
+    images = generator.integers(0, 130, (count, *shape), dtype=np.uint8) + (
+        step * labels[:, None, None, None]
+    ).astype(np.uint8)
+    return PixelSplit(images, labels.astype(np.int64))
+
+
+def fitted(
+    name: str, shape: tuple[int, int, int], classes: int = 3, step: int = 60
+) -> tuple[PixelClassifier, FittedBaseline]:
+    mode = "L" if shape[2] == 1 else "RGB"
+    channels = shape[2]
+    transform = Transform(shape[0], mode, "stretch", [0.5] * channels, [0.3] * channels, CLASSES)
+    classifier = build_baseline(name, FAST[name], 0)
+    return classifier, fit_baseline(
+        classifier, split(150, shape, 0, classes, step), split(60, shape, 1, classes, step), transform
+    )
+
+
+def serve(path: Path, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    (shares,) = onnxruntime.InferenceSession(path).run(None, {"images": images})
+    return shares
+
+
+# What a baseline sees
+
+
+def test_pooling_is_the_mean_over_equal_areas() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 12, 12, 2), dtype=np.uint8)
+    blocks = images.reshape(3, 4, 3, 4, 3, 2).mean(axis=(2, 4)) / 255
+    assert np.allclose(Pooling((12, 12, 2), 4)(images), blocks.reshape(3, -1), atol=1e-6)
+
+
+def test_a_pixel_on_the_line_counts_in_both_areas_by_its_share() -> None:
+    ramp = np.array([0, 90, 255], dtype=np.uint8)
+    images = np.broadcast_to(ramp[None, None, :, None], (1, 3, 3, 1)).copy()
+    left, right = (0 + 0.5 * 90) / 1.5 / 255, (0.5 * 90 + 255) / 1.5 / 255
+    assert np.allclose(Pooling((3, 3, 1), 2)(images)[0], [left, right, left, right])
+
+
+@pytest.mark.parametrize("size", [7, 31, 300])
+def test_pooling_keeps_the_mean_and_the_range(size: int) -> None:
+    pooling = Pooling((size, size, 1), 16)
+    images = np.random.default_rng(0).integers(0, 256, (2, size, size, 1), dtype=np.uint8)
+    assert np.allclose(pooling(images).mean(axis=1), images.mean(axis=(1, 2, 3)) / 255, atol=1e-5)
+    assert np.array_equal(
+        pooling(np.full((1, size, size, 1), 255, dtype=np.uint8)).ravel(), np.ones(min(size, 16) ** 2)
+    )
+
+
+# Fitting
+
+
+@pytest.mark.parametrize("name", baseline_names())
+def test_a_fitted_baseline_is_measured_as_an_epoch_and_calibrated(name: str) -> None:
+    classifier, found = fitted(name, (10, 10, 1), step=8)
+    val = split(60, (10, 10, 1), 1, step=8)
+    shares = classifier.probabilities(found.served.pooling(val.images), 4)
+    assert math.isclose(found.epoch.val_accuracy, (shares.argmax(axis=1) == val.labels).mean())
+    assert found.epoch.val_accuracy > 0.5
+    logits = scores_to_logits(shares)
+    assert math.isclose(
+        found.epoch.val_loss, log_loss(val.labels, softmax(logits, axis=1), labels=range(4)), rel_tol=1e-4
+    )
+    losses = [
+        log_loss(val.labels, softmax(logits / temperature, axis=1), labels=range(4))
+        for temperature in (
+            found.served.temperature,
+            0.9 * found.served.temperature,
+            1.1 * found.served.temperature,
+        )
+    ]
+    assert min(losses) == losses[0]
+
+
+def test_images_of_one_class_are_told() -> None:
+    with pytest.raises(
+        DataError, match=r"train split: its images are all of a; a baseline needs images of two classes"
+    ):
+        fitted("random_forest", (4, 4, 1), classes=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("svm", {}, "model.name = 'svm': no such baseline; there are logistic_regression, random_forest"),
+        (
+            "random_forest",
+            {"depth": 3},
+            "model.options.depth = 3: unknown option; random_forest has side, trees, leaves, ",
+        ),
+        (
+            "random_forest",
+            {"trees": 0},
+            "model.options.trees = 0: Input should be greater than or equal to 1",
+        ),
+        (
+            "logistic_regression",
+            {"strength": 0.0},
+            "model.options.strength = 0.0: Input should be greater than 0",
+        ),
+    ],
+)
+def test_a_wrong_name_or_option_is_told(name: str, options: dict[str, object], told: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        build_baseline(name, options, 0)
+    assert told in str(error.value)
+
+
+# The file to serve
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("name", baseline_names())
+def test_onnx_gives_the_probabilities_of_scikit_learn(
+    tmp_path: Path, name: str, classes: int, shape: tuple[int, int, int]
+) -> None:
+    classifier, found = fitted(name, shape, classes)
+    export_baseline(found.served, {"classes": CLASSES}, tmp_path / "model.onnx")
+    test = split(200, shape, 2, classes)
+    scores = classifier.probabilities(found.served.pooling(test.images), 4)
+    expected = softmax(scores_to_logits(scores) / found.served.temperature, axis=1)
+    shares = serve(tmp_path / "model.onnx", test.images)
+    assert shares.dtype == np.float32
+    assert np.allclose(shares, expected, atol=1e-5)
+    assert (shares.argmax(axis=1) < classes).all()
+    assert np.allclose(serve(tmp_path / "model.onnx", test.images[:1]), shares[:1], atol=1e-5)
+    assert {
+        prop.key: json.loads(prop.value) for prop in onnx.load(tmp_path / "model.onnx").metadata_props
+    } == {"classes": CLASSES}
+
+
+@pytest.mark.parametrize("name", baseline_names())
+def test_fitting_twice_gives_the_same_bytes(tmp_path: Path, name: str) -> None:
+    for place in ("one", "two"):
+        classifier, found = fitted(name, (12, 12, 3))
+        export_baseline(found.served, {}, tmp_path / place)
+        pooling = found.served.pooling
+        draw_pixel_importance(classifier.importances(), pooling, CLASSES, name, tmp_path / f"{place}.png")
+    assert sha256_of(tmp_path / "one") == sha256_of(tmp_path / "two")
+    assert sha256_of(tmp_path / "one.png") == sha256_of(tmp_path / "two.png")
+
+
+def test_a_threshold_in_float32_parts_features_as_in_float64() -> None:
+    thresholds = np.array([0.1, 0.3, 1 / 3, 0.5, -0.7, 1e-9])
+    rounded = _round_down(thresholds)
+    assert (rounded.astype(np.float64) <= thresholds).all()
+    assert (np.nextafter(rounded, np.float32(2)).astype(np.float64) > thresholds).all()
+
+
+@pytest.mark.parametrize("name", baseline_names())
+def test_what_was_learnt_is_kept_as_arrays(name: str) -> None:
+    classifier, _ = fitted(name, (10, 10, 1))
+    arrays = classifier.tensors()
+    assert all(array.dtype.kind in "if" and array.size for array in arrays.values())
+
+
+# The picture
+
+
+@pytest.mark.parametrize(("name", "panels"), [("random_forest", 1), ("logistic_regression", 3)])
+def test_the_picture_has_a_panel_for_each_class_or_one_for_all(
+    tmp_path: Path, name: str, panels: int
+) -> None:
+    classifier, found = fitted(name, (10, 10, 1))
+    importances = classifier.importances()
+    assert importances.panels.shape == (panels, 25)
+    draw_pixel_importance(importances, found.served.pooling, CLASSES, "a title", tmp_path / "picture.png")
+    picture = imread(tmp_path / "picture.png")
+    assert picture.shape[0] > 200
+    assert picture.shape[1] > 200
+    assert picture[..., :3].std() > 0.1
+
+
+def test_the_pixel_that_tells_the_class_is_the_most_important() -> None:
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 2, 300)
+    images = generator.integers(0, 256, (300, 4, 4, 1), dtype=np.uint8)
+    images[:, 2, 1, 0] = np.where(labels == 1, 255, 0)
+    transform = Transform(4, "L", "stretch", [0.5], [0.3], ["off", "on"])
+    for name in baseline_names():
+        classifier = build_baseline(name, FAST[name], 0)
+        fit_baseline(classifier, PixelSplit(images, labels), PixelSplit(images[:50], labels[:50]), transform)
+        panel = classifier.importances().panels[0].reshape(4, 4)
+        assert np.unravel_index(panel.argmax(), panel.shape) == (2, 1)
