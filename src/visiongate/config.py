@@ -427,9 +427,9 @@ class Settings(Section):
     validation: Validation
     preparation: Preparation
     transformation: Transformation
-    model: Annotated[Model | Baseline, Field(discriminator="kind")]
     training: Training
     optimize: Optimize
+    model: Annotated[Model | Baseline, Field(discriminator="kind")]
     evaluation: Evaluation
     gate: Gate
     registry: Registry

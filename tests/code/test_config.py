@@ -263,8 +263,8 @@ def test_each_mistake_has_a_line() -> None:
     tree = changed("model.lr", 0)
     tree["training"]["epochs"] = "many"
     assert refusal(tree).splitlines() == [
-        "params.yaml: model.lr = 0: must be a number greater than 0",
         "params.yaml: training.epochs = 'many': must be a whole number at least 1",
+        "params.yaml: model.lr = 0: must be a number greater than 0",
     ]
 
 
