@@ -12,6 +12,8 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
+from visiongate.models.residual_stages import make_stages
+
 
 class ResidualBlock(nn.Module):
     """Two 3×3 convolutions around an identity path; the first may halve the image and change the channels."""
@@ -48,15 +50,8 @@ class ImprovedCNN(nn.Module):
             nn.BatchNorm2d(width),
             nn.ReLU(inplace=True),
         ]
-        layers: list[nn.Module] = [*stem]
-        inputs = width
-        for stage, count in enumerate(blocks):
-            outputs = width * 2**stage
-            for block in range(count):
-                layers.append(ResidualBlock(inputs, outputs, stride=2 if stage and not block else 1))
-                inputs = outputs
-        self.features = nn.Sequential(*layers)
-        self.head = nn.Linear(inputs, classes)
+        self.features = nn.Sequential(*stem, *make_stages(ResidualBlock, width, blocks))
+        self.head = nn.Linear(width * 2 ** (len(blocks) - 1), classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits."""

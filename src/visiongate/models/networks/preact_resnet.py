@@ -13,6 +13,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from visiongate.models.residual_stages import make_stages
+
 
 class PreactBlock(nn.Module):
     """Two convolutions, each after batch norm and ReLU, around which the input is carried."""
@@ -39,15 +41,11 @@ class PreactResNet(nn.Module):
 
     def __init__(self, channels: int, classes: int, width: int, blocks: list[int]) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1, bias=False)]
-        inputs = width
-        for stage, count in enumerate(blocks):
-            outputs = width * 2**stage
-            for place in range(count):
-                layers.append(PreactBlock(inputs, outputs, stride=2 if stage and not place else 1))
-                inputs = outputs
-        self.features = nn.Sequential(*layers, nn.BatchNorm2d(inputs), nn.ReLU())
-        self.head = nn.Linear(inputs, classes)
+        stem = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        last = width * 2 ** (len(blocks) - 1)
+        stages = make_stages(PreactBlock, width, blocks)
+        self.features = nn.Sequential(stem, *stages, nn.BatchNorm2d(last), nn.ReLU())
+        self.head = nn.Linear(last, classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits."""
