@@ -1,7 +1,8 @@
 """Augmentation of whole batches of tensors: what is drawn for each image and epoch, and what is then done.
 
 All that is drawn for an image depends on the seed, the epoch and the image's place in the split, never on the batch or the
-process that it lands in. So an epoch can be repeated alone, and shared among processes.
+process that it lands in. So an epoch can be repeated alone, and shared among processes. Noise and mixup, which belong to a
+batch, are drawn as it is made.
 """
 
 import math

@@ -100,7 +100,7 @@ class Checkpoint:
     def _remove_leftovers(self) -> None:
         """Remove what a process left that was killed while it wrote."""
         for path in self._path.parent.glob(f".{self._path.name}.*"):
-            path.unlink()
+            path.unlink(missing_ok=True)  # another process may be doing the same
 
 
 def _flush(path: Path) -> None:

@@ -140,6 +140,23 @@ def total(values: Tensor) -> Tensor:
     return values
 
 
+def is_same(value: int) -> bool:
+    """Tell whether all processes hold the same number."""
+    if size() == 1:
+        return True
+    extremes = torch.tensor([value, -value])
+    extremes = extremes.cuda() if torch.cuda.is_available() else extremes
+    dist.all_reduce(extremes, dist.ReduceOp.MAX)
+    return bool(extremes[0] == -extremes[1])
+
+
+def share_buffers(network: nn.Module) -> None:
+    """Give all processes the first one's buffers: the statistics of batch norm are each one's own while it learns."""
+    if size() > 1:
+        for buffer in network.buffers():
+            dist.broadcast(buffer, 0)
+
+
 def average_gradients(network: nn.Module) -> nn.Module:
     """Wrap a network so that each backward pass leaves the mean of all processes' gradients."""
     if size() == 1:

@@ -80,8 +80,11 @@ class Learner:
             lr = self._schedule.set_step(step)
             total += self._step(batches, replace(course, side=self._side(step)))
             on_images(sum(map(len, batches)))
-            if place % CHECK_EVERY == 0 and not torch.isfinite(total[0]):
+            # All processes must stop at the same step, or the others wait for ever.
+            if place % CHECK_EVERY == 0 and not torch.isfinite(distributed.total(total.clone())[0]):
                 break
+        for network in dict.fromkeys((self._task.network, self.averaged)):
+            distributed.share_buffers(network)
         mean_loss, accuracy = (distributed.total(total) / len(self._task.train)).tolist()
         return lr, mean_loss, accuracy
 

@@ -143,6 +143,8 @@ class _Run:
 
     def restore(self, listeners: Listeners) -> None:
         state, reason = (None, None) if self._checkpoint is None else self._checkpoint.load()
+        if not distributed.is_same(0 if state is None else len(state["history"])):
+            state, reason = None, "not all machines have it"
         if reason is not None:
             listeners.on_refused(reason)
         if state is not None:
