@@ -25,8 +25,26 @@ SPINS = ("GOMP_SPINCOUNT", "1000")
 ARTEFACTS = ("data/", "models/", "reports/")  # what stages hand to each other
 
 
+# What the folder's owner or the disk says no to, by what to do about it.
+REFUSALS = {
+    errno.ENOSPC: "the disk is full: free some space and run again",
+    errno.EDQUOT: "the disk quota is used up: free some space and run again",
+    errno.EROFS: "the file system is read-only: mount it for writing, or work elsewhere",
+    errno.EACCES: "not allowed: see who owns it and who may write there",
+    errno.EPERM: "not allowed: see who owns it and who may write there",
+}
+
+
 def main(arguments: list[str]) -> int:
     """Run the stage that the arguments name; return the exit status."""
+    try:
+        return _start(arguments)
+    except KeyboardInterrupt:
+        print(f"{' '.join(arguments)}: interrupted; `dvc repro` starts it again", file=sys.stderr)
+        return 130
+
+
+def _start(arguments: list[str]) -> int:
     if len(arguments) != 1 or arguments[0] not in STAGES:
         print(f"usage: python src/run.py STAGE, a STAGE of: {', '.join(STAGES)}", file=sys.stderr)
         return 2
@@ -54,16 +72,13 @@ def main(arguments: list[str]) -> int:
             raise
         print(f"{stage}: {advice}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(f"{stage}: interrupted; `dvc repro` starts it again", file=sys.stderr)
-        return 130
     return 0
 
 
 def _advise(error: OSError) -> str | None:
-    """Say what to do about a file that DVC was to provide, or a full disk; None of any other error, which is a bug."""
-    if error.errno == errno.ENOSPC:
-        return f"{error.filename or 'this folder'}: the disk is full: free some space and run again"
+    """Say what to do about a file that DVC was to provide, or a disk that refuses; None of any other error, which is a bug."""
+    if error.errno in REFUSALS:
+        return f"{error.filename or 'this folder'}: {REFUSALS[error.errno]}"
     if error.errno == errno.ENOENT and str(error.filename).startswith(ARTEFACTS):
         return f"{error.filename}: no such file; `dvc repro` makes it, `dvc pull` fetches it"
     return None

@@ -23,6 +23,7 @@ MISSING = "???"  # OmegaConf's mark for a value that must be given; DVC passes i
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0, le=1e6)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Index = Annotated[int, Field(ge=0)]
@@ -242,14 +243,14 @@ class Model(Section):
     kind: Literal["network"]
     name: Name
     options: dict[str, OptionValue]  # checked against the network's own signature
-    lr: Positive
+    lr: Rate
     backbone_lr: NonNegative | None  # of a network with a backbone: 0 freezes it, null learns at lr
     batch_size: Count
     optimizer: Literal["sgd", "adam", "adamw", "muon"]
     momentum: Annotated[float, Field(ge=0, lt=1)]  # sgd's and muon's; beta1 of adam and adamw
     weight_decay: NonNegative
-    bias_lr: Positive  # of biases and norms, in multiples of lr
-    head_lr: Positive  # muon's, of the last layer, which it leaves to sgd, in multiples of lr
+    bias_lr: Rate  # of biases and norms, in multiples of lr
+    head_lr: Rate  # muon's, of the last layer, which it leaves to sgd, in multiples of lr
     hold_norm: bool  # muon's: kernels keep their norm, which batch norm undoes anyway
     schedule: Literal["constant", "step", "cosine", "one_cycle", "linear"]
     warmup: Annotated[float, Field(ge=0, lt=1)]  # share of the steps

@@ -25,6 +25,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o644)
         temporary.replace(path)
+    except OSError as error:
+        if error.filename is None:  # of a write: it knows the handle alone
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

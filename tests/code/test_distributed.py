@@ -1,10 +1,12 @@
 import json
 import math
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -102,6 +104,33 @@ def test_a_process_that_fails_is_told_in_a_line_without_a_traceback(tmp_path: Pa
     assert "no such luck" in result.stderr
     assert "training.launch:" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_process_that_is_killed_is_told_with_the_signal(tmp_path: Path) -> None:
+    script = tmp_path / "dies.py"
+    script.write_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    result = launch(script, Launch(processes=2, machines=1, address="localhost:29400"))
+    assert "was killed by SIGKILL" in result.stderr
+
+
+def test_ctrl_c_ends_all_without_a_traceback(tmp_path: Path) -> None:
+    script = tmp_path / "waits.py"
+    script.write_text(f"import time; open({str(tmp_path / 'started')!r}, 'w').close(); time.sleep(60)")
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r})\n"
+        "from visiongate.config import Launch\n"
+        "from visiongate.training.distributed import launch\n"
+        f"try: launch([{str(script)!r}], Launch(processes=2, machines=1, address='localhost:29400'))\n"
+        "except KeyboardInterrupt: sys.exit(130)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while not (tmp_path / "started").exists() and process.poll() is None:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
 
 
 def test_a_machine_out_of_range_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

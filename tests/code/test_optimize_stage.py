@@ -304,12 +304,12 @@ def test_another_recipe_is_not_overwritten_without_force(capsys: pytest.CaptureF
             r"found with other settings: model\.options\.width was 32 and is 8 in params\.yaml",
         ),
         (
-            lambda: Path("data/transformed/manifest.parquet").write_bytes(b"other images"),
+            lambda: Path("data/transformed/train.npy").write_bytes(b"other images"),
             "found on other images",
         ),
         (
-            lambda: Path("data/transformed/manifest.parquet").unlink(),
-            r"data/transformed/manifest\.parquet: no such file; `dvc repro` makes it",
+            lambda: Path("data/transformed/train.npy").unlink(),
+            r"data/transformed/train\.npy: no such file; `dvc repro` makes it",
         ),
         (
             lambda: (REPORT / "study.json").write_text(

@@ -116,6 +116,13 @@ def test_a_backbone_learns_at_its_own_rate_or_not_at_all() -> None:
     assert sum(len(group["params"]) for group in optimizer.param_groups) == 2
 
 
+def test_a_backbone_of_random_weights_is_not_frozen() -> None:
+    network = TinyCNN()
+    network.pretrained = None
+    with pytest.raises(SettingsError, match=r"model\.backbone_lr = 0: it would freeze random weights"):
+        make_optimizers(network, recipe(backbone_lr=0.0))
+
+
 def test_a_network_without_a_backbone_is_told() -> None:
     with pytest.raises(SettingsError, match=r"model\.backbone_lr = 0: small_cnn has no backbone"):
         make_optimizers(nn.Sequential(nn.Linear(1, 1)), recipe(backbone_lr=0.0))

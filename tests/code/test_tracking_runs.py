@@ -2,7 +2,9 @@
 
 import json
 import logging
+import socket
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -144,6 +146,20 @@ def test_server_that_does_not_answer_lets_the_work_go_on(
     with caplog.at_level(logging.WARNING, "visiongate"), open_run(TRACKING, "train tiny", {}, {}) as run:
         run.log_metrics({"loss": 1.0}, step=1)
     assert len([text for text in caplog.messages if "http://127.0.0.1:9" in text]) == 1
+
+
+@pytest.mark.usefixtures("store")
+def test_server_that_accepts_and_says_nothing_lets_the_work_go_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("visiongate.tracking.store.ANSWER_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        started = time.monotonic()
+        with open_run(TRACKING, "train tiny", {}, {}) as run:
+            run.log_metrics({"loss": 1.0}, step=1)
+    assert time.monotonic() - started < 10
+    assert "timed out" in caplog.text
 
 
 def test_run_of_a_model_is_found_by_its_hash(store: Store) -> None:

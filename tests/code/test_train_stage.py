@@ -13,6 +13,7 @@ import yaml
 from safetensors.numpy import load_file
 
 from visiongate.config import Settings, parse_settings
+from visiongate.errors import DataError, SettingsError
 from visiongate.files import sha256_of
 from visiongate.stages import train
 from visiongate.tracking.store import open_store
@@ -141,6 +142,50 @@ def test_mlflow_that_does_not_answer_stops_nothing(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nothing listens there
     train.run(settings())
     assert all(Path(name).exists() for name in OUTPUTS)
+
+
+def cut(split: str, count: int) -> None:
+    for name in (f"{split}.npy", f"{split}_labels.npy"):
+        path = Path("data/transformed", name)
+        np.save(path, np.load(path)[:count])
+
+
+@pytest.mark.usefixtures("workspace")
+@pytest.mark.parametrize(("split", "count"), [("train", 0), ("train", 1), ("val", 0)])
+def test_a_split_with_too_few_images_is_told(split: str, count: int) -> None:
+    cut(split, count)
+    with pytest.raises(
+        DataError, match=r"data/transformed: \d+ training images and \d+ validation images are too few"
+    ):
+        train.run(settings())
+
+
+@pytest.mark.usefixtures("workspace")
+def test_a_network_that_cannot_take_the_images_is_told() -> None:
+    wrong = settings(
+        model__name="simple_cnn", model__options={}, training__progressive={"size": 4, "until": 0.5}
+    )
+    with pytest.raises(
+        SettingsError, match=r"training\.progressive\.size = 4: simple_cnn takes no images so small"
+    ):
+        train.run(wrong)
+
+
+@pytest.mark.usefixtures("workspace")
+def test_a_checkpoint_of_other_images_is_not_continued(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "_write", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train.run(settings())
+    images = np.load("data/transformed/train.npy")
+    np.save("data/transformed/train.npy", 255 - images)
+    train.run(settings())
+    assert "training starts anew: the data changed" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("workspace")

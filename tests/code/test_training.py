@@ -8,8 +8,9 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
 from training_tasks import MODEL, PLAIN, TRAINING, make_task, same_weights, train
+from visiongate.config import Progressive
 from visiongate.errors import DivergedError, SettingsError
-from visiongate.training import hardware
+from visiongate.training import feed, hardware
 from visiongate.training.averaging import average_weights
 from visiongate.training.batches import Normalisation, plan_epoch, shuffled_steps, to_pixels
 from visiongate.training.calibration import fit_temperature
@@ -88,6 +89,20 @@ def test_focal_loss_is_the_papers_and_cross_entropy_at_gamma_0() -> None:
     expected = (-((1 - shares) ** 2) * shares.log()).sum().item()
     assert math.isclose(loss_of(loss="focal", focal_gamma=2.0), expected, rel_tol=1e-5)
     assert math.isclose(loss_of(loss="focal", focal_gamma=0.0), loss_of(), rel_tol=1e-6)
+
+
+def test_a_class_without_images_weighs_nothing() -> None:
+    labels = torch.tensor([0, 0, 1, 1])
+    training = TRAINING.model_copy(update={"class_weights": "balanced", "label_smoothing": 0.1})
+    assert Loss(training, labels, 3).weights.tolist() == [1, 1, 0]
+
+
+@pytest.mark.parametrize("gamma", [0.1, 0.5, 2.0])
+def test_focal_loss_has_a_gradient_where_an_image_is_known(gamma: float) -> None:
+    training = TRAINING.model_copy(update={"loss": "focal", "focal_gamma": gamma})
+    logits = torch.tensor([[60.0, 0.0]], requires_grad=True)
+    Loss(training, torch.tensor([0, 1]), 2)(logits, torch.tensor([0])).backward()
+    assert torch.isfinite(logits.grad).all()
 
 
 def test_a_loss_takes_shares_of_classes() -> None:
@@ -255,6 +270,45 @@ def test_a_training_that_learns_nothing_stops_with_advice() -> None:
 def test_top_3_cannot_be_monitored_with_two_classes() -> None:
     with pytest.raises(SettingsError, match=r"training\.monitor = val_top3: there are 2 classes"):
         train(TRAINING.model_copy(update={"monitor": "val_top3"}))
+
+
+def test_roc_auc_cannot_be_monitored_on_one_class_and_nothing_is_told_of_learning() -> None:
+    with repeatable(0):
+        task = make_task()
+        task.val.labels.fill_(1)
+        with pytest.raises(
+            SettingsError, match=r"training\.monitor = val_roc_auc: the validation images are all of one"
+        ):
+            fit(task, MODEL, TRAINING.model_copy(update={"monitor": "val_roc_auc"}), Listeners())
+        assert len(fit(task, MODEL, TRAINING.model_copy(update={"give_up": 1}), Listeners()).history) == 4
+
+
+def test_a_batch_of_one_image_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"model\.batch_size = 1: must be at least 2"):
+        train(model=MODEL.model_copy(update={"batch_size": 1}))
+
+
+def test_small_images_are_made_for_many_steps_at_once_with_the_same_outcome(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    augmentation = PLAIN.model_copy(update={"shift": 1, "flip": "random", "rotation": 10.0, "cutout": 1})
+    training = TRAINING.model_copy(update={"augmentation": augmentation})
+    together = train(training)
+    monkeypatch.setattr(feed, "AT_ONCE", 1)
+    one_by_one = train(training)
+    assert math.isclose(together[1].best.val_loss, one_by_one[1].best.val_loss, rel_tol=1e-4)
+
+
+def test_progressive_sizes_change_at_their_step() -> None:
+    training = TRAINING.model_copy(
+        update={"progressive": Progressive.model_construct(size=3, until=0.5), "epochs": 2}
+    )
+    plan = [[16], [16], [16]]
+    source = feed.Feed(make_task(), training, plan)
+    sizes = [[batch.images.shape[-1] for (batch,) in source.steps(epoch)] for epoch in (1, 2)]
+    assert sizes == [[3, 3, 3], [4, 4, 4]]
+    odd = training.model_copy(update={"progressive": Progressive.model_construct(size=3, until=0.2)})
+    assert [batch.images.shape[-1] for (batch,) in feed.Feed(make_task(), odd, plan).steps(1)] == [3, 3, 4]
 
 
 def test_listeners_hear_of_every_image_and_epoch() -> None:

@@ -56,6 +56,7 @@ def test_what_this_project_wrote_can_be_trained_on_from(tmp_path: Path, name: st
 
 def test_weights_that_cannot_be_fetched_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("urllib.request._opener", None)  # which may have been made without a proxy
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there
     with pytest.raises(
         SettingsError,
@@ -94,6 +95,12 @@ def test_a_missing_file_and_another_networks_weights_are_told(tmp_path: Path, pu
     save_file(state, tmp_path / "odd.safetensors")
     with pytest.raises(SettingsError, match=r"bn1\.weight is \[7\] and must be \[64\]"):
         build(str(tmp_path / "odd.safetensors"))
+
+
+def test_names_that_are_no_text_are_left_out(tmp_path: Path) -> None:
+    torch.save({1: torch.ones(2)}, tmp_path / "odd.pth")
+    with pytest.raises(SettingsError, match="another network's"):
+        build(str(tmp_path / "odd.pth"))
 
 
 def test_a_frozen_backbone_keeps_its_statistics() -> None:

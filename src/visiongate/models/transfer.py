@@ -102,14 +102,20 @@ def _read(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         # Tensors alone: a pickle that would run code is refused.
         state = torch.load(path, map_location="cpu", weights_only=True)
-        return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+        return {
+            name: value
+            for name, value in state.items()
+            if isinstance(name, str) and isinstance(value, Tensor)
+        }
     except FileNotFoundError:
         raise SettingsError(
             f"{SETTING} = {str(path)!r}: no such file; or choose {IMAGENET} or {NONE}"
         ) from None
-    except UNREADABLE as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise SettingsError(f"{SETTING} = {str(path)!r}: no file of weights: {reason}") from None
+    except UNREADABLE:
+        raise SettingsError(
+            f"{SETTING} = {str(path)!r}: no file of weights: it takes a state dict, as safetensors or by "
+            "torch.save(network.state_dict(), PATH)"
+        ) from None
 
 
 def _digest(path: Path) -> str:

@@ -92,7 +92,10 @@ def _listen(tracked: Run, progress: TrainingProgress) -> Listeners:
 
 
 def _origin(settings: Settings, task: Task) -> Origin:
-    machine = f"{task.hardware.precision} on {task.hardware.device}, {torch.get_num_threads()} threads"
+    hardware = task.hardware
+    machine = (
+        f"{hardware.precision} on {hardware.device}, {hardware.layout}, {torch.get_num_threads()} threads"
+    )
     return Origin(
         settings={
             f"{name}.{key}": value

@@ -3,11 +3,13 @@
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 from filelock import FileLock
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment
 
 SQLITE = "sqlite:///"
+ANSWER_SECONDS = 5
 LOCK_SECONDS = 120  # longer than creating a store or registering a model takes
 # MLflow reads these when it is imported or when it sends; whoever has set one keeps it. By default it would
 # try an absent server eight times, for minutes, before saying so.
@@ -28,8 +31,8 @@ ENVIRONMENT = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
 
 
@@ -77,6 +80,7 @@ def open_store(tracking: Tracking) -> Store:
     with explained(address):
         from mlflow import MlflowClient  # noqa: PLC0415 - a second of imports
 
+        _check_answers(address)
         if database is not None:
             _create_database(database)
         client = MlflowClient(tracking_uri=address, registry_uri=address)
@@ -104,6 +108,17 @@ def explained(address: str) -> Iterator[None]:
             f"MLflow at {_without_password(address, address)}: {detail}; see that the address answers, or give "
             "another in tracking.uri or MLFLOW_TRACKING_URI"
         ) from error
+
+
+def _check_answers(address: str) -> None:
+    """Ask a server whether it is there, for a shorter time than a client waits that has work for it.
+
+    Raises:
+        OSError: It does not answer.
+    """
+    if address.startswith(("http://", "https://")):
+        with suppress(HTTPError):  # an answer too: a proxy may ask for a password first
+            urlopen(f"{address.rstrip('/')}/health", timeout=ANSWER_SECONDS).close()  # noqa: S310 - http alone
 
 
 def _prepare() -> None:

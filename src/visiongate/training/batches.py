@@ -8,6 +8,8 @@ from torch import Tensor
 
 from visiongate.data.pixels import PixelSplit
 
+LEAST = 2  # images of a batch in each process: batch norm cannot learn from one
+
 
 @dataclass(frozen=True, slots=True)
 class Tensors:

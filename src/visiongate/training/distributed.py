@@ -5,6 +5,7 @@ Alone, every function here does the obvious thing for a single process; nothing 
 
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -21,10 +22,17 @@ from visiongate.config import Launch
 from visiongate.errors import TrainingError
 
 if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig
 
 MACHINE_RANK = "NODE_RANK"  # in the environment: which machine this is, from 0
 LAUNCHED = "TORCHELASTIC_RUN_ID"  # in the environment of each process that torch's launcher starts
+LOST = (
+    "Connection closed",
+    "Connection reset",
+    "NCCL",
+    "gloo",
+)  # in what torch raises when another process ends
 PATIENCE = timedelta(minutes=30)  # for a process that loads or validates while the others wait
 
 
@@ -45,6 +53,7 @@ def launch(command: Sequence[str], how: Launch) -> None:
     Raises:
         TrainingError: A process failed; it has said why.
     """
+    from torch.distributed.elastic.multiprocessing.api import SignalException  # noqa: PLC0415
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415 - for many alone
     from torch.distributed.launcher.api import elastic_launch  # noqa: PLC0415
 
@@ -55,11 +64,21 @@ def launch(command: Sequence[str], how: Launch) -> None:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         elastic_launch(_configure(how), sys.executable)(*command)
+    except SignalException as error:
+        if error.sigval == signal.SIGINT:
+            raise KeyboardInterrupt from None
+        raise TrainingError(f"training.launch: ended by {error.sigval.name}; run again to continue") from None
     except ChildFailedError as error:
-        failed = len(error.failures)
-        raise TrainingError(
-            f"training.launch: {failed} of {how.processes} processes on this machine failed, for the reason given above"
-        ) from None
+        raise TrainingError(f"training.launch: {_explain(error)}") from None
+
+
+def _explain(error: "ChildFailedError") -> str:
+    """Say which process failed first, and why as far as its exit tells; the others fail because it is gone."""
+    place, first = error.get_first_failure()
+    if first.exitcode < 0:
+        name = signal.Signals(-first.exitcode).name
+        return f"process {place} was killed by {name}, for want of memory perhaps; run again to continue"
+    return f"process {place} failed, for the reason given above"
 
 
 def _configure(how: Launch) -> "LaunchConfig":
@@ -86,7 +105,11 @@ def _configure(how: Launch) -> "LaunchConfig":
 
 @contextmanager
 def joined() -> Iterator[None]:
-    """Join the other processes within the block, if the launcher started this one."""
+    """Join the other processes within the block, if the launcher started this one.
+
+    Raises:
+        TrainingError: In any process but the first, where another one is gone; that one says why.
+    """
     if not is_launched():
         yield
         return
@@ -94,8 +117,13 @@ def joined() -> Iterator[None]:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+    first = rank() == 0
     try:
         yield
+    except RuntimeError as error:
+        if first or not any(sign in str(error) for sign in LOST):
+            raise
+        raise TrainingError("this process ends, as another one is gone") from None
     finally:
         dist.destroy_process_group()
 
@@ -140,14 +168,19 @@ def total(values: Tensor) -> Tensor:
     return values
 
 
+def least(value: int) -> int:
+    """Return the least of what all processes hold."""
+    if size() > 1:
+        values = torch.tensor(value)
+        values = values.cuda() if torch.cuda.is_available() else values
+        dist.all_reduce(values, dist.ReduceOp.MIN)
+        value = int(values)
+    return value
+
+
 def is_same(value: int) -> bool:
     """Tell whether all processes hold the same number."""
-    if size() == 1:
-        return True
-    extremes = torch.tensor([value, -value])
-    extremes = extremes.cuda() if torch.cuda.is_available() else extremes
-    dist.all_reduce(extremes, dist.ReduceOp.MAX)
-    return bool(extremes[0] == -extremes[1])
+    return least(value) == -least(-value)
 
 
 def share_buffers(network: nn.Module) -> None:

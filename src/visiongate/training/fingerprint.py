@@ -8,15 +8,13 @@ from visiongate.files import sha256_of
 
 SOURCE = Path(__file__).parents[1]
 PACKAGES = ("models", "training")
-DESCRIBES_DATA = (
-    "manifest.parquet",
-    "transform.json",
-)  # which images, in which splits, and how they were made
+MODULES = ("data/pixels.py", "stages/train.py")
+DATA = ("transform.json", "train.npy", "train_labels.npy", "val.npy", "val_labels.npy")  # what training reads
 
 
 def data_sha256(directory: Path) -> str:
-    """Hash what describes the pixel arrays of a folder."""
-    return _join(sha256_of(directory / name) for name in DESCRIBES_DATA)
+    """Hash the pixel arrays of a folder that training sees."""
+    return _join(sha256_of(directory / name) for name in DATA)
 
 
 def code_sha256(*more: str) -> str:
@@ -25,9 +23,8 @@ def code_sha256(*more: str) -> str:
     Args:
         more: Packages besides those.
     """
-    return _join(
-        sha256_of(file) for package in (*PACKAGES, *more) for file in sorted((SOURCE / package).rglob("*.py"))
-    )
+    files = [file for package in (*PACKAGES, *more) for file in sorted((SOURCE / package).rglob("*.py"))]
+    return _join(sha256_of(file) for file in [*files, *(SOURCE / name for name in MODULES)])
 
 
 def _join(hashes: Iterable[str]) -> str:

@@ -1,34 +1,25 @@
 """What training moves: the network's weights, its optimizers and the weights' average, epoch by epoch."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from visiongate.config import Model, Training
+from visiongate.errors import SettingsError
 from visiongate.training import distributed
-from visiongate.training.augmentation import Augmenter, Draws, mix_up, shrink
+from visiongate.training.augmentation import mix_up
 from visiongate.training.averaging import average_weights
-from visiongate.training.batches import plan_epoch, shuffled_steps
+from visiongate.training.batches import LEAST, plan_epoch
 from visiongate.training.checkpoint import Tree, optimizer_state, restore_optimizer
+from visiongate.training.feed import Batch, Feed
 from visiongate.training.losses import Loss
 from visiongate.training.recipe import Schedule, make_optimizers
 from visiongate.training.seeds import generator_for, seed_for
 from visiongate.training.task import Task
 
-LEAST = 2  # images of a batch in each process: batch norm cannot learn from one
 CHECK_EVERY = 50  # steps, between two looks at whether the loss is still a number: each waits for the device
-
-
-@dataclass(frozen=True, slots=True)
-class _Course:
-    """What was drawn for an epoch, and what holds for a step of it."""
-
-    draws: Draws
-    mixer: torch.Generator
-    side: int | None = None  # to shrink images to
 
 
 class Learner:
@@ -38,14 +29,22 @@ class Learner:
         task: Its network is changed in place.
         model: The recipe.
         training: The rest of it.
+
+    Raises:
+        SettingsError: The batches are too small, or `make_optimizers` finds fault with the rates.
     """
 
     def __init__(self, task: Task, model: Model, training: Training) -> None:
         self._task, self._training = task, training
-        self._augment = Augmenter(training.augmentation, training.seed)
         self._loss = Loss(training, task.train.labels, task.classes)
         least = LEAST * distributed.size()
+        if model.batch_size < least:
+            raise SettingsError(
+                f"model.batch_size = {model.batch_size}: must be at least {least}, {LEAST} for each process: batch norm cannot "
+                "learn from one image"
+            )
         self._plan = plan_epoch(len(task.train), model.batch_size, training.accumulation, least)
+        self._feed = Feed(task, training, self._plan)
         self._optimizers = make_optimizers(task.network, model)
         self._schedule = Schedule(self._optimizers, model, len(self._plan) * training.epochs)
         self._parallel = distributed.average_gradients(task.network)
@@ -70,16 +69,15 @@ class Learner:
         seed = self._training.seed
         torch.manual_seed(seed_for(seed, "network", epoch, distributed.rank()))  # dropout's, say
         mixer = generator_for(seed, "mixup", epoch, distributed.rank())
-        course = _Course(self._augment.draw(len(self._task.train), epoch), mixer)
         self._parallel.train()
         # Summed on the device: reading a number back at each step would wait for it.
         total = torch.zeros(2, device=self._task.hardware.device)
         lr = 0.0
-        for place, batches in enumerate(shuffled_steps(self._plan, generator_for(seed, "order", epoch))):
-            step = (epoch - 1) * len(self._plan) + place
-            lr = self._schedule.set_step(step)
-            total += self._step(batches, replace(course, side=self._side(step)))
-            on_images(sum(map(len, batches)))
+        for place, batches in enumerate(self._feed.steps(epoch)):
+            lr = self._schedule.set_step((epoch - 1) * len(self._plan) + place)
+            images = sum(self._plan[place])
+            total += self._step(batches, images, mixer)
+            on_images(images)
             # All processes must stop at the same step, or the others wait for ever.
             if place % CHECK_EVERY == 0 and not torch.isfinite(distributed.total(total.clone())[0]):
                 break
@@ -88,19 +86,12 @@ class Learner:
         mean_loss, accuracy = (distributed.total(total) / len(self._task.train)).tolist()
         return lr, mean_loss, accuracy
 
-    def _side(self, step: int) -> int | None:
-        """Return the size to shrink images to; None leaves them."""
-        small = self._training.progressive
-        steps = len(self._plan) * self._training.epochs
-        return small.size if step < small.until * steps else None
-
-    def _step(self, batches: list[Tensor], course: "_Course") -> Tensor:
-        """Learn from the batches of one step; return their summed loss and hits."""
-        images = sum(map(len, batches))
+    def _step(self, batches: list[Batch], images: int, mixer: torch.Generator) -> Tensor:
+        """Learn from the batches of one step, of so many images over all processes; return their summed loss and hits."""
         self._task.network.zero_grad(set_to_none=True)
         total = torch.zeros(2, device=self._task.hardware.device)
         for batch in batches:
-            loss, hits = self._compute_loss(distributed.share(batch), course)
+            loss, hits = self._compute_loss(batch, mixer)
             # Gradients are averaged over processes, and losses are sums: so the step sees the mean over all its images.
             (loss * (distributed.size() / images)).backward()
             total += torch.stack([loss.detach(), hits])
@@ -112,19 +103,15 @@ class Learner:
             self._average.update_parameters(self._task.network)
         return total
 
-    def _compute_loss(self, batch: Tensor, course: "_Course") -> tuple[Tensor, Tensor]:
-        device = self._task.hardware.device
-        index = batch.to(device)
-        pixels = self._augment(self._task.train.images[index], course.draws.take(batch, device))
-        if course.side is not None:
-            pixels = shrink(pixels, course.side)
-        targets = labels = self._task.train.labels[index]
-        if self._training.augmentation.mixup:
-            targets = functional.one_hot(labels, self._task.classes).float()
-            pixels, targets = mix_up(pixels, targets, self._training.augmentation.mixup, course.mixer)
+    def _compute_loss(self, batch: Batch, mixer: torch.Generator) -> tuple[Tensor, Tensor]:
+        images, targets = batch.images, batch.labels
+        alpha = self._training.augmentation.mixup
+        if alpha:
+            targets = functional.one_hot(targets, self._task.classes).float()
+            images, targets = mix_up(images, targets, alpha, mixer)
         with self._task.hardware.autocast():
-            logits = self._parallel(self._task.hardware.arrange(self._task.normalise(pixels))).float()
-        return self._loss(logits, targets), (logits.argmax(dim=1) == labels).sum().float()
+            logits = self._parallel(images).float()
+        return self._loss(logits, targets), (logits.argmax(dim=1) == batch.labels).sum().float()
 
     def state(self) -> Tree:
         """Return all that the next epoch depends on, but for the epoch's number."""

@@ -92,7 +92,7 @@ def fit(
         DivergedError: The loss is no longer a number, or nothing is learnt.
         SettingsError: The monitored metric does not exist for this data.
     """
-    _check_monitor(training.monitor, task.classes)
+    _check_monitor(training.monitor, task)
     learner = Learner(task, model, training)
     run = _Run(learner, checkpoint)
     run.restore(listeners)
@@ -176,10 +176,15 @@ def predict_split(task: Task, network: nn.Module, batch_size: int) -> Tensor:
     return distributed.gather(parts, len(task.val))
 
 
-def _check_monitor(monitor: Monitor, classes: int) -> None:
-    if monitor == "val_top3" and classes < TOP_FROM:
+def _check_monitor(monitor: Monitor, task: Task) -> None:
+    if monitor == "val_top3" and task.classes < TOP_FROM:
         raise SettingsError(
-            f"training.monitor = val_top3: there are {classes} classes, and it takes {TOP_FROM}; val_accuracy will do"
+            f"training.monitor = val_top3: there are {task.classes} classes, and it takes {TOP_FROM}; val_accuracy will do"
+        )
+    if monitor == "val_roc_auc" and len(task.val.labels.unique()) == 1:
+        raise SettingsError(
+            "training.monitor = val_roc_auc: the validation images are all of one class, and it takes two; raise "
+            "transformation.split.val, or choose val_loss"
         )
 
 
@@ -197,6 +202,8 @@ def _check_learning(history: list[Epoch], task: Task, model: Model, training: Tr
     if training.give_up is None or len(history) != training.give_up:
         return
     majority = float(torch.bincount(task.val.labels).max()) / len(task.val)
+    if majority == 1:  # of one class alone nothing can be told
+        return
     learnt = any(epoch.val_accuracy > majority or (epoch.val_roc_auc or 0) > CHANCE_AUC for epoch in history)
     if not learnt:
         raise DivergedError(

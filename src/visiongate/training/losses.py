@@ -6,6 +6,8 @@ from torch.nn import functional
 
 from visiongate.config import Training
 
+SURE = 1e-6  # 1 - p of what is known: at 0 the power of a gamma below 1 has no gradient
+
 
 class Loss(nn.Module):
     """The loss of a batch, summed over its images.
@@ -30,7 +32,8 @@ class Loss(nn.Module):
         weights = torch.ones(classes, device=labels.device)
         if training.class_weights == "balanced":
             counts = torch.bincount(labels, minlength=classes)
-            weights = len(labels) / (classes * counts.clamp(min=1))
+            # A class without images would weigh more than all others, and label smoothing gives it a share.
+            weights = torch.where(counts > 0, len(labels) / ((counts > 0).sum() * counts.clamp(min=1)), 0.0)
         self._plain = not self._gamma and training.class_weights == "none"
         self.register_buffer("weights", weights)
 
@@ -49,5 +52,5 @@ class Loss(nn.Module):
         log_shares = functional.log_softmax(logits, dim=1)
         parts = targets * self.weights * log_shares
         if self._gamma:
-            parts = parts * (1 - log_shares.exp()).clamp(min=0) ** self._gamma
+            parts = parts * (1 - log_shares.exp()).clamp(min=SURE) ** self._gamma
         return -parts.sum()

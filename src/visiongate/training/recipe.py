@@ -58,7 +58,7 @@ def make_optimizers(network: nn.Module, model: Model) -> list[Optimizer]:
     section 5.3). A backbone that the recipe freezes is frozen here.
 
     Raises:
-        SettingsError: ``model.backbone_lr`` is given, and the network has no backbone.
+        SettingsError: ``model.backbone_lr`` is given, and there is no backbone, or it is to be frozen, with random weights.
     """
     groups = _group_parameters(network, model)
     if model.optimizer == "muon":
@@ -95,6 +95,10 @@ def _backbone_parameters(network: nn.Module, model: Model) -> list[Parameter]:
     if not isinstance(backbone, nn.Module):
         raise SettingsError(
             f"model.backbone_lr = {model.backbone_lr:g}: {model.name} has no backbone of its own: set it to null"
+        )
+    if model.backbone_lr == 0 and getattr(network, "pretrained", "") is None:
+        raise SettingsError(
+            "model.backbone_lr = 0: it would freeze random weights: choose model.options.weights, or set it to null"
         )
     backbone.requires_grad_(requires_grad=model.backbone_lr > 0)
     return list(backbone.parameters())

@@ -3,14 +3,17 @@
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from visiongate.config import Model, Training
 from visiongate.data.pixels import Transform, load_split, read_transform
+from visiongate.errors import DataError, SettingsError
 from visiongate.models.registry import build_network
-from visiongate.training.batches import Normalisation, Tensors, to_device, to_pixels
-from visiongate.training.hardware import choose_hardware
-from visiongate.training.memory import keep_freed_memory
+from visiongate.training import distributed
+from visiongate.training.augmentation import shrink
+from visiongate.training.batches import LEAST, Normalisation, Tensors, to_device, to_pixels
+from visiongate.training.hardware import Hardware, choose_hardware
+from visiongate.training.memory import OUT_OF_MEMORY, keep_freed_memory
 from visiongate.training.task import Task
 
 SAMPLE = 5000  # images that a network may look at before it learns
@@ -25,18 +28,21 @@ def prepare_task(directory: Path, model: Model, training: Training) -> Task:
         training: Which device and precision.
 
     Raises:
-        SettingsError: The network, an option or the device does not exist.
+        SettingsError: The network, an option or the device does not exist, or the network cannot take images of this size.
+        DataError: A split has too few images.
     """
     keep_freed_memory()
     transform = read_transform(directory)
-    hardware = choose_hardware(training.device, training.precision)
+    hardware = _agree_on_hardware(training)
     network = build_network(
         model.name, model.options, len(transform.mode), transform.size, len(transform.classes)
     )
     train, val = (to_device(load_split(directory, split), hardware.device) for split in ("train", "val"))
+    _check_counts(len(train), len(val))
     normalise = _normalisation(transform, hardware.device)
     network = hardware.place(network)
     _initialise(network, train, normalise)
+    _check_sizes(network, normalise(to_pixels(train.images[:1])), model, training)
     return Task(network, len(transform.classes), train, val, normalise, hardware)
 
 
@@ -53,3 +59,39 @@ def _initialise(network: nn.Module, train: Tensors, normalise: Normalisation) ->
     if initialise is not None:
         step = max(len(train) // SAMPLE, 1)
         initialise(normalise(to_pixels(train.images[::step])))
+
+
+def _agree_on_hardware(training: Training) -> Hardware:
+    """Choose, the same for all processes: where their probes differ, the plainest."""
+    chosen = choose_hardware(training.device, training.precision)
+    kinds = (torch.float32, torch.bfloat16), (torch.contiguous_format, torch.channels_last)
+    if distributed.is_same(kinds[0].index(chosen.dtype)) and distributed.is_same(
+        kinds[1].index(chosen.layout)
+    ):
+        return chosen
+    return Hardware(chosen.device, torch.float32)
+
+
+def _check_counts(train: int, val: int) -> None:
+    if train < LEAST * distributed.size() or not val:
+        raise DataError(
+            f"data/transformed: {train} training images and {val} validation images are too few; add images, or change "
+            "transformation.split"
+        )
+
+
+@torch.no_grad()
+def _check_sizes(network: nn.Module, image: Tensor, model: Model, training: Training) -> None:
+    """Try the network on an image of each size that it will see."""
+    sizes = {"transformation.size": image.shape[-1], "training.progressive.size": training.progressive.size}
+    network.eval()
+    for name, size in sizes.items():
+        if size is not None:
+            try:
+                network(shrink(image, size) if size < image.shape[-1] else image)
+            except RuntimeError as error:
+                if any(sign in str(error) for sign in OUT_OF_MEMORY):
+                    raise
+                raise SettingsError(
+                    f"{name} = {size}: {model.name} takes no images so small: {error}"
+                ) from None
