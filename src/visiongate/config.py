@@ -359,16 +359,12 @@ class Optimize(Section):
     startup_trials: Count  # drawn at random before the sampler takes over
     pruner: Literal["median", "hyperband", "halving", "none"]
     warmup_epochs: Index  # median's: before a trial may be pruned
-    reduction_factor: Annotated[
-        int, Field(ge=2)
-    ]  # hyperband's and halving's: one trial in so many goes on at each rung
+    reduction_factor: Annotated[int, Field(ge=2)]  # hyperband's and halving's: one trial in so many goes on
     confirm_seeds: Annotated[
         int, Field(ge=0, le=16)
-    ]  # on which the best trial and the current settings are run again
+    ]  # to run the best trial and the current settings again on
     workers: Count  # processes on this machine
-    storage: (
-        str | None
-    )  # a database for several machines to share, without its password; null keeps a file here
+    storage: str | None  # a database that several machines share, without its password; null: a file here
     space: dict[str, SearchRange] = Field(min_length=1)
 
     @model_validator(mode="after")

@@ -66,14 +66,14 @@ class Fitted:
 class Listeners:
     """Who is told how it goes. What they raise ends the training."""
 
-    on_epoch: Callable[[Epoch, float], None] = lambda _epoch, _speed: (
-        None
-    )  # its result, and its speed in images a second
-    on_images: Callable[[int], None] = lambda _count: None  # how many were learnt from just now
-    on_restored: Callable[[list[Epoch]], None] = lambda _history: None  # the epochs that a checkpoint brought
-    on_refused: Callable[[str], None] = lambda _reason: (
-        None
-    )  # why a checkpoint that is there is not continued
+    # Takes an epoch's result, and its speed in images a second.
+    on_epoch: Callable[[Epoch, float], None] = lambda _epoch, _speed: None
+    # Takes how many images were learnt from just now.
+    on_images: Callable[[int], None] = lambda _count: None
+    # Takes the epochs that a checkpoint brought.
+    on_restored: Callable[[list[Epoch]], None] = lambda _history: None
+    # Takes the reason why a checkpoint that is there is not continued.
+    on_refused: Callable[[str], None] = lambda _reason: None
 
 
 def fit(
