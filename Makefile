@@ -82,7 +82,7 @@ mlflow: $(READY) ## Open the tracking UI on the store that the stages write to (
 	MLFLOW_DISABLE_TELEMETRY=true $(PY) -m mlflow server --backend-store-uri "$$address" \
 		--artifacts-destination mlruns/artifacts --port $(or $(PORT),5000) --workers 1
 
-bench: $(READY) ## Measure the line's time and where it goes (BENCH=data: the data stages against what one would use instead)
+bench: $(READY) ## Measure the line's time and where it goes (BENCH=data, training, optimize, remote: a part of it against what one would use instead)
 	@$(RUN) benchmarks/$(or $(BENCH),line).py
 
 hooks: $(READY) ## Have git run format, lint and drift before each commit
