@@ -23,7 +23,8 @@ MISSING = "???"  # OmegaConf's mark for a value that must be given; DVC passes i
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
-Rate = Annotated[float, Field(gt=0, le=1e6)]
+MOST = 1e6  # of a learning rate: what torch multiplies must not overflow
+Rate = Annotated[float, Field(gt=0, le=MOST)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Index = Annotated[int, Field(ge=0)]
@@ -243,7 +244,7 @@ class Model(Section):
     kind: Literal["network"]
     name: Name
     options: dict[str, OptionValue]  # checked against the network's own signature
-    lr: Rate
+    lr: Positive
     backbone_lr: NonNegative | None  # of a network with a backbone: 0 freezes it, null learns at lr
     batch_size: Count
     optimizer: Literal["sgd", "adam", "adamw", "muon"]
@@ -258,7 +259,9 @@ class Model(Section):
     gamma: Annotated[float, Field(gt=0, lt=1)]  # what step multiplies the learning rate by at each of them
 
     @model_validator(mode="after")
-    def _falls(self) -> Self:
+    def _sound(self) -> Self:
+        if self.lr > MOST:
+            raise ValueError(f"lr {self.lr:g} is beyond all use; at most {MOST:g}")
         if self.schedule == "step" and (
             not self.milestones or self.milestones != sorted(set(self.milestones))
         ):

@@ -216,6 +216,11 @@ BAD = {
         {**TREE["model"], "schedule": "step", "milestones": []},
         "model: schedule step needs milestones that increase, not []",
     ),
+    "a learning rate beyond all use": (
+        "model",
+        {**TREE["model"], "lr": 1e300},
+        "model: lr 1e+300 is beyond all use; at most 1e+06",
+    ),
     "a model of no kind": (
         "model",
         {"name": "small_cnn"},
