@@ -218,6 +218,8 @@ def test_a_label_beyond_the_classes_is_refused() -> None:
         (gzip.compress(b"x" * 100)[:-9], "cut short"),
         (gzip.compress(bytes(10**6)), "over 1,000 bytes, dataset.limits.max_file_bytes"),
     ],
+    # A compressed file holds the second it was made in, and a test's name has to be the same in each process.
+    ids=["no-gzip", "cut-short", "too-large"],
 )
 def test_a_damaged_compressed_idx_file_is_named(content: bytes, told: str) -> None:
     limits = dataset().limits.model_copy(update={"max_file_bytes": 1000})
