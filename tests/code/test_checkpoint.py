@@ -124,6 +124,15 @@ def test_a_state_comes_back_as_it_was_and_what_a_killed_writer_left_is_removed(t
     assert not list(tmp_path.iterdir())
 
 
+def test_the_run_that_the_training_was_told_to_is_remembered(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "c", ORIGIN)
+    assert checkpoint.run_id == ""
+    checkpoint.run_id = "abc"
+    checkpoint.save({"epoch": 1})
+    assert Checkpoint(tmp_path / "c", ORIGIN).run_id == "abc"
+    assert Checkpoint(tmp_path / "c", replace(ORIGIN, data="other")).run_id == ""
+
+
 KILLED = """
 import sys
 sys.path[:0] = {paths!r}

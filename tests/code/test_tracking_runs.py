@@ -75,7 +75,7 @@ def test_run_tells_its_environment_and_commit(store: Store) -> None:
 def test_nested_run_leaves_the_environment_to_its_parent(store: Store) -> None:
     with (
         open_run(TRACKING, "study", {}, {}) as parent,
-        open_run(TRACKING, "trial", {}, {}, parent.id) as child,
+        open_run(TRACKING, "trial", {}, {}, parent_id=parent.id) as child,
     ):
         pass
     found = store.client.get_run(child.id)
@@ -94,6 +94,32 @@ def test_run_that_raises_ends_so_and_keeps_its_metrics(
         raise error
     assert store.client.get_run(run.id).info.status == status
     assert values(store, run.id, "loss") == [(1, 1.0)]
+
+
+def test_a_run_whose_process_was_killed_goes_on(store: Store) -> None:
+    killed = open_run(TRACKING, "train tiny", {}, {})
+    run = killed.__enter__()
+    run.log_metrics({"loss": 1.0}, step=1)
+    run.flush()
+    run.log_metrics({"loss": 0.5}, step=2)  # not sent yet
+    with open_run(TRACKING, "train tiny", {}, {}, interrupted_id=run.id) as again:
+        assert store.client.get_run(run.id).info.status == "RUNNING"
+        for step, loss in enumerate([1.0, 0.5, 0.25], start=1):
+            again.log_metrics({"loss": loss}, step)
+    assert again.id == run.id
+    assert store.client.get_run(run.id).info.status == "FINISHED"
+    assert values(store, run.id, "loss") == [(1, 1.0), (2, 0.5), (3, 0.25)]
+
+
+def test_a_run_that_the_store_no_longer_has_is_made_anew(store: Store) -> None:
+    with open_run(TRACKING, "train tiny", {}, {}) as deleted:
+        pass
+    store.client.delete_run(deleted.id)
+    for gone in (deleted.id, "0" * 32):
+        with open_run(TRACKING, "train tiny", {}, {}, interrupted_id=gone) as run:
+            run.log_metrics({"loss": 1.0}, step=0)
+        assert run.id != gone
+        assert values(store, run.id, "loss") == [(0, 1.0)]
 
 
 def test_metrics_wait_to_be_sent_together(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +154,7 @@ def test_store_that_fails_from_the_start_is_said_once_and_the_work_goes_on(
     with broken(store, "runs"), caplog.at_level(logging.WARNING, "visiongate"):
         with (
             open_run(TRACKING, "study", {}, {}) as run,
-            open_run(TRACKING, "trial", {}, {}, run.id) as nested,
+            open_run(TRACKING, "trial", {}, {}, parent_id=run.id) as nested,
         ):
             for one in (run, nested):
                 one.log_metrics({"loss": 1.0}, step=1)

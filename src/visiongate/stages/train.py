@@ -66,7 +66,14 @@ def _train_network(settings: Settings) -> None:
             fit(task, model, training, Listeners(), checkpoint)
             predict_split(task, task.network, model.batch_size)
             return
-        with open_run(settings.tracking, f"train {model.name}", _params(settings), {}) as tracked:
+        with open_run(
+            settings.tracking,
+            f"train {model.name}",
+            _params(settings),
+            {},
+            interrupted_id=checkpoint.run_id,
+        ) as tracked:
+            checkpoint.run_id = tracked.id
             with TrainingProgress(model.name, training.epochs, len(task.train), training.monitor) as progress:
                 fitted = fit(task, model, training, _listen(tracked, progress), checkpoint)
             logits = predict_split(task, task.network, model.batch_size)

@@ -39,18 +39,20 @@ class Run:
     Args:
         store: Where it was made; None where it could not be, and then nothing is sent.
         run_id: As the store calls it.
+        known_step: The last step whose metrics the store has: they are not sent again.
     """
 
-    def __init__(self, store: Store | None, run_id: str) -> None:
+    def __init__(self, store: Store | None, run_id: str, known_step: int = -1) -> None:
         self.id = run_id
         self._store = store
+        self._known_step = known_step
         self._pending: list[tuple[str, float, int, int]] = []  # name, value, milliseconds, step
         self._send_at = time.monotonic() + SEND_SECONDS
         self._told = False
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Keep metrics of a step, and send what waits every few seconds: each call costs milliseconds."""
-        if self._store is None:
+        if self._store is None or step <= self._known_step:
             return
         now = int(time.time() * 1000)
         self._pending += [(name, float(value), now, step) for name, value in metrics.items()]
@@ -104,12 +106,14 @@ class Run:
 
 
 @contextmanager
-def open_run(
+def open_run(  # noqa: PLR0913 - the rarer ones by keyword
     tracking: Tracking,
     name: str,
     params: Mapping[str, Any],
     tags: Mapping[str, str],
+    *,
     parent_id: str | None = None,
+    interrupted_id: str = "",
 ) -> Iterator[Run]:
     """Open a run, and close it as FINISHED, as FAILED if the block raises, or as KILLED if it is interrupted.
 
@@ -122,8 +126,11 @@ def open_run(
         tags: Added to those of git, command and user.
         parent_id: Of the run to nest this one in, which tells the environment for both. Where that one is not kept, its id is
             empty, and this one is not kept either.
+        interrupted_id: Of the run whose work goes on: where the store still has it, it is opened again, as it was.
     """
-    run = _UNKEPT if parent_id == _UNKEPT.id else _open(tracking, name, params, tags, parent_id)
+    nested = {"mlflow.parentRunId": parent_id} if parent_id else {}
+    kept = parent_id != _UNKEPT.id
+    run = _open(tracking, interrupted_id, name, params, {**nested, **tags}) if kept else _UNKEPT
     try:
         if parent_id is None:
             run.log_text(json.dumps(describe_environment(), indent=2), "environment.json")
@@ -142,18 +149,38 @@ _UNKEPT = Run(None, "")
 
 
 def _open(
-    tracking: Tracking, name: str, params: Mapping[str, Any], tags: Mapping[str, str], parent_id: str | None
+    tracking: Tracking, interrupted_id: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
 ) -> Run:
     commit = read_commit(Path.cwd(), WRITTEN_BY_THE_LINE)
-    nested = {"mlflow.parentRunId": parent_id} if parent_id else {}
     try:
         store = open_store(tracking)
-        return Run(
-            store, create_run(store, name, params, {**source_tags(), **commit.tags(), **nested, **tags})
+        return _reopen(store, interrupted_id) or Run(
+            store, create_run(store, name, params, {**source_tags(), **commit.tags(), **tags})
         )
     except TrackingError as error:
         logger.warning("%s; the work goes on, and what it gives is kept in reports/", error)
         return _UNKEPT
+
+
+def _reopen(store: Store, run_id: str) -> Run | None:
+    """Open a run of this experiment again, if there is one of that id; one that was ended runs from now on."""
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415 - a second of imports
+
+    if not run_id:
+        return None
+    with explained(store.address):
+        try:
+            found = store.client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+        if found.info.lifecycle_stage != "active" or found.info.experiment_id != store.experiment_id:
+            return None
+        store.client.update_run(run_id, status="RUNNING")
+        names = list(found.data.metrics)[:1]  # one tells of all: the metrics of a step are sent in one call
+        steps = [metric.step for name in names for metric in store.client.get_metric_history(run_id, name)]
+        return Run(store, run_id, max(steps, default=-1))
 
 
 def find_or_create_run(

@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 from visiongate.files import atomic_path
 
 Tree = dict[str, Any]  # of tensors and plain values, by name
+UNREADABLE = (SafetensorError, OSError, KeyError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +64,18 @@ class Checkpoint:
     def __init__(self, path: Path, origin: Origin) -> None:
         self._path = path
         self._origin = origin
+        # Of the run that the training is told to; whoever goes on with the one goes on with the other.
+        self.run_id = self._read_run_id()
 
     def save(self, state: Tree) -> None:
         """Replace the file by this state, and see it on the disk, so that a power cut leaves the one or the other."""
         tensors: dict[str, Tensor] = {}
         values = _take_tensors(state, "", tensors)
-        metadata = {"origin": json.dumps(asdict(self._origin)), "state": json.dumps(values)}
+        metadata = {
+            "origin": json.dumps(asdict(self._origin)),
+            "run_id": self.run_id,
+            "state": json.dumps(values),
+        }
         with atomic_path(self._path) as temporary:
             temporary.write_bytes(
                 save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
@@ -84,23 +91,35 @@ class Checkpoint:
         try:
             with safe_open(self._path, "pt") as file:
                 metadata = file.metadata()
-                origin = Origin(**json.loads(metadata["origin"]))
-                changed = origin.differences(self._origin)
+                changed = _origin_of(metadata).differences(self._origin)
                 if changed:
                     return None, "; ".join(changed)
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
             return _put_tensors(json.loads(metadata["state"]), tensors), None
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        except UNREADABLE as error:
             return None, f"it cannot be read: {error}"
 
     def remove(self) -> None:
         """Remove the file: the training is done."""
         self._path.unlink(missing_ok=True)
 
+    def _read_run_id(self) -> str:
+        """Return the run of the checkpoint that `load` brings, or nothing where there is none."""
+        try:
+            with safe_open(self._path, "pt") as file:
+                metadata = file.metadata()
+            return str(metadata["run_id"]) if _origin_of(metadata) == self._origin else ""
+        except UNREADABLE:
+            return ""
+
     def _remove_leftovers(self) -> None:
         """Remove what a process left that was killed while it wrote."""
         for path in self._path.parent.glob(f".{self._path.name}.*"):
             path.unlink(missing_ok=True)  # another process may be doing the same
+
+
+def _origin_of(metadata: Mapping[str, str]) -> Origin:
+    return Origin(**json.loads(metadata["origin"]))
 
 
 def _flush(path: Path) -> None:
