@@ -34,6 +34,7 @@ Severity = Literal["critical", "warning"]
 Metric = Literal[
     "images",
     "accuracy",
+    "top3",  # with more than five classes
     "balanced_accuracy",
     "precision_macro",
     "precision_weighted",
@@ -43,13 +44,55 @@ Metric = Literal[
     "f1_weighted",
     "recall_min",
     "f1_min",
+    "mcc",
     "roc_auc",
+    "average_precision",
     "log_loss",
+    "brier",
     "ece",
+    "ece_uncalibrated",
+    "sensitivity",  # of two classes, as are the next four
+    "specificity",
+    "precision_positive",
+    "f1_positive",
+    "threshold",
+    "train_accuracy",
+    "train_f1_macro",
+    "accuracy_gap",  # train less test
+    "f1_gap",
+    "majority_accuracy",
+    "linear_accuracy",
+    "gain_over_majority",
+    "gain_over_linear",
+    "leaked_images",
+    "failed_expectations",
+    "worst_slice_accuracy",
+    "corrupted_accuracy",
     "latency_p50_ms",
     "latency_p95_ms",
+    "latency_batch_p50_ms",
+    "latency_batch_p95_ms",
     "throughput_images_per_s",
+    "peak_memory_mb",
 ]
+ClassMetric = Literal["recall", "precision", "f1"]
+LOWER_IS_BETTER = frozenset(
+    {
+        "log_loss",
+        "brier",
+        "ece",
+        "ece_uncalibrated",
+        "accuracy_gap",
+        "f1_gap",
+        "leaked_images",
+        "failed_expectations",
+        "latency_p50_ms",
+        "latency_p95_ms",
+        "latency_batch_p50_ms",
+        "latency_batch_p95_ms",
+        "peak_memory_mb",
+    }
+)
 # What an epoch is measured by, on the validation split.
 Monitor = Literal[
     "val_loss", "val_accuracy", "val_precision", "val_recall", "val_f1", "val_roc_auc", "val_top3"
@@ -390,20 +433,47 @@ class Evaluation(Section):
     confidence: Annotated[float, Field(gt=0, lt=1)]
     seed: Index
     latency_runs: Count
+    positive: str | None  # of two classes, the one that sensitivity is of; null takes the last
+    threshold: Literal["argmax", "youden", "recall"]  # of two classes, chosen on the validation split
+    recall_floor: Share  # of the positive class, for threshold: recall
+    slice_images: Count  # the fewest of which a slice can be named the worst
+    corruption_images: Index  # of the test split, at most, that are corrupted; 0 skips it
+    gallery_images: Count  # in each gallery of the report, at most
 
 
 class Rule(Section):
-    """One condition of the quality gate."""
+    """One condition of the quality gate: a comparison with a threshold, or the largest drop against the base."""
 
-    metric: Metric
-    comparison: Literal[">=", ">", "<=", "<"]
-    threshold: float
+    metric: Metric | ClassMetric
+    comparison: Literal[">=", ">", "<=", "<"] | None = None
+    threshold: float | None = None
+    bound: Literal["point", "worst"] = "point"  # worst: the interval's worse bound must meet the threshold
+    classes: Literal["all"] | list[str] | None = (
+        None  # each of these must meet it, by its own recall, precision or F1
+    )
+    max_drop: NonNegative | None = None  # against the base branch; a rise, of what is better low
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if (self.threshold is None) != (self.comparison is None):
+            raise ValueError("comparison and threshold go together")
+        if (self.threshold is None) == (self.max_drop is None):
+            raise ValueError("give either comparison and threshold, or max_drop")
+        if (self.metric in get_args(ClassMetric)) != (self.classes is not None):
+            names = ", ".join(get_args(ClassMetric))
+            raise ValueError(
+                f"classes goes with the metrics {names}, and they with it, not with {self.metric}"
+            )
+        if self.max_drop is not None and (self.classes is not None or self.bound != "point"):
+            raise ValueError("max_drop takes neither classes nor bound")
+        return self
 
 
 class Gate(Section):
     """What a model must show to be promoted."""
 
     rules: dict[str, Rule] = Field(min_length=1)
+    clean_tree: bool  # whether what is registered must be committed
 
 
 class Registry(Section):

@@ -1,9 +1,32 @@
-"""The gate: rules in, verdict out."""
+"""The gate: rules and evidence in, verdict out."""
+
+from dataclasses import asdict
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from visiongate.config import Rule
-from visiongate.evaluation.gate import judge
+from visiongate.evaluation.gate import NO_BASE, Evidence, Ruling, judge, read_verdict
+from visiongate.evaluation.intervals import Interval
+
+ACCURACY = {"metric": "accuracy", "comparison": ">=", "threshold": 0.8}
+CLASSES = {
+    "recall": {
+        "cat": Interval(0.9, 0.8, 0.95),
+        "dog": Interval(0.7, 0.6, 0.8),
+        "owl": Interval(0.75, 0.2, 0.99),
+    }
+}
+
+
+def rule(**values: Any) -> Rule:  # noqa: ANN401
+    return Rule.model_validate(values)
+
+
+def ruling(values: dict[str, Any], evidence: Evidence, base: dict[str, float] | None = None) -> Ruling:
+    [found] = judge({"rule": rule(**values)}, evidence, base).rules
+    return found
 
 
 @pytest.mark.parametrize(
@@ -16,30 +39,159 @@ from visiongate.evaluation.gate import judge
     ],
 )
 def test_comparisons(comparison: str, below: bool, equal: bool, above: bool) -> None:  # noqa: FBT001
-    rules = {"rule": Rule(metric="accuracy", comparison=comparison, threshold=0.8)}  # type: ignore[arg-type]
+    asked = {**ACCURACY, "comparison": comparison}
 
-    passed = [judge(rules, {"accuracy": value}).passed for value in (0.79, 0.8, 0.81)]
+    passed = [ruling(asked, Evidence({"accuracy": value})).passed for value in (0.79, 0.8, 0.81)]
 
     assert passed == [below, equal, above]
 
 
-def test_one_failed_rule_fails_the_gate_and_is_named() -> None:
+def test_one_failed_rule_fails_the_gate_and_is_named_with_what_it_lacks() -> None:
     rules = {
-        "accuracy": Rule(metric="accuracy", comparison=">=", threshold=0.97),
-        "calibration": Rule(metric="ece", comparison="<=", threshold=0.05),
+        "accuracy": rule(metric="accuracy", comparison=">=", threshold=0.97),
+        "calibration": rule(metric="ece", comparison="<=", threshold=0.05),
     }
 
-    verdict = judge(rules, {"accuracy": 0.98, "ece": 0.0625})
+    verdict = judge(rules, Evidence({"accuracy": 0.98, "ece": 0.0625}))
 
     assert not verdict.passed
-    assert [str(ruling) for ruling in verdict.failed] == ["calibration: ece 0.0625 is not <= 0.05"]
-    assert str(verdict.rules[0]) == "accuracy: accuracy 0.98 is >= 0.97"
-    assert [ruling.value for ruling in verdict.rules] == [0.98, 0.0625]
+    assert [str(each) for each in verdict.failed] == ["calibration: ece 0.0625, asked <= 0.05"]
+    assert [each.margin for each in verdict.rules] == pytest.approx([0.01, -0.0125])
+
+
+@pytest.mark.parametrize(
+    ("comparison", "threshold", "passed", "margin"),
+    [
+        (">=", 0.8, False, -0.05),
+        (">=", 0.7, True, 0.05),
+        ("<=", 0.88, False, -0.02),
+        ("<=", 0.95, True, 0.05),
+    ],
+)
+def test_the_worse_bound_can_be_asked_for(
+    comparison: str,
+    threshold: float,
+    passed: bool,  # noqa: FBT001
+    margin: float,
+) -> None:
+    evidence = Evidence({"accuracy": 0.85}, {"accuracy": Interval(0.85, 0.75, 0.9)})
+
+    found = ruling(
+        {"metric": "accuracy", "comparison": comparison, "threshold": threshold, "bound": "worst"}, evidence
+    )
+
+    assert found.passed is passed
+    assert found.margin == pytest.approx(margin)
+    assert (found.low, found.high) == (0.75, 0.9)
+    assert found.asked == f"{comparison} {threshold:g} at the worse bound"
+
+
+def test_a_bound_that_is_not_known_is_not_met() -> None:
+    found = ruling({**ACCURACY, "bound": "worst"}, Evidence({"accuracy": 1.0}))
+
+    assert found.passed is False
+    assert found.note == "accuracy has no interval: ask for its point"
 
 
 def test_an_undefined_metric_fails_its_rule() -> None:
-    verdict = judge({"auc": Rule(metric="roc_auc", comparison=">=", threshold=0.0)}, {"accuracy": 1.0})
+    found = ruling({"metric": "roc_auc", "comparison": ">=", "threshold": 0.0}, Evidence({"accuracy": 1.0}))
 
-    assert not verdict.passed
-    assert verdict.rules[0].value is None
-    assert str(verdict.rules[0]) == "auc: roc_auc undefined is not >= 0"
+    assert (found.passed, found.value, found.margin) == (False, None, None)
+    assert str(found) == "rule: roc_auc undefined, asked >= 0; roc_auc is undefined on these images"
+
+
+@pytest.mark.parametrize(
+    ("bound", "classes", "worst", "passed"),
+    [
+        ("point", "all", "dog", False),
+        ("point", ["cat", "owl"], "owl", True),
+        ("worst", "all", "owl", False),
+        ("worst", ["cat"], "cat", True),
+    ],
+)
+def test_a_floor_holds_for_each_class_and_the_worst_is_told(
+    bound: str,
+    classes: object,
+    worst: str,
+    passed: bool,  # noqa: FBT001
+) -> None:
+    asked = {"metric": "recall", "comparison": ">=", "threshold": 0.72, "bound": bound, "classes": classes}
+
+    found = ruling(asked, Evidence({}, {}, CLASSES))
+
+    assert (found.passed, found.note) == (passed, f"class {worst}")
+    assert found.value == CLASSES["recall"][worst].value
+
+
+@pytest.mark.parametrize("classes", [["cat", "eel"], "all"])
+def test_a_class_without_test_images_fails_its_floor(classes: object) -> None:
+    known = CLASSES if classes != "all" else {}
+    asked = {"metric": "recall", "comparison": ">=", "threshold": 0.1, "classes": classes}
+
+    found = ruling(asked, Evidence({}, {}, known))
+
+    assert found.passed is False
+    assert found.note == ("no test image of any class" if classes == "all" else "no test image of eel")
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "before", "passed", "margin"),
+    [
+        ("accuracy", 0.88, 0.9, True, 0.005),
+        ("accuracy", 0.87, 0.9, False, -0.005),
+        ("accuracy", 0.95, 0.9, True, 0.075),
+        ("log_loss", 0.32, 0.3, True, 0.005),
+        ("log_loss", 0.33, 0.3, False, -0.005),
+    ],
+)
+def test_no_more_than_so_much_may_be_lost_against_the_base(
+    metric: str,
+    value: float,
+    before: float,
+    passed: bool,  # noqa: FBT001
+    margin: float,
+) -> None:
+    found = ruling({"metric": metric, "max_drop": 0.025}, Evidence({metric: value}), {metric: before})
+
+    assert found.passed is passed
+    assert found.margin == pytest.approx(margin)
+    assert found.note == f"the base has {before:g}"
+
+
+def test_without_a_base_a_drop_is_not_judged_and_fails_nothing() -> None:
+    verdict = judge({"drop": rule(metric="accuracy", max_drop=0.01)}, Evidence({"accuracy": 0.1}))
+
+    assert verdict.passed
+    assert verdict.rules[0].passed is None
+    assert verdict.rules[0].note == NO_BASE
+    without = ruling({"metric": "accuracy", "max_drop": 0.01}, Evidence({"accuracy": 0.1}), {})
+    assert (without.passed, without.note) == (None, "the base has no such metric")
+
+
+def test_a_metric_that_became_undefined_is_a_drop() -> None:
+    assert ruling({"metric": "roc_auc", "max_drop": 0.01}, Evidence({}), {"roc_auc": 0.9}).passed is False
+
+
+def test_a_verdict_comes_back_from_its_json() -> None:
+    verdict = judge({"a": rule(**ACCURACY)}, Evidence({"accuracy": 0.9}))
+
+    assert read_verdict(asdict(verdict)) == verdict
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"metric": "accuracy"}, "give either comparison and threshold, or max_drop"),
+        ({**ACCURACY, "max_drop": 0.1}, "give either comparison and threshold, or max_drop"),
+        ({"metric": "accuracy", "threshold": 0.1}, "comparison and threshold go together"),
+        ({**ACCURACY, "classes": "all"}, "classes goes with the metrics recall, precision, f1"),
+        ({**ACCURACY, "metric": "recall"}, "and they with it, not with recall"),
+        (
+            {"metric": "accuracy", "max_drop": 0.1, "bound": "worst"},
+            "max_drop takes neither classes nor bound",
+        ),
+    ],
+)
+def test_a_rule_that_contradicts_itself_is_refused(values: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        rule(**values)

@@ -1,26 +1,30 @@
 """Intervals, against the bootstrap written as a loop and against known widths."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
+from evaluation_settings import evaluation_settings
 from visiongate.config import Evaluation
 from visiongate.evaluation import intervals as module
-from visiongate.evaluation.intervals import find_intervals, wilson_interval
-from visiongate.evaluation.metrics import compute_metrics
+from visiongate.evaluation.intervals import Interval, Judged, class_intervals, find_intervals, wilson_interval
+from visiongate.evaluation.metrics import (
+    brier_by_image,
+    compute_metrics,
+    judge_classes,
+    judge_positive,
+    loss_by_image,
+    uncalibrated,
+)
 from visiongate.evaluation.predictions import Predictions
 
 BINS = 10
 
 
 def settings(samples: int = 400, seed: int = 0, confidence: float = 0.95) -> Evaluation:
-    return Evaluation(
-        batch_size=8,
-        calibration_bins=BINS,
-        bootstrap_samples=samples,
-        confidence=confidence,
-        seed=seed,
-        latency_runs=1,
-    )
+    changes = {"calibration_bins": BINS, "bootstrap_samples": samples, "confidence": confidence, "seed": seed}
+    return evaluation_settings(**changes)
 
 
 def noisy(images: int, classes: int = 3, seed: int = 0) -> Predictions:
@@ -36,33 +40,115 @@ def alone(predictions: Predictions) -> list[None]:
     return [None] * len(predictions.labels)
 
 
+def intervals(
+    predictions: Predictions, groups: Sequence[str | None], chosen: Evaluation, positive: int | None = None
+) -> dict[str, Interval]:
+    means = {"log_loss": loss_by_image(predictions), "brier": brier_by_image(predictions)}
+    return find_intervals(
+        Judged(predictions, groups, positive, uncalibrated(predictions, 2.0), means), chosen
+    )
+
+
+def all_metrics(predictions: Predictions, positive: int | None = None) -> dict[str, float]:
+    raw = compute_metrics(uncalibrated(predictions, 2.0), BINS)
+    found = compute_metrics(predictions, BINS) | {"ece_uncalibrated": raw["ece"]}
+    return found if positive is None else found | judge_positive(predictions, positive)
+
+
 def subset(predictions: Predictions, chosen: np.ndarray) -> Predictions:
     return Predictions(predictions.probabilities[chosen], predictions.labels[chosen], predictions.classes)
 
 
-def test_values_are_those_of_the_metrics() -> None:
-    predictions = noisy(200)
+@pytest.mark.parametrize(("classes", "positive"), [(2, 0), (2, 1), (3, None), (7, None)])
+def test_values_are_those_of_the_metrics(classes: int, positive: int | None) -> None:
+    predictions = noisy(200, classes)
 
-    metrics = compute_metrics(predictions, BINS)
+    found = intervals(predictions, alone(predictions), settings(), positive)
 
-    found = find_intervals(predictions, alone(predictions), settings())
-    assert list(found) == ["accuracy", "f1_macro", "recall_min", "ece", "log_loss"]
+    metrics = all_metrics(predictions, positive)
+    assert set(found) == set(metrics) - {
+        "images",
+        "top3",
+    }  # top3 is a mean, which is handed in where it is wanted
     for name, interval in found.items():
-        assert interval.value == pytest.approx(metrics[name], abs=1e-12)
-        assert interval.low < interval.value < interval.high or name in ("recall_min", "ece")
+        assert interval.value == pytest.approx(metrics[name], abs=1e-12), name
+        assert interval.low < interval.high
+        assert interval.low <= interval.value <= interval.high or "min" in name or "ece" in name
 
 
-def test_bounds_are_those_of_a_loop_over_samples() -> None:
-    predictions = noisy(60)
+@pytest.mark.parametrize(("classes", "positive"), [(2, 1), (3, None)])
+def test_bounds_are_those_of_a_loop_over_samples(classes: int, positive: int | None) -> None:
+    predictions = noisy(60, classes)
     # The documented draw: one table of images by samples, each cell an image.
     drawn = np.random.default_rng(3).integers(60, size=(60, 50))
-    samples = [compute_metrics(subset(predictions, drawn[:, sample]), BINS) for sample in range(50)]
+    samples = [all_metrics(subset(predictions, drawn[:, sample]), positive) for sample in range(50)]
 
-    found = find_intervals(predictions, alone(predictions), settings(50, seed=3, confidence=0.9))
+    found = intervals(predictions, alone(predictions), settings(50, seed=3, confidence=0.9), positive)
 
-    for name in ("f1_macro", "recall_min", "ece", "log_loss"):
+    for name in set(found) - {"accuracy", "sensitivity", "specificity"}:  # those have Wilson's
         bounds = np.quantile([sample[name] for sample in samples], [0.05, 0.95])
-        assert (found[name].low, found[name].high) == pytest.approx(tuple(bounds), abs=1e-12)
+        assert (found[name].low, found[name].high) == pytest.approx(tuple(bounds), abs=1e-12), name
+
+
+def test_sensitivity_and_specificity_have_wilsons_interval_over_the_groups_of_their_class() -> None:
+    predictions = noisy(40, classes=2)
+    groups = [f"patient {number // 2}" for number in range(40)]
+
+    found = intervals(predictions, groups, settings(), positive=1)
+
+    actual = predictions.labels == 1
+    patients = len({group for group, mine in zip(groups, actual, strict=True) if mine})
+    assert found["sensitivity"] == wilson_interval(float(predictions.correct[actual].mean()), patients, 0.95)
+    patients = len({group for group, mine in zip(groups, actual, strict=True) if not mine})
+    assert found["specificity"] == wilson_interval(float(predictions.correct[~actual].mean()), patients, 0.95)
+
+
+def test_a_class_has_wilsons_interval_of_its_recall_and_precision_and_f1_lies_within_both() -> None:
+    predictions = noisy(90)
+    results = judge_classes(predictions)
+
+    found = class_intervals(predictions, results, 0.95)
+
+    for result in results:
+        called = int((predictions.predicted == predictions.classes.index(result.name)).sum())
+        assert found["recall"][result.name] == wilson_interval(result.recall, result.images, 0.95)
+        assert found["precision"][result.name] == wilson_interval(result.precision, called, 0.95)
+        assert found["f1"][result.name].low < result.f1 < found["f1"][result.name].high
+
+
+def test_a_class_without_images_has_no_interval() -> None:
+    whole = noisy(50)
+    predictions = subset(whole, whole.labels != 1)
+
+    found = class_intervals(predictions, judge_classes(predictions), 0.95)
+
+    assert set(found["recall"]) == set(found["precision"]) == set(found["f1"]) == {"a", "c"}
+    assert "roc_auc" not in intervals(predictions, alone(predictions), settings())
+
+
+def test_many_images_and_classes_are_ranked_in_fewer_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    predictions = noisy(100)
+    whole = intervals(predictions, alone(predictions), settings(2000))["roc_auc"]
+    monkeypatch.setattr(module, "RANKED_CELLS", 1)
+
+    fewer = intervals(predictions, alone(predictions), settings(2000))["roc_auc"]
+
+    assert fewer.value == whole.value
+    assert (fewer.low, fewer.high) != (whole.low, whole.high)
+    assert (fewer.low, fewer.high) == pytest.approx((whole.low, whole.high), abs=0.03)
+
+
+@pytest.mark.parametrize("metric", ["f1_macro", "roc_auc", "mcc", "brier"])
+def test_the_interval_covers_the_truth_as_often_as_it_says(metric: str) -> None:
+    truth = all_metrics(noisy(200_000, seed=99))[metric]
+
+    covered = 0
+    for seed in range(150):
+        drawn = noisy(250, seed=seed)
+        interval = intervals(drawn, alone(drawn), settings(200, confidence=0.9))[metric]
+        covered += interval.low <= truth <= interval.high
+
+    assert 0.82 <= covered / 150 <= 0.97  # 0.9, and what 150 draws let chance do
 
 
 def test_a_class_that_samples_lack_is_left_out() -> None:
@@ -71,17 +157,17 @@ def test_a_class_that_samples_lack_is_left_out() -> None:
     labels[0] = 1  # a single image: a third of the samples go without
     sparse = Predictions(predictions.probabilities, labels, predictions.classes)
 
-    found = find_intervals(sparse, alone(sparse), settings())
+    found = intervals(sparse, alone(sparse), settings())
 
     assert all(np.isfinite([found[name].low, found[name].high]).all() for name in found)
 
 
 def test_a_large_split_is_drawn_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     predictions = noisy(100)
-    whole = find_intervals(predictions, alone(predictions), settings(1000))
+    whole = intervals(predictions, alone(predictions), settings(1000))
     monkeypatch.setattr(module, "CELLS", 700)
 
-    chunked = find_intervals(predictions, alone(predictions), settings(1000))
+    chunked = intervals(predictions, alone(predictions), settings(1000))
 
     # Other draws of the same distribution.
     for name in whole:
@@ -94,7 +180,7 @@ def test_the_seed_decides() -> None:
     predictions = noisy(80)
 
     first, again, other = (
-        find_intervals(predictions, alone(predictions), settings(seed=seed)) for seed in (1, 1, 2)
+        intervals(predictions, alone(predictions), settings(seed=seed)) for seed in (1, 1, 2)
     )
 
     assert first == again
@@ -105,13 +191,13 @@ def test_images_of_one_group_are_drawn_together() -> None:
     single = noisy(50)
     tenfold = subset(single, np.repeat(np.arange(50), 10))
 
-    grouped = find_intervals(tenfold, [f"patient {number // 10}" for number in range(500)], settings())
+    grouped = intervals(tenfold, [f"patient {number // 10}" for number in range(500)], settings())
 
     # Ten copies of each image teach nothing: the same draws, the same bounds.
-    expected = find_intervals(single, alone(single), settings())
+    expected = intervals(single, alone(single), settings())
     for name, interval in expected.items():
         assert (grouped[name].low, grouped[name].high) == pytest.approx((interval.low, interval.high))
-    ungrouped = find_intervals(tenfold, alone(tenfold), settings())
+    ungrouped = intervals(tenfold, alone(tenfold), settings())
     assert ungrouped["log_loss"].high - ungrouped["log_loss"].low < 0.5 * (
         expected["log_loss"].high - expected["log_loss"].low
     )

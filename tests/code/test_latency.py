@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from evaluation_settings import evaluation_settings
 from tiny_models import SIDE, brightness_images, write_threshold_model
 from visiongate.config import Evaluation
 from visiongate.evaluation import latency as module
@@ -17,6 +18,7 @@ class CountingModel:
 
     def __init__(self, model: ServedModel) -> None:
         self.model = model
+        self.path = model.path
         self.shapes: list[tuple[int, ...]] = []
 
     def predict(self, images: Images, batch_size: int = 256) -> Probabilities:
@@ -31,14 +33,7 @@ def model(tmp_path: Path) -> CountingModel:
 
 
 def settings(batch_size: int, runs: int) -> Evaluation:
-    return Evaluation(
-        batch_size=batch_size,
-        calibration_bins=1,
-        bootstrap_samples=1,
-        confidence=0.9,
-        seed=0,
-        latency_runs=runs,
-    )
+    return evaluation_settings(batch_size=batch_size, latency_runs=runs)
 
 
 def test_measures_single_images_and_batches_filled_by_repetition(model: CountingModel) -> None:
@@ -48,7 +43,9 @@ def test_measures_single_images_and_batches_filled_by_repetition(model: Counting
 
     assert tuple(measured) == LATENCY
     assert 0 < measured["latency_p50_ms"] <= measured["latency_p95_ms"]
-    assert measured["throughput_images_per_s"] > 0
+    assert 0 < measured["latency_batch_p50_ms"] <= measured["latency_batch_p95_ms"]
+    assert measured["throughput_images_per_s"] == pytest.approx(8000 / measured["latency_batch_p50_ms"])
+    assert 20 < measured["peak_memory_mb"] < 500  # of Python, NumPy and onnxruntime
     assert model.shapes.count((1, SIDE, SIDE, 1)) == 20 + module.WARM_UP
     assert model.shapes.count((8, SIDE, SIDE, 1)) == 20 + 1
     assert {type(value) for value in measured.values()} == {float}

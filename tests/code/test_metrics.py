@@ -4,9 +4,37 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score, brier_score_loss, matthews_corrcoef, top_k_accuracy_score
 
-from visiongate.evaluation.metrics import METRICS, compute_metrics, judge_classes, report_text
-from visiongate.evaluation.predictions import Predictions
+from visiongate.evaluation.metrics import (
+    compute_metrics,
+    count_confusions,
+    judge_classes,
+    judge_positive,
+    report_text,
+    uncalibrated,
+)
+from visiongate.evaluation.predictions import OperatingPoint, Predictions
+
+METRICS = (
+    "images",
+    "accuracy",
+    "balanced_accuracy",
+    "precision_macro",
+    "precision_weighted",
+    "recall_macro",
+    "recall_weighted",
+    "f1_macro",
+    "f1_weighted",
+    "recall_min",
+    "f1_min",
+    "mcc",
+    "roc_auc",
+    "average_precision",
+    "log_loss",
+    "brier",
+    "ece",
+)
 
 # Of class a 3 right and 1 taken for b; of b 1 right and 1 taken for c; of c 4 right.
 THREE = Predictions(
@@ -87,7 +115,7 @@ def test_a_class_without_images_leaves_the_averages_alone() -> None:
     metrics = compute_metrics(with_labels([0, 2, 0, 0, 0]), 10)
 
     assert "roc_auc" not in metrics
-    assert tuple(metrics) == tuple(name for name in METRICS if name != "roc_auc")
+    assert tuple(metrics) == tuple(name for name in METRICS if name not in {"roc_auc", "average_precision"})
     assert metrics["recall_macro"] == pytest.approx(np.mean([3 / 4, 0]))
     assert metrics["balanced_accuracy"] == metrics["recall_macro"]
     assert metrics["recall_min"] == 0
@@ -128,3 +156,63 @@ def test_the_report_has_a_line_for_each_class() -> None:
 
     assert [line.split()[0] for line in lines[2:5]] == ["a", "b", "c"]
     assert lines[2].split()[1:] == ["1.0000", "0.7500", "0.8571", "4"]
+
+
+def random_predictions(classes: int, images: int = 300) -> Predictions:
+    generator = np.random.default_rng(classes)
+    labels = generator.integers(classes, size=images)
+    logits = generator.normal(size=(images, classes)) + 1.2 * np.eye(classes)[labels]
+    shares = np.exp(logits)
+    return Predictions(shares / shares.sum(axis=1, keepdims=True), labels, tuple(map(str, range(classes))))
+
+
+@pytest.mark.parametrize("classes", [2, 4, 8])
+def test_the_rest_agrees_with_scikit_learn(classes: int) -> None:
+    predictions = random_predictions(classes)
+    labels, shares = predictions.labels, predictions.probabilities
+
+    metrics = compute_metrics(predictions, 10)
+
+    areas = [average_precision_score(labels == number, shares[:, number]) for number in range(classes)]
+    assert metrics["average_precision"] == pytest.approx(np.mean(areas))
+    assert metrics["mcc"] == pytest.approx(matthews_corrcoef(labels, shares.argmax(axis=1)))
+    assert metrics["brier"] == pytest.approx(brier_score_loss(labels, shares, scale_by_half=False))
+    assert ("top3" in metrics) == (classes > 5)
+    if classes > 5:
+        assert metrics["top3"] == pytest.approx(top_k_accuracy_score(labels, shares, k=3))
+
+
+def test_the_positive_class_is_judged_at_the_operating_point() -> None:
+    shares = np.array([0.9, 0.6, 0.4, 0.2, 0.7, 0.3, 0.1, 0.1])
+    labels = np.array([1, 1, 1, 1, 0, 0, 0, 0])
+    predictions = Predictions(
+        np.stack([1 - shares, shares], axis=1), labels, ("no", "yes"), OperatingPoint(1, 0.35)
+    )
+
+    found = judge_positive(predictions, 1)
+
+    assert found == pytest.approx(
+        {"sensitivity": 3 / 4, "specificity": 3 / 4, "precision_positive": 3 / 4, "f1_positive": 3 / 4}
+    )
+    other = judge_positive(predictions, 0)
+    assert (other["sensitivity"], other["specificity"]) == (found["specificity"], found["sensitivity"])
+
+
+def test_what_two_classes_leave_undefined_is_missing() -> None:
+    predictions = Predictions(np.array([[0.9, 0.1], [0.8, 0.2]]), np.array([0, 0]), ("no", "yes"))
+
+    assert judge_positive(predictions, 1) == {"specificity": 1.0}
+
+
+def test_confusions_are_counted_by_actual_and_predicted_class() -> None:
+    assert count_confusions(THREE).tolist() == [[3, 1, 0], [0, 1, 1], [0, 0, 4]]
+
+
+def test_the_temperature_can_be_undone() -> None:
+    predictions = random_predictions(5)
+    cooled = predictions.probabilities ** (1 / 2.5)
+    calibrated = Predictions(
+        cooled / cooled.sum(axis=1, keepdims=True), predictions.labels, predictions.classes
+    )
+
+    assert uncalibrated(calibrated, 2.5).probabilities == pytest.approx(predictions.probabilities)

@@ -56,14 +56,16 @@ def test_images_are_numbered_within_their_split() -> None:
 
 def test_images_go_to_their_place_in_their_split(tmp_path: Path) -> None:
     manifest = manifest_of(["train", "test", "train", "val"], ["cat", "dog", "dog", "cat"])
-    write_splits(tmp_path, manifest, [png(10), png(20), png(30), png(40)], settings())
+    write_splits(tmp_path, manifest, [png(10), png(20, (6, 5)), png(30), png(40)], settings())
     train = load_split(tmp_path, "train")
     assert train.images.dtype == np.uint8
     assert train.images.shape == (2, 4, 4, 3)
     assert [image[0, 0, 0] for image in train.images] == [10, 30]
     assert train.labels.tolist() == [0, 1]
     assert train.labels.dtype == np.int64
-    assert read_manifest(tmp_path, "test").column("path").to_pylist() == ["image-1.png"]
+    tested = read_manifest(tmp_path, "test")
+    assert tested.column("path").to_pylist() == ["image-1.png"]
+    assert (tested.column("width").to_pylist(), tested.column("height").to_pylist()) == ([6], [5])
 
 
 @pytest.mark.parametrize("resize", ["stretch", "centre-crop", "letterbox"])

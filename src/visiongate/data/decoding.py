@@ -268,6 +268,19 @@ def open_image(encoded: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     return _load(encoded, max_pixels)[0]
 
 
+def stored_size(encoded: bytes) -> Size:
+    """Read width and height, as stored, from the header of an image that can be decoded."""
+    header = jpeg.read_header(encoded)
+    if header is not None:
+        return header.width, header.height
+    with _LIFTING, _SILENCE:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(io.BytesIO(encoded), formats=FORMATS).size
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
 def _decode(encoded: bytes, mode: str | None, fit: Fit, max_pixels: int) -> _Decoded:
     """Decode by the way that suits the bytes.
 

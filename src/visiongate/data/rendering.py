@@ -11,12 +11,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from visiongate.config import Transformation
-from visiongate.data.decoding import MAX_PIXELS, Pixels, to_pixels
+from visiongate.data.decoding import MAX_PIXELS, Pixels, stored_size, to_pixels
 from visiongate.data.parallel import map_in_order
 from visiongate.data.pixels import give_back
 from visiongate.errors import DataError
@@ -67,6 +68,8 @@ def write_splits(
 ) -> None:
     """Decode every image into its place, on all cores, and write labels and the manifest beside the pixels.
 
+    The manifest gains ``width`` and ``height``, in which each image is stored.
+
     Memory does not grow with the number of images but for the manifest. What an earlier run left unfinished is removed. The
     files appear whole or not at all, and are the same on any number of cores.
 
@@ -92,9 +95,11 @@ def write_splits(
         decode = partial(
             to_pixels, size=settings.size, mode=settings.mode, resize=settings.resize, max_pixels=max_pixels
         )
-        _fill(arrays, manifest, encoded, decode)
+        sizes = _fill(arrays, manifest, encoded, decode)
         for array in arrays.values():
             array.flush()
+        for column, name in enumerate(("width", "height")):
+            manifest = manifest.append_column(name, pa.array(sizes[:, column]))
         _write_rows(directory, manifest, counts)
 
 
@@ -142,12 +147,13 @@ def _fill(
     manifest: pa.Table,
     encoded: Iterable[bytes],
     decode: Callable[[bytes], Pixels],
-) -> None:
-    """Decode every image into its place."""
+) -> npt.NDArray[np.int32]:
+    """Decode every image into its place, and return the width and height that each is stored in, N×2."""
     names = manifest.column("split").combine_chunks().dictionary_encode()
     targets = [arrays[name] for name in names.dictionary.to_pylist()]
     which, rows = np.asarray(names.indices), np.asarray(manifest.column("row"))
     paths = manifest.column("path")
+    sizes = np.zeros((manifest.num_rows, 2), dtype=np.int32)
 
     def render(item: tuple[int, bytes]) -> int:
         index, image = item
@@ -156,6 +162,7 @@ def _fill(
         except DataError as error:
             raise DataError(f"{paths[index].as_py()}: {error}") from None
         targets[which[index]][rows[index]] = pixels
+        sizes[index] = stored_size(image)
         return pixels.nbytes
 
     mapped = 0
@@ -166,6 +173,7 @@ def _fill(
             mapped = 0
             for array in targets:
                 give_back(array)
+    return sizes
 
 
 def _write_rows(directory: Path, manifest: pa.Table, splits: Iterable[str]) -> None:

@@ -1,12 +1,15 @@
 """The quality gate: what a model must show. Its verdict is data; whoever reads it decides what follows."""
 
 import operator
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from visiongate.config import Rule
+from visiongate.config import LOWER_IS_BETTER, Rule
+from visiongate.evaluation.intervals import Interval
 
 _COMPARE = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
+NO_BASE = "no base to compare with: make gate BASE=main"
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,20 +18,25 @@ class Ruling:
 
     name: str
     metric: str
-    comparison: str
-    threshold: float
+    asked: str  # in words
     value: float | None  # None when the metric is undefined on these images
-    passed: bool
+    low: float | None  # of its interval, where it has one
+    high: float | None
+    margin: float | None  # by how much it holds, or by how much it fails where negative, in the metric's unit
+    passed: bool | None  # None where it is not judged
+    note: str = ""  # which class, or why it is not judged
 
     def __str__(self) -> str:
-        """Say it in one line, such as ``accuracy: accuracy 0.95 is not >= 0.97``."""
+        """Say it in one line, such as ``accuracy: 0.95, asked >= 0.97``."""
         value = "undefined" if self.value is None else f"{self.value:.4g}"
-        return f"{self.name}: {self.metric} {value} {'is' if self.passed else 'is not'} {self.comparison} {self.threshold:g}"
+        interval = "" if self.low is None or self.high is None else f" ({self.low:.4g} to {self.high:.4g})"
+        note = f"; {self.note}" if self.note else ""
+        return f"{self.name}: {self.metric} {value}{interval}, asked {self.asked}{note}"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """All rules together: passed if each is."""
+    """All rules together: passed if none fails."""
 
     passed: bool
     rules: tuple[Ruling, ...]
@@ -36,15 +44,93 @@ class Verdict:
     @property
     def failed(self) -> tuple[Ruling, ...]:
         """The rules that are not met."""
-        return tuple(ruling for ruling in self.rules if not ruling.passed)
+        return tuple(ruling for ruling in self.rules if ruling.passed is False)
 
 
-def judge(rules: Mapping[str, Rule], metrics: Mapping[str, float]) -> Verdict:
-    """Hold each rule against its metric. A metric that is undefined on these images proves nothing, and fails its rule."""
-    rulings = tuple(_rule(name, rule, metrics.get(rule.metric)) for name, rule in rules.items())
-    return Verdict(all(ruling.passed for ruling in rulings), rulings)
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known of the model."""
+
+    metrics: Mapping[str, float]
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+    classes: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)  # by metric and class
 
 
-def _rule(name: str, rule: Rule, value: float | None) -> Ruling:
-    passed = value is not None and bool(_COMPARE[rule.comparison](value, rule.threshold))
-    return Ruling(name, rule.metric, rule.comparison, rule.threshold, value, passed)
+def judge(rules: Mapping[str, Rule], evidence: Evidence, base: Mapping[str, float] | None = None) -> Verdict:
+    """Hold each rule against its metric. A metric that is undefined on these images proves nothing, and fails its rule.
+
+    Args:
+        rules: By name.
+        evidence: Of the model.
+        base: Metrics of what the model is to replace; without them the rules on ``max_drop`` are not judged.
+    """
+    rulings = tuple(ruling for name, rule in rules.items() for ruling in _rule(name, rule, evidence, base))
+    return Verdict(all(ruling.passed is not False for ruling in rulings), rulings)
+
+
+def _rule(name: str, rule: Rule, evidence: Evidence, base: Mapping[str, float] | None) -> Iterator[Ruling]:
+    if rule.max_drop is not None:
+        yield _judge_drop(name, rule, rule.max_drop, evidence, base)
+    elif rule.classes is not None:
+        yield _judge_classes(name, rule, evidence.classes.get(rule.metric, {}))
+    else:
+        value, interval = evidence.metrics.get(rule.metric), evidence.intervals.get(rule.metric)
+        yield _judge_value(_blank(name, rule), rule, value, interval)
+
+
+def _blank(name: str, rule: Rule) -> Ruling:
+    """A rule that nothing is held against yet."""
+    bound = " at the worse bound" if rule.bound == "worst" else ""
+    asked = f"{rule.comparison} {rule.threshold:g}{bound}"
+    return Ruling(name, rule.metric, asked, None, None, None, None, passed=False)
+
+
+def _judge_value(blank: Ruling, rule: Rule, value: float | None, interval: Interval | None) -> Ruling:
+    if value is None or rule.threshold is None or rule.comparison is None:
+        return replace(blank, note=blank.note or f"{rule.metric} is undefined on these images")
+    low, high = (interval.low, interval.high) if interval else (None, None)
+    seen = replace(blank, value=value, low=low, high=high)
+    at_least = rule.comparison in {">=", ">"}
+    held = value if rule.bound == "point" else low if at_least else high
+    if held is None:
+        return replace(seen, note=f"{rule.metric} has no interval: ask for its point")
+    margin = held - rule.threshold if at_least else rule.threshold - held
+    return replace(seen, margin=margin, passed=bool(_COMPARE[rule.comparison](held, rule.threshold)))
+
+
+def _judge_classes(name: str, rule: Rule, found: Mapping[str, Interval]) -> Ruling:
+    """Hold the rule against each class, and return the ruling of the one that fares worst."""
+    blank = _blank(name, rule)
+    wanted = list(found) if rule.classes == "all" or rule.classes is None else rule.classes
+    missing = [each for each in wanted if each not in found]
+    if missing or not wanted:
+        return replace(blank, note=f"no test image of {', '.join(missing) or 'any class'}")
+    rulings = [
+        _judge_value(replace(blank, note=f"class {each}"), rule, found[each].value, found[each])
+        for each in wanted
+    ]
+    return min(rulings, key=lambda ruling: -1.0 if ruling.margin is None else ruling.margin)
+
+
+def _judge_drop(
+    name: str, rule: Rule, most: float, evidence: Evidence, base: Mapping[str, float] | None
+) -> Ruling:
+    """Hold the model against the base; what counts as a drop of a loss is its rise."""
+    value, interval = evidence.metrics.get(rule.metric), evidence.intervals.get(rule.metric)
+    low, high = (interval.low, interval.high) if interval else (None, None)
+    word = "rise" if rule.metric in LOWER_IS_BETTER else "drop"
+    ruling = Ruling(name, rule.metric, f"{word} of at most {most:g}", value, low, high, None, passed=None)
+    if base is None:
+        return replace(ruling, note=NO_BASE)
+    before = base.get(rule.metric)
+    if before is None:
+        return replace(ruling, note="the base has no such metric")
+    if value is None:
+        return replace(ruling, passed=False, note=f"{rule.metric} is undefined on these images")
+    lost = value - before if rule.metric in LOWER_IS_BETTER else before - value
+    return replace(ruling, margin=most - lost, passed=lost <= most, note=f"the base has {before:.4g}")
+
+
+def read_verdict(content: Mapping[str, Any]) -> Verdict:
+    """Build a verdict again from what ``asdict`` made of it."""
+    return Verdict(content["passed"], tuple(Ruling(**rule) for rule in content["rules"]))

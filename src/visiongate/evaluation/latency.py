@@ -1,22 +1,35 @@
-"""How long the exported model takes on this machine's CPU: the one thing measured that differs from run to run."""
+"""How long the exported model takes on this machine's CPU, and how much memory: what alone differs from run to run."""
 
+import resource
+import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 
 from visiongate.config import Evaluation
-from visiongate.evaluation.served_model import Images, ServedModel
+from visiongate.evaluation.served_model import Images, ServedModel, open_model
 
-LATENCY = ("latency_p50_ms", "latency_p95_ms", "throughput_images_per_s")
+LATENCY = (
+    "latency_p50_ms",
+    "latency_p95_ms",
+    "latency_batch_p50_ms",
+    "latency_batch_p95_ms",
+    "throughput_images_per_s",
+    "peak_memory_mb",
+)
 
 WARM_UP = 5  # calls not counted: the first ones allocate memory and wake the threads
 BATCHES_AT_LEAST = 3
 BATCHES_SECONDS = 0.25  # after which no further batch is timed: a large network is slow, and varies little
+BYTES_PER_UNIT = 1 if sys.platform == "darwin" else 1024  # of the peak that the system tells
 
 
 def measure_latency(model: ServedModel, images: Images, settings: Evaluation) -> dict[str, float]:
-    """Time single images and whole batches, warmed up, images in memory.
+    """Time single images and whole batches, warmed up, images in memory; measure the memory of a process for it alone.
 
     Args:
         model: The model to time.
@@ -24,7 +37,8 @@ def measure_latency(model: ServedModel, images: Images, settings: Evaluation) ->
         settings: Runs with a single image, and the batch size.
 
     Returns:
-        `LATENCY`: milliseconds for one image, median and 95th percentile, and the images per second of the median batch.
+        `LATENCY`: milliseconds for one image and for one batch, median and 95th percentile; the images per second of the median
+        batch; and megabytes (10⁶ bytes) that a Python process has used at most which loaded the model and predicted one batch.
     """
     size = settings.batch_size
     batch = np.resize(images[:size], (size, *images.shape[1:]))
@@ -33,7 +47,9 @@ def measure_latency(model: ServedModel, images: Images, settings: Evaluation) ->
     model.predict(batch, size)
     whole = _time(lambda _: model.predict(batch, size), settings.latency_runs, BATCHES_SECONDS)
     p50, p95 = np.percentile(single, [50, 95]) * 1000
-    return dict(zip(LATENCY, (float(p50), float(p95), float(size / np.median(whole))), strict=True))
+    batch_p50, batch_p95 = np.percentile(whole, [50, 95]) * 1000
+    measured = (p50, p95, batch_p50, batch_p95, size / np.median(whole), _peak_memory(model.path, batch))
+    return dict(zip(LATENCY, map(float, measured), strict=True))
 
 
 def _time(call: Callable[[int], object], runs: int, enough: float | None = None) -> list[float]:
@@ -46,3 +62,14 @@ def _time(call: Callable[[int], object], runs: int, enough: float | None = None)
         if enough is not None and sum(seconds) > enough and len(seconds) >= BATCHES_AT_LEAST:
             break
     return seconds
+
+
+def _peak_memory(path: Path, batch: Images) -> float:
+    """Return the megabytes of a process of its own, for this one holds much that no server would."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+        return process.submit(_predict_and_tell, path, batch).result()
+
+
+def _predict_and_tell(path: Path, batch: Images) -> float:
+    open_model(path).predict(batch, len(batch))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * BYTES_PER_UNIT / 1e6

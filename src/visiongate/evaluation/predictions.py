@@ -16,29 +16,48 @@ SUM_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """From which probability on the positive one of two classes is called."""
+
+    positive: int  # number of the class
+    threshold: float  # in 0..1
+
+
+@dataclass(frozen=True, slots=True)
 class Predictions:
     """The model's answer to each of N images, and the truth."""
 
     probabilities: npt.NDArray[np.float64]  # N×K, each row scaled to sum to 1
     labels: Labels  # N, in 0..K-1
     classes: tuple[str, ...]  # K names
+    point: OperatingPoint | None = None  # None calls the most probable class
 
     @property
     def predicted(self) -> Labels:
-        """The most probable class of each image, N; the first of several."""
-        predicted: Labels = self.probabilities.argmax(axis=1)
-        return predicted
+        """The class that each image is taken for, N; of several equally probable ones the first."""
+        return decide(self.probabilities, self.point)
 
     @property
     def confidence(self) -> npt.NDArray[np.float64]:
         """The probability of the predicted class, N."""
-        confidence: npt.NDArray[np.float64] = self.probabilities.max(axis=1)
+        confidence: npt.NDArray[np.float64] = np.take_along_axis(
+            self.probabilities, self.predicted[:, None], axis=1
+        )[:, 0]
         return confidence
 
     @property
     def correct(self) -> npt.NDArray[np.bool_]:
         """Whether each image is predicted right, N."""
         return np.equal(self.predicted, self.labels)
+
+
+def decide(probabilities: npt.NDArray[np.floating], point: OperatingPoint | None) -> Labels:
+    """Call a class for each row of N×K probabilities."""
+    if point is None:
+        called: Labels = probabilities.argmax(axis=1)
+        return called
+    positive = probabilities[:, point.positive] >= point.threshold
+    return np.where(positive, point.positive, 1 - point.positive)
 
 
 def check_contract(model: ServedModel, transform: Transform, source: str) -> None:

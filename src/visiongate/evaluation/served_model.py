@@ -43,6 +43,7 @@ class ServedModel:
     path: Path
     contract: Contract
     session: "InferenceSession"
+    temperature: float | None  # that its logits are divided by, where the file tells
 
     def predict(self, images: Images, batch_size: int = 256) -> Probabilities:
         """Turn uint8 images, N×H×W×C, into probabilities, float32 N×K."""
@@ -63,7 +64,7 @@ def open_model(path: Path) -> ServedModel:
         raise DataError(f"{path}: no such file; the train stage writes it")
     try:
         session = InferenceSession(path, providers=["CPUExecutionProvider"])
-        return ServedModel(path, _read_contract(session), session)
+        return ServedModel(path, _read_contract(session), session, _read_temperature(session))
     except Exception as error:  # onnxruntime's errors have no common base
         raise DataError(f"{path}: not a model exported here: {' '.join(str(error).split())[:200]}") from error
 
@@ -75,6 +76,11 @@ def _read_contract(session: "InferenceSession") -> Contract:
     return Contract(
         tuple(images.shape[1:]), transform["mode"], transform["resize"], tuple(transform["classes"])
     )
+
+
+def _read_temperature(session: "InferenceSession") -> float | None:
+    told = session.get_modelmeta().custom_metadata_map.get("temperature")
+    return None if told is None else float(json.loads(told))
 
 
 def _spell(value: str | tuple[int | str, ...]) -> str:

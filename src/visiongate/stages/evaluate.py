@@ -1,8 +1,8 @@
 """Evaluate: judge the exported model on the test split, and hold the result against the gate."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
-from pathlib import Path
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import pyarrow as pa
@@ -11,51 +11,111 @@ import pyarrow.parquet as pq
 
 from visiongate import paths
 from visiongate.config import Evaluation, Settings
-from visiongate.data.pixels import load_split, read_manifest, read_transform
+from visiongate.data.pixels import PixelSplit, load_split, read_manifest, read_transform
 from visiongate.evaluation.calibration import CalibrationBin, calibration_curve
 from visiongate.evaluation.curves import ConfusionRow, RocPoint, confusion_rows, roc_points
-from visiongate.evaluation.gate import Verdict, judge
-from visiongate.evaluation.intervals import Interval, find_intervals
+from visiongate.evaluation.gate import Evidence, Verdict, judge
+from visiongate.evaluation.intervals import Interval
 from visiongate.evaluation.latency import measure_latency
-from visiongate.evaluation.metrics import ClassResult, compute_metrics, judge_classes, report_text
+from visiongate.evaluation.leaks import Leak, find_leaks
+from visiongate.evaluation.metrics import ClassResult, report_text
+from visiongate.evaluation.operating_point import choose_operating_point
 from visiongate.evaluation.predictions import Predictions, check_contract, predict_split, tabulate
-from visiongate.evaluation.served_model import open_model
-from visiongate.files import atomic_path, write_csv, write_json, write_text
+from visiongate.evaluation.references import judge_references
+from visiongate.evaluation.scorecard import Context, Scorecard, score
+from visiongate.evaluation.served_model import ServedModel, open_model
+from visiongate.files import atomic_path, read_json, write_csv, write_json, write_text
 
 PLOTS = paths.EVALUATION / "plots"
+MOST_TRAIN_IMAGES = 10_000  # that are predicted to tell the gap: more tell hardly more
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A split's images, and where they came from."""
+
+    pixels: PixelSplit
+    manifest: pa.Table
 
 
 def run(settings: Settings) -> None:
     """Write metrics, latency and verdict to ``reports/``, and all that explains them to ``reports/evaluation/``."""
+    chosen = settings.evaluation
     model = open_model(paths.MODEL_ONNX)
     check_contract(model, read_transform(paths.TRANSFORMED), str(paths.TRANSFORMED / "transform.json"))
-    test, manifest = load_split(paths.TRANSFORMED, "test"), read_manifest(paths.TRANSFORMED, "test")
-    predictions = predict_split(model, test, manifest, settings.evaluation.batch_size)
-    metrics = compute_metrics(predictions, settings.evaluation.calibration_bins)
-    latency = measure_latency(model, test.images, settings.evaluation)
-    verdict = judge(settings.gate.rules, {**metrics, **latency})
-    intervals = _write_details(predictions, manifest, settings.evaluation)
-    _write_plots(predictions, settings.evaluation.calibration_bins)
-    write_json(paths.METRICS, metrics)
+    splits = {name: _read_split(name) for name in ("train", "val", "test")}
+    predicted = _predict(model, splits, chosen)
+    leaks = _find_leaks(splits)
+    card = score(predicted["test"], _context(splits, predicted, model, leaks, chosen), chosen)
+    latency = measure_latency(model, splits["test"].pixels.images, chosen)
+    evidence = Evidence({**card.metrics, **latency}, card.intervals, card.class_intervals)
+    verdict = judge(settings.gate.rules, evidence)
+    _write_details(predicted["test"], splits["test"].manifest, card)
+    _write_rows(paths.EVALUATION / "leaks.csv", leaks, Leak)
+    _write_plots(predicted["test"], chosen.calibration_bins)
+    write_json(paths.METRICS, card.metrics)
     write_json(paths.LATENCY, latency)
     write_json(paths.GATE, asdict(verdict))
-    _tell(metrics, intervals["accuracy"], verdict)
+    _tell(card.metrics, card.intervals["accuracy"], verdict)
 
 
-def _write_details(predictions: Predictions, manifest: pa.Table, settings: Evaluation) -> dict[str, Interval]:
-    """Write intervals, results by class and by image; return the intervals."""
-    intervals = find_intervals(predictions, manifest.column("group").to_pylist(), settings)
-    write_json(
-        paths.EVALUATION / "intervals.json", {name: asdict(interval) for name, interval in intervals.items()}
+def _read_split(name: str) -> Split:
+    return Split(load_split(paths.TRANSFORMED, name), read_manifest(paths.TRANSFORMED, name))
+
+
+def _predict(model: ServedModel, splits: Mapping[str, Split], settings: Evaluation) -> dict[str, Predictions]:
+    """Predict all splits, of a large training split every so-manieth image, by the operating point that validation gives."""
+    chosen = {**splits, "train": _thin(splits["train"], MOST_TRAIN_IMAGES)}
+    predicted = {
+        name: predict_split(model, split.pixels, split.manifest, settings.batch_size)
+        for name, split in chosen.items()
+    }
+    point = choose_operating_point(predicted["val"], settings)
+    return {name: replace(predictions, point=point) for name, predictions in predicted.items()}
+
+
+def _thin(split: Split, most: int) -> Split:
+    step = max(1, math.ceil(len(split.pixels.labels) / most))
+    rows = range(0, len(split.pixels.labels), step)
+    pixels = PixelSplit(split.pixels.images[::step], split.pixels.labels[::step])
+    return Split(pixels, split.manifest.take(pa.array(rows, pa.int64())))
+
+
+def _find_leaks(splits: Mapping[str, Split]) -> list[Leak]:
+    images = {name: split.pixels.images for name, split in splits.items()}
+    return find_leaks(images, {name: split.manifest for name, split in splits.items()})
+
+
+def _context(
+    splits: Mapping[str, Split],
+    predicted: Mapping[str, Predictions],
+    model: ServedModel,
+    leaks: Sequence[Leak],
+    settings: Evaluation,
+) -> Context:
+    failed = read_json(paths.VALIDATION / "result.json")["failed"]["critical"]
+    return Context(
+        groups=splits["test"].manifest.column("group").to_pylist(),
+        train=predicted["train"],
+        references=judge_references(splits["train"].pixels, splits["test"].pixels, settings.seed),
+        temperature=model.temperature,
+        facts={"leaked_images": len(leaks), "failed_expectations": failed},
     )
-    _write_rows(paths.EVALUATION / "per_class.csv", judge_classes(predictions), ClassResult)
+
+
+def _write_details(predictions: Predictions, manifest: pa.Table, card: Scorecard) -> None:
+    """Write intervals, results by class and by image."""
+    write_json(
+        paths.EVALUATION / "intervals.json",
+        {name: asdict(interval) for name, interval in card.intervals.items()},
+    )
+    _write_rows(paths.EVALUATION / "per_class.csv", card.classes, ClassResult)
     write_text(paths.EVALUATION / "classification_report.txt", report_text(predictions))
     table = tabulate(predictions, manifest)
     with atomic_path(paths.EVALUATION / "predictions.parquet") as temporary:
         # Names repeat, and pay for a dictionary; hashes and probabilities do not.
         pq.write_table(table, temporary, compression="zstd", use_dictionary=["label", "predicted"])
     _write_mistakes(table)
-    return intervals
 
 
 def _write_mistakes(table: pa.Table) -> None:
@@ -79,7 +139,7 @@ def _write_plots(predictions: Predictions, bins: int) -> None:
     _write_rows(PLOTS / "calibration.csv", curve, CalibrationBin)
 
 
-def _write_rows(path: Path, rows: Sequence[Any], kind: type) -> None:
+def _write_rows(path: Any, rows: Sequence[Any], kind: type) -> None:  # noqa: ANN401
     """Write dataclasses, a field a column; ``name`` is a class of images here, and is called so."""
     columns = {"class" if field.name == "name" else field.name: field.name for field in fields(kind)}
     cells = ({column: getattr(row, name) for column, name in columns.items()} for row in rows)

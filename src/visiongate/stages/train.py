@@ -163,7 +163,12 @@ def _write(settings: Settings, trained: Trained, tracked: Run) -> None:
     transform = read_transform(paths.TRANSFORMED)
     with atomic_path(paths.MODEL_WEIGHTS) as temporary:
         temporary.write_bytes(save({name: value.contiguous() for name, value in trained.tensors.items()}))
-    trained.export({"classes": transform.classes, "transform": asdict(transform)}, paths.MODEL_ONNX)
+    metadata = {
+        "classes": transform.classes,
+        "transform": asdict(transform),
+        "temperature": trained.temperature,
+    }
+    trained.export(metadata, paths.MODEL_ONNX)
     write_json(paths.MODEL_DESCRIPTION, _describe(settings, trained, transform))
     rows = [asdict(epoch) for epoch in trained.fitted.history]
     write_csv(paths.HISTORY, rows, [field.name for field in fields(Epoch)])

@@ -1,0 +1,73 @@
+"""Where to draw the line between two classes: chosen on the validation split, for the test split must not choose for itself."""
+
+import numpy as np
+import numpy.typing as npt
+
+from visiongate.config import Evaluation
+from visiongate.errors import SettingsError
+from visiongate.evaluation.predictions import OperatingPoint, Predictions
+
+Scores = npt.NDArray[np.float64]
+
+
+def positive_class(classes: tuple[str, ...], settings: Evaluation) -> int | None:
+    """Return the number of the class that sensitivity is of, the last unless one is named; None unless there are two classes.
+
+    Raises:
+        SettingsError: The class that is named does not exist, or a threshold is asked for where there are not two classes.
+    """
+    if len(classes) != 2:  # noqa: PLR2004
+        if settings.threshold != "argmax":
+            raise SettingsError(
+                f"evaluation.threshold = {settings.threshold!r}: a threshold is between two classes, and there are "
+                f"{len(classes)}: set it to argmax"
+            )
+        return None
+    if settings.positive is None:
+        return len(classes) - 1
+    if settings.positive not in classes:
+        raise SettingsError(
+            f"evaluation.positive = {settings.positive!r}: the classes are {', '.join(classes)}"
+        )
+    return classes.index(settings.positive)
+
+
+def choose_operating_point(validation: Predictions, settings: Evaluation) -> OperatingPoint | None:
+    """Choose as `evaluation.threshold` asks: by Youden's index, by a floor on the positive class's recall, or not at all.
+
+    A threshold lies half-way between two scores, so that no image lies on it.
+
+    Youden, W. J. (1950), Index for rating diagnostic tests, Cancer 3, 32-35.
+
+    Args:
+        validation: Of the validation split, by the most probable class.
+        settings: The rule.
+
+    Raises:
+        SettingsError: As `positive_class`, or the validation split lacks one of the two classes.
+    """
+    positive = positive_class(validation.classes, settings)
+    if positive is None or settings.threshold == "argmax":
+        return None
+    actual = validation.labels == positive
+    if actual.all() or not actual.any():
+        raise SettingsError(
+            f"evaluation.threshold = {settings.threshold!r}: the validation split has images of one class alone; "
+            "set it to argmax, or raise transformation.split.val"
+        )
+    thresholds, sensitivity, specificity = _sweep(validation.probabilities[:, positive], actual)
+    if settings.threshold == "youden":
+        chosen = int((sensitivity + specificity).argmax())
+    else:
+        # Of the thresholds that meet the floor, the one that lets the fewest of the others through.
+        chosen = int(np.flatnonzero(sensitivity >= settings.recall_floor).max())
+    return OperatingPoint(positive, float(thresholds[chosen]))
+
+
+def _sweep(scores: Scores, actual: npt.NDArray[np.bool_]) -> tuple[Scores, Scores, Scores]:
+    """Return all thresholds that tell apart what can be, ascending, and the sensitivity and specificity of each."""
+    levels = np.unique(scores)
+    thresholds = np.concatenate([[0.0], (levels[1:] + levels[:-1]) / 2, [1.0 + np.finfo(np.float64).eps]])
+    below_positive = np.searchsorted(np.sort(scores[actual]), thresholds) / actual.sum()
+    below_negative = np.searchsorted(np.sort(scores[~actual]), thresholds) / (~actual).sum()
+    return thresholds, 1 - below_positive, below_negative

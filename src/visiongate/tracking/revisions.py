@@ -1,0 +1,46 @@
+"""Files as another git revision has them."""
+
+import subprocess
+from pathlib import Path
+
+from visiongate.errors import VisiongateError
+
+
+class RevisionError(VisiongateError):
+    """There is no such revision, or no git."""
+
+
+def read_at(revision: str, path: Path, directory: Path) -> str | None:
+    """Return a file's text at a revision; None where the revision does not have it.
+
+    Args:
+        revision: A branch, tag or commit.
+        path: From the repository's root.
+        directory: Anywhere in the repository.
+
+    Raises:
+        RevisionError: There is no such revision, or this is no git repository.
+    """
+    commit = _git(
+        ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"], directory
+    )
+    if commit is None:
+        raise RevisionError(
+            f"{revision}: no such git revision here; fetch it first, as with `git fetch origin {revision}:{revision}`"
+        )
+    return _git(["show", f"{commit.strip()}:{path.as_posix()}"], directory)
+
+
+def _git(arguments: list[str], directory: Path) -> str | None:
+    """Return what git prints; None where it refuses."""
+    try:
+        answer = subprocess.run(  # noqa: S603 - git with a revision that cannot be taken for an option
+            ["git", *arguments],  # noqa: S607 - git is found by PATH, as by whoever works here
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise RevisionError("git is not installed: a base to compare with is read from it") from None
+    return answer.stdout if answer.returncode == 0 else None

@@ -1,0 +1,128 @@
+"""`make gate`: a table, a sentence, and an exit status."""
+
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from visiongate.config import Rule
+from visiongate.evaluation.gate import Evidence, judge
+from visiongate.evaluation.intervals import Interval
+from visiongate.files import write_json
+from visiongate.stages import gate
+from workspaces import ROOT
+
+RULES = {
+    "accuracy": {"metric": "accuracy", "comparison": ">=", "threshold": 0.8, "bound": "worst"},
+    "base": {"metric": "accuracy", "max_drop": 0.02},
+}
+
+
+def git(*arguments: str) -> None:
+    subprocess.run(
+        ["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments], check=True, capture_output=True
+    )
+
+
+def evaluated(accuracy: float) -> None:
+    """Write what `evaluate` leaves."""
+    evidence = Evidence(
+        {"accuracy": accuracy}, {"accuracy": Interval(accuracy, accuracy - 0.05, accuracy + 0.05)}
+    )
+    rules = {name: Rule.model_validate(rule) for name, rule in RULES.items()}
+    write_json(Path("reports/gate.json"), asdict(judge(rules, evidence)))
+    write_json(Path("reports/metrics.json"), dict(evidence.metrics))
+    write_json(Path("reports/latency.json"), {"latency_p95_ms": 1.0})
+
+
+@pytest.fixture(autouse=True)
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository whose branch main has a model of accuracy 0.9."""
+    monkeypatch.chdir(tmp_path)
+    params = (ROOT / "params.yaml").read_text(encoding="utf-8").partition("\ngate:\n")
+    rest = params[2].partition("\nregistry:")
+    body = "".join(f"    {name}: {rule}\n" for name, rule in RULES.items()).replace("'", '"')
+    Path("params.yaml").write_text(
+        f"{params[0]}\ngate:\n  clean_tree: false\n  rules:\n{body}\nregistry:{rest[2]}"
+    )
+    git("init", "--quiet", "--initial-branch=main")
+    git("commit", "--quiet", "--allow-empty", "--message=empty")
+    git("tag", "empty")
+    evaluated(0.9)
+    git("add", "--all")
+    git("commit", "--quiet", "--message=first")
+    return tmp_path
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["gate", *arguments])
+    return gate.main()
+
+
+def test_a_gate_that_passes_exits_with_0_and_says_what_is_open(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["holds", "rule", "metric", "asked", "seen", "interval", "margin", "note"]
+    assert "yes    accuracy" in lines[1]
+    assert ">= 0.8 at the worse bound" in lines[1]
+    assert "0.85 to 0.95" in lines[1]
+    assert "+0.05" in lines[1]
+    assert lines[2].startswith("-")
+    assert lines[-1] == "The gate passes. Not judged: 1."
+
+
+def test_a_gate_that_fails_exits_with_1_and_names_the_rules(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluated(0.84)
+
+    assert run(monkeypatch) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "The gate fails: accuracy. Not judged: 1."
+
+
+@pytest.mark.parametrize(("accuracy", "status"), [(0.89, 0), (0.87, 1)])
+def test_with_a_base_the_drop_is_judged_too(
+    accuracy: float, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluated(accuracy)
+
+    assert run(monkeypatch, "--base", "main") == status
+    output = capsys.readouterr().out
+    assert "the base has 0.9" in output
+    assert f"{accuracy - 0.05:.4g} to {accuracy + 0.05:.4g}" in output.splitlines()[2]
+
+
+def test_a_base_without_metrics_fails_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "--base", "empty") == 0
+    assert "the base has no such metric" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("revision", ["absent", "--output=x", "main:reports"])
+def test_a_base_that_does_not_exist_is_told(
+    revision: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, f"--base={revision}") == 2
+    assert f"{revision}: no such git revision here" in capsys.readouterr().err
+
+
+def test_without_git_a_base_is_told_to_need_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert run(monkeypatch, "--base", "main") == 2
+    assert "git is not installed" in capsys.readouterr().err
+
+
+def test_before_evaluate_there_is_no_verdict(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("reports/gate.json").unlink()
+    assert run(monkeypatch) == 2
+    assert capsys.readouterr().err == "reports/gate.json: no such file; `make repro` writes it\n"

@@ -1,0 +1,82 @@
+"""The operating point, on validation scores laid out by hand."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from evaluation_settings import evaluation_settings
+from visiongate.errors import SettingsError
+from visiongate.evaluation.operating_point import choose_operating_point, positive_class
+from visiongate.evaluation.predictions import OperatingPoint, Predictions, decide
+
+SCORES = [0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.9]
+LABELS = [0, 0, 0, 1, 0, 1, 1, 1]
+
+
+def predictions(
+    scores: Sequence[float] = SCORES, labels: Sequence[int] = LABELS, positive: int = 1
+) -> Predictions:
+    column = np.array(scores)
+    columns = [1 - column, column] if positive == 1 else [column, 1 - column]
+    truth = np.array(labels) if positive == 1 else 1 - np.array(labels)
+    return Predictions(np.stack(columns, axis=1), truth, ("no", "yes"))
+
+
+@pytest.mark.parametrize("positive", [0, 1])
+def test_youden_takes_the_threshold_with_the_largest_sum(positive: int) -> None:
+    name = ("no", "yes")[positive]
+
+    point = choose_operating_point(
+        predictions(positive=positive), evaluation_settings(threshold="youden", positive=name)
+    )
+
+    # At 0.25 all four positives and three of four negatives; at 0.5 three of four and all: the first of equals.
+    assert point == OperatingPoint(positive, pytest.approx(0.25))
+
+
+@pytest.mark.parametrize(("floor", "threshold"), [(1.0, 0.25), (0.75, 0.5), (0.5, 0.65), (0.0, 1.0)])
+def test_a_floor_on_recall_takes_the_highest_threshold_that_meets_it(floor: float, threshold: float) -> None:
+    chosen = evaluation_settings(threshold="recall", recall_floor=floor)
+
+    point = choose_operating_point(predictions(), chosen)
+
+    assert point is not None
+    assert point.threshold == pytest.approx(threshold)
+    called = decide(predictions().probabilities, point)
+    assert (called[np.array(LABELS) == 1] == 1).mean() >= floor
+
+
+def test_argmax_has_no_threshold() -> None:
+    assert choose_operating_point(predictions(), evaluation_settings()) is None
+
+
+def test_scores_that_are_all_equal_still_give_a_threshold() -> None:
+    point = choose_operating_point(predictions([0.5] * 8), evaluation_settings(threshold="youden"))
+
+    assert point == OperatingPoint(1, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("classes", "changes", "told"),
+    [
+        (("a", "b", "c"), {"threshold": "youden"}, "between two classes, and there are 3: set it to argmax"),
+        (("a", "b"), {"positive": "c"}, r"evaluation\.positive = 'c': the classes are a, b"),
+    ],
+)
+def test_what_does_not_fit_the_classes_is_told(
+    classes: tuple[str, ...], changes: dict[str, object], told: str
+) -> None:
+    with pytest.raises(SettingsError, match=told):
+        positive_class(classes, evaluation_settings(**changes))
+
+
+def test_the_positive_class_is_the_last_unless_named() -> None:
+    assert positive_class(("a", "b"), evaluation_settings()) == 1
+    assert positive_class(("a", "b"), evaluation_settings(positive="a")) == 0
+    assert positive_class(("a", "b", "c"), evaluation_settings()) is None
+
+
+def test_a_validation_split_of_one_class_is_told() -> None:
+    with pytest.raises(SettingsError, match="has images of one class alone"):
+        choose_operating_point(predictions(labels=[1] * 8), evaluation_settings(threshold="youden"))
