@@ -17,7 +17,7 @@ STORE := .dvc/store
 STORE_LIMIT := 2000000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup params repro adopt test check lint types drift format lock store mlflow bench hooks
+.PHONY: help setup params repro gate adopt test check lint types drift format lock store mlflow bench hooks
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ params: $(READY) ## Compose conf/ into params.yaml
 repro: params ## Rebuild whatever changed, from the raw images to a registered model
 	@echo "Running the stages that changed"
 	@$(PY) -m dvc repro
+
+gate: $(READY) ## Print the gate's verdict; fail if it does (BASE=main judges the rules on the largest drop too)
+	@$(RUN) -m visiongate.stages.gate $(if $(BASE),--base "$(BASE)")
 
 adopt: params ## Write the best settings that optimize found into conf/experiment/NAME.yaml (NAME=tuned; FORCE=1 overwrites)
 	@$(RUN) -m visiongate.stages.adopt "$(or $(NAME),tuned)" $(if $(FORCE),--force)

@@ -24,6 +24,7 @@ MODEL_WEIGHTS = Path("models/model.safetensors")
 MODEL_DESCRIPTION = Path("models/model.json")
 CHECKPOINT = Path("models/checkpoint.safetensors")  # no stage's output: there while a training is under way
 HISTORY = Path("reports/training/history.csv")
+MODEL_SUMMARY = Path("reports/training/model_summary.txt")
 PIXEL_IMPORTANCE = Path("reports/training/pixel_importance.png")  # of a baseline
 TRAINING_SUMMARY = Path("reports/training.json")
 

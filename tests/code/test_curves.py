@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from visiongate.evaluation.curves import ConfusionRow, RocPoint, confusion_rows, roc_points
+from visiongate.evaluation.curves import (
+    HISTOGRAM_BINS,
+    ConfusionRow,
+    RocPoint,
+    confidence_bins,
+    confusion_rows,
+    precision_recall_points,
+    roc_points,
+)
 from visiongate.evaluation.predictions import Predictions
 
 
@@ -45,3 +53,19 @@ def test_curves_are_thinned_with_both_ends_kept() -> None:
 @pytest.mark.filterwarnings("error")
 def test_a_class_without_images_or_without_a_rest_has_no_curve() -> None:
     assert roc_points(binary([0.9, 0.2], [1, 1])) == []
+    assert precision_recall_points(binary([0.9, 0.2], [1, 1])) == []
+
+
+def test_precision_by_recall_worked_out_by_hand() -> None:
+    points = precision_recall_points(binary([0.9, 0.8, 0.7, 0.1], [1, 0, 1, 0]))
+
+    curve = [(point.recall, point.precision) for point in points if point.name == "yes"]
+    assert np.array(curve) == pytest.approx(np.array([(1, 0.5), (1, 2 / 3), (0.5, 0.5), (0.5, 1), (0, 1)]))
+
+
+def test_confidence_is_counted_for_the_right_and_the_wrong_apart() -> None:
+    rows = confidence_bins(binary([0.98, 0.97, 0.02, 0.52, 0.48], [1, 0, 0, 1, 1]))
+
+    assert len(rows) == 2 * HISTOGRAM_BINS
+    counted = {(row.correct, row.confidence): row.images for row in rows if row.images}
+    assert counted == {("right", 0.525): 1, ("right", 0.975): 2, ("wrong", 0.525): 1, ("wrong", 0.975): 1}

@@ -147,6 +147,7 @@ def test_a_class_without_images_has_empty_results() -> None:
         None,
         None,
     )
+    assert (results[1].roc_auc, results[1].average_precision) == (None, None)
     assert results[2].recall == 0
 
 
@@ -175,6 +176,9 @@ def test_the_rest_agrees_with_scikit_learn(classes: int) -> None:
 
     areas = [average_precision_score(labels == number, shares[:, number]) for number in range(classes)]
     assert metrics["average_precision"] == pytest.approx(np.mean(areas))
+    results = judge_classes(predictions)
+    assert [result.average_precision for result in results] == pytest.approx(areas)
+    assert metrics["roc_auc"] == pytest.approx(np.mean([result.roc_auc for result in results]))
     assert metrics["mcc"] == pytest.approx(matthews_corrcoef(labels, shares.argmax(axis=1)))
     assert metrics["brier"] == pytest.approx(brier_score_loss(labels, shares, scale_by_half=False))
     assert ("top3" in metrics) == (classes > 5)

@@ -63,6 +63,9 @@ def test_a_network_is_trained_described_exported_and_tracked(capsys: pytest.Capt
     with Path("reports/training/history.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    layers = Path("reports/training/model_summary.txt").read_text().splitlines()
+    assert layers[0].split() == ["layer", "kind", "output", "parameters"]
+    assert layers[-1].split()[-1] == f"{summary['parameters']:,}"
     session = onnxruntime.InferenceSession("models/model.onnx")
     (shares,) = session.run(None, {"images": np.load("data/transformed/test.npy")})
     assert np.allclose(shares.sum(axis=1), 1, atol=1e-5)
@@ -100,6 +103,7 @@ def test_a_baseline_is_trained_to_the_same_contract(name: str) -> None:
     assert Path("reports/training/pixel_importance.png").read_bytes().startswith(b"\x89PNG")
     assert sum(array.size for array in load_file("models/model.safetensors").values()) > 0
     assert json.loads(Path("models/model.json").read_text())["network"] == name
+    assert name in Path("reports/training/model_summary.txt").read_text()
     train.run(chosen)
     assert made() == first
 

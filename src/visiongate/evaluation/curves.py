@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import roc_curve
+from sklearn.metrics import precision_recall_curve, roc_curve
 
 from visiongate.evaluation.predictions import Predictions
 
-ROC_POINTS = 100  # of each class
+CURVE_POINTS = 100  # of each class
+HISTOGRAM_BINS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,24 @@ class RocPoint:
     tpr: float
 
 
+@dataclass(frozen=True, slots=True)
+class PrecisionRecallPoint:
+    """The share of a class that some threshold finds, and the share of what it finds that is of the class."""
+
+    name: str
+    recall: float
+    precision: float
+
+
+@dataclass(frozen=True, slots=True)
+class ConfidenceBin:
+    """Test images whose confidence lies in one of equal parts of 0..1."""
+
+    confidence: float  # the part's middle
+    images: int
+    correct: str  # right or wrong
+
+
 def confusion_rows(predictions: Predictions) -> list[ConfusionRow]:
     """List what each image is and what it was taken for, in the predictions' order."""
     names = predictions.classes
@@ -36,7 +55,7 @@ def confusion_rows(predictions: Predictions) -> list[ConfusionRow]:
     ]
 
 
-def roc_points(predictions: Predictions, most: int = ROC_POINTS) -> list[RocPoint]:
+def roc_points(predictions: Predictions, most: int = CURVE_POINTS) -> list[RocPoint]:
     """Draw each class's ROC curve against the rest, thinned to at most so many points, both ends kept.
 
     A class that has no image, or all of them, has no curve.
@@ -49,3 +68,31 @@ def roc_points(predictions: Predictions, most: int = ROC_POINTS) -> list[RocPoin
             kept = np.unique(np.linspace(0, len(fpr) - 1, most).round().astype(int))
             points += [RocPoint(name, float(fpr[index]), float(tpr[index])) for index in kept]
     return points
+
+
+def precision_recall_points(predictions: Predictions, most: int = CURVE_POINTS) -> list[PrecisionRecallPoint]:
+    """Draw each class's precision by recall against the rest, thinned as in `roc_points`.
+
+    A class that has no image, or all of them, has no curve.
+    """
+    points = []
+    for number, name in enumerate(predictions.classes):
+        mine = predictions.labels == number
+        if mine.any() and not mine.all():
+            precision, recall, _ = precision_recall_curve(mine, predictions.probabilities[:, number])
+            kept = np.unique(np.linspace(0, len(recall) - 1, most).round().astype(int))
+            points += [PrecisionRecallPoint(name, float(recall[at]), float(precision[at])) for at in kept]
+    return points
+
+
+def confidence_bins(predictions: Predictions) -> list[ConfidenceBin]:
+    """Count the images by confidence, the right ones and the wrong ones apart; empty bins are kept, so that both line up."""
+    rows = []
+    for word, chosen in (("right", predictions.correct), ("wrong", ~predictions.correct)):
+        counts, edges = np.histogram(predictions.confidence[chosen], HISTOGRAM_BINS, (0, 1))
+        middles = (edges[1:] + edges[:-1]) / 2
+        rows += [
+            ConfidenceBin(round(float(middle), 6), int(count), word)
+            for middle, count in zip(middles, counts, strict=True)
+        ]
+    return rows

@@ -38,6 +38,8 @@ class ClassResult:
     errors: int  # of its images
     confused_with: str | None  # the class most often predicted instead
     confused_images: int
+    roc_auc: float | None = None  # against the rest; None where it has no image, or all of them
+    average_precision: float | None = None
 
 
 def compute_metrics(predictions: Predictions, calibration_bins: int) -> dict[str, float]:
@@ -98,6 +100,7 @@ def judge_classes(predictions: Predictions) -> list[ClassResult]:
                 errors=int(wrong[number].sum()),
                 confused_with=predictions.classes[wrong[number].argmax()] if confused else None,
                 confused_images=confused,
+                **_areas(predictions, number),
             )
         )
     return results
@@ -151,6 +154,16 @@ def uncalibrated(predictions: Predictions, temperature: float) -> Predictions:
     logits = temperature * np.log(np.maximum(predictions.probabilities, np.finfo(np.float32).tiny))
     shares = np.exp(logits - logits.max(axis=1, keepdims=True))
     return Predictions(shares / shares.sum(axis=1, keepdims=True), predictions.labels, predictions.classes)
+
+
+def _areas(predictions: Predictions, number: int) -> dict[str, float]:
+    mine, scores = predictions.labels == number, predictions.probabilities[:, number]
+    if mine.all() or not mine.any():
+        return {}
+    return {
+        "roc_auc": float(roc_auc_score(mine, scores)),
+        "average_precision": float(average_precision_score(mine, scores)),
+    }
 
 
 def _top(predictions: Predictions) -> dict[str, float]:

@@ -11,12 +11,14 @@ from torch import Tensor
 from visiongate import paths
 from visiongate.config import Baseline, Settings
 from visiongate.data.pixels import Transform, load_split, read_transform
-from visiongate.files import atomic_path, sha256_of, write_csv, write_json
+from visiongate.files import atomic_path, sha256_of, write_csv, write_json, write_text
 from visiongate.models.baseline_export import export_baseline
 from visiongate.models.onnx_export import Served, export_onnx
 from visiongate.models.registry import build_baseline, parameter_count
+from visiongate.models.summary import HEADER, summarise
 from visiongate.reporting.pixel_importance import draw_pixel_importance
 from visiongate.reporting.progress import TrainingProgress
+from visiongate.reporting.text_table import format_table
 from visiongate.tracking.runs import MODEL_TAG, Run, open_run
 from visiongate.training import distributed
 from visiongate.training.baselines import fit_baseline
@@ -41,6 +43,7 @@ class Trained:
     description: dict[str, object]
     hardware: str  # on what and in which precision
     temperature: float
+    summary: list[tuple[str, str, str, str]]  # by layer, as `summarise` has it
     export: Callable[[Mapping[str, object], Path], None]  # writes the file to serve, with metadata in it
 
 
@@ -131,6 +134,7 @@ def _describe_network(task: Task, fitted: Fitted, temperature: float) -> Trained
         {"pretrained": getattr(network, "pretrained", None), "parameters": parameter_count(network)},
         hardware,
         temperature,
+        summarise(network, transform.input_shape),
         lambda metadata, path: export_onnx(served, transform.input_shape, metadata, path),
     )
 
@@ -152,6 +156,10 @@ def _train_baseline(settings: Settings) -> None:
             {"parameters": sum(array.numel() for array in arrays.values())},
             "fp32 on cpu",
             served.temperature,
+            [
+                (name, model.name, "×".join(map(str, array.shape)), f"{array.numel():,}")
+                for name, array in arrays.items()
+            ],
             lambda metadata, path: export_baseline(served, metadata, path),
         )
         _write(settings, trained, tracked)
@@ -170,6 +178,7 @@ def _write(settings: Settings, trained: Trained, tracked: Run) -> None:
     }
     trained.export(metadata, paths.MODEL_ONNX)
     write_json(paths.MODEL_DESCRIPTION, _describe(settings, trained, transform))
+    write_text(paths.MODEL_SUMMARY, format_table(HEADER, trained.summary) + "\n")
     rows = [asdict(epoch) for epoch in trained.fitted.history]
     write_csv(paths.HISTORY, rows, [field.name for field in fields(Epoch)])
     write_json(paths.TRAINING_SUMMARY, _summarise(trained))
