@@ -103,7 +103,9 @@ def test_the_check_notices_drift_and_writes_nothing(
 
 def test_a_mistake_leaves_params_yaml_alone(workspace: Path) -> None:
     (workspace / "params.yaml").write_text("mine", encoding="utf-8")
-    (workspace / "conf" / "gate" / "default.yaml").write_text("rules: 3\n", encoding="utf-8")
+    (workspace / "conf" / "gate" / "default.yaml").write_text(
+        "clean_tree: false\nrules: 3\n", encoding="utf-8"
+    )
     done = subprocess.run(
         [sys.executable, "-m", "visiongate.compose"],
         env=os.environ | {"PYTHONPATH": str(ROOT / "src")},

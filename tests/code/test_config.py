@@ -15,7 +15,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from visiongate.config import Metric, load_settings, parse_settings
+from visiongate.config import ClassMetric, Metric, load_settings, parse_settings
 from visiongate.errors import SettingsError
 
 ROOT = Path(__file__).parents[2]
@@ -83,31 +83,31 @@ BAD = {
         "my digits",
         "dataset.name = 'my digits': must be text matching ^[A-Za-z0-9][A-Za-z0-9_.-]*$",
     ),
-    "a number for a section": ("gate", 3, "gate = 3: must be a mapping with rules"),
+    "a number for a section": ("gate", 3, "gate = 3: must be a mapping with rules, clean_tree"),
     "a number for rules": (
         "gate.rules",
         3,
-        "gate.rules = 3: must be a mapping, each value a mapping with metric, comparison, threshold; not empty",
+        "gate.rules = 3: must be a mapping, each value a mapping with metric, comparison, threshold, bound, classes, max_drop; not empty",
     ),
     "a number for a rule": (
         "gate.rules.new",
         3,
-        "gate.rules.new = 3: must be a mapping with metric, comparison, threshold",
+        "gate.rules.new = 3: must be a mapping with metric, comparison, threshold, bound, classes, max_drop",
     ),
     "a wrong comparison": (
         "gate.rules.new",
         RULE | {"comparison": "="},
-        "gate.rules.new.comparison = '=': must be one of >=, >, <=, <",
+        "gate.rules.new.comparison = '=': must be one of >=, >, <=, < or null",
     ),
     "a metric that nobody measures": (
         "gate.rules.new",
-        RULE | {"metric": "f1"},
-        f"gate.rules.new.metric = 'f1': must be one of {', '.join(get_args(Metric))}",
+        RULE | {"metric": "f2"},
+        f"gate.rules.new.metric = 'f2': must be one of {', '.join(get_args(Metric))} or one of {', '.join(get_args(ClassMetric))}",
     ),
     "no rules": (
         "gate.rules",
         {},
-        "gate.rules = {}: must be a mapping, each value a mapping with metric, comparison, threshold; not empty",
+        "gate.rules = {}: must be a mapping, each value a mapping with metric, comparison, threshold, bound, classes, max_drop; not empty",
     ),
     "a rule under a number": ("gate.rules", {1: RULE}, "gate.rules.1: a key must be text, not 1"),
     "no formats": (
@@ -135,21 +135,25 @@ BAD = {
         {"setting": "model.lr", "kind": "choice", "choices": [{}]},
         "optimize.space.new.choices.0 = {}: must be true or false or a whole number or a number or text or null",
     ),
-    "an unknown key": ("gate.rule", 1, "gate.rule = 1: unknown key; gate has rules"),
+    "an unknown key": ("gate.rule", 1, "gate.rule = 1: unknown key; gate has rules, clean_tree"),
     "an unknown key deep down": (
         "gate.rules.new",
         RULE | {"name": "x"},
-        "gate.rules.new.name = 'x': unknown key; gate.rules.new has metric, comparison, threshold",
+        "gate.rules.new.name = 'x': unknown key; gate.rules.new has metric, comparison, threshold, bound, classes, max_drop",
     ),
     "an unknown section": ("lr", 0.1, f"lr = 0.1: unknown key; the file has {SECTIONS}"),
     "a missing key": ("model.lr", DELETE, "model.lr: missing; must be a number greater than 0"),
-    "a missing section": ("gate", DELETE, "gate: missing; must be a mapping with rules"),
+    "a missing section": ("gate", DELETE, "gate: missing; must be a mapping with rules, clean_tree"),
     "a value left open": (
         "model.lr",
         "???",
         "model.lr = '???': a value must be given: a number greater than 0",
     ),
-    "a section left open": ("gate", "???", "gate = '???': a value must be given: a mapping with rules"),
+    "a section left open": (
+        "gate",
+        "???",
+        "gate = '???': a value must be given: a mapping with rules, clean_tree",
+    ),
     "an option left open": (
         "model.options",
         {"width": "???"},
@@ -160,7 +164,11 @@ BAD = {
         ["PNG", "???"],
         "validation.formats.allowed.1 = '???': a value must be given: text",
     ),
-    "an unknown key left open": ("gate.rule", "???", "gate.rule = '???': unknown key; gate has rules"),
+    "an unknown key left open": (
+        "gate.rule",
+        "???",
+        "gate.rule = '???': unknown key; gate has rules, clean_tree",
+    ),
     "bounds the wrong way round": (
         "validation.size",
         {"severity": "warning", "min_side": 9, "max_side": 8},
@@ -287,13 +295,7 @@ def test_a_complete_search_range_is_taken(dimension: dict[str, object]) -> None:
 
 
 def test_the_committed_settings_load() -> None:
-    assert load_settings(ROOT / "params.yaml").model_dump(exclude_none=True) == without_none(TREE)
-
-
-def without_none(node: Any) -> Any:  # noqa: ANN401 - plain values
-    if isinstance(node, dict):
-        return {key: without_none(value) for key, value in node.items() if value is not None}
-    return node
+    assert load_settings(ROOT / "params.yaml").model_dump(exclude_unset=True) == TREE
 
 
 def test_settings_cannot_be_changed() -> None:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from visiongate.config import Rule
 from visiongate.evaluation.gate import NO_BASE, Evidence, Ruling, judge, read_verdict
-from visiongate.evaluation.intervals import Interval
+from visiongate.evaluation.interval import Interval
 
 ACCURACY = {"metric": "accuracy", "comparison": ">=", "threshold": 0.8}
 CLASSES = {

@@ -9,7 +9,7 @@ import pytest
 
 from visiongate.config import Rule
 from visiongate.evaluation.gate import Evidence, judge
-from visiongate.evaluation.intervals import Interval
+from visiongate.evaluation.interval import Interval
 from visiongate.files import write_json
 from visiongate.stages import gate
 from workspaces import ROOT

@@ -8,7 +8,8 @@ import pytest
 from evaluation_settings import evaluation_settings
 from visiongate.config import Evaluation
 from visiongate.evaluation import intervals as module
-from visiongate.evaluation.intervals import Interval, Judged, class_intervals, find_intervals, wilson_interval
+from visiongate.evaluation.interval import Interval, wilson_interval
+from visiongate.evaluation.intervals import Judged, class_intervals, find_intervals
 from visiongate.evaluation.metrics import (
     brier_by_image,
     compute_metrics,

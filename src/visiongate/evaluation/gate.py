@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from visiongate.config import LOWER_IS_BETTER, Rule
-from visiongate.evaluation.intervals import Interval
+from visiongate.evaluation.interval import Interval
 
 _COMPARE = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
 NO_BASE = "no base to compare with: make gate BASE=main"

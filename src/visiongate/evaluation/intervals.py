@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +9,7 @@ from scipy.sparse import csr_array
 
 from visiongate.config import Evaluation
 from visiongate.evaluation.calibration import assign_bins
+from visiongate.evaluation.interval import Interval, wilson_interval
 from visiongate.evaluation.metrics import ClassResult
 from visiongate.evaluation.predictions import Predictions
 from visiongate.evaluation.ranking import RankedClass, rank_classes
@@ -21,15 +21,6 @@ RANKED_CELLS = (
     200_000_000  # images × classes × samples that ROC-AUC and average precision may cost: a few seconds
 )
 FEWEST_RANKED = 100  # samples, however many images and classes there are
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A metric, and the bounds of its confidence interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +80,6 @@ def class_intervals(
         found["precision"][result.name] = precision
         found["f1"][result.name] = Interval(result.f1, *bounds)
     return found
-
-
-def wilson_interval(share: float, draws: int, confidence: float) -> Interval:
-    """Find Wilson's score interval of a share seen in so many independent draws."""
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    centre = share + z * z / (2 * draws)
-    half = z * (share * (1 - share) / draws + z * z / (4 * draws * draws)) ** 0.5
-    scale = 1 + z * z / draws
-    # The share lies within its interval; rounding must not put it outside.
-    return Interval(share, min(share, (centre - half) / scale), max(share, (centre + half) / scale))
 
 
 def _harmonic(recall: float, precision: float) -> float:

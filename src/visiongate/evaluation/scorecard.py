@@ -8,7 +8,8 @@ import numpy.typing as npt
 
 from visiongate.config import Evaluation
 from visiongate.evaluation.calibration import expected_calibration_error
-from visiongate.evaluation.intervals import Interval, Judged, class_intervals, find_intervals
+from visiongate.evaluation.interval import Interval
+from visiongate.evaluation.intervals import Judged, class_intervals, find_intervals
 from visiongate.evaluation.metrics import (
     TOP_FROM,
     ClassResult,

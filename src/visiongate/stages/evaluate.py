@@ -15,7 +15,7 @@ from visiongate.data.pixels import PixelSplit, load_split, read_manifest, read_t
 from visiongate.evaluation.calibration import CalibrationBin, calibration_curve
 from visiongate.evaluation.curves import ConfusionRow, RocPoint, confusion_rows, roc_points
 from visiongate.evaluation.gate import Evidence, Verdict, judge
-from visiongate.evaluation.intervals import Interval
+from visiongate.evaluation.interval import Interval
 from visiongate.evaluation.latency import measure_latency
 from visiongate.evaluation.leaks import Leak, find_leaks
 from visiongate.evaluation.metrics import ClassResult, report_text
