@@ -15,7 +15,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from visiongate.config import ClassMetric, Metric, load_settings, parse_settings
+from visiongate.config import Metric, Rule, load_settings, parse_settings
 from visiongate.errors import SettingsError
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +23,7 @@ TREE = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 DELETE = object()
 RULE = {"metric": "accuracy", "comparison": ">=", "threshold": 0.5}
 VALUES = "true or false or a whole number or a number or text or a list, each a whole number"
+RULE_KEYS = ", ".join(Rule.model_fields)
 SECTIONS = ", ".join(TREE)
 
 
@@ -87,12 +88,12 @@ BAD = {
     "a number for rules": (
         "gate.rules",
         3,
-        "gate.rules = 3: must be a mapping, each value a mapping with metric, comparison, threshold, bound, classes, max_drop; not empty",
+        f"gate.rules = 3: must be a mapping, each value a mapping with {RULE_KEYS}; not empty",
     ),
     "a number for a rule": (
         "gate.rules.new",
         3,
-        "gate.rules.new = 3: must be a mapping with metric, comparison, threshold, bound, classes, max_drop",
+        f"gate.rules.new = 3: must be a mapping with {RULE_KEYS}",
     ),
     "a wrong comparison": (
         "gate.rules.new",
@@ -102,12 +103,12 @@ BAD = {
     "a metric that nobody measures": (
         "gate.rules.new",
         RULE | {"metric": "f2"},
-        f"gate.rules.new.metric = 'f2': must be one of {', '.join(get_args(Metric))} or one of {', '.join(get_args(ClassMetric))}",
+        f"gate.rules.new.metric = 'f2': must be one of {', '.join(get_args(Metric))} or one of recall, precision, f1",
     ),
     "no rules": (
         "gate.rules",
         {},
-        "gate.rules = {}: must be a mapping, each value a mapping with metric, comparison, threshold, bound, classes, max_drop; not empty",
+        f"gate.rules = {{}}: must be a mapping, each value a mapping with {RULE_KEYS}; not empty",
     ),
     "a rule under a number": ("gate.rules", {1: RULE}, "gate.rules.1: a key must be text, not 1"),
     "no formats": (
@@ -139,7 +140,7 @@ BAD = {
     "an unknown key deep down": (
         "gate.rules.new",
         RULE | {"name": "x"},
-        "gate.rules.new.name = 'x': unknown key; gate.rules.new has metric, comparison, threshold, bound, classes, max_drop",
+        f"gate.rules.new.name = 'x': unknown key; gate.rules.new has {RULE_KEYS}",
     ),
     "an unknown section": ("lr", 0.1, f"lr = 0.1: unknown key; the file has {SECTIONS}"),
     "a missing key": ("model.lr", DELETE, "model.lr: missing; must be a number greater than 0"),
