@@ -1,0 +1,157 @@
+"""Confident learning, against an example worked out by hand and against digits relabelled on purpose."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from threadpoolctl import threadpool_limits
+
+from visiongate.evaluation.label_errors import (
+    NONE,
+    LabelErrors,
+    Suspect,
+    class_thresholds,
+    count_confident_joint,
+    estimate_joint,
+    find_confident_classes,
+    find_label_errors,
+    normalised_margin,
+)
+from visiongate.evaluation.predictions import Predictions
+
+CHANGED = 90  # of 1,797 digits: 5%
+
+# In eighths, so that every sum is exact. The thresholds are 16/4, 12/3 and 9/3.
+BY_HAND = Predictions(
+    np.array(
+        [
+            [6, 1, 1],
+            [5, 2, 1],
+            [1, 6, 1],  # said to be a, is b
+            [4, 1, 3],  # a collision: reaches the thresholds of a and of c, and a is the more probable
+            [1, 6, 1],
+            [2, 4, 2],
+            [5, 2, 1],  # said to be b, is a
+            [1, 1, 6],
+            [3, 4, 1],  # said to be c, is b
+            [3, 3, 2],  # reaches no threshold
+        ]
+    )
+    / 8,
+    np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 2]),
+    ("a", "b", "c"),
+)
+
+
+def test_thresholds_are_the_mean_self_confidence() -> None:
+    assert class_thresholds(BY_HAND).tolist() == [4 / 8, 4 / 8, 3 / 8]
+
+
+def test_the_confident_joint_worked_out_by_hand() -> None:
+    assert find_confident_classes(BY_HAND).tolist() == [0, 0, 1, 0, 1, 1, 0, 2, 1, NONE]
+    assert count_confident_joint(BY_HAND).tolist() == [[3, 1, 0], [1, 2, 0], [0, 1, 1]]
+
+
+def test_the_estimated_joint_has_the_labels_own_shares() -> None:
+    joint = estimate_joint(BY_HAND)
+
+    # The two confident images of c stand for its three.
+    expected = np.array([[3, 1, 0], [1, 2, 0], [0, Fraction(3, 2), Fraction(3, 2)]]) / 10
+    assert joint == pytest.approx(expected.astype(float))
+    assert joint.sum(axis=1) == pytest.approx([0.4, 0.3, 0.3])
+
+
+def test_suspects_are_ranked_by_their_margin() -> None:
+    found = find_label_errors(BY_HAND)
+
+    assert found.share == pytest.approx(0.1 + 0.1 + 0.15)
+    assert found.suspects == (
+        Suspect(2, "a", "b", 1 / 8, -5 / 8),
+        Suspect(6, "b", "a", 2 / 8, -3 / 8),
+        Suspect(8, "c", "b", 1 / 8, -3 / 8),
+    )
+
+
+def test_the_margin_is_over_the_best_other_class() -> None:
+    assert (8 * normalised_margin(BY_HAND)).tolist() == [5, 3, -5, 1, 5, 2, -3, 5, -3, -1]
+
+
+def test_a_class_without_images_takes_none() -> None:
+    probabilities = np.array([[0.7, 0.1, 0.2], [0.5, 0.1, 0.4], [0.1, 0.6, 0.3], [0.05, 0.0, 0.95]])
+    predictions = Predictions(probabilities, np.array([0, 0, 1, 1]), ("a", "b", "nowhere"))
+
+    assert class_thresholds(predictions).tolist() == [pytest.approx(0.6), pytest.approx(0.3), np.inf]
+    assert find_confident_classes(predictions).tolist() == [0, NONE, 1, NONE]
+    assert estimate_joint(predictions) == pytest.approx(np.diag([0.5, 0.5, 0]))
+    assert find_label_errors(predictions) == LabelErrors(0.0, ())
+
+
+def test_a_low_threshold_alone_makes_no_suspect() -> None:
+    # The only b is taken for a, so that to be b takes little: 0.2.
+    probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.8, 0.2]])
+    predictions = Predictions(probabilities, np.array([0, 0, 1]), ("a", "b"))
+
+    found = find_label_errors(predictions)
+
+    assert count_confident_joint(predictions).tolist() == [[1, 1], [1, 0]]
+    assert [suspect.index for suspect in found.suspects] == [2]
+    assert found.share == pytest.approx(2 / 3)
+
+
+def test_rounding_leaves_no_class_without_a_confident_image() -> None:
+    own = np.full(3, 0.1)
+    assert own.mean() > own.max()  # what this is about
+
+    predictions = Predictions(np.stack([own, 1 - own], axis=1), np.zeros(3, dtype=np.int64), ("a", "b"))
+
+    assert count_confident_joint(predictions).tolist() == [[3, 0], [0, 0]]
+
+
+def test_a_faultless_model_suspects_nothing() -> None:
+    labels = np.arange(30) % 3
+
+    assert find_label_errors(Predictions(np.eye(3)[labels], labels, ("a", "b", "c"))) == LabelErrors(0.0, ())
+
+
+def test_no_image_is_refused() -> None:
+    with pytest.raises(ValueError, match="no image"):
+        find_label_errors(Predictions(np.empty((0, 2)), np.empty(0, dtype=np.int64), ("a", "b")))
+
+
+def answer_digits(changed: int, seed: int) -> tuple[Predictions, np.ndarray]:
+    """Answer for digits of which some were relabelled before training, each by a model that has not seen it."""
+    images, labels = load_digits(return_X_y=True)
+    generator = np.random.default_rng(seed)
+    chosen = generator.choice(len(labels), changed, replace=False)
+    labels[chosen] = (labels[chosen] + generator.integers(1, 10, changed)) % 10
+    folds = StratifiedKFold(5, shuffle=True, random_state=seed)
+    model = LogisticRegression(max_iter=100)
+    with threadpool_limits(1):  # so small a fit takes far longer on several threads that wait for each other
+        probabilities = cross_val_predict(model, images / 16, labels, cv=folds, method="predict_proba")
+    return Predictions(probabilities, labels, tuple("0123456789")), chosen
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_relabelled_digits_are_found(seed: int) -> None:
+    predictions, changed = answer_digits(CHANGED, seed)
+
+    found = find_label_errors(predictions)
+
+    wrong = np.isin([suspect.index for suspect in found.suspects], changed)
+    assert wrong.mean() > 0.9
+    assert wrong.sum() / CHANGED > 0.65
+    assert wrong[:40].all()
+    assert found.share == pytest.approx(0.05, abs=0.015)
+    truth = load_digits(return_X_y=True)[1]
+    right = [str(truth[suspect.index]) == suspect.suggested for suspect in found.suspects]
+    assert np.mean(right) > 0.85
+
+
+def test_digits_left_as_they_are_are_hardly_doubted() -> None:
+    found = find_label_errors(answer_digits(0, seed=0)[0])
+
+    assert len(found.suspects) <= 6
+    assert found.share < 0.005
