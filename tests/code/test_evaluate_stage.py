@@ -163,6 +163,11 @@ def test_plots_have_their_columns() -> None:
     roc = rows_of(DETAILS / "plots/roc.csv")
     assert {row["class"] for row in roc} == {"dark", "bright"}
     assert list(roc[0]) == ["class", "fpr", "tpr"]
+    assert list(rows_of(DETAILS / "plots/precision_recall.csv")[0]) == ["class", "recall", "precision"]
+    confidence = rows_of(DETAILS / "plots/confidence.csv")
+    assert sum(int(row["images"]) for row in confidence) == IMAGES
+    robustness = rows_of(DETAILS / "plots/robustness.csv")
+    assert {row["severity"] for row in robustness} == set("012345")
     calibration = rows_of(DETAILS / "plots/calibration.csv")
     assert sum(int(row["images"]) for row in calibration) == IMAGES
     assert list(calibration[0]) == ["confidence", "accuracy", "images"]
@@ -177,7 +182,7 @@ def test_twice_gives_the_same_bytes_but_for_measured_times(evaluated: Path) -> N
     before = contents()
     evaluate.run(settings())
 
-    assert len(before) == 12
+    assert len(before) == 17
     assert contents() == before
     assert not [path for path, content in before.items() if str(evaluated).encode() in content]
 
@@ -319,3 +324,21 @@ def test_of_a_large_training_split_not_all_images_are_predicted(monkeypatch: pyt
     assert images <= 10
     assert metrics["train_accuracy"] * images == pytest.approx(round(metrics["train_accuracy"] * images))
     assert metrics["accuracy_gap"] == pytest.approx(metrics["train_accuracy"] - metrics["accuracy"])
+
+
+@pytest.mark.usefixtures("evaluated")
+def test_what_a_person_should_look_at_is_listed() -> None:
+    slices = rows_of(DETAILS / "slices.csv")
+    assert {row["dimension"] for row in slices} == {"class", "size", "brightness"}
+    worst = min((row for row in slices if int(row["images"]) >= 20), key=lambda row: float(row["accuracy"]))
+    assert float(worst["accuracy"]) == read_json(REPORTS / "metrics.json")["worst_slice_accuracy"]
+    suspects = rows_of(DETAILS / "label_errors.csv")
+    assert {row["path"] for row in suspects} <= {row["path"] for row in rows_of(DETAILS / "mistakes.csv")}
+
+
+@pytest.mark.usefixtures("workspace")
+def test_robustness_can_be_left_out() -> None:
+    evaluate.run(settings(corruption_images=0))
+
+    assert "corrupted_accuracy" not in read_json(REPORTS / "metrics.json")
+    assert rows_of(DETAILS / "plots/robustness.csv") == []

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import fisher_exact
 
-from visiongate.evaluation.intervals import wilson_interval
+from visiongate.evaluation.interval import wilson_interval
 from visiongate.evaluation.predictions import Predictions
 from visiongate.evaluation.slices import Description, Slice, cut_slices, worst_slice
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import fisher_exact
 
-from visiongate.evaluation.intervals import wilson_interval
+from visiongate.evaluation.interval import wilson_interval
 from visiongate.evaluation.predictions import Predictions
 
 MOST_SOURCES, MOST_GROUPS = 20, 10

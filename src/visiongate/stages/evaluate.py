@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,9 +14,21 @@ from visiongate import paths
 from visiongate.config import Evaluation, Settings
 from visiongate.data.pixels import PixelSplit, load_split, read_manifest, read_transform
 from visiongate.evaluation.calibration import CalibrationBin, calibration_curve
-from visiongate.evaluation.curves import ConfusionRow, RocPoint, confusion_rows, roc_points
+from visiongate.evaluation.corruptions import RobustnessRow
+from visiongate.evaluation.curves import (
+    ConfidenceBin,
+    ConfusionRow,
+    PrecisionRecallPoint,
+    RocPoint,
+    confidence_bins,
+    confusion_rows,
+    precision_recall_points,
+    roc_points,
+)
+from visiongate.evaluation.diagnosis import Diagnosis, diagnose
 from visiongate.evaluation.gate import Evidence, Verdict, judge
 from visiongate.evaluation.interval import Interval
+from visiongate.evaluation.label_errors import Suspect
 from visiongate.evaluation.latency import measure_latency
 from visiongate.evaluation.leaks import Leak, find_leaks
 from visiongate.evaluation.metrics import ClassResult, report_text
@@ -24,6 +37,7 @@ from visiongate.evaluation.predictions import Predictions, check_contract, predi
 from visiongate.evaluation.references import judge_references
 from visiongate.evaluation.scorecard import Context, Scorecard, score
 from visiongate.evaluation.served_model import ServedModel, open_model
+from visiongate.evaluation.slices import Slice
 from visiongate.files import atomic_path, read_json, write_csv, write_json, write_text
 
 PLOTS = paths.EVALUATION / "plots"
@@ -45,14 +59,18 @@ def run(settings: Settings) -> None:
     check_contract(model, read_transform(paths.TRANSFORMED), str(paths.TRANSFORMED / "transform.json"))
     splits = {name: _read_split(name) for name in ("train", "val", "test")}
     predicted = _predict(model, splits, chosen)
+    test = splits["test"]
     leaks = _find_leaks(splits)
-    card = score(predicted["test"], _context(splits, predicted, model, leaks, chosen), chosen)
-    latency = measure_latency(model, splits["test"].pixels.images, chosen)
+    diagnosis = diagnose(model, predicted["test"], test.pixels, test.manifest, chosen)
+    facts = {**diagnosis.facts(), "leaked_images": len(leaks), "failed_expectations": _count_failures()}
+    card = score(predicted["test"], _context(splits, predicted, model, facts, chosen), chosen)
+    latency = measure_latency(model, test.pixels.images, chosen)
     evidence = Evidence({**card.metrics, **latency}, card.intervals, card.class_intervals)
     verdict = judge(settings.gate.rules, evidence)
-    _write_details(predicted["test"], splits["test"].manifest, card)
+    _write_details(predicted["test"], test.manifest, card)
     _write_rows(paths.EVALUATION / "leaks.csv", leaks, Leak)
-    _write_plots(predicted["test"], chosen.calibration_bins)
+    _write_diagnosis(diagnosis, test.manifest)
+    _write_plots(predicted["test"], diagnosis, chosen.calibration_bins)
     write_json(paths.METRICS, card.metrics)
     write_json(paths.LATENCY, latency)
     write_json(paths.GATE, asdict(verdict))
@@ -90,17 +108,21 @@ def _context(
     splits: Mapping[str, Split],
     predicted: Mapping[str, Predictions],
     model: ServedModel,
-    leaks: Sequence[Leak],
+    facts: Mapping[str, float],
     settings: Evaluation,
 ) -> Context:
-    failed = read_json(paths.VALIDATION / "result.json")["failed"]["critical"]
     return Context(
         groups=splits["test"].manifest.column("group").to_pylist(),
         train=predicted["train"],
         references=judge_references(splits["train"].pixels, splits["test"].pixels, settings.seed),
         temperature=model.temperature,
-        facts={"leaked_images": len(leaks), "failed_expectations": failed},
+        facts=facts,
     )
+
+
+def _count_failures() -> int:
+    """Return how many critical expectations about the data failed."""
+    return int(read_json(paths.VALIDATION / "result.json")["failed"]["critical"])
 
 
 def _write_details(predictions: Predictions, manifest: pa.Table, card: Scorecard) -> None:
@@ -132,17 +154,29 @@ def _write_mistakes(table: pa.Table) -> None:
     )
 
 
-def _write_plots(predictions: Predictions, bins: int) -> None:
+def _write_diagnosis(diagnosis: Diagnosis, manifest: pa.Table) -> None:
+    _write_rows(paths.EVALUATION / "slices.csv", diagnosis.slices, Slice, name="slice")
+    where = manifest.column("path").to_pylist()
+    rows = [{"path": where[suspect.index], **asdict(suspect)} for suspect in diagnosis.label_errors.suspects]
+    columns = ["path", *(field.name for field in fields(Suspect) if field.name != "index")]
+    kept = ({column: row[column] for column in columns} for row in rows)
+    write_csv(paths.EVALUATION / "label_errors.csv", kept, columns)
+
+
+def _write_plots(predictions: Predictions, diagnosis: Diagnosis, bins: int) -> None:
     _write_rows(PLOTS / "confusion.csv", confusion_rows(predictions), ConfusionRow)
     _write_rows(PLOTS / "roc.csv", roc_points(predictions), RocPoint)
+    _write_rows(PLOTS / "precision_recall.csv", precision_recall_points(predictions), PrecisionRecallPoint)
+    _write_rows(PLOTS / "confidence.csv", confidence_bins(predictions), ConfidenceBin)
+    _write_rows(PLOTS / "robustness.csv", diagnosis.robustness, RobustnessRow)
     curve = calibration_curve(predictions.confidence, predictions.correct, bins)
     _write_rows(PLOTS / "calibration.csv", curve, CalibrationBin)
 
 
-def _write_rows(path: Any, rows: Sequence[Any], kind: type) -> None:  # noqa: ANN401
-    """Write dataclasses, a field a column; ``name`` is a class of images here, and is called so."""
-    columns = {"class" if field.name == "name" else field.name: field.name for field in fields(kind)}
-    cells = ({column: getattr(row, name) for column, name in columns.items()} for row in rows)
+def _write_rows(path: Path, rows: Sequence[Any], kind: type, name: str = "class") -> None:
+    """Write dataclasses, a field a column; ``name`` is called what it names."""
+    columns = {name if field.name == "name" else field.name: field.name for field in fields(kind)}
+    cells = ({column: getattr(row, attribute) for column, attribute in columns.items()} for row in rows)
     write_csv(path, cells, list(columns))
 
 
