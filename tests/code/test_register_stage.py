@@ -81,7 +81,21 @@ def test_better_model_takes_over(settings: Settings) -> None:
         ["champion"],
         "1",
     )
-    assert answer["comparison"] == {"images": 200, "wins": 11, "losses": 0, "p_value": 0.5**11}
+    comparison = answer["comparison"]
+    assert comparison.pop("low") == pytest.approx(0.0259, abs=1e-3)
+    assert comparison.pop("high") == pytest.approx(0.0830, abs=1e-3)
+    assert comparison == {
+        "metric": "accuracy",
+        "champion": 0.945,
+        "challenger": 1.0,
+        "difference": 0.055,
+        "p_value": 0.5**11,
+        "test": "exact McNemar",
+        "images": 200,
+        "units": 200,
+        "wins": 11,
+        "losses": 0,
+    }
 
 
 def test_model_that_is_not_shown_to_be_better_challenges(settings: Settings) -> None:
@@ -89,7 +103,7 @@ def test_model_that_is_not_shown_to_be_better_challenges(settings: Settings) -> 
     answer = registered(settings, threshold=129)
     assert (answer["decision"], answer["aliases"]) == ("registered", ["challenger"])
     assert answer["reason"].startswith(
-        "not shown to be better: right on 0 of 200 images that champion version 1 "
+        "not shown to be better: accuracy 0.99 to champion version 1's 1, a gain of -0.01"
     )
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 import tiny_models
-from visiongate.evaluation.comparison import Comparison
 from visiongate.files import sha256_of
 from visiongate.tracking import promotion
 from visiongate.tracking.promotion import Decision
@@ -129,7 +128,7 @@ def test_promotion_moves_the_alias_and_remembers_the_last_champion(store: Store)
     first = apply_decision(store, add(store), None, promotion.accept_first())
     second = apply_decision(store, add(store, 100), first, REGISTERED)
     assert second.aliases == ("challenger",)
-    better = promotion.judge("1", Comparison(100, 9, 0, 0.002), alpha=0.05)
+    better = Decision("promoted", "better")
     second = apply_decision(store, second, first, better)
     assert second.aliases == ("champion",)
     assert second.tags["visiongate.previous_champion"] == "1"
