@@ -178,7 +178,7 @@ def _decide(
 
 
 def _asks_for_clean_tree(settings: Settings) -> bool:
-    return bool(settings.gate.model_dump().get("clean_tree"))
+    return bool(vars(settings.gate).get("clean_tree"))
 
 
 def _compete(store: Store, judged: Judged, champion: Version, settings: Settings) -> Decision:

@@ -294,14 +294,16 @@ def _decision_tags(version: Version, champion: Version | None, decision: Decisio
     if champion is None or decision.verdict != "promoted":
         return tags
     if champion.number != version.number:
-        line = dict.fromkeys((champion.number, *champion.before))
-        return {
-            **tags,
-            PREVIOUS_TAG: champion.number,
-            LINE_TAG: " ".join(number for number in line if number != version.number),
-        }
+        return {**tags, **tags_of_line(version, champion)}
     # It was promoted before: what it was promoted for is worth more than that it is champion already.
     return tags if version.tags.get(DECISION_TAG) != decision.verdict else {}
+
+
+def tags_of_line(version: Version, champion: Version) -> dict[str, str]:
+    """Return the tags by which a new champion remembers those before it."""
+    line = dict.fromkeys((champion.number, *champion.before, *version.before))
+    rest = " ".join(number for number in line if number != version.number)
+    return {PREVIOUS_TAG: champion.number, LINE_TAG: rest}
 
 
 def _read(store: Store, name: str, number: str) -> Version:

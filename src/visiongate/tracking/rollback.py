@@ -14,6 +14,7 @@ from visiongate.tracking.registry import (
     list_versions,
     read_aliases,
     set_tags,
+    tags_of_line,
 )
 from visiongate.tracking.store import Store, TrackingError, explained
 
@@ -78,11 +79,15 @@ def _offer(store: Store, name: str) -> str:
 
 
 def _tag(store: Store, champion: Version | None, target: Version, why: str) -> None:
+    """Tell of it on both; only who is left for an earlier one was rolled back, and whoever comes anew remembers the other."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    if champion is not None:
-        set_tags(store, champion, {ROLLED_BACK_TAG: f"{now}, to version {target.number}: {why}"})
     left = f"from version {champion.number}" if champion is not None else "there was no champion"
-    set_tags(store, target, {RESTORED_TAG: f"{now}, {left}: {why}"})
+    tags = {RESTORED_TAG: f"{now}, {left}: {why}"}
+    if champion is not None and target.number in champion.before:
+        set_tags(store, champion, {ROLLED_BACK_TAG: f"{now}, to version {target.number}: {why}"})
+    elif champion is not None:
+        tags |= tags_of_line(target, champion)
+    set_tags(store, target, tags)
 
 
 def _move(store: Store, target: Version) -> Version:
