@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from visiongate.files import sha256_of
 from visiongate.tracking.promotion import Decision
@@ -37,6 +37,7 @@ MODEL_FILE = "model.onnx"  # where MLflow's onnx flavour keeps it
 REQUIREMENTS = ("mlflow", "numpy", "onnx", "onnxruntime")
 
 logger = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
 
 
 class ChampionMovedError(TrackingError):
@@ -122,15 +123,20 @@ def find_number(store: Store, name: str, number: str) -> Version | None:
     Raises:
         TrackingError: MLflow failed.
     """
+    with explained(store.address):
+        return unless_missing(lambda: _read(store, name, number))
+
+
+def unless_missing(ask: Callable[[], Answer]) -> Answer | None:
+    """Ask MLflow for something that may have been deleted; None where it is not there."""
     from mlflow.exceptions import MlflowException  # noqa: PLC0415 - a second of imports
 
-    with explained(store.address):
-        try:
-            return _read(store, name, number)
-        except MlflowException as error:
-            if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
-                raise
-            return None
+    try:
+        return ask()
+    except MlflowException as error:
+        if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+            raise
+        return None
 
 
 def list_versions(store: Store, name: str) -> list[Version]:
@@ -192,7 +198,8 @@ def link_version(store: Store, version: Version) -> Version:
     with explained(store.address):
         source = store.client.get_model_version(version.name, version.number).source
         link = json.dumps([{"name": version.name, "version": version.number}])
-        for output in store.client.get_run(version.run_id).outputs.model_outputs:
+        run = unless_missing(lambda: store.client.get_run(version.run_id))
+        for output in run.outputs.model_outputs if run and run.outputs else ():
             model = store.client.get_logged_model(output.model_id)
             if model.artifact_location == source and model.tags.get(LINK_TAG) != link:
                 store.client.set_logged_model_tags(model.model_id, {LINK_TAG: link})
