@@ -229,3 +229,13 @@ def test_the_second_class_is_answered_from_the_threshold_on() -> None:
     assert decide(probabilities, 0.81).tolist() == [0, 0, 0]
     with pytest.raises(DataError, match=r"a threshold of 0\.5 needs two classes, not 3"):
         decide(np.full((1, 3), 1 / 3), 0.5)
+
+
+@pytest.mark.parametrize("images", [150, 1000])
+def test_a_model_that_is_worse_by_the_margin_is_seldom_within_it(images: int) -> None:
+    generator = np.random.default_rng(3)
+    margin = 0.02
+    counts = generator.multinomial(images, [0.02, 0.02 + margin, 0.94 - margin], size=2000)
+    lows = [difference_interval(wins, losses, images, 0.05)[0] for wins, losses, _ in counts.tolist()]
+    # Of 2000 at 5 %, more than 130 are let through in one run of a thousand.
+    assert np.count_nonzero(np.array(lows) > -margin) <= 130

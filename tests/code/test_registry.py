@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 import tiny_models
 from visiongate.files import sha256_of
@@ -28,7 +29,17 @@ REGISTERED = Decision("registered", "not shown to be better")
 REJECTED = Decision("rejected", "the gate failed")
 LOAD = """
 import sys
-sys.modules["torch"] = None  # importing it fails
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {{"torch", "torchvision"}}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, NoTorch())
+try:
+    import torch
+except ModuleNotFoundError:
+    pass
+else:
+    raise SystemExit("torch is there")
 import mlflow
 mlflow.set_tracking_uri({address!r})
 model = mlflow.pyfunc.load_model("models:/tiny@champion")
@@ -108,6 +119,16 @@ def test_champion_is_served_without_torch(store: Store, tmp_path: Path) -> None:
     assert prediction == "[1]"
     assert "'images': Tensor('uint8', (-1, 4, 4, 1))" in signature
     assert "'probabilities': Tensor('float32', (-1, 2))" in signature
+
+
+def test_stored_requirements_and_signature_name_no_torch(store: Store) -> None:
+    folder = fetch_model(store, add(store)).parent
+    requirements = (folder / "requirements.txt").read_text().splitlines()
+    assert [line.partition("==")[0] for line in requirements] == ["mlflow", "numpy", "onnx", "onnxruntime"]
+    assert all("torch" not in path.read_text() for path in folder.iterdir() if path.suffix != ".onnx")
+    description = yaml.safe_load((folder / "MLmodel").read_text())
+    assert description["saved_input_example_info"]["artifact_path"] == "input_example.json"
+    assert {"inputs", "outputs"} <= description["signature"].keys()
 
 
 def test_first_promotion_makes_a_champion(store: Store) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from visiongate.tracking.environment import describe_environment
 from visiongate.tracking.lineage import UNKNOWN
 from visiongate.tracking.store import TrackingError
@@ -34,7 +36,7 @@ class Plan:
     """What to make again, and by which stage."""
 
     stage: str
-    data: Path  # what the stage reads, an output of another
+    data: Path  # what the stage reads, an output of another stage
     model: Path  # what it writes
 
 
@@ -82,6 +84,7 @@ def rebuild(trace: Trace, plan: Plan, tell: Tell) -> Rebuilt:
         }
         dvc = [str(binaries / "python"), "-m", "dvc"]
         _fetch_data(repository, clone, plan.data, (dvc, environment), tell)
+        _check_data(trace, clone, plan.data, tell)
         (clone / plan.model).unlink(missing_ok=True)
         tell(f"Running the stage {plan.stage}")
         started = time.monotonic()
@@ -160,6 +163,19 @@ def _fetch_data(
         _call([*command, "pull", "--quiet", str(data)], clone, environment)
     else:
         tell(f"{data} comes from the DVC cache of this machine")
+
+
+def _check_data(trace: Trace, clone: Path, data: Path, tell: Tell) -> None:
+    """Tell where the commit has other data than the training had: ``dvc.lock`` was not committed then."""
+    expected = trace.data_md5.get(data.as_posix())
+    stages = yaml.safe_load((clone / "dvc.lock").read_text(encoding="utf-8"))["stages"].values()
+    found = [
+        out.get("md5") for stage in stages for out in stage.get("outs", []) if out["path"] == data.as_posix()
+    ]
+    if expected not in found:
+        tell(
+            f"{data} has md5 {found[0] if found else 'none'} at that commit, and {expected} when the model was trained"
+        )
 
 
 def _compare_environment(trace: Trace) -> tuple[str, ...]:
