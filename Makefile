@@ -6,6 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 RUN := PYTHONPATH=src $(PY)
 READY := $(VENV)/.ready
+REGISTRY = $(RUN) -m visiongate.stages.registry
 # DVC's stages call `python`.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
@@ -17,7 +18,7 @@ STORE := .dvc/store
 STORE_LIMIT := 2000000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup params repro gate adopt test check lint types drift format lock store mlflow bench hooks
+.PHONY: help setup params repro gate adopt registry rollback compare trace test check lint types drift format lock store mlflow bench hooks
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +38,18 @@ gate: $(READY) ## Print the gate's verdict; fail if it does (BASE=main judges th
 
 adopt: params ## Write the best settings that optimize found into conf/experiment/NAME.yaml (NAME=tuned; FORCE=1 overwrites)
 	@$(RUN) -m visiongate.stages.adopt "$(or $(NAME),tuned)" $(if $(FORCE),--force)
+
+registry: $(READY) ## List the registered versions: aliases, decision, accuracy, date, commit, reason
+	@$(REGISTRY) show
+
+rollback: $(READY) ## Put the previous champion back (TO=3 chooses a version; WHY='it was slow'; FORCE=1 takes one that never passed the gate)
+	@$(REGISTRY) rollback $(if $(TO),--to "$(TO)") $(if $(WHY),--why "$(WHY)") $(if $(FORCE),--force)
+
+compare: $(READY) ## Put the best runs side by side (TOP=5 METRIC=test/accuracy)
+	@$(REGISTRY) compare --top "$(or $(TOP),5)" --metric "$(or $(METRIC),test/accuracy)"
+
+trace: $(READY) ## Say what a model was made from (VERSION=models:/NAME@champion; VERIFY=1 makes it again in a temporary clone, and compares)
+	@$(REGISTRY) trace $(if $(VERSION),"$(VERSION)") $(if $(VERIFY),--verify)
 
 test: $(READY) ## Run the tests, with coverage
 	@echo "Testing"
@@ -85,7 +98,7 @@ mlflow: $(READY) ## Open the tracking UI on the store that the stages write to (
 	MLFLOW_DISABLE_TELEMETRY=true $(PY) -m mlflow server --backend-store-uri "$$address" \
 		--artifacts-destination mlruns/artifacts --port $(or $(PORT),5000) --workers 1
 
-bench: $(READY) ## Measure the line's time and where it goes (BENCH=data, training, optimize, remote: a part of it against what one would use instead)
+bench: $(READY) ## Measure the line's time and where it goes (BENCH=data, training, optimize, promotion, remote: a part of it against what one would use instead)
 	@$(RUN) benchmarks/$(or $(BENCH),line).py
 
 hooks: $(READY) ## Have git run format, lint and drift before each commit

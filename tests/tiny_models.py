@@ -19,9 +19,13 @@ def brightness_images(count: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np
 
 
 def write_threshold_model(
-    path: Path, threshold: float = 127.5, classes: tuple[str, ...] = CLASSES, side: int = SIDE
+    path: Path,
+    threshold: float = 127.5,
+    classes: tuple[str, ...] = CLASSES,
+    side: int = SIDE,
+    padding: int = 0,
 ) -> None:
-    """Write an ONNX model that calls an image bright when its mean lies above the threshold, 0..255."""
+    """Write an ONNX model that calls an image bright when its mean lies above the threshold, 0..255; padding adds bytes."""
     pixels = side * side
     weights = np.zeros((pixels, len(classes)), dtype=np.float32)
     weights[:, 1] = 1 / pixels
@@ -39,9 +43,8 @@ def write_threshold_model(
         [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(bias, "bias")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    helper.set_model_props(
-        model, {"transform": json.dumps(transform(classes, side)), "classes": json.dumps(classes)}
-    )
+    props = {"transform": json.dumps(transform(classes, side)), "classes": json.dumps(classes)}
+    helper.set_model_props(model, props | ({"padding": "." * padding} if padding else {}))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
 

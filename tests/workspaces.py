@@ -3,10 +3,13 @@
 import json
 import shutil
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import tiny_models
@@ -32,17 +35,25 @@ def tracked_settings() -> Settings:
     return load_settings(ROOT / "params.yaml")
 
 
-def write_judged_model(threshold: float = 127.5, *, passed: bool = True, accuracy: float = 0.9) -> None:
+def write_judged_model(
+    threshold: float = 127.5,
+    *,
+    passed: bool = True,
+    accuracy: float = 0.9,
+    groups: Sequence[str | None] | None = None,
+) -> None:
     """Write what `transformation`, `train` and `evaluate` leave for `register`, here."""
     images, labels = tiny_models.brightness_images(200)
     for folder in ("data/transformed", "models", "reports/training"):
         Path(folder).mkdir(parents=True, exist_ok=True)
     np.save("data/transformed/test.npy", images)
     np.save("data/transformed/test_labels.npy", labels)
+    manifest = {"split": ["test"] * 200, "group": pa.array(groups or [None] * 200, pa.string())}
+    pq.write_table(pa.table(manifest), "data/transformed/manifest.parquet")
     tiny_models.write_threshold_model(Path("models/model.onnx"), threshold)
     description = {"network": "threshold", "transform": tiny_models.transform()}
-    rule = {"name": "accuracy", "metric": "accuracy", "comparison": ">=", "threshold": 0.8}
-    rule |= {"value": accuracy, "passed": passed}
+    rule = {"name": "accuracy", "metric": "accuracy", "asked": ">= 0.8", "low": None, "high": None}
+    rule |= {"value": accuracy, "margin": accuracy - 0.8, "passed": passed, "note": ""}
     _write_json("models/model.json", description)
     _write_json("reports/metrics.json", {"accuracy": accuracy, "images": 200})
     _write_json("reports/gate.json", {"passed": passed, "rules": [rule]})

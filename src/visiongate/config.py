@@ -4,6 +4,7 @@ This is the only parser of ``params.yaml``. It imports nothing heavy, so that a 
 of a second, before torch or MLflow are loaded.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from functools import reduce
@@ -48,11 +49,10 @@ Metric = Literal[
     "brier",
     "ece",
     "ece_uncalibrated",
-    "sensitivity",  # of two classes, as are the next four
+    "sensitivity",  # of two classes, as are the next three
     "specificity",
     "precision_positive",
     "f1_positive",
-    "threshold",
     "train_accuracy",
     "train_f1_macro",
     "accuracy_gap",  # train less test
@@ -472,11 +472,37 @@ class Gate(Section):
     clean_tree: bool  # whether what is registered must be committed
 
 
+class NonInferiority(Section):
+    """Promote a model that is hardly worse, if it is smaller or faster."""
+
+    margin: Positive  # of the metric: the loss must be shown to be at most this
+    gain: Literal["size", "latency"]  # of the model's file in bytes; of one image in milliseconds, measured
+    by: Annotated[float, Field(gt=0, lt=1)]  # the share of the champion's that must be saved
+
+
 class Registry(Section):
     """Under what name to register, and what a challenger must prove."""
 
     name: Name
+    metric: Literal["accuracy", "balanced_accuracy", "f1_macro", "log_loss", "roc_auc"]
+    test: Literal["auto", "mcnemar", "bootstrap"]  # auto: McNemar's for accuracy of images without groups
     alpha: Annotated[float, Field(gt=0, lt=0.5)]  # of the one-sided test against the champion
+    samples: Count  # of the bootstrap
+    seed: Index
+    non_inferiority: NonInferiority | None
+
+    @model_validator(mode="after")
+    def _can_decide(self) -> Self:
+        if self.test == "mcnemar" and self.metric != "accuracy":
+            raise ValueError(
+                f"test = mcnemar compares accuracy, not metric = {self.metric}: choose auto or bootstrap"
+            )
+        if self.alpha * (self.samples + 1) <= 1:
+            raise ValueError(
+                f"samples = {self.samples}: no p-value of so few lies below alpha = {self.alpha:g}; "
+                f"give at least {math.ceil(1 / self.alpha)}"
+            )
+        return self
 
 
 class Tracking(Section):

@@ -94,9 +94,10 @@ def _locate(root: Section, tree: Any, location: Location) -> _Place:  # noqa: AN
 
 
 def _choose(field: FieldInfo, tree: Any, key: str | int) -> Any:  # noqa: ANN401 - plain values in, any type annotation out
-    """Return a field's type; of a tagged union, the member that the file asks for."""
+    """Return a field's type; of a tagged union, the member that the file asks for; the section where it may also be null."""
     if field.discriminator is None:
-        return field.annotation
+        sections = [arg for arg in get_args(field.annotation) if _is_section(arg)]
+        return sections[0] if len(sections) == 1 and _is_union(field.annotation) else field.annotation
     chosen = tree.get(key) if isinstance(tree, Mapping) else None
     members = _members(field)
     kind = chosen.get("kind") if isinstance(chosen, Mapping) else None
@@ -116,8 +117,12 @@ def _entry(annotation: Any, part: str | int) -> Any:  # noqa: ANN401 - any type 
     options = [arg for arg in get_args(annotation) if arg is not type(None)]
     if origin is dict or (origin is list and isinstance(part, int)):
         return options[-1]
-    is_optional = origin in (types.UnionType, Union) and len(options) == 1
+    is_optional = _is_union(annotation) and len(options) == 1
     return _entry(options[0], part) if is_optional else None
+
+
+def _is_union(annotation: Any) -> bool:  # noqa: ANN401 - any type annotation
+    return get_origin(annotation) in (types.UnionType, Union)
 
 
 def _is_section(annotation: Any) -> TypeGuard[type[BaseModel]]:  # noqa: ANN401

@@ -14,7 +14,7 @@ from visiongate.evaluation.metrics import (
     report_text,
     uncalibrated,
 )
-from visiongate.evaluation.predictions import OperatingPoint, Predictions
+from visiongate.evaluation.predictions import Predictions
 
 METRICS = (
     "images",
@@ -189,9 +189,7 @@ def test_the_rest_agrees_with_scikit_learn(classes: int) -> None:
 def test_the_positive_class_is_judged_at_the_operating_point() -> None:
     shares = np.array([0.9, 0.6, 0.4, 0.2, 0.7, 0.3, 0.1, 0.1])
     labels = np.array([1, 1, 1, 1, 0, 0, 0, 0])
-    predictions = Predictions(
-        np.stack([1 - shares, shares], axis=1), labels, ("no", "yes"), OperatingPoint(1, 0.35)
-    )
+    predictions = Predictions(np.stack([1 - shares, shares], axis=1), labels, ("no", "yes"), 0.35)
 
     found = judge_positive(predictions, 1)
 

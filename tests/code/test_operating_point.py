@@ -7,8 +7,8 @@ import pytest
 
 from evaluation_settings import evaluation_settings
 from visiongate.errors import SettingsError
-from visiongate.evaluation.operating_point import choose_operating_point, positive_class
-from visiongate.evaluation.predictions import OperatingPoint, Predictions, decide
+from visiongate.evaluation.operating_point import choose_threshold, positive_class
+from visiongate.evaluation.predictions import Predictions, decide
 
 SCORES = [0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.9]
 LABELS = [0, 0, 0, 1, 0, 1, 1, 1]
@@ -27,34 +27,34 @@ def predictions(
 def test_youden_takes_the_threshold_with_the_largest_sum(positive: int) -> None:
     name = ("no", "yes")[positive]
 
-    point = choose_operating_point(
+    found = choose_threshold(
         predictions(positive=positive), evaluation_settings(threshold="youden", positive=name)
     )
 
     # At 0.25 all four positives and three of four negatives; at 0.5 three of four and all: the first of equals.
-    assert point == OperatingPoint(positive, pytest.approx(0.25))
+    assert found == pytest.approx(0.25 if positive == 1 else 0.75)
 
 
 @pytest.mark.parametrize(("floor", "threshold"), [(1.0, 0.25), (0.75, 0.5), (0.5, 0.65), (0.0, 1.0)])
 def test_a_floor_on_recall_takes_the_highest_threshold_that_meets_it(floor: float, threshold: float) -> None:
     chosen = evaluation_settings(threshold="recall", recall_floor=floor)
 
-    point = choose_operating_point(predictions(), chosen)
+    found = choose_threshold(predictions(), chosen)
 
-    assert point is not None
-    assert point.threshold == pytest.approx(threshold)
-    called = decide(predictions().probabilities, point)
+    assert found is not None
+    assert found == pytest.approx(threshold)
+    called = decide(predictions().probabilities, found)
     assert (called[np.array(LABELS) == 1] == 1).mean() >= floor
 
 
 def test_argmax_has_no_threshold() -> None:
-    assert choose_operating_point(predictions(), evaluation_settings()) is None
+    assert choose_threshold(predictions(), evaluation_settings()) is None
 
 
 def test_scores_that_are_all_equal_still_give_a_threshold() -> None:
-    point = choose_operating_point(predictions([0.5] * 8), evaluation_settings(threshold="youden"))
+    found = choose_threshold(predictions([0.5] * 8), evaluation_settings(threshold="youden"))
 
-    assert point == OperatingPoint(1, 0.0)
+    assert found == 0.0
 
 
 @pytest.mark.parametrize(
@@ -79,4 +79,4 @@ def test_the_positive_class_is_the_last_unless_named() -> None:
 
 def test_a_validation_split_of_one_class_is_told() -> None:
     with pytest.raises(SettingsError, match="has images of one class alone"):
-        choose_operating_point(predictions(labels=[1] * 8), evaluation_settings(threshold="youden"))
+        choose_threshold(predictions(labels=[1] * 8), evaluation_settings(threshold="youden"))

@@ -3,13 +3,15 @@
 import hashlib
 import json
 import sqlite3
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import tiny_models
-from visiongate.config import Settings
+from registering import aliases, change
+from visiongate.config import NonInferiority, Settings
 from visiongate.files import sha256_of
 from visiongate.stages import register
 from visiongate.tracking.runs import MODEL_TAG, open_run
@@ -81,7 +83,21 @@ def test_better_model_takes_over(settings: Settings) -> None:
         ["champion"],
         "1",
     )
-    assert answer["comparison"] == {"images": 200, "wins": 11, "losses": 0, "p_value": 0.5**11}
+    comparison = answer["comparison"]
+    assert comparison.pop("low") == pytest.approx(0.0259, abs=1e-3)
+    assert comparison.pop("high") == pytest.approx(0.0830, abs=1e-3)
+    assert comparison == {
+        "metric": "accuracy",
+        "champion": 0.945,
+        "challenger": 1.0,
+        "difference": 0.055,
+        "p_value": 0.5**11,
+        "test": "exact McNemar",
+        "images": 200,
+        "units": 200,
+        "wins": 11,
+        "losses": 0,
+    }
 
 
 def test_model_that_is_not_shown_to_be_better_challenges(settings: Settings) -> None:
@@ -89,14 +105,14 @@ def test_model_that_is_not_shown_to_be_better_challenges(settings: Settings) -> 
     answer = registered(settings, threshold=129)
     assert (answer["decision"], answer["aliases"]) == ("registered", ["challenger"])
     assert answer["reason"].startswith(
-        "not shown to be better: right on 0 of 200 images that champion version 1 "
+        "not shown to be better: accuracy 0.99 to champion version 1's 1, a gain of -0.01"
     )
 
 
 def test_model_that_the_gate_refuses_is_kept_without_alias(settings: Settings) -> None:
     answer = registered(settings, passed=False, accuracy=0.7)
     assert (answer["decision"], answer["version"], answer["aliases"]) == ("rejected", "1", [])
-    assert answer["reason"] == "the gate failed: accuracy: accuracy 0.7 is not >= 0.8"
+    assert answer["reason"] == "the gate failed: accuracy: accuracy 0.7, asked >= 0.8"
     [version] = open_store(settings.tracking).client.search_model_versions(
         f"name = '{settings.registry.name}'"
     )
@@ -185,3 +201,166 @@ def test_nothing_is_left_beside_what_the_stage_declares(settings: Settings) -> N
     assert sorted(path.name for path in Path.cwd().iterdir()) == ["data", "mlruns", "models", "reports"]
     text = Path("reports/registration.json").read_text()
     assert str(Path.cwd()) not in text
+
+
+# How the settings decide
+
+
+def test_images_of_one_patient_are_one_witness(settings: Settings) -> None:
+    patients = [str(index // 20) for index in range(200)]
+    registered(settings, threshold=140, groups=patients)
+    answer = registered(settings, groups=patients)
+    assert answer["decision"] == "registered"  # all eleven images won are of one patient
+    assert (answer["comparison"]["wins"], answer["comparison"]["units"]) == (11, 10)
+    assert "one-sided paired bootstrap over 10 groups p = " in answer["reason"]
+
+
+def test_images_of_a_single_group_show_nothing(settings: Settings) -> None:
+    registered(settings, threshold=140, groups=["one"] * 200)
+    answer = registered(settings, groups=["one"] * 200)
+    assert (answer["decision"], answer["comparison"]) == ("registered", None)
+    assert answer["reason"].endswith("cannot be compared: all test images are of one group")
+
+
+def test_another_metric_decides_by_the_bootstrap(settings: Settings) -> None:
+    chosen = change(settings, metric="balanced_accuracy", samples=500)
+    registered(chosen, threshold=140)
+    answer = registered(chosen)
+    assert answer["decision"] == "promoted"
+    assert answer["comparison"]["metric"] == "balanced_accuracy"
+    assert answer["comparison"]["champion"] == pytest.approx(0.945)
+    assert answer["comparison"]["test"] == "paired bootstrap over 200 images"
+
+
+def test_each_model_is_judged_by_its_own_threshold(settings: Settings) -> None:
+    # Both answer "bright" from a mean of 140 on by likelihood; a low threshold turns that to 139, or further down.
+    registered(settings, threshold=140)
+    set_threshold(0.5)
+    write_judged_model(140.2)
+    set_threshold(1e-5)
+    register.run(settings)
+    answer = json.loads(Path("reports/registration.json").read_text())
+    # 140.2 - ln(99999) = 128.7: it gets back most of the images that the likelier class loses.
+    assert (answer["decision"], answer["comparison"]["losses"]) == ("promoted", 0)
+    assert answer["comparison"]["challenger"] > answer["comparison"]["champion"] == 0.945
+    store = open_store(settings.tracking)
+    tags = store.client.get_model_version(settings.registry.name, "2").tags
+    assert tags["visiongate.threshold"] == "1e-05"
+    again = registered(settings, threshold=127.5)
+    assert again["comparison"]["champion"] == answer["comparison"]["challenger"]
+
+
+def set_threshold(threshold: float) -> None:
+    path = Path("reports/metrics.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "threshold": threshold}))
+
+
+def test_a_threshold_that_is_gone_is_forgotten(settings: Settings) -> None:
+    write_judged_model()
+    set_threshold(0.4)
+    register.run(settings)
+    registered(settings)
+    tags = open_store(settings.tracking).client.get_model_version(settings.registry.name, "1").tags
+    assert "visiongate.threshold" not in tags
+
+
+@pytest.mark.parametrize(
+    ("margin", "by", "verdict", "told"),
+    [
+        (0.03, 0.2, "promoted", "within the margin of 0.03, and its file has "),
+        (0.03, 0.99, "registered", "% less, not at least 99.0%"),
+        (
+            0.01,
+            0.2,
+            "registered",
+            "nor shown to be hardly worse: at most 0.0115 worse, not within the margin of 0.01",
+        ),
+    ],
+)
+def test_a_smaller_model_wins_within_the_margin(
+    settings: Settings, margin: float, by: float, verdict: str, told: str
+) -> None:
+    chosen = change(settings, non_inferiority=NonInferiority(margin=margin, gain="size", by=by))
+    write_judged_model(129)
+    tiny_models.write_threshold_model(Path("models/model.onnx"), 129, padding=4000)
+    register.run(chosen)
+    answer = registered(chosen, threshold=129.1)
+    assert (answer["decision"], told in answer["reason"]) == (verdict, True), answer["reason"]
+    assert answer["comparison"]["difference"] == 0
+
+
+def test_a_faster_model_must_save_what_is_asked(settings: Settings) -> None:
+    chosen = change(settings, non_inferiority=NonInferiority(margin=0.03, gain="latency", by=0.95))
+    registered(chosen)
+    answer = registered(chosen, threshold=127.6)
+    assert answer["decision"] == "registered"
+    assert "ms, measured here: " in answer["reason"]
+
+
+# The work tree
+
+
+@pytest.fixture
+def repository(settings: Settings) -> Settings:
+    """Settings that ask for a clean work tree, in a repository that has one."""
+    Path("code.py").write_text("first")
+    Path(".gitignore").write_text("/data\n/models\n/mlruns\n/reports\n")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    gate = settings.gate.model_copy(update={"clean_tree": True})
+    return settings.model_copy(update={"gate": gate})
+
+
+def git(*arguments: str) -> str:
+    identity = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+    result = subprocess.run(["git", *identity, *arguments], check=True, capture_output=True, text=True)
+    return result.stdout.strip()
+
+
+def test_a_clean_work_tree_is_accepted(repository: Settings) -> None:
+    assert registered(repository)["decision"] == "promoted"
+
+
+def test_a_dirty_work_tree_is_refused_where_that_is_asked_for(repository: Settings) -> None:
+    registered(repository, threshold=140)
+    Path("code.py").write_text("changed")
+    answer = registered(repository)
+    assert (answer["decision"], answer["aliases"]) == ("rejected", [])
+    assert answer["reason"].startswith(
+        "gate.clean_tree asks for a clean work tree, and tracked files differ from "
+    )
+    store = open_store(repository.tracking)
+    assert aliases(store, repository) == {"champion": "1"}
+    tags = store.client.get_model_version(repository.registry.name, "2").tags
+    assert (tags["visiongate.git_dirty"], tags["visiongate.decision"]) == ("true", "rejected")
+    assert "visiongate.gate_passed" not in tags
+
+
+def test_a_champion_met_again_in_a_dirty_tree_keeps_all_it_has(repository: Settings) -> None:
+    registered(repository)
+    store = open_store(repository.tracking)
+    before = store.client.get_model_version(repository.registry.name, "1").tags
+    Path("code.py").write_text("changed")
+    answer = registered(repository)
+    assert answer["reason"].endswith("it stays champion until another is promoted")
+    assert answer["aliases"] == ["champion"]
+    assert store.client.get_model_version(repository.registry.name, "1").tags == before
+
+
+def test_without_that_wish_a_dirty_tree_is_only_marked(repository: Settings) -> None:
+    Path("code.py").write_text("changed")
+    gate = repository.gate.model_copy(update={"clean_tree": False})
+    answer = registered(repository.model_copy(update={"gate": gate}))
+    assert (answer["decision"], answer["lineage"]["git_dirty"]) == ("promoted", True)
+
+
+def test_the_same_model_from_a_clean_tree_takes_over_the_lineage(repository: Settings) -> None:
+    Path("code.py").write_text("changed")
+    assert registered(repository)["decision"] == "rejected"
+    git("commit", "-qam", "second")
+    answer = registered(repository)
+    assert (answer["decision"], answer["version"]) == ("promoted", "1")
+    tags = open_store(repository.tracking).client.get_model_version(repository.registry.name, "1").tags
+    assert tags["mlflow.source.git.commit"] == git("rev-parse", "HEAD")
+    assert tags["visiongate.git_dirty"] == "false"

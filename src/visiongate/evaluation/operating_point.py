@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 from visiongate.config import Evaluation
 from visiongate.errors import SettingsError
-from visiongate.evaluation.predictions import OperatingPoint, Predictions
+from visiongate.evaluation.predictions import Predictions
 
 Scores = npt.NDArray[np.float64]
 
@@ -32,7 +32,7 @@ def positive_class(classes: tuple[str, ...], settings: Evaluation) -> int | None
     return classes.index(settings.positive)
 
 
-def choose_operating_point(validation: Predictions, settings: Evaluation) -> OperatingPoint | None:
+def choose_threshold(validation: Predictions, settings: Evaluation) -> float | None:
     """Choose as `evaluation.threshold` asks: by Youden's index, by a floor on the positive class's recall, or not at all.
 
     A threshold lies half-way between two scores, so that no image lies on it.
@@ -42,6 +42,10 @@ def choose_operating_point(validation: Predictions, settings: Evaluation) -> Ope
     Args:
         validation: Of the validation split, by the most probable class.
         settings: The rule.
+
+    Returns:
+        The probability of the second class from which it is answered, whichever is the positive one; None where the more
+        probable is.
 
     Raises:
         SettingsError: As `positive_class`, or the validation split lacks one of the two classes.
@@ -61,7 +65,8 @@ def choose_operating_point(validation: Predictions, settings: Evaluation) -> Ope
     else:
         # Of the thresholds that meet the floor, the one that lets the fewest of the others through.
         chosen = int(np.flatnonzero(sensitivity >= settings.recall_floor).max())
-    return OperatingPoint(positive, float(thresholds[chosen]))
+    threshold = float(thresholds[chosen])
+    return threshold if positive == 1 else 1 - threshold
 
 
 def _sweep(scores: Scores, actual: npt.NDArray[np.bool_]) -> tuple[Scores, Scores, Scores]:

@@ -16,26 +16,18 @@ SUM_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class OperatingPoint:
-    """From which probability on the positive one of two classes is called."""
-
-    positive: int  # number of the class
-    threshold: float  # in 0..1
-
-
-@dataclass(frozen=True, slots=True)
 class Predictions:
     """The model's answer to each of N images, and the truth."""
 
     probabilities: npt.NDArray[np.float64]  # N×K, each row scaled to sum to 1
     labels: Labels  # N, in 0..K-1
     classes: tuple[str, ...]  # K names
-    point: OperatingPoint | None = None  # None calls the most probable class
+    threshold: float | None = None  # as `decide` takes it
 
     @property
     def predicted(self) -> Labels:
         """The class that each image is taken for, N; of several equally probable ones the first."""
-        return decide(self.probabilities, self.point)
+        return decide(self.probabilities, self.threshold)
 
     @property
     def confidence(self) -> npt.NDArray[np.float64]:
@@ -51,13 +43,23 @@ class Predictions:
         return np.equal(self.predicted, self.labels)
 
 
-def decide(probabilities: npt.NDArray[np.floating], point: OperatingPoint | None) -> Labels:
-    """Call a class for each row of N×K probabilities."""
-    if point is None:
-        called: Labels = probabilities.argmax(axis=1)
-        return called
-    positive = probabilities[:, point.positive] >= point.threshold
-    return np.where(positive, point.positive, 1 - point.positive)
+def decide(probabilities: npt.NDArray[np.floating], threshold: float | None) -> Labels:
+    """Turn probabilities, N×K, into the classes answered, N.
+
+    Args:
+        probabilities: Of each image.
+        threshold: Of two classes, the second is answered where its probability reaches it; None takes the more probable, of
+            several the first.
+
+    Raises:
+        DataError: There is a threshold, and there are not two classes.
+    """
+    if threshold is None:
+        likeliest: Labels = probabilities.argmax(axis=1)
+        return likeliest
+    if probabilities.shape[1] != 2:  # noqa: PLR2004
+        raise DataError(f"a threshold of {threshold:g} needs two classes, not {probabilities.shape[1]}")
+    return (probabilities[:, 1] >= threshold).astype(np.int64)
 
 
 def check_contract(model: ServedModel, transform: Transform, source: str) -> None:

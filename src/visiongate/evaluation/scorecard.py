@@ -68,7 +68,8 @@ def score(test: Predictions, context: Context, settings: Evaluation) -> Scorecar
         )
     if positive is not None:
         metrics |= judge_positive(test, positive)
-        metrics["threshold"] = 0.5 if test.point is None else test.point.threshold
+    if test.threshold is not None:
+        metrics["threshold"] = test.threshold
     metrics |= _train_metrics(context.train, metrics, settings)
     metrics |= {**_reference_metrics(context.references, metrics), **context.facts}
     intervals |= {name: _gap(name, metrics, intervals) for name in GAPS}

@@ -32,7 +32,7 @@ from visiongate.evaluation.label_errors import Suspect
 from visiongate.evaluation.latency import measure_latency
 from visiongate.evaluation.leaks import Leak, find_leaks
 from visiongate.evaluation.metrics import ClassResult, report_text
-from visiongate.evaluation.operating_point import choose_operating_point
+from visiongate.evaluation.operating_point import choose_threshold
 from visiongate.evaluation.predictions import Predictions, check_contract, predict_split, tabulate
 from visiongate.evaluation.references import judge_references
 from visiongate.evaluation.scorecard import Context, Scorecard, score
@@ -88,8 +88,8 @@ def _predict(model: ServedModel, splits: Mapping[str, Split], settings: Evaluati
         name: predict_split(model, split.pixels, split.manifest, settings.batch_size)
         for name, split in chosen.items()
     }
-    point = choose_operating_point(predicted["val"], settings)
-    return {name: replace(predictions, point=point) for name, predictions in predicted.items()}
+    threshold = choose_threshold(predicted["val"], settings)
+    return {name: replace(predictions, threshold=threshold) for name, predictions in predicted.items()}
 
 
 def _thin(split: Split, most: int) -> Split:

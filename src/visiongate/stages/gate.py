@@ -17,7 +17,7 @@ from visiongate.config import Gate, load_settings
 from visiongate.errors import DataError, VisiongateError
 from visiongate.evaluation.gate import Evidence, Ruling, Verdict, judge, read_verdict
 from visiongate.files import read_json
-from visiongate.reporting.text_table import format_table
+from visiongate.text_tables import lay_out
 from visiongate.tracking.revisions import read_at
 
 WORDS = {True: "yes", False: "NO", None: "-"}
@@ -71,7 +71,7 @@ def _base_metrics(base: str) -> dict[str, float]:
 def format_verdict(verdict: Verdict) -> str:
     """Lay the verdict out as a table, with a sentence below."""
     header = ["holds", "rule", "metric", "asked", "seen", "interval", "margin", "note"]
-    table = format_table(header, [_cells(ruling) for ruling in verdict.rules])
+    table = lay_out(header, [_cells(ruling) for ruling in verdict.rules], width=None)
     open_ = sum(ruling.passed is None for ruling in verdict.rules)
     failed = ", ".join(ruling.name for ruling in verdict.failed)
     told = f"The gate fails: {failed}." if failed else "The gate passes."

@@ -1,34 +1,47 @@
 """Register: record the model and its verdict in MLflow; promote it if it is shown to beat the champion."""
 
 import csv
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from visiongate import paths
 from visiongate.config import Settings
-from visiongate.data.pixels import PixelSplit, load_split
-from visiongate.evaluation.comparison import compare
-from visiongate.evaluation.gate import Ruling, Verdict
+from visiongate.data.pixels import PixelSplit, load_split, read_manifest
+from visiongate.evaluation.answers import answer
+from visiongate.evaluation.comparison import Comparison, Exam, compare, uses_mcnemar
+from visiongate.evaluation.gains import measure_gain
+from visiongate.evaluation.gate import Verdict, read_verdict
 from visiongate.evaluation.served_model import ServedModel, open_model
 from visiongate.files import read_json, sha256_of, write_json
 from visiongate.tracking import promotion
 from visiongate.tracking.lineage import Commit, Lineage, read_commit, read_lineage
+from visiongate.tracking.locking import Renew, exclusive
 from visiongate.tracking.promotion import Decision
 from visiongate.tracking.registry import (
     PREVIOUS_TAG,
+    ROLLED_BACK_TAG,
+    THRESHOLD_TAG,
     Candidate,
+    ChampionMovedError,
     Version,
     add_version,
     apply_decision,
+    clear_tag,
     fetch_model,
     find_champion,
     find_version,
+    link_version,
+    set_tags,
 )
 from visiongate.tracking.runs import MODEL_TAG, WRITTEN_BY_THE_LINE, find_or_create_run, log_results
-from visiongate.tracking.store import Store, open_store
+from visiongate.tracking.store import Store, TrackingError, open_store
 
 MADE_BY = ("ingestion", "validation", "preparation", "transformation", "train", "evaluate")
+DIRTY_TAG = "visiongate.git_dirty"
+ATTEMPTS = 5  # to compare with the champion, before giving up on one that keeps changing
 DATA = (paths.RAW, paths.PREPARED, paths.TRANSFORMED)
 
 
@@ -39,6 +52,8 @@ class Judged:
     model: ServedModel
     sha256: str
     test: PixelSplit
+    groups: Sequence[str | None]  # of each test image
+    threshold: float | None  # from which the second of two classes is answered; None: the likelier is
     verdict: Verdict
     commit: Commit
     lineage: Lineage
@@ -48,15 +63,31 @@ def run(settings: Settings) -> None:
     """Register ``models/model.onnx``, decide about it, and write ``reports/registration.json``."""
     judged = _read_judged()
     store = open_store(settings.tracking)
-    with store.exclusive():
+    with exclusive(store, settings.registry.name) as renew:
         run_id = _log_to_run(store, judged)
-        version = find_version(store, settings.registry.name, judged.sha256)
-        version = version or _add_version(store, settings.registry.name, judged, run_id)
-        champion = find_champion(store, version.name)
-        decision = _decide(store, judged, version, champion, settings.registry.alpha)
-        version = apply_decision(store, version, champion, decision)
+        version = _find_or_add_version(store, settings.registry.name, judged, run_id)
+        renew()
+        version, decision = _settle(store, judged, version, settings, renew)
     write_json(paths.REGISTRATION, _describe(judged, version, decision))
     print(f"{decision.verdict} as {version.name} version {version.number}: {decision.reason}")
+
+
+def _settle(
+    store: Store, judged: Judged, version: Version, settings: Settings, renew: Renew
+) -> tuple[Version, Decision]:
+    """Decide, and move the aliases; where another becomes champion meanwhile, compare anew, with that one."""
+    for _ in range(ATTEMPTS):
+        champion = find_champion(store, version.name)
+        decision = _decide(store, judged, version, champion, settings)
+        renew()
+        if decision.verdict != "rejected":
+            version = _tag_threshold(store, version, judged.threshold)
+        with suppress(ChampionMovedError):
+            return apply_decision(store, version, champion, decision, renew), decision
+    raise TrackingError(
+        f"registered model {version.name}: the champion changed {ATTEMPTS} times while it was compared with; "
+        "no alias was moved: run again"
+    )
 
 
 def _read_judged() -> Judged:
@@ -64,15 +95,17 @@ def _read_judged() -> Judged:
         model=open_model(paths.MODEL_ONNX),
         sha256=sha256_of(paths.MODEL_ONNX),
         test=load_split(paths.TRANSFORMED, "test"),
-        verdict=_read_verdict(paths.GATE),
+        groups=read_manifest(paths.TRANSFORMED, "test").column("group").to_pylist(),
+        threshold=_read_threshold(paths.METRICS),
+        verdict=read_verdict(read_json(paths.GATE)),
         commit=read_commit(Path.cwd(), WRITTEN_BY_THE_LINE),
         lineage=read_lineage(paths.LOCK, MADE_BY, DATA, paths.MODEL_ONNX),
     )
 
 
-def _read_verdict(path: Path) -> Verdict:
-    content = read_json(path)
-    return Verdict(content["passed"], tuple(Ruling(**rule) for rule in content["rules"]))
+def _read_threshold(path: Path) -> float | None:
+    threshold: float | None = read_json(path).get("threshold")
+    return threshold
 
 
 def _log_to_run(store: Store, judged: Judged) -> str:
@@ -91,7 +124,21 @@ def _read_history(path: Path) -> list[dict[str, float]]:
         return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
 
 
-def _add_version(store: Store, name: str, judged: Judged, run_id: str) -> Version:
+def _find_or_add_version(store: Store, name: str, judged: Judged, run_id: str) -> Version:
+    """Find the version of this file, whole, or add it.
+
+    A version that was first met in a work tree with changes takes the lineage of a clean one that yields the same file.
+    """
+    version = find_version(store, name, judged.sha256)
+    tags = {**judged.commit.tags(), **judged.lineage.tags()}
+    if version is None:
+        return _add_version(store, name, judged, run_id, tags)
+    link_version(store, version)
+    was_clean = version.tags.get(DIRTY_TAG) == "false"
+    return version if was_clean or judged.commit.dirty is not False else set_tags(store, version, tags)
+
+
+def _add_version(store: Store, name: str, judged: Judged, run_id: str, tags: Mapping[str, str]) -> Version:
     candidate = Candidate(
         path=paths.MODEL_ONNX,
         sha256=judged.sha256,
@@ -99,33 +146,64 @@ def _add_version(store: Store, name: str, judged: Judged, run_id: str) -> Versio
         classes=len(judged.model.contract.classes),
         description=read_json(paths.MODEL_DESCRIPTION),
     )
-    return add_version(store, name, candidate, run_id, {**judged.commit.tags(), **judged.lineage.tags()})
+    return add_version(store, name, candidate, run_id, tags)
+
+
+def _tag_threshold(store: Store, version: Version, threshold: float | None) -> Version:
+    """Keep the decision rule that the version was judged by."""
+    if threshold is not None:
+        return set_tags(store, version, {THRESHOLD_TAG: repr(threshold)})
+    return clear_tag(store, version, THRESHOLD_TAG)
 
 
 def _decide(
-    store: Store, judged: Judged, version: Version, champion: Version | None, alpha: float
+    store: Store, judged: Judged, version: Version, champion: Version | None, settings: Settings
 ) -> Decision:
     """Let the gate speak first, then the champion."""
     is_champion = champion is not None and champion.number == version.number
     if not judged.verdict.passed:
         return promotion.reject(judged.verdict.failed, is_champion=is_champion)
-    if champion is None:
-        return promotion.accept_first()
+    if settings.gate.clean_tree and judged.commit.dirty is not False:
+        return promotion.refuse_dirty(judged.commit, is_champion=is_champion)
     if is_champion:
         return promotion.accept_again()
-    return _compare(store, judged, champion, alpha)
+    if ROLLED_BACK_TAG in version.tags:
+        return promotion.accept_rolled_back(version.number, version.tags[ROLLED_BACK_TAG])
+    return promotion.accept_first() if champion is None else _compete(store, judged, champion, settings)
 
 
-def _compare(store: Store, judged: Judged, champion: Version, alpha: float) -> Decision:
+def _compete(store: Store, judged: Judged, champion: Version, settings: Settings) -> Decision:
     """Test both on today's test images: the champion was judged on those of its own day."""
     if MODEL_TAG not in champion.tags:
         return promotion.accept_unlike(champion.number, "it was registered by other means")
     rival = open_model(fetch_model(store, champion))
     if difference := judged.model.contract.difference(rival.contract):
         return promotion.accept_unlike(champion.number, f"it has {difference}")
-    mine, theirs = (model.predict(judged.test.images).argmax(axis=1) for model in (judged.model, rival))
-    labels = judged.test.labels
-    return promotion.judge(champion.number, compare(mine == labels, theirs == labels), alpha)
+    exam = Exam(judged.test.labels, judged.groups)
+    if (
+        len(set(exam.groups)) == 1
+        and exam.groups[0] is not None
+        and not uses_mcnemar(exam, settings.registry)
+    ):
+        return promotion.accept_unlike(champion.number, "all test images are of one group")
+    mine = answer(judged.model, judged.test.images, judged.threshold)
+    theirs = answer(rival, judged.test.images, champion.threshold)
+    comparison = compare(mine, theirs, exam, settings.registry)
+    decision = promotion.judge(champion.number, comparison, settings.registry.alpha)
+    return _weigh_gain(judged, rival, decision, comparison, settings)
+
+
+def _weigh_gain(
+    judged: Judged, rival: ServedModel, decision: Decision, comparison: Comparison, settings: Settings
+) -> Decision:
+    """Where the settings ask for it, let a model that is hardly worse win by what it saves."""
+    wanted = settings.registry.non_inferiority
+    if wanted is None or decision.verdict == "promoted":
+        return decision
+    gain = None
+    if not promotion.may_be_worse(comparison, wanted):
+        gain = measure_gain(wanted.gain, judged.model, rival, judged.test.images, settings.evaluation)
+    return promotion.judge_gain(decision, comparison, wanted, gain)
 
 
 def _describe(judged: Judged, version: Version, decision: Decision) -> dict[str, Any]:

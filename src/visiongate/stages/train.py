@@ -18,7 +18,7 @@ from visiongate.models.registry import build_baseline, parameter_count
 from visiongate.models.summary import HEADER, summarise
 from visiongate.reporting.pixel_importance import draw_pixel_importance
 from visiongate.reporting.progress import TrainingProgress
-from visiongate.reporting.text_table import format_table
+from visiongate.text_tables import lay_out
 from visiongate.tracking.runs import MODEL_TAG, Run, open_run
 from visiongate.training import distributed
 from visiongate.training.baselines import fit_baseline
@@ -178,7 +178,7 @@ def _write(settings: Settings, trained: Trained, tracked: Run) -> None:
     }
     trained.export(metadata, paths.MODEL_ONNX)
     write_json(paths.MODEL_DESCRIPTION, _describe(settings, trained, transform))
-    write_text(paths.MODEL_SUMMARY, format_table(HEADER, trained.summary) + "\n")
+    write_text(paths.MODEL_SUMMARY, lay_out(HEADER, trained.summary, width=None) + "\n")
     rows = [asdict(epoch) for epoch in trained.fitted.history]
     write_csv(paths.HISTORY, rows, [field.name for field in fields(Epoch)])
     write_json(paths.TRAINING_SUMMARY, _summarise(trained))

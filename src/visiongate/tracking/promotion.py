@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from visiongate.config import NonInferiority
 from visiongate.evaluation.comparison import Comparison
+from visiongate.evaluation.gains import Gain
 from visiongate.evaluation.gate import Ruling
+from visiongate.tracking.lineage import UNKNOWN, Commit
 
 Verdict = Literal["rejected", "registered", "promoted"]
 
@@ -17,6 +20,7 @@ class Decision:
     verdict: Verdict
     reason: str  # a sentence with the numbers
     comparison: Comparison | None = None  # with the champion, where there was one to compare with
+    moves_aliases: bool = True  # False where the model was not even judged
 
 
 def reject(failed: Sequence[Ruling], *, is_champion: bool) -> Decision:
@@ -26,8 +30,26 @@ def reject(failed: Sequence[Ruling], *, is_champion: bool) -> Decision:
         failed: The rules that are not met.
         is_champion: It is the one being served.
     """
-    keeps = "; it stays champion until another is promoted" if is_champion else ""
-    return Decision("rejected", f"the gate failed: {'; '.join(map(str, failed))}{keeps}")
+    return Decision("rejected", f"the gate failed: {'; '.join(map(str, failed))}{_keeps(is_champion)}")
+
+
+def refuse_dirty(commit: Commit, *, is_champion: bool) -> Decision:
+    """Decide about a model from a work tree that is not what its commit says: nobody could rebuild it.
+
+    Args:
+        commit: What is checked out.
+        is_champion: It is the one being served.
+    """
+    found = (
+        "there is no git commit to name"
+        if commit.sha == UNKNOWN
+        else f"tracked files differ from commit {commit.sha[:7]}"
+    )
+    return Decision(
+        "rejected",
+        f"gate.clean_tree asks for a clean work tree, and {found}: commit, and register again{_keeps(is_champion)}",
+        moves_aliases=False,
+    )
 
 
 def accept_first() -> Decision:
@@ -52,6 +74,19 @@ def accept_unlike(champion: str, difference: str) -> Decision:
     )
 
 
+def accept_rolled_back(number: str, story: str) -> Decision:
+    """Decide about a version that a person took out of service: no test puts it back.
+
+    Args:
+        number: The version.
+        story: When and why it was rolled back.
+    """
+    return Decision(
+        "registered",
+        f"it passed the gate, but was rolled back ({story}): `make rollback TO={number}` would put it back",
+    )
+
+
 def judge(champion: str, comparison: Comparison, alpha: float) -> Decision:
     """Decide about a model that passed the gate, by how it compares with the champion.
 
@@ -61,12 +96,44 @@ def judge(champion: str, comparison: Comparison, alpha: float) -> Decision:
         alpha: The p-value must lie below it.
     """
     better = comparison.p_value < alpha
-    counts = (
-        f"right on {comparison.wins} of {comparison.images} images that champion version {champion} gets "
-        f"wrong, and wrong on {comparison.losses} that it gets right"
+    test = f"one-sided {comparison.test} p = {comparison.p_value:.3g} {'<' if better else '>='} {alpha:g}"
+    reason = (
+        f"{'better' if better else 'not shown to be better'}: {comparison.metric} {comparison.challenger:.4g} to champion "
+        f"version {champion}'s {comparison.champion:.4g}, a gain of {comparison.difference:.4f} "
+        f"({1 - 2 * alpha:.0%} interval {comparison.low:.4f} to {comparison.high:.4f}); of {comparison.images} images right "
+        f"on {comparison.wins} that it gets wrong, and wrong on {comparison.losses} that it gets right ({test})"
     )
-    test = f"one-sided exact McNemar p = {comparison.p_value:.3g} {'<' if better else '>='} {alpha:g}"
-    verdict: Verdict = "promoted" if better else "registered"
-    return Decision(
-        verdict, f"{'better' if better else 'not shown to be better'}: {counts} ({test})", comparison
+    return Decision("promoted" if better else "registered", reason, comparison)
+
+
+def may_be_worse(comparison: Comparison, wanted: NonInferiority) -> bool:
+    """Tell whether the challenger may be worse by more than the margin."""
+    return -comparison.low > wanted.margin
+
+
+def judge_gain(
+    decision: Decision, comparison: Comparison, wanted: NonInferiority, gain: Gain | None
+) -> Decision:
+    """Decide anew about a model that is not shown to be better: hardly worse and cheaper will do.
+
+    Args:
+        decision: As `judge` had it.
+        comparison: With the champion.
+        wanted: What must be shown.
+        gain: What it saves; None where it may be worse by more than the margin, so that nothing was measured.
+    """
+    lost = f"at most {max(0.0, -comparison.low):.4f} worse, {{}} the margin of {wanted.margin:g}"
+    if gain is None:
+        told = f"nor shown to be hardly worse: {lost.format('not within')}"
+        return Decision(decision.verdict, f"{decision.reason}; {told}", comparison)
+    enough = gain.saved >= wanted.by
+    told = (
+        f"hardly worse: {lost.format('within')}, and {gain}: {gain.saved:.1%} less, {'' if enough else 'not '}at "
+        f"least {wanted.by:.1%}"
     )
+    verdict: Verdict = "promoted" if enough else decision.verdict
+    return Decision(verdict, f"{decision.reason}; {told}", comparison)
+
+
+def _keeps(is_champion: bool) -> str:  # noqa: FBT001 - said by name where it is called from outside
+    return "; it stays champion until another is promoted" if is_champion else ""

@@ -1,0 +1,131 @@
+"""Where a registered model comes from, and how to make it again."""
+
+import json
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from visiongate.tracking.lineage import UNKNOWN
+from visiongate.tracking.registry import Version, find_number, read_aliases, unless_missing
+from visiongate.tracking.runs import MODEL_TAG
+from visiongate.tracking.store import Store, TrackingError, explained
+
+ENVIRONMENT = "environment.json"
+DATA_TAG = re.compile(r"visiongate\.(data_\w+)_md5")
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What a version was made from."""
+
+    version: Version
+    commit: str  # or "unknown"
+    dirty: str  # "true", "false" or "unknown"
+    data_md5: Mapping[str, str]
+    params: Mapping[str, str]  # out of its run
+    environment: Mapping[str, Any]  # of its training; empty where its run was made from the records
+
+    @property
+    def model_md5(self) -> str:
+        """Of the model's file, as DVC hashes it."""
+        return self.version.tags.get("visiongate.model_md5", UNKNOWN)
+
+
+def trace_version(store: Store, uri: str) -> Trace:
+    """Find out what a version was made from.
+
+    Args:
+        store: Where.
+        uri: ``models:/NAME/3`` or ``models:/NAME@champion``.
+
+    Raises:
+        TrackingError: MLflow failed, or there is no such version.
+    """
+    version = _resolve(store, uri)
+    with explained(store.address):
+        run = unless_missing(lambda: store.client.get_run(version.run_id))
+        environment = _read_environment(store, version.run_id) if run else {}
+    tags = version.tags
+    data = {
+        match[1].replace("_", "/", 1): tags[tag] for tag in sorted(tags) if (match := DATA_TAG.fullmatch(tag))
+    }
+    return Trace(
+        version=version,
+        commit=tags.get("mlflow.source.git.commit", UNKNOWN),
+        dirty=tags.get("visiongate.git_dirty", UNKNOWN),
+        data_md5=data,
+        params=run.data.params if run else {},
+        environment=environment,
+    )
+
+
+def describe_trace(trace: Trace, source: str) -> str:
+    """Say it in lines, with the commands that make the model again.
+
+    Args:
+        trace: Of the version.
+        source: Where the repository can be cloned from.
+    """
+    tags, environment = trace.version.tags, trace.environment
+    packages = ", ".join(f"{name} {version}" for name, version in environment.get("packages", {}).items())
+    aliases = f" ({', '.join(trace.version.aliases)})" if trace.version.aliases else ""
+    changed = {"true": "tracked files differed from it", "false": "clean"}.get(
+        trace.dirty, "clean or not: unknown"
+    )
+    lines = [
+        ("commit", f"{trace.commit} ({changed})"),
+        *((path, f"md5 {md5}") for path, md5 in trace.data_md5.items()),
+        ("dvc.lock", tags.get("visiongate.dvc_lock", UNKNOWN)),
+        ("parameters", f"sha256 {tags.get('visiongate.params_sha256', UNKNOWN)}"),
+        ("", f"{len(trace.params)} of them in run {trace.version.run_id}"),
+        ("python", str(environment.get("python", UNKNOWN))),
+        ("platform", str(environment.get("platform", UNKNOWN))),
+        ("processor", f"{environment.get('cpu', UNKNOWN)}, {environment.get('cores', UNKNOWN)} cores"),
+        ("packages", packages or UNKNOWN),
+        ("model", f"md5 {trace.model_md5}"),
+        ("", f"sha256 {tags.get(MODEL_TAG, UNKNOWN)}"),
+    ]
+    width = max(len(name) for name, _ in lines)
+    told = "\n".join(f"  {name.ljust(width)}  {value}" for name, value in lines)
+    return f"{trace.version.uri}{aliases}\n{told}\n\n{_explain_rebuild(trace, source)}"
+
+
+def _explain_rebuild(trace: Trace, source: str) -> str:
+    if trace.commit == UNKNOWN:
+        return "It cannot be made again: it was registered outside of a git commit."
+    caution = "" if trace.dirty == "false" else " (if what differed from the commit did not matter)"
+    return (
+        f"To make it again, from the data of that commit{caution}:\n"
+        f"  git clone {source} rebuilt && cd rebuilt && git checkout {trace.commit}\n"
+        "  make setup && . .venv/bin/activate\n"
+        "  dvc pull\n"
+        "  dvc repro --force --single-item train   # models/model.onnx then has the md5 above"
+    )
+
+
+def _resolve(store: Store, uri: str) -> Version:
+    match = re.fullmatch(r"models:/([^/@]+)(?:/(\d+)|@([^/@]+))", uri)
+    if match is None:
+        raise TrackingError(f"VERSION={uri}: a version is named models:/NAME/3 or models:/NAME@champion")
+    name, number, alias = match.groups()
+    if alias is not None:
+        with explained(store.address):
+            number = read_aliases(store, name).get(alias)
+    found = find_number(store, name, number) if number else None
+    if found is None:
+        raise TrackingError(
+            f"VERSION={uri}: there is no such version; `make registry` lists those that there are"
+        )
+    return found
+
+
+def _read_environment(store: Store, run_id: str) -> dict[str, Any]:
+    if ENVIRONMENT not in {item.path for item in store.client.list_artifacts(run_id)}:
+        return {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = store.client.download_artifacts(run_id, ENVIRONMENT, folder)
+        content: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+    return content
