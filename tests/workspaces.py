@@ -44,7 +44,7 @@ def write_judged_model(
 ) -> None:
     """Write what `transformation`, `train` and `evaluate` leave for `register`, here."""
     images, labels = tiny_models.brightness_images(200)
-    for folder in ("data/transformed", "models", "reports/training"):
+    for folder in ("data/transformed", "models", "reports/training", "reports/evaluation"):
         Path(folder).mkdir(parents=True, exist_ok=True)
     np.save("data/transformed/test.npy", images)
     np.save("data/transformed/test_labels.npy", labels)
@@ -57,6 +57,12 @@ def write_judged_model(
     _write_json("models/model.json", description)
     _write_json("reports/metrics.json", {"accuracy": accuracy, "images": 200})
     _write_json("reports/gate.json", {"passed": passed, "rules": [rule]})
+    _write_json(
+        "reports/evaluation/intervals.json", {"accuracy": {"value": accuracy, "low": 0.8, "high": 1.0}}
+    )
+    Path("reports/evaluation/slices.csv").write_text(
+        "dimension,slice,images,accuracy,low,high,gap,p_value\nclass,dark,100,0.85,0.77,0.91,-0.1,0.04\n"
+    )
     Path("reports/training/history.csv").write_text("epoch,lr,val_loss\n1,0.1,0.5\n2,,0.25\n")
 
 

@@ -58,7 +58,7 @@ def test_rejection_names_each_broken_rule() -> None:
     decision = reject([RULING, undefined], is_champion=False)
     assert decision.verdict == "rejected"
     assert decision.reason == f"the gate failed: {RULING}; {undefined}"
-    assert "accuracy 0.9512 is not >= 0.97" in decision.reason
+    assert "accuracy 0.9512, asked >= 0.97" in decision.reason
 
 
 def test_rejected_champion_is_said_to_stay() -> None:

@@ -15,7 +15,8 @@ from visiongate.evaluation.comparison import Comparison, Exam, compare, uses_mcn
 from visiongate.evaluation.gains import measure_gain
 from visiongate.evaluation.gate import Verdict, read_verdict
 from visiongate.evaluation.served_model import ServedModel, open_model
-from visiongate.files import read_json, sha256_of, write_json
+from visiongate.files import read_json, sha256_of, write_json, write_text
+from visiongate.stages.card import describe_model
 from visiongate.tracking import promotion
 from visiongate.tracking.lineage import Commit, Lineage, read_commit, read_lineage
 from visiongate.tracking.locking import Renew, exclusive
@@ -30,13 +31,20 @@ from visiongate.tracking.registry import (
     add_version,
     apply_decision,
     clear_tag,
+    describe_version,
     fetch_model,
     find_champion,
     find_version,
     link_version,
     set_tags,
 )
-from visiongate.tracking.runs import MODEL_TAG, WRITTEN_BY_THE_LINE, find_or_create_run, log_results
+from visiongate.tracking.runs import (
+    MODEL_TAG,
+    WRITTEN_BY_THE_LINE,
+    find_or_create_run,
+    log_reports,
+    log_results,
+)
 from visiongate.tracking.store import Store, TrackingError, open_store
 
 MADE_BY = ("ingestion", "validation", "preparation", "transformation", "train", "evaluate")
@@ -68,7 +76,12 @@ def run(settings: Settings) -> None:
         version = _find_or_add_version(store, settings.registry.name, judged, run_id)
         renew()
         version, decision = _settle(store, judged, version, settings, renew)
-    write_json(paths.REGISTRATION, _describe(judged, version, decision))
+    registration = _describe(judged, version, decision)
+    card = describe_model(settings, registration)
+    write_text(paths.MODEL_CARD, card)
+    log_reports(store, run_id, [paths.EVALUATION, paths.MODEL_CARD])
+    describe_version(store, version, card)
+    write_json(paths.REGISTRATION, registration)
     print(f"{decision.verdict} as {version.name} version {version.number}: {decision.reason}")
 
 

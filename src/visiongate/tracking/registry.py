@@ -33,6 +33,7 @@ ROLLED_BACK_TAG = "visiongate.rolled_back"  # when and why it was taken out of s
 THRESHOLD_TAG = "visiongate.threshold"  # probability from which the second of two classes is answered; absent: the likelier
 LINK_TAG = "mlflow.modelVersions"
 MODEL_FILE = "model.onnx"  # where MLflow's onnx flavour keeps it
+DESCRIPTION_LENGTH = 5000  # MLflow's limit
 # What loading the model needs; MLflow would find out by loading it in another process, which takes seconds.
 REQUIREMENTS = ("mlflow", "numpy", "onnx", "onnxruntime")
 
@@ -204,6 +205,16 @@ def link_version(store: Store, version: Version) -> Version:
             if model.artifact_location == source and model.tags.get(LINK_TAG) != link:
                 store.client.set_logged_model_tags(model.model_id, {LINK_TAG: link})
     return version
+
+
+def describe_version(store: Store, version: Version, text: str) -> None:
+    """Write a version's description, which MLflow's pages show as Markdown.
+
+    Raises:
+        TrackingError: MLflow failed.
+    """
+    with explained(store.address):
+        store.client.update_model_version(version.name, version.number, text[:DESCRIPTION_LENGTH])
 
 
 def fetch_model(store: Store, version: Version) -> Path:

@@ -235,6 +235,20 @@ def log_results(store: Store, run_id: str, metrics: Mapping[str, float], tags: M
         set_run_tags(store, run_id, tags)
 
 
+def log_reports(store: Store, run_id: str, paths: Iterable[Path]) -> None:
+    """Add files, or folders under their own name, to a finished run.
+
+    Raises:
+        TrackingError: MLflow failed.
+    """
+    with explained(store.address):
+        for path in paths:
+            if path.is_dir():
+                store.client.log_artifacts(run_id, str(path), path.name)
+            else:
+                store.client.log_artifact(run_id, str(path))
+
+
 def create_run(store: Store, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
     """Make a run with its parameters and tags, and return its id."""
     from mlflow.entities import Param  # noqa: PLC0415 - a second of imports
