@@ -24,7 +24,6 @@ from visiongate.tracking.registry import (
     PREVIOUS_TAG,
     ROLLED_BACK_TAG,
     THRESHOLD_TAG,
-    Candidate,
     ChampionMovedError,
     Version,
     add_version,
@@ -38,6 +37,7 @@ from visiongate.tracking.registry import (
 )
 from visiongate.tracking.runs import MODEL_TAG, WRITTEN_BY_THE_LINE, find_or_create_run, log_results
 from visiongate.tracking.store import Store, TrackingError, open_store
+from visiongate.tracking.stored_model import Candidate
 
 MADE_BY = ("ingestion", "validation", "preparation", "transformation", "train", "evaluate")
 DIRTY_TAG = "visiongate.git_dirty"
