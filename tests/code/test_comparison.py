@@ -1,5 +1,6 @@
 """Two models on the same images: McNemar's test against SciPy's, the bootstrap against its own promise."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,11 +8,13 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss, roc_auc_score
 
+import tiny_models
 from visiongate.config import Registry
 from visiongate.errors import DataError
-from visiongate.evaluation.answers import Answers, decide
+from visiongate.evaluation.answers import Answers, answer, decide
 from visiongate.evaluation.comparison import Comparison, Exam, compare
 from visiongate.evaluation.mcnemar import difference_interval, mcnemar_p
+from visiongate.evaluation.served_model import open_model
 
 ALONE: list[str | None] = []
 METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "log_loss", "roc_auc")
@@ -239,3 +242,14 @@ def test_a_model_that_is_worse_by_the_margin_is_seldom_within_it(images: int) ->
     lows = [difference_interval(wins, losses, images, 0.05)[0] for wins, losses, _ in counts.tolist()]
     # Of 2000 at 5 %, more than 130 are let through in one run of a thousand.
     assert np.count_nonzero(np.array(lows) > -margin) <= 130
+
+
+def test_outputs_that_are_no_probabilities_are_refused(tmp_path: Path) -> None:
+    tiny_models.write_threshold_model(tmp_path / "model.onnx", float("nan"))
+    images, labels = tiny_models.brightness_images(10)
+    with pytest.raises(DataError, match=r"model\.onnx: its outputs are no probabilities"):
+        answer(open_model(tmp_path / "model.onnx"), images, None)
+    tiny_models.write_threshold_model(tmp_path / "model.onnx")
+    answers = answer(open_model(tmp_path / "model.onnx"), images, None)
+    assert answers.predicted.tolist() == labels.tolist()
+    assert answers.probabilities.sum(axis=1) == pytest.approx(1)

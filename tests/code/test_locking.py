@@ -92,6 +92,13 @@ def test_who_lost_the_lease_is_stopped_and_leaves_the_other_his(store: Store) ->
     assert lease(store) == text
 
 
+def test_a_lease_that_ended_and_nobody_took_is_taken_anew(store: Store) -> None:
+    with exclusive(store, NAME) as renew:
+        store.client.delete_registered_model_tag(NAME, LOCK_TAG)
+        renew()
+        assert lease(store) is not None
+
+
 def test_of_two_that_write_at_once_the_last_holds_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = json.dumps({"owner": "there:1:abc", "until": "2020-01-01T00:00:00+00:00"})
     slept = []

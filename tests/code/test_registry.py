@@ -12,7 +12,6 @@ from visiongate.files import sha256_of
 from visiongate.tracking import promotion
 from visiongate.tracking.promotion import Decision
 from visiongate.tracking.registry import (
-    Candidate,
     Version,
     add_version,
     apply_decision,
@@ -22,6 +21,7 @@ from visiongate.tracking.registry import (
 )
 from visiongate.tracking.runs import find_or_create_run
 from visiongate.tracking.store import Store, TrackingError, open_store
+from visiongate.tracking.stored_model import Candidate
 from workspaces import TRACKING, enter_workspace
 
 NAME = "tiny"

@@ -25,7 +25,6 @@ from visiongate.tracking.registry import (
     PREVIOUS_TAG,
     ROLLED_BACK_TAG,
     THRESHOLD_TAG,
-    Candidate,
     ChampionMovedError,
     Version,
     add_version,
@@ -46,6 +45,7 @@ from visiongate.tracking.runs import (
     log_results,
 )
 from visiongate.tracking.store import Store, TrackingError, open_store
+from visiongate.tracking.stored_model import Candidate
 
 MADE_BY = ("ingestion", "validation", "preparation", "transformation", "train", "evaluate")
 DIRTY_TAG = "visiongate.git_dirty"

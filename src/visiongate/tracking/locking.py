@@ -101,13 +101,17 @@ class _Lease:
             holder = self._holder()
 
     def renew(self) -> None:
-        """Make it last longer."""
-        if (holder := self._holder()) != self.owner:
+        """Make it last longer; where it ended and nobody has taken it, take it anew."""
+        holder = self._holder()
+        if holder == self.owner:
+            self._write()
+        elif holder is None:
+            self.acquire()
+        else:
             raise LeaseLostError(
-                f"registered model {self.name}: {holder or 'nobody'} holds the lease now, for this process was too slow; "
+                f"registered model {self.name}: {holder} holds the lease now, for this process was too slow; "
                 "no alias was moved: run again"
             )
-        self._write()
 
     def release(self) -> None:
         """Let the next one have it."""

@@ -71,14 +71,14 @@ def rebuild(trace: Trace, plan: Plan, tell: Tell) -> Rebuilt:
             command failed; the message has what it said.
     """
     _check_known(trace)
-    repository = Path(_call(["git", "rev-parse", "--show-toplevel"], Path.cwd(), os.environ).strip())
+    repository = Path(_call(["git", "rev-parse", "--show-toplevel"], Path.cwd(), _environment()).strip())
     with tempfile.TemporaryDirectory(prefix="visiongate-rebuild-") as temporary:
         clone = Path(temporary, "clone")
         tell(f"Cloning commit {trace.commit[:7]} into {clone}")
         _clone(repository, clone, trace.commit)
         binaries = _find_environment(repository, clone, tell)
         environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)},
+            **_environment(),
             "PATH": os.pathsep.join([str(binaries), os.environ.get("PATH", "")]),
             "MLFLOW_TRACKING_URI": f"sqlite:///{temporary}/mlruns/mlflow.db",
         }
@@ -118,7 +118,7 @@ def _clone(repository: Path, clone: Path, commit: str) -> None:
     """Check a commit out beside, with what the user configured for DVC on this machine alone."""
     known = [*_git(repository), "cat-file", "-e", f"{commit}^{{commit}}"]
     try:
-        _call(known, repository, os.environ)
+        _call(known, repository, _environment())
     except TrackingError:
         raise TrackingError(
             f"commit {commit} is not in this repository: `git fetch` may bring it, if it was ever pushed"
@@ -126,9 +126,9 @@ def _clone(repository: Path, clone: Path, commit: str) -> None:
     _call(
         ["git", "clone", "--quiet", "--shared", "--no-checkout", str(repository), str(clone)],
         repository,
-        os.environ,
+        _environment(),
     )
-    _call([*_git(clone), "checkout", "--quiet", "--detach", commit], clone, os.environ)
+    _call([*_git(clone), "checkout", "--quiet", "--detach", commit], clone, _environment())
     local = repository / ".dvc/config.local"
     if local.exists():
         shutil.copyfile(local, clone / ".dvc/config.local")
@@ -143,7 +143,7 @@ def _find_environment(repository: Path, clone: Path, tell: Tell) -> Path:
     _call(
         ["make", "setup"],
         clone,
-        {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)},
+        _environment(),
     )
     return clone / ".venv/bin"
 
@@ -199,6 +199,11 @@ def _compare_environment(trace: Trace) -> tuple[str, ...]:
 def _md5_of(path: Path) -> str:
     """Hash a file as DVC does."""
     return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+
+
+def _environment() -> dict[str, str]:
+    """Return the variables of this process, but for those that would lead a command back to where we come from."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)}
 
 
 def _git(directory: Path) -> list[str]:

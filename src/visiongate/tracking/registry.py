@@ -7,21 +7,17 @@ one step, so that whoever is stopped half-way leaves every alias where it was, a
 
 import json
 import logging
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from visiongate.files import sha256_of
 from visiongate.tracking.promotion import Decision
 from visiongate.tracking.runs import MODEL_TAG
 from visiongate.tracking.store import Store, TrackingError, explained
+from visiongate.tracking.stored_model import Candidate, check_same_file, download_model, store_model
 
 if TYPE_CHECKING:
-    from mlflow.entities import LoggedModel
     from mlflow.entities.model_registry import ModelVersion
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -32,10 +28,7 @@ PASSED_TAG = "visiongate.gate_passed"  # set once a version has passed, and kept
 ROLLED_BACK_TAG = "visiongate.rolled_back"  # when and why it was taken out of service
 THRESHOLD_TAG = "visiongate.threshold"  # probability from which the second of two classes is answered; absent: the likelier
 LINK_TAG = "mlflow.modelVersions"
-MODEL_FILE = "model.onnx"  # where MLflow's onnx flavour keeps it
 DESCRIPTION_LENGTH = 5000  # MLflow's limit
-# What loading the model needs; MLflow would find out by loading it in another process, which takes seconds.
-REQUIREMENTS = ("mlflow", "numpy", "onnx", "onnxruntime")
 
 logger = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
@@ -75,17 +68,6 @@ class Version:
     def before(self) -> tuple[str, ...]:
         """The champions before it, the latest first."""
         return tuple((self.tags.get(LINE_TAG) or self.tags.get(PREVIOUS_TAG, "")).split())
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A model to register."""
-
-    path: Path
-    sha256: str
-    example: Any  # one image or a few, uint8 N×H×W×C
-    classes: int
-    description: Mapping[str, Any]  # stored with it, for readers
 
 
 def find_version(store: Store, name: str, sha256: str) -> Version | None:
@@ -177,7 +159,7 @@ def add_version(
         TrackingError: MLflow failed, or gives back another file than it was given.
     """
     with explained(store.address):
-        model = _log_model(store, name, candidate, run_id)
+        model = store_model(store, name, candidate, run_id)
         make_registered_model(store, name)
         # The source is the folder, not `models:/…`, which MLflow looks up in its global address, not in ours.
         made = store.client.create_model_version(
@@ -225,8 +207,8 @@ def fetch_model(store: Store, version: Version) -> Path:
     """
     with explained(store.address):
         folder = store.client.get_model_version_download_uri(version.name, version.number)
-        path = _download(store, folder)
-    _check_same_file(path, version.tags[MODEL_TAG], version.uri)
+        path = download_model(store, folder)
+    check_same_file(path, version.tags[MODEL_TAG], version.uri)
     return path
 
 
@@ -360,70 +342,3 @@ def make_registered_model(store: Store, name: str) -> None:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-
-
-def _log_model(store: Store, name: str, candidate: Candidate, run_id: str) -> "LoggedModel":
-    """Store the model and its description; it counts as ready only once the very file is there."""
-    from mlflow.entities import LoggedModelOutput  # noqa: PLC0415 - a second of imports
-
-    client = store.client
-    logged = client.create_logged_model(store.experiment_id, name, run_id, {MODEL_TAG: candidate.sha256})
-    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
-    with tempfile.TemporaryDirectory() as temporary:
-        directory = Path(temporary) / "model"
-        _save_model(candidate, directory, logged, run_id)
-        client.log_model_artifacts(logged.model_id, str(directory))
-    _check_same_file(_download(store, logged.artifact_location), candidate.sha256, logged.model_uri)
-    return client.finalize_logged_model(logged.model_id, "READY")
-
-
-def _save_model(candidate: Candidate, directory: Path, logged: "LoggedModel", run_id: str) -> None:
-    import mlflow.onnx  # noqa: PLC0415 - a second of imports
-    import onnx  # noqa: PLC0415
-
-    model = mlflow.models.Model(
-        artifact_path=logged.artifact_location,
-        model_uuid=logged.model_id,
-        model_id=logged.model_id,
-        run_id=run_id,
-    )
-    mlflow.onnx.save_model(
-        onnx.load(candidate.path),
-        str(directory),
-        mlflow_model=model,
-        signature=_signature(candidate),
-        input_example={"images": candidate.example},
-        pip_requirements=[f"{package}=={installed_version(package)}" for package in REQUIREMENTS],
-        onnx_execution_providers=["CPUExecutionProvider"],  # as it was judged
-        metadata=dict(candidate.description),
-        save_as_external_data=False,
-    )
-    # MLflow wrote the graph as it parsed it, which may differ in bytes from the file that was judged.
-    shutil.copyfile(candidate.path, directory / MODEL_FILE)
-
-
-def _signature(candidate: Candidate) -> Any:  # noqa: ANN401 - MLflow's, imported late
-    import numpy as np  # noqa: PLC0415
-    from mlflow.models import ModelSignature  # noqa: PLC0415
-    from mlflow.types import Schema, TensorSpec  # noqa: PLC0415
-
-    images = TensorSpec(np.dtype("uint8"), (-1, *candidate.example.shape[1:]), "images")
-    probabilities = TensorSpec(np.dtype("float32"), (-1, candidate.classes), "probabilities")
-    return ModelSignature(Schema([images]), Schema([probabilities]))
-
-
-def _download(store: Store, folder: str) -> Path:
-    """Return the model's file in a folder of artifacts, where it lies if that is on this machine."""
-    from mlflow.artifacts import download_artifacts  # noqa: PLC0415 - a second of imports
-
-    uri = f"{folder.rstrip('/')}/{MODEL_FILE}"
-    return Path(download_artifacts(uri, tracking_uri=store.address, registry_uri=store.address))
-
-
-def _check_same_file(path: Path, sha256: str, uri: str) -> None:
-    found = sha256_of(path)
-    if found != sha256:
-        raise TrackingError(
-            f"{uri}: {MODEL_FILE} in the registry has sha256 {found}, and {sha256} was registered; "
-            "the stored file was changed: delete that version in MLflow and register again"
-        )
