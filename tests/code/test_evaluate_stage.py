@@ -182,7 +182,7 @@ def test_twice_gives_the_same_bytes_but_for_measured_times(evaluated: Path) -> N
     before = contents()
     evaluate.run(settings())
 
-    assert len(before) == 17
+    assert len(before) == 26
     assert contents() == before
     assert not [path for path, content in before.items() if str(evaluated).encode() in content]
 

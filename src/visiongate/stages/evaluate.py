@@ -1,5 +1,6 @@
 """Evaluate: judge the exported model on the test split, and hold the result against the gate."""
 
+import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -39,6 +40,9 @@ from visiongate.evaluation.scorecard import Context, Scorecard, score
 from visiongate.evaluation.served_model import ServedModel, open_model
 from visiongate.evaluation.slices import Slice
 from visiongate.files import atomic_path, read_json, write_csv, write_json, write_text
+from visiongate.reporting.evaluation_figures import HistoryRow
+from visiongate.reporting.evaluation_report import Report, write_report
+from visiongate.reporting.gallery import pick_galleries
 
 PLOTS = paths.EVALUATION / "plots"
 MOST_TRAIN_IMAGES = 10_000  # that are predicted to tell the gap: more tell hardly more
@@ -71,6 +75,25 @@ def run(settings: Settings) -> None:
     _write_rows(paths.EVALUATION / "leaks.csv", leaks, Leak)
     _write_diagnosis(diagnosis, test.manifest)
     _write_plots(predicted["test"], diagnosis, chosen.calibration_bins)
+    galleries = pick_galleries(
+        predicted["test"],
+        test.pixels.images,
+        test.manifest.column("path").to_pylist(),
+        diagnosis.label_errors.suspects,
+        chosen.gallery_images,
+    )
+    report = Report(
+        model=settings.model.name,
+        dataset=settings.dataset.name,
+        test=predicted["test"],
+        card=card,
+        verdict=verdict,
+        diagnosis=diagnosis,
+        galleries=galleries,
+        history=_read_history(),
+        confidence=chosen.confidence,
+    )
+    write_report(report, chosen.calibration_bins, paths.EVALUATION)
     write_json(paths.METRICS, card.metrics)
     write_json(paths.LATENCY, latency)
     write_json(paths.GATE, asdict(verdict))
@@ -118,6 +141,22 @@ def _context(
         temperature=model.temperature,
         facts=facts,
     )
+
+
+def _read_history() -> list[HistoryRow]:
+    """Read how the training went, epoch by epoch; a baseline has no learning rate."""
+    with paths.HISTORY.open(encoding="utf-8", newline="") as file:
+        return [
+            HistoryRow(
+                epoch=int(row["epoch"]),
+                train_loss=float(row["train_loss"]),
+                val_loss=float(row["val_loss"]),
+                train_accuracy=float(row["train_accuracy"]),
+                val_accuracy=float(row["val_accuracy"]),
+                lr=float(row["lr"]) if row["lr"] else None,
+            )
+            for row in csv.DictReader(file)
+        ]
 
 
 def _count_failures() -> int:
