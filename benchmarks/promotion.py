@@ -22,7 +22,7 @@ from scipy.special import bdtrc, ndtri
 from visiongate.config import Registry
 from visiongate.evaluation.answers import Answers
 from visiongate.evaluation.comparison import Exam, compare
-from visiongate.evaluation.intervals import wilson_interval
+from visiongate.evaluation.interval import wilson_interval
 
 ALPHA = 0.05
 ACCURACY = 0.93

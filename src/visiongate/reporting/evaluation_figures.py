@@ -276,7 +276,10 @@ def draw_confidence(confidences: Floats, correct: npt.NDArray[np.bool_]) -> byte
             panels, ("Right", "Wrong"), (correct, ~correct), (BLUE, VERMILION), strict=True
         ):
             axis.hist(np.clip(confidences[chosen], 0, 1), edges, color=colour)
-            axis.set(title=f"{name}: {int(chosen.sum()):,} images", ylabel="images", ylim=(0, None))
+            count = int(chosen.sum())
+            axis.set(
+                title=f"{name}: {count:,} image{'' if count == 1 else 's'}", ylabel="images", ylim=(0, None)
+            )
             axis.yaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
         panels[-1].set(xlabel="confidence", xlim=(-0.01, 1.01))
 

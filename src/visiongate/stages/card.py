@@ -62,7 +62,8 @@ def _count_images() -> dict[str, int]:
     splits = (
         pq.read_table(paths.TRANSFORMED / "manifest.parquet", columns=["split"]).column("split").to_pylist()
     )
-    return dict(sorted(Counter(splits).items(), reverse=True))
+    counts = Counter(splits)
+    return {split: counts[split] for split in ("train", "val", "test")}
 
 
 def _read_intervals() -> dict[str, Interval]:
