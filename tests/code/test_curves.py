@@ -66,6 +66,6 @@ def test_precision_by_recall_worked_out_by_hand() -> None:
 def test_confidence_is_counted_for_the_right_and_the_wrong_apart() -> None:
     rows = confidence_bins(binary([0.98, 0.97, 0.02, 0.52, 0.48], [1, 0, 0, 1, 1]))
 
-    assert len(rows) == 2 * HISTOGRAM_BINS
-    counted = {(row.correct, row.confidence): row.images for row in rows if row.images}
-    assert counted == {("right", 0.525): 1, ("right", 0.975): 2, ("wrong", 0.525): 1, ("wrong", 0.975): 1}
+    assert len(rows) == HISTOGRAM_BINS
+    counted = {row.confidence: (row.right, row.wrong) for row in rows if row.right or row.wrong}
+    assert counted == {0.525: (1, 1), 0.975: (2, 1)}

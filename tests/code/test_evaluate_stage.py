@@ -165,9 +165,10 @@ def test_plots_have_their_columns() -> None:
     assert list(roc[0]) == ["class", "fpr", "tpr"]
     assert list(rows_of(DETAILS / "plots/precision_recall.csv")[0]) == ["class", "recall", "precision"]
     confidence = rows_of(DETAILS / "plots/confidence.csv")
-    assert sum(int(row["images"]) for row in confidence) == IMAGES
+    assert sum(int(row["right"]) + int(row["wrong"]) for row in confidence) == IMAGES
     robustness = rows_of(DETAILS / "plots/robustness.csv")
-    assert {row["severity"] for row in robustness} == set("012345")
+    assert [row["severity"] for row in robustness] == list("012345")
+    assert {row["noise"] for row in robustness[:1]} == {str(35 / 40)}
     calibration = rows_of(DETAILS / "plots/calibration.csv")
     assert sum(int(row["images"]) for row in calibration) == IMAGES
     assert list(calibration[0]) == ["confidence", "accuracy", "images"]

@@ -121,11 +121,13 @@ from pathlib import Path
 sys.path[:0] = {paths}
 import test_rendering as here
 from visiongate.errors import DataError
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, unlimited[1]))
 try:
     here.write_splits(Path({folder!r}), here.manifest_of(["train"] * 9), [here.png(1)] * 9, here.settings(size=64))
 except DataError as error:
     print(error)
+resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)  # who measures coverage writes at the end
 """
 
 

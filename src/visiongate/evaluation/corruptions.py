@@ -111,6 +111,14 @@ def mean_corruption_accuracy(rows: Sequence[RobustnessRow]) -> float:
     return float(np.mean(accuracies))
 
 
+def tabulate_robustness(rows: Sequence[RobustnessRow]) -> tuple[list[str], list[dict[str, float]]]:
+    """Lay the accuracies out, a row a severity and a column a corruption; return the columns, and the rows."""
+    table: dict[int, dict[str, float]] = {}
+    for row in rows:
+        table.setdefault(row.severity, {"severity": row.severity})[row.corruption] = row.accuracy
+    return ["severity", *CORRUPTIONS], list(table.values())
+
+
 def sample_images(labels: Labels, most: int, seed: int) -> npt.NDArray[np.int64]:
     """Choose at most so many images, at random but with each class in its proportion, to less than an image.
 

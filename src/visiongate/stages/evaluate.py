@@ -15,7 +15,7 @@ from visiongate import paths
 from visiongate.config import Evaluation, Settings
 from visiongate.data.pixels import PixelSplit, load_split, read_manifest, read_transform
 from visiongate.evaluation.calibration import CalibrationBin, calibration_curve
-from visiongate.evaluation.corruptions import RobustnessRow
+from visiongate.evaluation.corruptions import tabulate_robustness
 from visiongate.evaluation.curves import (
     ConfidenceBin,
     ConfusionRow,
@@ -28,7 +28,6 @@ from visiongate.evaluation.curves import (
 )
 from visiongate.evaluation.diagnosis import Diagnosis, diagnose
 from visiongate.evaluation.gate import Evidence, Verdict, judge
-from visiongate.evaluation.interval import Interval
 from visiongate.evaluation.label_errors import Suspect
 from visiongate.evaluation.latency import measure_latency
 from visiongate.evaluation.leaks import Leak, find_leaks
@@ -56,14 +55,37 @@ class Split:
     manifest: pa.Table
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """All that was found of a model."""
+
+    test: Predictions
+    card: Scorecard
+    diagnosis: Diagnosis
+    leaks: list[Leak]
+    latency: dict[str, float]
+    verdict: Verdict
+
+
 def run(settings: Settings) -> None:
     """Write metrics, latency and verdict to ``reports/``, and all that explains them to ``reports/evaluation/``."""
-    chosen = settings.evaluation
     model = open_model(paths.MODEL_ONNX)
     check_contract(model, read_transform(paths.TRANSFORMED), str(paths.TRANSFORMED / "transform.json"))
     splits = {name: _read_split(name) for name in ("train", "val", "test")}
+    judged = _judge(model, splits, settings)
+    _write_details(judged, splits["test"].manifest)
+    _write_plots(judged, settings.evaluation.calibration_bins)
+    report = _report(judged, splits["test"], settings)
+    write_report(report, settings.evaluation.calibration_bins, paths.EVALUATION)
+    write_json(paths.METRICS, judged.card.metrics)
+    write_json(paths.LATENCY, judged.latency)
+    write_json(paths.GATE, asdict(judged.verdict))
+    _tell(judged)
+
+
+def _judge(model: ServedModel, splits: Mapping[str, Split], settings: Settings) -> Judged:
+    chosen, test = settings.evaluation, splits["test"]
     predicted = _predict(model, splits, chosen)
-    test = splits["test"]
     leaks = _find_leaks(splits)
     diagnosis = diagnose(model, predicted["test"], test.pixels, test.manifest, chosen)
     facts = {**diagnosis.facts(), "leaked_images": len(leaks), "failed_expectations": _count_failures()}
@@ -71,33 +93,7 @@ def run(settings: Settings) -> None:
     latency = measure_latency(model, test.pixels.images, chosen)
     evidence = Evidence({**card.metrics, **latency}, card.intervals, card.class_intervals)
     verdict = judge(settings.gate.rules, evidence)
-    _write_details(predicted["test"], test.manifest, card)
-    _write_rows(paths.EVALUATION / "leaks.csv", leaks, Leak)
-    _write_diagnosis(diagnosis, test.manifest)
-    _write_plots(predicted["test"], diagnosis, chosen.calibration_bins)
-    galleries = pick_galleries(
-        predicted["test"],
-        test.pixels.images,
-        test.manifest.column("path").to_pylist(),
-        diagnosis.label_errors.suspects,
-        chosen.gallery_images,
-    )
-    report = Report(
-        model=settings.model.name,
-        dataset=settings.dataset.name,
-        test=predicted["test"],
-        card=card,
-        verdict=verdict,
-        diagnosis=diagnosis,
-        galleries=galleries,
-        history=_read_history(),
-        confidence=chosen.confidence,
-    )
-    write_report(report, chosen.calibration_bins, paths.EVALUATION)
-    write_json(paths.METRICS, card.metrics)
-    write_json(paths.LATENCY, latency)
-    write_json(paths.GATE, asdict(verdict))
-    _tell(card.metrics, card.intervals["accuracy"], verdict)
+    return Judged(predicted["test"], card, diagnosis, leaks, latency, verdict)
 
 
 def _read_split(name: str) -> Split:
@@ -143,6 +139,22 @@ def _context(
     )
 
 
+def _report(judged: Judged, test: Split, settings: Settings) -> Report:
+    names, suspects = test.manifest.column("path").to_pylist(), judged.diagnosis.label_errors.suspects
+    most = settings.evaluation.gallery_images
+    return Report(
+        model=settings.model.name,
+        dataset=settings.dataset.name,
+        test=judged.test,
+        card=judged.card,
+        verdict=judged.verdict,
+        diagnosis=judged.diagnosis,
+        galleries=pick_galleries(judged.test, test.pixels.images, names, suspects, most),
+        history=_read_history(),
+        confidence=settings.evaluation.confidence,
+    )
+
+
 def _read_history() -> list[HistoryRow]:
     """Read how the training went, epoch by epoch; a baseline has no learning rate."""
     with paths.HISTORY.open(encoding="utf-8", newline="") as file:
@@ -164,15 +176,16 @@ def _count_failures() -> int:
     return int(read_json(paths.VALIDATION / "result.json")["failed"]["critical"])
 
 
-def _write_details(predictions: Predictions, manifest: pa.Table, card: Scorecard) -> None:
-    """Write intervals, results by class and by image."""
-    write_json(
-        paths.EVALUATION / "intervals.json",
-        {name: asdict(interval) for name, interval in card.intervals.items()},
-    )
-    _write_rows(paths.EVALUATION / "per_class.csv", card.classes, ClassResult)
-    write_text(paths.EVALUATION / "classification_report.txt", report_text(predictions))
-    table = tabulate(predictions, manifest)
+def _write_details(judged: Judged, manifest: pa.Table) -> None:
+    """Write intervals, and results by class, by slice and by image."""
+    intervals = {name: asdict(interval) for name, interval in judged.card.intervals.items()}
+    write_json(paths.EVALUATION / "intervals.json", intervals)
+    write_text(paths.EVALUATION / "classification_report.txt", report_text(judged.test))
+    _write_rows(paths.EVALUATION / "per_class.csv", judged.card.classes, ClassResult)
+    _write_rows(paths.EVALUATION / "slices.csv", judged.diagnosis.slices, Slice, name="slice")
+    _write_rows(paths.EVALUATION / "leaks.csv", judged.leaks, Leak)
+    _write_suspects(judged.diagnosis.label_errors.suspects, manifest)
+    table = tabulate(judged.test, manifest)
     with atomic_path(paths.EVALUATION / "predictions.parquet") as temporary:
         # Names repeat, and pay for a dictionary; hashes and probabilities do not.
         pq.write_table(table, temporary, compression="zstd", use_dictionary=["label", "predicted"])
@@ -193,21 +206,26 @@ def _write_mistakes(table: pa.Table) -> None:
     )
 
 
-def _write_diagnosis(diagnosis: Diagnosis, manifest: pa.Table) -> None:
-    _write_rows(paths.EVALUATION / "slices.csv", diagnosis.slices, Slice, name="slice")
+def _write_suspects(suspects: Sequence[Suspect], manifest: pa.Table) -> None:
+    """Write the images whose label is in doubt, by their path in the place of their number."""
     where = manifest.column("path").to_pylist()
-    rows = [{"path": where[suspect.index], **asdict(suspect)} for suspect in diagnosis.label_errors.suspects]
     columns = ["path", *(field.name for field in fields(Suspect) if field.name != "index")]
-    kept = ({column: row[column] for column in columns} for row in rows)
-    write_csv(paths.EVALUATION / "label_errors.csv", kept, columns)
+    rows = ({"path": where[suspect.index], **asdict(suspect)} for suspect in suspects)
+    write_csv(
+        paths.EVALUATION / "label_errors.csv",
+        ({column: row[column] for column in columns} for row in rows),
+        columns,
+    )
 
 
-def _write_plots(predictions: Predictions, diagnosis: Diagnosis, bins: int) -> None:
+def _write_plots(judged: Judged, bins: int) -> None:
+    predictions = judged.test
     _write_rows(PLOTS / "confusion.csv", confusion_rows(predictions), ConfusionRow)
     _write_rows(PLOTS / "roc.csv", roc_points(predictions), RocPoint)
     _write_rows(PLOTS / "precision_recall.csv", precision_recall_points(predictions), PrecisionRecallPoint)
     _write_rows(PLOTS / "confidence.csv", confidence_bins(predictions), ConfidenceBin)
-    _write_rows(PLOTS / "robustness.csv", diagnosis.robustness, RobustnessRow)
+    columns, rows = tabulate_robustness(judged.diagnosis.robustness)
+    write_csv(PLOTS / "robustness.csv", rows, columns)
     curve = calibration_curve(predictions.confidence, predictions.correct, bins)
     _write_rows(PLOTS / "calibration.csv", curve, CalibrationBin)
 
@@ -219,10 +237,11 @@ def _write_rows(path: Path, rows: Sequence[Any], kind: type, name: str = "class"
     write_csv(path, cells, list(columns))
 
 
-def _tell(metrics: Mapping[str, float], accuracy: Interval, verdict: Verdict) -> None:
+def _tell(judged: Judged) -> None:
+    accuracy, images = judged.card.intervals["accuracy"], judged.card.metrics["images"]
     print(
-        f"{metrics['images']} test images: accuracy {accuracy.value:.2%} ({accuracy.low:.2%} to {accuracy.high:.2%}); "
-        f"the gate says {'yes' if verdict.passed else 'no'}"
+        f"{images} test images: accuracy {accuracy.value:.2%} ({accuracy.low:.2%} to {accuracy.high:.2%}); "
+        f"the gate says {'yes' if judged.verdict.passed else 'no'}"
     )
-    for ruling in verdict.failed:
+    for ruling in judged.verdict.failed:
         print(f"  {ruling}")
