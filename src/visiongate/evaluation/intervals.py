@@ -9,8 +9,9 @@ from scipy.sparse import csr_array
 
 from visiongate.config import Evaluation
 from visiongate.evaluation.calibration import assign_bins
+from visiongate.evaluation.confusion_posterior import draw_confusions
 from visiongate.evaluation.interval import Interval, wilson_interval
-from visiongate.evaluation.metrics import ClassResult
+from visiongate.evaluation.metrics import ClassResult, count_confusions
 from visiongate.evaluation.predictions import Predictions
 from visiongate.evaluation.ranking import RankedClass, rank_classes
 
@@ -43,10 +44,11 @@ def find_intervals(judged: Judged, settings: Evaluation) -> dict[str, Interval]:
 
     Accuracy is a share, and has Wilson's interval: Wilson, E. B. (1927), Probable inference, the law of succession, and
     statistical inference, JASA 22, 209-212; so have sensitivity and specificity. The others have the percentile bootstrap:
-    Efron, B., Tibshirani, R. J. (1993), An introduction to the bootstrap, section 13.3. A bootstrap shows no mistake that the
-    images do not have: where all are right, f1_macro and recall_min get an interval of no width, which says little; Wilson's
-    keeps its width. Noise lowers a minimum and raises a mean of gaps, so that recall_min lies high in its interval, even above
-    it, and ece low.
+    Efron, B., Tibshirani, R. J. (1993), An introduction to the bootstrap, section 13.3. It shows no mistake that the images do
+    not have; so what follows from the confusions alone, F1 say, has the wider of its bounds and those of
+    `visiongate.evaluation.confusion_posterior`. ROC-AUC and average precision of classes that are told apart without a mistake
+    keep an interval of no width, which says little. Noise lowers a minimum and raises a mean of gaps, so that recall_min lies
+    high in its interval, even above it, and ece low.
 
     Args:
         judged: Of N images.
@@ -57,7 +59,9 @@ def find_intervals(judged: Judged, settings: Evaluation) -> dict[str, Interval]:
     draws = int(unit.max()) + 1
     accuracy = wilson_interval(float(predictions.correct.mean()), draws, settings.confidence)
     shares = {"accuracy": accuracy, **_shares_of_two(judged, unit, settings.confidence)}
-    return _bootstrap(judged, unit, settings) | shares
+    found = _bootstrap(judged, unit, settings)
+    wider = _posterior(judged, draws, settings)
+    return {name: _widen(interval, wider.get(name)) for name, interval in found.items()} | shares
 
 
 def class_intervals(
@@ -128,6 +132,29 @@ def _bootstrap(judged: Judged, unit: Units, settings: Evaluation) -> dict[str, I
         for name, values in drawn.items()
         if not np.isnan(observed[name][0])
     }
+
+
+def _posterior(judged: Judged, draws: int, settings: Evaluation) -> dict[str, tuple[float, float]]:
+    """Return the bounds of what follows from the confusions alone."""
+    share = draws / len(judged.groups)
+    confusions = count_confusions(judged.predictions)
+    rows = []
+    for right, there, called in draw_confusions(confusions, share, settings.bootstrap_samples, settings.seed):
+        row = _class_metrics(right, there, called)
+        if judged.positive is not None:
+            row |= _positive_metrics(right, there, called, judged.positive)
+        rows.append(row)
+    tail = (1 - settings.confidence) / 2
+    return {
+        name: tuple(np.quantile(np.concatenate([row[name] for row in rows]), [tail, 1 - tail]).tolist())
+        for name in rows[0]
+    }
+
+
+def _widen(interval: Interval, bounds: tuple[float, float] | None) -> Interval:
+    if bounds is None:
+        return interval
+    return Interval(interval.value, min(interval.low, bounds[0]), max(interval.high, bounds[1]))
 
 
 def _rank(ranked: Sequence[RankedClass], weights: Floats) -> dict[str, Floats]:
@@ -225,7 +252,9 @@ def _class_metrics(right: Floats, there: Floats, called: Floats) -> dict[str, Fl
     known = there > 0
     nothing = np.full_like(right, np.nan)
     by_class = {
-        "precision": np.where(known, right / np.maximum(called, 1), np.nan),
+        "precision": np.where(
+            known, np.divide(right, called, out=np.zeros_like(right), where=called > 0), np.nan
+        ),
         "recall": np.divide(right, there, out=nothing.copy(), where=known),
         "f1": np.divide(2 * right, there + called, out=nothing, where=known),
     }
