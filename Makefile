@@ -7,6 +7,7 @@ PY := $(VENV)/bin/python
 RUN := PYTHONPATH=src $(PY)
 READY := $(VENV)/.ready
 REGISTRY = $(RUN) -m visiongate.stages.registry
+# What a person gives as NAME=value reaches a recipe by the environment, so that no text of theirs becomes a command.
 # DVC's stages call `python`.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
@@ -34,22 +35,22 @@ repro: params ## Rebuild whatever changed, from the raw images to a registered m
 	@$(PY) -m dvc repro
 
 gate: $(READY) ## Print the gate's verdict; fail if it does (BASE=main judges the rules on the largest drop too)
-	@$(RUN) -m visiongate.stages.gate $(if $(BASE),--base "$(BASE)")
+	@$(RUN) -m visiongate.stages.gate $(if $(filter-out undefined,$(origin BASE)),--base="$$BASE")
 
 adopt: params ## Write the best settings that optimize found into conf/experiment/NAME.yaml (NAME=tuned; FORCE=1 overwrites)
-	@$(RUN) -m visiongate.stages.adopt "$(or $(NAME),tuned)" $(if $(FORCE),--force)
+	@$(RUN) -m visiongate.stages.adopt "$${NAME:-tuned}" $(if $(FORCE),--force)
 
 registry: $(READY) ## List the registered versions: aliases, decision, accuracy, date, commit, reason
 	@$(REGISTRY) show
 
 rollback: $(READY) ## Put the previous champion back (TO=3 chooses a version; WHY='it was slow'; FORCE=1 takes one that never passed the gate)
-	@$(REGISTRY) rollback $(if $(TO),--to "$(TO)") $(if $(WHY),--why "$(WHY)") $(if $(FORCE),--force)
+	@$(REGISTRY) rollback $(if $(value TO),--to="$$TO") $(if $(value WHY),--why="$$WHY") $(if $(FORCE),--force)
 
 compare: $(READY) ## Put the best runs side by side (TOP=5 METRIC=test/accuracy)
-	@$(REGISTRY) compare --top "$(or $(TOP),5)" --metric "$(or $(METRIC),test/accuracy)"
+	@$(REGISTRY) compare --top="$${TOP:-5}" --metric="$${METRIC:-test/accuracy}"
 
 trace: $(READY) ## Say what a model was made from (VERSION=models:/NAME@champion; VERIFY=1 makes it again in a temporary clone, and compares)
-	@$(REGISTRY) trace $(if $(VERSION),"$(VERSION)") $(if $(VERIFY),--verify)
+	@$(REGISTRY) trace $(if $(value VERSION),"$$VERSION") $(if $(VERIFY),--verify)
 
 test: $(READY) ## Run the tests, with coverage
 	@echo "Testing"

@@ -43,7 +43,7 @@ def judged_report(classes: int = 10, skill: float = 2.0, *, robust: bool = True)
     diagnosis = Diagnosis(slices, worst_slice(slices, 20), find_label_errors(test), rows if robust else [])
     facts = {**diagnosis.facts(), "leaked_images": 0, "failed_expectations": 0}
     card = score(test, Context([None] * IMAGES, test, references, 1.3, facts), settings)
-    evidence = Evidence(card.metrics, card.intervals, card.class_intervals)
+    evidence = Evidence(card.metrics, card.intervals, card.class_intervals, names)
     suspects = diagnosis.label_errors.suspects
     paths = [f"{HOSTILE}/{number}.png" for number in range(IMAGES)]
     return Report(

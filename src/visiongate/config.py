@@ -425,7 +425,7 @@ class Evaluation(Section):
 
     batch_size: Count
     calibration_bins: Count
-    bootstrap_samples: Count
+    bootstrap_samples: Annotated[int, Field(ge=50)]
     confidence: Annotated[float, Field(gt=0, lt=1)]
     seed: Index
     latency_runs: Count

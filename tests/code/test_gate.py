@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from visiongate.config import Rule
-from visiongate.evaluation.gate import NO_BASE, Evidence, Ruling, judge, read_verdict
+from visiongate.evaluation.gate import NO_BASE, Evidence, Ruling, judge, read_verdict, spell
 from visiongate.evaluation.interval import Interval
 
 ACCURACY = {"metric": "accuracy", "comparison": ">=", "threshold": 0.8}
@@ -18,6 +18,8 @@ CLASSES = {
         "owl": Interval(0.75, 0.2, 0.99),
     }
 }
+
+NAMES = ("cat", "dog", "owl")
 
 
 def rule(**values: Any) -> Rule:  # noqa: ANN401
@@ -117,7 +119,7 @@ def test_a_floor_holds_for_each_class_and_the_worst_is_told(
 ) -> None:
     asked = {"metric": "recall", "comparison": ">=", "threshold": 0.72, "bound": bound, "classes": classes}
 
-    found = ruling(asked, Evidence({}, {}, CLASSES))
+    found = ruling(asked, Evidence({}, {}, CLASSES, NAMES))
 
     assert (found.passed, found.note) == (passed, f"class {worst}")
     assert found.value == CLASSES["recall"][worst].value
@@ -125,13 +127,34 @@ def test_a_floor_holds_for_each_class_and_the_worst_is_told(
 
 @pytest.mark.parametrize("classes", [["cat", "eel"], "all"])
 def test_a_class_without_test_images_fails_its_floor(classes: object) -> None:
-    known = CLASSES if classes != "all" else {}
     asked = {"metric": "recall", "comparison": ">=", "threshold": 0.1, "classes": classes}
 
-    found = ruling(asked, Evidence({}, {}, known))
+    found = ruling(asked, Evidence({}, {}, CLASSES, (*NAMES, "eel")))
 
-    assert found.passed is False
-    assert found.note == ("no test image of any class" if classes == "all" else "no test image of eel")
+    assert (found.passed, found.note) == (False, "no test image of eel")
+
+
+def test_a_class_that_does_not_exist_is_told() -> None:
+    asked = {"metric": "recall", "comparison": ">=", "threshold": 0.1, "classes": ["zebra"]}
+
+    found = ruling(asked, Evidence({}, {}, CLASSES, NAMES))
+
+    assert (found.passed, found.note) == (False, "there is no class zebra: the classes are cat, dog, owl")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, ">= 0.8"),
+        ({"bound": "worst"}, ">= 0.8 at the worse bound"),
+        ({"metric": "recall", "classes": "all"}, ">= 0.8 each"),
+        ({"metric": "recall", "classes": ["a", "b"]}, ">= 0.8 for a, b"),
+        ({"comparison": None, "threshold": None, "max_drop": 0.1}, "drop of at most 0.1"),
+        ({"metric": "ece", "comparison": None, "threshold": None, "max_drop": 0.1}, "rise of at most 0.1"),
+    ],
+)
+def test_a_rule_is_spelt_out(changes: dict[str, Any], words: str) -> None:
+    assert spell(rule(**{**ACCURACY, **changes})) == words
 
 
 @pytest.mark.parametrize(

@@ -126,3 +126,40 @@ def test_before_evaluate_there_is_no_verdict(
     Path("reports/gate.json").unlink()
     assert run(monkeypatch) == 2
     assert capsys.readouterr().err == "reports/gate.json: no such file; `make repro` writes it\n"
+
+
+def test_a_verdict_by_other_rules_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = Path("params.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(params.replace('"threshold": 0.8', '"threshold": 0.99'), encoding="utf-8")
+
+    assert run(monkeypatch) == 2
+    assert "was judged by other rules than params.yaml has" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["[1]", "<<<<<<< HEAD", '"text"'])
+def test_a_base_whose_metrics_are_none_is_told(
+    text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("reports/metrics.json").write_text(text, encoding="utf-8")
+    git("commit", "--quiet", "--all", "--message=broken")
+    evaluated(0.9)
+
+    assert run(monkeypatch, "--base", "main") == 2
+    assert "reports/metrics.json of main holds no metrics by name" in capsys.readouterr().err
+
+
+def test_a_project_in_a_subfolder_finds_its_base(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = workspace / "project"
+    folder.mkdir()
+    for name in ("params.yaml", "reports"):
+        (workspace / name).rename(folder / name)
+    git("add", "--all")
+    git("commit", "--quiet", "--message=move")
+    monkeypatch.chdir(folder)
+
+    assert run(monkeypatch, "--base", "main") == 0
+    assert "the base has 0.9" in capsys.readouterr().out

@@ -8,7 +8,7 @@ import pytest
 from evaluation_settings import evaluation_settings
 from visiongate.config import Evaluation
 from visiongate.evaluation import intervals as module
-from visiongate.evaluation.interval import Interval, wilson_interval
+from visiongate.evaluation.interval import Interval, effective_draws, wilson_interval
 from visiongate.evaluation.intervals import Judged, class_intervals, find_intervals
 from visiongate.evaluation.metrics import (
     brier_by_image,
@@ -97,6 +97,10 @@ def test_bounds_are_those_of_a_loop_over_samples(classes: int, positive: int | N
             assert found[name].high - found[name].low < 2 * (high - low), name
 
 
+def draws_of(groups: Sequence[str], chosen: np.ndarray) -> float:
+    return effective_draws(np.unique(np.array(groups)[chosen], return_inverse=True)[1])
+
+
 def test_sensitivity_and_specificity_have_wilsons_interval_over_the_groups_of_their_class() -> None:
     predictions = noisy(40, classes=2)
     groups = [f"patient {number // 2}" for number in range(40)]
@@ -104,9 +108,9 @@ def test_sensitivity_and_specificity_have_wilsons_interval_over_the_groups_of_th
     found = intervals(predictions, groups, settings(), positive=1)
 
     actual = predictions.labels == 1
-    patients = len({group for group, mine in zip(groups, actual, strict=True) if mine})
+    patients = draws_of(groups, actual)
     assert found["sensitivity"] == wilson_interval(float(predictions.correct[actual].mean()), patients, 0.95)
-    patients = len({group for group, mine in zip(groups, actual, strict=True) if not mine})
+    patients = draws_of(groups, ~actual)
     assert found["specificity"] == wilson_interval(float(predictions.correct[~actual].mean()), patients, 0.95)
 
 
@@ -114,7 +118,7 @@ def test_a_class_has_wilsons_interval_of_its_recall_and_precision_and_f1_lies_wi
     predictions = noisy(90)
     results = judge_classes(predictions)
 
-    found = class_intervals(predictions, results, 0.95)
+    found = class_intervals(predictions, alone(predictions), results, 0.95)
 
     for result in results:
         called = int((predictions.predicted == predictions.classes.index(result.name)).sum())
@@ -127,7 +131,7 @@ def test_a_class_without_images_has_no_interval() -> None:
     whole = noisy(50)
     predictions = subset(whole, whole.labels != 1)
 
-    found = class_intervals(predictions, judge_classes(predictions), 0.95)
+    found = class_intervals(predictions, alone(predictions), judge_classes(predictions), 0.95)
 
     assert set(found["recall"]) == set(found["precision"]) == set(found["f1"]) == {"a", "c"}
     assert "roc_auc" not in intervals(predictions, alone(predictions), settings())
@@ -253,3 +257,35 @@ def test_without_a_mistake_the_accuracy_keeps_a_width() -> None:
 
     assert interval.value == interval.high == 1.0
     assert 0.98 < interval.low < 0.99
+
+
+def test_groups_of_unlike_size_are_worth_fewer_draws() -> None:
+    assert effective_draws(np.arange(7)) == pytest.approx(7)
+    assert effective_draws(np.repeat(np.arange(7), 5)) == pytest.approx(7)
+    sizes = [100, *[1] * 50]
+    assert effective_draws(np.repeat(np.arange(51), sizes)) == pytest.approx(150**2 / (100**2 + 50))
+
+
+@pytest.mark.parametrize("sizes", [[20] * 5 + [2] * 50, [60] * 3 + [1] * 60])
+def test_the_accuracys_interval_covers_the_truth_where_groups_differ_in_size(sizes: list[int]) -> None:
+    generator = np.random.default_rng(1)
+    unit = np.repeat(np.arange(len(sizes)), sizes)
+    groups = [str(number) for number in unit]
+    covered = 0
+    for _ in range(100):
+        shares = generator.beta(0.85 * 0.67, 0.15 * 0.67, len(sizes))  # a correlation of 0.6 within a group
+        labels = np.zeros(len(unit), dtype=np.int64)
+        wrong = generator.random(len(unit)) > shares[unit]
+        predictions = Predictions(0.1 + 0.8 * np.eye(2)[wrong.astype(int)], labels, ("a", "b"))
+        interval = intervals(predictions, groups, settings(50))["accuracy"]
+        covered += interval.low <= 0.85 <= interval.high
+    assert covered >= 85
+
+
+def test_a_classs_recall_counts_groups_as_its_sensitivity_does() -> None:
+    predictions = noisy(100, classes=2)
+    groups = [str(number // 10) for number in range(100)]
+
+    found = class_intervals(predictions, groups, judge_classes(predictions), 0.95)["recall"]["b"]
+
+    assert found == intervals(predictions, groups, settings(), positive=1)["sensitivity"]

@@ -39,6 +39,7 @@ def make_card(classes: int = 10, skill: float = 2.0) -> ModelCard:
         images={"train": 1000, "val": 200, "test": IMAGES},
         metrics=report.card.metrics,
         intervals=report.card.intervals,
+        confidence=0.9,
         verdict=report.verdict,
         worst=report.diagnosis.worst,
         lineage={"commit": "abc", "md5 of data/raw": "def"},
@@ -64,6 +65,8 @@ def test_a_card_has_front_matter_and_tables_that_hold(classes: int, tmp_path: Pa
     assert "<script>" not in body
     assert ("and 80 more" in body) == (classes == 100)
     assert "1,234,567 parameters" in body
+    assert "| 90% interval |" in body
+    assert "that training and validation have not seen" in body
 
 
 def test_the_front_matter_is_what_the_hub_asks_for() -> None:
@@ -123,3 +126,12 @@ def test_a_metric_without_interval_a_threshold_and_an_undefined_rule_are_told() 
 def test_cells_keep_their_line_and_are_no_markdown() -> None:
     assert escape_cell("a | b\n`c` <d> $e$") == r"a \| b \`c\` \<d\> \$e\$"
     assert (format_number(0.123456), format_number(None)) == ("0.1235", "undefined")
+
+
+def test_leaked_test_images_are_told() -> None:
+    card = make_card()
+
+    body = render_card(replace(card, metrics={**card.metrics, "leaked_images": 12}))
+
+    assert "**of which training or validation has seen 12**" in body
+    assert "have not seen" not in body

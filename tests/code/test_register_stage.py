@@ -364,3 +364,17 @@ def test_the_same_model_from_a_clean_tree_takes_over_the_lineage(repository: Set
     tags = open_store(repository.tracking).client.get_model_version(repository.registry.name, "1").tags
     assert tags["mlflow.source.git.commit"] == git("rev-parse", "HEAD")
     assert tags["visiongate.git_dirty"] == "false"
+
+
+def test_a_refused_model_keeps_its_threshold_for_the_day_that_it_is_put_into_service(
+    settings: Settings,
+) -> None:
+    registered(settings)
+    write_judged_model(129, passed=False)
+    metrics = json.loads(Path("reports/metrics.json").read_text())
+    Path("reports/metrics.json").write_text(json.dumps({**metrics, "threshold": 0.3}))
+
+    register.run(settings)
+
+    client = open_store(settings.tracking).client
+    assert client.get_model_version(settings.registry.name, "2").tags["visiongate.threshold"] == "0.3"

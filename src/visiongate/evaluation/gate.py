@@ -1,7 +1,7 @@
 """The quality gate: what a model must show. Its verdict is data; whoever reads it decides what follows."""
 
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -54,6 +54,7 @@ class Evidence:
     metrics: Mapping[str, float]
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     classes: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)  # by metric and class
+    names: Sequence[str] = ()  # of all classes, with test images or not
 
 
 def judge(rules: Mapping[str, Rule], evidence: Evidence, base: Mapping[str, float] | None = None) -> Verdict:
@@ -72,7 +73,7 @@ def _rule(name: str, rule: Rule, evidence: Evidence, base: Mapping[str, float] |
     if rule.max_drop is not None:
         yield _judge_drop(name, rule, rule.max_drop, evidence, base)
     elif rule.classes is not None:
-        yield _judge_classes(name, rule, evidence.classes.get(rule.metric, {}))
+        yield _judge_classes(name, rule, evidence)
     else:
         value, interval = evidence.metrics.get(rule.metric), evidence.intervals.get(rule.metric)
         yield _judge_value(_blank(name, rule), rule, value, interval)
@@ -80,9 +81,22 @@ def _rule(name: str, rule: Rule, evidence: Evidence, base: Mapping[str, float] |
 
 def _blank(name: str, rule: Rule) -> Ruling:
     """A rule that nothing is held against yet."""
+    return Ruling(name, rule.metric, spell(rule), None, None, None, None, passed=False)
+
+
+def spell(rule: Rule) -> str:
+    """Say in words what a rule asks."""
+    if rule.max_drop is not None:
+        return f"{'rise' if rule.metric in LOWER_IS_BETTER else 'drop'} of at most {rule.max_drop:g}"
     bound = " at the worse bound" if rule.bound == "worst" else ""
-    asked = f"{rule.comparison} {rule.threshold:g}{bound}"
-    return Ruling(name, rule.metric, asked, None, None, None, None, passed=False)
+    each = (
+        ""
+        if rule.classes is None
+        else " each"
+        if rule.classes == "all"
+        else f" for {', '.join(rule.classes)}"
+    )
+    return f"{rule.comparison} {rule.threshold:g}{bound}{each}"
 
 
 def _judge_value(blank: Ruling, rule: Rule, value: float | None, interval: Interval | None) -> Ruling:
@@ -98,10 +112,15 @@ def _judge_value(blank: Ruling, rule: Rule, value: float | None, interval: Inter
     return replace(seen, margin=margin, passed=bool(_COMPARE[rule.comparison](held, rule.threshold)))
 
 
-def _judge_classes(name: str, rule: Rule, found: Mapping[str, Interval]) -> Ruling:
+def _judge_classes(name: str, rule: Rule, evidence: Evidence) -> Ruling:
     """Hold the rule against each class, and return the ruling of the one that fares worst."""
-    blank = _blank(name, rule)
-    wanted = list(found) if rule.classes == "all" or rule.classes is None else rule.classes
+    blank, found = _blank(name, rule), evidence.classes.get(rule.metric, {})
+    wanted = list(evidence.names) if rule.classes == "all" or rule.classes is None else rule.classes
+    unknown = [each for each in wanted if each not in evidence.names]
+    if unknown:
+        return replace(
+            blank, note=f"there is no class {', '.join(unknown)}: the classes are {', '.join(evidence.names)}"
+        )
     missing = [each for each in wanted if each not in found]
     if missing or not wanted:
         return replace(blank, note=f"no test image of {', '.join(missing) or 'any class'}")
@@ -118,8 +137,7 @@ def _judge_drop(
     """Hold the model against the base; what counts as a drop of a loss is its rise."""
     value, interval = evidence.metrics.get(rule.metric), evidence.intervals.get(rule.metric)
     low, high = (interval.low, interval.high) if interval else (None, None)
-    word = "rise" if rule.metric in LOWER_IS_BETTER else "drop"
-    ruling = Ruling(name, rule.metric, f"{word} of at most {most:g}", value, low, high, None, passed=None)
+    ruling = Ruling(name, rule.metric, spell(rule), value, low, high, None, passed=None)
     if base is None:
         return replace(ruling, note=NO_BASE)
     before = base.get(rule.metric)

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from statistics import NormalDist
 
+import numpy as np
+import numpy.typing as npt
+
 
 @dataclass(frozen=True, slots=True)
 class Interval:
@@ -13,8 +16,21 @@ class Interval:
     high: float
 
 
-def wilson_interval(share: float, draws: int, confidence: float) -> Interval:
-    """Find Wilson's score interval of a share seen in so many independent draws."""
+def effective_draws(units: npt.NDArray[np.int64]) -> float:
+    """Return how many independent draws images are worth that come in units: Kish's effective sample size.
+
+    As many as there are units where all are as large; fewer where one is larger than the others. Kish, L. (1965), Survey
+    sampling, section 11.7.
+
+    Args:
+        units: N, the number of the unit of each image.
+    """
+    sizes = np.unique(units, return_counts=True)[1].astype(np.float64)
+    return float(sizes.sum() ** 2 / (sizes**2).sum())
+
+
+def wilson_interval(share: float, draws: float, confidence: float) -> Interval:
+    """Find Wilson's score interval of a share seen in so many independent draws, which need be no whole number."""
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     centre = share + z * z / (2 * draws)
     half = z * (share * (1 - share) / draws + z * z / (4 * draws * draws)) ** 0.5

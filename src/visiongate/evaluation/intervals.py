@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 from visiongate.config import Evaluation
 from visiongate.evaluation.calibration import assign_bins
 from visiongate.evaluation.confusion_posterior import draw_confusions
-from visiongate.evaluation.interval import Interval, wilson_interval
+from visiongate.evaluation.interval import Interval, effective_draws, wilson_interval
 from visiongate.evaluation.metrics import ClassResult, count_confusions
 from visiongate.evaluation.predictions import Predictions
 from visiongate.evaluation.ranking import RankedClass, rank_classes
@@ -56,7 +56,7 @@ def find_intervals(judged: Judged, settings: Evaluation) -> dict[str, Interval]:
     """
     unit = _number_units(judged.groups)
     predictions = judged.predictions
-    draws = int(unit.max()) + 1
+    draws = effective_draws(unit)
     accuracy = wilson_interval(float(predictions.correct.mean()), draws, settings.confidence)
     shares = {"accuracy": accuracy, **_shares_of_two(judged, unit, settings.confidence)}
     found = _bootstrap(judged, unit, settings)
@@ -65,20 +65,24 @@ def find_intervals(judged: Judged, settings: Evaluation) -> dict[str, Interval]:
 
 
 def class_intervals(
-    predictions: Predictions, results: Sequence[ClassResult], confidence: float
+    predictions: Predictions, groups: Sequence[str | None], results: Sequence[ClassResult], confidence: float
 ) -> dict[str, dict[str, Interval]]:
     """Find Wilson's intervals of each class's recall and precision, by metric and class; what is undefined is missing.
 
-    Images count one by one, for a class seldom has groups enough. F1 is no share; its bounds are those that the bounds of
-    recall and precision give together, which are wider than need be.
+    Images of one group count as in `find_intervals`. F1 is no share; its bounds are those that the bounds of recall and
+    precision give together, which are wider than need be.
     """
-    called = np.bincount(predictions.predicted, minlength=len(predictions.classes))
+    unit, predicted = _number_units(groups), predictions.predicted
     found: dict[str, dict[str, Interval]] = {"recall": {}, "precision": {}, "f1": {}}
     for number, result in enumerate(results):
         if result.recall is None or result.precision is None or result.f1 is None:
             continue
-        recall = wilson_interval(result.recall, result.images, confidence)
-        precision = wilson_interval(result.precision, max(1, int(called[number])), confidence)
+        called = predicted == number
+        draws = effective_draws(unit[called]) if called.any() else 1.0
+        recall = wilson_interval(
+            result.recall, effective_draws(unit[predictions.labels == number]), confidence
+        )
+        precision = wilson_interval(result.precision, draws, confidence)
         bounds = (_harmonic(recall.low, precision.low), _harmonic(recall.high, precision.high))
         found["recall"][result.name] = recall
         found["precision"][result.name] = precision
@@ -91,7 +95,7 @@ def _harmonic(recall: float, precision: float) -> float:
 
 
 def _shares_of_two(judged: Judged, unit: Units, confidence: float) -> dict[str, Interval]:
-    """Wilson's intervals of sensitivity and specificity; the draws are the groups with an image of that class."""
+    """Wilson's intervals of sensitivity and specificity; the draws are those that the groups of the class are worth."""
     if judged.positive is None:
         return {}
     found = {}
@@ -99,7 +103,7 @@ def _shares_of_two(judged: Judged, unit: Units, confidence: float) -> dict[str, 
     for name, mine in (("sensitivity", actual), ("specificity", ~actual)):
         if mine.any():
             share = float(judged.predictions.correct[mine].mean())
-            found[name] = wilson_interval(share, len(np.unique(unit[mine])), confidence)
+            found[name] = wilson_interval(share, effective_draws(unit[mine]), confidence)
     return found
 
 
@@ -113,7 +117,7 @@ def _number_units(groups: Sequence[str | None]) -> Units:
 
 
 def _bootstrap(judged: Judged, unit: Units, settings: Evaluation) -> dict[str, Interval]:
-    """Draw the units again and again, with replacement."""
+    """Draw the units again and again, with replacement; a metric that no sample defines has no interval."""
     units = int(unit.max()) + 1
     everything = np.ones((units, 1))
     sums = _Sums(judged, unit, settings.calibration_bins)
@@ -130,11 +134,11 @@ def _bootstrap(judged: Judged, unit: Units, settings: Evaluation) -> dict[str, I
     return {
         name: Interval(float(observed[name][0]), *map(float, np.nanquantile(values, [tail, 1 - tail])))
         for name, values in drawn.items()
-        if not np.isnan(observed[name][0])
+        if not np.isnan(observed[name][0]) and not np.isnan(values).all()
     }
 
 
-def _posterior(judged: Judged, draws: int, settings: Evaluation) -> dict[str, tuple[float, float]]:
+def _posterior(judged: Judged, draws: float, settings: Evaluation) -> dict[str, tuple[float, float]]:
     """Return the bounds of what follows from the confusions alone."""
     share = draws / len(judged.groups)
     confusions = count_confusions(judged.predictions)
@@ -240,7 +244,8 @@ def _class_entries(predictions: Predictions) -> list[tuple[Units, Floats]]:
 
 
 def _gap_entries(predictions: Predictions, bins: int) -> tuple[Units, Floats]:
-    return assign_bins(predictions.confidence, bins), predictions.correct - predictions.confidence
+    likeliest = predictions.by_probability()
+    return assign_bins(likeliest.confidence, bins), likeliest.correct - likeliest.confidence
 
 
 def _class_metrics(right: Floats, there: Floats, called: Floats) -> dict[str, Floats]:

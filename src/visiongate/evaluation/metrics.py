@@ -61,7 +61,8 @@ def compute_metrics(predictions: Predictions, calibration_bins: int) -> dict[str
     metrics |= _ranking(predictions)
     metrics["log_loss"] = log_loss(labels, predictions.probabilities, labels=range(len(predictions.classes)))
     metrics["brier"] = brier_by_image(predictions).mean()
-    metrics["ece"] = expected_calibration_error(predictions.confidence, predictions.correct, calibration_bins)
+    likeliest = predictions.by_probability()
+    metrics["ece"] = expected_calibration_error(likeliest.confidence, likeliest.correct, calibration_bins)
     return {"images": len(labels), **{name: float(value) for name, value in metrics.items()}}
 
 

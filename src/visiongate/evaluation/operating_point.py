@@ -59,20 +59,26 @@ def choose_threshold(validation: Predictions, settings: Evaluation) -> float | N
             f"evaluation.threshold = {settings.threshold!r}: the validation split has images of one class alone; "
             "set it to argmax, or raise transformation.split.val"
         )
-    thresholds, sensitivity, specificity = _sweep(validation.probabilities[:, positive], actual)
+    thresholds, sensitivity, specificity = _sweep(validation.probabilities[:, 1], validation.labels == 1)
+    if positive == 0:
+        sensitivity, specificity = specificity, sensitivity
     if settings.threshold == "youden":
-        chosen = int((sensitivity + specificity).argmax())
-    else:
-        # Of the thresholds that meet the floor, the one that lets the fewest of the others through.
-        chosen = int(np.flatnonzero(sensitivity >= settings.recall_floor).max())
-    threshold = float(thresholds[chosen])
-    return threshold if positive == 1 else 1 - threshold
+        return float(thresholds[(sensitivity + specificity).argmax()])
+    # Of the thresholds that meet the floor, the one that takes the fewest of the others for positive, and finds the most then.
+    (meeting,) = np.nonzero(sensitivity >= settings.recall_floor)
+    best = np.lexsort((sensitivity[meeting], specificity[meeting]))[-1]
+    return float(thresholds[meeting[best]])
 
 
-def _sweep(scores: Scores, actual: npt.NDArray[np.bool_]) -> tuple[Scores, Scores, Scores]:
-    """Return all thresholds that tell apart what can be, ascending, and the sensitivity and specificity of each."""
+def _sweep(scores: Scores, second: npt.NDArray[np.bool_]) -> tuple[Scores, Scores, Scores]:
+    """Return all thresholds that tell apart what can be, ascending, and the recall of the second and the first class at each.
+
+    Args:
+        scores: N, the probability of the second class.
+        second: N, whether an image is of it.
+    """
     levels = np.unique(scores)
-    thresholds = np.concatenate([[0.0], (levels[1:] + levels[:-1]) / 2, [1.0 + np.finfo(np.float64).eps]])
-    below_positive = np.searchsorted(np.sort(scores[actual]), thresholds) / actual.sum()
-    below_negative = np.searchsorted(np.sort(scores[~actual]), thresholds) / (~actual).sum()
-    return thresholds, 1 - below_positive, below_negative
+    thresholds = np.concatenate([[0.0], (levels[1:] + levels[:-1]) / 2, [np.nextafter(1.0, 2.0)]])
+    above = second.sum() - np.searchsorted(np.sort(scores[second]), thresholds)
+    below = np.searchsorted(np.sort(scores[~second]), thresholds)
+    return thresholds, above / second.sum(), below / (~second).sum()

@@ -1,7 +1,7 @@
 """What the exported model says of every image of a split, checked to be complete and to be probabilities."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,10 @@ class Predictions:
     def correct(self) -> npt.NDArray[np.bool_]:
         """Whether each image is predicted right, N."""
         return np.equal(self.predicted, self.labels)
+
+    def by_probability(self) -> "Predictions":
+        """Return the same without a threshold, to ask whether the probabilities can be believed."""
+        return replace(self, threshold=None)
 
 
 def decide(probabilities: npt.NDArray[np.floating], threshold: float | None) -> Labels:

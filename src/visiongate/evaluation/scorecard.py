@@ -74,7 +74,7 @@ def score(test: Predictions, context: Context, settings: Evaluation) -> Scorecar
     metrics |= {**_reference_metrics(context.references, metrics), **context.facts}
     intervals |= {name: _gap(name, metrics, intervals) for name in GAPS}
     classes = judge_classes(test)
-    by_class = class_intervals(test, classes, settings.confidence)
+    by_class = class_intervals(test, context.groups, classes, settings.confidence)
     return Scorecard(
         metrics, {name: intervals[name] for name in metrics if name in intervals}, classes, by_class
     )

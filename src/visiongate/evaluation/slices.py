@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import fisher_exact
 
-from visiongate.evaluation.interval import wilson_interval
+from visiongate.evaluation.interval import effective_draws, wilson_interval
 from visiongate.evaluation.predictions import Predictions
 
 MOST_SOURCES, MOST_GROUPS = 20, 10
@@ -55,11 +55,11 @@ class _Share:
     """An accuracy, and the independent draws that it was seen in."""
 
     accuracy: float
-    draws: int
+    draws: float
 
     @property
     def right(self) -> int:
-        return round(self.accuracy * self.draws)
+        return round(self.accuracy * round(self.draws))
 
 
 def cut_slices(
@@ -69,7 +69,7 @@ def cut_slices(
 
     Whether a slice is worse than the rest is told by Fisher's exact test, one-sided, and the p-values are adjusted by Holm's
     method over every slice that was cut, so that the worst of many is not just the unluckiest. For the interval and the
-    test, images of one group count as one draw, except where the slice is itself a group.
+    test, images of one group count as in `find_intervals`, except where the slice is itself a group.
 
     Fisher, R. A. (1935), The design of experiments, section 21.1 of later editions; Holm, S. (1979), A simple sequentially
     rejective multiple test procedure, Scandinavian Journal of Statistics 6, 65-70; Wilson as in `wilson_interval`.
@@ -175,14 +175,14 @@ def _weigh(cut: _Cut, correct: Mask, units: npt.NDArray[np.int64]) -> tuple[_Sha
     images = np.arange(len(correct))
     drawn = images if cut.dimension == "group" else units
     mine, rest = (
-        _Share(float(correct[mask].mean()), len(np.unique(drawn[mask]))) for mask in (cut.mask, ~cut.mask)
+        _Share(float(correct[mask].mean()), effective_draws(drawn[mask])) for mask in (cut.mask, ~cut.mask)
     )
     return mine, rest
 
 
 def _test(mine: _Share, rest: _Share) -> float:
     """Return the probability of a slice as bad as this, were it no worse than the rest."""
-    table = [[share.right, share.draws - share.right] for share in (mine, rest)]
+    table = [[share.right, round(share.draws) - share.right] for share in (mine, rest)]
     return float(fisher_exact(table, alternative="less").pvalue)
 
 

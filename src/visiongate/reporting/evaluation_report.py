@@ -74,7 +74,8 @@ def write_report(report: Report, bins: int, folder: Path) -> None:
 def draw_pictures(report: Report, bins: int) -> dict[str, bytes]:
     """Draw the pictures as PNG, in the order in which a reviewer asks for them; what there is nothing to draw of is missing."""
     test, card = report.test, report.card
-    curve = calibration_curve(test.confidence, test.correct, bins)
+    likeliest = test.by_probability()
+    curve = calibration_curve(likeliest.confidence, likeliest.correct, bins)
     pictures = {
         "confusion": draw_confusion(count_confusions(test), test.classes),
         "classes": draw_classes(card.classes, card.class_intervals["recall"]),

@@ -63,6 +63,7 @@ class ModelCard:
     images: Mapping[str, int]  # by split
     metrics: Mapping[str, float]
     intervals: Mapping[str, Interval]
+    confidence: float  # of the intervals
     verdict: Verdict
     worst: Slice | None
     lineage: Mapping[str, str]  # in words, by what it is
@@ -148,7 +149,7 @@ def find_limits(card: ModelCard) -> list[str]:
 
 def escape_cell(text: object) -> str:
     """Keep text on its line and in its cell, and from being read as Markdown or HTML."""
-    return re.sub(r"([\\`*_\[\]<>|#~$])", r"\\\1", " ".join(str(text).split()))
+    return re.sub(r"([\\`*_\[\]<>|#~$&])", r"\\\1", " ".join(str(text).split()))
 
 
 def format_number(value: float | None) -> str:

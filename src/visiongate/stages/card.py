@@ -50,6 +50,7 @@ def describe_model(settings: Settings, registration: Mapping[str, Any]) -> str:
             images=_count_images(),
             metrics=read_json(paths.METRICS),
             intervals=_read_intervals(),
+            confidence=settings.evaluation.confidence,
             verdict=read_verdict(read_json(paths.GATE)),
             worst=worst_slice(_read_slices(), settings.evaluation.slice_images),
             lineage=_describe_lineage(lineage, registration["model_sha256"]),

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from visiongate import paths
 from visiongate.config import Evaluation, Settings
 from visiongate.data.pixels import PixelSplit, load_split, read_manifest, read_transform
+from visiongate.errors import DataError
 from visiongate.evaluation.calibration import CalibrationBin, calibration_curve
 from visiongate.evaluation.corruptions import tabulate_robustness
 from visiongate.evaluation.curves import (
@@ -91,7 +92,9 @@ def _judge(model: ServedModel, splits: Mapping[str, Split], settings: Settings) 
     facts = {**diagnosis.facts(), "leaked_images": len(leaks), "failed_expectations": _count_failures()}
     card = score(predicted["test"], _context(splits, predicted, model, facts, chosen), chosen)
     latency = measure_latency(model, test.pixels.images, chosen)
-    evidence = Evidence({**card.metrics, **latency}, card.intervals, card.class_intervals)
+    evidence = Evidence(
+        {**card.metrics, **latency}, card.intervals, card.class_intervals, predicted["test"].classes
+    )
     verdict = judge(settings.gate.rules, evidence)
     return Judged(predicted["test"], card, diagnosis, leaks, latency, verdict)
 
@@ -101,14 +104,20 @@ def _read_split(name: str) -> Split:
 
 
 def _predict(model: ServedModel, splits: Mapping[str, Split], settings: Evaluation) -> dict[str, Predictions]:
-    """Predict all splits, of a large training split every so-manieth image, by the operating point that validation gives."""
-    chosen = {**splits, "train": _thin(splits["train"], MOST_TRAIN_IMAGES)}
-    predicted = {
-        name: predict_split(model, split.pixels, split.manifest, settings.batch_size)
-        for name, split in chosen.items()
-    }
-    threshold = choose_threshold(predicted["val"], settings)
+    """Predict the test split and at most `MOST_TRAIN_IMAGES` of training, by the threshold that validation gives."""
+    chosen = {"train": _thin(splits["train"], MOST_TRAIN_IMAGES), "test": splits["test"]}
+    if settings.threshold != "argmax":
+        chosen["val"] = splits["val"]
+    predicted = {name: _predict_split(model, name, split, settings) for name, split in chosen.items()}
+    threshold = choose_threshold(predicted.get("val", predicted["test"]), settings)
     return {name: replace(predictions, threshold=threshold) for name, predictions in predicted.items()}
+
+
+def _predict_split(model: ServedModel, name: str, split: Split, settings: Evaluation) -> Predictions:
+    try:
+        return predict_split(model, split.pixels, split.manifest, settings.batch_size)
+    except DataError as error:
+        raise DataError(f"{name} split: {error}") from None
 
 
 def _thin(split: Split, most: int) -> Split:
@@ -226,7 +235,8 @@ def _write_plots(judged: Judged, bins: int) -> None:
     _write_rows(PLOTS / "confidence.csv", confidence_bins(predictions), ConfidenceBin)
     columns, rows = tabulate_robustness(judged.diagnosis.robustness)
     write_csv(PLOTS / "robustness.csv", rows, columns)
-    curve = calibration_curve(predictions.confidence, predictions.correct, bins)
+    likeliest = predictions.by_probability()
+    curve = calibration_curve(likeliest.confidence, likeliest.correct, bins)
     _write_rows(PLOTS / "calibration.csv", curve, CalibrationBin)
 
 

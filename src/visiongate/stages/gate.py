@@ -15,7 +15,7 @@ from pathlib import Path
 from visiongate import paths
 from visiongate.config import Gate, load_settings
 from visiongate.errors import DataError, VisiongateError
-from visiongate.evaluation.gate import Evidence, Ruling, Verdict, judge, read_verdict
+from visiongate.evaluation.gate import Evidence, Ruling, Verdict, judge, read_verdict, spell
 from visiongate.files import read_json
 from visiongate.text_tables import lay_out
 from visiongate.tracking.revisions import read_at
@@ -43,12 +43,17 @@ def judge_against(base: str | None, gate: Gate) -> Verdict:
     """Return the verdict that `evaluate` wrote, with the rules that need a base judged where there is one.
 
     Raises:
-        DataError: Nothing is evaluated yet.
+        DataError: Nothing is evaluated yet, or by other rules.
         RevisionError: The base does not exist.
     """
     if not paths.GATE.exists():
         raise DataError(f"{paths.GATE}: no such file; `make repro` writes it")
     verdict = read_verdict(read_json(paths.GATE))
+    asked = [(name, rule.metric, spell(rule)) for name, rule in gate.rules.items()]
+    if [(ruling.name, ruling.metric, ruling.asked) for ruling in verdict.rules] != asked:
+        raise DataError(
+            f"{paths.GATE} was judged by other rules than {paths.PARAMS} has; `make repro` judges anew"
+        )
     if base is None:
         return verdict
     metrics = {**read_json(paths.METRICS), **read_json(paths.LATENCY)}
@@ -64,8 +69,16 @@ def _with_interval(judged: Ruling, before: Ruling) -> Ruling:
 
 def _base_metrics(base: str) -> dict[str, float]:
     """Return the metrics that a revision has committed; none where it has none yet."""
-    texts = [read_at(base, path, Path.cwd()) for path in (paths.METRICS, paths.LATENCY)]
-    return {name: value for text in texts if text is not None for name, value in json.loads(text).items()}
+    found: dict[str, float] = {}
+    for path in (paths.METRICS, paths.LATENCY):
+        text = read_at(base, path, Path.cwd())
+        try:
+            found |= json.loads(text or "{}")
+        except (ValueError, TypeError):
+            raise DataError(
+                f"{path} of {base} holds no metrics by name; mend it there, or choose another base"
+            ) from None
+    return {name: value for name, value in found.items() if isinstance(value, int | float)}
 
 
 def format_verdict(verdict: Verdict) -> str:

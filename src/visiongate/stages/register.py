@@ -93,7 +93,8 @@ def _settle(
         champion = find_champion(store, version.name)
         decision = _decide(store, judged, version, champion, settings)
         renew()
-        if decision.verdict != "rejected":
+        serves = champion is not None and champion.number == version.number
+        if decision.verdict != "rejected" or not serves:  # what serves keeps the rule that it serves by
             version = _tag_threshold(store, version, judged.threshold)
         with suppress(ChampionMovedError):
             return apply_decision(store, version, champion, decision, renew), decision

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from visiongate.config import LOWER_IS_BETTER
 from visiongate.text_tables import GAP, WIDTH, lay_out, shorten
 from visiongate.tracking.registry import list_versions
 from visiongate.tracking.store import Store, TrackingError, explained
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 CELL = 16  # characters of a value
 LABEL = 32  # and of what it is called
-LOWER_IS_BETTER = re.compile(r"loss|(?:^|[/_])(?:ece|brier|latency|seconds|error|errors|mae|mse)(?:$|_)")
+LOWER_BY_NAME = re.compile(r"loss|(?:^|[/_])(?:ece|brier|latency|seconds|error|errors|mae|mse)(?:$|_)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,9 @@ def compare_runs(store: Store, board: Board) -> str:
         TrackingError: MLflow failed, or no run has the metric; the message names those that there are.
     """
     with explained(store.address):
-        order = "ASC" if LOWER_IS_BETTER.search(board.metric) else "DESC"
+        name = board.metric.rpartition("/")[2]
+        lower = name in LOWER_IS_BETTER or LOWER_BY_NAME.search(board.metric)
+        order = "ASC" if lower else "DESC"
         found = store.client.search_runs(
             [store.experiment_id], order_by=[f"metrics.`{board.metric}` {order}"], max_results=board.top
         )

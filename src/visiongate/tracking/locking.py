@@ -89,7 +89,10 @@ class _Lease:
         holder = self._holder()
         while holder != self.owner:
             if holder is None:
-                self._write()
+                with suppress(
+                    TrackingError
+                ):  # of two who write at once a server may refuse one, who then reads the other's name
+                    self._write()
                 time.sleep(SETTLE_SECONDS)
             elif time.monotonic() > give_up:
                 raise TrackingError(

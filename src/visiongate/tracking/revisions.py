@@ -15,8 +15,8 @@ def read_at(revision: str, path: Path, directory: Path) -> str | None:
 
     Args:
         revision: A branch, tag or commit.
-        path: From the repository's root.
-        directory: Anywhere in the repository.
+        path: From the directory.
+        directory: In the repository.
 
     Raises:
         RevisionError: There is no such revision, or this is no git repository.
@@ -28,7 +28,7 @@ def read_at(revision: str, path: Path, directory: Path) -> str | None:
         raise RevisionError(
             f"{revision}: no such git revision here; fetch it first, as with `git fetch origin {revision}:{revision}`"
         )
-    return _git(["show", f"{commit.strip()}:{path.as_posix()}"], directory)
+    return _git(["show", f"{commit.strip()}:./{path.as_posix()}"], directory)
 
 
 def _git(arguments: list[str], directory: Path) -> str | None:
