@@ -19,7 +19,7 @@ STORE := .dvc/store
 STORE_LIMIT := 2000000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup params repro gate adopt registry rollback compare trace test check lint types drift format lock store mlflow bench hooks
+.PHONY: help setup params repro register gate adopt registry rollback compare trace test check lint types drift format lock store mlflow bench hooks
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,7 +32,10 @@ params: $(READY) ## Compose conf/ into params.yaml
 
 repro: params ## Rebuild whatever changed, from the raw images to a registered model
 	@echo "Running the stages that changed"
-	@$(PY) -m dvc repro
+	@$(PY) -m dvc repro --pull
+
+register: params ## Register the model at hand, also where nothing changed: into a store that does not know it yet
+	@$(PY) -m dvc repro --force --single-item register
 
 gate: $(READY) ## Print the gate's verdict; fail if it does (BASE=main judges the rules on the largest drop too)
 	@$(RUN) -m visiongate.stages.gate $(if $(filter-out undefined,$(origin BASE)),--base="$$BASE")

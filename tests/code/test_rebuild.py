@@ -18,7 +18,7 @@ from visiongate.tracking.store import open_store
 from workspaces import ROOT, enter_workspace, write_judged_model
 
 TRAIN = f"""
-import os, pathlib, sys
+import os, pathlib, sys, yaml
 sys.path.insert(0, {str(ROOT / "tests")!r})
 import tiny_models
 assert "/visiongate-rebuild-" in os.environ["MLFLOW_TRACKING_URI"]
@@ -26,6 +26,7 @@ assert "DVC_TEST" not in os.environ
 assert pathlib.Path("data/transformed/test.npy").exists()
 noise = pathlib.Path(os.environ.get("NOISE", "nowhere"))
 threshold = float(pathlib.Path("threshold.txt").read_text()) + (len(noise.read_text()) if noise.exists() else 0)
+threshold += yaml.safe_load(pathlib.Path("params.yaml").read_text())["evaluation"]["seed"]
 tiny_models.write_threshold_model(pathlib.Path("models/model.onnx"), threshold)
 """
 LINE = """
@@ -112,6 +113,27 @@ def test_an_older_version_is_made_again_from_its_own_commit(
     register_here()
     for number in ("1", "2"):
         assert verify(f"models:/digits-classifier/{number}") == 0, capsys.readouterr()
+
+
+def test_an_experiment_is_made_again_with_its_own_settings(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = (workspace / "params.yaml").read_text()
+    changed = params.replace(
+        "  bootstrap_samples: 1000\n  confidence: 0.95\n  seed: 0\n",
+        "  bootstrap_samples: 1000\n  confidence: 0.95\n  seed: 3\n",
+    )
+    assert changed != params
+    (workspace / "params.yaml").write_text(
+        changed
+    )  # as `dvc exp run -S evaluation.seed=3` leaves it: not committed
+    tiny_models.write_threshold_model(Path("models/model.onnx"), 130.5)
+    register_here()
+
+    assert verify("models:/digits-classifier/2") == 0, capsys.readouterr()
+    told = capsys.readouterr().out
+    assert "params.yaml is another at that commit: taking the one that the model was registered with" in told
+    assert "--artifact-path params.yaml" in told
 
 
 def test_another_model_is_told_with_what_differs(

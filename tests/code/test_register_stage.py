@@ -198,7 +198,13 @@ def test_version_carries_its_lineage(settings: Settings) -> None:
 
 def test_nothing_is_left_beside_what_the_stage_declares(settings: Settings) -> None:
     registered(settings)
-    assert sorted(path.name for path in Path.cwd().iterdir()) == ["data", "mlruns", "models", "reports"]
+    assert sorted(path.name for path in Path.cwd().iterdir()) == [
+        "data",
+        "mlruns",
+        "models",
+        "params.yaml",
+        "reports",
+    ]
     text = Path("reports/registration.json").read_text()
     assert str(Path.cwd()) not in text
 

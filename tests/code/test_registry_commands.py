@@ -81,7 +81,7 @@ def test_a_rolled_back_version_says_so(store: Store, capsys: pytest.CaptureFixtu
 @pytest.mark.usefixtures("settings")
 def test_an_empty_registry_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert registry.main(["show"]) == 0
-    assert "no version yet; `make repro` registers one" in capsys.readouterr().out
+    assert "no version yet; `make register` registers the model at hand" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("store")

@@ -79,7 +79,7 @@ def run(settings: Settings) -> None:
     registration = _describe(judged, version, decision)
     card = describe_model(settings, registration)
     write_text(paths.MODEL_CARD, card)
-    log_reports(store, run_id, [paths.EVALUATION, paths.MODEL_CARD])
+    log_reports(store, run_id, [paths.EVALUATION, paths.MODEL_CARD, paths.PARAMS])
     describe_version(store, version, card)
     write_json(paths.REGISTRATION, registration)
     print(f"{decision.verdict} as {version.name} version {version.number}: {decision.reason}")

@@ -27,7 +27,7 @@ def describe_registry(store: Store, name: str) -> str:
     """
     versions = list_versions(store, name)
     if not versions:
-        return f"registered model {name}: no version yet; `make repro` registers one"
+        return f"registered model {name}: no version yet; `make register` registers the model at hand"
     with explained(store.address):
         return lay_out(COLUMNS, [_describe(store, version) for version in versions])
 

@@ -16,7 +16,7 @@ import yaml
 from visiongate.tracking.environment import describe_environment
 from visiongate.tracking.lineage import UNKNOWN
 from visiongate.tracking.store import TrackingError
-from visiongate.tracking.trace import Trace
+from visiongate.tracking.trace import SETTINGS, Trace
 
 LOCK = Path("requirements.lock")
 KEPT_LINES = 5  # of what a command said before it failed
@@ -85,6 +85,7 @@ def rebuild(trace: Trace, plan: Plan, tell: Tell) -> Rebuilt:
         dvc = [str(binaries / "python"), "-m", "dvc"]
         _fetch_data(repository, clone, plan.data, (dvc, environment), tell)
         _check_data(trace, clone, plan.data, tell)
+        _restore_settings(trace, clone, tell)
         (clone / plan.model).unlink(missing_ok=True)
         tell(f"Running the stage {plan.stage}")
         started = time.monotonic()
@@ -176,6 +177,14 @@ def _check_data(trace: Trace, clone: Path, data: Path, tell: Tell) -> None:
         tell(
             f"{data} has md5 {found[0] if found else 'none'} at that commit, and {expected} when the model was trained"
         )
+
+
+def _restore_settings(trace: Trace, clone: Path, tell: Tell) -> None:
+    """Put the settings of the training in place, where they were not committed: an experiment's come from its command line."""
+    path = clone / SETTINGS
+    if trace.settings is not None and trace.settings.encode() != _read(path):
+        tell(f"{SETTINGS} is another at that commit: taking the one that the model was registered with")
+        path.write_text(trace.settings, encoding="utf-8")
 
 
 def _compare_environment(trace: Trace) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from visiongate.tracking.registry import Version, find_number, read_aliases, unl
 from visiongate.tracking.runs import MODEL_TAG
 from visiongate.tracking.store import Store, TrackingError, explained
 
-ENVIRONMENT = "environment.json"
+ENVIRONMENT, SETTINGS = "environment.json", "params.yaml"
 DATA_TAG = re.compile(r"visiongate\.(data_\w+)_md5")
 
 
@@ -27,6 +27,7 @@ class Trace:
     data_md5: Mapping[str, str]
     params: Mapping[str, str]  # out of its run
     environment: Mapping[str, Any]  # of its training; empty where its run was made from the records
+    settings: str | None = None  # params.yaml when it was registered, where the run has it
 
     @property
     def model_md5(self) -> str:
@@ -47,7 +48,8 @@ def trace_version(store: Store, uri: str) -> Trace:
     version = _resolve(store, uri)
     with explained(store.address):
         run = unless_missing(lambda: store.client.get_run(version.run_id))
-        environment = _read_environment(store, version.run_id) if run else {}
+        environment = json.loads(_read_artifact(store, version.run_id, ENVIRONMENT) or "{}") if run else {}
+        settings = _read_artifact(store, version.run_id, SETTINGS) if run else None
     tags = version.tags
     data = {
         match[1].replace("_", "/", 1): tags[tag] for tag in sorted(tags) if (match := DATA_TAG.fullmatch(tag))
@@ -59,6 +61,7 @@ def trace_version(store: Store, uri: str) -> Trace:
         data_md5=data,
         params=run.data.params if run else {},
         environment=environment,
+        settings=settings,
     )
 
 
@@ -102,7 +105,9 @@ def _explain_rebuild(trace: Trace, source: str) -> str:
         f"  git clone {source} rebuilt && cd rebuilt && git checkout {trace.commit}\n"
         "  make setup && . .venv/bin/activate\n"
         "  dvc pull\n"
-        "  dvc repro --force --single-item train   # models/model.onnx then has the md5 above"
+        "  dvc repro --force --single-item train   # models/model.onnx then has the md5 above\n"
+        "If `dvc exp run -S` made it, the commit has other settings: put those of the run in place before the last command,\n"
+        f"  mlflow artifacts download --run-id {trace.version.run_id} --artifact-path {SETTINGS} --dst-path ."
     )
 
 
@@ -122,10 +127,9 @@ def _resolve(store: Store, uri: str) -> Version:
     return found
 
 
-def _read_environment(store: Store, run_id: str) -> dict[str, Any]:
-    if ENVIRONMENT not in {item.path for item in store.client.list_artifacts(run_id)}:
-        return {}
+def _read_artifact(store: Store, run_id: str, name: str) -> str | None:
+    """Return a run's file as text, if it has one."""
+    if name not in {item.path for item in store.client.list_artifacts(run_id)}:
+        return None
     with tempfile.TemporaryDirectory() as folder:
-        path = store.client.download_artifacts(run_id, ENVIRONMENT, folder)
-        content: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-    return content
+        return Path(store.client.download_artifacts(run_id, name, folder)).read_text(encoding="utf-8")
