@@ -6,7 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 RUN := PYTHONPATH=src $(PY)
 READY := $(VENV)/.ready
-REGISTRY = $(RUN) -m visiongate.stages.registry
+REGISTRY = $(RUN) -m visiongate.commands.registry
 # What a person gives as NAME=value reaches a recipe by the environment, so that no text of theirs becomes a command.
 # DVC's stages call `python`.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -38,10 +38,10 @@ register: params ## Register the model at hand, also where nothing changed: into
 	@$(PY) -m dvc repro --force --single-item register
 
 gate: $(READY) ## Print the gate's verdict; fail if it does (BASE=main judges the rules on the largest drop too)
-	@$(RUN) -m visiongate.stages.gate $(if $(filter-out undefined,$(origin BASE)),--base="$$BASE")
+	@$(RUN) -m visiongate.commands.gate $(if $(filter-out undefined,$(origin BASE)),--base="$$BASE")
 
 adopt: params ## Write the best settings that optimize found into conf/experiment/NAME.yaml (NAME=tuned; FORCE=1 overwrites)
-	@$(RUN) -m visiongate.stages.adopt "$${NAME:-tuned}" $(if $(FORCE),--force)
+	@$(RUN) -m visiongate.commands.adopt "$${NAME:-tuned}" $(if $(FORCE),--force)
 
 registry: $(READY) ## List the registered versions: aliases, decision, accuracy, date, commit, reason
 	@$(REGISTRY) show

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from visiongate.commands import gate
 from visiongate.config import Rule
 from visiongate.evaluation.gate import Evidence, judge
 from visiongate.evaluation.interval import Interval
 from visiongate.files import write_json
-from visiongate.stages import gate
 from workspaces import ROOT
 
 RULES = {

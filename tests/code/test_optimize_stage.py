@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 import yaml
 
+from visiongate.commands import adopt
 from visiongate.compose import compose_params
 from visiongate.config import Settings, load_settings
 from visiongate.errors import SettingsError
 from visiongate.search.outcome import Outcome, explain, summarise_outcome, tell
 from visiongate.search.study import SearchResult, TrialResult
 from visiongate.search.verdict import judge
-from visiongate.stages import adopt, optimize
+from visiongate.stages import optimize
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = load_settings(ROOT / "params.yaml").with_values(
@@ -344,7 +345,7 @@ def test_a_name_that_is_a_path_is_refused(capsys: pytest.CaptureFixture[str]) ->
 
 def test_adopting_loads_nothing_heavy() -> None:
 
-    code = "import sys, visiongate.stages.adopt; print({'torch', 'mlflow', 'optuna'} & set(sys.modules))"
+    code = "import sys, visiongate.commands.adopt; print({'torch', 'mlflow', 'optuna'} & set(sys.modules))"
     told = subprocess.run(
         [sys.executable, "-c", code],
         env={"PYTHONPATH": str(ROOT / "src")},

@@ -9,9 +9,10 @@ import pytest
 
 import tiny_models
 from clones import call
+from visiongate.commands import registry
 from visiongate.config import load_settings
 from visiongate.files import sha256_of
-from visiongate.stages import register, registry
+from visiongate.stages import register
 from visiongate.tracking.rebuild import clone_address
 from visiongate.tracking.runs import MODEL_TAG, open_run
 from visiongate.tracking.store import open_store

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from visiongate.commands import registry
 from visiongate.config import Settings, load_settings
 from visiongate.files import sha256_of
-from visiongate.stages import register, registry
+from visiongate.stages import register
 from visiongate.tracking.runs import MODEL_TAG, open_run
 from visiongate.tracking.store import Store, open_store
 from workspaces import ROOT, enter_workspace, write_judged_model
@@ -217,6 +218,6 @@ def test_a_training_s_environment_is_told(settings: Settings, capsys: pytest.Cap
 
 
 def test_the_commands_load_nothing_heavy() -> None:
-    code = "import sys, visiongate.stages.registry; print({'torch', 'mlflow', 'optuna'} & set(sys.modules))"
+    code = "import sys, visiongate.commands.registry; print({'torch', 'mlflow', 'optuna'} & set(sys.modules))"
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r}); {code}"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "set()\n"

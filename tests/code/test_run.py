@@ -40,8 +40,7 @@ def test_anything_but_one_stage_is_refused(arguments: list[str], capsys: pytest.
 
 def test_each_stage_has_its_module() -> None:
     modules = {path.stem for path in (ROOT / "src/visiongate/stages").glob("*.py")} - {"__init__"}
-    commands = {"adopt", "gate", "registry"}  # of the Makefile
-    assert modules == {*run.STAGES, *commands, "card"}  # which `register` writes
+    assert modules == {*run.STAGES, "card"}  # which `register` writes
 
 
 def test_a_stage_runs_on_the_settings(workspace: Path) -> None:

@@ -1,4 +1,4 @@
-"""Adopt the best settings of a search as a recipe: ``make adopt [NAME=tuned] [FORCE=1]``. No stage of the line."""
+"""Adopt the best settings of a search as a recipe: ``make adopt [NAME=tuned] [FORCE=1]``."""
 
 import argparse
 import re

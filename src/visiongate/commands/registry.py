@@ -1,4 +1,4 @@
-"""The registry's commands: ``make registry``, ``make rollback``, ``make compare``, ``make trace``. No stage of the line."""
+"""The registry's commands: ``make registry``, ``make rollback``, ``make compare``, ``make trace``."""
 
 import argparse
 import sys

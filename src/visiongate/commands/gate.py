@@ -1,6 +1,6 @@
 """The gate's verdict, as a command: exits with 0 where it passes, with 1 where not.
 
-    python -m visiongate.stages.gate [--base REVISION]
+    python -m visiongate.commands.gate [--base REVISION]
 
 It reads what `evaluate` wrote. With a base, the rules on the largest drop are judged too, against the metrics that the base
 has committed.
