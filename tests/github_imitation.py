@@ -1,0 +1,199 @@
+"""An imitation of the part of GitHub's REST API that comments, checks and pull requests need, over TLS on loopback.
+
+It keeps to what GitHub documents: thirty items a page unless asked for more, a ``Link`` to the next, a limit to a comment's length, and
+``Resource not accessible by integration`` for a token that may not write.
+"""
+
+import itertools
+import json
+import re
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+SLUG = "team/flowers"
+BOT = "github-actions[bot]"
+MOST_CHARACTERS = 65_536
+Answer = tuple[int, Any]
+
+
+@dataclass
+class GitHub:
+    """What is in the repository; tests read and change it."""
+
+    address: str = ""
+    certificate: Path = Path()
+    writers: dict[str, str] = field(default_factory=lambda: {"may-write": BOT})  # logins by token
+    readers: set[str] = field(default_factory=lambda: {"may-read"})
+    comments: dict[int, list[dict[str, Any]]] = field(default_factory=dict)  # by pull request
+    pulls: list[dict[str, Any]] = field(default_factory=list)
+    checks: list[dict[str, Any]] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+    identifiers: Iterator[int] = field(default_factory=lambda: itertools.count(1000))
+
+    def environment(self, token: str = "may-write") -> dict[str, str]:
+        """Return what a runner sets, for clients that are to come here."""
+        return {
+            "CML_REPO": f"{self.address}/{SLUG}",
+            "GITHUB_API_URL": f"{self.address}/api/v3",
+            "GITHUB_REPOSITORY": SLUG,
+            "GITHUB_SERVER_URL": self.address,
+            "GITHUB_TOKEN": token,
+            "NODE_EXTRA_CA_CERTS": str(self.certificate),
+            "REQUESTS_CA_BUNDLE": str(self.certificate),
+        }
+
+    def comment(self, number: int, body: str, author: str = "someone") -> dict[str, Any]:
+        """Add a comment, as by a person."""
+        identifier = next(self.identifiers)
+        url = f"{self.address}/{SLUG}/pull/{number}#issuecomment-{identifier}"
+        found = {"id": identifier, "body": body, "user": {"login": author}, "html_url": url}
+        self.comments.setdefault(number, []).append(found)
+        return found
+
+    def open_pull(self, number: int, sha: str, head: str, base: str = "main") -> dict[str, Any]:
+        """Add a pull request; the head is OWNER:BRANCH."""
+        owner, _, branch = head.partition(":")
+        url = f"{self.address}/{SLUG}/pull/{number}"
+        ends = {"head": {"sha": sha, "ref": branch, "label": head}, "base": {"ref": base}}
+        found = {"number": number, "html_url": url, "state": "open", "user": {"login": owner}, **ends}
+        self.pulls.append(found)
+        return found
+
+    def answer(self, method: str, path: str, query: dict[str, str], body: dict[str, Any], token: str) -> Answer:
+        """Answer a request; the path lies below the repository."""
+        self.requests.append(f"{method} {path}")
+        if token not in self.writers and token not in self.readers:
+            return 401, {"message": "Bad credentials"}
+        if method != "GET" and token not in self.writers:
+            return 403, {"message": "Resource not accessible by integration"}
+        if len(body.get("body") or "") > MOST_CHARACTERS:
+            return 422, {"message": "Validation Failed: body is too long (maximum is 65536 characters)"}
+        for pattern, act in ROUTES.items():
+            if found := re.fullmatch(pattern, f"{method} {path}"):
+                return act(self, found, query, body, token)
+        return 404, {"message": "Not Found"}
+
+    def _find(self, identifier: int) -> tuple[list[dict[str, Any]], dict[str, Any]] | None:
+        pairs = ((comments, each) for comments in self.comments.values() for each in comments)
+        return next((pair for pair in pairs if pair[1]["id"] == identifier), None)
+
+    def list_comments(self, found: re.Match[str], *_: Any) -> Answer:
+        return 200, self.comments.get(int(found[1]), [])
+
+    def add_comment(self, found: re.Match[str], _query: Any, body: dict[str, Any], token: str) -> Answer:
+        return 201, self.comment(int(found[1]), body["body"], self.writers[token])
+
+    def change_comment(self, found: re.Match[str], _query: Any, body: dict[str, Any], _token: str) -> Answer:
+        pair = self._find(int(found[1]))
+        if pair is None:
+            return 404, {"message": "Not Found"}
+        pair[1]["body"] = body["body"]
+        return 200, pair[1]
+
+    def delete_comment(self, found: re.Match[str], *_: Any) -> Answer:
+        pair = self._find(int(found[1]))
+        if pair is None:
+            return 404, {"message": "Not Found"}
+        pair[0].remove(pair[1])
+        return 204, None
+
+    def list_pulls(self, _found: re.Match[str], query: dict[str, str], *_: Any) -> Answer:
+        head = query.get("head")
+        return 200, [pull for pull in self.pulls if head in {None, pull["head"]["label"]}]
+
+    def list_commits(self, found: re.Match[str], *_: Any) -> Answer:
+        return 200, [pull["head"] for pull in self.pulls if pull["number"] == int(found[1])]
+
+    def add_pull(self, _found: re.Match[str], _query: Any, body: dict[str, Any], _token: str) -> Answer:
+        pull = self.open_pull(len(self.pulls) + 1, "", f"team:{body['head']}", body["base"])
+        return 201, pull | {"title": body["title"], "body": body["body"]}
+
+    def add_check(self, _found: re.Match[str], _query: Any, body: dict[str, Any], _token: str) -> Answer:
+        self.checks.append(body)
+        return 201, body
+
+
+ROUTES = {
+    r"GET issues/(\d+)/comments": GitHub.list_comments,
+    r"POST issues/(\d+)/comments": GitHub.add_comment,
+    r"PATCH issues/comments/(\d+)": GitHub.change_comment,
+    r"DELETE issues/comments/(\d+)": GitHub.delete_comment,
+    r"GET pulls": GitHub.list_pulls,
+    r"POST pulls": GitHub.add_pull,
+    r"GET pulls/(\d+)/commits": GitHub.list_commits,
+    r"POST check-runs": GitHub.add_check,
+}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    github: GitHub
+
+    def _serve(self) -> None:
+        address = urlsplit(self.path)
+        query = {key: values[0] for key, values in parse_qs(address.query).items()}
+        length = int(self.headers.get("Content-Length") or 0)
+        body = json.loads(self.rfile.read(length)) if length else {}
+        token = (self.headers.get("Authorization") or "").rpartition(" ")[2]
+        prefix = f"/api/v3/repos/{SLUG}/"
+        if not address.path.startswith(prefix):
+            return self._reply(404, {"message": "Not Found"}, None)
+        status, content = self.github.answer(
+            self.command, address.path.removeprefix(prefix), query, body, token
+        )
+        page, size = int(query.get("page", 1)), int(query.get("per_page", 30))
+        link = None
+        if isinstance(content, list):
+            if len(content) > page * size:
+                link = f'<{self.github.address}{address.path}?per_page={size}&page={page + 1}>; rel="next"'
+            content = content[(page - 1) * size : page * size]
+        return self._reply(status, content, link)
+
+    do_GET = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815 - the base class's names
+
+    def _reply(self, status: int, content: Any, link: str | None) -> None:
+        payload = b"" if content is None else json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json; charset=utf-8")
+        self.send_header("Content-Length", str(len(payload)))
+        if link:
+            self.send_header("Link", link)
+        self.end_headers()
+        self.wfile.write(payload)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def serve_github(folder: Path) -> Iterator[GitHub]:
+    """Serve the API until the block ends; the certificate is made in the folder."""
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+        + ["-addext", "subjectAltName=DNS:localhost", "-out", str(certificate), "-keyout", str(key)],
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    github = GitHub(certificate=certificate)
+    handler = type("Handler", (_Handler,), {"github": github})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    github.address = f"https://localhost:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield github
+    finally:
+        server.shutdown()
+        server.server_close()

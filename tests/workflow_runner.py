@@ -1,0 +1,183 @@
+"""Runs the steps of a workflow, one after another, as GitHub's runner does: their commands, their conditions, their environment.
+
+Actions are not run: what ours do is imitated below, by name, and any other is refused.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+TOKEN = re.compile(r"'(?:[^']|'')*'|==|!=|&&|\|\||[!()]|[A-Za-z_][\w.-]*|\d+")
+WORDS = {"&&": " and ", "||": " or ", "!": " not ", "true": "True", "false": "False", "null": "None"}
+STATUS = re.compile(r"\b(always|success|failure|cancelled)\s*\(")
+
+
+@dataclass
+class Step:
+    """What came of a step."""
+
+    name: str
+    outcome: str  # success, failure, skipped
+    output: str = ""
+
+
+@dataclass
+class Runner:
+    """A job under way, in a clone."""
+
+    clone: Path
+    contexts: dict[str, Any]  # github, vars, secrets, inputs, matrix
+    environment: dict[str, str]  # of the machine
+    artifacts: Path
+    temporary: Path
+    exported: dict[str, str] = field(default_factory=dict)  # what steps export to those after them
+    steps: list[Step] = field(default_factory=list)
+
+    def run(self, workflow: Path, job: str) -> list[Step]:
+        """Run a job's steps, and return what came of each; none where the job's own condition does not hold."""
+        content = yaml.safe_load(workflow.read_text(encoding="utf-8"))
+        body = content["jobs"][job]
+        self.contexts = {**self.contexts, "runner": {"temp": str(self.temporary)}, "steps": {}, "env": {}}
+        self._event().write_text(json.dumps(self.contexts["github"]["event"]), encoding="utf-8")
+        if not self._holds(str(body.get("if", "true"))):
+            return []
+        shared = self._fill(content.get("env", {})) | self._fill(body.get("env", {}))
+        for each in body["steps"]:
+            self._take(each, shared)
+        return self.steps
+
+    @property
+    def failed(self) -> bool:
+        """Whether a step so far has."""
+        return any(step.outcome == "failure" for step in self.steps)
+
+    @property
+    def summary(self) -> str:
+        """The Markdown of the job's summary."""
+        path = self.temporary / "summary.md"
+        return path.read_text(encoding="utf-8") if path.exists() else ""
+
+    def _event(self) -> Path:
+        return self.temporary / "event.json"
+
+    def _take(self, step: Mapping[str, Any], shared: Mapping[str, str]) -> None:
+        self.contexts["env"] = {**shared, **self.exported}
+        name = step.get("name") or step.get("uses", "").partition("@")[0] or step["run"]
+        done = Step(name, "skipped")
+        if self._holds(str(step.get("if", "true"))):
+            environment = {**shared, **self.exported, **self._fill(step.get("env", {}))}
+            done = self._act(name, step) if "uses" in step else self._shell(name, step["run"], environment)
+        self.steps.append(done)
+        if "id" in step:
+            self.contexts["steps"][step["id"]] = {"outcome": done.outcome}
+
+    def _shell(self, name: str, script: str, environment: Mapping[str, str]) -> Step:
+        github = {
+            "CI": "true",
+            "GITHUB_ACTIONS": "true",
+            "GITHUB_EVENT_NAME": self.contexts["github"]["event_name"],
+            "GITHUB_EVENT_PATH": str(self._event()),
+            "GITHUB_SHA": self.contexts["github"].get("sha", ""),
+            "GITHUB_REF": self.contexts["github"].get("ref", ""),
+            "GITHUB_STEP_SUMMARY": str(self.temporary / "summary.md"),
+        }
+        done = subprocess.run(
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script],
+            cwd=self.clone,
+            env={**self.environment, **github, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            check=False,
+        )
+        return Step(name, "failure" if done.returncode else "success", done.stdout)
+
+    def _act(self, name: str, step: Mapping[str, Any]) -> Step:
+        ACTIONS[step["uses"].partition("@")[0]](self, self._fill(step.get("with", {})))
+        return Step(name, "success")
+
+    def _fill(self, values: Mapping[str, Any]) -> dict[str, str]:
+        return {key: self._substitute(str(value)) for key, value in values.items()}
+
+    def _substitute(self, text: str) -> str:
+        return re.sub(r"\$\{\{(.*?)\}\}", lambda found: _spell(self._evaluate(found[1])), text)
+
+    def _holds(self, condition: str) -> bool:
+        condition = condition.removeprefix("${{").removesuffix("}}")
+        if not STATUS.search(condition) and self.failed:
+            return False
+        return bool(self._evaluate(condition))
+
+    def _evaluate(self, expression: str) -> Any:
+        words = [self._translate(word) for word in TOKEN.findall(expression)]
+        functions = {
+            "always": lambda: True,
+            "success": lambda: not self.failed,
+            "failure": lambda: self.failed,
+            "cancelled": lambda: False,
+            "hashFiles": lambda name: f"hash-of-{name}",
+            "look": self._look,
+        }
+        return eval("".join(words), {"__builtins__": {}}, functions)  # noqa: S307 - our own workflows
+
+    def _translate(self, word: str) -> str:
+        if word in WORDS or word[0] in "'=!()" or word.isdigit():
+            return WORDS.get(word, word)
+        return word if word in {"always", "success", "failure", "cancelled", "hashFiles"} else f"look({word!r})"
+
+    def _look(self, name: str) -> Any:
+        """Follow a dotted name through the contexts; what is not there is an empty string, as on GitHub."""
+        value: Any = self.contexts
+        for part in name.split("."):
+            value = value.get(part, "") if isinstance(value, Mapping) else ""
+        return value
+
+
+def _spell(value: Any) -> str:
+    return {True: "true", False: "false", None: ""}.get(value, str(value)) if not isinstance(value, str) else value
+
+
+def _upload(runner: Runner, options: Mapping[str, str]) -> None:
+    for name in options["path"].split():
+        source, target = runner.clone / name, runner.artifacts / options["name"] / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
+        elif source.exists():
+            shutil.copy(source, target)
+
+
+def _download(runner: Runner, options: Mapping[str, str]) -> None:
+    shutil.copytree(runner.artifacts / options["name"], options["path"], dirs_exist_ok=True)
+
+
+def _credentials(runner: Runner, options: Mapping[str, str]) -> None:
+    runner.exported |= {"AWS_ACCESS_KEY_ID": options["role-to-assume"], "AWS_SECRET_ACCESS_KEY": "assumed"}
+
+
+def _nothing(_runner: Runner, _options: Mapping[str, str]) -> None:
+    """The clone, its interpreter and its caches are there already."""
+
+
+ACTIONS: dict[str, Callable[[Runner, Mapping[str, str]], None]] = {
+    "actions/cache": _nothing,
+    "actions/checkout": _nothing,
+    "actions/download-artifact": _download,
+    "actions/setup-python": _nothing,
+    "actions/upload-artifact": _upload,
+    "aws-actions/configure-aws-credentials": _credentials,
+}
+
+
+def machine(path: str, home: Path) -> dict[str, str]:
+    """Return the environment of a fresh machine."""
+    return {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", "TMPDIR": os.environ.get("TMPDIR", "/tmp")}  # noqa: S108
