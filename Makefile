@@ -21,6 +21,9 @@ STORE_LIMIT := 2000000
 LINE_LOG := .dvc/tmp/line.log
 KEEP_LOG = > $(LINE_LOG).status; } | tee $(LINE_LOG); exit "$$(cat $(LINE_LOG).status)"
 REPORTS := reports/evaluation reports/optimize reports/preparation reports/training reports/validation
+# A fresh clone has not the model yet, which the stage reads without being told to wait for it.
+REGISTER = { [ -e models/model.onnx ] || $(PY) -m dvc pull --quiet data/transformed models/model.json models/model.onnx \
+	reports/evaluation reports/training; } && $(PY) -m dvc repro --force --single-item register
 CML_VERSION := 0.20.6
 ACTIONLINT_VERSION := 1.7.12.25
 
@@ -52,11 +55,11 @@ try: params ## Run one experiment here, as CI does by hand (SET='model.lr=1e-4 t
 
 retrain: params ## Fetch the data anew and rebuild what they change, as CI does each week; the committed model is the champion to beat
 	@mkdir -p $(dir $(LINE_LOG))
-	@{ { $(PY) -m dvc repro --pull --force --single-item register && $(PY) -m dvc repro --force --single-item ingestion && \
+	@{ { $(REGISTER) && $(PY) -m dvc repro --force --single-item ingestion && \
 	$(PY) -m dvc repro --pull; } 2>&1; echo $$? $(KEEP_LOG)
 
 register: params ## Register the model at hand, also where nothing changed: into a store that does not know it yet
-	@$(PY) -m dvc repro --pull --force --single-item register
+	@$(REGISTER)
 
 gate: $(READY) ## Print the gate's verdict; fail if it does (BASE=main judges the rules on the largest drop too)
 	@$(RUN) -m visiongate.commands.gate $(if $(filter-out undefined,$(origin BASE)),--base="$$BASE")
