@@ -1,7 +1,7 @@
 """An imitation of the part of GitHub's REST API that comments, checks and pull requests need, over TLS on loopback.
 
-It keeps to what GitHub documents: thirty items a page unless asked for more, a ``Link`` to the next, a limit to a comment's length, and
-``Resource not accessible by integration`` for a token that may not write.
+It keeps to what GitHub documents: thirty items a page unless asked for more, a ``Link`` to the next, a limit to a
+comment's length, and ``Resource not accessible by integration`` for a token that may not write.
 """
 
 import itertools
@@ -21,6 +21,21 @@ from urllib.parse import parse_qs, urlsplit
 SLUG = "team/flowers"
 BOT = "github-actions[bot]"
 MOST_CHARACTERS = 65_536
+WRITER, READER = "may-write", "may-read"  # the tokens that there are
+SIGN = [
+    "openssl",
+    "req",
+    "-x509",
+    "-newkey",
+    "rsa:2048",
+    "-nodes",
+    "-days",
+    "2",
+    "-subj",
+    "/CN=localhost",
+    "-addext",
+    "subjectAltName=DNS:localhost",
+]
 Answer = tuple[int, Any]
 
 
@@ -30,15 +45,15 @@ class GitHub:
 
     address: str = ""
     certificate: Path = Path()
-    writers: dict[str, str] = field(default_factory=lambda: {"may-write": BOT})  # logins by token
-    readers: set[str] = field(default_factory=lambda: {"may-read"})
+    writers: dict[str, str] = field(default_factory=lambda: {WRITER: BOT})  # logins by token
+    readers: set[str] = field(default_factory=lambda: {READER})
     comments: dict[int, list[dict[str, Any]]] = field(default_factory=dict)  # by pull request
     pulls: list[dict[str, Any]] = field(default_factory=list)
     checks: list[dict[str, Any]] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     identifiers: Iterator[int] = field(default_factory=lambda: itertools.count(1000))
 
-    def environment(self, token: str = "may-write") -> dict[str, str]:
+    def environment(self, token: str = WRITER) -> dict[str, str]:
         """Return what a runner sets, for clients that are to come here."""
         return {
             "CML_REPO": f"{self.address}/{SLUG}",
@@ -67,7 +82,9 @@ class GitHub:
         self.pulls.append(found)
         return found
 
-    def answer(self, method: str, path: str, query: dict[str, str], body: dict[str, Any], token: str) -> Answer:
+    def answer(
+        self, method: str, path: str, query: dict[str, str], body: dict[str, Any], token: str
+    ) -> Answer:
         """Answer a request; the path lies below the repository."""
         self.requests.append(f"{method} {path}")
         if token not in self.writers and token not in self.readers:
@@ -85,38 +102,40 @@ class GitHub:
         pairs = ((comments, each) for comments in self.comments.values() for each in comments)
         return next((pair for pair in pairs if pair[1]["id"] == identifier), None)
 
-    def list_comments(self, found: re.Match[str], *_: Any) -> Answer:
+    def list_comments(self, found: re.Match[str], *_: object) -> Answer:
         return 200, self.comments.get(int(found[1]), [])
 
-    def add_comment(self, found: re.Match[str], _query: Any, body: dict[str, Any], token: str) -> Answer:
+    def add_comment(self, found: re.Match[str], _query: object, body: dict[str, Any], token: str) -> Answer:
         return 201, self.comment(int(found[1]), body["body"], self.writers[token])
 
-    def change_comment(self, found: re.Match[str], _query: Any, body: dict[str, Any], _token: str) -> Answer:
+    def change_comment(
+        self, found: re.Match[str], _query: object, body: dict[str, Any], _token: str
+    ) -> Answer:
         pair = self._find(int(found[1]))
         if pair is None:
             return 404, {"message": "Not Found"}
         pair[1]["body"] = body["body"]
         return 200, pair[1]
 
-    def delete_comment(self, found: re.Match[str], *_: Any) -> Answer:
+    def delete_comment(self, found: re.Match[str], *_: object) -> Answer:
         pair = self._find(int(found[1]))
         if pair is None:
             return 404, {"message": "Not Found"}
         pair[0].remove(pair[1])
         return 204, None
 
-    def list_pulls(self, _found: re.Match[str], query: dict[str, str], *_: Any) -> Answer:
+    def list_pulls(self, _found: re.Match[str], query: dict[str, str], *_: object) -> Answer:
         head = query.get("head")
         return 200, [pull for pull in self.pulls if head in {None, pull["head"]["label"]}]
 
-    def list_commits(self, found: re.Match[str], *_: Any) -> Answer:
+    def list_commits(self, found: re.Match[str], *_: object) -> Answer:
         return 200, [pull["head"] for pull in self.pulls if pull["number"] == int(found[1])]
 
-    def add_pull(self, _found: re.Match[str], _query: Any, body: dict[str, Any], _token: str) -> Answer:
+    def add_pull(self, _found: re.Match[str], _query: object, body: dict[str, Any], _token: str) -> Answer:
         pull = self.open_pull(len(self.pulls) + 1, "", f"team:{body['head']}", body["base"])
         return 201, pull | {"title": body["title"], "body": body["body"]}
 
-    def add_check(self, _found: re.Match[str], _query: Any, body: dict[str, Any], _token: str) -> Answer:
+    def add_check(self, _found: re.Match[str], _query: object, body: dict[str, Any], _token: str) -> Answer:
         self.checks.append(body)
         return 201, body
 
@@ -159,7 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815 - the base class's names
 
-    def _reply(self, status: int, content: Any, link: str | None) -> None:
+    def _reply(self, status: int, content: object, link: str | None) -> None:
         payload = b"" if content is None else json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json; charset=utf-8")
@@ -169,7 +188,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(payload)
 
-    def log_message(self, *_: Any) -> None:
+    def log_message(self, *_: object) -> None:
         """Say nothing."""
 
 
@@ -178,10 +197,7 @@ def serve_github(folder: Path) -> Iterator[GitHub]:
     """Serve the API until the block ends; the certificate is made in the folder."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-        + ["-addext", "subjectAltName=DNS:localhost", "-out", str(certificate), "-keyout", str(key)],
-        check=True,
-        capture_output=True,
+        [*SIGN, *NAMED, "-out", str(certificate), "-keyout", str(key)], check=True, capture_output=True
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)

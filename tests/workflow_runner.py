@@ -1,4 +1,4 @@
-"""Runs the steps of a workflow, one after another, as GitHub's runner does: their commands, their conditions, their environment.
+"""Runs the steps of a workflow, one after another, as GitHub's runner does: commands, conditions, environment.
 
 Actions are not run: what ours do is imitated below, by name, and any other is refused.
 """
@@ -117,7 +117,7 @@ class Runner:
             return False
         return bool(self._evaluate(condition))
 
-    def _evaluate(self, expression: str) -> Any:
+    def _evaluate(self, expression: str) -> object:
         words = [self._translate(word) for word in TOKEN.findall(expression)]
         functions = {
             "always": lambda: True,
@@ -132,9 +132,11 @@ class Runner:
     def _translate(self, word: str) -> str:
         if word in WORDS or word[0] in "'=!()" or word.isdigit():
             return WORDS.get(word, word)
-        return word if word in {"always", "success", "failure", "cancelled", "hashFiles"} else f"look({word!r})"
+        return (
+            word if word in {"always", "success", "failure", "cancelled", "hashFiles"} else f"look({word!r})"
+        )
 
-    def _look(self, name: str) -> Any:
+    def _look(self, name: str) -> object:
         """Follow a dotted name through the contexts; what is not there is an empty string, as on GitHub."""
         value: Any = self.contexts
         for part in name.split("."):
@@ -142,8 +144,12 @@ class Runner:
         return value
 
 
-def _spell(value: Any) -> str:
-    return {True: "true", False: "false", None: ""}.get(value, str(value)) if not isinstance(value, str) else value
+def _spell(value: object) -> str:
+    return (
+        {True: "true", False: "false", None: ""}.get(value, str(value))
+        if not isinstance(value, str)
+        else value
+    )
 
 
 def _upload(runner: Runner, options: Mapping[str, str]) -> None:

@@ -1,6 +1,7 @@
 """Write the report as the pull request's comment: ``make comment [PR=12] [CHECK=1]``.
 
-In a workflow, the event says which pull request; a check beside the commit bears the verdict where a run's own may not be believed.
+In a workflow, the event says which pull request. A check beside the commit bears the verdict where a run's own may not be
+believed.
 """
 
 import argparse

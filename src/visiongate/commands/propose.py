@@ -1,5 +1,6 @@
 """Open a pull request with the model at hand, if it was promoted: ``make propose``, which the weekly retraining ends with."""
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -8,12 +9,12 @@ from typing import Any
 import yaml
 
 from visiongate import paths
-from visiongate.errors import VisiongateError
+from visiongate.errors import DataError, VisiongateError
 from visiongate.files import read_json
 from visiongate.pull_requests.cml import run_cml
 from visiongate.tracking.revisions import read_at
 
-AUTHOR = ("github-actions[bot]", "41898282+github-actions[bot]@users.noreply.github.com")
+AUTHOR, EMAIL = "github-actions[bot]", "41898282+github-actions[bot]@users.noreply.github.com"
 # What belongs to a run, as far as git holds it. The client leaves out what did not change.
 FILES = ("dvc.lock", "params.yaml", "reports/*.json", "reports/*.md", ".dvc/store/**")
 BODY = """\
@@ -42,19 +43,26 @@ def propose() -> str:
     Raises:
         VisiongateError: There is no registration, or the client or GitHub refuses.
     """
+    for path in (paths.LOCK, paths.REGISTRATION):
+        if not path.exists():
+            raise DataError(f"{path}: no such file; `make repro` writes it")
     model = _model_md5(paths.LOCK.read_text(encoding="utf-8"))
     if model == _model_md5(read_at("HEAD", paths.LOCK, Path.cwd()) or ""):
         return "The model is the committed one: nothing to propose"
     registration: dict[str, Any] = read_json(paths.REGISTRATION)
     if registration["decision"] != "promoted":
         return f"Not proposed: {registration['decision']}, {registration['reason']}"
-    name, email = AUTHOR
     title = f"Retrain on today's data: model {model[:8]}"
-    return run_cml(
-        ["pr", "create", "--title", title, "--message", title, "--body", BODY.format(reason=registration["reason"])]
-        + ["--branch", f"retrain-{model[:12]}", "--target-branch", _branch(), "--user-name", name]
-        + ["--user-email", email, *FILES]
-    )
+    options = {
+        "--title": title,
+        "--message": title,
+        "--body": BODY.format(reason=registration["reason"]),
+        "--branch": f"retrain-{model[:12]}",
+        "--target-branch": _branch(),
+        "--user-name": AUTHOR,
+        "--user-email": EMAIL,
+    }
+    return run_cml(["pr", "create", *itertools.chain(*options.items()), *FILES])
 
 
 def _model_md5(lock: str) -> str:

@@ -37,7 +37,9 @@ def run_cml(arguments: Sequence[str]) -> str:
             timeout=SECONDS,
         )
     except subprocess.TimeoutExpired:
-        raise PullRequestError(f"cml {arguments[0]}: no answer from GitHub in {SECONDS:.0f} s; try again") from None
+        raise PullRequestError(
+            f"cml {arguments[0]}: no answer from GitHub in {SECONDS:.0f} s; try again"
+        ) from None
     if done.returncode:
         raise PullRequestError(f"cml {' '.join(arguments[:2])}: {_explain(done.stderr)}")
     return done.stdout.strip()

@@ -1,5 +1,6 @@
 """One comment a pull request, whatever others write there."""
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -64,7 +65,5 @@ def _marked(pull_request: PullRequest, repository: Repository) -> Iterator[_Comm
 def post_check(report: Path, pull_request: PullRequest, *, passed: bool) -> None:
     """Set a check beside the commit, for pull requests whose own run may not be believed: a fork's."""
     conclusion = "success" if passed else "failure"
-    run_cml(
-        ["check", "create", "--title", f"{TITLE}: gate", "--head-sha", pull_request.head_sha]
-        + ["--conclusion", conclusion, str(report)]
-    )
+    options = {"--title": f"{TITLE}: gate", "--head-sha": pull_request.head_sha, "--conclusion": conclusion}
+    run_cml(["check", "create", *itertools.chain(*options.items()), str(report)])

@@ -55,7 +55,9 @@ class Repository:
         try:
             answer = requests.request(method, url, params=dict(query), headers=headers, timeout=TIMEOUT)
         except requests.RequestException as error:
-            raise PullRequestError(f"{self.api}: cannot be reached ({type(error).__name__}); try again") from None
+            raise PullRequestError(
+                f"{self.api}: cannot be reached ({type(error).__name__}); try again"
+            ) from None
         if not answer.ok:
             raise PullRequestError(f"{method} {url}: {answer.status_code} {_reason(answer)}")
         return answer
@@ -70,7 +72,9 @@ def open_repository(environment: Mapping[str, str] = os.environ) -> Repository:
     names = {"api": "GITHUB_API_URL", "slug": "GITHUB_REPOSITORY", "token": "GITHUB_TOKEN"}
     missing = [name for name in names.values() if not environment.get(name)]
     if missing:
-        raise PullRequestError(f"{', '.join(missing)} not set: a workflow on GitHub has it, or set it yourself")
+        raise PullRequestError(
+            f"{', '.join(missing)} not set: a workflow on GitHub has it, or set it yourself"
+        )
     return Repository(**{key: environment[name] for key, name in names.items()})
 
 

@@ -1,0 +1,32 @@
+"""CML's client for tests: the real one where it is installed, and the one that stands in for it everywhere."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+VERSION = "0.20.6"
+CLIENTS = ["stand-in", "real"]
+
+
+def install_client(kind: str, folder: Path) -> Path:
+    """Return a folder to put on the PATH that has the client; skip the test where the real one is not installed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if kind == "stand-in":
+        script = folder / "cml"
+        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{ROOT}/tests/cml_standin.py" "$@"\n')
+        script.chmod(0o755)
+        return folder
+    path = os.pathsep.join([str(ROOT / ".cml/node_modules/.bin"), os.environ["PATH"]])
+    found = shutil.which("cml", path=path)
+    if found is None or VERSION not in _version(found):
+        pytest.skip(f"CML's client {VERSION} is not installed: `make cml`")
+    return Path(found).parent
+
+
+def _version(client: str) -> str:
+    return subprocess.run([client, "--version"], capture_output=True, text=True, check=False).stdout

@@ -1,0 +1,115 @@
+"""``make propose``: a promoted model comes as a pull request, by CML's client; any other does not."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from clones import call
+from cml_clients import CLIENTS, install_client
+from github_imitation import SLUG, WRITER, GitHub, serve_github
+from visiongate.commands import propose
+
+LOCK = "schema: '2.0'\nstages:\n  train:\n    outs:\n    - path: models/model.onnx\n      md5: {}\n"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitHub]:
+    with serve_github(tmp_path_factory.mktemp("github")) as served:
+        yield served
+
+
+@pytest.fixture
+def clone(server: GitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A clone of the team's repository, in a workflow, with nothing proposed yet."""
+    server.pulls.clear()
+    origin, folder = tmp_path / "origin.git", tmp_path / "clone"
+    call(tmp_path, "git", "init", "-q", "--bare", "-b", "main", str(origin))
+    call(tmp_path, "git", "clone", "-q", str(origin), str(folder))
+    monkeypatch.chdir(folder)
+    call(folder, "git", "config", "user.name", "test")
+    call(folder, "git", "config", "user.email", "test@example.org")
+    write_run("1" * 32, "promoted")
+    Path("notes.txt").write_text("kept")
+    call(folder, "git", "add", "-A")
+    call(folder, "git", "commit", "-qm", "The tree")
+    call(folder, "git", "push", "-q", "origin", "HEAD:main")
+    sha = call(folder, "git", "rev-parse", "HEAD").stdout.strip()
+    # The client pushes to GitHub by the token; here that is the bare repository.
+    address = f"https://token:{WRITER}@{server.address.removeprefix('https://')}/{SLUG}.git"
+    redirect = {"COUNT": "1", "KEY_0": f"url.{origin}.insteadOf", "VALUE_0": address}
+    known = {f"GIT_CONFIG_{key}": value for key, value in redirect.items()}
+    event = {"GITHUB_SHA": sha, "GITHUB_REF": "refs/heads/main", "GITHUB_EVENT_NAME": "schedule"}
+    for name, value in {**server.environment(), **known, **event, "HOME": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    return folder
+
+
+@pytest.fixture(params=CLIENTS)
+def client(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = install_client(request.param, tmp_path / "bin")
+    monkeypatch.setenv("PATH", os.pathsep.join([str(folder), os.environ["PATH"]]))
+
+
+def write_run(model: str, decision: str) -> None:
+    Path("reports").mkdir(exist_ok=True)
+    Path("dvc.lock").write_text(LOCK.format(model))
+    Path("params.yaml").write_text("model: {}\n")
+    registration = {"decision": decision, "reason": "right on 12 images that the champion missed"}
+    Path("reports/registration.json").write_text(json.dumps(registration))
+
+
+@pytest.mark.usefixtures("client")
+def test_a_promoted_model_is_proposed(
+    clone: Path, server: GitHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run("2" * 32, "promoted")
+    Path("notes.txt").write_text("changed by something else")
+    assert propose.main() == 0
+    (pull,) = server.pulls
+    assert capsys.readouterr().out.strip() == pull["html_url"]
+    assert (pull["head"]["ref"], pull["base"]["ref"]) == ("retrain-222222222222", "main")
+    pushed = call(clone, "git", "diff", "--name-only", "origin/main", "origin/retrain-222222222222").stdout
+    assert pushed.split() == ["dvc.lock"]
+    assert Path("notes.txt").read_text() == "changed by something else"
+
+
+@pytest.mark.usefixtures("client", "clone")
+def test_a_second_call_opens_no_second_pull_request(server: GitHub) -> None:
+    write_run("2" * 32, "promoted")
+    propose.main()
+    propose.main()
+    assert len(server.pulls) == 1
+
+
+@pytest.mark.parametrize("decision", ["rejected", "registered"])
+@pytest.mark.usefixtures("clone")
+def test_another_decision_is_told(decision: str, server: GitHub, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run("2" * 32, decision)
+    assert propose.main() == 0
+    assert capsys.readouterr().out.startswith(f"Not proposed: {decision}, right on 12 images")
+    assert not server.pulls
+
+
+@pytest.mark.usefixtures("clone")
+def test_the_committed_model_is_not_proposed(server: GitHub, capsys: pytest.CaptureFixture[str]) -> None:
+    assert propose.main() == 0
+    assert "nothing to propose" in capsys.readouterr().out
+    assert not server.pulls
+
+
+@pytest.mark.usefixtures("clone")
+def test_a_run_without_a_registration_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    write_run("2" * 32, "promoted")
+    Path("reports/registration.json").unlink()
+    assert propose.main() == 1
+    assert "propose: reports/registration.json: no such file" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("clone")
+def test_a_clone_without_a_lock_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("dvc.lock").unlink()
+    assert propose.main() == 1
+    assert "propose: dvc.lock: no such file" in capsys.readouterr().err

@@ -1,0 +1,283 @@
+"""``make comment``: one comment a pull request, in place, by CML's client against an imitation of GitHub's API."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cml_clients import CLIENTS, install_client
+from github_imitation import BOT, GitHub, serve_github
+from visiongate.commands import comment
+from visiongate.pull_requests import cml, comments
+from visiongate.pull_requests.cml import run_cml
+from visiongate.pull_requests.events import PullRequest, find_pull_request, read_event
+from visiongate.pull_requests.github_api import PullRequestError, open_repository
+
+SHA = "b" * 40
+WATERMARK = '![](https://cml.dev/watermark.png#abc "CML watermark visiongate")'
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitHub]:
+    with serve_github(tmp_path_factory.mktemp("github")) as served:
+        yield served
+
+
+@pytest.fixture
+def github(server: GitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GitHub:
+    """GitHub as a workflow sees it, with nothing said yet; and a report here."""
+    for kept in (server.comments, server.pulls, server.checks, server.requests):
+        kept.clear()
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
+    for name in ("GITHUB_EVENT_PATH", "GITHUB_EVENT_NAME", "COMMENT_AUTHOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GITHUB_SHA", SHA)
+    monkeypatch.chdir(tmp_path)
+    write_report("The first")
+    return server
+
+
+@pytest.fixture(params=CLIENTS)
+def client(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CML's client, on the PATH."""
+    folder = install_client(request.param, tmp_path / "bin")
+    monkeypatch.setenv("PATH", os.pathsep.join([str(folder), os.environ["PATH"]]))
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = install_client("stand-in", tmp_path / "bin")
+    monkeypatch.setenv("PATH", os.pathsep.join([str(folder), os.environ["PATH"]]))
+
+
+def write_report(text: str) -> None:
+    Path("reports").mkdir(exist_ok=True)
+    Path("reports/report.md").write_text(text)
+
+
+def bodies(github: GitHub, number: int = 7, author: str = BOT) -> list[str]:
+    return [each["body"] for each in github.comments[number] if each["user"]["login"] == author]
+
+
+def write_event(content: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("event.json").write_text(json.dumps(content))
+    monkeypatch.setenv("GITHUB_EVENT_PATH", "event.json")
+
+
+# One comment, in place
+
+
+@pytest.mark.usefixtures("client")
+def test_a_second_report_takes_the_place_of_the_first(github: GitHub) -> None:
+    github.open_pull(7, SHA, "team:faster")
+    assert comment.main(["--pull-request=7"]) == 0
+    write_report("The second")
+    assert comment.main(["--pull-request=7"]) == 0
+    (body,) = bodies(github)
+    assert body.startswith("The second")
+
+
+@pytest.mark.usefixtures("client")
+def test_a_long_conversation_does_not_double_the_comment(github: GitHub) -> None:
+    for number in range(130):
+        github.comment(7, f"word {number}")
+    for text in ("first", "second", "third"):
+        write_report(text)
+        assert comment.main(["--pull-request=7"]) == 0
+    (body,) = bodies(github)
+    assert body.startswith("third")
+    assert len(github.comments[7]) == 131
+
+
+@pytest.mark.usefixtures("client")
+def test_a_stranger_who_bears_the_watermark_is_left_alone(github: GitHub) -> None:
+    github.open_pull(7, SHA, "team:faster")
+    comment.main(["--pull-request=7"])
+    github.comment(7, f"mine\n\n{WATERMARK}", "stranger")
+    write_report("The second")
+    assert comment.main(["--pull-request=7"]) == 0
+    assert bodies(github, author="stranger") == [f"mine\n\n{WATERMARK}"]
+    (body,) = bodies(github)
+    assert body.startswith("The second")
+
+
+@pytest.mark.usefixtures("client")
+def test_what_the_report_says_arrives_as_it_is(github: GitHub) -> None:
+    text = (
+        "| `a` | $(touch x) |\n|--|--|\n\n![](nowhere.png) <details>é 🟢 `${{ secrets }}`\n```mermaid\nx\n```"
+    )
+    write_report(text)
+    comment.main(["--pull-request=7"])
+    assert bodies(github)[0].startswith(text)
+
+
+@pytest.mark.usefixtures("client")
+def test_a_check_is_set_beside_the_commit(github: GitHub) -> None:
+    comments.post_check(Path("reports/report.md"), PullRequest(7, SHA), passed=False)
+    comments.post_check(Path("reports/report.md"), PullRequest(7, SHA), passed=True)
+    assert [(each["head_sha"], each["conclusion"]) for each in github.checks] == [
+        (SHA, "failure"),
+        (SHA, "success"),
+    ]
+
+
+# Which pull request
+
+
+def fork_event(sha: str = SHA, branch: str = "$(touch pwned)") -> dict[str, object]:
+    head = {"owner": {"login": "mallory"}}
+    return {
+        "workflow_run": {"head_repository": head, "head_branch": branch, "head_sha": sha, "pull_requests": []}
+    }
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_the_event_says_which_pull_request(github: GitHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_event({"pull_request": {"number": 3, "head": {"sha": SHA}}}, monkeypatch)
+    assert comment.main([]) == 0
+    assert len(bodies(github, 3)) == 1
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_forks_pull_request_is_found_by_what_github_says(
+    github: GitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    github.open_pull(1, SHA, "someone:$(touch pwned)")
+    github.open_pull(2, SHA, "mallory:other")
+    github.open_pull(3, SHA, "mallory:$(touch pwned)")
+    write_event(fork_event(), monkeypatch)
+    assert comment.main([]) == 0
+    assert list(github.comments) == [3]
+    assert not Path("pwned").exists()
+
+
+def test_a_branch_that_moved_on_is_left_to_its_own_run(
+    github: GitHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    github.open_pull(3, "c" * 40, "mallory:fix")
+    write_event(fork_event(branch="fix"), monkeypatch)
+    assert comment.main([]) == 0
+    assert "newer commit" in capsys.readouterr().out
+    assert not github.comments
+
+
+def test_an_event_without_a_pull_request_is_told(github: GitHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_event({"ref": "refs/heads/main"}, monkeypatch)
+    with pytest.raises(PullRequestError, match="about no pull request"):
+        find_pull_request(read_event(), open_repository())
+    assert not github.requests
+
+
+# What it says no to
+
+
+def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert comment.main(["--pull-request=7", *arguments]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    return said
+
+
+@pytest.mark.usefixtures("client")
+def test_a_token_that_may_not_write(
+    github: GitHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GITHUB_TOKEN", "may-read")
+    said = told(capsys)
+    assert "Resource not accessible by integration; the job's `permissions` must" in said
+    assert "may-read" not in said
+    assert not github.comments
+
+
+def test_a_token_that_has_expired(
+    github: GitHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GITHUB_TOKEN", "expired")
+    said = told(capsys)
+    assert "401 Bad credentials; the token is wrong or has expired" in said
+    assert "expired" not in said.replace("has expired", "")
+    assert not github.comments
+
+
+@pytest.mark.usefixtures("github")
+def test_no_client(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert "`make cml` does it" in told(capsys)
+
+
+@pytest.mark.usefixtures("github", "stand_in")
+def test_a_report_that_github_would_not_take(capsys: pytest.CaptureFixture[str]) -> None:
+    write_report("x" * 65_500)
+    assert "reports/report.md: 65500 characters, where GitHub takes 65536" in told(capsys)
+
+
+@pytest.mark.usefixtures("github")
+def test_no_report(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("reports/report.md").unlink()
+    assert "`make report` writes it" in told(capsys)
+
+
+@pytest.mark.usefixtures("github")
+def test_outside_a_workflow(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delenv("GITHUB_TOKEN")
+    monkeypatch.delenv("GITHUB_REPOSITORY")
+    assert "GITHUB_REPOSITORY, GITHUB_TOKEN not set" in told(capsys)
+    with pytest.raises(PullRequestError, match="make comment PR=12"):
+        read_event({})
+
+
+@pytest.mark.usefixtures("github")
+def test_github_out_of_reach(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("GITHUB_API_URL", "https://localhost:9/api/v3")
+    assert "https://localhost:9/api/v3: cannot be reached (ConnectionError); try again" in told(capsys)
+
+
+def test_an_answer_that_is_no_json(github: GitHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(github), "answer", lambda *_: (502, ["a proxy's page"]))
+    with pytest.raises(PullRequestError, match="502 Bad Gateway"):
+        list(open_repository().pages("pulls"))
+
+
+def write_client(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.mkdir(parents=True)
+    (folder / "cml").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "cml").chmod(0o755)
+    monkeypatch.setenv("PATH", os.pathsep.join([str(folder), os.environ["PATH"]]))
+
+
+def test_a_client_that_breaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_client(tmp_path / "bin", "echo 'node: no such file' >&2; exit 1", monkeypatch)
+    with pytest.raises(PullRequestError, match=r"^cml comment update: node: no such file$"):
+        run_cml(["comment", "update"])
+    write_client(tmp_path / "quiet", "exit 3", monkeypatch)
+    with pytest.raises(PullRequestError, match="did not say why"):
+        run_cml(["comment", "update"])
+
+
+def test_a_client_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cml, "SECONDS", 0.2)
+    write_client(tmp_path / "bin", "exec sleep 30", monkeypatch)
+    with pytest.raises(PullRequestError, match="no answer from GitHub"):
+        run_cml(["comment", "update"])
+
+
+def test_a_client_that_says_no_address_deletes_nothing(
+    github: GitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    github.comment(7, WATERMARK, BOT)
+    write_client(tmp_path / "odd", "echo done", monkeypatch)
+    with pytest.raises(PullRequestError, match="done is no comment's address"):
+        comments.post_report(Path("reports/report.md"), PullRequest(7, SHA), open_repository())
+    assert len(github.comments[7]) == 1
+
+
+def test_a_client_of_the_project_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_client(tmp_path / ".cml/node_modules/.bin", "echo here", monkeypatch)
+    monkeypatch.setenv("PATH", os.environ["PATH"].partition(os.pathsep)[2])
+    assert run_cml(["--version"]) == "here"
