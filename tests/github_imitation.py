@@ -22,20 +22,8 @@ SLUG = "team/flowers"
 BOT = "github-actions[bot]"
 MOST_CHARACTERS = 65_536
 WRITER, READER = "may-write", "may-read"  # the tokens that there are
-SIGN = [
-    "openssl",
-    "req",
-    "-x509",
-    "-newkey",
-    "rsa:2048",
-    "-nodes",
-    "-days",
-    "2",
-    "-subj",
-    "/CN=localhost",
-    "-addext",
-    "subjectAltName=DNS:localhost",
-]
+SIGN = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+NAMED = ["-addext", "subjectAltName=DNS:localhost"]
 Answer = tuple[int, Any]
 
 
