@@ -7,6 +7,7 @@ silently; what is there without need reruns too much. So both are compared with 
 import ast
 import re
 import shutil
+import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -250,6 +251,17 @@ def test_the_stages_are_those_of_the_entry_script() -> None:
 def test_a_stage_is_described_and_run_by_the_entry_script(name: str) -> None:
     assert STAGES[name]["cmd"] == f"python src/run.py {name}"
     assert STAGES[name]["desc"]
+
+
+def test_git_tracks_no_output_but_those_that_dvc_leaves_to_it() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "data", "models", "reports"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    entries = [
+        entry for stage in STAGES.values() for kind in ("outs", "metrics") for entry in stage.get(kind, [])
+    ]
+    left = {str(path) for entry in entries if isinstance(entry, dict) for path in entry}
+    assert {name for name in listed if not name.endswith(".gitignore")} == left
 
 
 # Each of the checks notices what it is there for
