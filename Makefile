@@ -50,7 +50,8 @@ changed: params ## Rebuild what changed as CI does: fetch what that needs, and t
 
 try: params ## Run one experiment here, as CI does by hand (SET='model.lr=1e-4 training.epochs=60')
 	@mkdir -p $(dir $(LINE_LOG))
-	@set -f; set --; for each in $$SET; do set -- "$$@" -S "$$each"; done; \
+	@[ -n "$$SET" ] || { echo "Say what to try: make try SET='model.lr=1e-4'" >&2; exit 2; }; \
+	set -f; set --; for each in $$SET; do set -- "$$@" -S "$$each"; done; \
 	{ $(PY) -m dvc exp run --pull "$$@" 2>&1; echo $$? $(KEEP_LOG)
 
 retrain: params ## Fetch the data anew and rebuild what they change, as CI does each week; the committed model is the champion to beat

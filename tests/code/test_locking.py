@@ -40,7 +40,7 @@ def test_a_lease_is_written_and_taken_away(store: Store) -> None:
     assert lease(store) is None
 
 
-def test_the_next_one_waits(store: Store) -> None:
+def test_the_next_one_waits(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     told = []
 
     def second() -> None:
@@ -54,6 +54,7 @@ def test_the_next_one_waits(store: Store) -> None:
         told.append("first out")
     thread.join(20)
     assert told == ["first out", "second in"]
+    assert f"is registering {NAME} too" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

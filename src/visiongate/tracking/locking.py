@@ -87,6 +87,8 @@ class _Lease:
         """Wait for the lease, twice as long as one lasts."""
         give_up = time.monotonic() + 2 * LEASE_SECONDS
         holder = self._holder()
+        if holder not in {None, self.owner}:
+            print(f"Waiting: {holder} is registering {self.name} too, or was killed while it did", flush=True)
         while holder != self.owner:
             if holder is None:
                 with suppress(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 DECISION_TAG, REASON_TAG = "visiongate.decision", "visiongate.reason"
+TAG_LENGTH = 5000  # characters, the most that MLflow takes
 PREVIOUS_TAG = "visiongate.previous_champion"
 LINE_TAG = "visiongate.champions_before"  # numbers, the latest first
 PASSED_TAG = "visiongate.gate_passed"  # set once a version has passed, and kept
@@ -288,7 +289,7 @@ def _move_aliases(store: Store, version: Version, decision: Decision) -> None:
 def _decision_tags(version: Version, champion: Version | None, decision: Decision) -> dict[str, str]:
     if not decision.moves_aliases and DECISION_TAG in version.tags:
         return {}  # what was decided when it was judged is worth more
-    tags = {DECISION_TAG: decision.verdict, REASON_TAG: decision.reason}
+    tags = {DECISION_TAG: decision.verdict, REASON_TAG: decision.reason[:TAG_LENGTH]}
     if decision.verdict != "rejected":
         tags[PASSED_TAG] = "true"
     if champion is None or decision.verdict != "promoted":
