@@ -38,7 +38,8 @@ def _git(arguments: list[str], directory: Path) -> str | None:
             ["git", *arguments],  # noqa: S607 - git is found by PATH, as by whoever works here
             cwd=directory,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",  # what is no text is refused by whoever parses it
             check=False,
         )
     except FileNotFoundError:
