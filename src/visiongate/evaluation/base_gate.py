@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TypeGuard
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -57,7 +58,7 @@ def parse_metrics(text: str, source: str) -> dict[str, float]:
     return {name: value for name, value in found.items() if is_finite(value)}
 
 
-def is_finite(value: object) -> bool:
+def is_finite(value: object) -> TypeGuard[int | float]:
     """Tell whether a value is a number that can be compared and printed; a truth value is none."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
