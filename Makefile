@@ -19,7 +19,7 @@ STORE := .dvc/store
 STORE_LIMIT := 2000000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup params repro register gate adopt registry rollback compare trace test check lint types drift format lock store mlflow bench hooks
+.PHONY: help setup params repro register gate report adopt registry rollback compare trace test check lint types drift format lock store mlflow bench hooks
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ register: params ## Register the model at hand, also where nothing changed: into
 
 gate: $(READY) ## Print the gate's verdict; fail if it does (BASE=main judges the rules on the largest drop too)
 	@$(RUN) -m visiongate.commands.gate $(if $(filter-out undefined,$(origin BASE)),--base="$$BASE")
+
+report: $(READY) ## Write reports/report.md, what a pull request is told (BASE=main compares; LOG=run.log FAILED=1 for a run that broke off)
+	@$(RUN) -m visiongate.commands.report $(if $(filter-out undefined,$(origin BASE)),--base="$$BASE") \
+		$(if $(value LOG),--log="$$LOG") $(if $(FAILED),--failed)
 
 adopt: params ## Write the best settings that optimize found into conf/experiment/NAME.yaml (NAME=tuned; FORCE=1 overwrites)
 	@$(RUN) -m visiongate.commands.adopt "$${NAME:-tuned}" $(if $(FORCE),--force)

@@ -136,8 +136,11 @@ def tabulate_slices(judged: Judged, rows: int) -> str:
     }
     header = ["slice", "images", "accuracy", *(["change"] if before else []), "p"]
     cells = [_describe_slice(found, before) for found in worst]
-    caption = f"The {len(worst)} with the lowest accuracy, of {len(large):,} with at least {least:,} test images; p: of being so "
-    return f"{caption}much worse than the rest by luck.\n\n{table(header, cells, len(header) - 1)}"
+    caption = (
+        f"The {len(worst)} with the lowest accuracy, of {len(large):,} with at least {least:,} test images; p: of being so "
+        "much worse than the rest by luck."
+    )
+    return f"{caption}\n\n{table(header, cells, len(header) - 1)}"
 
 
 def _describe_slice(found: Slice, before: Mapping[tuple[str, str], Slice]) -> list[str]:

@@ -6,6 +6,7 @@ from visiongate.evaluation.gate import Ruling, Verdict
 from visiongate.evaluation.interval import Interval
 from visiongate.reporting.pull_request.markdown import (
     MOST_SENTENCE,
+    NOTHING,
     between,
     change,
     code,
@@ -15,7 +16,7 @@ from visiongate.reporting.pull_request.markdown import (
 )
 from visiongate.reporting.pull_request.snapshot import Judged, Snapshot, Trouble
 
-MARKS = {True: "✅", False: "❌", None: "➖"}
+MARKS = {True: "✅", False: "❌", None: "⚪"}
 NAMED = 3  # rules that fail, in the line
 HEADLINE = "accuracy"
 
@@ -112,7 +113,7 @@ def _describe(ruling: Ruling) -> list[str]:
 
 def _compare(ruling: Ruling, before: Mapping[tuple[str, str], object]) -> list[str]:
     value = before.get((ruling.name, ruling.metric), before.get(("", ruling.metric)))
-    return ["–" if value is None else figure(value), change(ruling.value, value)]
+    return [NOTHING if value is None else figure(value), change(ruling.value, value)]
 
 
 def _find_before(base: Snapshot) -> dict[tuple[str, str], object]:

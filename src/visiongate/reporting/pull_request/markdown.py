@@ -15,6 +15,7 @@ from visiongate.evaluation.base_gate import is_finite
 MOST_LETTERS = 60  # of a name
 MOST_SENTENCE = 300
 MOST_READ = 10_000  # of a text, before it is cut
+NOTHING = "-"  # in a cell
 MOST_MARKS = 2  # accents on one letter
 # Printable by Unicode's classes, and yet not to be seen: fillers, joiners, variation selectors, an empty Braille cell.
 INVISIBLE = re.compile(

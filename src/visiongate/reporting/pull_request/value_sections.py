@@ -1,11 +1,11 @@
 """Metrics, parameters and stages that changed."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from visiongate.config import LOWER_IS_BETTER
 from visiongate.evaluation.base_gate import is_finite
-from visiongate.reporting.pull_request.markdown import change, code, figure, listed, setting, table
+from visiongate.reporting.pull_request.markdown import NOTHING, change, code, figure, listed, setting, table
 from visiongate.reporting.pull_request.snapshot import Judged, Snapshot
 
 Values = Mapping[str, object]
@@ -35,19 +35,20 @@ def tabulate_metrics(judged: Judged, rows: int) -> str:
 
 def tabulate_times(judged: Judged, rows: int) -> str:
     """Lay out what was measured on the machine, and how the training ended: told, not compared."""
+    base = judged.base
     parts = [
         (
             judged.now.times,
-            judged.base and judged.base.times,
+            base.times if base else None,
             "Measured where each ran: other machines, other times.",
         ),
-        (judged.now.training, judged.base and judged.base.training, "How the training ended."),
+        (judged.now.training, base.training if base else None, "How the training ended."),
     ]
     shown = []
-    for now, base, told in parts:
+    for now, before, told in parts:
         if now:
-            cells = [[code(name), *_put_beside(name, value, base)] for name, value in now.items()]
-            header = ["", "base", "now"] if base is not None else ["", "now"]
+            cells = [[code(name), *_put_beside(name, value, before)] for name, value in now.items()]
+            header = ["", "base", "now"] if before is not None else ["", "now"]
             shown.append(f"{told}\n\n{_cut(header, cells, rows, 'values', len(header) - 1)}")
     return "\n\n".join(shown)
 
@@ -55,7 +56,7 @@ def tabulate_times(judged: Judged, rows: int) -> str:
 def _put_beside(name: str, value: object, base: Values | None) -> list[str]:
     if base is None:
         return [_tell(value)]
-    return [_tell(base[name]) if name in base else "–", _tell(value)]
+    return [_tell(base[name]) if name in base else NOTHING, _tell(value)]
 
 
 def tabulate_params(judged: Judged, rows: int) -> str:
@@ -114,7 +115,7 @@ def _judge(name: str, now: object, base: object) -> str:
 
 def _tell(value: object) -> str:
     if value is ABSENT:
-        return "–"
+        return NOTHING
     return code(value) if isinstance(value, str) else figure(value)
 
 
@@ -122,8 +123,7 @@ def _tell_settings(now: object, base: object) -> list[str]:
     """Write both values; of lists only what came and what went."""
     if isinstance(now, tuple) and isinstance(base, tuple):
         return [_tell_items(base, now), _tell_items(now, base)]
-    write: Callable[[object], str] = lambda value: "–" if value is ABSENT else setting(value)  # noqa: E731
-    return [write(base), write(now)]
+    return [NOTHING if value is ABSENT else setting(value) for value in (base, now)]
 
 
 def _tell_items(items: tuple[object, ...], others: tuple[object, ...]) -> str:
