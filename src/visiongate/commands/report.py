@@ -1,7 +1,7 @@
 """The report that a pull request is told: ``make report [BASE=main] [LOG=run.log] [FAILED=1]``.
 
-It is written whatever state the line is in: what cannot be read, fetched or judged is told in it. Only without a base that exists
-or a place to write to is there none.
+It is written whatever state the line is in: what cannot be read, fetched or judged is told in it. Only without a base that
+exists, or the log that was named, is there none.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """What the report is told of the work tree and of its base: files of the line, read wherever they are to be had.
 
-What git tracks is read at the base's commit. What DVC tracks is the same file where ``dvc.lock`` names the same md5; what differs
-is fetched into a temporary clone of the base, all of it in one call, from the cache of this machine or else the remote.
+What git tracks is read at the base's commit. What DVC tracks is the same file where ``dvc.lock`` names the same md5; what
+differs is fetched into a temporary clone of the base, all of it in one call, from the cache of this machine or else the remote.
 """
 
 import sys
@@ -65,15 +65,6 @@ PARTS = {
 }
 NOT_COMPARED = {"search", "registration"}  # told of the work tree alone
 COMPARED = {"search", "registration"}  # told of the work tree alone
-# The outputs that git has; the others are DVC's.
-IN_GIT = (
-    paths.METRICS,
-    paths.LATENCY,
-    paths.GATE,
-    paths.TRAINING_SUMMARY,
-    paths.OPTIMIZE_SUMMARY,
-    paths.REGISTRATION,
-)
 COMPARED = tuple(path for name, part in PARTS.items() if name not in NOT_COMPARED for path in part.files)
 # Outputs that git has, with the parameters and the lock; the others are DVC's.
 OUTS_IN_GIT = (
@@ -95,7 +86,7 @@ def take_snapshot(
     Args:
         name: How a person calls it.
         commit: Its hash.
-        read: Gives a file's content; None where it is not to be had.
+        read: Gives a file's content.
         stale: Stages whose outputs are not its own, and why.
         skip: Parts that are not wanted.
     """
