@@ -15,6 +15,7 @@ CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11)
 SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 ADDRESS := from visiongate import config; from visiongate.tracking import store; \
 	print(store.open_store(config.load_settings().tracking).address)
+BASED = $(if $(filter-out undefined,$(origin BASE)),--base="$$BASE") $(if $(value FROM),--from="$$FROM")
 STORE := .dvc/store
 STORE_LIMIT := 2000000
 # What the line prints is shown, and kept for the report; the exit status is the line's. `pipefail` is not in every sh.
@@ -28,7 +29,7 @@ CML_VERSION := 0.20.6
 ACTIONLINT_VERSION := 1.7.12.25
 
 .DEFAULT_GOAL := help
-.PHONY: help setup params repro changed try retrain register gate comment propose cml adopt registry rollback compare trace
+.PHONY: help setup params repro changed try retrain register gate report comment propose cml adopt registry rollback compare trace
 .PHONY: test check lint types drift workflows actionlint clean-tree format lock store mlflow bench hooks
 
 help: ## List the targets
@@ -42,6 +43,7 @@ params: $(READY) ## Compose conf/ into params.yaml
 
 repro: params ## Rebuild whatever changed, from the raw images to a registered model
 	@echo "Running the stages that changed"
+	@rm -f $(LINE_LOG).status
 	@$(PY) -m dvc repro --pull
 
 changed: params ## Rebuild what changed as CI does: fetch what that needs, and the reports, but not the rest
@@ -62,15 +64,21 @@ retrain: params ## Fetch the data anew and rebuild what they change, as CI does 
 register: params ## Register the model at hand, also where nothing changed: into a store that does not know it yet
 	@$(REGISTER)
 
-gate: $(READY) ## Print the gate's verdict; fail if it does (BASE=main judges the rules on the largest drop too)
-	@$(RUN) -m visiongate.commands.gate $(if $(filter-out undefined,$(origin BASE)),--base="$$BASE")
+gate: $(READY) ## Print the gate's verdict; fail if it does (BASE=main judges the rules on the largest drop too; FROM=DIR a stranger's run)
+	@$(RUN) -m visiongate.commands.gate $(BASED)
+
+# A run that broke off is told of, with the end of its log; what ran since by another way has removed its mark.
+report: $(READY) ## Write reports/report.md, what a pull request is told (BASE=main compares; FROM=DIR reads a stranger's run)
+	@set --; if [ -z "$$FROM" ] && [ "$$(cat $(LINE_LOG).status 2> /dev/null || echo 0)" != 0 ]; then \
+		set -- --failed --log=$(LINE_LOG); fi; \
+	$(RUN) -m visiongate.commands.report "$$@" $(BASED) $(if $(FAILED),--failed)
 
 cml: ## Install CML's client, which writes to pull requests, beside the project; it needs Node.js and npm
 	@[ "$$(cml --version 2> /dev/null)" = $(CML_VERSION) ] || npm install --prefix .cml --no-save --ignore-scripts \
 		--no-audit --no-fund --loglevel error @dvcorg/cml@$(CML_VERSION)
 
 comment: $(READY) ## Write reports/report.md as the comment of a pull request (PR=12, or the one a workflow runs for)
-	@$(RUN) -m visiongate.commands.comment $(if $(value PR),--pull-request="$$PR") $(if $(CHECK),--check)
+	@$(RUN) -m visiongate.commands.comment $(if $(value PR),--pull-request="$$PR") $(if $(CHECK),--check $(BASED))
 
 propose: $(READY) ## Open a pull request with the model at hand, if it was promoted
 	@$(RUN) -m visiongate.commands.propose

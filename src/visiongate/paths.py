@@ -38,3 +38,5 @@ OPTIMIZE = Path("reports/optimize")
 OPTIMIZE_SUMMARY = Path("reports/optimize.json")
 REGISTRATION = Path("reports/registration.json")
 MODEL_CARD = Path("reports/model_card.md")
+
+REPORT = Path("reports/report.md")  # no stage's output: what a pull request is told

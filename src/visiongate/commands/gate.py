@@ -7,19 +7,20 @@ has committed.
 """
 
 import argparse
-import json
 import sys
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from visiongate import paths
 from visiongate.config import Gate, load_settings
 from visiongate.errors import DataError, VisiongateError
-from visiongate.evaluation.gate import Evidence, Ruling, Verdict, judge, read_verdict, spell
-from visiongate.files import read_json
+from visiongate.evaluation.base_gate import is_judged_by, judge_against, parse_metrics, parse_verdict
+from visiongate.evaluation.gate import Ruling, Verdict
 from visiongate.text_tables import lay_out
 from visiongate.tracking.revisions import read_at
 
+ANEW = "`make repro` writes it"
 WORDS = {True: "yes", False: "NO", None: "-"}
 
 
@@ -31,7 +32,7 @@ def main() -> int:
     )
     options = parser.parse_args()
     try:
-        verdict = judge_against(options.base, load_settings().gate)
+        verdict = judge_workspace(options.base, load_settings().gate)
     except VisiongateError as error:
         print(error, file=sys.stderr)
         return 2
@@ -39,32 +40,43 @@ def main() -> int:
     return 0 if verdict.passed else 1
 
 
-def judge_against(base: str | None, gate: Gate) -> Verdict:
+def judge_workspace(base: str | None, gate: Gate) -> Verdict:
     """Return the verdict that `evaluate` wrote, with the rules that need a base judged where there is one.
 
     Raises:
-        DataError: Nothing is evaluated yet, or by other rules.
+        DataError: Nothing is evaluated yet, or by other rules, or a file is not what `evaluate` writes.
         RevisionError: The base does not exist.
     """
-    if not paths.GATE.exists():
-        raise DataError(f"{paths.GATE}: no such file; `make repro` writes it")
-    verdict = read_verdict(read_json(paths.GATE))
-    asked = [(name, rule.metric, spell(rule)) for name, rule in gate.rules.items()]
-    if [(ruling.name, ruling.metric, ruling.asked) for ruling in verdict.rules] != asked:
+    with _advising(ANEW):
+        verdict = parse_verdict(_read(paths.GATE), str(paths.GATE))
+    if not is_judged_by(verdict, gate.rules):
         raise DataError(
             f"{paths.GATE} was judged by other rules than {paths.PARAMS} has; `make repro` judges anew"
         )
     if base is None:
         return verdict
-    metrics = {**read_json(paths.METRICS), **read_json(paths.LATENCY)}
-    drops = {name: rule for name, rule in gate.rules.items() if rule.max_drop is not None}
-    judged = {ruling.name: ruling for ruling in judge(drops, Evidence(metrics), _base_metrics(base)).rules}
-    rules = tuple(_with_interval(judged.get(ruling.name, ruling), ruling) for ruling in verdict.rules)
-    return Verdict(all(ruling.passed is not False for ruling in rules), rules)
+    metrics: dict[str, float] = {}
+    for path in (paths.METRICS, paths.LATENCY):
+        with _advising(ANEW):
+            metrics |= parse_metrics(_read(path), str(path))
+    return judge_against(verdict, gate.rules, metrics, _base_metrics(base))
 
 
-def _with_interval(judged: Ruling, before: Ruling) -> Ruling:
-    return replace(judged, low=before.low, high=before.high)
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is not UTF-8") from None
+
+
+@contextmanager
+def _advising(advice: str) -> Iterator[None]:
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{error}; {advice}") from None
 
 
 def _base_metrics(base: str) -> dict[str, float]:
@@ -72,13 +84,10 @@ def _base_metrics(base: str) -> dict[str, float]:
     found: dict[str, float] = {}
     for path in (paths.METRICS, paths.LATENCY):
         text = read_at(base, path, Path.cwd())
-        try:
-            found |= json.loads(text or "{}")
-        except (ValueError, TypeError):
-            raise DataError(
-                f"{path} of {base} holds no metrics by name; mend it there, or choose another base"
-            ) from None
-    return {name: value for name, value in found.items() if isinstance(value, int | float)}
+        if text is not None:
+            with _advising("mend it there, or choose another base"):
+                found |= parse_metrics(text, f"{path} of {base}")
+    return found
 
 
 def format_verdict(verdict: Verdict) -> str:

@@ -2,12 +2,10 @@
 
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,20 +13,19 @@ import yaml
 
 from visiongate.tracking.environment import describe_environment
 from visiongate.tracking.lineage import UNKNOWN
+from visiongate.tracking.side_clone import (
+    Dvc,
+    Tell,
+    call,
+    check_out,
+    fetch_outputs,
+    find_repository,
+    own_environment,
+)
 from visiongate.tracking.store import TrackingError
 from visiongate.tracking.trace import SETTINGS, Trace
 
 LOCK = Path("requirements.lock")
-KEPT_LINES = 5  # of what a command said before it failed
-FOREIGN = (
-    "DVC_",
-    "GIT_",
-    "MLFLOW_",
-    "VIRTUAL_ENV",
-    "PYTHONPATH",
-)  # variables that point to where we come from
-
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,25 +68,25 @@ def rebuild(trace: Trace, plan: Plan, tell: Tell) -> Rebuilt:
             command failed; the message has what it said.
     """
     _check_known(trace)
-    repository = Path(_call(["git", "rev-parse", "--show-toplevel"], Path.cwd(), _environment()).strip())
+    repository = find_repository(Path.cwd())
     with tempfile.TemporaryDirectory(prefix="visiongate-rebuild-") as temporary:
         clone = Path(temporary, "clone")
         tell(f"Cloning commit {trace.commit[:7]} into {clone}")
-        _clone(repository, clone, trace.commit)
+        check_out(repository, clone, trace.commit)
         binaries = _find_environment(repository, clone, tell)
         environment = {
-            **_environment(),
+            **own_environment(),
             "PATH": os.pathsep.join([str(binaries), os.environ.get("PATH", "")]),
             "MLFLOW_TRACKING_URI": f"sqlite:///{temporary}/mlruns/mlflow.db",
         }
-        dvc = [str(binaries / "python"), "-m", "dvc"]
-        _fetch_data(repository, clone, plan.data, (dvc, environment), tell)
+        dvc = Dvc([str(binaries / "python"), "-m", "dvc"], environment)
+        fetch_outputs(repository, clone, [plan.data], dvc, tell)
         _check_data(trace, clone, plan.data, tell)
         _restore_settings(trace, clone, tell)
         (clone / plan.model).unlink(missing_ok=True)
         tell(f"Running the stage {plan.stage}")
         started = time.monotonic()
-        _call([*dvc, "repro", "--quiet", "--force", "--single-item", plan.stage], clone, environment)
+        call([*dvc.command, "repro", "--quiet", "--force", "--single-item", plan.stage], clone, environment)
         return Rebuilt(
             trace.model_md5,
             _md5_of(clone / plan.model),
@@ -115,55 +112,14 @@ def _check_known(trace: Trace) -> None:
         )
 
 
-def _clone(repository: Path, clone: Path, commit: str) -> None:
-    """Check a commit out beside, with what the user configured for DVC on this machine alone."""
-    known = [*_git(repository), "cat-file", "-e", f"{commit}^{{commit}}"]
-    try:
-        _call(known, repository, _environment())
-    except TrackingError:
-        raise TrackingError(
-            f"commit {commit} is not in this repository: `git fetch` may bring it, if it was ever pushed"
-        ) from None
-    _call(
-        ["git", "clone", "--quiet", "--shared", "--no-checkout", str(repository), str(clone)],
-        repository,
-        _environment(),
-    )
-    _call([*_git(clone), "checkout", "--quiet", "--detach", commit], clone, _environment())
-    local = repository / ".dvc/config.local"
-    if local.exists():
-        shutil.copyfile(local, clone / ".dvc/config.local")
-
-
 def _find_environment(repository: Path, clone: Path, tell: Tell) -> Path:
     """Return the folder of the interpreter to use: ours, if that commit asks for the same packages."""
     if _read(repository / LOCK) == _read(clone / LOCK):
         tell(f"{LOCK} is the same at that commit: using {sys.executable}")
         return Path(sys.executable).parent
     tell(f"{LOCK} is another at that commit: making its environment, which takes minutes")
-    _call(
-        ["make", "setup"],
-        clone,
-        _environment(),
-    )
+    call(["make", "setup"], clone, own_environment())
     return clone / ".venv/bin"
-
-
-def _fetch_data(
-    repository: Path, clone: Path, data: Path, dvc: tuple[list[str], Mapping[str, str]], tell: Tell
-) -> None:
-    """Bring in what the stage reads: from the user's cache, read like a remote, so that nothing is written there."""
-    command, environment = dvc
-    cache = _call([*command, "cache", "dir"], repository, environment).strip()
-    name = "users-cache"
-    _call([*command, "remote", "add", "--local", "--quiet", name, cache], clone, environment)
-    try:
-        _call([*command, "pull", "--quiet", "--remote", name, str(data)], clone, environment)
-    except TrackingError:
-        tell(f"Pulling {data} from the remote")
-        _call([*command, "pull", "--quiet", str(data)], clone, environment)
-    else:
-        tell(f"{data} comes from the DVC cache of this machine")
 
 
 def _check_data(trace: Trace, clone: Path, data: Path, tell: Tell) -> None:
@@ -210,25 +166,5 @@ def _md5_of(path: Path) -> str:
     return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
-def _environment() -> dict[str, str]:
-    """Return the variables of this process, but for those that would lead a command back to where we come from."""
-    return {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)}
-
-
-def _git(directory: Path) -> list[str]:
-    return ["git", "-C", str(directory)]
-
-
 def _read(path: Path) -> bytes | None:
     return path.read_bytes() if path.exists() else None
-
-
-def _call(command: list[str], directory: Path, environment: Mapping[str, str]) -> str:
-    """Run a command and return what it printed."""
-    answer = subprocess.run(  # noqa: S603 - fixed words, our own paths, and a commit that git checks
-        command, cwd=directory, env=dict(environment), capture_output=True, text=True, check=False
-    )
-    if answer.returncode != 0:
-        said = " / ".join((answer.stderr.strip() or answer.stdout.strip()).splitlines()[-KEPT_LINES:])
-        raise TrackingError(f"`{' '.join(command)}` failed: {said}")
-    return answer.stdout

@@ -21,6 +21,19 @@ def read_at(revision: str, path: Path, directory: Path) -> str | None:
     Raises:
         RevisionError: There is no such revision, or this is no git repository.
     """
+    return _git(["show", f"{find_commit(revision, directory)}:./{path.as_posix()}"], directory)
+
+
+def find_commit(revision: str, directory: Path) -> str:
+    """Return the hash of the commit that a revision means.
+
+    Args:
+        revision: A branch, tag or commit.
+        directory: In the repository.
+
+    Raises:
+        RevisionError: There is no such revision, or this is no git repository.
+    """
     commit = _git(
         ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"], directory
     )
@@ -28,7 +41,7 @@ def read_at(revision: str, path: Path, directory: Path) -> str | None:
         raise RevisionError(
             f"{revision}: no such git revision here; fetch it first, as with `git fetch origin {revision}:{revision}`"
         )
-    return _git(["show", f"{commit.strip()}:./{path.as_posix()}"], directory)
+    return commit.strip()
 
 
 def _git(arguments: list[str], directory: Path) -> str | None:
@@ -38,7 +51,8 @@ def _git(arguments: list[str], directory: Path) -> str | None:
             ["git", *arguments],  # noqa: S607 - git is found by PATH, as by whoever works here
             cwd=directory,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",  # what is no text is refused by whoever parses it
             check=False,
         )
     except FileNotFoundError:

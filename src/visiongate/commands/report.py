@@ -1,0 +1,116 @@
+"""The report that a pull request is told: ``make report [BASE=main] [LOG=run.log] [FAILED=1]``.
+
+It is written whatever state the line is in: what cannot be read, fetched or judged is told in it. Only without a base that
+exists, or the log that was named, is there none.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from visiongate import paths
+from visiongate.commands.gate import judge_workspace
+from visiongate.commands.snapshots import NOT_COMPARED, OUTS_IN_GIT, Read, open_base, read_here, take_snapshot
+from visiongate.config import load_settings
+from visiongate.errors import DataError, VisiongateError
+from visiongate.files import write_text
+from visiongate.reporting.pull_request.document import render_report
+from visiongate.reporting.pull_request.gate_section import tell_verdict
+from visiongate.reporting.pull_request.parsing import parse_lock
+from visiongate.reporting.pull_request.snapshot import Judged, Snapshot, Trouble
+from visiongate.tracking.freshness import find_stale, read_status
+from visiongate.tracking.lineage import read_commit
+from visiongate.tracking.revisions import find_commit
+from visiongate.tracking.store import TrackingError
+
+HERE = "this work tree"
+NOT_JUDGED = {"optimize", "register"}  # the verdict does not wait for them
+MOST_LOG = 200_000  # bytes of its end
+
+
+def main(arguments: list[str]) -> int:
+    """Write the report, and print where it is; return the exit status."""
+    parser = argparse.ArgumentParser(prog="make report", description="Write what a pull request is told.")
+    parser.add_argument("--base", help="a git revision to compare with")
+    parser.add_argument(
+        "--log", type=Path, help="what the run printed; its end is shown where the run broke off"
+    )
+    parser.add_argument("--failed", action="store_true", help="the run broke off")
+    options = parser.parse_args(arguments)
+    try:
+        log = _read_log(options.log) if options.log else ""
+        judged = compare(options.base, log, failed=options.failed)
+    except VisiongateError as error:
+        print(f"report: {error}", file=sys.stderr)
+        return 1
+    write_text(paths.REPORT, render_report(judged))
+    print(f"{paths.REPORT}: {tell_verdict(judged)}")
+    return 0
+
+
+def _read_log(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"LOG={path}: {error.strerror}") from None
+    return content[-MOST_LOG:].decode(errors="replace")
+
+
+def compare(base: str | None, log: str, *, failed: bool) -> Judged:
+    """Gather what the report is made of.
+
+    Args:
+        base: The revision to compare with; None compares with nothing.
+        log: Of the run.
+        failed: The run broke off.
+
+    Raises:
+        VisiongateError: There is no such base.
+    """
+    stale, trouble = _find_trouble(log, failed=failed)
+    if base is None:
+        now = _take_here(read_here, stale)
+        return _judge(now, None, trouble)
+    commit = find_commit(base, Path.cwd())
+    with open_base(commit, stale) as (read_now, read_base):
+        before = take_snapshot(base, commit, read_base, {}, NOT_COMPARED)
+        return _judge(_take_here(read_now, stale), before, trouble)
+
+
+def _find_trouble(log: str, *, failed: bool) -> tuple[dict[str, str], Trouble | None]:
+    """Find the stages that have not run with what is here, and what that means for the verdict."""
+    try:
+        stale = find_stale(read_status(Path.cwd()), parse_lock(read_here(paths.LOCK)), OUTS_IN_GIT)
+    except (DataError, TrackingError) as error:
+        unknown = dict.fromkeys(("evaluate", "train"), "unknown")
+        return unknown, Trouble("failed" if failed else "unread", str(error), log=log)
+    waiting = [name for name in stale if name not in NOT_JUDGED or (failed and name == "register")]
+    if failed or (waiting and log):
+        stage = waiting[0] if waiting else None
+        # A stage's old outputs go before it runs: what is there was written by the run that broke off.
+        return {name: why for name, why in stale.items() if name != stage}, Trouble("failed", "", stage, log)
+    if waiting:
+        return stale, Trouble("stale", f"changed: {stale[waiting[0]]}", waiting[0])
+    return stale, None
+
+
+def _take_here(read: Read, stale: Mapping[str, str]) -> Snapshot:
+    found = read_commit(Path.cwd(), (paths.LOCK, Path("reports")))
+    return take_snapshot(HERE, found.sha, read, stale)
+
+
+def _judge(now: Snapshot, base: Snapshot | None, trouble: Trouble | None) -> Judged:
+    """Hold the work tree against the gate, as `make gate` does."""
+    if "params" in now.missing:
+        return Judged(now, base, None, None, trouble or Trouble("unread", now.missing["params"]))
+    try:
+        settings = load_settings()
+        verdict = None if trouble else judge_workspace(base.commit if base else None, settings.gate)
+    except VisiongateError as error:
+        return Judged(now, base, None, None, trouble or Trouble("unread", str(error)))
+    return Judged(now, base, verdict, settings.registry, trouble)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,64 @@
+"""What to do next: the settings that the search suggests, what the registry decided, and how to make all this again."""
+
+import shlex
+
+from visiongate.reporting.pull_request.markdown import (
+    MOST_SENTENCE,
+    NOTHING,
+    code,
+    fence,
+    figure,
+    reveal,
+    setting,
+    table,
+)
+from visiongate.reporting.pull_request.snapshot import Judged
+
+ADOPT = "make adopt NAME=tuned\ndvc exp run -S experiment=tuned"
+MOST_LOG_LINES, MOST_LOG_LETTERS = 30, 300
+UNKNOWN = "unknown"
+
+
+def tell_search(judged: Judged, rows: int) -> str:
+    """Say what `optimize` suggests, and whether it is shown to be better."""
+    found = judged.now.search
+    if found is None:
+        return ""
+    current = "undefined" if found.current is None else figure(found.current)
+    told = f"{found.trials:,} trials: {code(found.metric)} {figure(found.best)} at best, {current} with the current settings."
+    if not found.beaten:
+        return f"{told} No trial beats them: keep them."
+    verdict = f"\n\n{code(found.verdict, MOST_SENTENCE)}" if found.verdict else ""
+    if not found.better:
+        return f"{told} Not shown to be more than seed noise: keep the current settings.{verdict}"
+    params = judged.now.params or {}
+    cells = [
+        [code(name), setting(params[name]) if name in params else NOTHING, setting(value)]
+        for name, value in list(found.values.items())[:rows]
+    ]
+    suggested = table(["parameter", "now", "suggested"], cells)
+    return f"{told} Better by more than seed noise.{verdict}\n\n{suggested}\n\n{fence(ADOPT, 'sh')}"
+
+
+def tell_registration(judged: Judged) -> str:
+    """Say what `register` decided."""
+    found = judged.now.registration
+    if found is None:
+        return ""
+    version = f"{code(found.name)} version {code(found.version)}"
+    return f"{version}: **{code(found.decision)}**. {code(found.reason, MOST_SENTENCE)}"
+
+
+def tell_how(judged: Judged) -> str:
+    """Write the three commands that make this report again."""
+    commit = judged.now.commit
+    known = commit != UNKNOWN
+    base = f" BASE={shlex.quote(reveal(judged.base.name))}" if judged.base else ""
+    lines = [f"git checkout {shlex.quote(reveal(commit))}", "make repro", f"make report{base}"]
+    return fence("\n".join(lines[0 if known else 1 :]), "sh")
+
+
+def show_log(log: str) -> str:
+    """Show the end of a log, as it would be seen on a terminal."""
+    lines = [reveal(line.rpartition("\r")[2])[:MOST_LOG_LETTERS] for line in log.rstrip().split("\n")]
+    return fence("\n".join(lines[-MOST_LOG_LINES:]), "text") if log.strip() else ""

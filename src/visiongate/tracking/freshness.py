@@ -1,0 +1,63 @@
+"""Has the line run with what is here? DVC compares the work tree with ``dvc.lock``; this says which stages that concerns."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from visiongate.tracking.side_clone import call, own_environment
+from visiongate.tracking.store import TrackingError
+
+Status = Mapping[str, Sequence[Any]]  # as `dvc status --json` has it
+Lock = Mapping[str, Mapping[str, Any]]  # the stages of ``dvc.lock``
+
+
+def read_status(directory: Path) -> Status:
+    """Ask DVC what changed since each stage last ran, in the line's order.
+
+    Raises:
+        TrackingError: DVC cannot tell; the message has what it said.
+    """
+    said = call([sys.executable, "-m", "dvc", "status", "--json"], directory, own_environment())
+    try:
+        status: Status = json.loads(said)
+    except ValueError:
+        raise TrackingError(f"`dvc status --json` printed no JSON: {said[:200]}") from None
+    return status
+
+
+def find_stale(status: Status, lock: Lock, kept: Sequence[Path]) -> dict[str, str]:
+    """Find the stages whose outputs are not those of the code, parameters and data here, and what changed.
+
+    What was never pulled, or only in part, does not count: whether a stage read what another wrote is asked of ``dvc.lock``.
+
+    Args:
+        status: As `read_status` gives it.
+        lock: The stages of ``dvc.lock``.
+        kept: Outputs that git has, so that they are here and can be compared.
+    """
+    written = {out["path"]: out.get("md5") for stage in lock.values() for out in stage.get("outs", [])}
+    makers = {out["path"]: name for name, stage in lock.items() for out in stage.get("outs", [])}
+    stale: dict[str, str] = {}
+    for name in [*lock, *(name for name in status if name not in lock)]:
+        deps = lock.get(name, {}).get("deps", [])
+        changed = [
+            *_list_changes(status.get(name, []), written, {path.as_posix() for path in kept}),
+            *(dep["path"] for dep in deps if dep.get("md5") != written.get(dep["path"], dep.get("md5"))),
+            *(dep["path"] for dep in deps if makers.get(dep["path"]) in stale),
+        ]
+        if changed:
+            stale[name] = ", ".join(dict.fromkeys(changed))
+    return stale
+
+
+def _list_changes(entries: Sequence[Any], written: Mapping[str, Any], kept: set[str]) -> Iterator[str]:
+    for entry in entries:
+        if not isinstance(entry, Mapping):  # such as "changed command"
+            yield str(entry)
+            continue
+        for path, what in entry.get("changed deps", {}).items():
+            if path not in written:
+                yield f"{path} ({', '.join(what)})" if isinstance(what, Mapping) else path
+        yield from (path for path in entry.get("changed outs", {}) if path in kept)
