@@ -7,6 +7,7 @@ exists, or the log that was named, is there none.
 import argparse
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from visiongate import paths
@@ -96,8 +97,8 @@ def _find_trouble(log: str, *, failed: bool) -> tuple[dict[str, str], Trouble | 
 
 
 def _take_here(read: Read, stale: Mapping[str, str]) -> Snapshot:
-    found = read_commit(Path.cwd(), (paths.LOCK, Path("reports")))
-    return take_snapshot(HERE, found.sha, read, stale)
+    found = read_commit(Path.cwd(), (paths.LOCK, paths.REPORT.parent))
+    return replace(take_snapshot(HERE, found.sha, read, stale), clean=found.dirty is False)
 
 
 def _judge(now: Snapshot, base: Snapshot | None, trouble: Trouble | None) -> Judged:

@@ -65,8 +65,6 @@ PARTS = {
 }
 NOT_COMPARED = {"search", "registration"}  # told of the work tree alone
 COMPARED = {"search", "registration"}  # told of the work tree alone
-COMPARED = tuple(path for name, part in PARTS.items() if name not in NOT_COMPARED for path in part.files)
-# Outputs that git has, with the parameters and the lock; the others are DVC's.
 OUTS_IN_GIT = (
     paths.METRICS,
     paths.LATENCY,
@@ -76,6 +74,13 @@ OUTS_IN_GIT = (
     paths.REGISTRATION,
 )
 IN_GIT = (paths.LOCK, paths.PARAMS, *OUTS_IN_GIT)
+COMPARED = tuple(
+    path
+    for name, part in PARTS.items()
+    if name not in NOT_COMPARED
+    for path in part.files
+    if path not in IN_GIT
+)
 
 
 def take_snapshot(

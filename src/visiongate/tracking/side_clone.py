@@ -78,7 +78,8 @@ def fetch_outputs(project: Path, clone: Path, outputs: Sequence[Path], dvc: Dvc,
     local = project / ".dvc/config.local"
     if local.exists():
         shutil.copyfile(local, clone / ".dvc/config.local")
-    wanted, named = [str(path) for path in outputs], ", ".join(map(str, outputs))
+    wanted = [str(path) for path in outputs]
+    named = wanted[0] if len(wanted) == 1 else f"{len(wanted)} files"
     cache = call([*dvc.command, "cache", "dir"], project, dvc.environment).strip()
     added = [*dvc.command, "remote", "add", "--local", "--quiet", USERS_CACHE, cache]
     call(added, clone, dvc.environment)
@@ -88,7 +89,7 @@ def fetch_outputs(project: Path, clone: Path, outputs: Sequence[Path], dvc: Dvc,
         tell(f"Pulling {named} from the remote")
         call([*dvc.command, "pull", "--quiet", *wanted], clone, dvc.environment)
     else:
-        tell(f"{named} comes from the DVC cache of this machine")
+        tell(f"{named} {'comes' if len(wanted) == 1 else 'come'} from the DVC cache of this machine")
 
 
 def own_environment() -> dict[str, str]:

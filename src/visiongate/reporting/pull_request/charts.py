@@ -4,7 +4,6 @@ Mermaid's xychart (https://mermaid.js.org/syntax/xyChart.html): its titles and a
 no text of a stranger gets into it. It has no legend: the colours are named below.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 
 from visiongate.reporting.pull_request.markdown import code, fence, figure
@@ -83,4 +82,4 @@ def _thin(count: int) -> list[int]:
 
 def _plain(value: float) -> str:
     """Write a number without an exponent."""
-    return f"{value:.{max(0, 4 - math.floor(math.log10(max(abs(value), 1e-4))))}f}"
+    return f"{value:.6f}".rstrip("0").rstrip(".")

@@ -75,7 +75,8 @@ def _introduce(judged: Judged) -> str:
 
 
 def _name(snapshot: Snapshot) -> str:
-    return f"{code(snapshot.name)} ({code(snapshot.commit[:SHORT_COMMIT])})"
+    changes = "" if snapshot.clean else ", with changes that are not committed"
+    return f"{code(snapshot.name)} ({code(snapshot.commit[:SHORT_COMMIT])}{changes})"
 
 
 def _tell_gaps(judged: Judged) -> str:

@@ -1,5 +1,6 @@
 """The verdict in one line that a reviewer can act on, and the table of the rules."""
 
+import re
 from collections.abc import Mapping
 
 from visiongate.evaluation.gate import Ruling, Verdict
@@ -7,6 +8,7 @@ from visiongate.evaluation.interval import Interval
 from visiongate.reporting.pull_request.markdown import (
     MOST_SENTENCE,
     NOTHING,
+    SAME,
     between,
     change,
     code,
@@ -19,6 +21,7 @@ from visiongate.reporting.pull_request.snapshot import Judged, Snapshot, Trouble
 MARKS = {True: "✅", False: "❌", None: "⚪"}
 NAMED = 3  # rules that fail, in the line
 HEADLINE = "accuracy"
+BASE_NOTE = re.compile(r"the base has [\d.e+-]+")  # which a column of its own says too
 
 
 def tell_verdict(judged: Judged) -> str:
@@ -61,7 +64,8 @@ def _tell_score(judged: Judged) -> str:
     if before is None:
         return f"{told}; {code(judged.base.name)} has none to compare with"
     difference = change(score, before)
-    return f"{told}, {difference or 'no number'} against {code(judged.base.name)}"
+    compared = "the same as" if difference == SAME else f"{difference or 'no number'} against"
+    return f"{told}, {compared} {code(judged.base.name)}"
 
 
 def _tell_open(verdict: Verdict) -> str:
@@ -101,13 +105,13 @@ def tabulate_gate(judged: Judged, rows: int) -> str:
 
 
 def _describe(ruling: Ruling) -> list[str]:
-    note = f"\n{code(ruling.note)}" if ruling.note else ""
+    note = "" if BASE_NOTE.fullmatch(ruling.note) else ruling.note
     seen = "undefined" if ruling.value is None else figure(ruling.value)
     return [
         MARKS[ruling.passed],
         code(ruling.name),
         f"{code(ruling.metric)} {code(ruling.asked)}",
-        f"{seen}{between(ruling.low, ruling.high)}{note}",
+        f"{seen}{between(ruling.low, ruling.high)}" + (f"\n{code(note)}" if note else ""),
     ]
 
 

@@ -15,7 +15,7 @@ from visiongate.evaluation.base_gate import is_finite
 MOST_LETTERS = 60  # of a name
 MOST_SENTENCE = 300
 MOST_READ = 10_000  # of a text, before it is cut
-NOTHING = "-"  # in a cell
+NOTHING, SAME = "-", "="  # in a cell
 MOST_MARKS = 2  # accents on one letter
 # Printable by Unicode's classes, and yet not to be seen: fillers, joiners, variation selectors, an empty Braille cell.
 INVISIBLE = re.compile(
@@ -83,12 +83,14 @@ def setting(value: object) -> str:
 
 
 def change(now: object, base: object) -> str:
-    """Write a difference with its sign; nothing where one of the two is no number."""
+    """Write a difference with its sign; nothing where one of the two is no number, or none to be seen."""
     if not (is_finite(now) and is_finite(base)):
         return ""
     difference = float(now) - float(base)
     if not is_finite(difference):
         return ""
+    if figure(now) == figure(base):
+        return SAME
     return f"{'+' if difference >= 0 else '-'}{_spell_number(abs(difference))}"
 
 

@@ -101,6 +101,7 @@ class Snapshot:
 
     name: str  # how a person calls it, such as ``main``
     commit: str  # or "unknown"
+    clean: bool = True  # False where tracked files differ from the commit
     stages: Mapping[str, str] | None = None  # a digest of what each last ran with, by name
     params: Mapping[str, object] | None = None  # by dotted name
     metrics: Mapping[str, object] | None = None  # by name; not all need be numbers

@@ -1,6 +1,5 @@
 """Metrics, parameters and stages that changed."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 from visiongate.config import LOWER_IS_BETTER
@@ -98,9 +97,8 @@ def _tabulate_alone(values: Values, rows: int) -> str:
 
 
 def _differs(now: object, base: object) -> bool:
-    if is_finite(now) and is_finite(base):
-        return not math.isclose(now, base, rel_tol=1e-9)
-    return repr(now) != repr(base)
+    """Tell whether a difference shows: in four digits, if these are numbers."""
+    return figure(now) != figure(base) if is_finite(now) and is_finite(base) else repr(now) != repr(base)
 
 
 def _tell_both(name: str, now: object, base: object) -> list[str]:
