@@ -65,6 +65,7 @@ register: params ## Register the model at hand, also where nothing changed: into
 	@$(REGISTER)
 
 gate: $(READY) ## Print the gate's verdict; fail if it does (BASE=main judges the rules on the largest drop too; FROM=DIR a stranger's run)
+	@[ -z "$$FAILED" ] || { echo "The line did not run through: there is nothing to judge" >&2; exit 1; }
 	@$(RUN) -m visiongate.commands.gate $(BASED)
 
 # A run that broke off is told of, with the end of its log; what ran since by another way has removed its mark.
@@ -78,7 +79,7 @@ cml: ## Install CML's client, which writes to pull requests, beside the project;
 		--no-audit --no-fund --loglevel error @dvcorg/cml@$(CML_VERSION)
 
 comment: $(READY) ## Write reports/report.md as the comment of a pull request (PR=12, or the one a workflow runs for)
-	@$(RUN) -m visiongate.commands.comment $(if $(value PR),--pull-request="$$PR") $(if $(CHECK),--check $(BASED))
+	@$(RUN) -m visiongate.commands.comment $(if $(value PR),--pull-request="$$PR") $(if $(CHECK),--check $(BASED) $(if $(FAILED),--failed))
 
 propose: $(READY) ## Open a pull request with the model at hand, if it was promoted
 	@$(RUN) -m visiongate.commands.propose

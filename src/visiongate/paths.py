@@ -32,7 +32,6 @@ EVALUATION = Path("reports/evaluation")
 METRICS = Path("reports/metrics.json")
 LATENCY = Path("reports/latency.json")
 GATE = Path("reports/gate.json")
-REPORT = Path("reports/report.md")  # of a pull request; no stage writes it
 
 OPTIMIZE = Path("reports/optimize")
 OPTIMIZE_SUMMARY = Path("reports/optimize.json")

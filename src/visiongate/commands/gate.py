@@ -1,9 +1,9 @@
 """The gate's verdict, as a command: exits with 0 where it passes, with 1 where not.
 
-    python -m visiongate.commands.gate [--base REVISION]
+    python -m visiongate.commands.gate [--base REVISION] [--from DIR]
 
 It reads what `evaluate` wrote. With a base, the rules on the largest drop are judged too, against the metrics that the base
-has committed.
+has committed. A run of somebody else's, in a folder, is judged anew, by the rules that are here.
 """
 
 import argparse
@@ -13,9 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from visiongate import paths
+from visiongate.commands.strangers import open_folder
 from visiongate.config import Gate, load_settings
 from visiongate.errors import DataError, VisiongateError
-from visiongate.evaluation.base_gate import is_judged_by, judge_against, parse_metrics, parse_verdict
+from visiongate.evaluation.base_gate import (
+    is_judged_by,
+    judge_against,
+    judge_anew,
+    parse_metrics,
+    parse_verdict,
+)
 from visiongate.evaluation.gate import Ruling, Verdict
 from visiongate.text_tables import lay_out
 from visiongate.tracking.revisions import read_at
@@ -30,14 +37,38 @@ def main() -> int:
     parser.add_argument(
         "--base", help="a git revision, whose committed metrics the model must not fall below"
     )
+    parser.add_argument(
+        "--from", dest="folder", type=Path, help="a folder with what a run of somebody else's left"
+    )
     options = parser.parse_args()
     try:
-        verdict = judge_workspace(options.base, load_settings().gate)
+        verdict = judge_run(options.folder, options.base, load_settings().gate)
     except VisiongateError as error:
         print(error, file=sys.stderr)
         return 2
     print(format_verdict(verdict))
     return 0 if verdict.passed else 1
+
+
+def judge_run(folder: Path | None, base: str | None, gate: Gate) -> Verdict:
+    """Return the verdict on what a folder holds, or on the work tree where none is given.
+
+    Raises:
+        DataError: A file is missing, or not what `evaluate` writes.
+        RevisionError: The base does not exist.
+    """
+    if folder is None:
+        return judge_workspace(base, gate)
+    read = open_folder(folder)
+    verdict = judge_anew(parse_verdict(_decode(read(paths.GATE)), str(folder / paths.GATE)), gate.rules)
+    metrics: dict[str, float] = {}
+    for path in (paths.METRICS, paths.LATENCY):
+        metrics |= parse_metrics(_decode(read(path)), str(folder / path))
+    return judge_against(verdict, gate.rules, metrics, _base_metrics(base)) if base else verdict
+
+
+def _decode(content: bytes) -> str:
+    return content.decode(errors="replace")
 
 
 def judge_workspace(base: str | None, gate: Gate) -> Verdict:

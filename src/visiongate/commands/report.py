@@ -1,4 +1,4 @@
-"""The report that a pull request is told: ``make report [BASE=main] [LOG=run.log] [FAILED=1]``.
+"""The report that a pull request is told: ``make report [BASE=main] [LOG=run.log] [FAILED=1] [FROM=DIR]``.
 
 It is written whatever state the line is in: what cannot be read, fetched or judged is told in it. Only without a base that
 exists, or the log that was named, is there none.
@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from visiongate import paths
-from visiongate.commands.gate import judge_workspace
+from visiongate.commands.gate import judge_run, judge_workspace
 from visiongate.commands.snapshots import NOT_COMPARED, OUTS_IN_GIT, Read, open_base, read_here, take_snapshot
+from visiongate.commands.strangers import UNREAD, open_folder
 from visiongate.config import load_settings
 from visiongate.errors import DataError, VisiongateError
 from visiongate.files import write_text
@@ -21,11 +22,12 @@ from visiongate.reporting.pull_request.gate_section import tell_verdict
 from visiongate.reporting.pull_request.parsing import parse_lock
 from visiongate.reporting.pull_request.snapshot import Judged, Snapshot, Trouble
 from visiongate.tracking.freshness import find_stale, read_status
-from visiongate.tracking.lineage import read_commit
+from visiongate.tracking.lineage import UNKNOWN, read_commit
 from visiongate.tracking.revisions import find_commit
 from visiongate.tracking.store import TrackingError
 
 HERE = "this work tree"
+THERE = "a fork's run, its figures taken as they are"
 NOT_JUDGED = {"optimize", "register"}  # the verdict does not wait for them
 MOST_LOG = 200_000  # bytes of its end
 
@@ -38,10 +40,16 @@ def main(arguments: list[str]) -> int:
         "--log", type=Path, help="what the run printed; its end is shown where the run broke off"
     )
     parser.add_argument("--failed", action="store_true", help="the run broke off")
+    parser.add_argument(
+        "--from", dest="folder", type=Path, help="a folder with what a run of somebody else's left"
+    )
     options = parser.parse_args(arguments)
     try:
         log = _read_log(options.log) if options.log else ""
-        judged = compare(options.base, log, failed=options.failed)
+        if options.folder is None:
+            judged = compare(options.base, log, failed=options.failed)
+        else:
+            judged = compare_run(options.folder, options.base, failed=options.failed)
     except VisiongateError as error:
         print(f"report: {error}", file=sys.stderr)
         return 1
@@ -77,6 +85,32 @@ def compare(base: str | None, log: str, *, failed: bool) -> Judged:
     with open_base(commit, stale) as (read_now, read_base):
         before = take_snapshot(base, commit, read_base, {}, NOT_COMPARED)
         return _judge(_take_here(read_now, stale), before, trouble)
+
+
+def compare_run(folder: Path, base: str | None, *, failed: bool) -> Judged:
+    """Gather the same for a run of somebody else's: its figures, held against the gate that is here.
+
+    Args:
+        folder: What it left.
+        base: The revision to compare with, of this repository; None compares with nothing.
+        failed: The run broke off.
+
+    Raises:
+        VisiongateError: There is no such base, or no such folder.
+    """
+    read, settings = open_folder(folder), load_settings()
+    now, before = take_snapshot(THERE, UNKNOWN, read, {}, UNREAD), None
+    if base is not None:
+        commit = find_commit(base, Path.cwd())
+        with open_base(commit, ()) as (_, read_base):
+            before = take_snapshot(base, commit, read_base, {}, NOT_COMPARED | UNREAD)
+    if failed:
+        return Judged(now, before, None, settings.registry, Trouble("failed", ""))
+    try:
+        verdict = judge_run(folder, base, settings.gate)
+    except DataError as error:
+        return Judged(now, before, None, settings.registry, Trouble("unread", str(error)))
+    return Judged(now, before, verdict, settings.registry)
 
 
 def _find_trouble(log: str, *, failed: bool) -> tuple[dict[str, str], Trouble | None]:

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from visiongate.config import Rule
 from visiongate.errors import DataError
 from visiongate.evaluation.gate import Evidence, Ruling, Verdict, judge, spell
+from visiongate.evaluation.interval import Interval
 
 _VERDICT = TypeAdapter(Verdict)
 
@@ -83,6 +84,32 @@ def judge_against(
     judged = {ruling.name: ruling for ruling in judge(drops, Evidence(metrics), base).rules}
     found = tuple(_with_interval(judged.get(ruling.name, ruling), ruling) for ruling in verdict.rules)
     return Verdict(all(ruling.passed is not False for ruling in found), found)
+
+
+def judge_anew(figures: Verdict, rules: Mapping[str, Rule]) -> Verdict:
+    """Judge by rules of ours what a verdict of somebody else's says was seen; what it says of passing is not believed.
+
+    Args:
+        figures: Of a run, with a ruling for each rule; a rule that it has no ruling for fails.
+        rules: By name. Those on the largest drop are left open, for `judge_against`.
+    """
+    seen = {(ruling.name, ruling.metric): ruling for ruling in figures.rules}
+    rulings = [_judge_one(name, rule, seen.get((name, rule.metric))) for name, rule in rules.items()]
+    return Verdict(all(ruling.passed is not False for ruling in rulings), tuple(rulings))
+
+
+def _judge_one(name: str, rule: Rule, seen: Ruling | None) -> Ruling:
+    evidence = Evidence({})
+    if seen is not None and is_finite(seen.value):
+        intervals: dict[str, Interval] = {}
+        if is_finite(seen.low) and is_finite(seen.high):
+            intervals[rule.metric] = Interval(seen.value, seen.low, seen.high)
+        evidence = Evidence({rule.metric: seen.value}, intervals)
+    # Of the classes the run told the worst: its figures are held against the rule like those of all images.
+    alone = rule.model_copy(update={"classes": None})
+    (ruling,) = judge({name: alone}, evidence).rules
+    note = seen.note if seen is not None and rule.classes is not None else ruling.note
+    return replace(ruling, asked=spell(rule), note=note)
 
 
 def is_judged_by(verdict: Verdict, rules: Mapping[str, Rule]) -> bool:
