@@ -64,7 +64,7 @@ PARTS = {
     "registration": Part("register", (paths.REGISTRATION,), parsing.parse_registration),
 }
 NOT_COMPARED = {"search", "registration"}  # told of the work tree alone
-COMPARED = {"search", "registration"}  # told of the work tree alone
+# Outputs that git has, with the parameters and the lock; the others are DVC's.
 OUTS_IN_GIT = (
     paths.METRICS,
     paths.LATENCY,

@@ -89,7 +89,7 @@ def tabulate_gate(judged: Judged, rows: int) -> str:
     rulings = sorted(
         judged.verdict.rules, key=lambda ruling: (ruling.passed is not False, ruling.passed is True)
     )
-    header = ["", "rule", "asked", "seen"]
+    header = ["rule", "asked", "seen"]
     cells = [_describe(ruling) for ruling in rulings[:rows]]
     if judged.base is not None:
         before = _find_before(judged.base)
@@ -101,16 +101,15 @@ def tabulate_gate(judged: Judged, rows: int) -> str:
         if len(rulings) > rows
         else ""
     )
-    return table(header, cells, numbers=len(header) - 4) + more
+    return table(header, cells, numbers=len(header) - 3) + more
 
 
 def _describe(ruling: Ruling) -> list[str]:
     note = "" if BASE_NOTE.fullmatch(ruling.note) else ruling.note
     seen = "undefined" if ruling.value is None else figure(ruling.value)
     return [
-        MARKS[ruling.passed],
-        code(ruling.name),
-        f"{code(ruling.metric)} {code(ruling.asked)}",
+        f"{MARKS[ruling.passed]} {code(ruling.name)}",
+        code(f"{ruling.metric} {ruling.asked}"),
         f"{seen}{between(ruling.low, ruling.high)}" + (f"\n{code(note)}" if note else ""),
     ]
 

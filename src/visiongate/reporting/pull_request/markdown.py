@@ -22,7 +22,7 @@ INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
 ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")  # of a terminal
-LARGE, HUGE = 10_000, 1e15
+SMALL, LARGE, HUGE = 1e-4, 10_000, 1e15
 
 
 def code(text: object, most: int = MOST_LETTERS) -> str:
@@ -91,7 +91,9 @@ def change(now: object, base: object) -> str:
         return ""
     if figure(now) == figure(base):
         return SAME
-    return f"{'+' if difference >= 0 else '-'}{_spell_number(abs(difference))}"
+    whole = isinstance(now, int) and isinstance(base, int)
+    shown = _spell_number(abs(now - base if whole else float(f"{difference:.3g}")))
+    return f"{'+' if difference >= 0 else '-'}{shown}"
 
 
 def between(low: float | None, high: float | None) -> str:
@@ -104,7 +106,7 @@ def _spell_number(value: float) -> str:
         return f"{float(value):.3g}"
     if isinstance(value, int) or abs(value) >= LARGE:
         return f"{value:,.0f}"
-    return f"{value:.4g}"
+    return f"{value:.4g}" if abs(value) >= SMALL else f"{value:.1g}"
 
 
 def _scalar(value: object) -> str:
