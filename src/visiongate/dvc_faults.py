@@ -64,8 +64,12 @@ SYMPTOMS = (
         "{0} does not answer: repeat the command later",
     ),
     _symptom(
-        r"No space left on device|Disk quota exceeded|File too large|database or disk is full",
+        r"No space left on device|Disk quota exceeded|File too large|database or disk is full|disk I/O error",
         "the disk is full: make room, and repeat the command, which goes on where it stopped",
+    ),
+    _symptom(
+        r"Permission denied: '(.*?)'",
+        "{0}: no right to read or write there: choose another place, or have the rights changed",
     ),
     _symptom(
         r"Connection (?:was closed|reset|broken)|Server disconnected|Response payload is not completed|IncompleteRead|SlowDown"
@@ -81,25 +85,28 @@ SYMPTOMS = (
         "another DVC command is running in this repository: wait for it to end",
     ),
 )
-OBJECT = re.compile(r"\b[0-9a-f]{32}(?:\.dir)?\b")
-DAMAGED = re.compile(
-    r"(?:failed to transfer '(?P<oid>[0-9a-f]{32}(?:\.dir)?)' - )?.*(?:is corrupted|checksum .* did not match|Corrupted)",
-    re.IGNORECASE,
-)
+ERROR = re.compile(r"^(?:\d{4}-\d\d-\d\d [\d:,]+ )?ERROR: (?:unexpected error - )?(.*)", re.MULTILINE)
 
 
 def explain(said: str) -> str:
-    """Say in one line what DVC's error output means and what to do; its own first error where the table does not know it."""
-    for pattern, meaning in SYMPTOMS:
-        if found := pattern.search(said):
-            return meaning.format(*filter(None, found.groups()))
-    return _first_error(said)
+    """Say in one line what DVC's output means and what to do; where the table does not know it, DVC's own first error."""
+    return find_symptom(said) or _first_error(said)
+
+
+def find_symptom(said: str) -> str | None:
+    """Say in one line what DVC's output means and what to do, None where the table does not know it.
+
+    What DVC calls an error counts before what it tells under ``--verbose``, where the client's tries that came to a good end
+    are told too.
+    """
+    for text in ("\n".join(ERROR.findall(said)), said):
+        for pattern, meaning in SYMPTOMS:
+            if found := pattern.search(text):
+                return meaning.format(*filter(None, found.groups()))
+    return None
 
 
 def _first_error(said: str) -> str:
-    """Return DVC's first error without its prefix, or else its last line."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
-    chosen = next((line for line in errors if line), lines[-1] if lines else "no reason given")
-    chosen = chosen.removeprefix("unexpected error - ")
+    chosen = next(iter(ERROR.findall(said)), lines[-1] if lines else "no reason given")
     return chosen if len(chosen) <= LONGEST else chosen[:LONGEST] + "…"

@@ -17,8 +17,11 @@ from visiongate.errors import VisiongateError
 FOREIGN = ("DVC_ROOT", "DVC_STAGE", "GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE")
 # The S3 client tries five times by itself: were botocore to repeat each try too, a dead server would be told after minutes.
 DEFAULTS = {"AWS_MAX_ATTEMPTS": "1", "DVC_NO_ANALYTICS": "1"}
-# Run cache entries that could not be copied are told, but not by the exit code.
-UNTOLD = "ERROR: failed to transfer"
+# Failures that DVC tells and then exits with 0: runs that could not be copied, and objects that are nowhere.
+UNTOLD = {
+    "push": ("ERROR: failed to transfer", "WARNING: Some of the cache files do not exist"),
+    "pull": ("ERROR: failed to transfer",),
+}
 
 
 class DvcError(VisiongateError):
@@ -53,7 +56,8 @@ def run_dvc(arguments: Sequence[str], directory: Path, environment: Mapping[str,
         text=True,
         check=False,
     )
-    if result.returncode != 0 or UNTOLD in result.stderr:
+    untold = any(words in result.stderr for words in UNTOLD.get(arguments[0], ()))
+    if result.returncode != 0 or untold:
         said = result.stderr + result.stdout
         raise DvcError(f"dvc {arguments[0]}: {explain(said)}", said)
     return result.stdout
