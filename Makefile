@@ -7,7 +7,13 @@ PY := $(VENV)/bin/python
 RUN := PYTHONPATH=src $(PY)
 READY := $(VENV)/.ready
 REGISTRY = $(RUN) -m visiongate.commands.registry
+SHARE = $(RUN) -m visiongate.commands.remote
 # What a person gives as NAME=value reaches a recipe by the environment, so that no text of theirs becomes a command.
+# Addresses and folders of any spelling: make itself does not look for $ in them either.
+override URL := $(value URL)
+override ENDPOINT := $(value ENDPOINT)
+override DIR := $(value DIR)
+export URL ENDPOINT DIR
 # DVC's stages call `python`.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
@@ -30,10 +36,10 @@ ACTIONLINT_VERSION := 1.7.12.25
 
 .DEFAULT_GOAL := help
 .PHONY: help setup params repro changed try retrain register gate report comment propose cml adopt registry rollback compare trace
-.PHONY: test check lint types drift workflows actionlint clean-tree format lock store mlflow bench hooks
+.PHONY: remote remote-local push pull test check lint types drift workflows actionlint clean-tree format lock store mlflow bench hooks
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Make .venv with the pinned packages (PYTHON=python3.12 chooses the interpreter)
 	@echo "$(VENV) is ready"
@@ -41,10 +47,10 @@ setup: $(READY) ## Make .venv with the pinned packages (PYTHON=python3.12 choose
 params: $(READY) ## Compose conf/ into params.yaml
 	@$(RUN) -m visiongate.compose
 
-repro: params ## Rebuild whatever changed, from the raw images to a registered model
+repro: params ## Rebuild whatever changed, from the raw images to a registered model (OFFLINE=1 asks no remote for finished runs)
 	@echo "Running the stages that changed"
 	@rm -f $(LINE_LOG).status
-	@$(PY) -m dvc repro --pull
+	@$(PY) -m dvc repro $(if $(OFFLINE),,--pull)
 
 changed: params ## Rebuild what changed as CI does: fetch what that needs, and the reports, but not the rest
 	@mkdir -p $(dir $(LINE_LOG))
@@ -98,6 +104,18 @@ compare: $(READY) ## Put the best runs side by side (TOP=5 METRIC=test/accuracy)
 
 trace: $(READY) ## Say what a model was made from (VERSION=models:/NAME@champion; VERIFY=1 makes it again in a temporary clone, and compares)
 	@$(REGISTRY) trace $(if $(value VERSION),"$$VERSION") $(if $(VERIFY),--verify)
+
+remote: $(READY) ## Share data by a remote for the team: set it, push, verify (URL=s3://bucket/path; ENDPOINT=https://... not Amazon's; FORCE=1)
+	@$(SHARE) remote --url="$$URL" --endpoint="$$ENDPOINT" $(if $(FORCE),--force)
+
+remote-local: $(READY) ## The same by a folder of this machine (DIR=/mnt/disk/visiongate)
+	@$(SHARE) remote-local --folder="$$DIR" $(if $(FORCE),--force)
+
+push: $(READY) ## Push what dvc.lock names to the default remote, and the runs that made it
+	@$(SHARE) push
+
+pull: $(READY) ## Pull what dvc.lock names from the default remote, and the runs that made it
+	@$(SHARE) pull
 
 test: $(READY) ## Run the tests, with coverage
 	@echo "Testing"

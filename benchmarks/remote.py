@@ -10,22 +10,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import boto3
-from moto.server import ThreadedMotoServer
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "tests")]
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
-
+from s3_server import CREDENTIALS, s3_client, serve_s3
 from visiongate.data.image_table import write_shards
 
 IMAGE_BYTES = 2000
 FOLDERS = 100
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
 def measure_transfer(images: int) -> dict[str, dict[str, float]]:
@@ -42,18 +37,6 @@ def measure_transfer(images: int) -> dict[str, dict[str, float]]:
             "shards": _measure(Path(folder, "shards"), endpoint, write_as_shards, images),
             "files": _measure(Path(folder, "files"), endpoint, write_as_files, images),
         }
-
-
-@contextmanager
-def serve_s3() -> Iterator[str]:
-    """Serve S3 from a process of its own, as a remote does; yield the address."""
-    command = [sys.executable, __file__]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
-        try:
-            assert server.stdout is not None  # noqa: S101 - for the type checker
-            yield server.stdout.readline().strip()
-        finally:
-            server.terminate()
 
 
 def write_as_shards(directory: Path, images: int) -> None:
@@ -90,7 +73,7 @@ def _measure(
 ) -> dict[str, float]:
     folder.mkdir()
     bucket = f"bucket-{folder.name}"
-    boto3.client("s3", endpoint_url=endpoint, **_client_credentials()).create_bucket(Bucket=bucket)
+    s3_client(endpoint).create_bucket(Bucket=bucket)
     dvc = [sys.executable, "-m", "dvc"]
     environment = {**os.environ, **CREDENTIALS, "DVC_NO_ANALYTICS": "1"}
 
@@ -102,6 +85,7 @@ def _measure(
     run("init", "--no-scm")
     run("remote", "add", "--default", "s3", f"s3://{bucket}/store")
     run("remote", "modify", "s3", "endpointurl", endpoint)
+    run("remote", "modify", "s3", "verify", "true")
     write(folder / "data", images)
     run("add", "data")
     push = run("push")
@@ -113,23 +97,3 @@ def _measure(
     if found != files:
         raise RuntimeError(f"{files} files were pushed, {found} came back")
     return {"files": files, "push": push, "pull": pull}
-
-
-def _client_credentials() -> dict[str, str]:
-    return {
-        "aws_access_key_id": CREDENTIALS["AWS_ACCESS_KEY_ID"],
-        "aws_secret_access_key": CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-        "region_name": CREDENTIALS["AWS_DEFAULT_REGION"],
-    }
-
-
-def _serve() -> None:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    print(f"http://{host}:{port}", flush=True)
-    threading.Event().wait()
-
-
-if __name__ == "__main__":
-    _serve()
