@@ -12,7 +12,14 @@ from pathlib import Path
 
 from visiongate import paths
 from visiongate.commands.gate import judge_workspace
-from visiongate.commands.snapshots import NOT_COMPARED, OUTS_IN_GIT, Read, open_base, read_here, take_snapshot
+from visiongate.commands.snapshots import (
+    OUTS_IN_GIT,
+    Read,
+    find_uncompared,
+    open_base,
+    read_here,
+    take_snapshot,
+)
 from visiongate.config import load_settings
 from visiongate.errors import DataError, VisiongateError
 from visiongate.files import write_text
@@ -75,7 +82,7 @@ def compare(base: str | None, log: str, *, failed: bool) -> Judged:
         return _judge(now, None, trouble)
     commit = find_commit(base, Path.cwd())
     with open_base(commit, stale) as (read_now, read_base):
-        before = take_snapshot(base, commit, read_base, {}, NOT_COMPARED)
+        before = take_snapshot(base, commit, read_base, {}, find_uncompared(stale))
         return _judge(_take_here(read_now, stale), before, trouble)
 
 
