@@ -25,7 +25,7 @@ from visiongate.errors import DataError, VisiongateError
 from visiongate.files import write_text
 from visiongate.reporting.pull_request.document import render_report
 from visiongate.reporting.pull_request.gate_section import tell_verdict
-from visiongate.reporting.pull_request.parsing import parse_lock
+from visiongate.reporting.pull_request.parsing import parse_lock, parse_params
 from visiongate.reporting.pull_request.snapshot import Judged, Snapshot, Trouble
 from visiongate.tracking.freshness import find_stale, read_status
 from visiongate.tracking.lineage import read_commit
@@ -89,6 +89,7 @@ def compare(base: str | None, log: str, *, failed: bool) -> Judged:
 def _find_trouble(log: str, *, failed: bool) -> tuple[dict[str, str], Trouble | None]:
     """Find the stages that have not run with what is here, and what that means for the verdict."""
     try:
+        parse_params(read_here(paths.PARAMS))  # before DVC does, whom a file without end would keep for ever
         stale = find_stale(read_status(Path.cwd()), parse_lock(read_here(paths.LOCK)), OUTS_IN_GIT)
     except (DataError, TrackingError) as error:
         unknown = dict.fromkeys(("evaluate", "train"), "unknown")
