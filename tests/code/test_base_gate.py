@@ -45,7 +45,7 @@ def test_a_verdict_is_read_as_it_was_written() -> None:
     ids=["conflict", "deep", "list", "half", "text", "no number"],
 )
 def test_what_is_no_verdict_is_refused_by_its_key(text: str, told: str) -> None:
-    with pytest.raises(DataError, match="^gate.json holds no verdict: ") as refused:
+    with pytest.raises(DataError, match=r"^gate\.json holds no verdict: ") as refused:
         parse_verdict(text, "gate.json")
     assert told in str(refused.value)
 
@@ -67,7 +67,7 @@ def test_metrics_are_the_finite_numbers() -> None:
     "text", ["[1]", "<<<<<<< HEAD", "[" * 5000, ""], ids=["list", "conflict", "deep", "empty"]
 )
 def test_what_holds_no_metrics_is_refused(text: str) -> None:
-    with pytest.raises(DataError, match="^metrics.json holds no metrics by name$"):
+    with pytest.raises(DataError, match=r"^metrics\.json holds no metrics by name$"):
         parse_metrics(text, "metrics.json")
 
 

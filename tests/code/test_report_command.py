@@ -77,7 +77,7 @@ def test_a_better_model_is_compared_with_the_base_as_its_cache_has_it(
         in text
     )
     assert "| `model.lr` | `0.01` | `0.02` |" in text
-    assert "Stages that ran with other code, data or parameters: `train`, `evaluate`, `register`." in text
+    assert "Stages that ran with other code, data or parameters: `evaluate`, `register`, `train`." in text
     assert "The same images as before." in text
     assert "⚫ validation of `main`" in text
     assert "Not in this report" not in text
@@ -216,7 +216,7 @@ def test_a_file_that_is_not_what_the_line_writes_is_told(workspace: Path) -> Non
     assert report.main(["--base=main"]) == 0
 
     assert read_report().startswith(
-        "❌ **Not judged**: `reports/gate.json holds no verdict: it: Invalid JSON"
+        "❌ **Not judged**: ``reports/gate.json holds no verdict: it: Invalid JSON"
     )
 
 
