@@ -12,14 +12,21 @@ from pathlib import Path
 
 from visiongate import paths
 from visiongate.commands.gate import judge_run, judge_workspace
-from visiongate.commands.snapshots import NOT_COMPARED, OUTS_IN_GIT, Read, open_base, read_here, take_snapshot
+from visiongate.commands.snapshots import (
+    OUTS_IN_GIT,
+    Read,
+    find_uncompared,
+    open_base,
+    read_here,
+    take_snapshot,
+)
 from visiongate.commands.strangers import UNREAD, open_folder
 from visiongate.config import load_settings
 from visiongate.errors import DataError, VisiongateError
 from visiongate.files import write_text
 from visiongate.reporting.pull_request.document import render_report
 from visiongate.reporting.pull_request.gate_section import tell_verdict
-from visiongate.reporting.pull_request.parsing import parse_lock
+from visiongate.reporting.pull_request.parsing import parse_lock, parse_params
 from visiongate.reporting.pull_request.snapshot import Judged, Snapshot, Trouble
 from visiongate.tracking.freshness import find_stale, read_status
 from visiongate.tracking.lineage import UNKNOWN, read_commit
@@ -83,7 +90,7 @@ def compare(base: str | None, log: str, *, failed: bool) -> Judged:
         return _judge(now, None, trouble)
     commit = find_commit(base, Path.cwd())
     with open_base(commit, stale) as (read_now, read_base):
-        before = take_snapshot(base, commit, read_base, {}, NOT_COMPARED)
+        before = take_snapshot(base, commit, read_base, {}, find_uncompared(stale))
         return _judge(_take_here(read_now, stale), before, trouble)
 
 
@@ -103,7 +110,7 @@ def compare_run(folder: Path, base: str | None, *, failed: bool) -> Judged:
     if base is not None:
         commit = find_commit(base, Path.cwd())
         with open_base(commit, ()) as (_, read_base):
-            before = take_snapshot(base, commit, read_base, {}, NOT_COMPARED | UNREAD)
+            before = take_snapshot(base, commit, read_base, {}, find_uncompared(()) | UNREAD)
     if failed:
         return Judged(now, before, None, settings.registry, Trouble("failed", ""))
     try:
@@ -116,6 +123,7 @@ def compare_run(folder: Path, base: str | None, *, failed: bool) -> Judged:
 def _find_trouble(log: str, *, failed: bool) -> tuple[dict[str, str], Trouble | None]:
     """Find the stages that have not run with what is here, and what that means for the verdict."""
     try:
+        parse_params(read_here(paths.PARAMS))  # before DVC does, whom a file without end would keep for ever
         stale = find_stale(read_status(Path.cwd()), parse_lock(read_here(paths.LOCK)), OUTS_IN_GIT)
     except (DataError, TrackingError) as error:
         unknown = dict.fromkeys(("evaluate", "train"), "unknown")

@@ -22,6 +22,7 @@ from visiongate.tracking.side_clone import Dvc, check_out, fetch_outputs, find_r
 from visiongate.tracking.store import TrackingError
 
 Read = Callable[[Path], bytes]  # raises DataError where there is no such file
+NOT_RUN = "the stage that makes it has not run with what is here"
 ABSENT = "not here; `dvc repro` makes it, `dvc pull` fetches it"
 
 
@@ -74,13 +75,6 @@ OUTS_IN_GIT = (
     paths.REGISTRATION,
 )
 IN_GIT = (paths.LOCK, paths.PARAMS, *OUTS_IN_GIT)
-COMPARED = tuple(
-    path
-    for name, part in PARTS.items()
-    if name not in NOT_COMPARED
-    for path in part.files
-    if path not in IN_GIT
-)
 
 
 def take_snapshot(
@@ -101,7 +95,7 @@ def take_snapshot(
         if field in skip:
             continue
         if part.stage in stale:
-            missing[field] = f"stage {part.stage} has not run with what is here"
+            missing[field] = NOT_RUN
             continue
         try:
             found[field] = _parse(part, read)
@@ -142,7 +136,7 @@ def open_base(commit: str, stale: Collection[str]) -> Iterator[tuple[Read, Read]
     """
     outs = _read_outs(lambda path: _read_at(commit, path))
     same = _find_same(outs, stale)
-    wanted = [path for path in COMPARED if _find_out(path, outs) and not (path in same and path.exists())]
+    wanted = [path for path in _list_files(same, stale) if _find_out(path, outs)]
     with TemporaryDirectory(prefix="visiongate-base-") as temporary:
         fetched, trouble = Path(temporary, "clone"), "not there yet"
         try:
@@ -160,6 +154,20 @@ def open_base(commit: str, stale: Collection[str]) -> Iterator[tuple[Read, Read]
                 raise DataError(trouble if _find_out(path, outs) else "not there yet") from None
 
         yield lambda path: read_base(path) if path in same else read_here(path), read_base
+
+
+def find_uncompared(stale: Collection[str]) -> set[str]:
+    """Name the parts of the base that nothing of the work tree would be compared with."""
+    return NOT_COMPARED | {name for name, part in PARTS.items() if part.stage in stale}
+
+
+def _list_files(same: Collection[Path], stale: Collection[str]) -> Iterator[Path]:
+    """List the files of DVC's that are wanted and not here: the base's, and the work tree's where the base has the same."""
+    skipped = find_uncompared(stale)
+    for name, part in PARTS.items():
+        for path in part.files:
+            if path not in IN_GIT and (path in same or name not in skipped):
+                yield from [] if path in same and path.exists() else [path]
 
 
 def _read_at(commit: str, path: Path) -> bytes:

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -34,22 +35,47 @@ def find_stale(status: Status, lock: Lock, kept: Sequence[Path]) -> dict[str, st
 
     Args:
         status: As `read_status` gives it.
-        lock: The stages of ``dvc.lock``.
+        lock: The stages of ``dvc.lock``; their deps and outs are lists of entries with a path.
         kept: Outputs that git has, so that they are here and can be compared.
+
+    Returns:
+        What changed by stage, none before a stage that it depends on.
+
+    Raises:
+        TrackingError: The lock's stages wait for each other.
     """
-    written = {out["path"]: out.get("md5") for stage in lock.values() for out in stage.get("outs", [])}
-    makers = {out["path"]: name for name, stage in lock.items() for out in stage.get("outs", [])}
+    written = {out["path"]: out.get("md5") for stage in lock.values() for out in stage.get("outs") or []}
+    upstream = _find_upstream(lock)
     stale: dict[str, str] = {}
-    for name in [*lock, *(name for name in status if name not in lock)]:
-        deps = lock.get(name, {}).get("deps", [])
+    for name in [*_sort(upstream), *(name for name in status if name not in lock)]:
+        deps = lock.get(name, {}).get("deps") or []
         changed = [
             *_list_changes(status.get(name, []), written, {path.as_posix() for path in kept}),
             *(dep["path"] for dep in deps if dep.get("md5") != written.get(dep["path"], dep.get("md5"))),
-            *(dep["path"] for dep in deps if makers.get(dep["path"]) in stale),
+            *(f"what {maker} makes" for maker in upstream.get(name, ()) if maker in stale),
         ]
         if changed:
             stale[name] = ", ".join(dict.fromkeys(changed))
     return stale
+
+
+def _find_upstream(lock: Lock) -> dict[str, list[str]]:
+    """Find the stages that each stage reads the outputs of."""
+    makers = {out["path"]: name for name, stage in lock.items() for out in stage.get("outs") or []}
+    return {
+        name: list(
+            dict.fromkeys(makers[dep["path"]] for dep in stage.get("deps") or [] if dep["path"] in makers)
+        )
+        for name, stage in lock.items()
+    }
+
+
+def _sort(upstream: Mapping[str, Sequence[str]]) -> list[str]:
+    """Put each stage behind those that it depends on; ``dvc.lock`` has them in the order in which they first ran."""
+    try:
+        return list(TopologicalSorter(upstream).static_order())
+    except CycleError:
+        raise TrackingError("dvc.lock: its stages wait for each other: `dvc repro` writes it anew") from None
 
 
 def _list_changes(entries: Sequence[Any], written: Mapping[str, Any], kept: set[str]) -> Iterator[str]:

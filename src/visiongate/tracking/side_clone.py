@@ -81,7 +81,7 @@ def fetch_outputs(project: Path, clone: Path, outputs: Sequence[Path], dvc: Dvc,
     wanted = [str(path) for path in outputs]
     named = wanted[0] if len(wanted) == 1 else f"{len(wanted)} files"
     cache = call([*dvc.command, "cache", "dir"], project, dvc.environment).strip()
-    added = [*dvc.command, "remote", "add", "--local", "--quiet", USERS_CACHE, cache]
+    added = [*dvc.command, "remote", "add", "--local", "--force", "--quiet", USERS_CACHE, cache]
     call(added, clone, dvc.environment)
     try:
         call([*dvc.command, "pull", "--quiet", "--remote", USERS_CACHE, *wanted], clone, dvc.environment)

@@ -51,11 +51,15 @@ def tell_registration(judged: Judged) -> str:
 
 def tell_how(judged: Judged) -> str:
     """Write the three commands that make this report again."""
-    commit = judged.now.commit
-    known = commit != UNKNOWN
-    base = f" BASE={shlex.quote(reveal(judged.base.name))}" if judged.base else ""
-    lines = [f"git checkout {shlex.quote(reveal(commit))}", "make repro", f"make report{base}"]
-    return fence("\n".join(lines[0 if known else 1 :]), "sh")
+    # Make takes a dollar sign for a variable's.
+    base = f" BASE={_quote(judged.base.name).replace('$', '$$')}" if judged.base else ""
+    checkout = [] if judged.now.commit == UNKNOWN else [f"git checkout {_quote(judged.now.commit)}"]
+    return fence("\n".join([*checkout, "make repro", f"make report{base}"]), "sh")
+
+
+def _quote(name: str) -> str:
+    """Quote a name for a shell, on one line and without what cannot be seen."""
+    return shlex.quote(" ".join(reveal(name).split())[:MOST_LOG_LETTERS])
 
 
 def show_log(log: str) -> str:

@@ -68,7 +68,7 @@ def _introduce(judged: Judged) -> str:
         compared = f"{_name(judged.now)} against {_name(base)}."
         luck = tell_luck(judged.now, base, judged.registry) if judged.registry and not judged.trouble else ""
         parts.append(" ".join(part for part in (compared, luck) if part))
-        parts.append(value_sections.tell_stages(judged.now, base))
+        parts.append("" if judged.trouble else value_sections.tell_stages(judged.now, base))
     else:
         parts.append(f"{_name(judged.now)}, compared with nothing: `make report BASE=main` compares.")
     return "\n\n".join(part for part in parts if part)

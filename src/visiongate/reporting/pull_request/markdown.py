@@ -30,7 +30,7 @@ def code(text: object, most: int = MOST_LETTERS) -> str:
     words = " ".join(str(text)[:MOST_READ].split())
     shown = _shorten(reveal(words[: most + 1]), most)
     if not shown:
-        return "*empty*"
+        return "(empty)"
     fence = "`" * (_longest_run(shown) + 1)
     space = " " if shown.startswith("`") or shown.endswith("`") else ""
     return f"{fence}{space}{shown}{space}{fence}"

@@ -87,18 +87,23 @@ def parse_outs(content: bytes) -> dict[str, str]:
 
 
 def parse_lock(content: bytes) -> dict[str, dict[str, Any]]:
-    """Read the stages of ``dvc.lock``."""
+    """Read the stages of ``dvc.lock``; the deps and outs of each are lists of entries with a path."""
     tree = _read_yaml(content)
     flatten(tree if tree is not None else {})  # refuses what is endless
     stages = tree.get("stages") if isinstance(tree, dict) else {}
     if not isinstance(stages, dict) or not all(isinstance(entry, dict) for entry in stages.values()):
         raise DataError("it lists no stages")
+    for entry in stages.values():
+        _named(entry, "deps")
+        _named(entry, "outs")
     return {str(name): entry for name, entry in stages.items()}
 
 
 def _named(entry: Mapping[str, Any], kind: str) -> dict[str, str]:
     found = entry.get(kind) or []
-    if not isinstance(found, list) or not all(isinstance(item, dict) and "path" in item for item in found):
+    if not isinstance(found, list) or not all(
+        isinstance(item, dict) and isinstance(item.get("path"), str) for item in found
+    ):
         raise DataError(f"a stage's {kind} are no list of paths")
     return {str(item["path"]): str(item.get("md5")) for item in found}
 

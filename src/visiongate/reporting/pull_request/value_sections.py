@@ -33,7 +33,7 @@ def tabulate_metrics(judged: Judged, rows: int) -> str:
 
 
 def tabulate_times(judged: Judged, rows: int) -> str:
-    """Lay out what was measured on the machine, and how the training ended: told, not compared."""
+    """Lay out what was measured on the machine, and how the training ended: told, not compared, and only where it differs."""
     base = judged.base
     parts = [
         (
@@ -45,7 +45,7 @@ def tabulate_times(judged: Judged, rows: int) -> str:
     ]
     shown = []
     for now, before, told in parts:
-        if now:
+        if now and now != before:
             cells = [[code(name), *_put_beside(name, value, before)] for name, value in now.items()]
             header = ["", "base", "now"] if before is not None else ["", "now"]
             shown.append(f"{told}\n\n{_cut(header, cells, rows, 'values', len(header) - 1)}")
