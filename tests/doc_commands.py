@@ -1,5 +1,6 @@
 """What the docs tell the reader to type: commands, and the files to write."""
 
+import itertools
 import re
 import shlex
 import textwrap
@@ -33,7 +34,7 @@ COMMANDS = sorted({command for text in PAGES.values() for command in commands_of
 def overrides_of(command: str) -> list[str]:
     """Return the settings that a command gives after `-S`."""
     words = shlex.split(command)
-    return [word for option, word in zip(words, words[1:], strict=False) if option in {"-S", "--set-param"}]
+    return [word for option, word in itertools.pairwise(words) if option == "-S"]
 
 
 def files_to_write() -> dict[str, str]:

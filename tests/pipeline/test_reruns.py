@@ -1,6 +1,7 @@
 """What the docs say runs again, DVC runs again, and nothing else."""
 
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,10 +10,11 @@ import pytest
 import yaml
 
 from clones import call, clone_tree
+from doc_commands import PAGES, files_to_write
 from visiongate.compose import compose_params
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs/reruns.md").read_text(encoding="utf-8")
+PAGE = PAGES["reruns.md"]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 ROWS = re.findall(r"^\| `([^`]+)` \| ([a-z, ]*?) ?\| ([a-z, ]*?) ?\|$", PAGE, flags=re.MULTILINE)
 
@@ -66,7 +68,7 @@ def changed_stages(clone: Path) -> set[str]:
 
 def test_the_tables_are_read() -> None:
     listed = [line for line in PAGE.splitlines() if line.startswith("| `")]
-    assert len(ROWS) == len(listed) >= 25  # noqa: PLR2004
+    assert len(ROWS) == len(listed) >= 25
     assert {row[0].partition(".")[0] for row in ROWS if "=" in row[0]} == set(
         yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     )
@@ -84,9 +86,15 @@ def test_what_the_docs_say_runs_again_does(clone: Path, thing: str, at_once: str
     assert names(then) == [stage for stage in STAGES if stage in followers(direct) - direct]
 
 
-def test_another_threshold_judges_and_registers_and_trains_nothing(clone: Path) -> None:
-    with changed(clone, "gate.rules.calibration.threshold=0.2"):
+def test_a_gate_that_is_written_as_the_docs_say_judges_and_registers_and_trains_nothing(clone: Path) -> None:
+    gate = "conf/gate/strict.yaml"
+    (clone / gate).write_text(files_to_write()[gate], encoding="utf-8")
+    with changed(clone, "gate=strict"):
         told = call(clone, "dvc", "repro").stdout
-    assert re.findall(r"Running stage '(\w+)'", told) == ["evaluate", "register"]
+        verdict = call(clone, sys.executable, "-m", "visiongate.commands.gate", PYTHONPATH="src", check=False)
+    (clone / gate).unlink()
     call(clone, "git", "checkout", ".")
     call(clone, "dvc", "checkout", "--quiet")
+    assert re.findall(r"Running stage '(\w+)'", told) == ["evaluate", "register"]
+    own = set(yaml.safe_load(files_to_write()[gate])["rules"])
+    assert own <= set(re.findall(r"^(?:yes|NO|-) +(\w+)", verdict.stdout, flags=re.MULTILINE))
