@@ -1,0 +1,100 @@
+"""What the docs say runs again, DVC runs again, and nothing else."""
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+
+from clones import call, clone_tree
+from doc_commands import PAGES, files_to_write
+from visiongate.compose import compose_params
+
+ROOT = Path(__file__).parents[2]
+PAGE = PAGES["reruns.md"]
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+ROWS = re.findall(r"^\| `([^`]+)` \| ([a-z, ]*?) ?\| ([a-z, ]*?) ?\|$", PAGE, flags=re.MULTILINE)
+
+
+def names(cell: str) -> list[str]:
+    return [name for name in cell.split(", ") if name]
+
+
+def entry(out: str | dict[str, object]) -> str:
+    return out if isinstance(out, str) else next(iter(out))
+
+
+def followers(stages: set[str]) -> set[str]:
+    """Return the stages that use what these make, or what those make."""
+    outs = {
+        entry(out) for stage in stages for kind in ("outs", "metrics") for out in STAGES[stage].get(kind, [])
+    }
+    found = {name for name, stage in STAGES.items() if outs & set(stage["deps"])}
+    return found if found <= stages else found | followers(stages | found)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh clone with the committed run."""
+    folder = clone_tree(tmp_path_factory.mktemp("reruns"))
+    call(folder, "dvc", "pull", "--quiet")
+    return folder
+
+
+@contextmanager
+def changed(clone: Path, thing: str) -> Iterator[None]:
+    """Change a setting, given with its value, or append a line to a file; put it back afterwards."""
+    path = clone / ("params.yaml" if "=" in thing else thing)
+    before = path.read_bytes()
+    path.write_bytes(
+        compose_params(clone / "conf", [thing]).encode() if "=" in thing else before + b"\n# changed\n"
+    )
+    try:
+        yield
+    finally:
+        path.write_bytes(before)
+
+
+def changed_stages(clone: Path) -> set[str]:
+    """Ask DVC as `dvc status` does, in this process: a new one takes a second each time."""
+    from dvc.repo import Repo  # noqa: PLC0415 - for this test alone, not whenever tests are collected
+
+    with Repo(str(clone)) as repo:
+        return {name.rpartition(":")[2] for name in repo.status()}
+
+
+def test_the_tables_are_read() -> None:
+    listed = [line for line in PAGE.splitlines() if line.startswith("| `")]
+    assert len(ROWS) == len(listed) >= 25
+    assert {row[0].partition(".")[0] for row in ROWS if "=" in row[0]} == set(
+        yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    )
+
+
+def test_nothing_is_changed_in_a_fresh_clone(clone: Path) -> None:
+    assert changed_stages(clone) == set()
+
+
+@pytest.mark.parametrize(("thing", "at_once", "then"), ROWS, ids=[row[0] for row in ROWS])
+def test_what_the_docs_say_runs_again_does(clone: Path, thing: str, at_once: str, then: str) -> None:
+    with changed(clone, thing):
+        direct = changed_stages(clone)
+    assert names(at_once) == [stage for stage in STAGES if stage in direct]
+    assert names(then) == [stage for stage in STAGES if stage in followers(direct) - direct]
+
+
+def test_a_gate_that_is_written_as_the_docs_say_judges_and_registers_and_trains_nothing(clone: Path) -> None:
+    gate = "conf/gate/strict.yaml"
+    (clone / gate).write_text(files_to_write()[gate], encoding="utf-8")
+    with changed(clone, "gate=strict"):
+        told = call(clone, "dvc", "repro").stdout
+        verdict = call(clone, sys.executable, "-m", "visiongate.commands.gate", PYTHONPATH="src", check=False)
+    (clone / gate).unlink()
+    call(clone, "git", "checkout", ".")
+    call(clone, "dvc", "checkout", "--quiet")
+    assert re.findall(r"Running stage '(\w+)'", told) == ["evaluate", "register"]
+    own = set(yaml.safe_load(files_to_write()[gate])["rules"])
+    assert own <= set(re.findall(r"^(?:yes|NO|-) +(\w+)", verdict.stdout, flags=re.MULTILINE))
