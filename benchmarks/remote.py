@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "tests")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from s3_server import CREDENTIALS, s3_client, serve_s3
 from visiongate.data.image_table import write_shards
@@ -85,7 +86,6 @@ def _measure(
     run("init", "--no-scm")
     run("remote", "add", "--default", "s3", f"s3://{bucket}/store")
     run("remote", "modify", "s3", "endpointurl", endpoint)
-    run("remote", "modify", "s3", "verify", "true")
     write(folder / "data", images)
     run("add", "data")
     push = run("push")

@@ -72,8 +72,12 @@ SYMPTOMS = (
         "{0}: no right to read or write there: choose another place, or have the rights changed",
     ),
     _symptom(
-        r"Connection (?:was closed|reset|broken)|Server disconnected|Response payload is not completed|IncompleteRead|SlowDown"
-        r"|ServiceUnavailable|InternalError|Connection refused|Temporary failure",
+        r"SlowDown|ServiceUnavailable|InternalError|Internal Server Error|\(50\d\)",
+        "the storage fails at the moment: repeat the command later",
+    ),
+    _symptom(
+        r"Connection (?:was closed|reset|broken)|Server disconnected|Response payload is not completed|IncompleteRead"
+        r"|Connection refused|Temporary failure",
         "the connection to the storage broke off: repeat the command, which goes on where it stopped",
     ),
     _symptom(

@@ -49,7 +49,9 @@ def team_remote(url: str, endpoint: str = "") -> Remote:
     """
     parts = _split("URL", url, "s3://bucket/path")
     if parts.scheme not in SCHEMES:
-        raise AddressError(f"URL={url}: must begin with one of {', '.join(f'{name}://' for name in SCHEMES)}")
+        raise AddressError(
+            f"URL={_hide(url)}: must begin with one of {', '.join(f'{name}://' for name in SCHEMES)}"
+        )
     if parts.scheme != "s3":
         if endpoint:
             raise AddressError(f"ENDPOINT={_hide(endpoint)}: goes with s3:// alone")
@@ -59,9 +61,7 @@ def team_remote(url: str, endpoint: str = "") -> Remote:
             f"URL={_hide(url)}: s3:// takes a bucket and a path, no user; AWS_PROFILE names one"
         )
     if not BUCKET.fullmatch(parts.netloc):
-        raise AddressError(
-            f"URL={url}: {parts.netloc or 'nothing'} is no bucket's name, as in s3://bucket/path"
-        )
+        raise AddressError(f"URL={_hide(url)}: names no bucket, as s3://bucket/path does")
     options = {**VERIFIED, **TIMEOUTS, **({"endpointurl": _check_endpoint(endpoint)} if endpoint else {})}
     return Remote(TEAM, url.rstrip("/"), options)
 
@@ -102,7 +102,7 @@ def _split(name: str, text: str, example: str) -> SplitResult:
         _ = parts.port
     except ValueError:
         raise AddressError(f"{name}={shown}: is no address such as {example}") from None
-    if parts.password is not None:
+    if parts.password is not None or "@" in parts.path:  # a key's secret may have a slash
         raise AddressError(
             f"{name}={shown}: holds a password, which git would see; give it by AWS's usual means, or by "
             "dvc remote modify --local"
@@ -123,8 +123,8 @@ def _check_endpoint(endpoint: str) -> str:
 
 
 def _hide(text: str) -> str:
-    """Return an address without user and password, whatever else it holds, on one line."""
-    head, mark, rest = text.rpartition("@")
+    """Return an address on one line without what may be a secret in it: what is before the last @, and a query."""
+    head, mark, rest = text.partition("?")[0].rpartition("@")
     scheme, slashes, _ = head.partition("://")
-    hidden = f"{scheme}{slashes}***@{rest}" if mark and slashes else ("***@" + rest if mark else text)
-    return " ".join(hidden.split())
+    hidden = f"{scheme}{slashes}***@{rest}" if slashes else f"***@{rest}" if mark else rest
+    return " ".join((hidden + "?***" * ("?" in text)).split())

@@ -14,6 +14,7 @@ from visiongate.sharing.settings import Settings, read_settings, write_settings
 
 STORE = "store"  # the remote in the repository itself
 SHOWN = 3  # files that a message names
+NOTHING = Lost(frozenset(), frozenset())
 
 
 class TransferError(VisiongateError):
@@ -36,12 +37,8 @@ def push(repository: Path) -> None:
     """
     settings = read_settings(repository)
     name = settings.get("core.remote")
-    if name is None or name == STORE:
-        held = (
-            "the default remote is the store in the repository, which `make store` fills"
-            if name
-            else "no default"
-        )
+    if name in {None, STORE}:
+        held = "`make store` fills the one in the repository" if name else "there is no default one"
         raise TransferError(
             f"no remote to share by ({held}): `make remote URL=s3://bucket/path` sets one", NOTHING
         )
@@ -101,7 +98,7 @@ def transfer(arguments: list[str], directory: Path, environment: Mapping[str, st
 def _tell(lost: Lost, arguments: list[str], directory: Path) -> str | None:
     """Say which files could not be had and what to do about it; nothing where single objects are not the reason."""
     if lost.damaged:
-        where = _address(sorted(lost.damaged)[0], arguments, directory)
+        where = _address(min(lost.damaged), arguments, directory)
         return (
             f"{_name(lost.damaged, directory)} damaged in the remote: delete {where} there, then `make push` "
             "in a clone that has the data whole"
