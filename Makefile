@@ -75,10 +75,10 @@ gate: $(READY) ## Print the gate's verdict; fail if it does (BASE=main judges th
 	@$(RUN) -m visiongate.commands.gate $(BASED)
 
 # A run that broke off is told of, with the end of its log; what ran since by another way has removed its mark.
-report: $(READY) ## Write reports/report.md, what a pull request is told (BASE=main compares; FROM=DIR reads a stranger's run)
-	@set --; if [ -z "$$FROM" ] && [ "$$(cat $(LINE_LOG).status 2> /dev/null || echo 0)" != 0 ]; then \
+report: $(READY) ## Write reports/report.md, what a pull request is told (BASE=main compares; LOG=run.log FAILED=1 of a run that broke off)
+	@set --; if [ -z "$$FROM$$LOG" ] && [ "$$(cat $(LINE_LOG).status 2> /dev/null || echo 0)" != 0 ]; then \
 		set -- --failed --log=$(LINE_LOG); fi; \
-	$(RUN) -m visiongate.commands.report "$$@" $(BASED) $(if $(FAILED),--failed)
+	$(RUN) -m visiongate.commands.report "$$@" $(BASED) $(if $(value LOG),--log="$$LOG") $(if $(FAILED),--failed)
 
 cml: ## Install CML's client, which writes to pull requests, beside the project; it needs Node.js and npm
 	@[ "$$(cml --version 2> /dev/null)" = $(CML_VERSION) ] || npm install --prefix .cml --no-save --ignore-scripts \
