@@ -13,10 +13,11 @@ from pull_requests import HOSTILE, make_judged, make_snapshot, registry, without
 from visiongate.evaluation.gate import Ruling, Verdict
 from visiongate.reporting.pull_request.budget import LIMIT, Section, fit
 from visiongate.reporting.pull_request.charts import draw_course
-from visiongate.reporting.pull_request.document import render_report
+from visiongate.reporting.pull_request.document import list_sections, render_report
 from visiongate.reporting.pull_request.gate_section import tell_verdict
 from visiongate.reporting.pull_request.luck import tell_luck
 from visiongate.reporting.pull_request.snapshot import Course, Judged, Snapshot, Trouble
+from workspaces import ROOT
 
 GITHUB_LIMIT = 65_536
 PARTS = [field.name for field in fields(Snapshot) if field.name not in {"name", "commit", "clean", "missing"}]
@@ -181,11 +182,11 @@ def test_one_rule_that_fails_is_told_with_what_it_saw_and_asked() -> None:
     text = render_report(replace(judged, verdict=verdict))
 
     assert text.splitlines()[0] == (
-        "❌ **Gate failed**: `worst_class`: `recall` is 0.42, `class 7`, asked `>= 0.5 each`. Mend what it names, or change "
-        "the rule in `conf/gate/` and say why."
+        "❌ **Gate failed**: `worst_class`: `recall` is 0.42 (0.2 to 0.6), `class 7`, asked `>= 0.5 each`. Mend what it "
+        "names, or change the rule in `conf/gate/` and say why."
     )
     first = next(line for line in text.splitlines() if line.startswith("| ❌"))
-    assert first == "| ❌ `worst_class` | `recall >= 0.5 each` | 0.42 (0.2 to 0.6)<br>`class 7` | - |  |"
+    assert first == "| ❌ `worst_class`<br>`recall >= 0.5 each` | 0.42 (0.2 to 0.6)<br>`class 7` | - |  |"
     assert text.index("| ❌") < text.index("| ✅")
 
 
@@ -418,3 +419,18 @@ def test_a_log_shows_its_end_as_a_terminal_would() -> None:
     assert block.startswith("`````text\n73\n")
     assert "\ndone\n" in block
     assert "x" * 301 not in block
+
+
+def test_the_docs_state_the_order_in_which_detail_goes() -> None:
+    page = " ".join((ROOT / "docs/report.md").read_text(encoding="utf-8").split())
+    stated = page.partition("one section after the other: ")[2].partition(".")[0].split(", ")
+    sections = sorted(list_sections(make_judged()), key=lambda section: section.importance)
+    named = {
+        "Times and training": "times",
+        "Training": "curves",
+        "Worst slices": "slices",
+        "Data validation": "validation",
+    }
+    titles_in_order = [named.get(section.title, section.title.lower()) for section in sections]
+    assert [title for title in titles_in_order if title in stated] == stated
+    assert titles_in_order[-2:] == ["gate", "verdict"]

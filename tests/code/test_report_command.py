@@ -94,7 +94,8 @@ def test_a_worse_model_fails_by_the_same_rule_as_make_gate(
     assert report.main(["--base=main"]) == 0
 
     assert read_report().startswith(
-        "❌ **Gate failed**: `against_base`: `accuracy` is 0.85, `the base has 0.9`, asked `drop of at most 0.02`. Mend"
+        "❌ **Gate failed**: `against_base`: `accuracy` is 0.85 (0.84 to 0.86), `the base has 0.9`, "
+        "asked `drop of at most 0.02`. Mend"
     )
     told = run_gate(monkeypatch, capsys)
     assert told.endswith("The gate fails: against_base.\n")

@@ -75,7 +75,8 @@ def _tell_open(verdict: Verdict) -> str:
 
 def _tell_failure(ruling: Ruling) -> str:
     note = f", {code(ruling.note)}" if ruling.note else ""
-    return f"{code(ruling.name)}: {code(ruling.metric)} is {figure(ruling.value)}{note}, asked {code(ruling.asked)}"
+    seen = f"{figure(ruling.value)}{between(ruling.low, ruling.high)}"
+    return f"{code(ruling.name)}: {code(ruling.metric)} is {seen}{note}, asked {code(ruling.asked)}"
 
 
 def _bounds(interval: Interval | None) -> str:
@@ -89,7 +90,7 @@ def tabulate_gate(judged: Judged, rows: int) -> str:
     rulings = sorted(
         judged.verdict.rules, key=lambda ruling: (ruling.passed is not False, ruling.passed is True)
     )
-    header = ["rule", "asked", "seen"]
+    header = ["rule, and what it asks", "seen"]
     cells = [_describe(ruling) for ruling in rulings[:rows]]
     if judged.base is not None:
         before = _find_before(judged.base)
@@ -101,15 +102,14 @@ def tabulate_gate(judged: Judged, rows: int) -> str:
         if len(rulings) > rows
         else ""
     )
-    return table(header, cells, numbers=len(header) - 3) + more
+    return table(header, cells, numbers=len(header) - 2) + more
 
 
 def _describe(ruling: Ruling) -> list[str]:
     note = "" if BASE_NOTE.fullmatch(ruling.note) else ruling.note
     seen = "undefined" if ruling.value is None else figure(ruling.value)
     return [
-        f"{MARKS[ruling.passed]} {code(ruling.name)}",
-        code(f"{ruling.metric} {ruling.asked}"),
+        f"{MARKS[ruling.passed]} {code(ruling.name)}\n{code(f'{ruling.metric} {ruling.asked}')}",
         f"{seen}{between(ruling.low, ruling.high)}" + (f"\n{code(note)}" if note else ""),
     ]
 

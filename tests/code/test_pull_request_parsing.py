@@ -1,0 +1,282 @@
+"""From the content of files to what the report is told, and what is refused on the way."""
+
+import io
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pull_requests import make_judged
+from visiongate.errors import DataError
+from visiongate.reporting.pull_request import parsing
+from visiongate.reporting.pull_request.data_sections import tabulate_images, tell_validation
+from visiongate.reporting.pull_request.snapshot import ClassRow, Expectation, Pair, Quarantined
+from visiongate.reporting.pull_request.tables import parse_answers, parse_images
+from visiongate.tracking import freshness
+from visiongate.tracking.freshness import find_stale, read_status
+from visiongate.tracking.store import TrackingError
+
+LOCK = {
+    "train": {
+        "deps": [{"path": "data", "md5": "1"}, {"path": "train.py", "md5": "3"}],
+        "outs": [{"path": "model", "md5": "2"}],
+    },
+    "prepare": {"outs": [{"path": "data", "md5": "1"}]},
+    "judge": {"deps": [{"path": "model", "md5": "2"}], "outs": [{"path": "metrics.json", "md5": "4"}]},
+}
+
+
+def parquet(**columns: object) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer)
+    return buffer.getvalue()
+
+
+def test_trees_are_named_by_their_paths() -> None:
+    content = b"a: {b: 1, c: {}}\nd: [1, x]\ne: [{f: 2}, []]\n"
+    assert parsing.parse_params(content) == {"a.b": 1, "a.c": "{}", "d": (1, "x"), "e.0.f": 2, "e.1": ()}
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"[1]", "no values by name"),
+        (b"a: [", "not valid YAML"),
+        (b"a: &a {b: *a}", "nested more than 30 deep"),
+        (b"a: {" * 40 + b"}" * 40, "nested more than 30 deep"),
+        (b"".join(b"k%d: 1\n" % number for number in range(20_001)), "more than 20,000 values"),
+    ],
+    ids=["list", "broken", "endless", "deep", "wide"],
+)
+def test_trees_that_are_none_or_have_no_end_are_refused(content: bytes, told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        parsing.parse_params(content)
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe\x00", b"[" * 100_000], ids=["broken", "bytes", "deep"])
+def test_what_is_no_json_is_refused(content: bytes) -> None:
+    with pytest.raises(DataError, match="not valid JSON"):
+        parsing.parse_values(content)
+
+
+def test_a_class_without_images_has_no_recall() -> None:
+    rows = parsing.parse_classes(b"class,images,recall,f1,more\na,3,0.5,0.25,x\nb,0,,,\n")
+    assert rows == (ClassRow("a", 3, 0.5, 0.25), ClassRow("b", 0, None, None))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"class,images,recall\na,1,1\n", "it has no column f1"),
+        (b"class,images,recall,f1\na,1,1\n", "line 2 has not 4 cells"),
+        (b"class,images,recall,f1\na,1,1,1,1\n", "line 2 has not 4 cells"),
+        (b"class,images,recall,f1\na,many,1,1\n", "images: Input should be a valid integer"),
+        (b"class,images,recall,f1\na,1,1," + b"x" * 200_000, "not valid CSV: field larger"),
+        (b"", "it has no column class, images"),
+    ],
+    ids=["column", "short", "long", "text", "huge", "empty"],
+)
+def test_a_table_that_is_not_what_the_line_writes_is_refused(content: bytes, told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        parsing.parse_classes(content)
+
+
+def test_images_are_counted_by_what_they_are_taken_for() -> None:
+    rows = parsing.parse_confusion(b"actual,predicted\na,a\nb,a\na,a\n")
+    assert rows == (Pair("a", "a", 2), Pair("b", "a", 1))
+
+
+def test_a_course_keeps_what_is_no_number_but_wants_epochs() -> None:
+    course = parsing.parse_course(b"epoch,val_loss,lr\n1,0.5,\n2,nan,\n3,text,\n")
+    assert (course.epochs, list(course.curves)) == ([1, 2, 3], ["val_loss"])
+    assert course.curves["val_loss"][0] == 0.5
+    assert all(math.isnan(value) for value in course.curves["val_loss"][1:])
+    with pytest.raises(DataError, match="epoch 'inf' is no number"):
+        parsing.parse_course(b"epoch\ninf\n")
+
+
+@pytest.mark.parametrize(
+    "content", [b"stages: [1]", b"stages: {a: 1}", b"stages: {a: {outs: [1]}}", b"stages: {a: {deps: 1}}"]
+)
+def test_a_lock_that_lists_no_stages_is_refused(content: bytes) -> None:
+    with pytest.raises(DataError, match="stage"):
+        parsing.parse_lock(content)
+
+
+def test_an_empty_lock_has_no_stage() -> None:
+    assert parsing.parse_stages(b"") == {}
+    assert parsing.parse_outs(b"schema: '2.0'\nstages: {a: {outs: [{path: x, md5: y}]}}") == {"x": "y"}
+
+
+def test_what_a_stage_made_is_not_what_it_ran_with() -> None:
+    def digest(text: str) -> str:
+        return parsing.parse_stages(f"stages: {{a: {text}}}".encode())["a"]
+
+    first = digest("{cmd: run, deps: [{path: d, md5: '1'}], outs: [{path: o, md5: '1'}]}")
+    assert digest("{cmd: run, deps: [{path: d, md5: '1'}], outs: [{path: o, md5: '2'}]}") == first
+    assert digest("{cmd: run, deps: [{path: d, md5: '2'}], outs: [{path: o, md5: '1'}]}") != first
+
+
+def test_answers_come_in_the_order_of_the_hashes() -> None:
+    shares = pa.FixedSizeListArray.from_arrays(pa.array([0.75, 0.25, 0.5, 0.5]), 2)
+    found = parse_answers(
+        parquet(sha256=["b", "a"], label=["x", "y"], predicted=["x", "x"], probabilities=shares)
+    )
+    assert (list(found.sha256), list(found.labels)) == (["a", "b"], ["y", "x"])
+    assert found.probabilities.tolist() == [[0.5, 0.5], [0.75, 0.25]]
+
+
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        ({"sha256": ["a"]}, "it has no column label, predicted, probabilities"),
+        (
+            {"sha256": ["a"], "label": ["x"], "predicted": ["x"], "probabilities": [0.5]},
+            "no list of equal length",
+        ),
+        (
+            {
+                "sha256": ["a"],
+                "label": ["x"],
+                "predicted": ["x"],
+                "probabilities": pa.array([[math.nan]], pa.list_(pa.float32(), 1)),
+            },
+            "are no probabilities",
+        ),
+        (
+            {
+                "sha256": ["a"],
+                "label": [1],
+                "predicted": ["x"],
+                "probabilities": pa.array([[1.0]], pa.list_(pa.float32(), 1)),
+            },
+            "an image has no label",
+        ),
+    ],
+    ids=["columns", "plain", "nan", "number"],
+)
+def test_answers_that_are_none_are_refused(columns: dict[str, object], told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        parse_answers(parquet(**columns))
+
+
+def test_images_have_their_classes_names_and_come_once() -> None:
+    manifest = parquet(
+        sha256=["b", "a", "a"],
+        path=["1", "2", "3"],
+        split=["test"] * 3,
+        label=[1, 0, 0],
+        group=pa.array([None] * 3, pa.string()),
+    )
+    assert parse_images(manifest, b'{"classes": ["cat", "dog"]}').select(["sha256", "label"]).to_pydict() == {
+        "sha256": ["a", "b"],
+        "label": ["cat", "dog"],
+    }
+    for transform in (b'{"classes": ["cat"]}', b"{}", b"[", b'{"classes": 3}'):
+        with pytest.raises(DataError, match="its labels have no names"):
+            parse_images(manifest, transform)
+    with pytest.raises(DataError, match="it is no Parquet file"):
+        parse_images(b"PAR1", b"{}")
+
+
+def test_images_that_came_went_moved_and_changed_their_label_are_counted() -> None:
+    def images(**rows: tuple[str, str]) -> pa.Table:
+        columns = {
+            "sha256": list(rows),
+            "split": [row[0] for row in rows.values()],
+            "label": [row[1] for row in rows.values()],
+        }
+        return pa.table(columns)
+
+    judged = make_judged()
+    assert judged.base is not None
+    now = replace(
+        judged.now, images=images(a=("test", "x"), b=("train", "x"), c=("train", "y"), new=("val", "x"))
+    )
+    base = replace(
+        judged.base,
+        images=images(a=("test", "x"), b=("val", "x"), c=("train", "x"), o1=("odd", "x"), o2=("odd", "x")),
+    )
+
+    text = tabulate_images(replace(judged, now=now, base=base), 20)
+
+    assert "Added 1, removed 2; of the others 1 moved to another split, and 1 have another label." in text
+    assert "| `odd` | 2 | 0 | -2 |" in text
+    assert "| `train` | 1 | 2 | +1 |" in text
+
+
+def test_what_is_newly_quarantined_is_named() -> None:
+    judged = make_judged()
+    assert judged.base is not None
+    old, new = (Quarantined(f"{name}.png", "cat", "blank", name) for name in ("old", "new"))
+    now, base = replace(judged.now, quarantine=[old, new]), replace(judged.base, quarantine=[old])
+
+    text = tabulate_images(replace(judged, now=now, base=base), 20)
+
+    assert "| `blank` | 1 | 2 |" in text
+    assert "Newly quarantined: 1.\n" in text
+    assert "| `new.png` | `cat` | `blank` |" in text
+    assert "old.png" not in text
+
+
+def test_expectations_that_fail_are_told_the_critical_first_and_the_new_marked() -> None:
+    judged = make_judged()
+    assert judged.base is not None
+    failed = [
+        Expectation(name, kind, success=False, wanted="w", seen="s")
+        for name, kind in (("a", "warning"), ("b", "critical"))
+    ]
+    now, base = replace(judged.now, expectations=failed), replace(judged.base, expectations=failed[:1])
+
+    lines = tell_validation(replace(judged, now=now, base=base), 20).splitlines()
+
+    assert lines[0] == "0 of 2 expectations met."
+    assert lines[4:] == ["| ❌ `b` | `w` | `s` (new) |", "| ⚠️ `a` | `w` | `s` |"]
+
+
+def test_a_stage_whose_code_changed_makes_what_follows_stale() -> None:
+    status = {"train": [{"changed deps": {"train.py": "modified", "params.yaml": {"model.lr": "modified"}}}]}
+    assert find_stale(status, LOCK, []) == {
+        "train": "train.py, params.yaml (model.lr)",
+        "judge": "what train makes",
+    }
+
+
+def test_what_was_never_pulled_is_not_stale() -> None:
+    status = {
+        "prepare": [{"changed outs": {"data": "not in cache"}}],
+        "train": [{"changed deps": {"data": "deleted"}}, {"changed outs": {"model": "deleted"}}],
+    }
+    assert find_stale(status, LOCK, [Path("metrics.json")]) == {}
+
+
+def test_a_file_of_git_s_that_was_touched_a_command_and_a_new_stage_are_stale() -> None:
+    status = {
+        "judge": [{"changed outs": {"metrics.json": "modified"}}, "changed command"],
+        "new": [{"changed deps": {"other": "new"}}],
+    }
+    found = find_stale(status, LOCK, [Path("metrics.json")])
+    assert found == {"judge": "metrics.json, changed command", "new": "other"}
+
+
+def test_a_stage_that_read_what_is_no_longer_written_is_stale() -> None:
+    lock = {**LOCK, "prepare": {"outs": [{"path": "data", "md5": "9"}]}}
+    assert find_stale({}, lock, []) == {"train": "data", "judge": "what train makes"}
+
+
+def test_stages_that_wait_for_each_other_are_told() -> None:
+    lock = {
+        "a": {"deps": [{"path": "y"}], "outs": [{"path": "x"}]},
+        "b": {"deps": [{"path": "x"}], "outs": [{"path": "y"}]},
+    }
+    with pytest.raises(TrackingError, match="wait for each other"):
+        find_stale({}, lock, [])
+
+
+def test_a_status_that_is_no_json_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(freshness, "call", lambda *_: "Data and pipelines are up to date.")
+    with pytest.raises(TrackingError, match="printed no JSON: Data and pipelines"):
+        read_status(tmp_path)
