@@ -19,7 +19,7 @@ STORE := .dvc/store
 STORE_LIMIT := 2000000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup params repro register gate adopt registry rollback compare trace test check lint types drift format lock store mlflow bench hooks
+.PHONY: help setup params repro register gate adopt experiments sweep branch registry rollback compare trace test check lint types drift format lock store mlflow bench hooks
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,8 +40,20 @@ register: params ## Register the model at hand, also where nothing changed: into
 gate: $(READY) ## Print the gate's verdict; fail if it does (BASE=main judges the rules on the largest drop too)
 	@$(RUN) -m visiongate.commands.gate $(if $(filter-out undefined,$(origin BASE)),--base="$$BASE")
 
-adopt: params ## Write the best settings that optimize found into conf/experiment/NAME.yaml (NAME=tuned; FORCE=1 overwrites)
-	@$(RUN) -m visiongate.commands.adopt "$${NAME:-tuned}" $(if $(FORCE),--force)
+adopt: params ## Write the best settings that optimize found, or those of FROM=experiment, into conf/experiment/NAME.yaml (NAME=tuned; FORCE=1 overwrites)
+	@$(RUN) -m visiongate.commands.adopt --name="$${NAME:-tuned}" $(if $(filter-out undefined,$(origin FROM)),--from="$$FROM") \
+		--metric="$${METRIC:-accuracy}" $(if $(FORCE),--force)
+
+experiments: $(READY) ## Show what has been tried, the best first, and whether it is better (METRIC=accuracy; REV=commit, ALL=1: from other commits)
+	@$(RUN) -m visiongate.commands.experiments --metric="$${METRIC:-accuracy}" --rev="$${REV:-HEAD}" $(if $(ALL),--all)
+
+sweep: params ## Try every combination of GRID='model.lr=0.01,0.02 model=small_cnn,simple_cnn', or each line of LIST=file (JOBS=1 STAGE=evaluate NAME=sweep DRY=1)
+	@$(RUN) -m visiongate.commands.sweep $(if $(filter-out undefined,$(origin GRID)),--grid="$$GRID") \
+		$(if $(filter-out undefined,$(origin LIST)),--list="$$LIST") --jobs="$${JOBS:-1}" --stage="$${STAGE:-evaluate}" \
+		--name="$${NAME:-sweep}" --metric="$${METRIC:-accuracy}" $(if $(DRY),--dry) $(if $(FORCE),--force)
+
+branch: $(READY) ## Make an experiment a branch, with its settings in conf/ (FROM=experiment or best, by METRIC=accuracy; NAME=branch)
+	@$(RUN) -m visiongate.commands.branch --from="$$FROM" --metric="$${METRIC:-accuracy}" --name="$$NAME"
 
 registry: $(READY) ## List the registered versions: aliases, decision, accuracy, date, commit, reason
 	@$(REGISTRY) show

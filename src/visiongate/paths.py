@@ -37,3 +37,7 @@ OPTIMIZE = Path("reports/optimize")
 OPTIMIZE_SUMMARY = Path("reports/optimize.json")
 REGISTRATION = Path("reports/registration.json")
 MODEL_CARD = Path("reports/model_card.md")
+
+EXPERIMENTS = Path(
+    "reports/experiments"
+)  # no stage's output: what `make experiments` makes of all that was tried
