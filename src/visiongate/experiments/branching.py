@@ -20,22 +20,27 @@ CHOICE = re.compile(r"^(\s*- experiment:\s*)\S+", flags=re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Branch:
     """A branch to make."""
 
-    branch: str
-    comment: str  # on top of its recipe
+    name: str
     conf: Path  # from the root of the repository
     params: Path
 
     @property
     def recipe(self) -> str:
         """The name of its recipe."""
-        return re.sub(r"\W+", "_", self.branch).strip("_").lower() or "branch"
+        return re.sub(r"\W+", "_", self.name).strip("_").lower() or "branch"
 
 
-def make_branch(repository: Repository, experiment: Experiment, wanted: Wanted) -> Path | None:
+def make_branch(repository: Repository, experiment: Experiment, wanted: Branch, comment: str) -> Path | None:
     """Make a branch of an experiment, or nothing at all, and leave the workspace as it is.
+
+    Args:
+        repository: Where the experiment is.
+        experiment: One that has run.
+        wanted: The branch.
+        comment: On top of its recipe.
 
     Returns:
         The recipe that was added; None where ``conf/`` composes to the experiment's parameters as it is.
@@ -45,27 +50,27 @@ def make_branch(repository: Repository, experiment: Experiment, wanted: Wanted) 
         RecipeError: ``conf/`` cannot yield the parameters.
         DvcError: DVC refuses.
     """
-    if not repository.is_branch_name(wanted.branch):
-        raise GitError(f"NAME={wanted.branch}: git allows no branch of this name")
-    if repository.has_branch(wanted.branch):
+    if not repository.is_branch_name(wanted.name):
+        raise GitError(f"NAME={wanted.name}: git allows no branch of this name")
+    if repository.has_branch(wanted.name):
         raise GitError(
-            f"NAME={wanted.branch}: there is such a branch; choose another, or delete it: git branch -D {wanted.branch}"
+            f"NAME={wanted.name}: there is such a branch; choose another, or delete it: git branch -D {wanted.name}"
         )
-    run_dvc(["exp", "branch", experiment.rev, wanted.branch], repository.directory)
+    run_dvc(["exp", "branch", experiment.rev, wanted.name], repository.directory)
     try:
-        return _settle(repository, experiment, wanted)
+        return _settle(repository, experiment, wanted, comment)
     except BaseException:
-        repository.run("update-ref", "-d", f"refs/heads/{wanted.branch}")
+        repository.run("update-ref", "-d", f"refs/heads/{wanted.name}")
         raise
 
 
-def _settle(repository: Repository, experiment: Experiment, wanted: Wanted) -> Path | None:
+def _settle(repository: Repository, experiment: Experiment, wanted: Branch, comment: str) -> Path | None:
     """Commit the recipe on the branch, in a work tree of its own."""
     with tempfile.TemporaryDirectory(prefix="visiongate-branch-") as folder:
         root = Path(folder) / "tree"
-        repository.run("worktree", "add", "--quiet", str(root), wanted.branch)
+        repository.run("worktree", "add", "--quiet", str(root), wanted.name)
         try:
-            recipe = _write(root, experiment, wanted)
+            recipe = _write(root, experiment, wanted, comment)
             tree = Repository(root)
             tree.run("add", "--all")
             if tree.run("status", "--porcelain"):
@@ -76,13 +81,13 @@ def _settle(repository: Repository, experiment: Experiment, wanted: Wanted) -> P
     return recipe
 
 
-def _write(root: Path, experiment: Experiment, wanted: Wanted) -> Path | None:
+def _write(root: Path, experiment: Experiment, wanted: Branch, comment: str) -> Path | None:
     conf, path = root / wanted.conf, wanted.conf / RECIPES / f"{wanted.recipe}.yaml"
     found = find_recipe(conf, experiment.params)
     if found.choices or found.values:
         if (root / path).exists():
             raise RecipeError(f"{path}: there is a recipe of this name; choose another, NAME=...")
-        write_text(root / path, found.text(wanted.comment))
+        write_text(root / path, found.text(comment))
         check_recipe(conf, wanted.recipe, experiment.params)
         _choose(conf / PRIMARY, wanted.recipe)
     write_text(root / wanted.params, compose_params(conf, []))

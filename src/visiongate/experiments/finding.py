@@ -4,9 +4,7 @@ from collections.abc import Sequence
 
 from visiongate.errors import VisiongateError
 from visiongate.experiments.listing import Experiment, list_experiments
-from visiongate.experiments.revisions import Reference, Repository
-
-SHORTEST = 7  # digits of a commit that stand for it
+from visiongate.experiments.revisions import SHORTEST, Reference, Repository
 
 
 class NoExperimentError(VisiongateError):

@@ -6,12 +6,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from visiongate.dvc_faults import explain
 from visiongate.dvc_process import DvcError, run_dvc
 from visiongate.errors import VisiongateError
 from visiongate.experiments.grid import Combination
@@ -112,8 +114,26 @@ class Queue:
         run_dvc(["queue", "remove", experiment.rev], self._work.directory)
 
     def start(self) -> None:
-        """Start as many workers as there are jobs; those that are at work already count."""
-        run_dvc(["queue", "start", f"--jobs={self._work.jobs}"], self._work.directory, self._environment)
+        """Start as many workers as there are jobs; those that are at work already count.
+
+        Raises:
+            QueueError: DVC refuses.
+        """
+        command = [sys.executable, "-m", "dvc", "queue", "start", f"--jobs={self._work.jobs}"]
+        # The workers inherit what it writes to: whoever reads a pipe would wait for them to end.
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
+            done = subprocess.run(  # noqa: S603 - DVC with two words and a number
+                command,
+                cwd=self._work.directory,
+                env={**os.environ, **self._environment},
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                check=False,
+            )
+            said.seek(0)
+            if done.returncode:
+                raise QueueError(f"dvc queue start: {explain(said.read())}")
 
     def count_workers(self) -> int:
         """Ask how many workers answer."""

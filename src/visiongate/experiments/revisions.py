@@ -10,6 +10,7 @@ from visiongate.errors import VisiongateError
 FIRST_COMMIT = (
     'there is no commit yet, and an experiment starts from one: git add -A && git commit -m "Start"'
 )
+SHORTEST = 7  # digits of a commit that stand for it
 ROOT_LENGTH = (
     len("refs/exps/12/") + 38
 )  # refs/exps/<two digits>/<38 more digits>/NAME: the commit it started from

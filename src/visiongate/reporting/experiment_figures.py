@@ -87,7 +87,7 @@ def _axis(values: Sequence[Any]) -> tuple[list[float], dict[float, str], bool]:
         numbers = [float(value) for value in values]
         marks = _thin(sorted(set(numbers)))
         logarithmic = min(numbers) > 0 and max(numbers) / min(numbers) >= LOGARITHMIC
-        return numbers, {mark: f"{mark:g}" for mark in marks}, logarithmic
+        return numbers, {mark: f"{mark:.4g}" for mark in marks}, logarithmic
     names = sorted({show(value) for value in values})
     places = [float(names.index(show(value))) for value in values]
     return places, {float(index): _shorten(name, 12) for index, name in enumerate(names)}, False
@@ -101,7 +101,7 @@ def _thin(marks: Sequence[float], most: int = 6) -> list[float]:
 def draw_parallel(ranking: Ranking) -> bytes:
     """Draw a line for each experiment, through its settings to its value; darker is better."""
     rows = [row for row in ranking.rows if row.value is not None][:SHOWN]
-    names = varied_settings(ranking)
+    names = [name for name in varied_settings(ranking) if _varies(rows, name)]
     columns = [[row.experiment.params.get(name, ABSENT) for row in rows] for name in names]
     axes_ = [*(_scale(column) for column in columns), _scale([row.value for row in rows])]
 
@@ -128,6 +128,10 @@ def draw_parallel(ranking: Ranking) -> bytes:
         axes.margins(x=0.08)
 
     return render(3.0, draw)
+
+
+def _varies(rows: Sequence[Row], name: str) -> bool:
+    return len({show(row.experiment.params.get(name, ABSENT)) for row in rows}) > 1
 
 
 def _draw_axis(axes: Axes, place: int, ticks: Mapping[float, str]) -> None:
