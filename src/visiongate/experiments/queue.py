@@ -7,19 +7,17 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from visiongate.dvc_faults import explain
-from visiongate.dvc_process import DvcError, run_dvc
 from visiongate.errors import VisiongateError
 from visiongate.experiments.grid import Combination
 from visiongate.experiments.listing import Experiment, list_experiments
+from visiongate.experiments.patience import insist_dvc
 
-PATIENCE = 30  # tries, a second apart, while another DVC command has the lock
 KEPT_LINES = 6  # of what a failed experiment said
 WORKER_LOGS = ".dvc/tmp/exps/celery"
 UNTOUCHABLE = {signal.SIGINT, signal.SIGTERM}
@@ -96,22 +94,14 @@ class Queue:
             *settings,
             self._work.stage,
         ]
-        for patience in reversed(range(PATIENCE)):
-            try:
-                with _undisturbed():
-                    run_dvc(command, self._work.directory, self._environment)
-            except DvcError as error:
-                if not patience or "lock" not in error.said.lower():
-                    raise
-                time.sleep(1)  # a worker takes an experiment, or hands one in
-            else:
-                return
+        with _undisturbed():
+            insist_dvc(command, self._work.directory, self._environment)
 
     def drop(self, experiment: Experiment) -> None:
         """Take an experiment that failed, or whose worker was killed, out of the queue."""
         if experiment.state == "running":
-            run_dvc(["queue", "kill", "--force", experiment.rev], self._work.directory)
-        run_dvc(["queue", "remove", experiment.rev], self._work.directory)
+            insist_dvc(["queue", "kill", "--force", experiment.rev], self._work.directory)
+        insist_dvc(["queue", "remove", experiment.rev], self._work.directory)
 
     def start(self) -> None:
         """Start as many workers as there are jobs; those that are at work already count.
@@ -137,7 +127,7 @@ class Queue:
 
     def count_workers(self) -> int:
         """Ask how many workers answer."""
-        told = run_dvc(["queue", "status"], self._work.directory)
+        told = insist_dvc(["queue", "status"], self._work.directory)
         found = re.search(r"Worker status: (\d+) active, (\d+) idle", told)
         if found is None:
             raise QueueError("dvc queue status: not understood: it tells of no workers")
