@@ -14,7 +14,7 @@ from visiongate.experiments.cached_outputs import Cache
 from visiongate.experiments.contest import Contest, hold_contest, with_metric
 from visiongate.experiments.evidence import Evidence, Places
 from visiongate.experiments.listing import Experiment, list_experiments
-from visiongate.experiments.queue import last_words
+from visiongate.experiments.queue import last_lines
 from visiongate.experiments.ranking import Ranking, lay_out_ranking, rank
 from visiongate.experiments.revisions import Repository
 from visiongate.files import write_text
@@ -61,10 +61,19 @@ def survey(question: Question, directory: Path) -> Trials:
     ranking = rank(question.metric, found[base].commit, done, evidence)
     unfinished = [experiment for experiment in experiments if experiment.state != "done"]
     failed = {
-        experiment.name: last_words(experiment) for experiment in unfinished if experiment.state == "failed"
+        experiment.name: _last_words(experiment) for experiment in unfinished if experiment.state == "failed"
     }
     column, curves = _curves(ranking, evidence)
     return Trials(ranking, _contest(ranking, evidence), column, curves, unfinished, failed)
+
+
+def _last_words(experiment: Experiment) -> list[str]:
+    known = experiment.log is not None and experiment.log.exists()
+    return (
+        last_lines(experiment.log.read_text(encoding="utf-8", errors="replace"))
+        if known and experiment.log
+        else []
+    )
 
 
 def _contest(ranking: Ranking, evidence: Evidence) -> Contest:

@@ -3,6 +3,7 @@
 import argparse
 import re
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -11,9 +12,9 @@ from visiongate import paths
 from visiongate.commands.experiments import METRIC, Question, show
 from visiongate.compose import CONF
 from visiongate.errors import SettingsError, VisiongateError
-from visiongate.experiments.grid import MOST, Identity, plan_sweep, read_grid, read_list
+from visiongate.experiments.grid import MOST, Combination, Identity, plan_sweep, read_grid, read_list
 from visiongate.experiments.queue import Queue, Work
-from visiongate.experiments.revisions import Repository
+from visiongate.experiments.revisions import Finished, Repository
 from visiongate.experiments.sweep import Outcome, Sweep
 
 PIPELINE = Path("dvc.yaml")
@@ -48,14 +49,14 @@ def _run(options: argparse.Namespace, directory: Path) -> int:
     commit = repository.commit("HEAD")
     _check(options)
     changed, changes = repository.changes(WRITTEN)
-    identity = Identity(options.name, options.stage, changes)
+    identity = Identity(options.name, commit, options.stage, changes)
     lines = read_grid(options.grid) if options.grid is not None else read_list(Path(options.list))
     combinations = plan_sweep(lines, CONF, identity, FORCED if options.force else MOST)
     queue = Queue(Work(directory, commit, options.stage, options.jobs))
-    sweep = Sweep(combinations, queue, repository.fingerprint, lambda line: print(line, flush=True))
+    sweep = Sweep(combinations, queue, Finished(repository, commit), lambda line: print(line, flush=True))
     _warn(changed, repository.untracked([folder for folder in COPIED if (directory / folder).is_dir()]))
     if options.dry:
-        _tell_plan(sweep)
+        _tell_plan(sweep.sort(queue.look()))
         return 0
     queue.check()
     outcome = sweep.run()
@@ -92,9 +93,9 @@ def _name(files: list[str]) -> str:
     return ", ".join(files[:NAMED]) + more
 
 
-def _tell_plan(sweep: Sweep) -> None:
+def _tell_plan(groups: Mapping[str, Sequence[Combination]]) -> None:
     words = {"done": "has run", "waiting": "is queued", "new": "would run"}
-    for group, combinations in sweep.sort().items():
+    for group, combinations in groups.items():
         for combination in combinations:
             print(f"{words[group]}  {combination.name}  {combination.label}")
 

@@ -36,8 +36,9 @@ class Identity:
     """What names the experiments of a sweep, besides their parameters."""
 
     prefix: str
+    commit: str  # that they start from
     stage: str
-    changes: str  # to the last commit
+    changes: str  # to the commit, of the files
 
 
 def read_grid(text: str) -> list[list[str]]:
@@ -97,9 +98,10 @@ def plan_sweep(
     expanded = [overrides for line in lines for overrides in expand_sweeps(list(line), most)]
     if len(expanded) > most:
         raise SettingsError(f"{len(expanded)} combinations, more than {most}")
+    given = (identity.commit, identity.stage, identity.changes)
     found: dict[str, Combination] = {}
     for overrides in expanded:
-        name = f"{identity.prefix}-{_hash((_compose(conf, overrides), identity.stage, identity.changes))}"
+        name = f"{identity.prefix}-{_hash((_compose(conf, overrides), *given))}"
         found.setdefault(name, Combination(name, tuple(overrides)))
     return list(found.values())
 

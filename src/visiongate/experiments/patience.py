@@ -8,7 +8,9 @@ from pathlib import Path
 from visiongate.dvc_process import DvcError, run_dvc
 
 TRIES = 20  # a second apart
-PASSING = re.compile(r"\block|/tmp/exps/", re.IGNORECASE)  # what is over in a second
+PASSING = re.compile(
+    r"\block|/tmp/exps/|Empty git repo", re.IGNORECASE
+)  # what is over in a second: a lock; a copy that is cleared away, or not yet whole
 
 
 def insist_dvc(

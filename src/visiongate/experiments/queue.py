@@ -7,21 +7,23 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from visiongate.dvc_faults import explain
+from visiongate.dvc_process import DvcError
 from visiongate.errors import VisiongateError
 from visiongate.experiments.grid import Combination
-from visiongate.experiments.listing import Experiment, list_experiments
 from visiongate.experiments.patience import insist_dvc
 
 KEPT_LINES = 6  # of what a failed experiment said
 WORKER_LOGS = ".dvc/tmp/exps/celery"
 UNTOUCHABLE = {signal.SIGINT, signal.SIGTERM}
-RANK = ("failed", "queued", "running", "done")  # of two of a name the later counts
+RANK = ("Success", "Failed", "Queued", "Running")  # of two of a name the later counts
+ENTRY = re.compile(rf"^([0-9a-f]{{7,40}})\s+(\S+)\s.*\s({'|'.join(RANK)})\s*$", re.MULTILINE)
+WORKERS = re.compile(r"Worker status: (\d+) active, (\d+) idle")
 
 
 class QueueError(VisiongateError):
@@ -38,6 +40,23 @@ class Work:
     jobs: int  # at a time
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An experiment in the queue, or that went through it."""
+
+    rev: str  # the first digits
+    name: str
+    state: str  # one of `RANK`
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What there is in the queue."""
+
+    entries: Mapping[str, Entry]  # by name
+    workers: int
+
+
 class Queue:
     """The queue, for the experiments of one commit."""
 
@@ -49,6 +68,11 @@ class Queue:
         if work.jobs > 1:
             threads = max(1, (os.cpu_count() or 1) // work.jobs)
             self._environment["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", str(threads))
+
+    @property
+    def jobs(self) -> int:
+        """How many workers there are to be."""
+        return self._work.jobs
 
     def check(self) -> None:
         """Make sure that a worker will find DVC: one that does not leaves no log.
@@ -72,11 +96,16 @@ class Queue:
                 "moved, make the environment anew: rm -r .venv && make setup"
             )
 
-    def experiments(self) -> dict[str, Experiment]:
-        """Read what there is of the commit, by name."""
-        (baseline,) = list_experiments(self._work.directory, [self._work.commit])
-        ranked = sorted(baseline.experiments, key=lambda experiment: RANK.index(experiment.state))
-        return {experiment.name: experiment for experiment in ranked}
+    def look(self) -> Look:
+        """Ask what is in the queue, of whatever commit, and how many workers answer."""
+        told = insist_dvc(["queue", "status"], self._work.directory)
+        workers = WORKERS.search(told)
+        if workers is None:
+            raise QueueError("dvc queue status: not understood: it tells of no workers")
+        entries = [Entry(*found) for found in ENTRY.findall(told)]
+        # The same may be there twice, where one that failed was queued again: what goes on counts.
+        ranked = sorted(entries, key=lambda entry: RANK.index(entry.state))
+        return Look({entry.name: entry for entry in ranked}, sum(map(int, workers.groups())))
 
     def put(self, combination: Combination) -> None:
         """Add an experiment: the files that git tracks as they are now, with the parameters composed anew.
@@ -97,11 +126,19 @@ class Queue:
         with _undisturbed():
             insist_dvc(command, self._work.directory, self._environment)
 
-    def drop(self, experiment: Experiment) -> None:
+    def drop(self, entry: Entry) -> None:
         """Take an experiment that failed, or whose worker was killed, out of the queue."""
-        if experiment.state == "running":
-            insist_dvc(["queue", "kill", "--force", experiment.rev], self._work.directory)
-        insist_dvc(["queue", "remove", experiment.rev], self._work.directory)
+        if entry.state == "Running":
+            insist_dvc(["queue", "kill", "--force", entry.rev], self._work.directory)
+        insist_dvc(["queue", "remove", entry.rev], self._work.directory)
+
+    def last_words(self, entry: Entry) -> list[str]:
+        """Return the last lines that an experiment said, or, where it failed before it said any, those of the workers."""
+        try:
+            said = insist_dvc(["queue", "logs", entry.rev], self._work.directory)
+        except DvcError:
+            return ["it failed before it said anything; the queue's workers said:", *self.worker_lines()]
+        return last_lines(said)
 
     def start(self) -> None:
         """Start as many workers as there are jobs; those that are at work already count.
@@ -125,44 +162,16 @@ class Queue:
             if done.returncode:
                 raise QueueError(f"dvc queue start: {explain(said.read())}")
 
-    def count_workers(self) -> int:
-        """Ask how many workers answer."""
-        told = insist_dvc(["queue", "status"], self._work.directory)
-        found = re.search(r"Worker status: (\d+) active, (\d+) idle", told)
-        if found is None:
-            raise QueueError("dvc queue status: not understood: it tells of no workers")
-        return int(found[1]) + int(found[2])
-
     def worker_lines(self) -> list[str]:
         """Return the last lines that the workers said."""
         logs = sorted((self._work.directory / WORKER_LOGS).glob("*.out"))
-        return [line for log in logs for line in _last_lines(log)]
+        texts = (log.read_text(encoding="utf-8", errors="replace") for log in logs)
+        return [line for text in texts for line in last_lines(text)]
 
 
-def last_words(experiment: Experiment) -> list[str]:
-    """Return the last lines that an experiment said; none where it failed before it said any."""
-    return [] if experiment.log is None else _last_lines(experiment.log)
-
-
-def is_alive(experiment: Experiment) -> bool:
-    """Say whether the process that runs an experiment is there."""
-    if experiment.pid is None:
-        return False
-    try:
-        os.kill(experiment.pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _last_lines(path: Path) -> list[str]:
-    try:
-        lines: Sequence[str] = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
-        return []
-    return list(dict.fromkeys(line.strip() for line in lines if line.strip()))[-KEPT_LINES:]
+def last_lines(said: str) -> list[str]:
+    """Return the last lines of a text that say something, each once."""
+    return list(dict.fromkeys(line.strip() for line in said.splitlines() if line.strip()))[-KEPT_LINES:]
 
 
 @contextmanager

@@ -62,10 +62,6 @@ class Repository:
                 found.append(Reference(name, baseline, rev))
         return found
 
-    def fingerprint(self) -> str:
-        """Return a text that changes when an experiment begins, ends or fails."""
-        return self._tell("for-each-ref", "refs/exps")
-
     def read(self, revision: str, path: Path) -> str | None:
         """Return a file's text at a commit; None where the commit does not have it."""
         return self._ask("show", f"{revision}:./{path.as_posix()}")
@@ -122,3 +118,19 @@ class Repository:
             )
         except FileNotFoundError:
             raise GitError("git is not installed, in which DVC keeps its experiments") from None
+
+
+class Finished:
+    """The experiments of one commit that have run, as git has them."""
+
+    def __init__(self, repository: Repository, commit: str) -> None:
+        self._repository = repository
+        self._commit = commit
+
+    def names(self) -> set[str]:
+        """Name them."""
+        return {each.name for each in self._repository.references() if each.baseline == self._commit}
+
+    def fingerprint(self) -> str:
+        """Return a text that changes when an experiment, of whatever commit, ends or fails."""
+        return self._repository.run("for-each-ref", "refs/exps")

@@ -5,16 +5,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from visiongate.experiments.grid import Combination
-from visiongate.experiments.listing import Experiment
-from visiongate.experiments.queue import Queue, QueueError, is_alive, last_words
+from visiongate.experiments.queue import Entry, Look, Queue, QueueError
+from visiongate.experiments.revisions import Finished
 
-LOOK = 10.0  # seconds between two looks at all that runs, when nothing moves
-GLANCE = 1.0  # seconds between two glances at whether something moved
+LOOK = 10.0  # seconds between two looks at the queue, when nothing ends
+GLANCE = 1.0  # seconds between two glances at whether something ended
 START = 15.0  # seconds that a worker may take before it answers
-ATTEMPTS = 3  # to get workers going, or one experiment run whose worker was killed
+ATTEMPTS = 3  # to get workers going, or to run one experiment whose worker was killed
 
 Tell = Callable[[str], None]
-Watch = Callable[[], str]  # gives another text when an experiment begins or ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,27 +34,33 @@ class _Course:
     failed: dict[str, list[str]] = field(default_factory=dict)
     starts: int = 0  # of workers, since something last moved
     started: float = 0.0
-    attempts: dict[str, int] = field(default_factory=dict)
+    attempts: dict[str, int] = field(default_factory=dict)  # by name
+
+    @property
+    def place(self) -> str:
+        return f"[{self.total - len(self.waiting)}/{self.total}]"
 
 
 class Sweep:
     """Combinations, and the queue that runs them."""
 
-    def __init__(self, combinations: Sequence[Combination], queue: Queue, watch: Watch, tell: Tell) -> None:
+    def __init__(
+        self, combinations: Sequence[Combination], queue: Queue, finished: Finished, tell: Tell
+    ) -> None:
         self._combinations = {combination.name: combination for combination in combinations}
         self._queue = queue
-        self._watch = watch
+        self._finished = finished
         self._tell = tell
 
-    def sort(self) -> dict[str, list[Combination]]:
+    def sort(self, look: Look) -> dict[str, list[Combination]]:
         """Sort the combinations by what is to be done: ``done``, ``waiting`` in the queue or running, ``new``."""
-        known = self._queue.experiments()
-        sorted_: dict[str, list[Combination]] = {"done": [], "waiting": [], "new": []}
+        finished = self._finished.names()
+        groups: dict[str, list[Combination]] = {"done": [], "waiting": [], "new": []}
         for name, combination in self._combinations.items():
-            state = known[name].state if name in known else "new"
-            group = {"queued": "waiting", "running": "waiting", "failed": "new"}.get(state, state)
-            sorted_[group].append(combination)
-        return sorted_
+            entry = look.entries.get(name)
+            waits = entry is not None and entry.state in {"Queued", "Running"}
+            groups["done" if name in finished else "waiting" if waits else "new"].append(combination)
+        return groups
 
     def run(self) -> Outcome:
         """Queue what is new or has failed before, start workers, and wait until all has ended.
@@ -64,88 +69,82 @@ class Sweep:
             QueueError: No worker stays alive.
             DvcError: DVC refuses an experiment.
         """
-        found = self.sort()
+        look = self._queue.look()
+        groups = self.sort(look)
         course = _Course(dict(self._combinations), len(self._combinations))
-        if found["done"]:
-            self._tell(f"{len(found['done'])} of {course.total} have run already")
-            for combination in found["done"]:
-                course.waiting.pop(combination.name)
-                course.done.append(combination.name)
-        if found["new"]:
-            self._fill(found["new"])
+        if groups["done"]:
+            self._tell(f"{len(groups['done'])} of {course.total} have run already")
+        for combination in groups["done"]:
+            course.done.append(course.waiting.pop(combination.name).name)
+        if groups["new"]:
+            self._tell(f"Queueing {len(groups['new'])}, a second or two for each")
+        for combination in groups["new"]:
+            self._put(combination, look.entries.get(combination.name))
         while course.waiting:
-            before = self._watch()
-            self._look(course)
-            self._pause(course, before)
+            self._step(course)
         return Outcome(tuple(course.done), course.failed)
 
-    def _fill(self, combinations: Sequence[Combination]) -> None:
-        known = self._queue.experiments()
-        self._tell(f"Queueing {len(combinations)}, a second or two for each")
-        for combination in combinations:
-            if combination.name in known:  # it failed: what it failed for may be mended
-                self._queue.drop(known[combination.name])
-            self._queue.put(combination)
+    def _put(self, combination: Combination, before: Entry | None) -> None:
+        """Queue a combination, in the place of an entry that came to nothing: what it failed for may be mended."""
+        if before is not None:
+            self._queue.drop(before)
+        self._queue.put(combination)
 
-    def _look(self, course: _Course) -> None:
-        """Tell what has ended; get going what stands still."""
-        known = self._queue.experiments()
+    def _step(self, course: _Course) -> None:
+        """Tell what has ended, get going what stands still, and wait until more has ended."""
+        before = self._finished.fingerprint()
+        look = self._queue.look()
+        self._close_finished(course)
         for name in list(course.waiting):
-            experiment = known.get(name)
-            if experiment is not None and experiment.state in {"done", "failed"}:
-                self._close(course, experiment)
-        left = [known[name] for name in course.waiting if name in known]
-        if len(left) < len(course.waiting):  # someone emptied the queue meanwhile
-            self._refill(course, [name for name in course.waiting if name not in known])
-        stands = [each for each in left if each.state == "queued" or not is_alive(each)]
-        if course.waiting and (stands or not left) and time.monotonic() - course.started > START:
-            self._get_going(course, stands)
+            entry = look.entries.get(name)
+            if entry is not None and entry.state == "Failed":
+                self._fail(course, name, self._queue.last_words(entry))
+        if course.waiting and time.monotonic() - course.started > START:
+            self._get_going(course, look)
+        self._pause(course, before)
 
-    def _close(self, course: _Course, experiment: Experiment) -> None:
-        combination = course.waiting.pop(experiment.name)
-        course.starts = 0
-        place = f"[{course.total - len(course.waiting)}/{course.total}]"
-        if experiment.state == "done":
-            course.done.append(experiment.name)
-            self._tell(f"{place} {experiment.name}: {combination.label}")
-        else:
-            self._fail(course, experiment.name, last_words(experiment))
-            self._tell(f"{place} {experiment.name} FAILED: {combination.label}")
+    def _close_finished(self, course: _Course) -> None:
+        for name in sorted(self._finished.names() & course.waiting.keys()):
+            combination = course.waiting.pop(name)
+            course.done.append(name)
+            course.starts = 0
+            self._tell(f"{course.place} {name}: {combination.label}")
 
-    def _fail(self, course: _Course, name: str, words: Sequence[str]) -> None:
-        said = list(words) or [
-            "it failed before it said anything; its worker said:",
-            *self._queue.worker_lines(),
-        ]
+    def _fail(self, course: _Course, name: str, said: list[str]) -> None:
+        combination = course.waiting.pop(name)
         course.failed[name] = said
+        course.starts = 0
+        self._tell(f"{course.place} {name} FAILED: {combination.label}")
 
-    def _get_going(self, course: _Course, stands: Sequence[Experiment]) -> None:
-        """Start workers where they are missing; run again what was cut off with its worker."""
-        if self._queue.count_workers() == 0:
-            course.starts += 1
-            if course.starts > ATTEMPTS:
-                said = " | ".join(self._queue.worker_lines()) or "nothing"
-                raise QueueError(f"the queue's workers end at once; they said: {said}")
-            cut = [each.name for each in stands if each.state == "running"]
-            for experiment in stands:
-                if experiment.state == "running":
-                    self._tell(f"{experiment.name} was cut off; it runs again")
-                    self._queue.drop(experiment)
-            self._refill(course, cut)
+    def _get_going(self, course: _Course, look: Look) -> None:
+        """Queue again what was lost or cut off with its worker; start workers where they are missing."""
+        for name in list(course.waiting):
+            entry = look.entries.get(name)
+            alive = entry is not None and (
+                entry.state == "Queued" or (entry.state == "Running" and look.workers)
+            )
+            if not alive:
+                self._repeat(course, name, entry)
+        queued = any(look.entries[name].state == "Queued" for name in course.waiting if name in look.entries)
+        if look.workers >= self._queue.jobs or (look.workers and not queued):
+            return
+        course.starts += not look.workers
+        if course.starts > ATTEMPTS:
+            said = " | ".join(self._queue.worker_lines()) or "nothing"
+            raise QueueError(f"the queue's workers run nothing; they said last: {said}")
         self._queue.start()
         course.started = time.monotonic()
 
-    def _refill(self, course: _Course, names: Sequence[str]) -> None:
-        for name in names:
-            course.attempts[name] = course.attempts.get(name, 0) + 1
-            if course.attempts[name] > ATTEMPTS:
-                course.waiting.pop(name)
-                course.failed[name] = [f"given up after it was cut off {ATTEMPTS} times"]
-            else:
-                self._queue.put(course.waiting[name])
+    def _repeat(self, course: _Course, name: str, entry: Entry | None) -> None:
+        course.attempts[name] = course.attempts.get(name, 0) + 1
+        if course.attempts[name] > ATTEMPTS:
+            self._fail(course, name, [f"given up after it was cut off {ATTEMPTS} times"])
+            return
+        self._tell(f"{name} was cut off; it runs again")
+        self._put(course.waiting[name], entry)
 
     def _pause(self, course: _Course, before: str) -> None:
-        """Wait until something moves, but not for long: a worker that is killed moves nothing."""
+        """Wait until something has ended, but not for long: a worker that is killed ends nothing."""
         until = time.monotonic() + LOOK
-        while course.waiting and time.monotonic() < until and self._watch() == before:
+        while course.waiting and time.monotonic() < until and self._finished.fingerprint() == before:
             time.sleep(GLANCE)
