@@ -7,12 +7,14 @@ import itertools
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ValueType
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from visiongate.config import parse_settings
@@ -30,14 +32,28 @@ def compose_params(conf: Path, overrides: list[str]) -> str:
     Raises:
         SettingsError: Hydra cannot compose, or a value is not allowed.
     """
+    return HEADER + OmegaConf.to_yaml(_compose(conf, overrides))
+
+
+def compose_values(conf: Path, overrides: list[str]) -> dict[str, Any]:
+    """Compose the groups of ``conf`` and return the sections as plain values, validated.
+
+    Raises:
+        SettingsError: As `compose_params`.
+    """
+    values = OmegaConf.to_container(_compose(conf, overrides))
+    return {str(section): content for section, content in values.items()} if isinstance(values, dict) else {}
+
+
+def _compose(conf: Path, overrides: list[str]) -> DictConfig:
     try:
         with initialize_config_dir(str(conf.absolute()), version_base="1.3"):
             tree = compose("config", overrides=overrides)
         OmegaConf.resolve(tree)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise SettingsError(f"{conf}/: {' '.join(str(error).split())}") from None
     parse_settings(OmegaConf.to_container(tree), f"{conf}/")
-    return HEADER + OmegaConf.to_yaml(tree)
+    return tree
 
 
 def expand_sweeps(overrides: list[str], most: int) -> list[list[str]]:

@@ -1,13 +1,13 @@
 """An experiment's parameters as a recipe of ``conf/experiment``: what to choose and to set, so that they come out again."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from visiongate.compose import compose_params
+from visiongate.compose import compose_values
 from visiongate.errors import SettingsError, VisiongateError
 from visiongate.experiments.listing import leaves
 from visiongate.experiments.ranking import ABSENT, difference
@@ -15,6 +15,7 @@ from visiongate.experiments.ranking import ABSENT, difference
 PRIMARY = "config.yaml"
 RECIPES = "experiment"
 FIRST = ("dataset", "model")  # these choose others
+WORTH = 2  # settings that differ make another choice of their group worth a look
 NAMED = 5  # differences that a message names
 
 
@@ -45,7 +46,8 @@ class Recipe:
 def find_recipe(conf: Path, wanted: Mapping[str, Any]) -> Recipe:
     """Find the choices of groups that come closest to some parameters, and the values that are still to be set.
 
-    Only groups whose section differs are looked at, the data set and the model first, for they choose others.
+    The data set and the model come first, for they choose others. Where a single setting of a group differs, setting it is as
+    short as choosing another.
 
     Args:
         conf: The settings' source.
@@ -56,8 +58,10 @@ def find_recipe(conf: Path, wanted: Mapping[str, Any]) -> Recipe:
     """
     choices: dict[str, str] = {}
     left = _distance(conf, choices, wanted)
-    for group, names in _groups(conf, wanted):
-        for name in names:
+    for group in _groups(conf) if left else ():
+        if sum(name.startswith(f"{group.replace('/', '.')}.") for name in left or ()) < WORTH:
+            continue
+        for name in sorted(path.stem for path in (conf / group).glob("*.yaml")):
             tried = {**choices, group: name}
             found = _distance(conf, tried, wanted)
             if found is not None and (left is None or len(found) < len(left)):
@@ -95,16 +99,11 @@ def _distance(conf: Path, choices: Mapping[str, str], wanted: Mapping[str, Any])
 
 
 def _compose(conf: Path, overrides: list[str]) -> dict[str, Any]:
-    return dict(leaves(yaml.safe_load(compose_params(conf, overrides))))
+    return dict(leaves(compose_values(conf, overrides)))
 
 
-def _groups(conf: Path, wanted: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
-    """Yield the groups among which the primary config chooses and whose section differs, and the names in each."""
+def _groups(conf: Path) -> list[str]:
+    """List the groups among which the primary config chooses, those that choose others first."""
     defaults = yaml.safe_load((conf / PRIMARY).read_text(encoding="utf-8"))["defaults"]
     groups = [group for entry in defaults if isinstance(entry, dict) for group in entry if group != RECIPES]
-    differing = {name.split(".")[0] for name in difference(_compose(conf, []), wanted)}
-    for group in sorted(
-        groups, key=lambda each: (each not in FIRST, FIRST.index(each) if each in FIRST else 0)
-    ):
-        if group.split("/")[0] in differing:
-            yield group, sorted(path.stem for path in (conf / group).glob("*.yaml"))
+    return [*FIRST, *(group for group in groups if group not in FIRST)]
