@@ -22,7 +22,7 @@ STORE_LIMIT := 2000000
 .PHONY: help setup params repro register gate adopt experiments sweep branch registry rollback compare trace test check lint types drift format lock store mlflow bench hooks
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Make .venv with the pinned packages (PYTHON=python3.12 chooses the interpreter)
 	@echo "$(VENV) is ready"

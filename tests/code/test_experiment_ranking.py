@@ -138,7 +138,7 @@ def test_the_figures_are_pictures() -> None:
         draw_curves({"best": [0.1, 0.5]}, "val_accuracy"),
     ]
     by_setting = draw_by_setting(RANKING)
-    assert list(by_setting) == RANKING.varied
+    assert list(by_setting) == ["lr", "depth"]  # model and width change as depth does
     for picture in [*pictures, *by_setting.values()]:
         with Image.open(io.BytesIO(picture)) as image:
             assert image.width == 600
@@ -156,7 +156,7 @@ def test_a_hundred_experiments_of_a_hundred_settings_can_be_drawn() -> None:
     ]
     ranking = rank("accuracy", experiment("base", None), many, EVIDENCE)
     page = render_experiments(Trials(ranking, NONE, None, {}))
-    assert "93 more settings differ" in page
+    assert "93 more settings differ, most of them along with these" in page
     assert len(page) < 1_000_000
 
 

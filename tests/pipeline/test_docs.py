@@ -21,6 +21,7 @@ EXAMPLES = {
     "conf/model/wide_cnn.yaml",
     "data/downloads",
     "models/checkpoint.safetensors",
+    "reports/experiments/index.html",
     "src/visiongate/models/networks/wide_cnn.py",
 }
 README = (ROOT / "README.md").read_text(encoding="utf-8")

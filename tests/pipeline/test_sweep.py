@@ -69,6 +69,7 @@ def test_a_sweep_is_run_told_resumed_and_adopted(repository: Path, tmp_path: Pat
 
     check_recipe(repository)
     check_branch(repository)
+    check_elsewhere(repository)
 
 
 def check_recipe(root: Path) -> None:
@@ -101,10 +102,32 @@ def check_branch(root: Path) -> None:
     call(root, "git", "switch", "-q", "try/rate")
     assert run_module(root, "compose", "--check")[0] == 0
     assert yaml.safe_load((root / "params.yaml").read_text())["model"]["lr"] == 0.03
+    call(root, "dvc", "checkout", "-q")
     assert "evaluate" not in call(root, "dvc", "status").stdout
     assert call(root, "git", "worktree", "list").stdout.count("\n") == 1
     _, _, complaint = run_module(root, "commands.branch", "--from=best", "--name=try/rate", check=False)
     assert complaint.startswith("branch: ")
+
+
+def check_elsewhere(root: Path) -> None:
+    """On another commit, where none of them starts."""
+    _, _, complaint = run_module(root, "commands.experiments", check=False)
+    assert complaint.startswith("experiments: no experiment has run yet")
+    _, everywhere, _ = run_module(root, "commands.experiments", "--all", "--metric=log_loss")
+    _, there, _ = run_module(root, "commands.experiments", "--rev=main")
+    for told in (everywhere, there):
+        assert re.findall(r"^sweep-\w{8}", told, flags=re.MULTILINE)[0] == experiments_by_rate(root)[0.03]
+    assert "not shown to be better" in everywhere  # the branch has it already
+    assert "is better than the base by more than luck" in there
+    _, _, complaint = run_module(root, "commands.experiments", "--all", "--metric=nonsense", check=False)
+    assert complaint.endswith("there are accuracy, ece, epochs, images, log_loss, parameters\n")
+
+
+def experiments_by_rate(root: Path) -> dict[float, str]:
+    told = call(root, "git", "for-each-ref", "--format=%(refname)", "refs/exps").stdout.split()
+    refs = [ref for ref in told if "/celery/" not in ref and "/sweep-" in ref]
+    texts = {ref: call(root, "git", "show", f"{ref}:params.yaml").stdout for ref in refs}
+    return {float(yaml.safe_load(text)["model"]["lr"]): ref.rpartition("/")[2] for ref, text in texts.items()}
 
 
 def test_what_was_cut_off_goes_on(repository: Path, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def _tell(experiment: Experiment, name: str, recipe: Path | None) -> str:
     chosen = f", whose settings are in {recipe}, chosen in {CONF}/config.yaml" if recipe else ""
     return (
         f"Branch {name} holds experiment {experiment.name}{chosen}. Next:\n"
-        f"  git switch {name} && make repro   # runs what the experiment left out\n"
+        f"  git switch {name} && dvc checkout && make repro   # runs what the experiment left out\n"
         f"  dvc push                          # its outputs, where the others look for them\n"
         f"  git commit -a && git push -u origin {name}\n"
         "and open a pull request."

@@ -78,7 +78,8 @@ def _last_words(experiment: Experiment) -> list[str]:
 
 def _contest(ranking: Ranking, evidence: Evidence) -> Contest:
     settings = load_settings()
-    asked, best, tried = with_metric(settings, ranking.metric), ranking.best, len(ranking.rows)
+    asked, best = with_metric(settings, ranking.metric), ranking.best
+    tried = len({repr(sorted(row.changes.items())) for row in ranking.rows})  # the same again is no other try
     if best is None or asked is None:
         known = "accuracy, balanced_accuracy, f1_macro, log_loss and roc_auc"
         return Contest(

@@ -57,8 +57,13 @@ def draw_by_setting(ranking: Ranking) -> dict[str, bytes]:
 
 
 def varied_settings(ranking: Ranking) -> list[str]:
-    """Return the settings that differ among the experiments and the base; at most so many as can be shown."""
-    return ranking.varied[:SETTINGS]
+    """Return the settings to show: of those that always change together one, the most varied first, so many as have room."""
+    rows = (*ranking.rows, ranking.base)
+    kept: dict[tuple[int, ...], str] = {}
+    for name in sorted(ranking.varied, key=lambda name: (not name.endswith(".name"), name)):
+        values = [show(row.experiment.params.get(name, ABSENT)) for row in rows]
+        kept.setdefault(tuple(values.index(value) for value in values), name)
+    return [name for _, name in sorted(kept.items(), key=lambda each: -len(set(each[0])))][:SETTINGS]
 
 
 def _draw_setting(ranking: Ranking, name: str) -> bytes:

@@ -7,7 +7,6 @@ from visiongate.experiments.contest import Contest
 from visiongate.experiments.listing import Experiment
 from visiongate.experiments.ranking import WORDS, Ranking, show
 from visiongate.reporting.experiment_figures import (
-    SETTINGS,
     draw_by_setting,
     draw_curves,
     draw_parallel,
@@ -45,7 +44,7 @@ def render_experiments(trials: Trials) -> str:
         ranking=ranking,
         rows=[*ranking.rows, ranking.base],
         settings=varied_settings(ranking),
-        hidden=max(0, len(ranking.varied) - SETTINGS),
+        hidden=len(ranking.varied) - len(varied_settings(ranking)),
         show=show,
         words=WORDS,
         values=draw_values(ranking) if known else None,
