@@ -35,7 +35,7 @@ CML_VERSION := 0.20.6
 ACTIONLINT_VERSION := 1.7.12.25
 
 .DEFAULT_GOAL := help
-.PHONY: help setup params repro changed try retrain register gate report comment propose cml adopt registry rollback compare trace
+.PHONY: help setup params repro changed try retrain register gate report comment propose cml adopt experiments sweep branch registry rollback compare trace
 .PHONY: remote remote-local push pull test check lint types drift workflows actionlint clean-tree format lock store mlflow bench hooks
 
 help: ## List the targets
@@ -90,8 +90,20 @@ comment: $(READY) ## Write reports/report.md as the comment of a pull request (P
 propose: $(READY) ## Open a pull request with the model at hand, if it was promoted
 	@$(RUN) -m visiongate.commands.propose
 
-adopt: params ## Write the best settings that optimize found into conf/experiment/NAME.yaml (NAME=tuned; FORCE=1 overwrites)
-	@$(RUN) -m visiongate.commands.adopt "$${NAME:-tuned}" $(if $(FORCE),--force)
+adopt: params ## Write the best settings that optimize found, or those of FROM=experiment, into conf/experiment/NAME.yaml (NAME=tuned; FORCE=1 overwrites)
+	@$(RUN) -m visiongate.commands.adopt --name="$${NAME:-tuned}" $(if $(filter-out undefined,$(origin FROM)),--from="$$FROM") \
+		--metric="$${METRIC:-accuracy}" $(if $(FORCE),--force)
+
+experiments: $(READY) ## Show what has been tried, the best first, and whether it is better (METRIC=accuracy; REV=commit, ALL=1: from other commits)
+	@$(RUN) -m visiongate.commands.experiments --metric="$${METRIC:-accuracy}" --rev="$${REV:-HEAD}" $(if $(ALL),--all)
+
+sweep: params ## Try every combination of GRID='model.lr=0.01,0.02 model=small_cnn,simple_cnn', or each line of LIST=file (JOBS=1 STAGE=evaluate NAME=sweep DRY=1)
+	@$(RUN) -m visiongate.commands.sweep $(if $(filter-out undefined,$(origin GRID)),--grid="$$GRID") \
+		$(if $(filter-out undefined,$(origin LIST)),--list="$$LIST") --jobs="$${JOBS:-1}" --stage="$${STAGE:-evaluate}" \
+		--name="$${NAME:-sweep}" --metric="$${METRIC:-accuracy}" $(if $(DRY),--dry) $(if $(FORCE),--force)
+
+branch: $(READY) ## Make an experiment a branch, with its settings in conf/ (FROM=experiment or best, by METRIC=accuracy; NAME=branch)
+	@$(RUN) -m visiongate.commands.branch --from="$$FROM" --metric="$${METRIC:-accuracy}" --name="$$NAME"
 
 registry: $(READY) ## List the registered versions: aliases, decision, accuracy, date, commit, reason
 	@$(REGISTRY) show

@@ -39,3 +39,4 @@ REGISTRATION = Path("reports/registration.json")
 MODEL_CARD = Path("reports/model_card.md")
 
 REPORT = Path("reports/report.md")  # no stage's output: what a pull request is told
+EXPERIMENTS = Path("reports/experiments")  # the same: of all that was tried

@@ -246,7 +246,8 @@ def values(lr: float) -> dict[str, bool | int | float | str | None]:
 
 
 def run_adopt(*arguments: str) -> int:
-    return adopt.main(list(arguments))
+    name, *options = arguments
+    return adopt.main([f"--name={name}", *options])
 
 
 def test_a_recipe_composes_to_the_best_values(report: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,14 @@ PACKAGE = "visiongate"
 EXEMPT = (Path("src/visiongate/config.py"), Path("src/visiongate/paths.py"))
 TEMPLATES = Path("src/visiongate/reporting/templates")
 LOGGING = {"tracking"}  # sections that steer what is logged, not what is made
-NOT_MADE = {"params.yaml", "dvc.lock", "data/downloads", "models/checkpoint.safetensors", "reports/report.md"}
+NOT_MADE = {
+    "params.yaml",
+    "dvc.lock",
+    "data/downloads",
+    "models/checkpoint.safetensors",
+    "reports/experiments",
+    "reports/report.md",
+}
 
 
 def read_stages(root: Path) -> dict[str, dict[str, Any]]:

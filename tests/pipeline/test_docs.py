@@ -19,7 +19,12 @@ from visiongate.models.registry import build_baseline, build_network
 
 ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-CREATED = {"data/downloads", "models/checkpoint.safetensors", "reports/report.md"}  # and no stage's output
+CREATED = {  # and no stage's output
+    "data/downloads",
+    "models/checkpoint.safetensors",
+    "reports/experiments/index.html",
+    "reports/report.md",
+}
 TREE = next(block for block in blocks(README, "text") if "dvc.yaml" in block)
 MOST_LINES = 130  # of the README
 

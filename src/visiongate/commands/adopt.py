@@ -1,17 +1,22 @@
-"""Adopt the best settings of a search as a recipe: ``make adopt [NAME=tuned] [FORCE=1]``."""
+"""Adopt the best settings of a search, or those of an experiment, as a recipe: ``make adopt [FROM=best] [NAME=tuned]``."""
 
 import argparse
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from visiongate import paths
+from visiongate.commands.chosen import Wanted, describe, find_wanted
+from visiongate.commands.experiments import METRIC
+from visiongate.compose import CONF
 from visiongate.config import Settings, load_settings
 from visiongate.errors import DataError, VisiongateError
+from visiongate.experiments.listing import leaves
+from visiongate.experiments.recipe import check_recipe, find_recipe
 from visiongate.files import read_json, write_text
 from visiongate.search.identity import study_settings
 from visiongate.training.fingerprint import data_sha256
@@ -28,23 +33,55 @@ def adopt(name: str, *, force: bool) -> Path:
 
     Raises:
         DataError: There is no report, it is of other settings or images, no trial beats the current settings, or the name is
-            taken.
+            none or is taken.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][\w-]*", name):
-        raise DataError(f"NAME={name}: a recipe's name is made of letters, digits, - and _")
+    path = _recipe_path(name)
     study, summary = _read(paths.OPTIMIZE / "study.json"), _read(paths.OPTIMIZE_SUMMARY)
     _check_same(study, load_settings())
     if not study["beaten"]:
         raise DataError(f"{paths.OPTIMIZE}: no trial beats the current settings: there is nothing to adopt")
     values = yaml.safe_load((paths.OPTIMIZE / "best_params.yaml").read_text(encoding="utf-8"))
-    text = _recipe(name, study, summary, values)
-    path = EXPERIMENTS / f"{name}.yaml"
+    _write_recipe(path, _recipe(name, study, summary, values), force=force)
+    return path
+
+
+def adopt_experiment(name: str, wanted: Wanted, *, force: bool) -> Path:
+    """Write ``conf/experiment/NAME.yaml`` from an experiment and return its path; it composes to the experiment's parameters.
+
+    Args:
+        name: Of the recipe.
+        wanted: The experiment.
+        force: Replace a recipe of this name.
+
+    Raises:
+        DataError: The name is none or is taken.
+        VisiongateError: There is no such experiment, or ``conf/`` cannot yield its parameters.
+    """
+    path = _recipe_path(name)
+    experiment = find_wanted(wanted, Path.cwd())
+    recipe = find_recipe(CONF, experiment.params)
+    before = path.read_text(encoding="utf-8") if path.exists() else None
+    _write_recipe(path, recipe.text(describe(experiment, wanted.metric, name)), force=force)
+    try:
+        check_recipe(CONF, name, experiment.params)
+    except VisiongateError:
+        path.unlink() if before is None else write_text(path, before)
+        raise
+    return path
+
+
+def _recipe_path(name: str) -> Path:
+    if not re.fullmatch(r"[A-Za-z0-9][\w-]*", name):
+        raise DataError(f"NAME={name}: a recipe's name is made of letters, digits, - and _")
+    return EXPERIMENTS / f"{name}.yaml"
+
+
+def _write_recipe(path: Path, text: str, *, force: bool) -> None:
     if path.exists() and path.read_text(encoding="utf-8") != text and not force:
         raise DataError(
             f"{path}: there is a recipe of this name; choose another, NAME=..., or overwrite it, FORCE=1"
         )
     write_text(path, text)
-    return path
 
 
 def _read(path: Path) -> Any:  # noqa: ANN401 - whatever JSON gives
@@ -57,7 +94,7 @@ def _read(path: Path) -> Any:  # noqa: ANN401 - whatever JSON gives
 
 
 def _check_same(study: Mapping[str, Any], settings: Settings) -> None:
-    then, now = dict(_leaves(study["settings"])), dict(_leaves(study_settings(settings)))
+    then, now = dict(leaves(study["settings"])), dict(leaves(study_settings(settings)))
     for key in [*then, *now]:
         if then.get(key) != now.get(key):
             raise DataError(
@@ -97,22 +134,22 @@ def _recipe(
     )
 
 
-def _leaves(node: Any, name: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - plain values
-    if isinstance(node, Mapping) and node:
-        for key, value in node.items():
-            yield from _leaves(value, f"{name}.{key}".removeprefix("."))
-    else:
-        yield name, node
-
-
 def main(arguments: list[str]) -> int:
     """Write the recipe that the arguments name; return the exit status."""
-    parser = argparse.ArgumentParser(prog="make adopt", description="Adopt the best settings of the search.")
-    parser.add_argument("name")
+    parser = argparse.ArgumentParser(prog="make adopt", description="Adopt settings as a recipe.")
+    parser.add_argument("--name", required=True, help="of the recipe")
+    parser.add_argument(
+        "--from", dest="source", help="an experiment, or best; by default what optimize found"
+    )
+    parser.add_argument("--metric", default=METRIC, help="that the best is best by")
     parser.add_argument("--force", action="store_true", help="replace a recipe of this name")
     options = parser.parse_args(arguments)
     try:
-        path = adopt(options.name, force=options.force)
+        if options.source is None:
+            path = adopt(options.name, force=options.force)
+        else:
+            wanted = Wanted(options.source, options.metric)
+            path = adopt_experiment(options.name, wanted, force=options.force)
     except VisiongateError as error:
         print(f"adopt: {error}", file=sys.stderr)
         return 1

@@ -1,0 +1,148 @@
+"""What has been tried: ``make experiments [METRIC=accuracy] [REV=commit | ALL=1]``, a table, and a page with plots."""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from visiongate import paths
+from visiongate.config import load_settings
+from visiongate.errors import VisiongateError
+from visiongate.experiments.cached_outputs import Cache
+from visiongate.experiments.contest import Contest, hold_contest, with_metric
+from visiongate.experiments.evidence import Evidence, Places
+from visiongate.experiments.listing import Experiment, list_experiments
+from visiongate.experiments.queue import last_lines
+from visiongate.experiments.ranking import Ranking, lay_out_ranking, rank
+from visiongate.experiments.revisions import Repository
+from visiongate.files import write_text
+from visiongate.reporting.experiment_figures import CURVES
+from visiongate.reporting.experiments_page import Trials, render_experiments
+
+METRIC = "accuracy"
+PAGE = paths.EXPERIMENTS / "index.html"
+PLACES = Places(
+    gate=paths.GATE,
+    intervals=paths.EVALUATION / "intervals.json",
+    history=paths.HISTORY,
+    predictions=paths.EVALUATION / "predictions.parquet",
+    manifest=paths.TRANSFORMED / "manifest.parquet",
+    transform=paths.TRANSFORMED / "transform.json",
+)
+SAID = 2  # lines of what a failed experiment said last
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Which experiments, and by what."""
+
+    metric: str = METRIC
+    revision: str = "HEAD"  # that they start from
+    everywhere: bool = False  # whatever they start from
+
+
+def survey(question: Question, directory: Path) -> Trials:
+    """Read, rank and compare the experiments of a repository.
+
+    Raises:
+        GitError: There is no such commit.
+        RankingError: Nothing has run, or nothing has the metric.
+        DvcError: DVC failed.
+    """
+    repository = Repository(directory)
+    base = repository.commit(question.revision)
+    commits = {base: None, **{each.baseline: None for each in repository.references() if question.everywhere}}
+    found = {each.commit.rev: each for each in list_experiments(directory, list(commits))}
+    experiments = [experiment for baseline in found.values() for experiment in baseline.experiments]
+    evidence = Evidence(repository, Cache.of(directory), PLACES)
+    done = [experiment for experiment in experiments if experiment.state == "done"]
+    ranking = rank(question.metric, found[base].commit, done, evidence)
+    unfinished = [experiment for experiment in experiments if experiment.state != "done"]
+    failed = {
+        experiment.name: _last_words(experiment) for experiment in unfinished if experiment.state == "failed"
+    }
+    column, curves = _curves(ranking, evidence)
+    return Trials(ranking, _contest(ranking, evidence), column, curves, unfinished, failed)
+
+
+def _last_words(experiment: Experiment) -> list[str]:
+    known = experiment.log is not None and experiment.log.exists()
+    return (
+        last_lines(experiment.log.read_text(encoding="utf-8", errors="replace"))
+        if known and experiment.log
+        else []
+    )
+
+
+def _contest(ranking: Ranking, evidence: Evidence) -> Contest:
+    settings = load_settings()
+    asked, best = with_metric(settings, ranking.metric), ranking.best
+    tried = len({repr(sorted(row.changes.items())) for row in ranking.rows})  # the same again is no other try
+    if best is None or asked is None:
+        known = "accuracy, balanced_accuracy, f1_macro, log_loss and roc_auc"
+        return Contest(
+            None, tried, settings.registry.alpha, f"of the metrics, {known} have a test on paired answers"
+        )
+    return hold_contest(best.experiment, ranking.base.experiment, tried, evidence, asked)
+
+
+def _curves(ranking: Ranking, evidence: Evidence) -> tuple[str | None, dict[str, Sequence[float]]]:
+    """Read the curves of the base and of the best: of the metric where training knows it, else of the validation's."""
+    columns = (ranking.metric, "val_accuracy", "val_loss")
+    rows = [*ranking.rows[: CURVES - 1], ranking.base]
+    found = {row.experiment.name: evidence.curve(row.experiment, columns) for row in rows}
+    known = {name: curve for name, curve in found.items() if curve is not None}
+    column = next((column for column in columns if any(curve[0] == column for curve in known.values())), None)
+    return column, {name: curve[1] for name, curve in known.items() if curve[0] == column}
+
+
+def tell(trials: Trials) -> str:
+    """Lay out the table, what has not finished, and whether the best is better."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    lines = [lay_out_ranking(trials.ranking, width), ""]
+    lines += [_tell_unfinished(experiment, trials) for experiment in trials.unfinished]
+    best = trials.ranking.best
+    if best is not None:
+        lines.append(f"Best: {best.experiment.name}. {trials.contest}")
+        lines.append(f"As a recipe: make adopt FROM={best.experiment.name} NAME=recipe")
+    return "\n".join(lines)
+
+
+def _tell_unfinished(experiment: Experiment, trials: Trials) -> str:
+    said = " | ".join(list(trials.words.get(experiment.name, []))[-SAID:])
+    return f"{experiment.name} {'FAILED' if experiment.state == 'failed' else f'is {experiment.state}'}" + (
+        f": {said}" if said else ""
+    )
+
+
+def show(question: Question, directory: Path) -> None:
+    """Print the table, and write the page.
+
+    Raises:
+        VisiongateError: As `survey`.
+    """
+    trials = survey(question, directory)
+    print(tell(trials))
+    write_text(directory / PAGE, render_experiments(trials))
+    print(f"Plots: {PAGE}")
+
+
+def main(arguments: list[str]) -> int:
+    """Show what the arguments ask for; return the exit status."""
+    parser = argparse.ArgumentParser(prog="make experiments", description="Show what has been tried.")
+    parser.add_argument("--metric", default=METRIC, help="to sort by, such as val_accuracy or log_loss")
+    parser.add_argument("--rev", default="HEAD", help="the commit that the experiments start from")
+    parser.add_argument("--all", action="store_true", help="whatever commit they start from")
+    options = parser.parse_args(arguments)
+    try:
+        show(Question(options.metric, options.rev, options.all), Path.cwd())
+    except VisiongateError as error:
+        print(f"experiments: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,98 @@
+"""What has been tried: experiments as ``dvc exp show`` tells of them, parsed once."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from visiongate.errors import VisiongateError
+from visiongate.experiments.patience import insist_dvc
+
+State = Literal["done", "running", "queued", "failed"]
+
+
+class ListingError(VisiongateError):
+    """DVC tells of experiments in a form that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """An experiment, or the commit that experiments start from."""
+
+    name: str
+    rev: str  # its commit; before it has run, that of the entry in the queue
+    baseline: str  # the commit that it started from
+    state: State
+    params: Mapping[str, Any]  # by dotted name
+    metrics: Mapping[str, float]
+    outs: Mapping[str, str]  # md5 by path
+    pid: int | None = None  # of the process that runs it
+    log: Path | None = None  # where what it says is kept
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """A commit, and the experiments that start from it."""
+
+    commit: Experiment
+    experiments: tuple[Experiment, ...]
+
+
+def list_experiments(directory: Path, commits: Sequence[str]) -> list[Baseline]:
+    """Ask DVC for the experiments that start from some commits: those that ran, and those in its queue.
+
+    Raises:
+        DvcError: DVC failed.
+        ListingError: What it tells is not understood.
+    """
+    wanted = [word for commit in commits for word in ("--rev", commit)]
+    told = insist_dvc(["exp", "show", "--json", "--hide-workspace", *wanted], directory)
+    try:
+        return [_read_baseline(entry) for entry in json.loads(told) if entry["rev"] in commits]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ListingError(f"dvc exp show --json: not understood: {type(error).__name__}: {error}") from None
+
+
+def _read_baseline(entry: Mapping[str, Any]) -> Baseline:
+    commit = _read_experiment(entry, entry["rev"][:7], entry["rev"], None)
+    experiments = [
+        _read_experiment(tried["revs"][0], tried["name"], entry["rev"], tried["executor"])
+        for tried in entry["experiments"] or []
+    ]
+    return Baseline(commit, tuple(experiments))
+
+
+def _read_experiment(
+    entry: Mapping[str, Any], name: str | None, baseline: str, executor: Mapping[str, Any] | None
+) -> Experiment:
+    data = entry["data"] or {"params": {}, "metrics": {}, "outs": {}}
+    local = (executor or {}).get("local") or {}
+    states: dict[str | None, State] = {state: state for state in get_args(State)}
+    trees = (file.get("data") or {} for file in data["params"].values())
+    numbers = (file.get("data") or {} for file in data["metrics"].values())
+    return Experiment(
+        name=name or entry["name"] or entry["rev"][:7],
+        rev=entry["rev"],
+        baseline=baseline,
+        state=states.get((executor or {}).get("state"), "done"),
+        params=dict(leaf for tree in trees for leaf in leaves(tree)),
+        metrics=dict(leaf for tree in numbers for leaf in leaves(tree) if _is_number(leaf[1])),
+        outs={path: out["hash"] for path, out in data["outs"].items() if out["hash"]},
+        pid=local.get("pid"),
+        log=Path(local["log"]) if local.get("log") else None,
+    )
+
+
+def leaves(node: Any, name: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - plain values
+    """Yield the values of a tree by dotted name; a list, and what is empty, is a value."""
+    if isinstance(node, Mapping) and node:
+        for key, value in node.items():
+            yield from leaves(value, f"{name}.{key}".removeprefix("."))
+    else:
+        yield name, node
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,73 @@
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from visiongate.compose import compose_params
+from visiongate.experiments.listing import leaves
+from visiongate.experiments.recipe import RecipeError, check_recipe, find_recipe
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def conf(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(ROOT / "conf", tmp_path / "conf"))
+
+
+def composed(conf: Path, *overrides: str) -> dict[str, object]:
+    return dict(leaves(yaml.safe_load(compose_params(conf, list(overrides)))))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "choices", "values"),
+    [
+        (["model.lr=0.02", "training.patience=3"], [], {"model.lr": 0.02, "training.patience": 3}),
+        (["model=random_forest"], [("model", "random_forest")], {}),
+        (
+            ["dataset=mnist", "model=speed_cnn", "training/augmentation=none", "model.options.stem=18"],
+            [("dataset", "mnist"), ("model", "speed_cnn"), ("training/augmentation", "none")],
+            {"model.options.stem": 18},
+        ),
+    ],
+    ids=["values", "a group", "groups and a value"],
+)
+def test_a_recipe_chooses_groups_and_sets_the_rest(
+    conf: Path, overrides: list[str], choices: list[tuple[str, str]], values: dict[str, object]
+) -> None:
+    wanted = composed(conf, *overrides)
+    recipe = find_recipe(conf, wanted)
+    assert (list(recipe.choices), dict(recipe.values)) == (choices, values)
+    path = conf / "experiment/found.yaml"
+    path.write_text(recipe.text("# why\n"))
+    assert path.read_text().startswith("# @package _global_\n# why\n")
+    check_recipe(conf, "found", wanted)
+    assert composed(conf, "experiment=found") == wanted
+
+
+def test_parameters_as_they_are_need_nothing(conf: Path) -> None:
+    recipe = find_recipe(conf, composed(conf))
+    assert recipe.text("") == "# @package _global_\n{}\n"
+
+
+def test_what_no_recipe_can_take_away_is_told(conf: Path) -> None:
+    wanted = composed(conf)
+    del wanted["model.options.dropout"]
+    with pytest.raises(
+        RecipeError, match=r"model\.options\.dropout: composed from .*, and the experiment does not have it"
+    ):
+        find_recipe(conf, wanted)
+
+
+def test_a_recipe_that_composes_to_something_else_is_told(conf: Path) -> None:
+    (conf / "experiment/other.yaml").write_text("# @package _global_\nmodel: {lr: 0.5}\n")
+    with pytest.raises(RecipeError, match=r"experiment=other composes to other parameters .*: model\.lr"):
+        check_recipe(conf, "other", composed(conf))
+
+
+def test_settings_that_do_not_compose_are_told(conf: Path) -> None:
+    wanted = composed(conf)
+    (conf / "model/base/recipe.yaml").write_text("lr: {\n")
+    with pytest.raises(RecipeError, match="does not compose"):
+        find_recipe(conf, wanted)
