@@ -9,6 +9,9 @@ from visiongate.sharing.address import Remote, own_remote, team_remote
 from visiongate.sharing.setting import describe, set_remote
 from visiongate.sharing.transfer import pull, push
 
+IN_GIT = """\
+Nothing is pushed: the default remote is .dvc/store, which git shares. `make store` fills it; `make remote URL=s3://bucket/path` sets
+one for more than it should hold"""
 INTERRUPTED = 130  # as a shell tells of a command that was interrupted
 
 
@@ -27,8 +30,9 @@ def _set(remote: Remote, options: argparse.Namespace) -> str:
 
 
 def _push(_options: argparse.Namespace) -> str:
-    push(Path.cwd())
-    return "All that dvc.lock names is in the default remote, and the runs that made it"
+    if push(Path.cwd()):
+        return "All that dvc.lock names is in the default remote, and the runs that made it"
+    return IN_GIT
 
 
 def _pull(_options: argparse.Namespace) -> str:

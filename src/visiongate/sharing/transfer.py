@@ -29,20 +29,23 @@ class TransferError(VisiongateError):
         self.lost = lost
 
 
-def push(repository: Path) -> None:
+def push(repository: Path) -> bool:
     """Push what the workspace's lock names to the default remote, and the runs that made it.
+
+    Returns:
+        Whether there is anything to push to: what lies in the repository itself, git shares.
 
     Raises:
         TransferError: There is no remote to push to, or it failed.
     """
     settings = read_settings(repository)
     name = settings.get("core.remote")
-    if name in {None, STORE}:
-        held = "`make store` fills the one in the repository" if name else "there is no default one"
-        raise TransferError(
-            f"no remote to share by ({held}): `make remote URL=s3://bucket/path` sets one", NOTHING
-        )
+    if name is None:
+        raise TransferError("no default remote: `make remote URL=s3://bucket/path` sets one", NOTHING)
+    if name == STORE:
+        return False
     push_all(repository, settings)
+    return True
 
 
 def push_all(directory: Path, settings: Settings) -> None:
