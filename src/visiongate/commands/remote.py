@@ -10,8 +10,8 @@ from visiongate.sharing.setting import describe, set_remote
 from visiongate.sharing.transfer import pull, push
 
 IN_GIT = """\
-Nothing is pushed: the default remote is .dvc/store, which git shares. `make store` fills it; `make remote URL=s3://bucket/path` sets
-one for more than it should hold"""
+Nothing is pushed: the default remote is .dvc/store, which git shares. `make store` fills it; `make remote URL=s3://bucket/path`
+sets one for more than it should hold"""
 INTERRUPTED = 130  # as a shell tells of a command that was interrupted
 
 
