@@ -18,7 +18,7 @@ class Symptom(NamedTuple):
 
 
 def _symptom(pattern: str, meaning: str) -> Symptom:
-    return Symptom(re.compile(pattern, re.IGNORECASE), meaning)
+    return Symptom(re.compile(pattern, re.IGNORECASE | re.MULTILINE), meaning)
 
 
 # The first that is found counts: what is wrong altogether comes before what went wrong with one object.
@@ -79,6 +79,11 @@ SYMPTOMS = (
         r"Connection (?:was closed|reset|broken)|Server disconnected|Response payload is not completed|IncompleteRead"
         r"|Connection refused|Temporary failure",
         "the connection to the storage broke off: repeat the command, which goes on where it stopped",
+    ),
+    _symptom(
+        r"^Expected checksum \S+ did not match",
+        "an object came damaged from the remote: repeat the command, and if that does not help, `make push` in a clone "
+        "that has the data whole",
     ),
     _symptom(
         r"requires these missing dependencies: (.*?)\. To",

@@ -91,18 +91,18 @@ def _clone(repository: Path, clone: Path) -> Path:
 
 
 def _configure(clone: Path, remote: Remote) -> None:
-    """Have DVC write the remote into the settings of the clone."""
+    """Have DVC write the remote into the settings of the clone: a bucket into the team's, a folder into this machine's own."""
     level = "--local" if remote.own else "--project"
     old = (clone / CONFIG).read_text("utf-8")
     run_dvc(["remote", "add", "--quiet", level, "--force", "--default", remote.name, remote.url], clone)
     for option, value in remote.options.items():
         run_dvc(["remote", "modify", "--quiet", level, remote.name, option, value], clone)
-    local = run_dvc(["config", "--list", "--local"], clone)
-    if (
-        not remote.own and "core.remote=" in local
-    ):  # a folder of this machine would come before the team's remote
-        run_dvc(["config", "--quiet", "--local", "--unset", "core.remote"], clone)
+    if remote.own:
+        return
     (clone / CONFIG).write_text(keep_comments(old, (clone / CONFIG).read_text("utf-8")), "utf-8")
+    own = run_dvc(["config", "--list", "--local"], clone) if (clone / LOCAL).exists() else ""
+    if "core.remote=" in own:  # it would come before the team's
+        run_dvc(["config", "--quiet", "--local", "--unset", "core.remote"], clone)
 
 
 def keep_comments(old: str, new: str) -> str:
@@ -110,7 +110,7 @@ def keep_comments(old: str, new: str) -> str:
     comments: dict[str, list[str]] = {}
     above: list[str] = []
     for line in old.splitlines(keepends=True):
-        if line.lstrip().startswith(("#", ";")):
+        if line.lstrip().startswith("#"):
             above.append(line)
         elif above:
             comments[line.strip()], above = above, []

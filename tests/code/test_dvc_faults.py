@@ -1,0 +1,75 @@
+"""What DVC says is told in one line, with what to do."""
+
+import pytest
+
+from visiongate.dvc_faults import explain, find_symptom
+from visiongate.sharing.objects import find_lost
+
+A, B = "0" * 32, "1" * 32
+CALLED = "when calling the PutObject operation"
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("ERROR: unexpected error - Unable to locate credentials", "no AWS credentials were found"),
+        (
+            "ERROR: unexpected error - Partial credentials found in env, missing: AWS_SECRET_ACCESS_KEY",
+            "the AWS credentials lack AWS_SECRET_ACCESS_KEY",
+        ),
+        (f"ERROR: failed - The x: An error occurred (TokenRefreshRequired) {CALLED}", "has expired"),
+        (f"ERROR: failed - The x: An error occurred (InvalidAccessKeyId) {CALLED}", "(InvalidAccessKeyId)"),
+        (f"ERROR: failed - The x: An error occurred (RequestTimeTooSkewed) {CALLED}", "clock"),
+        (f"ERROR: failed - The x: An error occurred (AccessDenied) {CALLED}", "refuses access"),
+        (f"ERROR: failed - The x: An error occurred (SlowDown) {CALLED}", "fails at the moment"),
+        (
+            'ERROR: Connect timeout on endpoint URL: "https://s3.x.org/b/k"',
+            "https://s3.x.org cannot be reached",
+        ),
+        ("ERROR: unexpected error - database or disk is full", "the disk is full"),
+        ("ERROR: unexpected error - [Errno 13] Permission denied: '/mnt/x'", "/mnt/x: no right"),
+        (
+            "ERROR: URL 'gs://b' is supported but requires these missing dependencies: ['gcsfs']. To install dvc",
+            "needs packages that are not installed: ['gcsfs']",
+        ),
+        ("ERROR: Unable to acquire lock. Most likely another DVC process", "another DVC command is running"),
+    ],
+)
+def test_a_known_symptom_is_explained(said: str, told: str) -> None:
+    assert told in explain(f"WARNING: something\n{said}\n\nHaving any troubles?")
+    assert "\n" not in explain(said)
+
+
+def test_an_error_counts_before_a_try_that_came_to_a_good_end() -> None:
+    said = (
+        "2026-11-21 14:30:20,480 DEBUG: Server disconnected\n"
+        "2026-11-21 14:30:21,480 ERROR: unexpected error - No space left on device\n"
+    )
+    assert explain(said).startswith("the disk is full")
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("ERROR: unexpected error - something new\nERROR: more", "something new"),
+        ("2026-11-21 14:30:21,480 ERROR: something new\nTraceback", "something new"),
+        ("usage: dvc\nthe last line\n", "the last line"),
+        ("", "no reason given"),
+        ("ERROR: " + "x" * 1000, "x" * 300 + "…"),
+    ],
+)
+def test_an_unknown_error_is_passed_on_in_one_line(said: str, told: str) -> None:
+    assert find_symptom(said) is None
+    assert explain(said) == told
+
+
+def test_lost_objects_are_told_apart() -> None:
+    lost = find_lost(
+        f"WARNING: Some of the cache files do not exist neither locally nor on remote. Missing cache files:\nmd5: {A}\n"
+        f"name: metrics.json, md5: {B}.dir\n"
+        f"DEBUG: corrupted cache file '/x/files/md5/22/{'2' * 30}'.\n"
+        f"ERROR: failed to transfer '{'3' * 32}' - Expected checksum x did not match\n"
+        f"ERROR: failed to transfer '{'4' * 32}' - gone: An error occurred (NoSuchKey)\n"
+    )
+    assert lost.missing == {A, f"{B}.dir", "4" * 32}
+    assert lost.damaged == {"2" * 32, "3" * 32}
