@@ -5,6 +5,7 @@ exists, or the log that was named, is there none.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -60,9 +61,19 @@ def main(arguments: list[str]) -> int:
     except VisiongateError as error:
         print(f"report: {error}", file=sys.stderr)
         return 1
-    write_text(paths.REPORT, render_report(judged))
+    text = render_report(judged)
+    write_text(paths.REPORT, text)
+    _summarize(text)
     print(f"{paths.REPORT}: {tell_verdict(judged)}")
     return 0
+
+
+def _summarize(text: str) -> None:
+    """Add the report to the summary of the job, in a workflow on GitHub."""
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if summary:
+        with Path(summary).open("a", encoding="utf-8") as file:
+            file.write(text)
 
 
 def _read_log(path: Path) -> str:
