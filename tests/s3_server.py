@@ -7,9 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import boto3
-from moto.server import ThreadedMotoServer
-
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "any",
     "AWS_SECRET_ACCESS_KEY": "any",
@@ -37,6 +34,8 @@ def start_s3(port: int = 0) -> subprocess.Popen[str]:
 
 def s3_client(endpoint: str) -> Any:  # noqa: ANN401 - boto3 makes its clients' classes while it runs
     """Return a client with credentials that the server takes."""
+    import boto3  # noqa: PLC0415 - conftest.py imports this module, and most tests need no client
+
     return boto3.client(
         "s3",
         endpoint_url=endpoint,
@@ -47,6 +46,8 @@ def s3_client(endpoint: str) -> Any:  # noqa: ANN401 - boto3 makes its clients' 
 
 
 def _serve(port: int) -> None:
+    from moto.server import ThreadedMotoServer  # noqa: PLC0415 - importing it takes a second, for this process alone
+
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -1,6 +1,5 @@
 """A repository with a line of two small stages, as DVC knows the real one: folders, files, metrics in git, parameters."""
 
-import os
 import shutil
 from pathlib import Path
 
@@ -84,15 +83,12 @@ def contents(folder: Path) -> dict[str, bytes]:
 def cached(folder: Path) -> dict[str, bytes]:
     """Return the objects in its cache by their ids."""
     store = folder / ".dvc/cache/files/md5"
-    return {path.parent.name + path.name: path.read_bytes() for path in store.rglob("*") if path.is_file()}
+    return {
+        path.parent.name + path.name: path.read_bytes() for path in store.rglob("[!.]*") if path.is_file()
+    }
 
 
 def settings_files(folder: Path) -> dict[str, bytes]:
     """Return DVC's settings files as they are."""
     paths = (folder / ".dvc/config", folder / ".dvc/config.local")
     return {path.name: path.read_bytes() for path in paths if path.exists()}
-
-
-def without_aws() -> dict[str, str]:
-    """Return variables that take any AWS credentials of this machine away."""
-    return {name: "" for name in os.environ if name.startswith("AWS_")}

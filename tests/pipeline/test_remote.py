@@ -13,7 +13,8 @@ import pytest
 import s3_faults
 import tiny_repository as tiny
 from clones import call
-from s3_server import CREDENTIALS, s3_client, serve_s3
+from s3_server import s3_client, serve_s3
+from shared_team import use_credentials
 from visiongate.commands import remote as command
 from visiongate.dvc_process import DvcError, run_dvc
 from visiongate.sharing.settings import read_settings, write_settings
@@ -32,15 +33,9 @@ COMMITTED = """\
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name in tiny.without_aws():
-            patch.delenv(name)
-        for name, value in CREDENTIALS.items():
-            patch.setenv(name, value)
-        patch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path_factory.mktemp("site")))
-        yield
+@pytest.fixture(autouse=True)
+def _environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_credentials(monkeypatch, tmp_path)
 
 
 @pytest.fixture(scope="module")
