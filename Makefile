@@ -97,9 +97,9 @@ adopt: params ## Write the best settings that optimize found, or those of FROM=e
 experiments: $(READY) ## Show what has been tried, the best first, and whether it is better (METRIC=accuracy; REV=commit, ALL=1: from other commits)
 	@$(RUN) -m visiongate.commands.experiments --metric="$${METRIC:-accuracy}" --rev="$${REV:-HEAD}" $(if $(ALL),--all)
 
-sweep: params ## Try every combination of GRID='model.lr=0.01,0.02 model=small_cnn,simple_cnn', or each line of LIST=file (JOBS=1 STAGE=evaluate NAME=sweep DRY=1)
+sweep: params ## Try every combination of GRID='model.lr=0.01,0.02 model=small_cnn,simple_cnn', or each line of LIST=file (JOBS=2 STAGE=evaluate NAME=sweep DRY=1)
 	@$(RUN) -m visiongate.commands.sweep $(if $(filter-out undefined,$(origin GRID)),--grid="$$GRID") \
-		$(if $(filter-out undefined,$(origin LIST)),--list="$$LIST") --jobs="$${JOBS:-1}" --stage="$${STAGE:-evaluate}" \
+		$(if $(filter-out undefined,$(origin LIST)),--list="$$LIST") $(if $(filter-out undefined,$(origin JOBS)),--jobs="$$JOBS") --stage="$${STAGE:-evaluate}" \
 		--name="$${NAME:-sweep}" --metric="$${METRIC:-accuracy}" $(if $(DRY),--dry) $(if $(FORCE),--force)
 
 branch: $(READY) ## Make an experiment a branch, with its settings in conf/ (FROM=experiment or best, by METRIC=accuracy; NAME=branch)
