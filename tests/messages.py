@@ -16,7 +16,10 @@ SETTINGS = (
     "config.py",
     "setting_errors.py",
 )  # whose ValueErrors pydantic hands on, to be told as SettingsErrors
-UNSAID = ("description", "help", "prog")  # arguments of argparse's, which are no messages
+UNSAID = ("description", "help", "pattern", "prog")  # arguments that are no messages
+LABEL = re.compile(rf"^[\w.]*=? ?{ANY}?: ")  # a command or a variable, which says nothing of what is wrong
+HOLE = re.compile(r"%s|\{\d\}")  # for what varies, in a text that is filled in later
+WORD = re.compile(r"[^\W\d_]{2,}")
 LEAST_WORDS = 2  # of a part that says something
 
 
@@ -111,13 +114,16 @@ def find_spoken(call: ast.Call, errors: set[str], module: Module) -> ast.expr | 
 
 
 def read_texts(module: Module, call: ast.Call, spoken: ast.expr) -> Iterator[tuple[str, bool]]:
-    """Read what an expression comes to, and what may be put into it."""
+    """Read what an expression comes to, and what may be put into it; not what has no fixed words of its own."""
     reader = Reader(module, call)
     whole = reader.literal(spoken)
     for text in reader.texts(spoken):
-        flat = re.sub(rf"{ANY}+", ANY, " ".join(text.replace("%s", ANY).split()))
-        words = re.findall(r"[^\W\d_]{2,}", flat)
-        if (words and text == whole) or (" " in flat and len(words) >= LEAST_WORDS):
+        flat = re.sub(rf"{ANY}+", ANY, " ".join(HOLE.sub(ANY, text).split()))
+        if text == whole:
+            says = WORD.search(LABEL.sub("", flat)) is not None
+        else:
+            says = " " in flat and len(WORD.findall(flat)) >= LEAST_WORDS
+        if says:
             yield flat, text == whole
 
 
@@ -150,10 +156,23 @@ class Reader:
                 yield from () if value is None else self.texts(value)
         elif isinstance(node, ast.Call):
             yield from self._returned(ast.unparse(node.func))
+        unsaid = self._unsaid(node)
         for child in ast.iter_child_nodes(node):
-            is_piece = isinstance(node, ast.JoinedStr) and isinstance(child, ast.Constant)
-            if not is_piece and not (isinstance(child, ast.keyword) and child.arg in UNSAID):
+            if child not in unsaid:
                 yield from self.texts(child)
+
+    def _unsaid(self, node: ast.AST) -> list[ast.AST]:
+        """List the parts of an expression that are not shown: regular expressions, and what is told of already."""
+        if isinstance(node, ast.JoinedStr):
+            return [value for value in node.values if isinstance(value, ast.Constant)]
+        if not isinstance(node, ast.Call):
+            return []
+        if ast.unparse(node.func) == "re.compile":
+            return [*node.args]
+        function = self._functions.get(ast.unparse(node.func))
+        names = [argument.arg for argument in function.args.args] if function else []
+        placed = [given for name, given in zip(names, node.args, strict=False) if name in UNSAID]
+        return [*placed, *(keyword for keyword in node.keywords if keyword.arg in UNSAID)]
 
     def _returned(self, name: str) -> Iterator[str]:
         """Read what a function of the project may return."""
@@ -185,8 +204,16 @@ class Reader:
         around = [f for f in self._functions.values() if f.lineno <= line <= (f.end_lineno or 0)]
         if not around:
             return {}
-        return {
+        nodes = list(ast.walk(max(around, key=lambda f: f.lineno)))
+        looped = {
+            name.id: inner.iter
+            for inner in nodes
+            if isinstance(inner, ast.For)
+            for name in ast.walk(inner.target)
+            if isinstance(name, ast.Name)
+        }
+        return looped | {
             inner.targets[0].id: inner.value
-            for inner in ast.walk(max(around, key=lambda f: f.lineno))
+            for inner in nodes
             if isinstance(inner, ast.Assign) and isinstance(inner.targets[0], ast.Name)
         }

@@ -1,7 +1,8 @@
 """The commands of the docs run: as they stand where that is cheap, as queued experiments, and one experiment whole.
 
 Each command of a shell block in the docs has its place below. A new one is added to `IN_A_CLONE` where it runs offline in
-seconds, to `REFUSED` where a clone cannot but refuse it, and else to `EXEMPT` with the reason.
+seconds, to `REFUSED` where a clone cannot but refuse it, and else to `EXEMPT` with the reason. What would train for minutes is
+run with settings that reach less (`QUICKER`), or as a plan (`PLANNED`).
 """
 
 import json
@@ -30,6 +31,10 @@ IN_A_CLONE = (
     "dvc exp show --only-changed",
     "make gate",
     "make gate BASE=main",
+    "make report",
+    "make report BASE=main",
+    "make report BASE=main LOG=run.log",
+    "make report BASE=main LOG=run.log FAILED=1",
     "make repro",
     "dvc repro",
     "dvc repro train",
@@ -43,7 +48,21 @@ IN_A_CLONE = (
     "make adopt",
     "make adopt NAME=small_and_fast",
     "make bench BENCH=promotion",
+    "make sweep GRID='model=small_cnn,simple_cnn training.seed=range(0,3)' DRY=1",
+    "dvc queue stop --kill",
+    "make try SET='model.lr=1e-4'",
 )
+QUICKER = {"model.lr=1e-4": "registry.alpha=0.04"}  # of `make try`: the registration alone runs
+# Composed, checked and told, but not run: with DRY=1.
+PLANNED = (
+    "make sweep GRID='model.lr=0.005,0.01,0.02 training.label_smoothing=0,0.1'",
+    "make sweep GRID='model.lr=0.005,0.02 model=small_cnn,simple_cnn'",
+    "make sweep LIST=trials.txt JOBS=2",
+)
+NAMED = {  # what the docs suppose to be there
+    "run.log": "Running stage 'train':\n",
+    "trials.txt": "model.lr=0.01,0.02  # one or the other\nmodel=simple_cnn\n",
+}
 # Where the registry has a single version they cannot but say so.
 REFUSED = {
     "make rollback TO=3": "there is no version 3",
@@ -51,8 +70,17 @@ REFUSED = {
     "make trace VERSION=models:/digits-classifier/3 VERIFY=1": "there is no such version",
 }
 AFTER_AN_EXPERIMENT = (
+    "make experiments",
+    "make experiments METRIC=log_loss",
+    "make experiments ALL=1",
+    "make adopt FROM=best NAME=better",
+    "make branch FROM=best NAME=better-settings",
     "git add conf params.yaml dvc.lock reports",
     'git commit -m "Classify flowers"',
+    "make experiments REV=HEAD~1",
+    "git switch better-settings",
+    "dvc exp remove sweep-1a2b3c4d",
+    "dvc exp remove --all-commits",
 )
 EXEMPT = {
     "dvc queue start": "starts workers in the background, which would outlive the test",
@@ -65,6 +93,7 @@ EXEMPT = {
     "python benchmarks/data.py near_duplicates": "takes a minute on a machine that does nothing else",
 }
 WHOLE = "dvc exp run -S dataset=flowers -S experiment=smoke"  # the experiment that is run to its end
+NAME = "sweep-1a2b3c4d"  # that the docs give an experiment
 QUICK = (
     "transformation.size=16",
     "training.augmentation.shift=2",
@@ -133,7 +162,7 @@ def run(clone: Path, command: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_each_command_of_the_docs_has_its_place() -> None:
-    placed = {*IN_A_CLONE, *REFUSED, *AFTER_AN_EXPERIMENT, *EXEMPT, *EXPERIMENTS}
+    placed = {*IN_A_CLONE, *PLANNED, *REFUSED, *AFTER_AN_EXPERIMENT, *EXEMPT, *EXPERIMENTS}
     unknown = [command for command in COMMANDS if command not in placed]
     assert not unknown, (
         f"the docs have commands that {Path(__file__).name} does not run; see its top: {unknown}"
@@ -145,14 +174,27 @@ def test_each_command_of_the_docs_has_its_place() -> None:
 
 
 def test_the_commands_run_in_a_clone(clone: Path) -> None:
-    for command in IN_A_CLONE:
-        result = run(clone, command)
-        assert result.returncode == 0, f"{command}\n{result.stdout}{result.stderr}"
-        assert "Traceback" not in result.stderr, f"{command}\n{result.stderr}"
+    for name, content in NAMED.items():
+        (clone / name).write_text(content, encoding="utf-8")
+    for command in (*IN_A_CLONE, *(f"{sweep} DRY=1" for sweep in PLANNED)):
+        runs_well(clone, make_quicker(command))
     for command, reason in REFUSED.items():
         result = run(clone, command)
         assert result.returncode != 0, command
         assert reason in result.stderr, f"{command}\n{result.stdout}{result.stderr}"
+
+
+def runs_well(clone: Path, command: str) -> str:
+    result = run(clone, command)
+    assert result.returncode == 0, f"{command}\n{result.stdout}{result.stderr}"
+    assert "Traceback" not in result.stderr, f"{command}\n{result.stderr}"
+    return result.stdout
+
+
+def make_quicker(command: str) -> str:
+    for setting, other in QUICKER.items():
+        command = command.replace(setting, other)
+    return command
 
 
 def test_the_experiments_are_accepted(clone: Path, images: Path) -> None:
@@ -181,10 +223,11 @@ def tail(words: list[str]) -> list[str]:
 
 def test_an_experiment_on_the_data_set_of_the_docs_runs_to_its_end(clone: Path, images: Path) -> None:
     write_files(clone, images)
-    result = run(clone, " ".join([WHOLE, *(f"-S {override}" for override in QUICK)]))
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "flowers: 180 images in 3 classes" in result.stdout
+    told = runs_well(clone, " ".join([WHOLE, f"--name {NAME}", *(f"-S {override}" for override in QUICK)]))
+    assert "flowers: 180 images in 3 classes" in told
     assert json.loads((clone / "reports/registration.json").read_text())["name"]
-    for command in AFTER_AN_EXPERIMENT:
-        result = run(clone, command)
-        assert result.returncode == 0, f"{command}\n{result.stdout}{result.stderr}"
+    told = {command: runs_well(clone, command) for command in AFTER_AN_EXPERIMENT}
+    assert all(
+        NAME in told[command] for command in AFTER_AN_EXPERIMENT if command.startswith("make experiments")
+    )
+    assert (clone / "conf/experiment/better_settings.yaml").exists()

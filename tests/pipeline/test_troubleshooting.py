@@ -48,6 +48,7 @@ def test_the_source_is_read() -> None:
         "ingestion: …; trying again in … s",  # printed
         "…; the work goes on without it",  # logged
         "Not formatted: run make format",  # make's
+        "the AWS profile … does not exist: name one of ~/.aws/config in AWS_PROFILE",  # of DVC's faults
     } <= texts
 
 
@@ -84,11 +85,20 @@ def test_a_new_message_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "class AddedError(VisiongateError): pass\n"
         "class DeeperError(added.AddedError): pass\n"
         "WHY = {1: 'for want of it'}\n"
+        "FAULTS = [_fault('denied by (.*) to', '{0} does not allow it')]\n"
         "def run(path):\n"
         "    reason = _explain(path)\n"
         "    raise DeeperError(f'{path}: not there: {WHY[1]}, {reason}')\n"
+        "def _fault(pattern, meaning):\n"
+        "    return pattern, meaning\n"
         "def _explain(path):\n"
-        "    return f'lost since {path}'\n",
+        "    for pattern, meaning in FAULTS:\n"
+        "        if found := pattern.match(path):\n"
+        "            return meaning.format(*found.groups())\n"
+        "    return f'lost since {path}'\n"
+        "def pass_on(error, name):\n"
+        "    print(f'added: {error}', file=sys.stderr)\n"
+        "    raise AddedError(f'FROM={name}: {error}')\n",
         encoding="utf-8",
     )
     monkeypatch.setattr(messages, "ROOT", tmp_path)
@@ -101,5 +111,6 @@ def test_a_new_message_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ("…: not there: …, …", True),
         ("for want of it", False),
         ("lost since …", False),
+        ("… does not allow it", False),
         ("Nothing to …: say …", True),
     }
