@@ -6,14 +6,13 @@ VENV := .venv
 PY := $(VENV)/bin/python
 RUN := PYTHONPATH=src $(PY)
 READY := $(VENV)/.ready
+COMPOSE = $(RUN) -m visiongate.compose
 REGISTRY = $(RUN) -m visiongate.commands.registry
 SHARE = $(RUN) -m visiongate.commands.remote
-# What a person gives as NAME=value reaches a recipe by the environment, so that no text of theirs becomes a command.
-# Addresses and folders of any spelling: make itself does not look for $ in them either.
-override URL := $(value URL)
-override ENDPOINT := $(value ENDPOINT)
-override DIR := $(value DIR)
-export URL ENDPOINT DIR
+# What a person gives as NAME=value reaches a recipe by the environment, so that no text of theirs becomes a command; nor does make
+# itself look for $ in it.
+GIVEN := BASE DIR ENDPOINT FROM GRID JOBS LIST LOG METRIC NAME PR REV SET STAGE TO TOP URL VERSION WHY
+$(foreach name,$(GIVEN),$(if $(filter command line,$(origin $(name))),$(eval override $(name) := $$(value $(name)))$(eval export $(name))))
 # DVC's stages call `python`.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
@@ -45,26 +44,26 @@ setup: $(READY) ## Make .venv with the pinned packages (PYTHON=python3.12 choose
 	@echo "$(VENV) is ready"
 
 params: $(READY) ## Compose conf/ into params.yaml
-	@$(RUN) -m visiongate.compose
+	@$(COMPOSE)
 
 repro: params ## Rebuild whatever changed, from the raw images to a registered model (OFFLINE=1 asks no remote for finished runs)
 	@echo "Running the stages that changed"
 	@rm -f $(LINE_LOG).status
 	@$(PY) -m dvc repro $(if $(OFFLINE),,--pull)
 
-changed: params ## Rebuild what changed as CI does: fetch what that needs, and the reports, but not the rest
+changed: $(READY) ## Rebuild what changed as CI does: fetch what that needs, and the reports, but not the rest
 	@mkdir -p $(dir $(LINE_LOG))
-	@{ { $(PY) -m dvc repro --pull --allow-missing && $(PY) -m dvc pull --quiet $(REPORTS); } 2>&1; echo $$? $(KEEP_LOG)
+	@{ { $(COMPOSE) && $(PY) -m dvc repro --pull --allow-missing && $(PY) -m dvc pull --quiet $(REPORTS); } 2>&1; echo $$? $(KEEP_LOG)
 
-try: params ## Run one experiment here, as CI does by hand (SET='model.lr=1e-4 training.epochs=60')
+try: $(READY) ## Run one experiment here, as CI does by hand (SET='model.lr=1e-4 training.epochs=60')
 	@mkdir -p $(dir $(LINE_LOG))
 	@[ -n "$$SET" ] || { echo "Say what to try: make try SET='model.lr=1e-4'" >&2; exit 2; }; \
 	set -f; set --; for each in $$SET; do set -- "$$@" -S "$$each"; done; \
-	{ $(PY) -m dvc exp run --pull "$$@" 2>&1; echo $$? $(KEEP_LOG)
+	{ { $(COMPOSE) && $(PY) -m dvc exp run --pull "$$@"; } 2>&1; echo $$? $(KEEP_LOG)
 
-retrain: params ## Fetch the data anew and rebuild what they change, as CI does each week; the committed model is the champion to beat
+retrain: $(READY) ## Fetch the data anew and rebuild what they change, as CI does each week; the committed model is the champion to beat
 	@mkdir -p $(dir $(LINE_LOG))
-	@{ { $(REGISTER) && $(PY) -m dvc repro --force --single-item ingestion && \
+	@{ { $(COMPOSE) && $(REGISTER) && $(PY) -m dvc repro --force --single-item ingestion && \
 	$(PY) -m dvc repro --pull; } 2>&1; echo $$? $(KEEP_LOG)
 
 register: params ## Register the model at hand, also where nothing changed: into a store that does not know it yet
@@ -74,10 +73,10 @@ gate: $(READY) ## Print the gate's verdict; fail if it does (BASE=main judges th
 	@[ -z "$$FAILED" ] || { echo "The line did not run through: there is nothing to judge" >&2; exit 1; }
 	@$(RUN) -m visiongate.commands.gate $(BASED)
 
-# A run that broke off is told of, with the end of its log; what ran since by another way has removed its mark.
+# Where stages have not run, the log of a run that broke off says why.
 report: $(READY) ## Write reports/report.md, what a pull request is told (BASE=main compares; LOG=run.log FAILED=1 of a run that broke off)
 	@set --; if [ -z "$$FROM$$LOG" ] && [ "$$(cat $(LINE_LOG).status 2> /dev/null || echo 0)" != 0 ]; then \
-		set -- --failed --log=$(LINE_LOG); fi; \
+		set -- --log=$(LINE_LOG); fi; \
 	$(RUN) -m visiongate.commands.report "$$@" $(BASED) $(if $(value LOG),--log="$$LOG") $(if $(FAILED),--failed)
 
 cml: ## Install CML's client, which writes to pull requests, beside the project; it needs Node.js and npm
