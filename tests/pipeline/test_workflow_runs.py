@@ -235,7 +235,7 @@ def test_a_superseded_fork_is_left_alone(team: Team) -> None:
 def test_main_is_run_shared_registered_and_kept(team: Team) -> None:
     clone = team.branch("merged")
     call(clone, "git", "commit", "-q", "--allow-empty", "-m", "A merge")
-    runner = team.runner(clone, "push", {})
+    runner = team.runner(clone, "push", {"before": head(team.folder / "main")})
     steps = runner.run(WORKFLOWS / "pipeline.yml", "main")
     assert set(outcomes(steps).values()) <= {"success", "skipped"}, said(steps)
     kept = runner.artifacts / "model"

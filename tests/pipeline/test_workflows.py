@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".github/workflows"
 WORKFLOWS = {path.name: path for path in sorted(FOLDER.glob("*.yml"))}
 PINNED = re.compile(r"uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$")
+FETCHING = {"changed", "push", "register", "report", "retrain", "try"}  # targets that ask the DVC remote
 ALLOWED = {  # job by job, what its token may write; reading the code is all that the others may
     ("pipeline.yml", "pull-request"): {"id-token", "pull-requests"},
     ("pipeline.yml", "main"): {"id-token"},
@@ -108,6 +109,14 @@ def test_secrets_reach_only_the_steps_that_need_them() -> None:
         assert "secrets." not in str(outside)
         for job in read(name)["jobs"].values():
             assert "secrets." not in str({**job, "steps": None})
+
+
+@pytest.mark.parametrize(
+    ("name", "step"), [pair for pair in STEPS if FETCHING & set(pair[1].get("run", "").split())]
+)
+def test_what_fetches_from_the_remote_has_its_credentials(name: str, step: dict[str, Any]) -> None:
+    known = {key for key in step["env"] if key.startswith("AWS_")}
+    assert known == (set() if name == "comment.yml" else {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"})
 
 
 def test_the_pipeline_runs_on_pull_requests_and_main() -> None:
