@@ -193,7 +193,7 @@ def test_an_experiment_is_found_by_name_or_commit_near_or_far(committed: Path) -
 def test_what_dvc_tells_in_another_form_is_told(committed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commit = Repository(committed).commit("HEAD")
     for text in ("no JSON", "[{}]", f'[{{"rev": "{commit}"}}]'):
-        monkeypatch.setattr("visiongate.experiments.listing.insist_dvc", lambda *_, text=text: text)
+        monkeypatch.setattr("visiongate.experiments.listing.run_dvc", lambda *_, text=text: text)
         with pytest.raises(ListingError, match="dvc exp show --json: not understood"):
             list_experiments(committed, [commit])
 

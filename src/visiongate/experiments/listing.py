@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from visiongate.dvc_process import DvcError, run_dvc
 from visiongate.errors import VisiongateError
 from visiongate.experiments.patience import insist_dvc
+from visiongate.experiments.queue import bury_dead
 
 State = Literal["done", "running", "queued", "failed"]
 
@@ -48,7 +50,12 @@ def list_experiments(directory: Path, commits: Sequence[str]) -> list[Baseline]:
         ListingError: What it tells is not understood.
     """
     wanted = [word for commit in commits for word in ("--rev", commit)]
-    told = insist_dvc(["exp", "show", "--json", "--hide-workspace", *wanted], directory)
+    command = ["exp", "show", "--json", "--hide-workspace", *wanted]
+    try:
+        told = run_dvc(command, directory)
+    except DvcError:
+        bury_dead(directory)
+        told = insist_dvc(command, directory)
     try:
         return [_read_baseline(entry) for entry in json.loads(told) if entry["rev"] in commits]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
