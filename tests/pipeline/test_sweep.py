@@ -121,7 +121,9 @@ def check_elsewhere(root: Path) -> None:
     assert "not shown to be better" in everywhere  # the branch has it already
     assert "is better than the base by more than luck" in there
     _, _, complaint = run_module(root, "commands.experiments", "--all", "--metric=nonsense", check=False)
-    assert complaint.endswith("there are accuracy, ece, epochs, images, log_loss, parameters\n")
+    assert complaint.endswith(
+        "there are accuracy, ece, images, log_loss, optimize.epochs, parameters, training.epochs\n"
+    )
 
 
 def experiments_by_rate(root: Path) -> dict[float, str]:
