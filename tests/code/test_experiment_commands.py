@@ -9,6 +9,7 @@ import pytest
 
 from clones import ROOT, call
 from visiongate.commands import adopt, branch, experiments, sweep
+from visiongate.compose import compose_params
 from visiongate.dvc_process import DvcError
 from visiongate.experiments import patience
 from visiongate.experiments import queue as queueing
@@ -172,6 +173,50 @@ def tried(root: Path, name: str, revision: str = "HEAD") -> str:
     return made
 
 
+def tried_with(root: Path, name: str, *overrides: str) -> None:
+    """Make an experiment with parameters of its own."""
+    (root / "params.yaml").write_text(compose_params(Path("conf"), list(overrides)))
+    call(root, "git", "add", "params.yaml")
+    tree = call(root, "git", "write-tree").stdout.strip()
+    start = call(root, "git", "rev-parse", "HEAD").stdout.strip()
+    made = call(root, "git", "commit-tree", tree, "-p", start, "-m", name).stdout.strip()
+    call(root, "git", "update-ref", f"refs/exps/{start[:2]}/{start[2:]}/{name}", made)
+    call(root, "git", "reset", "-q", "--hard")
+
+
+def branches(root: Path) -> list[str]:
+    return call(root, "git", "branch", "--format=%(refname:short)").stdout.split()
+
+
+def test_a_branch_is_made_whole_or_not_at_all(committed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tried_with(committed, "same")
+    tried_with(committed, "slow", "model.lr=0.001")
+    assert branch.main(["--from=same", "--name=as-it-is"]) == 0
+    assert capsys.readouterr().out.startswith("Branch as-it-is holds experiment same. Next:")
+    assert "there is such a branch" in said(branch.main, ["--from=slow", "--name=as-it-is"], capsys)
+    assert "git allows no branch of this name" in said(branch.main, ["--from=slow", "--name=a b"], capsys)
+    assert "smoke.yaml: there is a recipe of this name" in said(
+        branch.main, ["--from=slow", "--name=smoke"], capsys
+    )
+    assert branches(committed) == ["as-it-is", "main"]
+    assert call(committed, "git", "worktree", "list").stdout.count("\n") == 1
+
+
+def test_what_conf_cannot_choose_makes_no_branch_and_no_recipe(
+    committed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    primary = committed / "conf/config.yaml"
+    primary.write_text("".join(line for line in primary.open() if "- experiment:" not in line))
+    call(committed, "git", "commit", "-qam", "No recipes")
+    tried_with(committed, "slow", "model.lr=0.001")
+    assert "`defaults` has no line `- experiment: null`" in said(
+        branch.main, ["--from=slow", "--name=x"], capsys
+    )
+    assert branches(committed) == ["main"]
+    assert "Could not override 'experiment'" in said(adopt.main, ["--from=slow", "--name=x"], capsys)
+    assert not (committed / "conf/experiment/x.yaml").exists()
+
+
 def test_an_experiment_is_found_by_name_or_commit_near_or_far(committed: Path) -> None:
     first = tried(committed, "lr=1")
     call(committed, "git", "commit", "-qm", "More", "--allow-empty")
@@ -193,7 +238,7 @@ def test_an_experiment_is_found_by_name_or_commit_near_or_far(committed: Path) -
 def test_what_dvc_tells_in_another_form_is_told(committed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commit = Repository(committed).commit("HEAD")
     for text in ("no JSON", "[{}]", f'[{{"rev": "{commit}"}}]'):
-        monkeypatch.setattr("visiongate.experiments.listing.insist_dvc", lambda *_, text=text: text)
+        monkeypatch.setattr("visiongate.experiments.listing.run_dvc", lambda *_, text=text: text)
         with pytest.raises(ListingError, match="dvc exp show --json: not understood"):
             list_experiments(committed, [commit])
 

@@ -4,6 +4,7 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
+from visiongate import paths
 from visiongate.commands.experiments import PLACES, Question, survey
 from visiongate.experiments.cached_outputs import Cache
 from visiongate.experiments.evidence import Evidence
@@ -52,9 +53,11 @@ def describe(experiment: Experiment, metric: str, recipe: str) -> str:
 
 def _cost(experiment: Experiment) -> str:
     """Say what training took, as far as it was recorded: an experiment keeps no times."""
-    epochs, parameters = experiment.metrics.get("epochs"), experiment.metrics.get("parameters")
-    trained = "not recorded" if epochs is None else f"{epochs:.0f} epochs"
-    return trained if parameters is None else f"{trained} of {parameters:,.0f} parameters"
+    known = experiment.metrics
+    epochs = known.get(f"{paths.TRAINING_SUMMARY.stem}.epochs", known.get("epochs"))
+    if epochs is None or "parameters" not in known:
+        return "not recorded"
+    return f"{epochs:.0f} epochs of {known['parameters']:,.0f} parameters"
 
 
 def _score(experiment: Experiment, metric: str) -> str:

@@ -88,8 +88,8 @@ def _write(root: Path, experiment: Experiment, wanted: Branch, comment: str) -> 
         if (root / path).exists():
             raise RecipeError(f"{path}: there is a recipe of this name; choose another, NAME=...")
         write_text(root / path, found.text(comment))
-        check_recipe(conf, wanted.recipe, experiment.params)
         _choose(conf / PRIMARY, wanted.recipe)
+        check_recipe(conf, wanted.recipe, experiment.params)
     write_text(root / wanted.params, compose_params(conf, []))
     return path if found.choices or found.values else None
 

@@ -2,13 +2,16 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from visiongate.dvc_process import DvcError, run_dvc
 from visiongate.errors import VisiongateError
 from visiongate.experiments.patience import insist_dvc
+from visiongate.experiments.queue import bury_dead
 
 State = Literal["done", "running", "queued", "failed"]
 
@@ -26,7 +29,7 @@ class Experiment:
     baseline: str  # the commit that it started from
     state: State
     params: Mapping[str, Any]  # by dotted name
-    metrics: Mapping[str, float]
+    metrics: Mapping[str, float]  # by name, or file.name where two files have it
     outs: Mapping[str, str]  # md5 by path
     pid: int | None = None  # of the process that runs it
     log: Path | None = None  # where what it says is kept
@@ -48,7 +51,12 @@ def list_experiments(directory: Path, commits: Sequence[str]) -> list[Baseline]:
         ListingError: What it tells is not understood.
     """
     wanted = [word for commit in commits for word in ("--rev", commit)]
-    told = insist_dvc(["exp", "show", "--json", "--hide-workspace", *wanted], directory)
+    command = ["exp", "show", "--json", "--hide-workspace", *wanted]
+    try:
+        told = run_dvc(command, directory)
+    except DvcError:
+        bury_dead(directory)
+        told = insist_dvc(command, directory)
     try:
         return [_read_baseline(entry) for entry in json.loads(told) if entry["rev"] in commits]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -71,18 +79,24 @@ def _read_experiment(
     local = (executor or {}).get("local") or {}
     states: dict[str | None, State] = {state: state for state in get_args(State)}
     trees = (file.get("data") or {} for file in data["params"].values())
-    numbers = (file.get("data") or {} for file in data["metrics"].values())
     return Experiment(
         name=name or entry["name"] or entry["rev"][:7],
         rev=entry["rev"],
         baseline=baseline,
         state=states.get((executor or {}).get("state"), "done"),
         params=dict(leaf for tree in trees for leaf in leaves(tree)),
-        metrics=dict(leaf for tree in numbers for leaf in leaves(tree) if _is_number(leaf[1])),
+        metrics=_merge({Path(path).stem: file.get("data") or {} for path, file in data["metrics"].items()}),
         outs={path: out["hash"] for path, out in data["outs"].items() if out["hash"]},
         pid=local.get("pid"),
         log=Path(local["log"]) if local.get("log") else None,
     )
+
+
+def _merge(files: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Join the metrics of several files; a name that is in two of them is told apart by the file's."""
+    found = [(file, *leaf) for file, tree in files.items() for leaf in leaves(tree) if _is_number(leaf[1])]
+    count = Counter(name for _, name, _ in found)
+    return {name if count[name] == 1 else f"{file}.{name}": value for file, name, value in found}
 
 
 def leaves(node: Any, name: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - plain values

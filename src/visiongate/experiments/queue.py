@@ -97,15 +97,8 @@ class Queue:
             )
 
     def look(self) -> Look:
-        """Ask what is in the queue, of whatever commit, and how many workers answer."""
-        told = insist_dvc(["queue", "status"], self._work.directory)
-        workers = WORKERS.search(told)
-        if workers is None:
-            raise QueueError("dvc queue status: not understood: it tells of no workers")
-        entries = [Entry(*found) for found in ENTRY.findall(told)]
-        # The same may be there twice, where one that failed was queued again: what goes on counts.
-        ranked = sorted(entries, key=lambda entry: RANK.index(entry.state))
-        return Look({entry.name: entry for entry in ranked}, sum(map(int, workers.groups())))
+        """As `look_at`, at the queue of the repository."""
+        return look_at(self._work.directory)
 
     def put(self, combination: Combination) -> None:
         """Add an experiment: the files that git tracks as they are now, with the parameters composed anew.
@@ -129,7 +122,7 @@ class Queue:
     def drop(self, entry: Entry) -> None:
         """Take an experiment that failed, or whose worker was killed, out of the queue."""
         if entry.state == "Running":
-            insist_dvc(["queue", "kill", "--force", entry.rev], self._work.directory)
+            _kill(entry, self._work.directory)
         insist_dvc(["queue", "remove", entry.rev], self._work.directory)
 
     def last_words(self, entry: Entry) -> list[str]:
@@ -167,6 +160,51 @@ class Queue:
         logs = sorted((self._work.directory / WORKER_LOGS).glob("*.out"))
         texts = (log.read_text(encoding="utf-8", errors="replace") for log in logs)
         return [line for text in texts for line in last_lines(text)]
+
+
+def look_at(directory: Path) -> Look:
+    """Ask what is in a repository's queue, of whatever commit, and how many workers there are.
+
+    Raises:
+        QueueError: What DVC tells is not understood.
+    """
+    told = insist_dvc(["queue", "status"], directory)
+    answering = WORKERS.search(told)
+    if answering is None:
+        raise QueueError("dvc queue status: not understood: it tells of no workers")
+    entries = [Entry(*found) for found in ENTRY.findall(told)]
+    # The same may be there twice, where one that failed was queued again: what goes on counts.
+    ranked = sorted(entries, key=lambda entry: RANK.index(entry.state))
+    # One that is busy on a busy machine may not answer within DVC's second: it lives all the same.
+    workers = max(sum(map(int, answering.groups())), _count_living(directory))
+    return Look({entry.name: entry for entry in ranked}, workers)
+
+
+def bury_dead(directory: Path) -> None:
+    """Mark the experiments as failed that no worker is left to run: DVC takes them for running, and may stumble over them."""
+    look = look_at(directory)
+    for entry in look.entries.values() if not look.workers else ():
+        if entry.state == "Running":
+            _kill(entry, directory)
+
+
+def _kill(entry: Entry, directory: Path) -> None:
+    insist_dvc(["queue", "kill", "--force", entry.rev], directory)
+
+
+def _count_living(directory: Path) -> int:
+    """Count the processes that DVC started as workers and that are there still."""
+    texts = (path.read_text(encoding="utf-8") for path in (directory / WORKER_LOGS).glob("*.json"))
+    pids = [found[1] for text in texts if (found := re.search(r'"pid": (\d+)', text))]
+    if not pids:
+        return 0
+    told = subprocess.run(  # noqa: S603 - ps with numbers
+        ["ps", "-o", "args=", "-p", ",".join(pids)],  # noqa: S607 - by PATH, as every system has it
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return told.stdout.count("queue-worker")
 
 
 def last_lines(said: str) -> list[str]:
