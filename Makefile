@@ -32,6 +32,8 @@ REPORTS := reports/evaluation reports/optimize reports/preparation reports/train
 # A fresh clone has not the model yet, which the stage reads without being told to wait for it.
 REGISTER = { [ -e models/model.onnx ] || $(PY) -m dvc pull --quiet data/transformed models/model.json models/model.onnx \
 	reports/evaluation reports/training; } && $(PY) -m dvc repro --force --single-item register
+UNPUSHED := "dvc.lock names reports that are nowhere to be had: where they were made, \`make push\` (or \`make store\`, then" \
+	"\`git add .dvc/store\`), and commit"
 CML_VERSION := 0.20.6
 ACTIONLINT_VERSION := 1.7.12.25
 
@@ -56,7 +58,7 @@ repro: params ## Rebuild whatever changed, from the raw images to a registered m
 changed: $(READY) ## Rebuild what changed as CI does: fetch what that needs, and the reports, but not the rest
 	@mkdir -p $(dir $(LINE_LOG))
 	@{ { $(COMPOSE) && $(PY) -m dvc repro $(if $(OFFLINE),,--pull) --allow-missing && \
-	{ $(PY) -m dvc pull --quiet $(REPORTS) || echo "Without the reports that are in the remote alone"; }; } 2>&1; echo $$? $(KEEP_LOG)
+	{ $(PY) -m dvc pull $(REPORTS) || { echo $(UNPUSHED); [ -n "$$OFFLINE" ]; }; }; } 2>&1; echo $$? $(KEEP_LOG)
 
 try: $(READY) ## Run one experiment here, as CI does by hand (SET='model.lr=1e-4 training.epochs=60')
 	@mkdir -p $(dir $(LINE_LOG))
@@ -76,10 +78,10 @@ gate: $(READY) ## Print the gate's verdict; fail if it does (BASE=main judges th
 	@[ -z "$$FAILED" ] || { echo "The line did not run through: there is nothing to judge" >&2; exit 1; }
 	@$(RUN) -m visiongate.commands.gate $(BASED)
 
-# Where stages have not run, the log of a run that broke off says why.
+# A run that broke off is told of with its log, unless another by hand has written the lock since.
 report: $(READY) ## Write reports/report.md, what a pull request is told (BASE=main compares; LOG=run.log FAILED=1 of a run that broke off)
 	@set --; if [ -z "$$FROM$$LOG" ] && [ "$$(cat $(LINE_LOG).status 2> /dev/null || echo 0)" != 0 ]; then \
-		set -- --log=$(LINE_LOG); fi; \
+		set -- --log=$(LINE_LOG); [ dvc.lock -nt $(LINE_LOG).status ] || set -- "$$@" --failed; fi; \
 	$(RUN) -m visiongate.commands.report "$$@" $(BASED) $(if $(value LOG),--log="$$LOG") $(if $(FAILED),--failed)
 
 cml: ## Install CML's client, which writes to pull requests, beside the project; it needs Node.js and npm
@@ -90,7 +92,7 @@ comment: $(READY) ## Write reports/report.md as the comment of a pull request (P
 	@$(RUN) -m visiongate.commands.comment $(if $(value PR),--pull-request="$$PR") $(if $(CHECK),--check $(BASED) $(if $(FAILED),--failed))
 
 propose: $(READY) ## Open a pull request with the model at hand, if it was promoted
-	@$(RUN) -m visiongate.commands.propose
+	@$(RUN) -m visiongate.commands.propose --store-limit=$(STORE_LIMIT)
 
 adopt: params ## Write the best settings that optimize found, or those of FROM=experiment, into conf/experiment/NAME.yaml (NAME=tuned; FORCE=1 overwrites)
 	@$(RUN) -m visiongate.commands.adopt --name="$${NAME:-tuned}" $(if $(filter-out undefined,$(origin FROM)),--from="$$FROM") \

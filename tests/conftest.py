@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as src/run.py does: test processes share the cores
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for there are as many processes as cores
 pytest_plugins = ("shared_team",)
 ROOT = Path(__file__).parents[1]
 OUTPUTS = ("data/raw", "data/prepared", "data/transformed", "models/model.onnx", "reports/validation")

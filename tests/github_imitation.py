@@ -116,8 +116,9 @@ class GitHub:
         head = query.get("head")
         return 200, [pull for pull in self.pulls if head in {None, pull["head"]["label"]}]
 
-    def list_commits(self, found: re.Match[str], *_: object) -> Answer:
-        return 200, [pull["head"] for pull in self.pulls if pull["number"] == int(found[1])]
+    def find_pull(self, found: re.Match[str], *_: object) -> Answer:
+        pull = next((pull for pull in self.pulls if pull["number"] == int(found[1])), None)
+        return (200, pull) if pull else (404, {"message": "Not Found"})
 
     def add_pull(self, _found: re.Match[str], _query: object, body: dict[str, Any], _token: str) -> Answer:
         pull = self.open_pull(len(self.pulls) + 1, "", f"team:{body['head']}", body["base"])
@@ -135,7 +136,7 @@ ROUTES = {
     r"DELETE issues/comments/(\d+)": GitHub.delete_comment,
     r"GET pulls": GitHub.list_pulls,
     r"POST pulls": GitHub.add_pull,
-    r"GET pulls/(\d+)/commits": GitHub.list_commits,
+    r"GET pulls/(\d+)": GitHub.find_pull,
     r"POST check-runs": GitHub.add_check,
 }
 

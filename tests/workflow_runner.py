@@ -186,4 +186,10 @@ ACTIONS: dict[str, Callable[[Runner, Mapping[str, str]], None]] = {
 
 def machine(path: str, home: Path) -> dict[str, str]:
     """Return the environment of a fresh machine."""
-    return {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", "TMPDIR": os.environ.get("TMPDIR", "/tmp")}  # noqa: S108
+    return {
+        "PATH": path,
+        "HOME": str(home),
+        "LANG": "C.UTF-8",
+        "TMPDIR": os.environ.get("TMPDIR", "/tmp"),
+        "OMP_NUM_THREADS": "1",
+    }  # noqa: S108

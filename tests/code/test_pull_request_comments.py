@@ -105,6 +105,48 @@ def test_a_stranger_who_bears_the_watermark_is_left_alone(github: GitHub) -> Non
 
 
 @pytest.mark.usefixtures("client")
+def test_a_stranger_who_copies_each_watermark_gets_no_report(github: GitHub) -> None:
+    for text in ("first", "second", "third"):
+        write_report(text)
+        assert comment.main(["--pull-request=7"]) == 0
+        (body,) = bodies(github)
+        assert body.startswith(text)
+        github.comment(7, f"mine\n\n{body.splitlines()[-1]}", "stranger")
+        foreseen = f"{WATERMARK[:-2]}-{github.comments[7][-1]['id'] + 1}"
+        github.comment(7, f'{foreseen}")', "stranger")
+    assert all(each.startswith(("mine", "![]")) for each in bodies(github, author="stranger"))
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_comment_that_is_not_ours_is_told_and_nothing_deleted(
+    github: GitHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COMMENT_AUTHOR", "somebody-else")
+    assert "is not by somebody-else: COMMENT_AUTHOR names whom" in told(capsys)
+    assert len(github.comments[7]) == 1
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_deleted_author_is_a_stranger(github: GitHub) -> None:
+    github.comment(7, WATERMARK)["user"] = None
+    assert comment.main(["--pull-request=7"]) == 0
+    assert len(github.comments[7]) == 2
+
+
+def test_a_deleted_fork_has_no_pull_request(github: GitHub) -> None:
+    event = {"workflow_run": {"head_repository": None}, "pull_request": None}
+    assert find_pull_request(event, open_repository()) is None
+    assert not github.requests
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_check_belongs_to_the_last_commit_and_no_verdict_is_none(github: GitHub) -> None:
+    github.open_pull(7, SHA, "team:faster")
+    assert comment.main(["--pull-request=7", "--check"]) == 0
+    assert [(each["head_sha"], each["conclusion"]) for each in github.checks] == [(SHA, "failure")]
+
+
+@pytest.mark.usefixtures("client")
 def test_what_the_report_says_arrives_as_it_is(github: GitHub) -> None:
     text = (
         "| `a` | $(touch x) |\n|--|--|\n\n![](nowhere.png) <details>é 🟢 `${{ secrets }}`\n```mermaid\nx\n```"
@@ -233,6 +275,12 @@ def test_outside_a_workflow(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 def test_github_out_of_reach(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("GITHUB_API_URL", "https://localhost:9/api/v3")
     assert "https://localhost:9/api/v3: cannot be reached (ConnectionError); try again" in told(capsys)
+
+
+def test_an_answer_that_is_no_list(github: GitHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(github), "answer", lambda *_: (200, {"message": "soon"}))
+    with pytest.raises(PullRequestError, match="no list came"):
+        list(open_repository().pages("pulls"))
 
 
 def test_an_answer_that_is_no_json(github: GitHub, monkeypatch: pytest.MonkeyPatch) -> None:

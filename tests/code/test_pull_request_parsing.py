@@ -10,13 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from pull_requests import make_judged
+from visiongate.dvc_lock import find_stale
 from visiongate.errors import DataError
 from visiongate.reporting.pull_request import parsing
 from visiongate.reporting.pull_request.data_sections import tabulate_images, tell_validation
 from visiongate.reporting.pull_request.snapshot import ClassRow, Expectation, Pair, Quarantined
 from visiongate.reporting.pull_request.tables import parse_answers, parse_images
 from visiongate.tracking import freshness
-from visiongate.tracking.freshness import find_stale, read_status
+from visiongate.tracking.freshness import read_status
 from visiongate.tracking.store import TrackingError
 
 LOCK = {
@@ -45,7 +46,14 @@ def test_trees_are_named_by_their_paths() -> None:
     [
         (b"[1]", "no values by name"),
         (b"a: [", "not valid YAML"),
-        (b"a: &a {b: *a}", "nested more than 30 deep"),
+        (b"a: &a {b: *a}", "an alias or a tag"),
+        (b"a: !!bool maybe", "an alias or a tag"),
+        (b"a: !!timestamp x", "an alias or a tag"),
+        (b"a: &a {b: 1}\nc: {<<: *a}", "an alias or a tag"),
+        (b"a: " + b"[" * 100_000, "nested more than 30 deep"),
+        (b"- " * 100_000, "nested more than 30 deep"),
+        (b"a: 0x" + b"f" * 6_000, "a number of more than 4,000 bits"),
+        (b"a: [1, 0x" + b"f" * 6_000 + b"]", "a number of more than 4,000 bits"),
         (b"a: {" * 40 + b"}" * 40, "nested more than 30 deep"),
         (b"".join(b"k%d: 1\n" % number for number in range(20_001)), "more than 20,000 values"),
     ],
@@ -272,7 +280,7 @@ def test_stages_that_wait_for_each_other_are_told() -> None:
         "a": {"deps": [{"path": "y"}], "outs": [{"path": "x"}]},
         "b": {"deps": [{"path": "x"}], "outs": [{"path": "y"}]},
     }
-    with pytest.raises(TrackingError, match="wait for each other"):
+    with pytest.raises(DataError, match="wait for each other"):
         find_stale({}, lock, [])
 
 

@@ -39,6 +39,9 @@ IN_A_CLONE = (
     "dvc repro",
     "dvc repro train",
     "dvc repro evaluate",
+    "dvc repro --pull --allow-missing",
+    "make pull",
+    "make push",
     "dvc repro optimize",
     "dvc repro --force --single-item validation",
     "make register",
@@ -81,6 +84,13 @@ AFTER_AN_EXPERIMENT = (
     "dvc exp remove --all-commits",
 )
 EXEMPT = {
+    'git commit -m "Share data by a bucket" .dvc/config': "follows what needs a bucket",
+    "dvc exp apply wider": "follows what needs a remote of git's: test_sharing.py runs it",
+    "dvc exp pull origin wider": "needs a remote of git's: test_sharing.py runs it",
+    "dvc exp push origin wider": "needs a remote of git's: test_sharing.py runs it",
+    "make remote URL=s3://bucket/path": "needs a bucket: test_remote.py runs it against a server on loopback",
+    "make remote URL=s3://bucket/path ENDPOINT=https://minio.example.org:9000": "needs that server",
+    "make remote-local DIR=/mnt/disk/visiongate": "needs that disk: test_remote.py runs it on a folder",
     "dvc queue start": "starts workers in the background, which would outlive the test",
     "make experiments METRIC=log_loss": "is as `make experiments`, which runs, with another column",
     "make report BASE=main LOG=run.log": "is as with FAILED=1, which runs",

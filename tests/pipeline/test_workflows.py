@@ -15,7 +15,7 @@ WORKFLOWS = {path.name: path for path in sorted(FOLDER.glob("*.yml"))}
 PINNED = re.compile(r"uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$")
 FETCHING = {"changed", "push", "register", "report", "retrain", "try"}  # targets that ask the DVC remote
 ALLOWED = {  # job by job, what its token may write; reading the code is all that the others may
-    ("pipeline.yml", "pull-request"): {"id-token", "pull-requests"},
+    ("pipeline.yml", "pull-request"): {"checks", "id-token", "pull-requests"},
     ("pipeline.yml", "main"): {"id-token"},
     ("comment.yml", "comment"): {"checks", "pull-requests"},
     ("experiment.yml", "experiment"): {"id-token"},

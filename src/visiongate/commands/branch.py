@@ -35,8 +35,8 @@ def _tell(experiment: Experiment, name: str, recipe: Path | None) -> str:
     return (
         f"Branch {name} holds experiment {experiment.name}{chosen}. Next:\n"
         f"  git switch {name} && dvc checkout && make repro   # runs what the experiment left out\n"
-        f"  dvc push                          # its outputs, where the others look for them\n"
-        f"  git commit -a && git push -u origin {name}\n"
+        "  make store                        # or, with a remote of the team, make push: its outputs, for the others\n"
+        f'  git add --all && git commit -m "Take {experiment.name}" && git push -u origin {name}\n'
         "and open a pull request."
     )
 

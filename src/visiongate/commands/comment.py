@@ -44,7 +44,7 @@ def _post(options: argparse.Namespace) -> None:
     if not paths.REPORT.exists():
         raise PullRequestError(f"{paths.REPORT}: no such file; `make report` writes it")
     repository = open_repository()
-    pull_request = _choose(options.pull_request, repository)
+    pull_request = _choose(options, repository)
     if pull_request is None:
         print("The pull request has a newer commit, or is closed: nothing to comment on")
         return
@@ -61,11 +61,12 @@ def _passes(options: argparse.Namespace) -> bool:
         return False
 
 
-def _choose(number: int | None, repository: Repository) -> PullRequest | None:
+def _choose(options: argparse.Namespace, repository: Repository) -> PullRequest | None:
+    number = options.pull_request
     if number is None:
         return find_pull_request(read_event(), repository)
-    found = next(repository.pages(f"pulls/{number}/commits"), None)
-    return PullRequest(number, str(found["sha"]) if found else "")
+    head = str(repository.item(f"pulls/{number}")["head"]["sha"]) if options.check else ""
+    return PullRequest(number, head)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,18 @@
 """Open a pull request with the model at hand, if it was promoted: ``make propose``, which the weekly retraining ends with."""
 
+import argparse
 import itertools
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from visiongate import paths
+from visiongate.dvc_process import run_dvc
 from visiongate.errors import DataError, VisiongateError
 from visiongate.files import read_json
 from visiongate.pull_requests.cml import run_cml
@@ -17,6 +21,7 @@ from visiongate.tracking.revisions import read_at
 AUTHOR, EMAIL = "github-actions[bot]", "41898282+github-actions[bot]@users.noreply.github.com"
 # What belongs to a run, as far as git holds it. The client leaves out what did not change.
 FILES = ("dvc.lock", "params.yaml", "reports/*.json", "reports/*.md", ".dvc/store/**")
+STORE = Path(".dvc/store")  # the remote of this name, in the repository
 BODY = """\
 The data were fetched anew, and what they changed was rebuilt. The gate passed, and the registry promoted the model:
 
@@ -27,18 +32,25 @@ close and reopen it.
 """
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Open the pull request and print where it is; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="make propose", description="Open a pull request with a promoted model."
+    )
+    parser.add_argument("--store-limit", type=int, required=True, metavar="BYTES")
     try:
-        print(propose())
+        print(propose(parser.parse_args(arguments).store_limit))
     except VisiongateError as error:
         print(f"propose: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def propose() -> str:
+def propose(store_limit: int) -> str:
     """Open a pull request, unless there is nothing to propose; return a line that says which.
+
+    Args:
+        store_limit: The most bytes that the store in the repository may hold, where that is the default remote.
 
     Raises:
         VisiongateError: There is no registration, or the client or GitHub refuses.
@@ -58,11 +70,44 @@ def propose() -> str:
         "--message": title,
         "--body": BODY.format(reason=registration["reason"]),
         "--branch": f"retrain-{model[:12]}",
-        "--target-branch": _branch(),
+        "--target-branch": _ask("branch", "--show-current"),
         "--user-name": AUTHOR,
         "--user-email": EMAIL,
     }
-    return run_cml(["pr", "create", *itertools.chain(*options.items()), *FILES])
+    _fill_store(store_limit)
+    with _kept_settings():
+        return run_cml(
+            ["pr", "create", *itertools.chain(*options.items()), *FILES],
+            {"GITHUB_SHA": _ask("rev-parse", "HEAD")},
+        )
+
+
+def _fill_store(limit: int) -> None:
+    """Put what the new lock names into the store in the repository, if that is the default remote: else nobody could pull it.
+
+    What it holds besides stays, for it may be the only copy of what was not pulled: `make store` sweeps.
+    """
+    if run_dvc(["config", "core.remote"], Path.cwd()).strip() != STORE.name:
+        return
+    run_dvc(["push", "--remote", STORE.name], Path.cwd())
+    size = sum(path.stat().st_size for path in STORE.rglob("*") if path.is_file())
+    if size > limit:
+        raise DataError(
+            f"{STORE}: {size / 1e6:.1f} MB, more than git should hold ({limit / 1e6:.1f}): `make remote URL=s3://bucket/path` "
+            "sets a remote for them; nothing was proposed"
+        )
+    _ask("add", "--all", "--force", "--", str(STORE))
+
+
+@contextmanager
+def _kept_settings() -> Iterator[None]:
+    """Give the repository its own git settings back: the client writes the token and another author into them."""
+    config = Path(_ask("rev-parse", "--git-path", "config"))
+    before = config.read_bytes()
+    try:
+        yield
+    finally:
+        config.write_bytes(before)
 
 
 def _model_md5(lock: str) -> str:
@@ -72,9 +117,10 @@ def _model_md5(lock: str) -> str:
     return next((str(out["md5"]) for out in outs if out["path"] == paths.MODEL_ONNX.as_posix()), "")
 
 
-def _branch() -> str:
-    answer = subprocess.run(
-        ["git", "branch", "--show-current"],  # noqa: S607 - git is found by PATH
+def _ask(*arguments: str) -> str:
+    """Return what git says."""
+    answer = subprocess.run(  # noqa: S603 - our own words
+        ["git", *arguments],  # noqa: S607 - git is found by PATH
         capture_output=True,
         text=True,
         check=True,

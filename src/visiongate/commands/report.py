@@ -6,6 +6,7 @@ exists, or the log that was named, is there none.
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,13 +24,14 @@ from visiongate.commands.snapshots import (
 )
 from visiongate.commands.strangers import UNREAD, open_folder
 from visiongate.config import load_settings
+from visiongate.dvc_lock import find_stale
 from visiongate.errors import DataError, VisiongateError
 from visiongate.files import write_text
 from visiongate.reporting.pull_request.document import render_report
 from visiongate.reporting.pull_request.gate_section import tell_verdict
 from visiongate.reporting.pull_request.parsing import parse_lock, parse_params
 from visiongate.reporting.pull_request.snapshot import Judged, Snapshot, Trouble
-from visiongate.tracking.freshness import find_stale, read_status
+from visiongate.tracking.freshness import read_status
 from visiongate.tracking.lineage import UNKNOWN, read_commit
 from visiongate.tracking.revisions import find_commit
 from visiongate.tracking.store import TrackingError
@@ -37,6 +39,11 @@ from visiongate.tracking.store import TrackingError
 HERE = "this work tree"
 THERE = "a fork's run, its figures taken as they are"
 NOT_JUDGED = {"optimize", "register"}  # the verdict does not wait for them
+SECRET_NAME = re.compile("key|secret|token|password", re.IGNORECASE)  # of a variable
+SHORTEST_SECRET = 8  # characters; a shorter value may be any word
+SECRET = re.compile(
+    r"(?P<scheme>://)[^\s/@]*:[^\s/@]*(?=@)|\bgh[a-z]_\w{16,}|\bgithub_pat_\w+|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"
+)
 MOST_LOG = 200_000  # bytes of its end
 
 
@@ -81,7 +88,22 @@ def _read_log(path: Path) -> str:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"LOG={path}: {error.strerror}") from None
-    return content[-MOST_LOG:].decode(errors="replace")
+    return mask(content[-MOST_LOG:].decode(errors="replace"), os.environ)
+
+
+def mask(text: str, environment: Mapping[str, str]) -> str:
+    """Put stars in the place of secrets: what variables of such names hold, passwords in addresses, GitHub's and AWS's tokens.
+
+    A comment and an artefact are not masked by GitHub, as a job's log is.
+    """
+    known = [
+        value
+        for name, value in environment.items()
+        if SECRET_NAME.search(name) and len(value) >= SHORTEST_SECRET
+    ]
+    for secret in sorted(known, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return SECRET.sub(lambda found: f"{found['scheme'] or ''}***", text)
 
 
 def compare(base: str | None, log: str, *, failed: bool) -> Judged:

@@ -110,6 +110,8 @@ def _parse(part: Part, read: Read) -> Any:  # noqa: ANN401 - a part of any kind
         return part.parse(*contents)
     except DataError as error:
         raise DataError(f"{part.files[0]}: {error}") from None
+    except Exception as error:  # noqa: BLE001 - whatever a stranger wrote there, the report is written
+        raise DataError(f"{part.files[0]}: cannot be read ({type(error).__name__})") from None
 
 
 def read_here(path: Path) -> bytes:

@@ -48,7 +48,9 @@ class Evidence:
         self._places = places
 
     def passed(self, experiment: Experiment) -> bool | None:
-        """Return the gate's verdict; None where there is none."""
+        """Return the gate's verdict; None where there is none, or it is not on this experiment."""
+        if self._places.gate.as_posix() not in experiment.outs:
+            return None
         text = self._repository.read(experiment.rev, self._places.gate)
         verdict = _parse(text).get("passed")
         return verdict if isinstance(verdict, bool) else None

@@ -61,6 +61,8 @@ def read_list(path: Path) -> list[list[str]]:
     Raises:
         SettingsError: The file cannot be read, is empty, or a quotation has no end.
     """
+    if path.exists() and not path.is_file():
+        raise SettingsError(f"LIST={path}: no plain file")
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -8,11 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import yaml
+
+from visiongate.dvc_lock import list_stale_outputs
 from visiongate.dvc_process import DvcError, run_dvc
 from visiongate.errors import VisiongateError
 from visiongate.experiments.patience import insist_dvc
 from visiongate.experiments.queue import bury_dead
+from visiongate.experiments.revisions import Repository
 
+LOCK = Path("dvc.lock")
 State = Literal["done", "running", "queued", "failed"]
 
 
@@ -57,19 +62,33 @@ def list_experiments(directory: Path, commits: Sequence[str]) -> list[Baseline]:
     except DvcError:
         bury_dead(directory)
         told = insist_dvc(command, directory)
+    repository = Repository(directory)
     try:
-        return [_read_baseline(entry) for entry in json.loads(told) if entry["rev"] in commits]
+        return [_read_baseline(entry, repository) for entry in json.loads(told) if entry["rev"] in commits]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ListingError(f"dvc exp show --json: not understood: {type(error).__name__}: {error}") from None
 
 
-def _read_baseline(entry: Mapping[str, Any]) -> Baseline:
-    commit = _read_experiment(entry, entry["rev"][:7], entry["rev"], None)
+def _read_baseline(entry: Mapping[str, Any], repository: Repository) -> Baseline:
+    commit = _read_experiment(_own(entry, repository), entry["rev"][:7], entry["rev"], None)
     experiments = [
-        _read_experiment(tried["revs"][0], tried["name"], entry["rev"], tried["executor"])
+        _read_experiment(_own(tried["revs"][0], repository), tried["name"], entry["rev"], tried["executor"])
         for tried in entry["experiments"] or []
     ]
     return Baseline(commit, tuple(experiments))
+
+
+def _own(entry: Mapping[str, Any], repository: Repository) -> Mapping[str, Any]:
+    """Leave out what a run that ended early did not make itself: it has the metrics of the commit that it started from."""
+    text = repository.read(entry["rev"], LOCK) if entry["data"] else None
+    if text is None:
+        return entry
+    stale = list_stale_outputs(yaml.safe_load(text).get("stages") or {})
+    kept = {
+        kind: {path: value for path, value in entry["data"][kind].items() if path not in stale}
+        for kind in ("metrics", "outs")
+    }
+    return {**entry, "data": {**entry["data"], **kept}}
 
 
 def _read_experiment(

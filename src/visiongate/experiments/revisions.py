@@ -80,7 +80,8 @@ class Repository:
 
     def is_branch_name(self, name: str) -> bool:
         """Say whether a branch may have this name."""
-        return not name.startswith("-") and self._ask("check-ref-format", f"refs/heads/{name}") is not None
+        told = None if name.startswith("-") else self._ask("check-ref-format", "--branch", name)
+        return told is not None and told.strip() == name != "HEAD"
 
     def has_branch(self, name: str) -> bool:
         """Say whether there is such a branch."""

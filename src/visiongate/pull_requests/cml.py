@@ -4,7 +4,9 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from visiongate.pull_requests.github_api import ADVICE, PullRequestError
@@ -15,11 +17,12 @@ QUIET = {"ITERATIVE_DO_NOT_TRACK": "true"}
 SECONDS = 300.0  # the client waits and tries again where GitHub asks it to
 
 
-def run_cml(arguments: Sequence[str]) -> str:
+def run_cml(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
     """Run the client and return what it prints.
 
     Args:
         arguments: A command and its options; the token comes from ``REPO_TOKEN`` or ``GITHUB_TOKEN``.
+        environment: Variables to set besides those of this process.
 
     Raises:
         PullRequestError: It is not installed, takes too long, or fails; the message has its reason.
@@ -28,14 +31,15 @@ def run_cml(arguments: Sequence[str]) -> str:
     if command is None:
         raise PullRequestError("CML's client is not installed: `make cml` does it, given Node.js and npm")
     try:
-        done = subprocess.run(  # noqa: S603 - our own words, and paths of files
-            [command, *arguments],
-            env={**os.environ, **QUIET},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=SECONDS,
-        )
+        with _own_git_config() as config:
+            done = subprocess.run(  # noqa: S603 - our own words, and paths of files
+                [command, *arguments],
+                env={**os.environ, **QUIET, **(environment or {}), "GIT_CONFIG_GLOBAL": str(config)},
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=SECONDS,
+            )
     except subprocess.TimeoutExpired:
         raise PullRequestError(
             f"cml {arguments[0]}: no answer from GitHub in {SECONDS:.0f} s; try again"
@@ -43,6 +47,16 @@ def run_cml(arguments: Sequence[str]) -> str:
     if done.returncode:
         raise PullRequestError(f"cml {' '.join(arguments[:2])}: {_explain(done.stderr)}")
     return done.stdout.strip()
+
+
+@contextmanager
+def _own_git_config() -> Iterator[Path]:
+    """Yield a copy of the user's git settings: the client writes ``safe.directory = *`` into them, and adds to it each time."""
+    theirs = Path(os.environ.get("GIT_CONFIG_GLOBAL", "~/.gitconfig")).expanduser()
+    with tempfile.TemporaryDirectory(prefix="visiongate-git-") as folder:
+        config = Path(folder, "gitconfig")
+        config.write_bytes(theirs.read_bytes() if theirs.is_file() else b"")
+        yield config
 
 
 def _explain(output: str) -> str:

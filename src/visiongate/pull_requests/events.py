@@ -41,12 +41,14 @@ def find_pull_request(event: Mapping[str, Any], repository: Repository) -> PullR
     Raises:
         PullRequestError: The event is about no pull request.
     """
-    if "pull_request" in event:
+    if event.get("pull_request"):
         found = event["pull_request"]
         return PullRequest(int(found["number"]), str(found["head"]["sha"]))
-    if "workflow_run" not in event:
+    if not event.get("workflow_run"):
         raise PullRequestError("this event is about no pull request: name it, as in `make comment PR=12`")
     run = event["workflow_run"]
+    if not run["head_repository"]:  # the fork is deleted
+        return None
     head = f"{run['head_repository']['owner']['login']}:{run['head_branch']}"
     for found in repository.pages("pulls", state="open", head=head):
         if found["head"]["sha"] == run["head_sha"]:

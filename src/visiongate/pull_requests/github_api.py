@@ -40,8 +40,17 @@ class Repository:
         parameters: dict[str, str] = {**query, "per_page": str(PER_PAGE)}
         while url:
             answer = self._ask("GET", url, parameters)
-            yield from answer.json()
+            yield from _items(answer)
             url, parameters = answer.links.get("next", {}).get("url"), {}
+
+    def item(self, path: str) -> dict[str, Any]:
+        """Return what lies at a path below the repository.
+
+        Raises:
+            PullRequestError: GitHub cannot be reached, or refuses.
+        """
+        content: dict[str, Any] = self._ask("GET", self._address(path), {}).json()
+        return content
 
     def delete(self, path: str) -> None:
         """Delete what lies at a path below the repository."""
@@ -76,6 +85,16 @@ def open_repository(environment: Mapping[str, str] = os.environ) -> Repository:
             f"{', '.join(missing)} not set: a workflow on GitHub has it, or set it yourself"
         )
     return Repository(**{key: environment[name] for key, name in names.items()})
+
+
+def _items(answer: requests.Response) -> list[dict[str, Any]]:
+    try:
+        content = answer.json()
+    except ValueError:
+        content = None
+    if not isinstance(content, list):
+        raise PullRequestError(f"GET {answer.url}: no list came, but {answer.text[:80]!r}; try again")
+    return content
 
 
 def _reason(answer: requests.Response) -> str:

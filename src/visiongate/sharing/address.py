@@ -52,6 +52,10 @@ def team_remote(url: str, endpoint: str = "") -> Remote:
         raise AddressError(
             f"URL={_hide(url)}: must begin with one of {', '.join(f'{name}://' for name in SCHEMES)}"
         )
+    if not parts.hostname or parts.netloc.startswith("-") or ".." in parts.path.split("/"):
+        raise AddressError(
+            f"URL={_hide(url)}: names no bucket or host, and a path in it, as s3://bucket/path does"
+        )
     if parts.scheme != "s3":
         if endpoint:
             raise AddressError(f"ENDPOINT={_hide(endpoint)}: goes with s3:// alone")
@@ -74,11 +78,13 @@ def own_remote(folder: str, repository: Path) -> Remote:
     """
     if not folder.strip() or not folder.isprintable():
         raise AddressError("DIR: must name a folder, as in make remote-local DIR=/mnt/disk/visiongate")
-    path = Path(folder).expanduser()
+    try:
+        path = Path(folder).expanduser()
+        path.exists()
+    except (RuntimeError, OSError):  # no such user; a name that is too long
+        raise AddressError(f"DIR={folder[:80]}: no folder can have this name") from None
     if not path.is_absolute():
-        raise AddressError(
-            f"DIR={folder}: must be an absolute path, as in DIR={(repository / path).resolve()}"
-        )
+        raise AddressError(f"DIR={folder}: must be an absolute path, as in DIR=/mnt/disk/visiongate")
     if path.resolve().is_relative_to(repository.resolve()):
         raise AddressError(f"DIR={folder}: lies in the repository; choose a folder outside")
     if path.exists() and not path.is_dir():

@@ -51,10 +51,14 @@ def tell_registration(judged: Judged) -> str:
 
 def tell_how(judged: Judged) -> str:
     """Write the three commands that make this report again."""
-    # Make takes a dollar sign for a variable's.
-    base = f" BASE={_quote(judged.base.name).replace('$', '$$')}" if judged.base else ""
+    base = f" BASE={_quote(judged.base.name)}" if judged.base else ""
     checkout = [] if judged.now.commit == UNKNOWN else [f"git checkout {_quote(judged.now.commit)}"]
-    return fence("\n".join([*checkout, "make repro", f"make report{base}"]), "sh")
+    commands = fence("\n".join([*checkout, "make repro", f"make report{base}"]), "sh")
+    return (
+        commands
+        if judged.now.clean
+        else f"Once what is changed here is committed, with that commit:\n\n{commands}"
+    )
 
 
 def _quote(name: str) -> str:

@@ -17,6 +17,7 @@ from visiongate.reporting.pull_request.markdown import (
     table,
 )
 from visiongate.reporting.pull_request.snapshot import Judged, Snapshot, Trouble
+from visiongate.reporting.pull_request.value_sections import count_worse
 
 MARKS = {True: "✅", False: "❌", None: "⚪"}
 NAMED = 3  # rules that fail, in the line
@@ -47,7 +48,7 @@ def _tell_trouble(trouble: Trouble) -> str:
     if trouble.kind == "stale":
         return (
             f"❌ **Not judged**: stage {code(trouble.stage)} has not run with what is here{told and f' ({told.strip()})'}. Run "
-            "`make repro`, and commit what it writes."
+            "`make repro`, or the same `dvc exp run -S …` again, and commit what it writes."
         )
     return f"❌ **Not judged**:{told}. `make repro` writes the reports anew."
 
@@ -65,7 +66,9 @@ def _tell_score(judged: Judged) -> str:
         return f"{told}; {code(judged.base.name)} has none to compare with"
     difference = change(score, before)
     compared = "the same as" if difference == SAME else f"{difference or 'no number'} against"
-    return f"{told}, {compared} {code(judged.base.name)}"
+    others = count_worse(judged.now.metrics or {}, judged.base.metrics or {}, besides=name)
+    also = f" ({others} other metrics are worse)" if others else ""
+    return f"{told}, {compared} {code(judged.base.name)}{also}"
 
 
 def _tell_open(verdict: Verdict) -> str:

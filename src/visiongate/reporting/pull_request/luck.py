@@ -87,9 +87,7 @@ def _tell(found: Comparison, direction: str, alpha: float) -> str:
         return f"Both answer right and wrong on the same {found.images:,} test images."
     wins, losses = (found.wins, found.losses) if direction == "better" else (found.losses, found.wins)
     told = (
-        f"**{direction.capitalize()} by more than luck**"
-        if found.p_value < alpha
-        else "**Not more than luck can explain**"
+        f"**{direction.capitalize()} by more than luck**" if found.p_value < alpha else "**It could be luck**"
     )
     return (
         f"{told}: on the same {found.images:,} test images right on {wins:,} that it got wrong before, and wrong on {losses:,} "

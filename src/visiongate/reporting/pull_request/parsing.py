@@ -10,7 +10,7 @@ import io
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -33,6 +33,9 @@ from visiongate.reporting.pull_request.snapshot import (
 MOST_LEAVES, MOST_DEPTH = 20_000, 30  # of a tree: aliases in YAML can make a small file endless
 CURVES = ("train_loss", "val_loss", "train_accuracy", "val_accuracy")
 
+MOST_BITS = 4_000  # of a whole number: printing a longer one takes its time, or is refused
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 Parsed = TypeVar("Parsed")
 Row = Mapping[str, str]
 
@@ -53,10 +56,16 @@ def flatten(tree: object) -> dict[str, object]:
         raise DataError("it holds no values by name")
     found: dict[str, object] = {}
     for name, value in _leaves(tree, "", 0):
+        if any(isinstance(item, int) and item.bit_length() > MOST_BITS for item in _items(value)):
+            raise DataError(f"{name[:80]} is a number of more than {MOST_BITS:,} bits")
         found[name] = value
         if len(found) > MOST_LEAVES:
             raise DataError(f"it holds more than {MOST_LEAVES:,} values")
     return found
+
+
+def _items(value: object) -> Sequence[object]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _leaves(node: object, name: str, depth: int) -> Iterator[tuple[str, object]]:
@@ -206,13 +215,28 @@ def _read_json(content: bytes) -> Any:  # noqa: ANN401 - whatever JSON gives
 
 
 def _read_yaml(content: bytes) -> Any:  # noqa: ANN401 - whatever YAML gives
-    return _guard(lambda: yaml.load(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)), "YAML")  # noqa: S506 - a safe loader
+    def read() -> Any:  # noqa: ANN401 - the same
+        _check_events(content)
+        return yaml.load(content, Loader=_LOADER)  # noqa: S506 - a safe loader
+
+    return _guard(read, "YAML")
+
+
+def _check_events(content: bytes) -> None:
+    """Refuse what the line never writes, and what makes a small file endless or a reader fall over: aliases, tags, depth."""
+    depth = 0
+    for event in yaml.parse(content, Loader=_LOADER):
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None) is not None:
+            raise DataError("it has an alias or a tag, which the line does not write")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MOST_DEPTH:
+            raise DataError(f"it is nested more than {MOST_DEPTH} deep")
 
 
 def _guard(read: Callable[[], Parsed], what: str) -> Parsed:
     try:
         return read()
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
+    except (ValueError, LookupError, AttributeError, TypeError, RecursionError, yaml.YAMLError) as error:
         raise DataError(f"it is not valid {what}: {' '.join(str(error).split())[:120]}") from None
 
 

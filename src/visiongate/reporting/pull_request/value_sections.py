@@ -32,6 +32,14 @@ def tabulate_metrics(judged: Judged, rows: int) -> str:
     return _cut(["metric", "base", "now", "change"], cells, rows, "metrics that changed", 3)
 
 
+def count_worse(now: Values, base: Values, besides: str) -> int:
+    """Count the metrics that are worse than the base's, as far as a difference shows."""
+    both = (name for name in now if name in base and name != besides)
+    return sum(
+        _differs(now[name], base[name]) and _judge(name, now[name], base[name]) == " worse" for name in both
+    )
+
+
 def tabulate_times(judged: Judged, rows: int) -> str:
     """Lay out what was measured on the machine, and how the training ended: told, not compared, and only where it differs."""
     base = judged.base
