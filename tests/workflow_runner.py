@@ -4,10 +4,10 @@ Actions are not run: what ours do is imitated below, by name, and any other is r
 """
 
 import json
-import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -186,10 +186,5 @@ ACTIONS: dict[str, Callable[[Runner, Mapping[str, str]], None]] = {
 
 def machine(path: str, home: Path) -> dict[str, str]:
     """Return the environment of a fresh machine."""
-    return {
-        "PATH": path,
-        "HOME": str(home),
-        "LANG": "C.UTF-8",
-        "TMPDIR": os.environ.get("TMPDIR", "/tmp"),
-        "OMP_NUM_THREADS": "1",
-    }  # noqa: S108
+    known = {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1"}
+    return {**known, "TMPDIR": tempfile.gettempdir()}
