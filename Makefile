@@ -135,7 +135,7 @@ pull: $(READY) ## Pull what dvc.lock names from the default remote, and the runs
 
 test: $(READY) ## Run the tests, with coverage
 	@echo "Testing"
-	@$(PY) -m pytest --numprocesses auto --cov
+	@$(PY) -m pytest --numprocesses auto --dist worksteal --cov
 
 check: lint types drift workflows ## Check format, style, import contracts, types, params.yaml and workflows; change nothing
 

@@ -57,7 +57,20 @@ def test_trees_are_named_by_their_paths() -> None:
         (b"a: {" * 40 + b"}" * 40, "nested more than 30 deep"),
         (b"".join(b"k%d: 1\n" % number for number in range(20_001)), "more than 20,000 values"),
     ],
-    ids=["list", "broken", "endless", "deep", "wide"],
+    ids=[
+        "list",
+        "broken",
+        "alias",
+        "boolean",
+        "time",
+        "merge",
+        "open",
+        "dashes",
+        "number",
+        "item",
+        "deep",
+        "wide",
+    ],
 )
 def test_trees_that_are_none_or_have_no_end_are_refused(content: bytes, told: str) -> None:
     with pytest.raises(DataError, match=told):
