@@ -2,21 +2,19 @@
 
 import argparse
 import itertools
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from visiongate import paths
 from visiongate.dvc_process import run_dvc
 from visiongate.errors import DataError, VisiongateError
+from visiongate.experiments.revisions import Repository
 from visiongate.files import read_json
 from visiongate.pull_requests.cml import run_cml
-from visiongate.tracking.revisions import read_at
+from visiongate.reporting.pull_request.parsing import parse_outs
 
 AUTHOR, EMAIL = "github-actions[bot]", "41898282+github-actions[bot]@users.noreply.github.com"
 # What belongs to a run, as far as git holds it. The client leaves out what did not change.
@@ -58,8 +56,9 @@ def propose(store_limit: int) -> str:
     for path in (paths.LOCK, paths.REGISTRATION):
         if not path.exists():
             raise DataError(f"{path}: no such file; `make repro` writes it")
-    model = _model_md5(paths.LOCK.read_text(encoding="utf-8"))
-    if model == _model_md5(read_at("HEAD", paths.LOCK, Path.cwd()) or ""):
+    repository = Repository(Path.cwd())
+    model = _model_md5(paths.LOCK.read_bytes())
+    if model == _model_md5((repository.read("HEAD", paths.LOCK) or "").encode()):
         return "The model is the committed one: nothing to propose"
     registration: dict[str, Any] = read_json(paths.REGISTRATION)
     if registration["decision"] != "promoted":
@@ -70,39 +69,39 @@ def propose(store_limit: int) -> str:
         "--message": title,
         "--body": BODY.format(reason=registration["reason"]),
         "--branch": f"retrain-{model[:12]}",
-        "--target-branch": _ask("branch", "--show-current"),
+        "--target-branch": repository.run("branch", "--show-current").strip(),
         "--user-name": AUTHOR,
         "--user-email": EMAIL,
     }
-    _fill_store(store_limit)
-    with _kept_settings():
+    _fill_store(repository, store_limit)
+    with _kept_settings(repository):
         return run_cml(
             ["pr", "create", *itertools.chain(*options.items()), *FILES],
-            {"GITHUB_SHA": _ask("rev-parse", "HEAD")},
+            {"GITHUB_SHA": repository.commit("HEAD")},
         )
 
 
-def _fill_store(limit: int) -> None:
+def _fill_store(repository: Repository, limit: int) -> None:
     """Put what the new lock names into the store in the repository, if that is the default remote: else nobody could pull it.
 
     What it holds besides stays, for it may be the only copy of what was not pulled: `make store` sweeps.
     """
-    if run_dvc(["config", "core.remote"], Path.cwd()).strip() != STORE.name:
+    if run_dvc(["config", "core.remote"], repository.directory).strip() != STORE.name:
         return
-    run_dvc(["push", "--remote", STORE.name], Path.cwd())
+    run_dvc(["push", "--remote", STORE.name], repository.directory)
     size = sum(path.stat().st_size for path in STORE.rglob("*") if path.is_file())
     if size > limit:
         raise DataError(
             f"{STORE}: {size / 1e6:.1f} MB, more than git should hold ({limit / 1e6:.1f}): `make remote URL=s3://bucket/path` "
             "sets a remote for them; nothing was proposed"
         )
-    _ask("add", "--all", "--force", "--", str(STORE))
+    repository.run("add", "--all", "--force", "--", str(STORE))
 
 
 @contextmanager
-def _kept_settings() -> Iterator[None]:
+def _kept_settings(repository: Repository) -> Iterator[None]:
     """Give the repository its own git settings back: the client writes the token and another author into them."""
-    config = Path(_ask("rev-parse", "--git-path", "config"))
+    config = Path(repository.run("rev-parse", "--git-path", "config").strip())
     before = config.read_bytes()
     try:
         yield
@@ -110,22 +109,9 @@ def _kept_settings() -> Iterator[None]:
         config.write_bytes(before)
 
 
-def _model_md5(lock: str) -> str:
+def _model_md5(lock: bytes) -> str:
     """Return the md5 that a ``dvc.lock`` names for the model; nothing where it names none."""
-    stages = (yaml.safe_load(lock) or {}).get("stages", {}).values()
-    outs = [out for stage in stages for out in stage.get("outs", [])]
-    return next((str(out["md5"]) for out in outs if out["path"] == paths.MODEL_ONNX.as_posix()), "")
-
-
-def _ask(*arguments: str) -> str:
-    """Return what git says."""
-    answer = subprocess.run(  # noqa: S603 - our own words
-        ["git", *arguments],  # noqa: S607 - git is found by PATH
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return answer.stdout.strip()
+    return parse_outs(lock).get(paths.MODEL_ONNX.as_posix(), "")
 
 
 if __name__ == "__main__":
