@@ -1,25 +1,16 @@
 """``make propose``: a promoted model comes as a pull request, by CML's client; any other does not."""
 
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from clones import call
-from cml_clients import CLIENTS, install_client
-from github_imitation import SLUG, WRITER, GitHub, serve_github
+from github_imitation import SLUG, WRITER, GitHub
 from visiongate.commands import propose
 
 LIMIT = ["--store-limit=2000000"]
 LOCK = "schema: '2.0'\nstages:\n  train:\n    outs:\n    - path: models/model.onnx\n      md5: {}\n"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitHub]:
-    with serve_github(tmp_path_factory.mktemp("github")) as served:
-        yield served
 
 
 @pytest.fixture
@@ -47,12 +38,6 @@ def clone(server: GitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     for name, value in {**server.environment(), **known, **event, "HOME": str(tmp_path)}.items():
         monkeypatch.setenv(name, value)
     return folder
-
-
-@pytest.fixture(params=CLIENTS)
-def client(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = install_client(request.param, tmp_path / "bin")
-    monkeypatch.setenv("PATH", os.pathsep.join([str(folder), os.environ["PATH"]]))
 
 
 def write_run(model: str, decision: str) -> None:

@@ -2,13 +2,11 @@
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from cml_clients import CLIENTS, install_client
-from github_imitation import BOT, GitHub, serve_github
+from github_imitation import BOT, GitHub
 from visiongate.commands import comment
 from visiongate.pull_requests import cml, comments
 from visiongate.pull_requests.cml import run_cml
@@ -17,12 +15,6 @@ from visiongate.pull_requests.github_api import PullRequestError, open_repositor
 
 SHA = "b" * 40
 WATERMARK = '![](https://cml.dev/watermark.png#abc "CML watermark visiongate")'
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitHub]:
-    with serve_github(tmp_path_factory.mktemp("github")) as served:
-        yield served
 
 
 @pytest.fixture
@@ -38,19 +30,6 @@ def github(server: GitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> G
     monkeypatch.chdir(tmp_path)
     write_report("The first")
     return server
-
-
-@pytest.fixture(params=CLIENTS)
-def client(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """CML's client, on the PATH."""
-    folder = install_client(request.param, tmp_path / "bin")
-    monkeypatch.setenv("PATH", os.pathsep.join([str(folder), os.environ["PATH"]]))
-
-
-@pytest.fixture
-def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = install_client("stand-in", tmp_path / "bin")
-    monkeypatch.setenv("PATH", os.pathsep.join([str(folder), os.environ["PATH"]]))
 
 
 def write_report(text: str) -> None:
