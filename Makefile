@@ -6,7 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 RUN := PYTHONPATH=src $(PY)
 READY := $(VENV)/.ready
-COMPOSE = $(RUN) -m visiongate.compose
+COMPOSE = $(RUN) -m visiongate.settings.composition
 REGISTRY = $(RUN) -m visiongate.commands.registry
 SHARE = $(RUN) -m visiongate.commands.remote
 # What a person gives as NAME=value reaches a recipe by the environment, so that no text of theirs becomes a command; nor does make
@@ -18,7 +18,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11)
 SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
-ADDRESS := from visiongate import config; from visiongate.tracking import store; \
+ADDRESS := from visiongate.settings import schema as config; from visiongate.adapters import mlflow_store as store; \
 	print(store.open_store(config.load_settings().tracking).address)
 # Git writes a commit that there is not as zeros: what was pushed before the first push, say.
 NO_BASE = $(and $(value BASE),$(if $(subst 0,,$(value BASE)),,none))
@@ -150,7 +150,7 @@ types: $(READY) ## Check types
 	@$(PY) -m mypy
 
 drift: $(READY) ## Check that params.yaml is what conf/ composes
-	@$(RUN) -m visiongate.compose --check
+	@$(RUN) -m visiongate.settings.composition --check
 
 # actionlint is a program of its own, which its package downloads: not every machine can, so it is not in requirements.lock.
 actionlint: $(READY) ## Add actionlint to .venv, for `make workflows`

@@ -8,12 +8,12 @@
 
 ``decoding`` compares three ways, run in turn, several times:
 
-- ours: `visiongate.data.decoding.to_pixels` in the threads of `visiongate.data.parallel`;
+- ours: `visiongate.images.decoding.to_pixels` in the threads of `visiongate.images.parallel`;
 - Pillow: ``Image.open(...).convert("RGB").resize(...)``, in threads or in processes, whichever is faster there, once with our
   bilinear filter and once with the one that it takes by default, bicubic;
 - the decoder alone: libjpeg-turbo's scaled decode to at least 224 × 224 by simplejpeg, in the same threads.
 
-Without ``--images`` the photographs are made up: brightness and colours with the power spectrum of natural images (amplitude
+Without ``--images`` the photographs are made up: brightness and colors with the power spectrum of natural images (amplitude
 falling with frequency; Field, 1987), softened as by a lens until quality 90 at 4:2:0 takes about as many bits a pixel as
 photographs do, some two. The figures are medians, the ratios medians of the ratios run by run, and hold for the machine that
 they are taken on. No way to decode whole blocks of a JPEG can be faster than the last: where Pillow is within a third of that,
@@ -44,11 +44,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 import data_stages
 from remote import measure_transfer
-from visiongate.config import NearDuplicates, Split, Transformation
-from visiongate.data.decoding import measure_images, to_pixels
-from visiongate.data.near_duplicates import find_clusters, perceptual_hashes
-from visiongate.data.parallel import count_cores, map_in_order
-from visiongate.data.rendering import place, write_splits
+from visiongate.images.decoding import measure_images, to_pixels
+from visiongate.images.parallel import count_cores, map_in_order
+from visiongate.preparation.near_duplicates import find_clusters, perceptual_hashes
+from visiongate.settings.schema import NearDuplicates, Split, Transformation
+from visiongate.transformation.rendering import place, write_splits
 
 SIDE = 224
 PHOTOS = {(1024, 768): 48, (1920, 1080): 24, (4032, 3024): 8}  # how many of each size

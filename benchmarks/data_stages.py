@@ -46,7 +46,7 @@ def measure_stages(overrides: list[str]) -> dict[str, Cost]:
         folder = Path(name)
         shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(ROOT / "conf", folder / "conf")
-        run_process(folder, "-m", "visiongate.compose", *overrides)
+        run_process(folder, "-m", "visiongate.settings.composition", *overrides)
         return {stage: run_process(folder, "src/run.py", stage) for stage in STAGES}
 
 

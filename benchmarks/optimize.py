@@ -23,11 +23,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 import optuna
 import torch
 
-from visiongate.config import Settings, load_settings
-from visiongate.search.space import Values
-from visiongate.search.storage import Place
-from visiongate.search.study import Plan, Report, plan_search
-from visiongate.search.workers import conduct
+from visiongate.optimization.space import Values
+from visiongate.optimization.storage import Place
+from visiongate.optimization.study import Plan, Report, plan_search
+from visiongate.optimization.workers import conduct
+from visiongate.settings.schema import Settings, load_settings
 from visiongate.training.hardware import repeatable
 from visiongate.training.loop import Epoch, Listeners, fit
 from visiongate.training.session import prepare_task

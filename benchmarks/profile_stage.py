@@ -1,7 +1,7 @@
 """``python benchmarks/profile_stage.py STAGE``: run a stage as ``src/run.py`` does, and tell where its seconds went.
 
 The outcome goes to ``.dvc/tmp/STAGE.json``. Import is the time within the outermost ``import`` statement, wherever it stands;
-write is the time within `visiongate.files`, through which all outputs go (`transformation` decodes straight into its arrays,
+write is the time within `records.files`, through which all outputs go (`transformation` decodes straight into its arrays,
 so there the decoding is in it); work is the rest.
 """
 
@@ -71,7 +71,7 @@ def main(stage: str) -> int:
 
 def wrap_writers(clock: Clock) -> None:
     """Time the writers before a stage imports them by name."""
-    files = importlib.import_module("visiongate.files")
+    files = importlib.import_module("visiongate.records.files")
     for name in WRITERS:
         setattr(files, name, clock.timed("write", getattr(files, name)))
     original = files.atomic_path

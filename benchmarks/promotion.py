@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import bdtrc, ndtri
 
-from visiongate.config import Registry
-from visiongate.evaluation.answers import Answers
-from visiongate.evaluation.comparison import Exam, compare
-from visiongate.evaluation.interval import wilson_interval
+from visiongate.comparison.answers import Answers
+from visiongate.comparison.paired_test import Exam, compare
+from visiongate.records.interval import wilson_interval
+from visiongate.settings.schema import Registry
 
 ALPHA = 0.05
 ACCURACY = 0.93
@@ -79,7 +79,7 @@ def simulate(generator: np.random.Generator, images: int, gain: float, pairs: in
 
 
 def p_values(wins: Integers, losses: Integers) -> npt.NDArray[np.float64]:
-    """Return the p-values of the exact McNemar test, as `visiongate.evaluation.mcnemar` does one by one."""
+    """Return the p-values of the exact McNemar test, as `visiongate.comparison.mcnemar` does one by one."""
     trials = wins + losses
     values: npt.NDArray[np.float64] = np.where(trials > 0, bdtrc(wins - 1.0, np.maximum(trials, 1), 0.5), 1.0)
     return values

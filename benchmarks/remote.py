@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from s3_server import CREDENTIALS, s3_client, serve_s3
-from visiongate.data.image_table import write_shards
+from visiongate.images.table import write_shards
 
 IMAGE_BYTES = 2000
 FOLDERS = 100

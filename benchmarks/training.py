@@ -27,9 +27,9 @@ import torch
 import yaml
 from torch.nn import functional
 
-from visiongate.compose import compose_params
-from visiongate.config import Settings, parse_settings
-from visiongate.data.pixels import load_split
+from visiongate.images.pixels import load_split
+from visiongate.settings.composition import compose_params
+from visiongate.settings.schema import Settings, parse_settings
 from visiongate.training.batches import Tensors, to_device, to_pixels
 from visiongate.training.hardware import repeatable
 from visiongate.training.learner import Learner
@@ -48,9 +48,9 @@ def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description="Measure how fast training is.")
     parser.add_argument("--loop", type=Path, default=DIGITS, help="pixel arrays for the loop's comparison")
-    parser.add_argument("--cifar", type=Path, help="pixel arrays, 32×32 in colour")
+    parser.add_argument("--cifar", type=Path, help="pixel arrays, 32×32 in color")
     parser.add_argument("--airbench", type=Path, help="a checkout")
-    parser.add_argument("--mnist", type=Path, help="pixel arrays, 28×28 in grey")
+    parser.add_argument("--mnist", type=Path, help="pixel arrays, 28×28 in gray")
     parser.add_argument("--examples", type=Path, help="a checkout")
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
@@ -97,7 +97,7 @@ def bare_loop(task: Task, settings: Settings) -> Callable[[], None]:
         for images, labels in zip(task.train.images.split(size), task.train.labels.split(size), strict=True):
             optimizer.zero_grad()
             with task.hardware.autocast():
-                logits = task.network(task.normalise(to_pixels(images)))
+                logits = task.network(task.normalize(to_pixels(images)))
             functional.cross_entropy(
                 logits, labels, label_smoothing=settings.training.label_smoothing
             ).backward()
@@ -146,7 +146,7 @@ def train(settings: Settings, arrays: Path) -> tuple[float, float]:
 
 def test_accuracy(task: Task, test: Tensors) -> float:
     """Return the share of test images that are named rightly."""
-    judged = Task(task.network, task.classes, task.train, test, task.normalise, task.hardware)
+    judged = Task(task.network, task.classes, task.train, test, task.normalize, task.hardware)
     return (predict_split(judged, judged.network, 500).argmax(dim=1) == test.labels).float().mean().item()
 
 

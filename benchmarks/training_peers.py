@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 import numpy as np
 import torch
 
-from visiongate.data.pixels import load_split, read_transform
+from visiongate.images.pixels import load_split, read_transform
 from visiongate.models.torchvision_import import import_torchvision
 
 IDX_TYPE = 0x0800  # unsigned bytes; the number of dimensions is added

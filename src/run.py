@@ -9,20 +9,21 @@ import importlib
 import os
 import sys
 
-STAGES = (
-    "ingestion",
-    "validation",
-    "preparation",
-    "transformation",
-    "train",
-    "evaluate",
-    "optimize",
-    "register",
-)
+# Each stage by the package that holds it.
+STAGES = {
+    "ingestion": "ingestion",
+    "validation": "validation",
+    "preparation": "preparation",
+    "transformation": "transformation",
+    "train": "training",
+    "evaluate": "evaluation",
+    "optimize": "optimization",
+    "register": "registration",
+}
 # Torch's threads spin while they wait for each other, by default for milliseconds. Where another process wants the core too, a
 # step of a small network then takes twenty times as long. It is read when torch is loaded; who has set it keeps it.
 SPINS = ("GOMP_SPINCOUNT", "1000")
-ARTEFACTS = ("data/", "models/", "reports/")  # what stages hand to each other
+ARTIFACTS = ("data/", "models/", "reports/")  # what stages hand to each other
 
 
 # What the folder's owner or the disk says no to, by what to do about it.
@@ -51,8 +52,8 @@ def _start(arguments: list[str]) -> int:
     stage = arguments[0]
     os.environ.setdefault(*SPINS)
     try:
-        from visiongate.config import load_settings  # noqa: PLC0415 - a missing package is explained below
         from visiongate.errors import VisiongateError  # noqa: PLC0415
+        from visiongate.settings.schema import load_settings  # noqa: PLC0415 - a missing package is explained below
     except ModuleNotFoundError as error:
         print(
             f"{stage}: {sys.executable} has no package {error.name!r}: activate the environment "
@@ -62,7 +63,7 @@ def _start(arguments: list[str]) -> int:
         return 1
     try:
         settings = load_settings()
-        importlib.import_module(f"visiongate.stages.{stage}").run(settings)
+        importlib.import_module(f"visiongate.{STAGES[stage]}.stage").run(settings)
     except VisiongateError as error:
         print("\n".join(f"{stage}: {line}" for line in str(error).splitlines()), file=sys.stderr)
         return 1
@@ -79,7 +80,7 @@ def _advise(error: OSError) -> str | None:
     """Say what to do about a file that DVC was to provide, or a disk that refuses; None of any other error, which is a bug."""
     if error.errno in REFUSALS:
         return f"{error.filename or 'this folder'}: {REFUSALS[error.errno]}"
-    if error.errno == errno.ENOENT and str(error.filename).startswith(ARTEFACTS):
+    if error.errno == errno.ENOENT and str(error.filename).startswith(ARTIFACTS):
         return f"{error.filename}: no such file; `dvc repro` makes it, `dvc pull` fetches it"
     return None
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from visiongate.config import Evaluation, load_settings
+from visiongate.settings.schema import Evaluation, load_settings
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 

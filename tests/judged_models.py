@@ -5,18 +5,18 @@ import numpy.typing as npt
 from sklearn.datasets import load_digits
 
 from evaluation_settings import PARAMS, evaluation_settings
-from visiongate.config import load_settings
 from visiongate.evaluation.corruptions import RobustnessRow
 from visiongate.evaluation.diagnosis import Diagnosis
-from visiongate.evaluation.gate import Evidence, judge
+from visiongate.evaluation.figures import HistoryRow
+from visiongate.evaluation.gallery import pick_galleries
 from visiongate.evaluation.label_errors import find_label_errors
-from visiongate.evaluation.predictions import Predictions
+from visiongate.evaluation.page import Report
 from visiongate.evaluation.references import References
 from visiongate.evaluation.scorecard import Context, score
 from visiongate.evaluation.slices import Description, cut_slices, worst_slice
-from visiongate.reporting.evaluation_figures import HistoryRow
-from visiongate.reporting.evaluation_report import Report
-from visiongate.reporting.gallery import pick_galleries
+from visiongate.gate.rules import Evidence, judge
+from visiongate.models.predictions import Predictions
+from visiongate.settings.schema import load_settings
 
 IMAGES = 300
 HOSTILE = "<script>alert('x')</script> | a `class` of $many$ words"

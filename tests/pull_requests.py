@@ -5,11 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from visiongate.config import Registry, Rule, load_settings
-from visiongate.evaluation.gate import Evidence, judge
-from visiongate.evaluation.interval import Interval
 from visiongate.evaluation.slices import Slice
-from visiongate.reporting.pull_request.snapshot import (
+from visiongate.gate.rules import Evidence, judge
+from visiongate.records.interval import Interval
+from visiongate.review.report.snapshot import (
     Answered,
     ClassRow,
     Course,
@@ -21,6 +20,7 @@ from visiongate.reporting.pull_request.snapshot import (
     Search,
     Snapshot,
 )
+from visiongate.settings.schema import Registry, Rule, load_settings
 from workspaces import ROOT
 
 IMAGES = 400

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from visiongate.config import Settings
-from visiongate.tracking.store import Store
+from visiongate.adapters.mlflow_store import Store
+from visiongate.settings.schema import Settings
 from workspaces import ROOT
 
 WRITES = ("create_", "delete_", "finalize_", "log_", "set_", "update_")
@@ -15,8 +15,8 @@ REGISTER = """
 import sys
 sys.path.insert(0, {source!r})
 from pathlib import Path
-from visiongate.config import load_settings
-from visiongate.stages import register
+from visiongate.settings.schema import load_settings
+from visiongate.registration import stage as register
 register.run(load_settings(Path({params!r})))
 """
 

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import yaml
 
 from clones import call
-from visiongate.config import load_settings
-from visiongate.evaluation.gate import Evidence, judge
-from visiongate.evaluation.interval import Interval
-from visiongate.files import write_csv, write_json
+from visiongate.gate.rules import Evidence, judge
+from visiongate.records.files import write_csv, write_json
+from visiongate.records.interval import Interval
+from visiongate.settings.schema import load_settings
 from workspaces import ROOT
 
 IMAGES = 120  # of the test split

@@ -12,7 +12,7 @@ CLASSES = ("dark", "bright")
 
 
 def brightness_images(count: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Images of one colour, evenly from black to white, and whether each is of the brighter half."""
+    """Images of one color, evenly from black to white, and whether each is of the brighter half."""
     levels = np.linspace(0, 255, count).astype(np.uint8)
     images = np.broadcast_to(levels[:, None, None, None], (count, SIDE, SIDE, 1)).copy()
     return images, (levels > 127).astype(np.int64)

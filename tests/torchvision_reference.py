@@ -12,7 +12,7 @@ def rotate(pixels: torch.Tensor, degrees: float) -> torch.Tensor:
 
 
 def adjust(pixels: torch.Tensor, brightness: float, contrast: float, saturation: float) -> torch.Tensor:
-    """Change the colours of RGB images."""
+    """Change the colors of RGB images."""
     functional = import_torchvision().transforms.functional
     pixels = functional.adjust_brightness(pixels, brightness)
     return functional.adjust_saturation(functional.adjust_contrast(pixels, contrast), saturation)

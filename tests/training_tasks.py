@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from visiongate.config import Augmentation, Launch, Model, Progressive, Training
-from visiongate.training.batches import Normalisation, Tensors
+from visiongate.settings.schema import Augmentation, Launch, Model, Progressive, Training
+from visiongate.training.batches import Normalization, Tensors
 from visiongate.training.hardware import Hardware, repeatable
 from visiongate.training.loop import Fitted, Listeners, fit
 from visiongate.training.task import Task
@@ -87,8 +87,8 @@ class TinyCNN(nn.Module):
 
 def make_task(dtype: torch.dtype = torch.float32, network: nn.Module | None = None) -> Task:
     hardware = Hardware(torch.device("cpu"), dtype)
-    normalise = Normalisation(torch.full((1, 1, 1, 1), 0.4), torch.full((1, 1, 1, 1), 0.2))
-    return Task(hardware.place(network or TinyCNN()), 2, halves(100, 0), halves(40, 1), normalise, hardware)
+    normalize = Normalization(torch.full((1, 1, 1, 1), 0.4), torch.full((1, 1, 1, 1), 0.2))
+    return Task(hardware.place(network or TinyCNN()), 2, halves(100, 0), halves(40, 1), normalize, hardware)
 
 
 def train(

@@ -4,11 +4,11 @@ from typing import cast
 
 import numpy as np
 
-from visiongate.evaluation.answers import Answers
-from visiongate.evaluation.comparison import Exam
-from visiongate.evaluation.interval import Interval
+from visiongate.comparison.answers import Answers
+from visiongate.comparison.paired_test import Exam
 from visiongate.experiments.evidence import Answered, Evidence
 from visiongate.experiments.listing import Experiment, State
+from visiongate.records.interval import Interval
 
 IMAGES = 60
 

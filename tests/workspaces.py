@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import tiny_models
-from visiongate.config import Settings, Tracking, load_settings
-from visiongate.tracking.store import open_store
+from visiongate.adapters.mlflow_store import open_store
+from visiongate.settings.schema import Settings, Tracking, load_settings
 
 ROOT = Path(__file__).parents[1]
 TRACKING = Tracking(uri="sqlite:///mlruns/mlflow.db", experiment="tried")
@@ -69,7 +69,7 @@ def write_judged_model(
 
 
 def write_pixels(folder: Path) -> None:
-    """Write what `transformation` leaves, here: 8×8 grey images of two classes, told by their brighter half."""
+    """Write what `transformation` leaves, here: 8×8 gray images of two classes, told by their brighter half."""
     folder.mkdir(parents=True)
     generator = np.random.default_rng(0)
     for split, count in {"train": 160, "val": 60, "test": 60}.items():

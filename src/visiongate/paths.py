@@ -1,4 +1,4 @@
-"""Where each artefact lies, relative to the repository's root: the paths that ``dvc.yaml`` declares.
+"""Where each artifact lies, relative to the repository's root: the paths that ``dvc.yaml`` declares.
 
 A stage reads and writes nothing else. A change here does not take effect without the same change in ``dvc.yaml``, which
 reruns the stages concerned; that is why this module, like the settings, is not among their ``deps``.

@@ -5,7 +5,7 @@ import torch
 
 from torchvision_reference import adjust, rotate
 from training_tasks import PLAIN
-from visiongate.training.augmentation import Augmenter, cut_out, mix_up, move, recolour, shrink, turn
+from visiongate.training.augmentation import Augmenter, cut_out, mix_up, move, recolor, shrink, turn
 
 IMAGES = torch.arange(1, 10, dtype=torch.uint8).view(1, 3, 3, 1)
 STILL = torch.zeros(1, 2, dtype=torch.long)
@@ -75,17 +75,17 @@ def test_turn_enlarges_about_the_middle() -> None:
     assert torch.allclose(larger, larger.flip(2).flip(3), atol=1e-5)
 
 
-def test_recolour_is_torchvisions_colour_jitter() -> None:
+def test_recolor_is_torchvisions_color_jitter() -> None:
     pixels = noise()
     factors = torch.tensor([[1.2, 0.7, 1.5]]).repeat(4, 1)
-    assert torch.allclose(recolour(pixels, factors), adjust(pixels, 1.2, 0.7, 1.5), atol=2e-3)
+    assert torch.allclose(recolor(pixels, factors), adjust(pixels, 1.2, 0.7, 1.5), atol=2e-3)
 
 
-def test_recolour_of_grey_images_changes_no_saturation() -> None:
+def test_recolor_of_gray_images_changes_no_saturation() -> None:
     pixels = noise(channels=1)
     assert torch.equal(
-        recolour(pixels, torch.tensor([[1.1, 1.0, 0.0]]).repeat(4, 1)),
-        recolour(pixels, torch.tensor([[1.1, 1.0, 9.0]]).repeat(4, 1)),
+        recolor(pixels, torch.tensor([[1.1, 1.0, 0.0]]).repeat(4, 1)),
+        recolor(pixels, torch.tensor([[1.1, 1.0, 9.0]]).repeat(4, 1)),
     )
 
 
@@ -139,6 +139,6 @@ def test_an_image_is_augmented_alike_in_any_batch() -> None:
 
 def test_noise_has_the_spread_that_was_asked_for() -> None:
     augmenter = Augmenter(settings(noise=0.1), 0)
-    grey = torch.full((50, 8, 8, 3), 128, dtype=torch.uint8)
-    pixels = augmenter(grey, augmenter.draw(50, 1).take(torch.arange(50), torch.device("cpu")))
+    gray = torch.full((50, 8, 8, 3), 128, dtype=torch.uint8)
+    pixels = augmenter(gray, augmenter.draw(50, 1).take(torch.arange(50), torch.device("cpu")))
     assert math.isclose(pixels.std(), 0.1, rel_tol=0.05)

@@ -6,17 +6,17 @@ from dataclasses import asdict
 
 import pytest
 
-from visiongate.config import Rule
 from visiongate.errors import DataError
-from visiongate.evaluation.base_gate import (
+from visiongate.gate.against_base import (
     is_finite,
     is_judged_by,
     judge_against,
     parse_metrics,
     parse_verdict,
 )
-from visiongate.evaluation.gate import Evidence, judge
-from visiongate.evaluation.interval import Interval
+from visiongate.gate.rules import Evidence, judge
+from visiongate.records.interval import Interval
+from visiongate.settings.schema import Rule
 
 RULES = {
     "floor": Rule(metric="accuracy", comparison=">=", threshold=0.8),

@@ -11,20 +11,20 @@ from matplotlib.image import imread
 from scipy.special import softmax
 from sklearn.metrics import log_loss
 
-from visiongate.data.pixels import PixelSplit, Transform
 from visiongate.errors import DataError, SettingsError
-from visiongate.files import sha256_of
+from visiongate.images.pixels import PixelSplit, Transform
 from visiongate.models.baseline_export import export_baseline, scores_to_logits
 from visiongate.models.baselines.random_forest import _round_down
 from visiongate.models.pixel_classifier import PixelClassifier
 from visiongate.models.pixel_features import Pooling
 from visiongate.models.registry import baseline_names, build_baseline
-from visiongate.reporting.pixel_importance import draw_pixel_importance
+from visiongate.records.files import sha256_of
 from visiongate.training.baselines import FittedBaseline, fit_baseline
+from visiongate.training.pixel_importance import draw_pixel_importance
 
 CLASSES = ["a", "b", "c", "unseen"]
 FAST = {"random_forest": {"trees": 12, "side": 5}, "logistic_regression": {"iterations": 40, "side": 5}}
-# Sizes that the side divides and does not, grey and in colour, smaller than the side too.
+# Sizes that the side divides and does not, gray and in color, smaller than the side too.
 SHAPES = [(10, 10, 1), (12, 12, 3), (7, 7, 3), (4, 4, 1)]
 
 
@@ -183,7 +183,7 @@ def test_a_threshold_in_float32_parts_features_as_in_float64() -> None:
 
 
 @pytest.mark.parametrize("name", baseline_names())
-def test_what_was_learnt_is_kept_as_arrays(name: str) -> None:
+def test_what_was_learned_is_kept_as_arrays(name: str) -> None:
     classifier, _ = fitted(name, (10, 10, 1))
     arrays = classifier.tensors()
     assert all(array.dtype.kind in "if" and array.size for array in arrays.values())

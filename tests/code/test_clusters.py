@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from visiongate.config import NearDuplicates
-from visiongate.data.clusters import (
+from visiongate.images.decoding import Measurement
+from visiongate.preparation.clusters import (
     NAME_LENGTH,
     Cluster,
     Leak,
@@ -14,8 +14,8 @@ from visiongate.data.clusters import (
     kept_clusters,
     name_clusters,
 )
-from visiongate.data.decoding import Measurement
-from visiongate.data.quality import Reason, Row, Verdict
+from visiongate.preparation.quality import Reason, Row, Verdict
+from visiongate.settings.schema import NearDuplicates
 
 LIMITS = NearDuplicates(max_distance=8, max_difference=0.25)
 PICTURES = np.random.default_rng(0).integers(0, 256, (6, 32, 32))

@@ -9,12 +9,12 @@ from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss, roc_auc_score
 
 import tiny_models
-from visiongate.config import Registry
+from visiongate.comparison.answers import Answers, answer, decide
+from visiongate.comparison.mcnemar import difference_interval, mcnemar_p
+from visiongate.comparison.paired_test import Comparison, Exam, compare
 from visiongate.errors import DataError
-from visiongate.evaluation.answers import Answers, answer, decide
-from visiongate.evaluation.comparison import Comparison, Exam, compare
-from visiongate.evaluation.mcnemar import difference_interval, mcnemar_p
-from visiongate.evaluation.served_model import open_model
+from visiongate.models.predictor import open_model
+from visiongate.settings.schema import Registry
 
 ALONE: list[str | None] = []
 METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "log_loss", "roc_auc")

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from visiongate import compose
-from visiongate.compose import HEADER, compose_params
-from visiongate.config import Settings
 from visiongate.errors import SettingsError
+from visiongate.settings import composition as compose
+from visiongate.settings.composition import HEADER, compose_params
+from visiongate.settings.schema import Settings
 
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"
@@ -107,7 +107,7 @@ def test_a_mistake_leaves_params_yaml_alone(workspace: Path) -> None:
         "clean_tree: false\nrules: 3\n", encoding="utf-8"
     )
     done = subprocess.run(
-        [sys.executable, "-m", "visiongate.compose"],
+        [sys.executable, "-m", "visiongate.settings.composition"],
         env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
         capture_output=True,
         text=True,

@@ -15,8 +15,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from visiongate.config import Metric, Rule, load_settings, parse_settings
 from visiongate.errors import SettingsError
+from visiongate.settings.schema import Metric, Rule, load_settings, parse_settings
 
 ROOT = Path(__file__).parents[2]
 TREE = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
@@ -361,7 +361,7 @@ def test_replacing_by_what_is_not_allowed_is_refused() -> None:
 
 def test_loading_imports_nothing_heavy() -> None:
     script = (
-        "import sys; from pathlib import Path; from visiongate.config import load_settings; "
+        "import sys; from pathlib import Path; from visiongate.settings.schema import load_settings; "
         "load_settings(Path(sys.argv[1])); print(*sorted(sys.modules))"
     )
     loaded = subprocess.run(
@@ -383,5 +383,5 @@ def test_loading_imports_nothing_heavy() -> None:
         "hydra",
         "optuna",
     }
-    assert "visiongate.config" in loaded
+    assert "visiongate.settings.schema" in loaded
     assert heavy.isdisjoint(loaded)

@@ -18,10 +18,10 @@ from visiongate.evaluation.corruptions import (
     measure_robustness,
     sample_images,
 )
-from visiongate.evaluation.served_model import open_model
+from visiongate.models.predictor import open_model
 
 DIGITS = (load_digits().images[:40, ..., None] * 15.9).astype(np.uint8)
-COLOUR = np.random.default_rng(0).integers(256, size=(12, 40, 30, 3), dtype=np.uint8)
+COLOR = np.random.default_rng(0).integers(256, size=(12, 40, 30, 3), dtype=np.uint8)
 
 
 def spoilt(images: np.ndarray, name: str, severity: int) -> np.ndarray:
@@ -29,7 +29,7 @@ def spoilt(images: np.ndarray, name: str, severity: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-@pytest.mark.parametrize("images", [DIGITS, COLOUR])
+@pytest.mark.parametrize("images", [DIGITS, COLOR])
 def test_images_keep_their_shape_and_change_more_with_each_severity(name: str, images: np.ndarray) -> None:
     results = [spoilt(images, name, severity) for severity in SEVERITIES]
 
@@ -52,13 +52,13 @@ def test_the_same_generator_gives_the_same_and_leaves_the_images_alone(name: str
 def test_a_batch_is_its_parts_one_after_the_other(name: str) -> None:
     generator = np.random.default_rng(5)
 
-    parts = [corrupt(COLOUR[start : start + 5], name, 2, generator) for start in (0, 5, 10)]
+    parts = [corrupt(COLOR[start : start + 5], name, 2, generator) for start in (0, 5, 10)]
 
-    assert (np.concatenate(parts) == spoilt(COLOUR, name, 2)).all()
+    assert (np.concatenate(parts) == spoilt(COLOR, name, 2)).all()
 
 
-def test_blur_is_that_of_scipy_and_contrast_draws_towards_the_mean() -> None:
-    image = COLOUR[:1]
+def test_blur_is_that_of_scipy_and_contrast_draws_toward_the_mean() -> None:
+    image = COLOR[:1]
     blurred = spoilt(image, "blur", 5)[0, ..., 0].astype(float)
     sigma = 0.2 + 0.4 * np.sqrt(30)
     assert (
@@ -106,7 +106,7 @@ def test_robustness_is_measured_by_the_model_whatever_the_batch(tmp_path: Path) 
         (name, severity) for name in CORRUPTIONS for severity in (0, *SEVERITIES)
     ]
     assert {row.accuracy for row in rows if row.severity == 0} == {1.0}
-    # The mean of an image of one colour stays what it is, blurred or flattened.
+    # The mean of an image of one color stays what it is, blurred or flattened.
     assert {row.accuracy for row in rows if row.corruption in {"blur", "contrast"}} == {1.0}
     assert min(row.accuracy for row in rows if row.corruption == "shift") < 1.0
     assert measure_robustness(model, images, labels, seed=1, batch_size=7) == rows

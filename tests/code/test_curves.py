@@ -12,7 +12,7 @@ from visiongate.evaluation.curves import (
     precision_recall_points,
     roc_points,
 )
-from visiongate.evaluation.predictions import Predictions
+from visiongate.models.predictions import Predictions
 
 
 def binary(scores: list[float], labels: list[int]) -> Predictions:

@@ -8,8 +8,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image, features
 
-from visiongate.data.decoding import Fault, measure, measure_images, open_image, thumbnail, to_pixels
 from visiongate.errors import DataError
+from visiongate.images.decoding import Fault, measure, measure_images, open_image, thumbnail, to_pixels
 
 ORIENTATION = 0x0112
 FORMATS = ["PNG", "JPEG", "BMP", "GIF", "TIFF", *(["WEBP"] if features.check("webp") else [])]
@@ -21,7 +21,7 @@ def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:  # n
     return buffer.getvalue()
 
 
-def grey(pixels: list[list[int]]) -> bytes:
+def gray(pixels: list[list[int]]) -> bytes:
     return encode(Image.fromarray(np.array(pixels, dtype=np.uint8)))
 
 
@@ -51,7 +51,7 @@ def test_every_mode_becomes_the_one_asked_for(mode: str, target: str, channels: 
     assert (pixels >= 254).all()
 
 
-def test_colours_keep_their_channels() -> None:
+def test_colors_keep_their_channels() -> None:
     for mode in ("RGB", "CMYK"):
         orange = encode(Image.new("RGB", (4, 4), (200, 100, 50)).convert(mode), "TIFF")
         assert to_pixels(orange, 4, "RGB", "stretch")[0, 0].tolist() == [200, 100, 50]
@@ -153,35 +153,35 @@ def test_damaged_bytes_of_any_kind_never_raise_anything_else() -> None:
 
 def test_an_image_of_the_right_size_is_left_alone() -> None:
     image = gradient(8, 8)
-    for resize in ("stretch", "centre-crop", "letterbox"):
-        assert (to_pixels(grey(image.tolist()), 8, "L", resize)[:, :, 0] == image).all()
+    for resize in ("stretch", "center-crop", "letterbox"):
+        assert (to_pixels(gray(image.tolist()), 8, "L", resize)[:, :, 0] == image).all()
 
 
 def test_stretch_ignores_the_aspect() -> None:
     wide = np.repeat(np.array([[0, 100, 200, 250]], dtype=np.uint8), 4, axis=0).repeat(4, axis=1)
-    pixels = to_pixels(grey(wide.tolist()), 4, "L", "stretch")[:, :, 0]
+    pixels = to_pixels(gray(wide.tolist()), 4, "L", "stretch")[:, :, 0]
     assert (pixels == pixels[0]).all()
     assert np.diff(pixels[0].astype(int)).min() > 0
     assert pixels[0, 0] < 20
     assert pixels[0, -1] > 230
 
 
-def test_centre_crop_cuts_the_longer_side() -> None:
+def test_center_crop_cuts_the_longer_side() -> None:
     wide = np.array([[255] * 4 + [10] * 8 + [255] * 4] * 8)
-    assert to_pixels(grey(wide.tolist()), 8, "L", "centre-crop").max() == 10
+    assert to_pixels(gray(wide.tolist()), 8, "L", "center-crop").max() == 10
 
 
 def test_letterbox_pads_the_shorter_side_with_black() -> None:
     wide = np.full((4, 8), 200)
-    pixels = to_pixels(grey(wide.tolist()), 8, "L", "letterbox")[:, :, 0]
+    pixels = to_pixels(gray(wide.tolist()), 8, "L", "letterbox")[:, :, 0]
     assert pixels[:, 0].tolist() == [0, 0, 200, 200, 200, 200, 0, 0]
 
 
 def test_an_image_is_enlarged_as_well() -> None:
-    assert (to_pixels(grey([[7]]), 4, "RGB", "stretch") == 7).all()
+    assert (to_pixels(gray([[7]]), 4, "RGB", "stretch") == 7).all()
 
 
-@pytest.mark.parametrize("resize", ["stretch", "centre-crop", "letterbox"])
+@pytest.mark.parametrize("resize", ["stretch", "center-crop", "letterbox"])
 def test_decoding_twice_gives_the_same_pixels(resize: str) -> None:
     photo = encode(Image.fromarray(gradient(333, 211)), "JPEG")
     assert (to_pixels(photo, 24, "RGB", resize) == to_pixels(photo, 24, "RGB", resize)).all()
@@ -194,7 +194,7 @@ def opened(encoded: bytes) -> Image.Image:
 
 
 def test_measurements_keep_the_order_over_several_batches() -> None:
-    found = measure_images(b"" if n % 7 else grey([[n]]) for n in range(256))
+    found = measure_images(b"" if n % 7 else gray([[n]]) for n in range(256))
     assert [m.brightness for m in found] == [None if n % 7 else n for n in range(256)]
 
 
@@ -207,7 +207,7 @@ def test_thumbnails_shrink_and_never_grow(size: tuple[int, int], expected: tuple
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I", "I;16", "YCbCr"])
-def test_thumbnails_of_every_mode_are_grey_or_colour(mode: str) -> None:
+def test_thumbnails_of_every_mode_are_gray_or_color(mode: str) -> None:
     source = encode(Image.new("L", (4, 4)).convert(mode), "TIFF")
     assert opened(thumbnail(source, 64)).mode in {"L", "RGB"}
 

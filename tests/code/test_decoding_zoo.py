@@ -17,18 +17,18 @@ import pytest
 import simplejpeg
 from PIL import Image, ImageOps, PngImagePlugin
 
-from visiongate.data import jpeg
-from visiongate.data.decoding import FORMATS, Fault, measure, thumbnail, to_pixels
 from visiongate.errors import DataError
+from visiongate.images import jpeg
+from visiongate.images.decoding import FORMATS, Fault, measure, thumbnail, to_pixels
 
 ORIENTATION = 0x0112
-RESIZES = ["stretch", "centre-crop", "letterbox"]
+RESIZES = ["stretch", "center-crop", "letterbox"]
 SECONDS = 2.0  # that no image of this size may take, on a busy machine
 DRAW = np.random.default_rng(0)
 
 
 def photo(width: int, height: int) -> Image.Image:
-    """Smooth colours with some grain, no two corners alike."""
+    """Smooth colors with some grain, no two corners alike."""
     x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
     channels = [np.sin(3 * x + 5 * y), np.cos(4 * y - 2 * x), x * y - 0.5]
     grain = np.random.default_rng(1).normal(scale=6, size=(height, width, 3))
@@ -125,7 +125,7 @@ def resized(image: Image.Image, size: int, resize: str) -> npt.NDArray[np.float6
     target, method = (size, size), Image.Resampling.BILINEAR
     rules = {
         "stretch": lambda: image.resize(target, method),
-        "centre-crop": lambda: ImageOps.fit(image, target, method),
+        "center-crop": lambda: ImageOps.fit(image, target, method),
         "letterbox": lambda: ImageOps.pad(image, target, method),
     }
     return np.asarray(rules[resize]()).reshape(size, size, -1).astype(float)
@@ -159,12 +159,12 @@ def test_every_kind_is_measured(name: str) -> None:
     assert (found.fault, found.error, found.animated) == (None, None, False)
     image = Image.open(io.BytesIO(ZOO[name]))
     assert (found.format, found.width, found.height, found.mode) == (image.format, 131, 97, image.mode)
-    grey = reference(ZOO[name], "L")
-    assert found.brightness == pytest.approx(np.asarray(grey).mean(), abs=1)
-    assert found.contrast == pytest.approx(np.asarray(grey).std(), abs=2)
+    gray = reference(ZOO[name], "L")
+    assert found.brightness == pytest.approx(np.asarray(gray).mean(), abs=1)
+    assert found.contrast == pytest.approx(np.asarray(gray).std(), abs=2)
     assert found.sketch is not None
     sketch = np.frombuffer(found.sketch, np.uint8).reshape(32, 32)
-    expected = np.asarray(grey.resize((32, 32), Image.Resampling.LANCZOS))
+    expected = np.asarray(gray.resize((32, 32), Image.Resampling.LANCZOS))
     assert np.abs(sketch.astype(int) - expected).mean() < 2
     assert Image.open(io.BytesIO(thumbnail(ZOO[name], 64))).size == (64, 47)
 
@@ -219,9 +219,9 @@ def test_no_side_of_a_letterboxed_image_vanishes() -> None:
     assert to_pixels(encode(Image.new("L", (900, 1), 200), "PNG"), 8, "L", "letterbox").max() == 200
 
 
-def png_of(colour: int, bits: int, rows: bytes, transparent: bytes) -> bytes:
-    """A PNG of 2 × 1 pixels, by hand: Pillow writes no deep colours and no deep transparency."""
-    chunks = {b"IHDR": struct.pack(">IIBBBBB", 2, 1, bits, colour, 0, 0, 0), b"tRNS": transparent}
+def png_of(color: int, bits: int, rows: bytes, transparent: bytes) -> bytes:
+    """A PNG of 2 × 1 pixels, by hand: Pillow writes no deep colors and no deep transparency."""
+    chunks = {b"IHDR": struct.pack(">IIBBBBB", 2, 1, bits, color, 0, 0, 0), b"tRNS": transparent}
     chunks |= {b"IDAT": zlib.compress(b"\0" + rows), b"IEND": b""}
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -229,12 +229,12 @@ def png_of(colour: int, bits: int, rows: bytes, transparent: bytes) -> bytes:
     )
 
 
-def test_a_transparent_colour_of_sixteen_bits_becomes_white() -> None:
-    grey = png_of(0, 16, struct.pack(">2H", 0x1234, 0x5678), struct.pack(">H", 0x1234))
-    assert np.asarray(to_pixels(grey, 4, "L", "stretch"))[0, [0, 3], 0].tolist() == [255, 0x56]
-    colours = struct.pack(">6H", 0x1234, 0x5678, 0x9ABC, 0x1000, 0x2000, 0x3000)
-    colour = png_of(2, 16, colours, struct.pack(">3H", 0x1234, 0x5678, 0x9ABC))
-    pixels = to_pixels(colour, 4, "RGB", "stretch")
+def test_a_transparent_color_of_sixteen_bits_becomes_white() -> None:
+    gray = png_of(0, 16, struct.pack(">2H", 0x1234, 0x5678), struct.pack(">H", 0x1234))
+    assert np.asarray(to_pixels(gray, 4, "L", "stretch"))[0, [0, 3], 0].tolist() == [255, 0x56]
+    colors = struct.pack(">6H", 0x1234, 0x5678, 0x9ABC, 0x1000, 0x2000, 0x3000)
+    color = png_of(2, 16, colors, struct.pack(">3H", 0x1234, 0x5678, 0x9ABC))
+    pixels = to_pixels(color, 4, "RGB", "stretch")
     assert pixels[0, [0, 3]].tolist() == [[255, 255, 255], [0x10, 0x20, 0x30]]
 
 
@@ -269,7 +269,7 @@ def judge(encoded: bytes) -> Fault | None:
     if found.fault is None:
         assert found.brightness is not None
         assert found.contrast is not None
-        assert to_pixels(encoded, 8, "RGB", "centre-crop").shape == (8, 8, 3)
+        assert to_pixels(encoded, 8, "RGB", "center-crop").shape == (8, 8, 3)
         assert thumbnail(encoded, 8)
     else:
         assert found.error is not None
@@ -411,7 +411,7 @@ def test_a_compressed_text_that_grows_without_end_is_refused() -> None:
 
 
 def tiff(tags: dict[int, int]) -> bytes:
-    """A grey TIFF of nothing but tags with one number each, and noise."""
+    """A gray TIFF of nothing but tags with one number each, and noise."""
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
     return b"II*\x00\x08\x00\x00\x00" + struct.pack("<H", len(tags)) + entries + bytes(4) + DRAW.bytes(3000)
 

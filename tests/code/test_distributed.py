@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from training_tasks import TRAINING, make_task, train
-from visiongate.config import Launch
 from visiongate.errors import TrainingError
+from visiongate.settings.schema import Launch
 from visiongate.training import distributed
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +47,7 @@ def script(tmp_path: Path) -> Path:
 def launch(script: Path, how: Launch, **environment: str) -> subprocess.CompletedProcess[str]:
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r})\n"
-        "from visiongate.config import Launch\n"
+        "from visiongate.settings.schema import Launch\n"
         "from visiongate.errors import TrainingError\n"
         "from visiongate.training.distributed import launch\n"
         f"try: launch([{str(script)!r}], Launch(**{how.model_dump()!r}))\n"
@@ -118,7 +118,7 @@ def test_ctrl_c_ends_all_without_a_traceback(tmp_path: Path) -> None:
     script.write_text(f"import time; open({str(tmp_path / 'started')!r}, 'w').close(); time.sleep(60)")
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r})\n"
-        "from visiongate.config import Launch\n"
+        "from visiongate.settings.schema import Launch\n"
         "from visiongate.training.distributed import launch\n"
         f"try: launch([{str(script)!r}], Launch(processes=2, machines=1, address='localhost:29400'))\n"
         "except KeyboardInterrupt: sys.exit(130)\n"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from visiongate.dvc_faults import explain, find_symptom
+from visiongate.adapters.dvc_faults import explain, find_symptom
 from visiongate.sharing.objects import find_lost
 
 A, B = "0" * 32, "1" * 32

@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tiny_models import SIDE, brightness_images, transform, write_threshold_model
-from visiongate.config import LOWER_IS_BETTER, Metric, Settings, load_settings
 from visiongate.errors import DataError, SettingsError
-from visiongate.files import read_json, write_csv, write_json
-from visiongate.stages import evaluate
+from visiongate.evaluation import stage as evaluate
+from visiongate.records.files import read_json, write_csv, write_json
+from visiongate.settings.schema import LOWER_IS_BETTER, Metric, Settings, load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = 40
@@ -64,7 +64,7 @@ def settings(rules: dict[str, Any] | None = None, **evaluation: Any) -> Settings
 
 
 def split_images() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Every split has other levels of grey, so that no image is in two."""
+    """Every split has other levels of gray, so that no image is in two."""
     every, labels = brightness_images(256)
     test = brightness_images(IMAGES)
     spare = ~np.isin(every[:, 0, 0, 0], test[0][:, 0, 0, 0])
@@ -263,8 +263,8 @@ def test_a_class_without_test_images(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_neither_torch_nor_mlflow_is_imported() -> None:
     script = (
         "import sys; sys.path.insert(0, sys.argv[1] + '/src')\n"
-        "from visiongate.config import load_settings\n"
-        "from visiongate.stages import evaluate\n"
+        "from visiongate.settings.schema import load_settings\n"
+        "from visiongate.evaluation import stage as evaluate\n"
         "from pathlib import Path\n"
         "evaluate.run(load_settings(Path(sys.argv[1]) / 'params.yaml'))\n"
         "print(*sorted({'torch', 'mlflow', 'dvc'} & set(sys.modules)), 'done')"

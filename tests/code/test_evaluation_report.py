@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from judged_models import HOSTILE, digit_images, judged_report
+from visiongate.evaluation.gallery import LARGEST, embed, pick_galleries, small_enough
 from visiongate.evaluation.label_errors import Suspect
-from visiongate.evaluation.predictions import Predictions
-from visiongate.reporting.evaluation_report import draw_pictures, write_report
-from visiongate.reporting.gallery import LARGEST, embed, pick_galleries, small_enough
+from visiongate.evaluation.page import draw_pictures, write_report
+from visiongate.models.predictions import Predictions
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 PICTURES = [
@@ -155,7 +155,7 @@ def test_galleries_are_sorted_by_what_they_are_of() -> None:
     assert [tile.caption for tile in worst.tiles] == ["y", "z"]
     assert [tile.caption for tile in surest.tiles] == ["z", "y"]
     assert [tile.title for tile in surest.tiles] == ["a, taken for b (70%)", "a, taken for b (50%)"]
-    assert [(tile.title, tile.caption) for tile in doubtful.tiles] == [("labelled a, looks like b", "z")]
+    assert [(tile.title, tile.caption) for tile in doubtful.tiles] == [("labeled a, looks like b", "z")]
 
 
 def test_galleries_are_cut_and_one_that_shows_the_same_again_is_left_out() -> None:

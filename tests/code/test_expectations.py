@@ -14,10 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from visiongate.config import Expectation, Validation, load_settings
-from visiongate.data import expectations
-from visiongate.data.decoding import Fault, Measurement
-from visiongate.data.expectations import (
+from visiongate.errors import DataError
+from visiongate.images.decoding import Fault, Measurement
+from visiongate.images.table import SCHEMA, write_shard
+from visiongate.settings.schema import Expectation, Validation, load_settings
+from visiongate.validation import expectations
+from visiongate.validation.expectations import (
     EXAMPLES,
     Example,
     Outcome,
@@ -26,10 +28,8 @@ from visiongate.data.expectations import (
     judge_images,
     read_columns,
 )
-from visiongate.data.image_frame import count_values, describe_images
-from visiongate.data.image_table import SCHEMA, write_shard
-from visiongate.data.rules import Suite, rules_on_images
-from visiongate.errors import DataError
+from visiongate.validation.image_frame import count_values, describe_images
+from visiongate.validation.rules import Suite, rules_on_images
 
 ROOT = Path(__file__).resolve().parents[2]
 CRITICAL = Expectation(severity="critical")

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 from clones import ROOT, call
+from visiongate.adapters import dvc_retry as patience
+from visiongate.adapters.dvc import DvcError
+from visiongate.adapters.git import GitError, Repository
 from visiongate.commands import adopt, branch, experiments, sweep
-from visiongate.compose import compose_params
-from visiongate.dvc_process import DvcError
-from visiongate.experiments import patience
 from visiongate.experiments import queue as queueing
 from visiongate.experiments.cached_outputs import Cache
-from visiongate.experiments.finding import NoExperimentError, find_experiment
 from visiongate.experiments.grid import Combination
 from visiongate.experiments.listing import ListingError, list_experiments
+from visiongate.experiments.lookup import NoExperimentError, find_experiment
 from visiongate.experiments.queue import Queue, QueueError, Work
-from visiongate.experiments.revisions import GitError, Repository
+from visiongate.settings.composition import compose_params
 
 Main = Callable[[list[str]], int]
 HOSTILE = ["-x", "a b", "$(touch x)", "a'b", 'a"b', "a;b", "../a", "a\nb", "", "a~1", "a..b", "x.lock"]

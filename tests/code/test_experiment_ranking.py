@@ -4,11 +4,11 @@ import pytest
 from PIL import Image
 
 from tried import EVIDENCE, experiment
-from visiongate.config import load_settings
-from visiongate.experiments.contest import Contest, hold_contest, with_metric
+from visiongate.experiments.figures import draw_by_setting, draw_curves, draw_parallel, draw_values
+from visiongate.experiments.page import Trials, render_experiments
 from visiongate.experiments.ranking import Ranking, RankingError, difference, lay_out_ranking, rank, show
-from visiongate.reporting.experiment_figures import draw_by_setting, draw_curves, draw_parallel, draw_values
-from visiongate.reporting.experiments_page import Trials, render_experiments
+from visiongate.experiments.significance import Contest, hold_contest, with_metric
+from visiongate.settings.schema import load_settings
 from workspaces import ROOT
 
 SETTINGS = load_settings(ROOT / "params.yaml")

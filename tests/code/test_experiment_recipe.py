@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from visiongate.compose import compose_params
 from visiongate.experiments.listing import leaves
 from visiongate.experiments.recipe import RecipeError, check_recipe, find_recipe
+from visiongate.settings.composition import compose_params
 
 ROOT = Path(__file__).parents[2]
 

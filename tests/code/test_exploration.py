@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from visiongate.data.decoding import Measurement
-from visiongate.data.exploration import (
+from visiongate.images.decoding import Measurement
+from visiongate.preparation.exploration import (
     BINS,
     MAX_SAMPLES,
     TOP_SIZES,
@@ -20,7 +20,7 @@ from visiongate.data.exploration import (
     explore,
     mean_images,
 )
-from visiongate.data.quality import Reason, Row, Verdict
+from visiongate.preparation.quality import Reason, Row, Verdict
 
 
 def measured(width: int = 8, brightness: float = 10.0, **changes: Any) -> Measurement:  # noqa: ANN401 - fields

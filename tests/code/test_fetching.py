@@ -22,10 +22,10 @@ import pytest
 from kagglesdk import kaggle_env
 from moto.server import ThreadedMotoServer
 
-from visiongate.config import File
-from visiongate.data.sources import fetching
-from visiongate.data.sources.fetching import Place, fetch, file_name, without_credentials
 from visiongate.errors import DataError
+from visiongate.ingestion import fetching
+from visiongate.ingestion.fetching import Place, fetch, file_name, without_credentials
+from visiongate.settings.schema import File
 
 CONTENT = bytes(range(256)) * 400
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -322,7 +322,7 @@ def test_a_disk_that_fills_up_leaves_nothing_half_written(site: Site, place: Pla
     program = f"""
 import errno, resource, signal, sys
 from pathlib import Path
-from visiongate.data.sources import fetching
+from visiongate.ingestion import fetching
 from visiongate.errors import DataError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -521,7 +521,7 @@ def test_kaggle_without_an_account_is_told(place: Place) -> None:
     program = """
 import sys
 from pathlib import Path
-from visiongate.data.sources import fetching
+from visiongate.ingestion import fetching
 from visiongate.errors import DataError
 try:
     fetching.fetch("kaggle://owner/set", {}, fetching.Place(Path("downloads"), None, Path("."), 10**6))

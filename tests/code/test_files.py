@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from visiongate.files import atomic_path, read_json, sha256_of, write_csv, write_json, write_text
+from visiongate.records.files import atomic_path, read_json, sha256_of, write_csv, write_json, write_text
 
 
 def write_half(path: Path) -> None:

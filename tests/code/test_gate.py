@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from visiongate.config import Rule
-from visiongate.evaluation.gate import NO_BASE, Evidence, Ruling, judge, read_verdict, spell
-from visiongate.evaluation.interval import Interval
+from visiongate.gate.rules import NO_BASE, Evidence, Ruling, judge, read_verdict, spell
+from visiongate.records.interval import Interval
+from visiongate.settings.schema import Rule
 
 ACCURACY = {"metric": "accuracy", "comparison": ">=", "threshold": 0.8}
 CLASSES = {

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from visiongate.commands import gate
-from visiongate.config import Rule
-from visiongate.evaluation.gate import Evidence, judge
-from visiongate.evaluation.interval import Interval
-from visiongate.files import write_json
+from visiongate.gate.rules import Evidence, judge
+from visiongate.records.files import write_json
+from visiongate.records.interval import Interval
+from visiongate.settings.schema import Rule
 from workspaces import ROOT
 
 RULES = {

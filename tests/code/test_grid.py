@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from visiongate.compose import compose_params, expand_sweeps
 from visiongate.errors import SettingsError
 from visiongate.experiments.grid import Identity, plan_sweep, read_grid, read_list
+from visiongate.settings.composition import compose_params, expand_sweeps
 
 CONF = Path(__file__).parents[2] / "conf"
 IDENTITY = Identity("try", "commit", "evaluate", "")

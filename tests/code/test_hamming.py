@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from visiongate.data import hamming
-from visiongate.data.hamming import EXPANDED, Hashes, Mask, Part, close_pairs, plan
+from visiongate.preparation import hamming
+from visiongate.preparation.hamming import EXPANDED, Hashes, Mask, Part, close_pairs, plan
 
 RANDOM = np.random.default_rng(0)
 

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from visiongate.data import image_table
-from visiongate.data.image_table import (
+from visiongate.errors import DataError
+from visiongate.images import table as image_table
+from visiongate.images.table import (
     SCHEMA,
     Dataset,
     content_hash,
@@ -24,7 +25,6 @@ from visiongate.data.image_table import (
     write_shard,
     write_shards,
 )
-from visiongate.errors import DataError
 
 DATASET = Dataset(
     "tiny",

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 
 from evaluation_settings import evaluation_settings
-from visiongate.config import Evaluation
 from visiongate.evaluation import intervals as module
-from visiongate.evaluation.interval import Interval, effective_draws, wilson_interval
 from visiongate.evaluation.intervals import Judged, class_intervals, find_intervals
 from visiongate.evaluation.metrics import (
     brier_by_image,
@@ -18,7 +16,9 @@ from visiongate.evaluation.metrics import (
     loss_by_image,
     uncalibrated,
 )
-from visiongate.evaluation.predictions import Predictions
+from visiongate.models.predictions import Predictions
+from visiongate.records.interval import Interval, effective_draws, wilson_interval
+from visiongate.settings.schema import Evaluation
 
 BINS = 10
 BY_PROBABILITY = {"roc_auc", "average_precision", "log_loss", "brier", "ece", "ece_uncalibrated"}

@@ -1,4 +1,4 @@
-"""Confident learning, against an example worked out by hand and against digits relabelled on purpose."""
+"""Confident learning, against an example worked out by hand and against digits relabeled on purpose."""
 
 from fractions import Fraction
 
@@ -18,9 +18,9 @@ from visiongate.evaluation.label_errors import (
     estimate_joint,
     find_confident_classes,
     find_label_errors,
-    normalised_margin,
+    normalized_margin,
 )
-from visiongate.evaluation.predictions import Predictions
+from visiongate.models.predictions import Predictions
 
 CHANGED = 90  # of 1,797 digits: 5%
 
@@ -76,7 +76,7 @@ def test_suspects_are_ranked_by_their_margin() -> None:
 
 
 def test_the_margin_is_over_the_best_other_class() -> None:
-    assert (8 * normalised_margin(BY_HAND)).tolist() == [5, 3, -5, 1, 5, 2, -3, 5, -3, -1]
+    assert (8 * normalized_margin(BY_HAND)).tolist() == [5, 3, -5, 1, 5, 2, -3, 5, -3, -1]
 
 
 def test_a_class_without_images_takes_none() -> None:
@@ -122,7 +122,7 @@ def test_no_image_is_refused() -> None:
 
 
 def answer_digits(changed: int, seed: int) -> tuple[Predictions, np.ndarray]:
-    """Answer for digits of which some were relabelled before training, each by a model that has not seen it."""
+    """Answer for digits of which some were relabeled before training, each by a model that has not seen it."""
     images, labels = load_digits(return_X_y=True)
     generator = np.random.default_rng(seed)
     chosen = generator.choice(len(labels), changed, replace=False)
@@ -135,7 +135,7 @@ def answer_digits(changed: int, seed: int) -> tuple[Predictions, np.ndarray]:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_relabelled_digits_are_found(seed: int) -> None:
+def test_relabeled_digits_are_found(seed: int) -> None:
     predictions, changed = answer_digits(CHANGED, seed)
 
     found = find_label_errors(predictions)

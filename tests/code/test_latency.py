@@ -7,10 +7,10 @@ import pytest
 
 from evaluation_settings import evaluation_settings
 from tiny_models import SIDE, brightness_images, write_threshold_model
-from visiongate.config import Evaluation
 from visiongate.evaluation import latency as module
 from visiongate.evaluation.latency import LATENCY, measure_latency
-from visiongate.evaluation.served_model import Images, Probabilities, ServedModel, open_model
+from visiongate.models.predictor import Images, Probabilities, ServedModel, open_model
+from visiongate.settings.schema import Evaluation
 
 
 class CountingModel:

@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from visiongate.config import Dataset, load_settings
-from visiongate.data.sources.embedded import open_digits
-from visiongate.data.sources.layouts import Source, SourceImage, find_images
-from visiongate.data.sources.trees import Tree, open_tree
 from visiongate.errors import DataError
+from visiongate.ingestion.embedded import open_digits
+from visiongate.ingestion.layouts import Source, SourceImage, find_images
+from visiongate.ingestion.trees import Tree, open_tree
+from visiongate.settings.schema import Dataset, load_settings
 
 ROOT = Path(__file__).parents[2]
 SPLITS = {"train": "train", "val": "val", "test": "test"}

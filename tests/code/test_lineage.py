@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from visiongate.tracking.lineage import Commit, Lineage, read_commit, read_lineage
+from visiongate.adapters.commit import Commit, read_commit
+from visiongate.registration.lineage import Lineage, read_lineage
 
 STAGES = ("transformation", "train")
 MODEL = Path("models/model.onnx")
@@ -111,7 +112,7 @@ def test_hashes_come_out_of_the_lock(lineage_of: Any) -> None:  # noqa: ANN401
         "visiongate.data_transformed_md5": "d1.dir",
         "visiongate.model_md5": MD5,
         "visiongate.params_sha256": lineage.params_sha256,
-        "visiongate.dvc_lock": "agrees",
+        "visiongate.records.dvc_lock": "agrees",
     }
 
 
@@ -131,7 +132,7 @@ def test_model_made_by_hand_is_told(lineage_of: Any) -> None:  # noqa: ANN401
     assert lineage.differences == (
         f"models/model.onnx: dvc.lock has md5 {MD5}, the file {lineage.model_md5}",
     )
-    assert lineage.tags()["visiongate.dvc_lock"] == lineage.differences[0]
+    assert lineage.tags()["visiongate.records.dvc_lock"] == lineage.differences[0]
 
 
 def test_data_made_anew_since_training_is_told(lineage_of: Any) -> None:  # noqa: ANN401

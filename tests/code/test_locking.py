@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from visiongate.tracking import locking
-from visiongate.tracking import store as store_module
-from visiongate.tracking.locking import LOCK_TAG, LeaseLostError, exclusive
-from visiongate.tracking.store import Store, TrackingError, open_store
+from visiongate.adapters import mlflow_store as store_module
+from visiongate.adapters.mlflow_store import Store, TrackingError, open_store
+from visiongate.registration import lease as locking
+from visiongate.registration.lease import LOCK_TAG, LeaseLostError, exclusive
 from workspaces import TRACKING, enter_workspace
 
 NAME = "tiny"

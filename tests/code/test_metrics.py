@@ -14,7 +14,7 @@ from visiongate.evaluation.metrics import (
     report_text,
     uncalibrated,
 )
-from visiongate.evaluation.predictions import Predictions
+from visiongate.models.predictions import Predictions
 
 METRICS = (
     "images",

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from judged_models import HOSTILE, IMAGES, judged_report
-from visiongate.reporting.model_card import (
+from visiongate.registration.model_card import (
     ModelCard,
     escape_cell,
     find_limits,
@@ -19,7 +19,7 @@ from visiongate.reporting.model_card import (
 
 DATASET = {
     "name": "digits",
-    "licence": "CC BY 4.0",
+    "license": "CC BY 4.0",
     "citation": f"{HOSTILE}, 1998",
     "homepage": "https://example.org",
 }
@@ -83,7 +83,7 @@ def test_the_front_matter_is_what_the_hub_asks_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("licence", "told"),
+    ("name", "told"),
     [
         ("CC BY 4.0", {"license": "cc-by-4.0"}),
         ("CC-BY-SA 3.0", {"license": "cc-by-sa-3.0"}),
@@ -91,8 +91,8 @@ def test_the_front_matter_is_what_the_hub_asks_for() -> None:
         ("not stated", {"license": "other", "license_name": "not stated"}),
     ],
 )
-def test_licences_have_the_hubs_names(licence: str, told: dict[str, str]) -> None:
-    matter = front_matter(replace(make_card(), dataset={**DATASET, "licence": licence}))
+def test_licenses_have_the_hubs_names(name: str, told: dict[str, str]) -> None:
+    matter = front_matter(replace(make_card(), dataset={**DATASET, "license": name}))
 
     assert {key: value for key, value in matter.items() if key.startswith("license")} == told
 

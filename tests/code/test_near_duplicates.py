@@ -14,8 +14,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.datasets import load_digits
 
-from visiongate.config import NearDuplicates
-from visiongate.data.near_duplicates import (
+from visiongate.preparation.near_duplicates import (
     CROWD,
     LEAST_CONTRAST,
     Sketches,
@@ -23,6 +22,7 @@ from visiongate.data.near_duplicates import (
     find_clusters,
     perceptual_hashes,
 )
+from visiongate.settings.schema import NearDuplicates
 
 LIMITS = NearDuplicates(max_distance=8, max_difference=0.25)
 RANDOM = np.random.default_rng(0)
@@ -30,14 +30,14 @@ LOW = 8  # frequencies of a made picture, in each direction
 
 
 def pictures(count: int, side: int = 96, seed: int = 0) -> list[Image.Image]:
-    """Colour pictures, made of frequencies that fall off as a photograph's do."""
+    """Color pictures, made of frequencies that fall off as a photograph's do."""
     random = np.random.default_rng(seed)
     rows, columns = np.mgrid[:side, :side]
     falling = 1 / np.hypot(rows + 1, columns + 1) ** 1.5
     waves = idctn(random.normal(size=(count, 3, side, side)) * falling, axes=(2, 3))
-    grey = waves.mean(axis=1, keepdims=True) * 2 + waves
-    low, high = grey.min(axis=(1, 2, 3), keepdims=True), grey.max(axis=(1, 2, 3), keepdims=True)
-    pixels = (30 + 190 * (grey - low) / (high - low)).astype(np.uint8)
+    gray = waves.mean(axis=1, keepdims=True) * 2 + waves
+    low, high = gray.min(axis=(1, 2, 3), keepdims=True), gray.max(axis=(1, 2, 3), keepdims=True)
+    pixels = (30 + 190 * (gray - low) / (high - low)).astype(np.uint8)
     return [Image.fromarray(np.moveaxis(picture, 0, -1)) for picture in pixels]
 
 
@@ -77,7 +77,7 @@ def marked(image: Image.Image) -> Image.Image:
     return copy
 
 
-def grey(image: Image.Image) -> Image.Image:
+def gray(image: Image.Image) -> Image.Image:
     return image.convert("L")
 
 
@@ -127,7 +127,7 @@ def test_hashes_do_not_depend_on_what_they_are_hashed_with() -> None:
     np.testing.assert_array_equal(perceptual_hashes(sketches)[4090:], perceptual_hashes(sketches[4090:]))
 
 
-def test_the_difference_is_that_of_the_standardised_pixels() -> None:
+def test_the_difference_is_that_of_the_standardized_pixels() -> None:
     one, other = RANDOM.integers(0, 256, (2, 9, 1024), dtype=np.uint8)
     standard = [(side - side.mean(1, keepdims=True)) / side.std(1, keepdims=True) for side in (one, other)]
     wanted = np.sqrt(((standard[0] - standard[1]) ** 2).mean(axis=1))
@@ -139,7 +139,7 @@ def test_the_difference_is_that_of_the_standardised_pixels() -> None:
 
 @pytest.mark.parametrize(
     ("change", "share"),
-    [(again, 1), (halved, 1), (brighter, 1), (darker, 1), (grey, 1), (marked, 0.9), (cropped, 0.95)],
+    [(again, 1), (halved, 1), (brighter, 1), (darker, 1), (gray, 1), (marked, 0.9), (cropped, 0.95)],
 )
 def test_copies_are_found(change: Callable[[Image.Image], Image.Image], share: float) -> None:
     images = pictures(100, 200)

@@ -28,8 +28,8 @@ def test_each_recipe_builds_a_network_that_learns(name: str, channels: int, size
     assert recipe["name"] == name
     network = build_network(name, recipe["options"], channels, size, 5)
     images = torch.randn(4, channels, size, size)
-    if hasattr(network, "initialise"):
-        network.initialise(images)
+    if hasattr(network, "initialize"):
+        network.initialize(images)
     logits = network(images)
     assert logits.shape == (4, 5)
     torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1, 2, 3])).backward()
@@ -66,7 +66,7 @@ def test_speed_cnn_whitens_what_it_sees() -> None:
     generator = torch.Generator().manual_seed(0)
     smooth = torch.nn.functional.avg_pool2d(torch.randn(400, 1, 36, 36, generator=generator), 5, 1)
     network = build_network("speed_cnn", {"patch": 4, "stride": 2, "stem": 32}, 1, 32, 2)
-    network.initialise(smooth)
+    network.initialize(smooth)
     outputs = torch.nn.functional.conv2d(smooth, network.stem.weight, stride=4)
     half = outputs.shape[1] // 2
     assert torch.equal(outputs[:, :half], -outputs[:, half:])

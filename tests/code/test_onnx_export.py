@@ -37,8 +37,8 @@ def test_preprocessing_and_temperature_are_inside(exported: tuple[Served, Path])
     served, _ = exported
     images = torch.randint(0, 256, (5, *SHAPE), dtype=torch.uint8)
     with torch.no_grad():
-        normalised = (images.permute(0, 3, 1, 2).float() / 255 - 0.3) / 0.2
-        expected = torch.softmax(served.network(normalised) / 0.5, dim=1)
+        normalized = (images.permute(0, 3, 1, 2).float() / 255 - 0.3) / 0.2
+        expected = torch.softmax(served.network(normalized) / 0.5, dim=1)
         torch.testing.assert_close(served(images), expected)
 
 

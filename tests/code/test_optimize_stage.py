@@ -15,13 +15,13 @@ import pytest
 import yaml
 
 from visiongate.commands import adopt
-from visiongate.compose import compose_params
-from visiongate.config import Settings, load_settings
 from visiongate.errors import SettingsError
-from visiongate.search.outcome import Outcome, explain, summarise_outcome, tell
-from visiongate.search.study import SearchResult, TrialResult
-from visiongate.search.verdict import judge
-from visiongate.stages import optimize
+from visiongate.optimization import stage as optimize
+from visiongate.optimization.confirmation import judge
+from visiongate.optimization.outcome import Outcome, explain, summarize_outcome, tell
+from visiongate.optimization.study import SearchResult, TrialResult
+from visiongate.settings.composition import compose_params
+from visiongate.settings.schema import Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = load_settings(ROOT / "params.yaml").with_values(
@@ -204,7 +204,7 @@ def outcome(values: list[float | None], gains: list[float] | None, metric: str =
 )
 def test_the_verdict_in_words(found: Outcome, words: str) -> None:
     assert words in explain(found)
-    assert summarise_outcome(found)["beats_current"] == ("by more than seed noise" in words)
+    assert summarize_outcome(found)["beats_current"] == ("by more than seed noise" in words)
 
 
 def test_the_command_to_try_is_told_only_where_there_is_something_to_try() -> None:

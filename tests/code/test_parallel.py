@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from visiongate.data.parallel import BATCH, BATCH_BYTES, TINY_BYTES, count_cores, map_in_order
+from visiongate.images.parallel import BATCH, BATCH_BYTES, TINY_BYTES, count_cores, map_in_order
 
 TINY, MIDDLING, HEAVY = 1, TINY_BYTES, BATCH_BYTES
 

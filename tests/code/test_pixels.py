@@ -3,7 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from visiongate.data.pixels import (
+from visiongate.errors import DataError
+from visiongate.images.pixels import (
     Transform,
     channel_statistics,
     give_back,
@@ -11,7 +12,6 @@ from visiongate.data.pixels import (
     read_transform,
     write_transform,
 )
-from visiongate.errors import DataError
 
 
 def test_channel_statistics_are_those_of_numpy() -> None:
@@ -21,8 +21,8 @@ def test_channel_statistics_are_those_of_numpy() -> None:
     np.testing.assert_allclose(std, (images / 255).std(axis=(0, 1, 2)))
 
 
-def test_images_of_one_colour_are_refused() -> None:
-    with pytest.raises(DataError, match="one colour"):
+def test_images_of_one_color_are_refused() -> None:
+    with pytest.raises(DataError, match="one color"):
         channel_statistics(np.full((3, 4, 4, 1), 128, np.uint8))
 
 

@@ -9,10 +9,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tiny_models import transform, write_threshold_model
-from visiongate.data.pixels import PixelSplit, Transform
 from visiongate.errors import DataError
-from visiongate.evaluation.predictions import check_contract, predict_split, tabulate
-from visiongate.evaluation.served_model import ServedModel, open_model
+from visiongate.images.pixels import PixelSplit, Transform
+from visiongate.models.predictions import check_contract, predict_split, tabulate
+from visiongate.models.predictor import ServedModel, open_model
 
 CLASSES = ("a", "b", "c")
 

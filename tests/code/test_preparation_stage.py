@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from visiongate.config import Settings, load_settings
-from visiongate.data.image_table import (
+from visiongate.errors import DataError
+from visiongate.images.splits import SPLITS, read_candidates
+from visiongate.images.table import (
     Dataset,
     content_hash,
     read_dataset,
@@ -23,11 +24,10 @@ from visiongate.data.image_table import (
     write_dataset,
     write_shards,
 )
-from visiongate.data.sources.embedded import open_digits
-from visiongate.data.splits import SPLITS, read_candidates
-from visiongate.errors import DataError
-from visiongate.files import read_json
-from visiongate.stages import preparation
+from visiongate.ingestion.embedded import open_digits
+from visiongate.preparation import stage as preparation
+from visiongate.records.files import read_json
+from visiongate.settings.schema import Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = '<script>alert("x")</script>'
@@ -414,5 +414,5 @@ def test_the_limits_are_the_settings(settings: Settings) -> None:
 
 
 def flat() -> bytes:
-    """32×32 of one colour."""
+    """32×32 of one color."""
     return encode(Image.new("L", (32, 32), 90))

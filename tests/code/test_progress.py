@@ -2,8 +2,8 @@ import io
 
 from rich.console import Console
 
-from visiongate.reporting.progress import TrainingProgress
 from visiongate.training.loop import Epoch
+from visiongate.training.progress import TrainingProgress
 
 EPOCH = Epoch(2, 0.1, 0.5, 0.8, 0.4, 0.91, 0.9, 0.9, 0.9, None, None)
 

@@ -4,12 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from visiongate.config import NonInferiority
-from visiongate.evaluation.comparison import Comparison
-from visiongate.evaluation.gains import Gain
-from visiongate.evaluation.gate import Ruling
-from visiongate.tracking.lineage import Commit
-from visiongate.tracking.promotion import (
+from visiongate.adapters.commit import Commit
+from visiongate.comparison.paired_test import Comparison
+from visiongate.gate.rules import Ruling
+from visiongate.registration.gains import Gain
+from visiongate.registration.promotion import (
     accept_rolled_back,
     accept_unlike,
     judge,
@@ -18,6 +17,7 @@ from visiongate.tracking.promotion import (
     refuse_dirty,
     reject,
 )
+from visiongate.settings.schema import NonInferiority
 
 RULING = Ruling("floor", "accuracy", ">= 0.97", 0.9512, None, None, -0.0188, passed=False)
 COMPARISON = Comparison(

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from visiongate.config import Optimize, load_settings
-from visiongate.search.pruning import is_hopeless, rungs
+from visiongate.optimization.pruning import is_hopeless, rungs
+from visiongate.settings.schema import Optimize, load_settings
 
 OPTIMIZE = load_settings(Path(__file__).parents[2] / "params.yaml").optimize
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from github_imitation import BOT, GitHub
+from visiongate.adapters import cml
+from visiongate.adapters.cml import run_cml
+from visiongate.adapters.github import PullRequestError, open_repository
 from visiongate.commands import comment
-from visiongate.pull_requests import cml, comments
-from visiongate.pull_requests.cml import run_cml
-from visiongate.pull_requests.events import PullRequest, find_pull_request, read_event
-from visiongate.pull_requests.github_api import PullRequestError, open_repository
+from visiongate.review import comments
+from visiongate.review.events import PullRequest, find_pull_request, read_event
 
 SHA = "b" * 40
 WATERMARK = '![](https://cml.dev/watermark.png#abc "CML watermark visiongate")'

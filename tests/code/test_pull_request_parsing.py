@@ -10,15 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from pull_requests import make_judged
-from visiongate.dvc_lock import find_stale
+from visiongate.adapters import dvc_status as freshness
+from visiongate.adapters.dvc_status import read_status
+from visiongate.adapters.mlflow_store import TrackingError
 from visiongate.errors import DataError
-from visiongate.reporting.pull_request import parsing
-from visiongate.reporting.pull_request.data_sections import tabulate_images, tell_validation
-from visiongate.reporting.pull_request.snapshot import ClassRow, Expectation, Pair, Quarantined
-from visiongate.reporting.pull_request.tables import parse_answers, parse_images
-from visiongate.tracking import freshness
-from visiongate.tracking.freshness import read_status
-from visiongate.tracking.store import TrackingError
+from visiongate.records.dvc_lock import find_stale
+from visiongate.review.report import parsing
+from visiongate.review.report.data_sections import tabulate_images, tell_validation
+from visiongate.review.report.snapshot import ClassRow, Expectation, Pair, Quarantined
+from visiongate.review.report.tables import parse_answers, parse_images
 
 LOCK = {
     "train": {

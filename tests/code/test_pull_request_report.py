@@ -10,13 +10,13 @@ from markdown_it import MarkdownIt  # the parser that rich brings along
 from markdown_it.token import Token
 
 from pull_requests import HOSTILE, make_judged, make_snapshot, registry, without
-from visiongate.evaluation.gate import Ruling, Verdict
-from visiongate.reporting.pull_request.budget import LIMIT, Section, fit
-from visiongate.reporting.pull_request.charts import draw_course
-from visiongate.reporting.pull_request.document import list_sections, render_report
-from visiongate.reporting.pull_request.gate_section import tell_verdict
-from visiongate.reporting.pull_request.luck import tell_luck
-from visiongate.reporting.pull_request.snapshot import Course, Judged, Snapshot, Trouble
+from visiongate.gate.rules import Ruling, Verdict
+from visiongate.review.report.budget import LIMIT, Section, fit
+from visiongate.review.report.charts import draw_course
+from visiongate.review.report.document import list_sections, render_report
+from visiongate.review.report.gate_section import tell_verdict
+from visiongate.review.report.significance import tell_luck
+from visiongate.review.report.snapshot import Course, Judged, Snapshot, Trouble
 from workspaces import ROOT
 
 GITHUB_LIMIT = 65_536

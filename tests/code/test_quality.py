@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from visiongate.config import NearDuplicates, Preparation
-from visiongate.data.decoding import Fault, Measurement
-from visiongate.data.quality import (
+from visiongate.errors import DataError
+from visiongate.images.decoding import Fault, Measurement
+from visiongate.preparation.quality import (
     NAMED,
     Reason,
     Row,
@@ -17,7 +17,7 @@ from visiongate.data.quality import (
     count_reasons,
     judge,
 )
-from visiongate.errors import DataError
+from visiongate.settings.schema import NearDuplicates, Preparation
 
 LIMITS = Preparation(
     min_side=8,

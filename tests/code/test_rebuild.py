@@ -9,13 +9,13 @@ import pytest
 
 import tiny_models
 from clones import call
+from visiongate.adapters.mlflow_runs import MODEL_TAG, open_run
+from visiongate.adapters.mlflow_store import open_store
 from visiongate.commands import registry
-from visiongate.config import load_settings
-from visiongate.files import sha256_of
-from visiongate.stages import register
-from visiongate.tracking.rebuild import clone_address
-from visiongate.tracking.runs import MODEL_TAG, open_run
-from visiongate.tracking.store import open_store
+from visiongate.records.files import sha256_of
+from visiongate.registration import stage as register
+from visiongate.registry.rebuild import clone_address
+from visiongate.settings.schema import load_settings
 from workspaces import ROOT, enter_workspace, write_judged_model
 
 TRAIN = f"""

@@ -25,11 +25,11 @@ from registering import (
     numbers,
     start_registering,
 )
-from visiongate.config import Settings
-from visiongate.stages import register
-from visiongate.tracking.registry import ChampionMovedError, fetch_model, find_champion, list_versions
-from visiongate.tracking.rollback import rollback
-from visiongate.tracking.store import Store, TrackingError, open_store
+from visiongate.adapters.mlflow_store import Store, TrackingError, open_store
+from visiongate.registration import stage as register
+from visiongate.registration.registry import ChampionMovedError, fetch_model, find_champion, list_versions
+from visiongate.registry.rollback import rollback
+from visiongate.settings.schema import Settings
 from workspaces import enter_workspace, tracked_settings, write_judged_model
 
 

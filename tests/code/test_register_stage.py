@@ -11,11 +11,11 @@ import pytest
 
 import tiny_models
 from registering import aliases, change
-from visiongate.config import NonInferiority, Settings
-from visiongate.files import sha256_of
-from visiongate.stages import register
-from visiongate.tracking.runs import MODEL_TAG, open_run
-from visiongate.tracking.store import Store, TrackingError, open_store
+from visiongate.adapters.mlflow_runs import MODEL_TAG, open_run
+from visiongate.adapters.mlflow_store import Store, TrackingError, open_store
+from visiongate.records.files import sha256_of
+from visiongate.registration import stage as register
+from visiongate.settings.schema import NonInferiority, Settings
 from workspaces import enter_workspace, tracked_settings, write_judged_model
 
 
@@ -192,7 +192,7 @@ def test_version_carries_its_lineage(settings: Settings) -> None:
     registered(settings)
     version = open_store(settings.tracking).client.get_model_version(settings.registry.name, "1")
     assert version.tags["mlflow.source.git.commit"] == "unknown"
-    assert version.tags["visiongate.dvc_lock"] == "dvc.lock: nothing recorded"
+    assert version.tags["visiongate.records.dvc_lock"] == "dvc.lock: nothing recorded"
     assert version.tags["visiongate.model_md5"] == answer_md5()
 
 

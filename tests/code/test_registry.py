@@ -8,10 +8,12 @@ import pytest
 import yaml
 
 import tiny_models
-from visiongate.files import sha256_of
-from visiongate.tracking import promotion
-from visiongate.tracking.promotion import Decision
-from visiongate.tracking.registry import (
+from visiongate.adapters.mlflow_runs import find_or_create_run
+from visiongate.adapters.mlflow_store import Store, TrackingError, open_store
+from visiongate.records.files import sha256_of
+from visiongate.registration import promotion
+from visiongate.registration.promotion import Decision
+from visiongate.registration.registry import (
     Version,
     add_version,
     apply_decision,
@@ -19,9 +21,7 @@ from visiongate.tracking.registry import (
     find_champion,
     find_version,
 )
-from visiongate.tracking.runs import find_or_create_run
-from visiongate.tracking.store import Store, TrackingError, open_store
-from visiongate.tracking.stored_model import Candidate
+from visiongate.registration.stored_model import Candidate
 from workspaces import TRACKING, enter_workspace
 
 NAME = "tiny"

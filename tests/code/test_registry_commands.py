@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from visiongate.adapters.mlflow_runs import MODEL_TAG, open_run
+from visiongate.adapters.mlflow_store import Store, open_store
 from visiongate.commands import registry
-from visiongate.config import Settings, load_settings
-from visiongate.files import sha256_of
-from visiongate.stages import register
-from visiongate.tracking.runs import MODEL_TAG, open_run
-from visiongate.tracking.store import Store, open_store
+from visiongate.records.files import sha256_of
+from visiongate.registration import stage as register
+from visiongate.settings.schema import Settings, load_settings
 from workspaces import ROOT, enter_workspace, write_judged_model
 
 

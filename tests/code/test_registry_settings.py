@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from visiongate.config import Settings, parse_settings
 from visiongate.errors import SettingsError
+from visiongate.settings.schema import Settings, parse_settings
 from workspaces import tracked_settings
 
 

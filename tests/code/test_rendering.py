@@ -13,11 +13,11 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from visiongate.config import Split, Transformation
-from visiongate.data.decoding import to_pixels
-from visiongate.data.pixels import load_split, read_manifest
-from visiongate.data.rendering import place, write_splits
 from visiongate.errors import DataError
+from visiongate.images.decoding import to_pixels
+from visiongate.images.pixels import load_split, read_manifest
+from visiongate.settings.schema import Split, Transformation
+from visiongate.transformation.rendering import place, write_splits
 
 CLASSES = ["cat", "dog"]
 SPLIT = Split(train=0.7, val=0.15, test=0.15, seed=0)
@@ -68,7 +68,7 @@ def test_images_go_to_their_place_in_their_split(tmp_path: Path) -> None:
     assert (tested.column("width").to_pylist(), tested.column("height").to_pylist()) == ([6], [5])
 
 
-@pytest.mark.parametrize("resize", ["stretch", "centre-crop", "letterbox"])
+@pytest.mark.parametrize("resize", ["stretch", "center-crop", "letterbox"])
 def test_many_images_are_each_what_decoding_them_alone_gives(tmp_path: Path, resize: str) -> None:
     images = [png(n % 251, (5 + n % 7, 5 + n % 3)) for n in range(300)]
     splits = [("train", "val", "test")[n % 3] for n in range(300)]

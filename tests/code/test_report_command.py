@@ -13,7 +13,7 @@ from clones import call
 from pull_requests import HOSTILE
 from small_line import commit, make_report, make_repository, run_line
 from visiongate.commands import gate, report
-from visiongate.files import sha256_of
+from visiongate.records.files import sha256_of
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from pull_requests import make_judged
-from visiongate.reporting.pull_request.class_sections import tabulate_confusion, tabulate_slices
-from visiongate.reporting.pull_request.data_sections import tabulate_images
-from visiongate.reporting.pull_request.markdown import change, code, fence, figure, listed, reveal, setting
-from visiongate.reporting.pull_request.snapshot import Pair
+from visiongate.review.report.class_sections import tabulate_confusion, tabulate_slices
+from visiongate.review.report.data_sections import tabulate_images
+from visiongate.review.report.markdown import change, code, fence, figure, listed, reveal, setting
+from visiongate.review.report.snapshot import Pair
 
 
 @pytest.mark.parametrize(

@@ -39,8 +39,8 @@ def test_anything_but_one_stage_is_refused(arguments: list[str], capsys: pytest.
 
 
 def test_each_stage_has_its_module() -> None:
-    modules = {path.stem for path in (ROOT / "src/visiongate/stages").glob("*.py")} - {"__init__"}
-    assert modules == {*run.STAGES, "card"}  # which `register` writes
+    packages = {path.parent.name for path in (ROOT / "src/visiongate").glob("*/stage.py")}
+    assert packages == set(run.STAGES.values())
 
 
 def test_a_stage_runs_on_the_settings(workspace: Path) -> None:
@@ -53,7 +53,7 @@ def test_a_stage_runs_on_the_settings(workspace: Path) -> None:
 def test_a_stage_runs_the_code_that_lies_beside_the_script(workspace: Path) -> None:
     copy = workspace / "src"
     shutil.copytree(ROOT / "src", copy, ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "visiongate/stages/ingestion.py").write_text(
+    (copy / "visiongate/ingestion/stage.py").write_text(
         "def run(settings):\n    print('the copy')\n", encoding="utf-8"
     )
     assert start("src/run.py", "ingestion").stdout == "the copy\n"
@@ -109,7 +109,7 @@ def start_stage(workspace: Path, body: str) -> subprocess.CompletedProcess[str]:
     """Run a stage that does nothing but this."""
     copy = workspace / "src"
     shutil.copytree(ROOT / "src", copy, ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "visiongate/stages/ingestion.py").write_text(STAGE.format(body), encoding="utf-8")
+    (copy / "visiongate/ingestion/stage.py").write_text(STAGE.format(body), encoding="utf-8")
     return start("src/run.py", "ingestion")
 
 

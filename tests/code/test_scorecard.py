@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from evaluation_settings import evaluation_settings
-from visiongate.data.pixels import PixelSplit
-from visiongate.evaluation.predictions import Predictions
 from visiongate.evaluation.references import References, judge_references
 from visiongate.evaluation.scorecard import Context, Scorecard, score
+from visiongate.images.pixels import PixelSplit
+from visiongate.models.predictions import Predictions
 
 SETTINGS = evaluation_settings(bootstrap_samples=200)
 

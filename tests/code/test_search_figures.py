@@ -1,10 +1,10 @@
 import pytest
 
-from visiongate.config import SearchRange
-from visiongate.reporting.search_figures import MARGIN, draw_history, draw_parallel, draw_slices
-from visiongate.search.outcome import Outcome
-from visiongate.search.space import Value, Values
-from visiongate.search.study import SearchResult, TrialResult
+from visiongate.optimization.figures import MARGIN, draw_history, draw_parallel, draw_slices
+from visiongate.optimization.outcome import Outcome
+from visiongate.optimization.space import Value, Values
+from visiongate.optimization.study import SearchResult, TrialResult
+from visiongate.settings.schema import SearchRange
 
 SPACE = [
     SearchRange(setting="model.lr", kind="log", low=0.001, high=0.1),

@@ -8,7 +8,7 @@ from onnx import load, save
 
 import tiny_models
 from visiongate.errors import DataError
-from visiongate.evaluation.served_model import Contract, open_model
+from visiongate.models.predictor import Contract, open_model
 
 CONTRACT = Contract((4, 4, 1), "L", "stretch", ("dark", "bright"))
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy.stats import fisher_exact
 
-from visiongate.evaluation.interval import wilson_interval
-from visiongate.evaluation.predictions import Predictions
 from visiongate.evaluation.slices import Description, Slice, cut_slices, worst_slice
+from visiongate.models.predictions import Predictions
+from visiongate.records.interval import wilson_interval
 
 CLASSES = ("a", "b", "c")
 

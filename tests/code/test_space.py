@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from visiongate.config import Settings, load_settings
 from visiongate.errors import SettingsError
-from visiongate.search.outcome import command
-from visiongate.search.space import Value, search_space
+from visiongate.optimization.outcome import command
+from visiongate.optimization.space import Value, search_space
+from visiongate.settings.schema import Settings, load_settings
 
 SETTINGS = load_settings(Path(__file__).parents[2] / "params.yaml")
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from visiongate.config import Split
-from visiongate.data.image_table import write_shards
-from visiongate.data.splits import Candidate, assign_splits, position, read_candidates, write_clusters
 from visiongate.errors import DataError
+from visiongate.images.splits import Candidate, assign_splits, position, read_candidates, write_clusters
+from visiongate.images.table import write_shards
+from visiongate.settings.schema import Split
 
 SPLIT = Split(train=0.8, val=0.1, test=0.1, seed=0)
 DICE = random.Random(0)  # noqa: S311 - no secret

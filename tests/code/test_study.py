@@ -11,12 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from visiongate.config import Settings, load_settings
 from visiongate.errors import DivergedError, SettingsError
-from visiongate.search.space import Values
-from visiongate.search.storage import Place, StudyError
-from visiongate.search.study import Report, SearchResult, fail_running, open_study, plan_search, summarise
-from visiongate.search.workers import conduct
+from visiongate.optimization.space import Values
+from visiongate.optimization.storage import Place, StudyError
+from visiongate.optimization.study import (
+    Report,
+    SearchResult,
+    fail_running,
+    open_study,
+    plan_search,
+    summarize,
+)
+from visiongate.optimization.workers import conduct
+from visiongate.settings.schema import Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = load_settings(ROOT / "params.yaml").with_values(
@@ -42,7 +49,7 @@ def bowl(_place: int, values: Values, report: Report) -> float:
 def run(journal: Path, settings: Settings = SETTINGS, objective: object = bowl) -> SearchResult:
     place = Place(journal)
     with place.owned():
-        return summarise(conduct(plan_search(settings, "test"), place, objective, 1))  # type: ignore[arg-type]
+        return summarize(conduct(plan_search(settings, "test"), place, objective, 1))  # type: ignore[arg-type]
 
 
 def test_trial_0_is_the_current_settings_and_the_best_is_the_best(tmp_path: Path) -> None:
@@ -223,7 +230,7 @@ def broken(*_arguments: object) -> float:
 
 def run_several(place: Place, settings: Settings, objective: object) -> SearchResult:
     with place.owned():
-        return summarise(conduct(plan_search(settings, "test"), place, objective, 2))  # type: ignore[arg-type]
+        return summarize(conduct(plan_search(settings, "test"), place, objective, 2))  # type: ignore[arg-type]
 
 
 @pytest.fixture(params=["journal", "database"])
@@ -324,9 +331,9 @@ def is_running(pid: int) -> bool:
 def test_a_study_in_a_database_is_taken_up_where_it_was_left(tmp_path: Path) -> None:
     place = Place(tmp_path / "unused", f"sqlite:///{tmp_path}/study.db")
     plan = plan_search(SETTINGS, "test")
-    found = summarise(conduct(plan, place, bowl, 1))
+    found = summarize(conduct(plan, place, bowl, 1))
     assert found == run(tmp_path / "a.journal")
-    assert summarise(conduct(plan, place, broken, 1)) == found
+    assert summarize(conduct(plan, place, broken, 1)) == found
     assert not (tmp_path / "unused").exists()
 
 

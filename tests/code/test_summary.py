@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from visiongate.models.summary import summarise
+from visiongate.models.summary import summarize
 
 
 class Twice(nn.Module):
@@ -22,7 +22,7 @@ class Twice(nn.Module):
 def test_layers_are_told_in_the_order_in_which_an_image_passes_them() -> None:
     network = Twice()
 
-    assert summarise(network, (4, 5, 3)) == [
+    assert summarize(network, (4, 5, 3)) == [
         ("conv", "Conv2d", "3×4×5", "84"),
         ("conv", "Conv2d", "3×4×5", "0"),
         ("head.0", "Flatten", "60", "0"),
@@ -35,6 +35,6 @@ def test_frozen_layers_are_not_counted_as_trained_and_the_network_is_as_before()
     network = Twice().train()
     network.conv.requires_grad_(requires_grad=False)
 
-    assert summarise(network, (4, 5, 3))[-1] == ("in all", "120 trained", "", "204")
+    assert summarize(network, (4, 5, 3))[-1] == ("in all", "120 trained", "", "204")
     assert network.training
-    assert len(summarise(network, (4, 5, 3))) == 5  # nothing is left hanging on the layers
+    assert len(summarize(network, (4, 5, 3))) == 5  # nothing is left hanging on the layers

@@ -15,7 +15,7 @@ from visiongate.experiments.queue import Entry, Look, Queue, QueueError, last_li
 from visiongate.experiments.sweep import Sweep
 
 if TYPE_CHECKING:
-    from visiongate.experiments.revisions import Finished
+    from visiongate.adapters.git import Finished
 
 Script = Callable[["Scripted"], None]
 

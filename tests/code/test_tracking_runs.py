@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from visiongate.tracking import runs
-from visiongate.tracking.runs import MODEL_TAG, find_or_create_run, flatten, log_results, open_run
-from visiongate.tracking.store import Store, open_store
+from visiongate.adapters import mlflow_runs as runs
+from visiongate.adapters.mlflow_runs import MODEL_TAG, find_or_create_run, flatten, log_results, open_run
+from visiongate.adapters.mlflow_store import Store, open_store
 from workspaces import TRACKING, enter_workspace
 
 
@@ -40,7 +40,7 @@ def values(store: Store, run_id: str, metric: str) -> list[tuple[int, float]]:
 
 def test_run_holds_what_it_was_given(store: Store, tmp_path: Path) -> None:
     (tmp_path / "report.txt").write_text("fine")
-    with open_run(TRACKING, "train tiny", {"model": {"lr": 0.1}, "epochs": 2}, {"colour": "blue"}) as run:
+    with open_run(TRACKING, "train tiny", {"model": {"lr": 0.1}, "epochs": 2}, {"color": "blue"}) as run:
         run.log_metrics({"val_loss": 0.5}, step=1)
         run.log_metrics({"val_loss": 0.25}, step=2)
         run.log_artifacts([tmp_path / "report.txt"])
@@ -49,7 +49,7 @@ def test_run_holds_what_it_was_given(store: Store, tmp_path: Path) -> None:
     found = store.client.get_run(run.id)
     assert (found.info.run_name, found.info.status) == ("train tiny", "FINISHED")
     assert found.data.params == {"model.lr": "0.1", "epochs": "2"}
-    assert found.data.tags.items() >= {"colour": "blue", MODEL_TAG: "abc"}.items()
+    assert found.data.tags.items() >= {"color": "blue", MODEL_TAG: "abc"}.items()
     assert values(store, run.id, "val_loss") == [(1, 0.5), (2, 0.25)]
     artifacts = Path(found.info.artifact_uri)
     assert (artifacts / "report.txt").read_text() == "fine"
@@ -178,7 +178,7 @@ def test_server_that_does_not_answer_lets_the_work_go_on(
 def test_server_that_accepts_and_says_nothing_lets_the_work_go_on(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("visiongate.tracking.store.ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr("visiongate.adapters.mlflow_store.ANSWER_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
         started = time.monotonic()

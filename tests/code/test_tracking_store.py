@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from visiongate.config import Tracking
-from visiongate.tracking.store import TrackingError, open_store, resolve_address
+from visiongate.adapters.mlflow_store import TrackingError, open_store, resolve_address
+from visiongate.settings.schema import Tracking
 from workspaces import ROOT, TRACKING, enter_workspace
 
 OPEN = """
 import sys
 sys.path.insert(0, {source!r})
-from visiongate.config import Tracking
-from visiongate.tracking.store import open_store
+from visiongate.settings.schema import Tracking
+from visiongate.adapters.mlflow_store import open_store
 print(open_store(Tracking(uri="sqlite:///mlruns/mlflow.db", experiment="tried")).experiment_id)
 """
 

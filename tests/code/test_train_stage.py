@@ -12,11 +12,11 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
-from visiongate.config import Settings, parse_settings
+from visiongate.adapters.mlflow_store import open_store
 from visiongate.errors import DataError, SettingsError
-from visiongate.files import sha256_of
-from visiongate.stages import train
-from visiongate.tracking.store import open_store
+from visiongate.records.files import sha256_of
+from visiongate.settings.schema import Settings, parse_settings
+from visiongate.training import stage as train
 from workspaces import enter_workspace, write_pixels
 
 ROOT = Path(__file__).parents[2]
@@ -198,7 +198,7 @@ def test_a_checkpoint_of_other_images_is_not_continued(
 def test_memory_that_runs_out_is_told_with_what_to_lower() -> None:
     code = (
         "import resource, sys; sys.path.insert(0, 'src'); import torch\n"
-        "from visiongate.config import load_settings; from visiongate.stages import train\n"
+        "from visiongate.settings.schema import load_settings; from visiongate.training import stage as train\n"
         "used = int(open('/proc/self/statm').read().split()[0]) * 4096\n"
         "resource.setrlimit(resource.RLIMIT_AS, (used + 700_000_000,) * 2)\n"
         "import run; sys.exit(run.main(['train']))"

@@ -8,11 +8,11 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
 from training_tasks import MODEL, PLAIN, TRAINING, make_task, same_weights, train
-from visiongate.config import Progressive
 from visiongate.errors import DivergedError, SettingsError
+from visiongate.settings.schema import Progressive
 from visiongate.training import feed, hardware
 from visiongate.training.averaging import average_weights
-from visiongate.training.batches import Normalisation, plan_epoch, shuffled_steps, to_pixels
+from visiongate.training.batches import Normalization, plan_epoch, shuffled_steps, to_pixels
 from visiongate.training.calibration import fit_temperature
 from visiongate.training.hardware import choose_hardware, repeatable
 from visiongate.training.loop import Epoch, Listeners, fit, predict_split
@@ -44,9 +44,9 @@ def test_an_epoch_holds_each_image_once_and_no_batch_of_one(
     )
 
 
-def test_normalisation_centres_and_scales() -> None:
-    normalise = Normalisation(torch.full((1, 1, 1, 1), 0.5), torch.full((1, 1, 1, 1), 0.25))
-    pixels = normalise(to_pixels(torch.tensor([0, 255], dtype=torch.uint8).view(1, 1, 2, 1)))
+def test_normalization_centers_and_scales() -> None:
+    normalize = Normalization(torch.full((1, 1, 1, 1), 0.5), torch.full((1, 1, 1, 1), 0.25))
+    pixels = normalize(to_pixels(torch.tensor([0, 255], dtype=torch.uint8).view(1, 1, 2, 1)))
     assert pixels.shape == (1, 1, 1, 2)
     assert pixels.flatten().tolist() == [-2, 2]
 
@@ -262,7 +262,7 @@ def test_a_training_that_learns_nothing_stops_with_advice() -> None:
         task = make_task(network=nn.Sequential(nn.Flatten(), nn.Linear(16, 2)))
         nn.init.zeros_(task.network[1].weight)
         with pytest.raises(
-            DivergedError, match=r"epoch 2: nothing is learnt: .* Change model\.lr \(now 1e-12\)"
+            DivergedError, match=r"epoch 2: nothing is learned: .* Change model\.lr \(now 1e-12\)"
         ):
             fit(task, deaf, TRAINING.model_copy(update={"give_up": 2}), Listeners())
 

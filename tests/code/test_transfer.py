@@ -36,10 +36,10 @@ def test_a_local_file_gives_the_backbone_its_weights_and_leaves_the_head(publish
     assert build("none").pretrained is None
 
 
-def test_a_grey_image_gives_what_the_same_image_in_colour_gives(published: Path) -> None:
-    grey = torch.rand(2, 1, 32, 32)
+def test_a_gray_image_gives_what_the_same_image_in_color_gives(published: Path) -> None:
+    gray = torch.rand(2, 1, 32, 32)
     one, three = build(str(published), 1).eval(), build(str(published), 3).eval()
-    assert torch.allclose(one.backbone(grey), three.backbone(grey.expand(2, 3, 32, 32)), atol=1e-4)
+    assert torch.allclose(one.backbone(gray), three.backbone(gray.expand(2, 3, 32, 32)), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "efficientnet_b0"])

@@ -21,10 +21,10 @@ from pathlib import Path
 
 import pytest
 
-from visiongate.config import Limits
-from visiongate.data.sources import trees
-from visiongate.data.sources.trees import Tree, list_files, open_tree
 from visiongate.errors import DataError
+from visiongate.ingestion import trees
+from visiongate.ingestion.trees import Tree, list_files, open_tree
+from visiongate.settings.schema import Limits
 
 LIMITS = Limits(max_files=100, max_file_bytes=10**6, max_total_bytes=10**7, max_ratio=200, max_pixels=10**6)
 FILES = {"b/2.png": b"two" * 100, "a/é.png": b"", "a/1.png": bytes(range(256)) * 3, "a/deep/er/0": b"zero"}
@@ -526,8 +526,8 @@ def test_a_disk_without_room_to_decompress_is_no_damage(tmp_path: Path) -> None:
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
         "unlimited = resource.getrlimit(resource.RLIMIT_FSIZE); "
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, unlimited[1])); "
-        "import errno, visiongate.data.sources.trees as trees; errno.ENOSPC = errno.EFBIG; "
-        "from visiongate.config import Limits; from pathlib import Path\n"
+        "import errno, visiongate.ingestion.trees as trees; errno.ENOSPC = errno.EFBIG; "
+        "from visiongate.settings.schema import Limits; from pathlib import Path\n"
         f"try: trees.open_tree(Path({str(path)!r}), Limits.model_validate({LIMITS.model_dump()!r})).__enter__()\n"
         "except trees.DataError as error: print(error)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)"  # who measures coverage writes at the end

@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from visiongate.config import Settings, Validation, load_settings
-from visiongate.data import image_table
-from visiongate.data.image_table import Dataset, write_dataset, write_shards
 from visiongate.errors import DataError
-from visiongate.files import read_json, write_json
-from visiongate.stages import validation
+from visiongate.images import table as image_table
+from visiongate.images.table import Dataset, write_dataset, write_shards
+from visiongate.records.files import read_json, write_json
+from visiongate.settings.schema import Settings, Validation, load_settings
+from visiongate.validation import stage as validation
 
 ROOT = Path(__file__).resolve().parents[2]
 RAW = Path("data/raw")

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from visiongate.search.verdict import judge
+from visiongate.optimization.confirmation import judge
 
 
 def test_five_gains_decide_and_the_interval_is_their_range() -> None:

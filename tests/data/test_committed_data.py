@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from visiongate.config import Validation
-from visiongate.data.decoding import to_pixels
-from visiongate.data.image_table import content_hash, iterate_images, read_dataset, read_table
-from visiongate.data.pixels import load_split, read_manifest, read_transform
-from visiongate.data.splits import SPLITS
+from visiongate.images.decoding import to_pixels
+from visiongate.images.pixels import load_split, read_manifest, read_transform
+from visiongate.images.splits import SPLITS
+from visiongate.images.table import content_hash, iterate_images, read_dataset, read_table
 from visiongate.paths import PREPARATION, PREPARED, RAW, TRANSFORMED, VALIDATION
+from visiongate.settings.schema import Validation
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -11,9 +11,10 @@ import pytest
 import yaml
 from onnx import numpy_helper
 
-from visiongate.config import Settings, parse_settings
-from visiongate.files import read_json
-from visiongate.stages import evaluate, train
+from visiongate.evaluation import stage as evaluate
+from visiongate.records.files import read_json
+from visiongate.settings.schema import Settings, parse_settings
+from visiongate.training import stage as train
 from workspaces import enter_workspace
 
 ROOT = Path(__file__).parents[2]

@@ -19,9 +19,13 @@ import run
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = "visiongate"
-# What these yield is listed as params, deps and outs.
-EXEMPT = (Path("src/visiongate/config.py"), Path("src/visiongate/paths.py"))
-TEMPLATES = Path("src/visiongate/reporting/templates")
+SOURCE = Path("src", PACKAGE)
+# What the settings and the paths yield is listed as params, deps and outs; the others change no output.
+EXEMPT = tuple(
+    file.relative_to(ROOT)
+    for room in ("adapters", "settings", "errors.py", "paths.py", "text_tables.py")
+    for file in ([ROOT / SOURCE / room] if room.endswith(".py") else (ROOT / SOURCE / room).rglob("*.py"))
+)
 LOGGING = {"tracking"}  # sections that steer what is logged, not what is made
 NOT_MADE = {
     "params.yaml",
@@ -110,7 +114,8 @@ def named_templates(root: Path, file: Path) -> set[Path]:
         names = {value for value in constants if isinstance(value, str)}
     else:
         names = set(re.findall(r"{%-?\s*(?:extends|include|import|from)\s+[\"']([^\"']+)", text))
-    files = {TEMPLATES / path.name for path in (root / TEMPLATES).iterdir() if path.name in names}
+    named = {SOURCE / name for name in names if re.fullmatch(r"[a-z_]+/[a-z_]+\.(html|md)", name)}
+    files = {file for file in named if (root / file).exists()}
     return files.union(*(named_templates(root, template) for template in files))
 
 
@@ -133,29 +138,33 @@ def says_something(root: Path, file: Path) -> bool:
     return file.suffix != ".py" or any(not isinstance(node, ast.Expr) for node in parse(root / file).body)
 
 
-def listed_sources(root: Path, stage: dict[str, Any]) -> set[Path]:
-    """List the source files among a stage's deps, folders opened."""
-    files: set[Path] = set()
-    for dep in stage.get("deps", []):
-        path = root / dep
-        if dep.startswith("src/"):
-            files |= {
-                file.relative_to(root) for file in path.rglob("*.*") if file.suffix in {".py", ".html"}
-            } or {Path(dep)}
-    return {file for file in files if not (root / file).exists() or says_something(root, file)}
+def open_dep(root: Path, dep: str) -> set[Path]:
+    """List the source files of a dep: those in a folder, or the file itself."""
+    files = {file.relative_to(root) for file in (root / dep).rglob("*.*") if file.suffix != ".pyc"}
+    return files or {Path(dep)}
+
+
+def listed_sources(root: Path, name: str) -> dict[str, set[Path]]:
+    """List the source files of each dep of a stage."""
+    deps = read_stages(root)[name].get("deps", [])
+    return {dep: open_dep(root, dep) for dep in deps if dep.startswith("src/")}
+
+
+def stage_module(name: str) -> Path:
+    return SOURCE / run.STAGES[name] / "stage.py"
 
 
 def missing_deps(root: Path, name: str) -> set[str]:
     """Find the sources that a stage executes and does not list."""
-    needed = closure(root, Path(f"src/{PACKAGE}/stages/{name}.py"), EXEMPT)
-    listed = listed_sources(root, read_stages(root)[name])
+    needed = closure(root, stage_module(name), EXEMPT)
+    listed = set().union(*listed_sources(root, name).values())
     return {file.as_posix() for file in needed - listed if says_something(root, file)}
 
 
 def surplus_deps(root: Path, name: str) -> set[str]:
-    """Find the sources that a stage lists and does not execute; what the settings import is allowed."""
-    executed = closure(root, Path(f"src/{PACKAGE}/stages/{name}.py"), []) - set(EXEMPT)
-    return {file.as_posix() for file in listed_sources(root, read_stages(root)[name]) - executed}
+    """Find the deps of a stage of which it executes nothing."""
+    executed = closure(root, stage_module(name), EXEMPT)
+    return {dep for dep, files in listed_sources(root, name).items() if not files & executed}
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -202,7 +211,7 @@ def unheeded_settings(root: Path) -> set[str]:
 def declared_settings(root: Path) -> Iterator[tuple[str, str]]:
     """Yield class and field of all the sections in the settings module."""
     sections = {"Section"}
-    for node in parse(root / "src/visiongate/config.py").body:
+    for node in parse(root / "src/visiongate/settings/schema.py").body:
         if isinstance(node, ast.ClassDef) and sections & {ast.unparse(base) for base in node.bases}:
             sections.add(node.name)
             fields = (item.target for item in node.body if isinstance(item, ast.AnnAssign))
@@ -241,7 +250,7 @@ def undeclared_paths(root: Path) -> set[str]:
     kinds = ("deps", "outs", "metrics", "plots")
     stages = read_stages(root).values()
     declared = {entry_path(entry) for stage in stages for kind in kinds for entry in stage.get(kind, [])}
-    calls = [node for node in ast.walk(parse(root / EXEMPT[1])) if isinstance(node, ast.Call)]
+    calls = [node for node in ast.walk(parse(root / SOURCE / "paths.py")) if isinstance(node, ast.Call)]
     named = {Path(ast.literal_eval(call.args[0])) for call in calls if ast.unparse(call.func) == "Path"}
     return {path.as_posix() for path in named if not declared & {path, *path.parents}} - NOT_MADE
 
@@ -251,7 +260,7 @@ def test_each_path_in_the_code_is_declared() -> None:
 
 
 def test_the_stages_are_those_of_the_entry_script() -> None:
-    assert tuple(STAGES) == run.STAGES
+    assert tuple(STAGES) == tuple(run.STAGES)
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -296,63 +305,67 @@ def change_stage(root: Path, name: str, **changes: object) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "import visiongate.data.added",
-        "import visiongate.data.added as other",
-        "from visiongate.data import added",
-        "from visiongate.data.added import something",
-        "def late():\n    from visiongate.data.added import something",
-        "import importlib\nfrom visiongate import data\nimportlib.import_module(f'{data.__name__}.{1}')",
+        "import visiongate.images.added",
+        "import visiongate.images.added as other",
+        "from visiongate.images import added",
+        "from visiongate.images.added import something",
+        "def late():\n    from visiongate.images.added import something",
+        "import importlib\nfrom visiongate import images\nimportlib.import_module(f'{images.__name__}.{1}')",
     ],
 )
-@pytest.mark.parametrize("file", ["stages/ingestion.py", "data/sources/opening.py"])
+@pytest.mark.parametrize("file", ["ingestion/stage.py", "ingestion/opening.py"])
 def test_an_import_without_a_dep_is_noticed(copy: Path, file: str, text: str) -> None:
-    (copy / "src/visiongate/data/added.py").write_text(
-        "from visiongate.data import beyond\n", encoding="utf-8"
+    (copy / "src/visiongate/images/added.py").write_text(
+        "from visiongate.images import beyond\n", encoding="utf-8"
     )
-    (copy / "src/visiongate/data/beyond.py").write_text("something = 1\n", encoding="utf-8")
+    (copy / "src/visiongate/images/beyond.py").write_text("something = 1\n", encoding="utf-8")
     before = missing_deps(copy, "ingestion")
     append(copy / "src/visiongate" / file, text)
     noticed = missing_deps(copy, "ingestion") - before
-    assert noticed >= {"src/visiongate/data/added.py", "src/visiongate/data/beyond.py"}
+    assert noticed >= {"src/visiongate/images/added.py", "src/visiongate/images/beyond.py"}
 
 
 def test_a_package_that_does_something_is_noticed(copy: Path) -> None:
     before = missing_deps(copy, "ingestion")
-    append(copy / "src/visiongate/data/__init__.py", "something = 1")
-    assert missing_deps(copy, "ingestion") - before == {"src/visiongate/data/__init__.py"}
+    append(copy / "src/visiongate/images/__init__.py", "something = 1")
+    assert missing_deps(copy, "ingestion") - before == {"src/visiongate/images/__init__.py"}
 
 
 def test_what_only_a_type_checker_imports_does_not_count(copy: Path) -> None:
     before = missing_deps(copy, "ingestion")
-    text = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from visiongate.data import splits"
-    append(copy / "src/visiongate/stages/ingestion.py", text)
+    text = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from visiongate.images import splits"
+    append(copy / "src/visiongate/ingestion/stage.py", text)
     assert missing_deps(copy, "ingestion") == before
 
 
 def test_a_template_without_a_dep_is_noticed(copy: Path) -> None:
-    (copy / TEMPLATES / "added.html").write_text('{% extends "base.html" %}', encoding="utf-8")
+    (copy / SOURCE / "pages/added.html").write_text('{% extends "pages/base.html" %}', encoding="utf-8")
     before = missing_deps(copy, "ingestion")
-    append(copy / "src/visiongate/stages/ingestion.py", 'PAGE = "added.html"')
-    assert missing_deps(copy, "ingestion") - before == {f"{TEMPLATES}/added.html", f"{TEMPLATES}/base.html"}
-
-
-def test_a_new_network_is_noticed(copy: Path) -> None:
-    before = missing_deps(copy, "train")
-    (copy / "src/visiongate/models/networks/added.py").write_text("something = 1\n", encoding="utf-8")
-    listed = "src/visiongate/models/networks" in read_stages(copy)["train"]["deps"]
-    noticed = set() if listed else {"src/visiongate/models/networks/added.py"}
-    assert missing_deps(copy, "train") - before == noticed
-    assert surplus_deps(copy, "train") == set()
+    append(copy / "src/visiongate/ingestion/stage.py", 'PAGE = "pages/added.html"')
+    assert missing_deps(copy, "ingestion") - before == {
+        f"{SOURCE}/pages/added.html",
+        f"{SOURCE}/pages/base.html",
+    }
 
 
 @pytest.mark.parametrize(
-    "dep", ["src/visiongate/data/splits.py", "src/visiongate/evaluation", "src/visiongate/gone.py"]
+    "dep", ["src/visiongate/images/splits.py", "src/visiongate/evaluation", "src/visiongate/gone.py"]
 )
 def test_a_dep_without_an_import_is_noticed(copy: Path, dep: str) -> None:
     deps = read_stages(copy)["ingestion"]["deps"]
     change_stage(copy, "ingestion", deps=[*deps, dep])
-    assert surplus_deps(copy, "ingestion")
-    assert all(name.startswith(dep) for name in surplus_deps(copy, "ingestion"))
+    assert surplus_deps(copy, "ingestion") == {dep}
+
+
+def test_a_new_network_belongs_to_the_stages_that_train(copy: Path) -> None:
+    (copy / "src/visiongate/models/networks/added.py").write_text("something = 1\n", encoding="utf-8")
+    for name in ("train", "optimize"):
+        assert missing_deps(copy, name) == set()
+        assert any(
+            "networks/added.py" in str(file)
+            for files in listed_sources(copy, name).values()
+            for file in files
+        )
 
 
 def test_a_param_that_does_not_exist_is_noticed(copy: Path) -> None:
@@ -371,7 +384,7 @@ def test_a_setting_that_reruns_nothing_is_noticed(copy: Path) -> None:
 
 def test_a_setting_that_nothing_reads_is_noticed(copy: Path) -> None:
     before = unread_settings(copy)
-    append(copy / "src/visiongate/config.py", "class Added(Section):\n    unread_number: Count")
+    append(copy / "src/visiongate/settings/schema.py", "class Added(Section):\n    unread_number: Count")
     assert unread_settings(copy) - before == {"Added.unread_number"}
 
 

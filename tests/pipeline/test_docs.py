@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from doc_commands import COMMANDS, PAGES, README, blocks, files_to_write, overrides_of
-from visiongate.compose import compose_params
-from visiongate.config import Baseline, parse_settings
 from visiongate.models.registry import build_baseline, build_network
+from visiongate.settings.composition import compose_params
+from visiongate.settings.schema import Baseline, parse_settings
 
 ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -80,7 +80,7 @@ def test_a_network_is_added_as_the_docs_say(followed: Path, tmp_path: Path, line
     shutil.copytree(line_outputs / "data/transformed", tmp_path / "data/transformed")
     command = next(command for command in COMMANDS if "wide_cnn" in command)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "src"), "DVC_ROOT": str(tmp_path)}
-    compose = ["-m", "visiongate.compose", *overrides_of(command), "training.epochs=1"]
+    compose = ["-m", "visiongate.settings.composition", *overrides_of(command), "training.epochs=1"]
     for arguments in (compose, ["src/run.py", "train"]):
         result = subprocess.run(
             [sys.executable, *arguments],

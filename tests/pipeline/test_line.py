@@ -45,7 +45,7 @@ def runs_of(folder: Path, name: str) -> int:
 def line(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """A clone in which the whole line has run once on few images, one process a stage."""
     folder = clone_tree(tmp_path_factory.mktemp("line"))
-    call(folder, sys.executable, "-m", "visiongate.compose", *SMOKE, PYTHONPATH="src")
+    call(folder, sys.executable, "-m", "visiongate.settings.composition", *SMOKE, PYTHONPATH="src")
     return folder, call(folder, "dvc", "repro")
 
 
@@ -101,7 +101,7 @@ def test_a_temporary_experiment_runs_its_own_code_and_logs_to_the_main_store(
     line: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
     folder, _ = line
-    stage = folder / "src/visiongate/stages/train.py"
+    stage = folder / "src/visiongate/training/stage.py"
     original = stage.read_text()
     stage.write_text(original.replace('"hardware": trained.hardware,\n    }', '"edited": 1,\n    }'))
     assert stage.read_text() != original

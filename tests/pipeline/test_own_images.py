@@ -40,7 +40,7 @@ def images(tmp_path: Path) -> Path:
 def clone(tmp_path: Path, images: Path) -> Path:
     """A clone that is set to that folder, and has prepared it."""
     folder = clone_tree(tmp_path / "clone")
-    compose = ("-m", "visiongate.compose", "dataset=folder", f"dataset.path={images}")
+    compose = ("-m", "visiongate.settings.composition", "dataset=folder", f"dataset.path={images}")
     call(folder, sys.executable, *compose, PYTHONPATH="src")
     call(folder, "dvc", "repro", "transformation")
     return folder
@@ -92,7 +92,7 @@ def test_a_stage_killed_at_any_moment_leaves_nothing_that_the_next_run_does_not_
 
 def test_a_folder_that_is_not_given_is_asked_for(tmp_path: Path) -> None:
     folder = clone_tree(tmp_path)
-    call(folder, sys.executable, "-m", "visiongate.compose", "dataset=folder", PYTHONPATH="src")
+    call(folder, sys.executable, "-m", "visiongate.settings.composition", "dataset=folder", PYTHONPATH="src")
     result = call(folder, sys.executable, "src/run.py", "ingestion", check=False)
     assert result.returncode == 1
     assert result.stderr.startswith("ingestion: dataset.path")

@@ -15,8 +15,8 @@ import tiny_repository as tiny
 from clones import call
 from s3_server import s3_client, serve_s3
 from shared_team import use_credentials
+from visiongate.adapters.dvc import DvcError, run_dvc
 from visiongate.commands import remote as command
-from visiongate.dvc_process import DvcError, run_dvc
 from visiongate.sharing.settings import read_settings, write_settings
 
 ROOT = Path(__file__).parents[2]

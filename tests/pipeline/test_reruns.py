@@ -11,7 +11,7 @@ import yaml
 
 from clones import call, clone_tree
 from doc_commands import PAGES, files_to_write
-from visiongate.compose import compose_params
+from visiongate.settings.composition import compose_params
 
 ROOT = Path(__file__).parents[2]
 PAGE = PAGES["reruns.md"]

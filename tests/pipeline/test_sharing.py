@@ -10,7 +10,7 @@ import yaml
 import tiny_repository as tiny
 from clones import call, clone_tree
 from shared_team import BUCKET, Team, check_told, check_whole, point_to
-from visiongate.dvc_process import run_dvc
+from visiongate.adapters.dvc import run_dvc
 from visiongate.sharing.transfer import TransferError, pull, push
 
 
@@ -101,7 +101,7 @@ def test_of_the_line_a_new_threshold_runs_what_reads_it_alone(team: Team, empty:
     pull(clone)
     rules = clone / "conf/gate/default.yaml"
     rules.write_text(rules.read_text().replace("threshold: 0.5, classes", "threshold: 0.6, classes"))
-    call(clone, sys.executable, "-m", "visiongate.compose", PYTHONPATH="src")
+    call(clone, sys.executable, "-m", "visiongate.settings.composition", PYTHONPATH="src")
     told = run_dvc(["repro", "--pull", "--allow-missing", "--dry"], clone)
     stages = yaml.safe_load((clone / "dvc.yaml").read_text())["stages"]
     assert [name for name in stages if f"Running stage '{name}'" in told] == ["evaluate"], (

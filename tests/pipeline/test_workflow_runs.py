@@ -143,7 +143,7 @@ def test_a_pull_request_that_breaks_the_gate_and_then_mends_it(team: Team) -> No
 
 def test_a_stage_that_breaks_is_told(team: Team) -> None:
     clone = team.branch("broken")
-    evaluate = clone / "src/visiongate/stages/evaluate.py"
+    evaluate = clone / "src/visiongate/evaluation/stage.py"
     evaluate.write_text(f'{evaluate.read_text()}\nraise RuntimeError("@everyone <b>broken</b>")\n')
     call(clone, "git", "commit", "-qam", "Break a stage")
     runner = team.runner(clone, "pull_request", pull_request(team, clone, 6))

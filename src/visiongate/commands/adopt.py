@@ -10,15 +10,15 @@ from typing import Any
 import yaml
 
 from visiongate import paths
-from visiongate.commands.chosen import Wanted, describe, find_wanted
 from visiongate.commands.experiments import METRIC
-from visiongate.compose import CONF
-from visiongate.config import Settings, load_settings
+from visiongate.commands.selection import Wanted, describe, find_wanted
 from visiongate.errors import DataError, VisiongateError
 from visiongate.experiments.listing import leaves
 from visiongate.experiments.recipe import check_recipe, find_recipe
-from visiongate.files import read_json, write_text
-from visiongate.search.identity import study_settings
+from visiongate.optimization.identity import study_settings
+from visiongate.records.files import read_json, write_text
+from visiongate.settings.composition import CONF
+from visiongate.settings.schema import Settings, load_settings
 from visiongate.training.fingerprint import data_sha256
 
 EXPERIMENTS = Path("conf/experiment")

@@ -5,13 +5,13 @@ import sys
 from pathlib import Path
 
 from visiongate import paths
-from visiongate.commands.chosen import Wanted, describe, find_wanted
+from visiongate.adapters.git import GitError, Repository
 from visiongate.commands.experiments import METRIC
-from visiongate.compose import CONF
+from visiongate.commands.selection import Wanted, describe, find_wanted
 from visiongate.errors import VisiongateError
 from visiongate.experiments.branching import Branch, make_branch
 from visiongate.experiments.listing import Experiment
-from visiongate.experiments.revisions import GitError, Repository
+from visiongate.settings.composition import CONF
 
 
 def branch(wanted: Wanted, name: str, directory: Path) -> str:

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from visiongate import paths
+from visiongate.adapters.github import PullRequestError, Repository, open_repository
 from visiongate.commands.gate import judge_run
-from visiongate.config import load_settings
 from visiongate.errors import VisiongateError
-from visiongate.pull_requests.comments import AUTHOR, post_check, post_report
-from visiongate.pull_requests.events import PullRequest, find_pull_request, read_event
-from visiongate.pull_requests.github_api import PullRequestError, Repository, open_repository
+from visiongate.review.comments import AUTHOR, post_check, post_report
+from visiongate.review.events import PullRequest, find_pull_request, read_event
+from visiongate.settings.schema import load_settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from visiongate import paths
-from visiongate.config import load_settings
+from visiongate.adapters.git import Repository
 from visiongate.errors import VisiongateError
 from visiongate.experiments.cached_outputs import Cache
-from visiongate.experiments.contest import Contest, hold_contest, with_metric
 from visiongate.experiments.evidence import Evidence, Places
+from visiongate.experiments.figures import CURVES
 from visiongate.experiments.listing import Experiment, list_experiments
+from visiongate.experiments.page import Trials, render_experiments
 from visiongate.experiments.queue import last_lines
 from visiongate.experiments.ranking import Ranking, lay_out_ranking, rank
-from visiongate.experiments.revisions import Repository
-from visiongate.files import write_text
-from visiongate.reporting.experiment_figures import CURVES
-from visiongate.reporting.experiments_page import Trials, render_experiments
+from visiongate.experiments.significance import Contest, hold_contest, with_metric
+from visiongate.records.files import write_text
+from visiongate.settings.schema import load_settings
 
 METRIC = "accuracy"
 PAGE = paths.EXPERIMENTS / "index.html"

@@ -13,19 +13,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from visiongate import paths
-from visiongate.commands.strangers import open_folder
-from visiongate.config import Gate, load_settings
+from visiongate.adapters.revision_files import read_at
 from visiongate.errors import DataError, VisiongateError
-from visiongate.evaluation.base_gate import (
+from visiongate.gate.against_base import (
     is_judged_by,
     judge_against,
     judge_anew,
     parse_metrics,
     parse_verdict,
 )
-from visiongate.evaluation.gate import Ruling, Verdict
+from visiongate.gate.rules import Ruling, Verdict
+from visiongate.review.untrusted_artifacts import open_folder
+from visiongate.settings.schema import Gate, load_settings
 from visiongate.text_tables import lay_out
-from visiongate.tracking.revisions import read_at
 
 ANEW = "`make repro` writes it"
 WORDS = {True: "yes", False: "NO", None: "-"}

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from visiongate import paths
-from visiongate.dvc_process import run_dvc
+from visiongate.adapters.cml import run_cml
+from visiongate.adapters.dvc import run_dvc
+from visiongate.adapters.git import Repository
 from visiongate.errors import DataError, VisiongateError
-from visiongate.experiments.revisions import Repository
-from visiongate.files import read_json
-from visiongate.pull_requests.cml import run_cml
-from visiongate.reporting.pull_request.parsing import parse_outs
+from visiongate.records.files import read_json
+from visiongate.review.report.parsing import parse_outs
 
 AUTHOR, EMAIL = "github-actions[bot]", "41898282+github-actions[bot]@users.noreply.github.com"
 # What belongs to a run, as far as git holds it. The client leaves out what did not change.

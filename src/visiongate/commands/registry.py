@@ -5,14 +5,14 @@ import sys
 from pathlib import Path
 
 from visiongate import paths
-from visiongate.config import Settings, load_settings
+from visiongate.adapters.mlflow_store import Store, open_store
 from visiongate.errors import VisiongateError
-from visiongate.tracking.leaderboard import Board, compare_runs
-from visiongate.tracking.overview import describe_registry
-from visiongate.tracking.rebuild import Plan, Rebuilt, clone_address, rebuild
-from visiongate.tracking.rollback import rollback
-from visiongate.tracking.store import Store, open_store
-from visiongate.tracking.trace import Trace, describe_trace, trace_version
+from visiongate.registry.leaderboard import Board, compare_runs
+from visiongate.registry.overview import describe_registry
+from visiongate.registry.rebuild import Plan, Rebuilt, clone_address, rebuild
+from visiongate.registry.rollback import rollback
+from visiongate.registry.trace import Trace, describe_trace, trace_version
+from visiongate.settings.schema import Settings, load_settings
 
 PLAN = Plan("train", paths.TRANSFORMED, paths.MODEL_ONNX)
 

@@ -13,8 +13,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from visiongate import paths
+from visiongate.adapters.commit import UNKNOWN, read_commit
+from visiongate.adapters.dvc_status import read_status
+from visiongate.adapters.mlflow_store import TrackingError
+from visiongate.adapters.revision_files import find_commit
 from visiongate.commands.gate import judge_run, judge_workspace
-from visiongate.commands.snapshots import (
+from visiongate.errors import DataError, VisiongateError
+from visiongate.records.dvc_lock import find_stale
+from visiongate.records.files import write_text
+from visiongate.review.report.document import render_report
+from visiongate.review.report.gate_section import tell_verdict
+from visiongate.review.report.parsing import parse_lock, parse_params
+from visiongate.review.report.snapshot import Judged, Snapshot, Trouble
+from visiongate.review.snapshots import (
     OUTS_IN_GIT,
     Read,
     find_uncompared,
@@ -22,19 +33,8 @@ from visiongate.commands.snapshots import (
     read_here,
     take_snapshot,
 )
-from visiongate.commands.strangers import UNREAD, open_folder
-from visiongate.config import load_settings
-from visiongate.dvc_lock import find_stale
-from visiongate.errors import DataError, VisiongateError
-from visiongate.files import write_text
-from visiongate.reporting.pull_request.document import render_report
-from visiongate.reporting.pull_request.gate_section import tell_verdict
-from visiongate.reporting.pull_request.parsing import parse_lock, parse_params
-from visiongate.reporting.pull_request.snapshot import Judged, Snapshot, Trouble
-from visiongate.tracking.freshness import read_status
-from visiongate.tracking.lineage import UNKNOWN, read_commit
-from visiongate.tracking.revisions import find_commit
-from visiongate.tracking.store import TrackingError
+from visiongate.review.untrusted_artifacts import UNREAD, open_folder
+from visiongate.settings.schema import load_settings
 
 HERE = "this work tree"
 THERE = "a fork's run, its figures taken as they are"
@@ -94,7 +94,7 @@ def _read_log(path: Path) -> str:
 def mask(text: str, environment: Mapping[str, str]) -> str:
     """Put stars in the place of secrets: what variables of such names hold, passwords in addresses, GitHub's and AWS's tokens.
 
-    A comment and an artefact are not masked by GitHub, as a job's log is.
+    A comment and an artifact are not masked by GitHub, as a job's log is.
     """
     known = [
         value

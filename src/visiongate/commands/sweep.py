@@ -10,13 +10,13 @@ from pathlib import Path
 import yaml
 
 from visiongate import paths
+from visiongate.adapters.git import Finished, Repository
 from visiongate.commands.experiments import METRIC, Question, show
-from visiongate.compose import CONF
 from visiongate.errors import SettingsError, VisiongateError
 from visiongate.experiments.grid import MOST, Combination, Identity, plan_sweep, read_grid, read_list
 from visiongate.experiments.queue import Queue, Work
-from visiongate.experiments.revisions import Finished, Repository
 from visiongate.experiments.sweep import Outcome, Sweep
+from visiongate.settings.composition import CONF
 
 PIPELINE = Path("dvc.yaml")
 STAGE = "evaluate"  # neither a search nor a registration for each trial

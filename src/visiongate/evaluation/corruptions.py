@@ -15,8 +15,8 @@ import numpy.typing as npt
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from visiongate.data.pixels import Labels
-from visiongate.evaluation.served_model import Images, ServedModel
+from visiongate.images.pixels import Labels
+from visiongate.models.predictor import Images, ServedModel
 
 SEVERITIES = (1, 2, 3, 4, 5)
 # For each severity:
@@ -167,7 +167,7 @@ def _blur(images: Images, severity: int, _: np.random.Generator) -> Images:
 
 
 def _reduce_contrast(images: Images, severity: int, _: np.random.Generator) -> Images:
-    """Draw each channel of each image towards its mean."""
+    """Draw each channel of each image toward its mean."""
     mean = images.mean(axis=(1, 2), keepdims=True, dtype=np.float32)
     return _to_pixels(mean + (images - mean) * np.float32(CONTRAST[severity - 1]))
 

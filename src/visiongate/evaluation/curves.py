@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from visiongate.evaluation.predictions import Predictions
+from visiongate.models.predictions import Predictions
 
 CURVE_POINTS = 100  # of each class
 HISTOGRAM_BINS = 20

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from visiongate.config import Evaluation
-from visiongate.data.pixels import Pixels, PixelSplit
 from visiongate.evaluation.corruptions import (
     RobustnessRow,
     mean_corruption_accuracy,
@@ -13,9 +11,11 @@ from visiongate.evaluation.corruptions import (
     sample_images,
 )
 from visiongate.evaluation.label_errors import LabelErrors, find_label_errors
-from visiongate.evaluation.predictions import Predictions
-from visiongate.evaluation.served_model import ServedModel
 from visiongate.evaluation.slices import Description, Slice, cut_slices, worst_slice
+from visiongate.images.pixels import Pixels, PixelSplit
+from visiongate.models.predictions import Predictions
+from visiongate.models.predictor import ServedModel
+from visiongate.settings.schema import Evaluation
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
-from visiongate.config import Evaluation
 from visiongate.evaluation.calibration import assign_bins
 from visiongate.evaluation.confusion_posterior import draw_confusions
-from visiongate.evaluation.interval import Interval, effective_draws, wilson_interval
 from visiongate.evaluation.metrics import ClassResult, count_confusions
-from visiongate.evaluation.predictions import Predictions
 from visiongate.evaluation.ranking import RankedClass, rank_classes
+from visiongate.models.predictions import Predictions
+from visiongate.records.interval import Interval, effective_draws, wilson_interval
+from visiongate.settings.schema import Evaluation
 
 Floats = npt.NDArray[np.float64]
 Units = npt.NDArray[np.int64]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from visiongate.evaluation.predictions import Predictions
+from visiongate.models.predictions import Predictions
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -41,7 +41,7 @@ def find_label_errors(predictions: Predictions) -> LabelErrors:
 
     Suspects are the images off the diagonal of the confident joint, the second of the five methods of section 3.2. Pruning by
     class, by noise rate or by both names more, and less certain ones; whoever looks at the pictures is better served by the
-    fewer. With 5% of 1,797 digits relabelled at random and the cross-validated answers of a logistic regression, in the mean of
+    fewer. With 5% of 1,797 digits relabeled at random and the cross-validated answers of a logistic regression, in the mean of
     20 draws, 97% of the suspects were truly wrong and 74% of the errors found. By the other three 87% to 94% were wrong and 76%
     to 89% found; of all that the model takes for another class, 56% were. In digits left as they are there were 2 suspects.
 
@@ -55,7 +55,7 @@ def find_label_errors(predictions: Predictions) -> LabelErrors:
         raise ValueError("no image: there are no labels to doubt")
     confident = find_confident_classes(predictions)
     doubtful = (confident != NONE) & (confident != predictions.labels) & ~predictions.correct
-    own, margin = _self_confidence(predictions), normalised_margin(predictions)
+    own, margin = _self_confidence(predictions), normalized_margin(predictions)
     chosen = np.flatnonzero(doubtful)
     names = predictions.classes
     suspects = tuple(
@@ -123,7 +123,7 @@ def estimate_joint(predictions: Predictions) -> Floats:
     return estimate
 
 
-def normalised_margin(predictions: Predictions) -> Floats:
+def normalized_margin(predictions: Predictions) -> Floats:
     """Return how much more probable the label given is than any other class, N, in -1..1: section 3.2."""
     others = predictions.probabilities.copy()
     np.put_along_axis(others, predictions.labels[:, None], -np.inf, axis=1)

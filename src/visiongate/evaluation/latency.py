@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from visiongate.config import Evaluation
-from visiongate.evaluation.served_model import Images, ServedModel, open_model
+from visiongate.models.predictor import Images, ServedModel, open_model
+from visiongate.settings.schema import Evaluation
 
 LATENCY = (
     "latency_p50_ms",

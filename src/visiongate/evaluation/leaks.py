@@ -7,7 +7,7 @@ from hashlib import blake2b
 import numpy as np
 import pyarrow as pa
 
-from visiongate.data.pixels import Pixels
+from visiongate.images.pixels import Pixels
 
 SHARED = ("pixels", "file", "group")  # the strongest reason first
 DIGEST_BYTES = 16

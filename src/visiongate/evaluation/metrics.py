@@ -20,7 +20,7 @@ from sklearn.metrics import (
 )
 
 from visiongate.evaluation.calibration import expected_calibration_error
-from visiongate.evaluation.predictions import Predictions
+from visiongate.models.predictions import Predictions
 
 TOP = 3
 TOP_FROM = 6  # classes; with fewer, the first three say little

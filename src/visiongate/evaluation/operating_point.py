@@ -3,9 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
-from visiongate.config import Evaluation
 from visiongate.errors import SettingsError
-from visiongate.evaluation.predictions import Predictions
+from visiongate.models.predictions import Predictions
+from visiongate.settings.schema import Evaluation
 
 Scores = npt.NDArray[np.float64]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from visiongate.evaluation.predictions import Predictions
+from visiongate.models.predictions import Predictions
 
 Floats = npt.NDArray[np.float64]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from visiongate.data.pixels import PixelSplit
+from visiongate.images.pixels import PixelSplit
 from visiongate.models.baselines import logistic_regression
 from visiongate.models.pixel_features import Pooling
 

@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from visiongate.config import Evaluation
 from visiongate.evaluation.calibration import expected_calibration_error
-from visiongate.evaluation.interval import Interval
 from visiongate.evaluation.intervals import Judged, class_intervals, find_intervals
 from visiongate.evaluation.metrics import (
     TOP_FROM,
@@ -22,8 +20,10 @@ from visiongate.evaluation.metrics import (
     uncalibrated,
 )
 from visiongate.evaluation.operating_point import positive_class
-from visiongate.evaluation.predictions import Predictions
 from visiongate.evaluation.references import References
+from visiongate.models.predictions import Predictions
+from visiongate.records.interval import Interval
+from visiongate.settings.schema import Evaluation
 
 GAPS = {"accuracy_gap": "accuracy", "f1_gap": "f1_macro"}  # train less test
 

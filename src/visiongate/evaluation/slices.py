@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import fisher_exact
 
-from visiongate.evaluation.interval import effective_draws, wilson_interval
-from visiongate.evaluation.predictions import Predictions
+from visiongate.models.predictions import Predictions
+from visiongate.records.interval import effective_draws, wilson_interval
 
 MOST_SOURCES, MOST_GROUPS = 20, 10
 SIZES, BRIGHTNESSES = ("small", "medium", "large"), ("dark", "medium", "bright")

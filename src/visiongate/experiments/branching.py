@@ -9,12 +9,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from visiongate.compose import compose_params
-from visiongate.dvc_process import run_dvc
+from visiongate.adapters.dvc import run_dvc
+from visiongate.adapters.git import GitError, Repository
 from visiongate.experiments.listing import Experiment
 from visiongate.experiments.recipe import PRIMARY, RECIPES, RecipeError, check_recipe, find_recipe
-from visiongate.experiments.revisions import GitError, Repository
-from visiongate.files import write_text
+from visiongate.records.files import write_text
+from visiongate.settings.composition import compose_params
 
 CHOICE = re.compile(r"^(\s*- experiment:\s*)\S+", flags=re.MULTILINE)
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from visiongate.dvc_process import run_dvc
+from visiongate.adapters.dvc import run_dvc
 
 
 class Cache:

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from visiongate.evaluation.answers import Answers
-from visiongate.evaluation.comparison import Exam
-from visiongate.evaluation.interval import Interval
+from visiongate.adapters.git import Repository
+from visiongate.comparison.answers import Answers
+from visiongate.comparison.paired_test import Exam
 from visiongate.experiments.cached_outputs import Cache
 from visiongate.experiments.listing import Experiment
-from visiongate.experiments.revisions import Repository
+from visiongate.records.interval import Interval
 
 
 @dataclass(frozen=True, slots=True)

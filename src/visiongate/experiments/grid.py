@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from visiongate.compose import compose_params, expand_sweeps
 from visiongate.errors import SettingsError
+from visiongate.settings.composition import compose_params, expand_sweeps
 
 MOST = 200  # combinations, unless more are asked for by force
 DIGITS = 8  # of a combination's hash

@@ -10,12 +10,12 @@ from typing import Any, Literal, get_args
 
 import yaml
 
-from visiongate.dvc_lock import list_stale_outputs
-from visiongate.dvc_process import DvcError, run_dvc
+from visiongate.adapters.dvc import DvcError, run_dvc
+from visiongate.adapters.dvc_retry import insist_dvc
+from visiongate.adapters.git import Repository
 from visiongate.errors import VisiongateError
-from visiongate.experiments.patience import insist_dvc
 from visiongate.experiments.queue import bury_dead
-from visiongate.experiments.revisions import Repository
+from visiongate.records.dvc_lock import list_stale_outputs
 
 LOCK = Path("dvc.lock")
 State = Literal["done", "running", "queued", "failed"]

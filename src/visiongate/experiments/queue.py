@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from visiongate.dvc_faults import explain
-from visiongate.dvc_process import DvcError
+from visiongate.adapters.dvc import DvcError
+from visiongate.adapters.dvc_faults import explain
+from visiongate.adapters.dvc_retry import insist_dvc
 from visiongate.errors import VisiongateError
 from visiongate.experiments.grid import Combination
-from visiongate.experiments.patience import insist_dvc
 
 KEPT_LINES = 6  # of what a failed experiment said
 WORKER_LOGS = ".dvc/tmp/exps/celery"

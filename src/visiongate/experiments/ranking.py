@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from visiongate.config import LOWER_IS_BETTER
 from visiongate.errors import VisiongateError
-from visiongate.evaluation.interval import Interval
 from visiongate.experiments.evidence import Evidence
 from visiongate.experiments.listing import Experiment
+from visiongate.records.interval import Interval
+from visiongate.settings.schema import LOWER_IS_BETTER
 from visiongate.text_tables import lay_out
 
 WORDS = {True: "passes", False: "FAILS", None: "-"}

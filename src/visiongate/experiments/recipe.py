@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
-from visiongate.compose import compose_values
 from visiongate.errors import SettingsError, VisiongateError
 from visiongate.experiments.listing import leaves
 from visiongate.experiments.ranking import ABSENT, difference
+from visiongate.settings.composition import compose_values
 
 PRIMARY = "config.yaml"
 RECIPES = "experiment"

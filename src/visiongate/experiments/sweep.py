@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from visiongate.adapters.git import Finished
 from visiongate.experiments.grid import Combination
 from visiongate.experiments.queue import Entry, Look, Queue, QueueError
-from visiongate.experiments.revisions import Finished
 
 LOOK = 10.0  # seconds between two looks at the queue, when nothing ends
 GLANCE = 1.0  # seconds between two glances at whether something ended

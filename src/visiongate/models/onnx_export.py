@@ -20,7 +20,7 @@ class Served(nn.Module):
     """A network between pixels and probabilities.
 
     Args:
-        network: Normalised float images, N×C×H×W, to logits, N×K.
+        network: Normalized float images, N×C×H×W, to logits, N×K.
         mean: Of each channel, pixels taken as 0..1.
         std: Of each channel.
         temperature: What the logits are divided by; see `visiongate.training.calibration`.

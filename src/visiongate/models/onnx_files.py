@@ -6,7 +6,7 @@ from pathlib import Path
 
 import onnx
 
-from visiongate.files import atomic_path
+from visiongate.records.files import atomic_path
 
 INPUT, OUTPUT = "images", "probabilities"
 OPSET = 20

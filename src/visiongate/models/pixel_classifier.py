@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import NodeProto, TensorProto
 
-from visiongate.data.pixels import Labels
+from visiongate.images.pixels import Labels
 from visiongate.models.pixel_features import Features
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -64,7 +64,7 @@ class PixelClassifier(ABC):
 
     @abstractmethod
     def tensors(self) -> Arrays:
-        """Return all that was learnt, by name."""
+        """Return all that was learned, by name."""
 
     @abstractmethod
     def fragment(self, classes: int) -> Fragment:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from visiongate.data.pixels import Pixels, give_back
+from visiongate.images.pixels import Pixels, give_back
 
 CHUNK_BYTES = 2**24  # of the pixels that are turned into floats at a time
 EXACT = 2**24  # whole numbers up to this are exact in float32

@@ -9,7 +9,7 @@ HEADER = ("layer", "kind", "output", "parameters")
 
 
 @torch.no_grad()
-def summarise(network: nn.Module, input_shape: tuple[int, int, int]) -> list[tuple[str, str, str, str]]:
+def summarize(network: nn.Module, input_shape: tuple[int, int, int]) -> list[tuple[str, str, str, str]]:
     """Return name, kind, output shape and number of parameters of each layer, in the order in which an image passes them.
 
     A layer is a module without modules; one that is passed twice is there twice, with its parameters once.

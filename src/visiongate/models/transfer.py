@@ -34,7 +34,7 @@ OWN = "backbone."  # how names begin in a file that this project wrote
 
 
 class Transfer(nn.Module):
-    """Float images, N×C×H×W, normalised, to logits, N×K.
+    """Float images, N×C×H×W, normalized, to logits, N×K.
 
     Args:
         backbone: Images to features.
@@ -123,7 +123,7 @@ def _digest(path: Path) -> str:
 
 
 def _fit_channels(kernel: Tensor, channels: int) -> Tensor:
-    """Let a kernel for colours see grey images as it saw grey ones before: equal channels, so the sum of its parts."""
+    """Let a kernel for colors see gray images as it saw gray ones before: equal channels, so the sum of its parts."""
     if kernel.shape[1] == RGB and channels == 1:
         return kernel.sum(dim=1, keepdim=True)
     return kernel

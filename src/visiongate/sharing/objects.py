@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from visiongate.dvc_process import DvcError, run_dvc
+from visiongate.adapters.dvc import DvcError, run_dvc
 
 ID = r"([0-9a-f]{32}(?:\.dir)?)"
 MISSING = (

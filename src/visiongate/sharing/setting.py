@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from visiongate.dvc_process import FOREIGN, run_dvc
+from visiongate.adapters.dvc import FOREIGN, run_dvc
 from visiongate.errors import VisiongateError
-from visiongate.files import atomic_path
+from visiongate.records.files import atomic_path
 from visiongate.sharing.address import OWN, Remote
 from visiongate.sharing.objects import list_files
 from visiongate.sharing.settings import Settings, read_settings, write_settings

@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from visiongate.dvc_process import run_dvc
-from visiongate.files import write_text
+from visiongate.adapters.dvc import run_dvc
+from visiongate.records.files import write_text
 
 Settings = Mapping[str, str]  # by dotted names, as `remote.shared.url`
 

@@ -5,10 +5,10 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from visiongate.dvc_faults import find_symptom
-from visiongate.dvc_process import DvcError, run_dvc
+from visiongate.adapters.dvc import DvcError, run_dvc
+from visiongate.adapters.dvc_faults import find_symptom
 from visiongate.errors import VisiongateError
-from visiongate.files import write_text
+from visiongate.records.files import write_text
 from visiongate.sharing.objects import Lost, cached_files, find_lost, name_objects, object_path
 from visiongate.sharing.settings import Settings, read_settings, write_settings
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from visiongate.config import Augmentation
+from visiongate.settings.schema import Augmentation
 from visiongate.training.seeds import generator_for
 
-GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow turns RGB to L
+GRAY = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow turns RGB to L
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Draws:
     shift: Tensor  # int64, N×2: pixels down and right
     angle: Tensor  # radians, counter-clockwise
     scale: Tensor  # above 1 enlarges
-    colour: Tensor  # N×3: factors of brightness, contrast and saturation
+    color: Tensor  # N×3: factors of brightness, contrast and saturation
     hole: Tensor  # N×2: where the blanked square lies, from 0 to 1 down and right
 
     def take(self, index: Tensor, device: torch.device) -> "Draws":
@@ -54,15 +54,13 @@ class Augmenter:
             return (2 * torch.rand(count, columns, generator=generator) - 1) * reach
 
         shift = torch.randint(-settings.shift, settings.shift + 1, (count, 2), generator=generator)
-        colour = [
-            uniform(reach, 1) for reach in (settings.brightness, settings.contrast, settings.saturation)
-        ]
+        color = [uniform(reach, 1) for reach in (settings.brightness, settings.contrast, settings.saturation)]
         return Draws(
             flip=self._flips(count, epoch),
             shift=shift,
             angle=uniform(math.radians(settings.rotation), 1)[:, 0],
             scale=1 + uniform(settings.zoom, 1)[:, 0],
-            colour=1 + torch.cat(colour, dim=1),
+            color=1 + torch.cat(color, dim=1),
             hole=torch.rand(count, 2, generator=generator),
         )
 
@@ -95,7 +93,7 @@ class Augmenter:
         if settings.rotation or settings.zoom:
             pixels = turn(pixels, draws.angle, draws.scale)
         if settings.brightness or settings.contrast or settings.saturation:
-            pixels = recolour(pixels, draws.colour)
+            pixels = recolor(pixels, draws.color)
         if settings.noise:
             pixels = (pixels + settings.noise * torch.randn_like(pixels)).clamp(0, 1)
         if settings.cutout:
@@ -152,7 +150,7 @@ def turn(pixels: Tensor, angles: Tensor, scales: Tensor) -> Tensor:
     return turned.contiguous(memory_format=torch.channels_last)
 
 
-def recolour(pixels: Tensor, factors: Tensor) -> Tensor:
+def recolor(pixels: Tensor, factors: Tensor) -> Tensor:
     """Change brightness, contrast and saturation, in this order, as torchvision's ``ColorJitter`` understands them.
 
     Args:
@@ -161,19 +159,19 @@ def recolour(pixels: Tensor, factors: Tensor) -> Tensor:
     """
     brightness, contrast, saturation = factors[:, :, None, None, None].unbind(dim=1)
     pixels = (pixels * brightness).clamp(0, 1)
-    mean = _grey(pixels).mean(dim=(1, 2, 3), keepdim=True)
+    mean = _gray(pixels).mean(dim=(1, 2, 3), keepdim=True)
     pixels = torch.lerp(mean, pixels, contrast).clamp(0, 1)
-    return torch.lerp(_grey(pixels), pixels, saturation).clamp(0, 1) if pixels.shape[1] > 1 else pixels
+    return torch.lerp(_gray(pixels), pixels, saturation).clamp(0, 1) if pixels.shape[1] > 1 else pixels
 
 
-def _grey(pixels: Tensor) -> Tensor:
+def _gray(pixels: Tensor) -> Tensor:
     if pixels.shape[1] == 1:
         return pixels
-    return (pixels * pixels.new_tensor(GREY)[:, None, None]).sum(dim=1, keepdim=True)
+    return (pixels * pixels.new_tensor(GRAY)[:, None, None]).sum(dim=1, keepdim=True)
 
 
 def cut_out(pixels: Tensor, holes: Tensor, side: int) -> Tensor:
-    """Blank a square of each image with its mean colour; at the border a part of it may lie outside.
+    """Blank a square of each image with its mean color; at the border a part of it may lie outside.
 
     Source: DeVries and Taylor, Improved Regularization of Convolutional Neural Networks with Cutout, 2017.
 

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from visiongate.data.pixels import Labels, PixelSplit, Transform
 from visiongate.errors import DataError
+from visiongate.images.pixels import Labels, PixelSplit, Transform
 from visiongate.models.baseline_export import ServedBaseline, scores_to_logits
 from visiongate.models.pixel_classifier import PixelClassifier
 from visiongate.models.pixel_features import Features, Pooling
@@ -45,7 +45,7 @@ def fit_baseline(
     features, labels = pooling(train.images), torch.from_numpy(train.labels)
     classifier.fit(features, train.labels)
     classes, val_labels = len(transform.classes), torch.from_numpy(val.labels)
-    learnt = measure_logits(_logits(classifier, features, classes), labels)
+    learned = measure_logits(_logits(classifier, features, classes), labels)
     val_logits = _logits(classifier, pooling(val.images), classes)
     validated = {
         f"val_{name}": value for name, value in asdict(measure_logits(val_logits, val_labels)).items()
@@ -53,7 +53,7 @@ def fit_baseline(
     temperature = fit_temperature(val_logits, val_labels)
     return FittedBaseline(
         ServedBaseline(classifier, pooling, classes, temperature),
-        Epoch(epoch=1, lr=None, train_loss=learnt.loss, train_accuracy=learnt.accuracy, **validated),
+        Epoch(epoch=1, lr=None, train_loss=learned.loss, train_accuracy=learned.accuracy, **validated),
     )
 
 

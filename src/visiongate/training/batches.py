@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from visiongate.data.pixels import PixelSplit
+from visiongate.images.pixels import PixelSplit
 
 LEAST = 2  # images of a batch in each process: batch norm cannot learn from one
 
@@ -24,14 +24,14 @@ class Tensors:
 
 
 @dataclass(frozen=True, slots=True)
-class Normalisation:
+class Normalization:
     """Mean and standard deviation of each channel, pixels taken as 0..1, shaped 1×C×1×1."""
 
     mean: Tensor
     std: Tensor
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Centre and scale pixels, N×C×H×W."""
+        """Center and scale pixels, N×C×H×W."""
         return (pixels - self.mean) / self.std
 
 

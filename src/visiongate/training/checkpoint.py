@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from visiongate.files import atomic_path
+from visiongate.records.files import atomic_path
 
 Tree = dict[str, Any]  # of tensors and plain values, by name
 UNREADABLE = (SafetensorError, OSError, KeyError, TypeError, ValueError)

@@ -1,4 +1,4 @@
-"""The batches of an epoch: shuffled, augmented, normalised."""
+"""The batches of an epoch: shuffled, augmented, normalized."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from visiongate.config import Training
+from visiongate.settings.schema import Training
 from visiongate.training import distributed
 from visiongate.training.augmentation import Augmenter, Draws, shrink
 from visiongate.training.batches import shuffled_steps
@@ -76,7 +76,7 @@ class Feed:
         pixels = self._augment(self._task.train.images[index], draws.take(places, device))
         if side is not None:
             pixels = shrink(pixels, side)
-        images = self._task.hardware.arrange(self._task.normalise(pixels))
+        images = self._task.hardware.arrange(self._task.normalize(pixels))
         made = map(Batch, images.split(sizes), self._task.train.labels[index].split(sizes))
         for batches in together:
             yield [next(made) for _ in batches]

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from visiongate.files import sha256_of
+from visiongate.records.files import sha256_of
 
 SOURCE = Path(__file__).parents[1]
 PACKAGES = ("models", "training")

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from visiongate.config import Model, Training
 from visiongate.errors import SettingsError
+from visiongate.settings.schema import Model, Training
 from visiongate.training import distributed
 from visiongate.training.augmentation import mix_up
 from visiongate.training.averaging import average_weights
@@ -60,7 +60,7 @@ class Learner:
 
         Args:
             epoch: From 1.
-            on_images: Told after each step from how many images it learnt.
+            on_images: Told after each step from how many images it learned.
 
         Returns:
             The last learning rate, and the mean loss and accuracy by image; the loss is NaN, and the epoch cut short, where it

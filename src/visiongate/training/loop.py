@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-from visiongate.config import Model, Monitor, Training
 from visiongate.errors import DivergedError, SettingsError
+from visiongate.settings.schema import Model, Monitor, Training
 from visiongate.training import distributed
 from visiongate.training.batches import to_pixels
 from visiongate.training.checkpoint import Checkpoint
@@ -68,7 +68,7 @@ class Listeners:
 
     # Takes an epoch's result, and its speed in images a second.
     on_epoch: Callable[[Epoch, float], None] = lambda _epoch, _speed: None
-    # Takes how many images were learnt from just now.
+    # Takes how many images were learned from just now.
     on_images: Callable[[int], None] = lambda _count: None
     # Takes the epochs that a checkpoint brought.
     on_restored: Callable[[list[Epoch]], None] = lambda _history: None
@@ -89,7 +89,7 @@ def fit(
         checkpoint: Where to keep the state after each epoch, and what to continue from; None keeps none.
 
     Raises:
-        DivergedError: The loss is no longer a number, or nothing is learnt.
+        DivergedError: The loss is no longer a number, or nothing is learned.
         SettingsError: The monitored metric does not exist for this data.
     """
     _check_monitor(training.monitor, task)
@@ -169,7 +169,7 @@ def predict_split(task: Task, network: nn.Module, batch_size: int) -> Tensor:
     images = distributed.share(task.val.images)
     with task.hardware.autocast():
         logits = [
-            network(task.hardware.arrange(task.normalise(to_pixels(chunk)))).float()
+            network(task.hardware.arrange(task.normalize(to_pixels(chunk)))).float()
             for chunk in images.split(batch_size)
         ]
     parts = torch.cat(logits) if logits else torch.empty(0, task.classes, device=images.device)
@@ -204,10 +204,10 @@ def _check_learning(history: list[Epoch], task: Task, model: Model, training: Tr
     majority = float(torch.bincount(task.val.labels).max()) / len(task.val)
     if majority == 1:  # of one class alone nothing can be told
         return
-    learnt = any(epoch.val_accuracy > majority or (epoch.val_roc_auc or 0) > CHANCE_AUC for epoch in history)
-    if not learnt:
+    learned = any(epoch.val_accuracy > majority or (epoch.val_roc_auc or 0) > CHANCE_AUC for epoch in history)
+    if not learned:
         raise DivergedError(
-            f"epoch {len(history)}: nothing is learnt: validation accuracy was never above {majority:.2%}, which naming "
+            f"epoch {len(history)}: nothing is learned: validation accuracy was never above {majority:.2%}, which naming "
             f"always the most frequent class gives. Change model.lr (now {model.lr:g}) tenfold up or down, look at "
             "reports/preparation for wrong labels, or set training.give_up=null to go on"
         )

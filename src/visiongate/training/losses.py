@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from visiongate.config import Training
+from visiongate.settings.schema import Training
 
 SURE = 1e-6  # 1 - p of what is known: at 0 the power of a gamma below 1 has no gradient
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.optim import SGD, Adam, AdamW, Muon, Optimizer
 
-from visiongate.config import Model
 from visiongate.errors import SettingsError
+from visiongate.settings.schema import Model
 
 FINAL_SHARE = 1e-3  # of the peak learning rate, at the end of cosine and linear
 ONE_CYCLE_START = 0.04  # of the peak; torch's OneCycleLR starts there too
@@ -54,7 +54,7 @@ def _as_matrix(kernel: Tensor, parameter: Parameter) -> Tensor:
 def make_optimizers(network: nn.Module, model: Model) -> list[Optimizer]:
     """Make the optimizer that the recipe names; under muon a second one, nesterov SGD, for the head, biases and norms.
 
-    Weight decay acts on matrices and kernels alone: shrinking a bias or a norm's scale regularises nothing (Goyal et al., 2017,
+    Weight decay acts on matrices and kernels alone: shrinking a bias or a norm's scale regularizes nothing (Goyal et al., 2017,
     section 5.3). A backbone that the recipe freezes is frozen here.
 
     Raises:

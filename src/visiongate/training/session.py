@@ -5,13 +5,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from visiongate.config import Model, Training
-from visiongate.data.pixels import Transform, load_split, read_transform
 from visiongate.errors import DataError, SettingsError
+from visiongate.images.pixels import Transform, load_split, read_transform
 from visiongate.models.registry import build_network
+from visiongate.settings.schema import Model, Training
 from visiongate.training import distributed
 from visiongate.training.augmentation import shrink
-from visiongate.training.batches import LEAST, Normalisation, Tensors, to_device, to_pixels
+from visiongate.training.batches import LEAST, Normalization, Tensors, to_device, to_pixels
 from visiongate.training.hardware import Hardware, choose_hardware
 from visiongate.training.memory import OUT_OF_MEMORY, keep_freed_memory
 from visiongate.training.task import Task
@@ -39,26 +39,26 @@ def prepare_task(directory: Path, model: Model, training: Training) -> Task:
     )
     train, val = (to_device(load_split(directory, split), hardware.device) for split in ("train", "val"))
     _check_counts(len(train), len(val))
-    normalise = _normalisation(transform, hardware.device)
+    normalize = _normalization(transform, hardware.device)
     network = hardware.place(network)
-    _initialise(network, train, normalise)
-    _check_sizes(network, normalise(to_pixels(train.images[:1])), model, training)
-    return Task(network, len(transform.classes), train, val, normalise, hardware)
+    _initialize(network, train, normalize)
+    _check_sizes(network, normalize(to_pixels(train.images[:1])), model, training)
+    return Task(network, len(transform.classes), train, val, normalize, hardware)
 
 
-def _normalisation(transform: Transform, device: torch.device) -> Normalisation:
+def _normalization(transform: Transform, device: torch.device) -> Normalization:
     mean, std = (
         torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (transform.mean, transform.std)
     )
-    return Normalisation(mean, std)
+    return Normalization(mean, std)
 
 
-def _initialise(network: nn.Module, train: Tensors, normalise: Normalisation) -> None:
+def _initialize(network: nn.Module, train: Tensors, normalize: Normalization) -> None:
     """Let a network whose start depends on the data see some, evenly spread over the training split."""
-    initialise = getattr(network, "initialise", None)
-    if initialise is not None:
+    initialize = getattr(network, "initialize", None)
+    if initialize is not None:
         step = max(len(train) // SAMPLE, 1)
-        initialise(normalise(to_pixels(train.images[::step])))
+        initialize(normalize(to_pixels(train.images[::step])))
 
 
 def _agree_on_hardware(training: Training) -> Hardware:

@@ -1,10 +1,10 @@
-"""What is to be learnt: a network, the data, and the hardware they lie on."""
+"""What is to be learned: a network, the data, and the hardware they lie on."""
 
 from dataclasses import dataclass
 
 from torch import nn
 
-from visiongate.training.batches import Normalisation, Tensors
+from visiongate.training.batches import Normalization, Tensors
 from visiongate.training.hardware import Hardware
 
 
@@ -16,5 +16,5 @@ class Task:
     classes: int
     train: Tensors
     val: Tensors
-    normalise: Normalisation
+    normalize: Normalization
     hardware: Hardware

@@ -13,7 +13,7 @@ import numpy as np
 from onnx import helper, numpy_helper
 from pydantic import Field
 
-from visiongate.data.pixels import Labels
+from visiongate.images.pixels import Labels
 from visiongate.models.pixel_classifier import (
     FEATURES,
     SCORES,

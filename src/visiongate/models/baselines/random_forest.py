@@ -1,4 +1,4 @@
-"""A random forest on pooled pixels: what can be told from a few hundred of them without knowing which are neighbours.
+"""A random forest on pooled pixels: what can be told from a few hundred of them without knowing which are neighbors.
 
 Source: Breiman, Random Forests, Machine Learning 45, 2001; importances are his mean decrease in impurity.
 
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from onnx import helper
 from pydantic import Field
 
-from visiongate.data.pixels import Labels
+from visiongate.images.pixels import Labels
 from visiongate.models.pixel_classifier import (
     FEATURES,
     SCORES,

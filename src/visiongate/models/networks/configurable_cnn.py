@@ -19,7 +19,7 @@ Widths = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_le
 
 
 class ConfigurableCNN(nn.Module):
-    """Float images, N×C×H×W, normalised, to logits, N×K."""
+    """Float images, N×C×H×W, normalized, to logits, N×K."""
 
     def __init__(self, features: nn.Module, hidden: nn.Module, head: nn.Module) -> None:
         super().__init__()

@@ -41,7 +41,7 @@ class ResidualBlock(nn.Module):
 
 
 class ImprovedCNN(nn.Module):
-    """Float images, N×C×H×W, normalised, to logits, N×K."""
+    """Float images, N×C×H×W, normalized, to logits, N×K."""
 
     def __init__(self, channels: int, classes: int, width: int, blocks: list[int]) -> None:
         super().__init__()

@@ -37,7 +37,7 @@ class PreactBlock(nn.Module):
 
 
 class PreactResNet(nn.Module):
-    """Float images, N×C×H×W, normalised, to logits, N×K."""
+    """Float images, N×C×H×W, normalized, to logits, N×K."""
 
     def __init__(self, channels: int, classes: int, width: int, blocks: list[int]) -> None:
         super().__init__()

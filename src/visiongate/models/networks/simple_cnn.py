@@ -15,7 +15,7 @@ HIDDEN = 512
 
 
 class SimpleCNN(nn.Module):
-    """Float images, N×C×H×W, normalised, to logits, N×K."""
+    """Float images, N×C×H×W, normalized, to logits, N×K."""
 
     def __init__(self, channels: int, size: int, classes: int, dropout: float) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class SmallCNN(nn.Module):
-    """Float images, N×C×H×W, normalised, to logits, N×K."""
+    """Float images, N×C×H×W, normalized, to logits, N×K."""
 
     def __init__(self, channels: int, classes: int, width: int, dropout: float) -> None:
         super().__init__()

@@ -25,7 +25,7 @@ FLOOR = 5e-4  # added to a direction's variance: what hardly varies is noise
 
 
 class SpeedCNN(nn.Module):
-    """Float images, N×C×H×W, normalised, to logits, N×K."""
+    """Float images, N×C×H×W, normalized, to logits, N×K."""
 
     def __init__(self, stem: nn.Conv2d, blocks: nn.Sequential, head: nn.Linear) -> None:
         super().__init__()
@@ -41,11 +41,11 @@ class SpeedCNN(nn.Module):
         return logits
 
     @torch.no_grad()
-    def initialise(self, images: Tensor) -> None:
+    def initialize(self, images: Tensor) -> None:
         """Set the first layer, so that its outputs are uncorrelated and of equal variance.
 
         Args:
-            images: Normalised, N×C×H×W, of the training split.
+            images: Normalized, N×C×H×W, of the training split.
         """
         patch = self.stem.kernel_size[0]
         patches = functional.unfold(images.cpu().float(), patch, stride=patch)
@@ -98,7 +98,7 @@ def build(  # noqa: PLR0913 - options, all by keyword
     stem: Annotated[int, Field(ge=2, multiple_of=2)] = 24,
     widths: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=6)] = [64, 256, 256],  # noqa: B006 - never changed
 ) -> nn.Module:
-    """Make the network; call `SpeedCNN.initialise` before it is trained."""
+    """Make the network; call `SpeedCNN.initialize` before it is trained."""
     stem = min(stem, 2 * channels * patch**2)
     whitening = nn.Conv2d(channels, stem, patch, stride, padding=(patch - stride) // 2, bias=False)
     blocks = nn.Sequential(*(Block(inputs, outputs) for inputs, outputs in pairwise([stem, *widths])))

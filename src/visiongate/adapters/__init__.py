@@ -1,0 +1,1 @@
+"""External systems, each behind one module with its own errors: DVC, git, GitHub, MLflow."""

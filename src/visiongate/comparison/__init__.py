@@ -1,0 +1,1 @@
+"""Paired tests: is one classifier better than another on the same images?"""

@@ -1,1 +1,0 @@
-"""From a source's bytes to pixel arrays."""

@@ -1,1 +1,0 @@
-"""Where images come from: what brings them here, and what reads them."""

@@ -1,0 +1,1 @@
+"""The quality gate: rules that a model must pass."""

@@ -1,0 +1,1 @@
+"""Images: the image table, decoding, and pixel arrays."""

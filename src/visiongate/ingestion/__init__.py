@@ -1,0 +1,1 @@
+"""Ingestion: bring images in from a folder, archive, URL, bucket or package."""

@@ -1,0 +1,27 @@
+"""Data sets that come with a package: no address, nothing to fetch."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+
+from visiongate.ingestion.layouts import Source, SourceImage, encode_png
+
+SCHEME = "embedded"
+
+
+def open_digits() -> Source:
+    """Open scikit-learn's digits: 1,797 images of 8×8 pixels with 17 levels of gray, spread here over 0..255."""
+    from sklearn.datasets import load_digits  # noqa: PLC0415 - takes a second, for this set alone
+
+    digits = load_digits()
+    pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+
+    def read() -> Iterator[SourceImage]:
+        for index, (image, label) in enumerate(zip(pixels, digits.target, strict=True)):
+            yield SourceImage(encode_png(image), str(label), f"load_digits/{index:04d}.png")
+
+    return Source([str(label) for label in range(10)], len(pixels), Counter(), read)
+
+
+EMBEDDED = {"digits": open_digits}

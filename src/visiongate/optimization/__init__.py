@@ -1,0 +1,1 @@
+"""Optimization: the hyperparameter search."""

@@ -1,0 +1,1 @@
+"""HTML pages and figures: rendering shared by all reports."""

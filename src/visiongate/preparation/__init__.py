@@ -1,0 +1,1 @@
+"""Preparation: quarantine, near-duplicates, exploration."""

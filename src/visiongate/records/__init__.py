@@ -1,0 +1,1 @@
+"""The files that stages write: schema, reader and writer of each."""

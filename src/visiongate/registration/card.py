@@ -1,0 +1,99 @@
+"""The model card that `register` writes, out of what the stages before it left. No stage of the line."""
+
+import csv
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from visiongate import paths
+from visiongate.evaluation.slices import Slice, worst_slice
+from visiongate.gate.rules import read_verdict
+from visiongate.records.files import read_json
+from visiongate.records.interval import Interval
+from visiongate.registration.model_card import ModelCard, render_card
+from visiongate.settings.schema import Settings
+
+REBUILD = (
+    "git checkout {commit}",
+    "make setup && . .venv/bin/activate",
+    "dvc pull",
+    "dvc repro --force --single-item train",
+)
+
+
+def describe_model(settings: Settings, registration: Mapping[str, Any]) -> str:
+    """Return the card as Markdown.
+
+    Args:
+        settings: What is said of the data set, and how small a slice may be.
+        registration: The content of ``reports/registration.json``.
+    """
+    description, lineage = read_json(paths.MODEL_DESCRIPTION), registration["lineage"]
+    dataset = settings.dataset
+    return render_card(
+        ModelCard(
+            name=registration["name"],
+            version=registration["version"],
+            decision=f"{registration['decision']}: {registration['reason']}",
+            network=description["network"],
+            parameters=description.get("parameters"),
+            transform=description["transform"],
+            dataset={
+                "name": dataset.name,
+                "license": dataset.license,
+                "citation": dataset.citation,
+                "homepage": dataset.homepage,
+            },
+            images=_count_images(),
+            metrics=read_json(paths.METRICS),
+            intervals=_read_intervals(),
+            confidence=settings.evaluation.confidence,
+            verdict=read_verdict(read_json(paths.GATE)),
+            worst=worst_slice(_read_slices(), settings.evaluation.slice_images),
+            lineage=_describe_lineage(lineage, registration["model_sha256"]),
+            commands=[command.format(commit=lineage["git_commit"]) for command in REBUILD],
+        )
+    )
+
+
+def _count_images() -> dict[str, int]:
+    splits = (
+        pq.read_table(paths.TRANSFORMED / "manifest.parquet", columns=["split"]).column("split").to_pylist()
+    )
+    counts = Counter(splits)
+    return {split: counts[split] for split in ("train", "val", "test")}
+
+
+def _read_intervals() -> dict[str, Interval]:
+    found = read_json(paths.EVALUATION / "intervals.json")
+    return {name: Interval(**interval) for name, interval in found.items()}
+
+
+def _read_slices() -> list[Slice]:
+    """Read what `evaluate` found; the numbers among the columns are numbers again."""
+    kinds = {field.name: field.type for field in fields(Slice)}
+    with (paths.EVALUATION / "slices.csv").open(encoding="utf-8", newline="") as file:
+        rows = [
+            {("name" if key == "slice" else key): text for key, text in row.items()}
+            for row in csv.DictReader(file)
+        ]
+    return [Slice(**{key: _CONVERT[kinds[key]](text) for key, text in row.items()}) for row in rows]
+
+
+_CONVERT: dict[Any, Any] = {str: str, int: int, float: float}
+
+
+def _describe_lineage(lineage: Mapping[str, Any], sha256: str) -> dict[str, str]:
+    state = {True: ", with changes that are not in it", False: ""}.get(
+        lineage["git_dirty"], ", clean or not: unknown"
+    )
+    return {
+        "commit": f"{lineage['git_commit']}{state}",
+        **{f"md5 of {path}": str(md5) for path, md5 in lineage["data_md5"].items()},
+        "sha256 of the parameters": str(lineage["params_sha256"]),
+        "md5 of models/model.onnx": lineage["model_md5"],
+        "sha256 of models/model.onnx": sha256,
+    }

@@ -1,0 +1,1 @@
+"""The registry's commands: list, compare, roll back, trace and rebuild registered models."""

@@ -1,0 +1,92 @@
+"""The best runs, side by side."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from visiongate.adapters.mlflow_store import Store, TrackingError, explained
+from visiongate.registration.registry import list_versions
+from visiongate.settings.schema import LOWER_IS_BETTER
+from visiongate.text_tables import GAP, WIDTH, lay_out, shorten
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+CELL = 16  # characters of a value
+LABEL = 32  # and of what it is called
+LOWER_BY_NAME = re.compile(r"loss|(?:^|[/_])(?:ece|brier|latency|seconds|error|errors|mae|mse)(?:$|_)")
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """What the board shows."""
+
+    metric: str
+    top: int
+    name: str  # of the registered model, whose versions are told
+
+
+def compare_runs(store: Store, board: Board) -> str:
+    """Put the best runs of the experiment by one metric side by side: their metrics, and the parameters in which they differ.
+
+    The lowest are best where the metric is a loss, an error or a time.
+
+    Raises:
+        TrackingError: MLflow failed, or no run has the metric; the message names those that there are.
+    """
+    with explained(store.address):
+        name = board.metric.rpartition("/")[2]
+        lower = name in LOWER_IS_BETTER or LOWER_BY_NAME.search(board.metric)
+        order = "ASC" if lower else "DESC"
+        found = store.client.search_runs(
+            [store.experiment_id], order_by=[f"metrics.`{board.metric}` {order}"], max_results=board.top
+        )
+        runs = [run for run in found if board.metric in run.data.metrics]
+        if not runs:
+            raise TrackingError(_explain_none(store, board.metric))
+    versions = {version.run_id: version for version in reversed(list_versions(store, board.name))}
+    registered = {
+        run_id: f"{version.number} {','.join(version.aliases)}".strip()
+        for run_id, version in versions.items()
+    }
+    rows = _rows(runs, registered)
+    each = max(1, (WIDTH - LABEL) // (CELL + len(GAP)))
+    blocks = (_block(rows, start, start + each) for start in range(0, len(runs), each))
+    return "\n\n".join(blocks)
+
+
+def _explain_none(store: Store, metric: str) -> str:
+    known = {name for run in store.client.search_runs([store.experiment_id]) for name in run.data.metrics}
+    there = (
+        f"there are {', '.join(sorted(known))}" if known else "there is no run yet; `make repro` makes one"
+    )
+    return f"METRIC={metric}: no run of the experiment has it; {there}"
+
+
+def _rows(runs: Sequence["Run"], registered: dict[str, str]) -> list[list[str]]:
+    """A row for each thing to compare: what it is called, and its value in each run."""
+    rows = [
+        ["run", *(run.info.run_id[:8] for run in runs)],
+        ["name", *(run.info.run_name or "" for run in runs)],
+        ["version", *(registered.get(run.info.run_id, "-") for run in runs)],
+    ]
+    metrics = sorted(
+        {name for run in runs for name in run.data.metrics}, key=lambda name: ("/" not in name, name)
+    )
+    for name in metrics:
+        values = [run.data.metrics.get(name) for run in runs]
+        rows.append([name, *("-" if value is None else f"{value:.5g}" for value in values)])
+    for name in sorted({name for run in runs for name in run.data.params}):
+        texts = [run.data.params.get(name, "-") for run in runs]
+        if len(set(texts)) > 1:
+            rows.append([name, *texts])
+    return rows
+
+
+def _block(rows: Sequence[Sequence[str]], start: int, stop: int) -> str:
+    cut = [
+        [shorten(row[0], LABEL - len(GAP)), *(shorten(cell, CELL) for cell in row[1 + start : 1 + stop])]
+        for row in rows
+    ]
+    return lay_out(cut[0], cut[1:])

@@ -1,0 +1,1 @@
+"""Pull requests: the report and the comment."""

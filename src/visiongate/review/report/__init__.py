@@ -1,0 +1,1 @@
+"""The pull-request report, rendered from parsed snapshots of two revisions."""

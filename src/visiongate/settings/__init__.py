@@ -1,0 +1,1 @@
+"""The settings: their schema, their composition from ``conf/``, and their error messages."""

@@ -1,1 +1,0 @@
-"""One thin file a stage: read, call the library, write."""

@@ -1,1 +1,0 @@
-"""MLflow's runs and registry."""

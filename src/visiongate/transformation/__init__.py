@@ -1,0 +1,1 @@
+"""Transformation: render images into pixel arrays and assign splits."""

@@ -1,0 +1,1 @@
+"""Validation: check the raw images with a Great Expectations suite."""
