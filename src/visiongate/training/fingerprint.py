@@ -1,4 +1,4 @@
-"""What a training's course depends on besides its settings: the data and the code, as hashes. It loads nothing heavy."""
+"""Hashes of the data and the code that determine a training. Imports nothing heavy."""
 
 import hashlib
 from collections.abc import Iterable
@@ -8,22 +8,18 @@ from visiongate.records.files import sha256_of
 
 SOURCE = Path(__file__).parents[1]
 PACKAGES = ("models", "training")
-MODULES = ("data/pixels.py", "stages/train.py")
-DATA = ("transform.json", "train.npy", "train_labels.npy", "val.npy", "val_labels.npy")  # what training reads
+MODULES = ("images/pixels.py",)
+DATA = ("transform.json", "train.npy", "train_labels.npy", "val.npy", "val_labels.npy")
 
 
 def data_sha256(directory: Path) -> str:
-    """Hash the pixel arrays of a folder that training sees."""
+    """Hash the pixel arrays that training reads."""
     return _join(sha256_of(directory / name) for name in DATA)
 
 
-def code_sha256(*more: str) -> str:
-    """Hash the code that trains.
-
-    Args:
-        more: Packages besides those.
-    """
-    files = [file for package in (*PACKAGES, *more) for file in sorted((SOURCE / package).rglob("*.py"))]
+def code_sha256(*extra_packages: str) -> str:
+    """Hash the source code that training runs, and that of extra packages."""
+    files = [file for package in (*PACKAGES, *extra_packages) for file in sorted((SOURCE / package).rglob("*.py"))]
     return _join(sha256_of(file) for file in [*files, *(SOURCE / name for name in MODULES)])
 
 
