@@ -1,8 +1,6 @@
-"""Adopt the best settings of a search, or those of an experiment, as a recipe: ``make adopt [FROM=best] [NAME=tuned]``."""
+"""``visiongate adopt``: write the settings of an experiment, or those that `optimize` suggests, as a recipe."""
 
-import argparse
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +8,6 @@ from typing import Any
 import yaml
 
 from visiongate import paths
-from visiongate.commands.experiments import METRIC
 from visiongate.commands.selection import Wanted, describe, find_wanted
 from visiongate.errors import DataError, VisiongateError
 from visiongate.experiments.listing import leaves
@@ -22,6 +19,18 @@ from visiongate.settings.schema import Settings, load_settings
 from visiongate.training.fingerprint import data_sha256
 
 EXPERIMENTS = Path("conf/experiment")
+
+
+def run(experiment: str | None, name: str, metric: str, *, force: bool) -> int:
+    """Write the recipe and print how to run it.
+
+    Raises:
+        VisiongateError: As `adopt` and `adopt_experiment`.
+    """
+    wanted = Wanted(experiment, metric) if experiment else None
+    path = adopt_experiment(name, wanted, force=force) if wanted else adopt(name, force=force)
+    print(f"{path} written; to run it: dvc exp run -S experiment={name}")
+    return 0
 
 
 def adopt(name: str, *, force: bool) -> Path:
@@ -72,15 +81,13 @@ def adopt_experiment(name: str, wanted: Wanted, *, force: bool) -> Path:
 
 def _recipe_path(name: str) -> Path:
     if not re.fullmatch(r"[A-Za-z0-9][\w-]*", name):
-        raise DataError(f"NAME={name}: a recipe's name is made of letters, digits, - and _")
+        raise DataError(f"--name {name} is invalid: use letters, digits, - and _")
     return EXPERIMENTS / f"{name}.yaml"
 
 
 def _write_recipe(path: Path, text: str, *, force: bool) -> None:
     if path.exists() and path.read_text(encoding="utf-8") != text and not force:
-        raise DataError(
-            f"{path}: there is a recipe of this name; choose another, NAME=..., or overwrite it, FORCE=1"
-        )
+        raise DataError(f"{path} exists: choose another --name, or overwrite it with --force")
     write_text(path, text)
 
 
@@ -132,30 +139,3 @@ def _recipe(
         f"# {study['verdict']}.\n"
         f"#   dvc exp run -S experiment={name}\n" + yaml.safe_dump(tree, sort_keys=False)
     )
-
-
-def main(arguments: list[str]) -> int:
-    """Write the recipe that the arguments name; return the exit status."""
-    parser = argparse.ArgumentParser(prog="make adopt", description="Adopt settings as a recipe.")
-    parser.add_argument("--name", required=True, help="of the recipe")
-    parser.add_argument(
-        "--from", dest="source", help="an experiment, or best; by default what optimize found"
-    )
-    parser.add_argument("--metric", default=METRIC, help="that the best is best by")
-    parser.add_argument("--force", action="store_true", help="replace a recipe of this name")
-    options = parser.parse_args(arguments)
-    try:
-        if options.source is None:
-            path = adopt(options.name, force=options.force)
-        else:
-            wanted = Wanted(options.source, options.metric)
-            path = adopt_experiment(options.name, wanted, force=options.force)
-    except VisiongateError as error:
-        print(f"adopt: {error}", file=sys.stderr)
-        return 1
-    print(f"{path} written; to run it: dvc exp run -S experiment={options.name}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,15 +1,15 @@
-"""What has been tried: ``make experiments [METRIC=accuracy] [REV=commit | ALL=1]``, a table, and a page with plots."""
+"""``visiongate experiments``: a table of the experiments, and a page with plots."""
 
-import argparse
+import json
 import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from visiongate import paths
 from visiongate.adapters.git import Repository
-from visiongate.errors import VisiongateError
 from visiongate.experiments.cached_outputs import Cache
 from visiongate.experiments.evidence import Evidence, Places
 from visiongate.experiments.figures import CURVES
@@ -32,6 +32,29 @@ PLACES = Places(
     transform=paths.TRANSFORMED / "transform.json",
 )
 SAID = 2  # lines of what a failed experiment said last
+
+
+def run(metric: str, rev: str, *, everywhere: bool, as_json: bool) -> int:
+    """Print the table, or JSON, and write the page.
+
+    Raises:
+        VisiongateError: As `survey`.
+    """
+    question = Question(metric, rev, everywhere)
+    if as_json:
+        print(json.dumps(to_json(survey(question, Path.cwd())), indent=2))
+    else:
+        show(question, Path.cwd())
+    return 0
+
+
+def to_json(trials: Trials) -> dict[str, Any]:
+    """Return the ranking as plain values."""
+    rows = [
+        {"name": row.experiment.name, "value": row.value, "changes": dict(row.changes)}
+        for row in trials.ranking.rows
+    ]
+    return {"metric": trials.ranking.metric, "experiments": rows, "comparison": str(trials.contest)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +129,7 @@ def tell(trials: Trials) -> str:
     best = trials.ranking.best
     if best is not None:
         lines.append(f"Best: {best.experiment.name}. {trials.contest}")
-        lines.append(f"As a recipe: make adopt FROM={best.experiment.name} NAME=recipe")
+        lines.append(f"As a recipe: visiongate adopt {best.experiment.name} --name recipe")
     return "\n".join(lines)
 
 
@@ -127,22 +150,3 @@ def show(question: Question, directory: Path) -> None:
     print(tell(trials))
     write_text(directory / PAGE, render_experiments(trials))
     print(f"Plots: {PAGE}")
-
-
-def main(arguments: list[str]) -> int:
-    """Show what the arguments ask for; return the exit status."""
-    parser = argparse.ArgumentParser(prog="make experiments", description="Show what has been tried.")
-    parser.add_argument("--metric", default=METRIC, help="to sort by, such as val_accuracy or log_loss")
-    parser.add_argument("--rev", default="HEAD", help="the commit that the experiments start from")
-    parser.add_argument("--all", action="store_true", help="whatever commit they start from")
-    options = parser.parse_args(arguments)
-    try:
-        show(Question(options.metric, options.rev, options.all), Path.cwd())
-    except VisiongateError as error:
-        print(f"experiments: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

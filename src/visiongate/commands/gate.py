@@ -1,20 +1,18 @@
-"""The gate's verdict, as a command: exits with 0 where it passes, with 1 where not.
+"""``visiongate gate``: print the gate's verdict.
 
-    python -m visiongate.commands.gate [--base REVISION] [--from DIR]
-
-It reads what `evaluate` wrote. With a base, the rules on the largest drop are judged too, against the metrics that the base
-has committed. A run of somebody else's, in a folder, is judged anew, by the rules that are here.
+It reads the verdict that `evaluate` wrote. With a base, it also judges the rules on the largest drop, against the metrics that
+the base has committed. The files of another run, in a folder, are judged again by the rules of this work tree.
 """
 
-import argparse
-import sys
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from visiongate import paths
 from visiongate.adapters.revision_files import read_at
-from visiongate.errors import DataError, VisiongateError
+from visiongate.errors import DataError
 from visiongate.gate.against_base import (
     is_judged_by,
     judge_against,
@@ -27,26 +25,19 @@ from visiongate.review.untrusted_artifacts import open_folder
 from visiongate.settings.schema import Gate, load_settings
 from visiongate.text_tables import lay_out
 
-ANEW = "`make repro` writes it"
+ANEW = "`dvc repro` writes it"
 WORDS = {True: "yes", False: "NO", None: "-"}
 
 
-def main() -> int:
-    """Print the table and the verdict."""
-    parser = argparse.ArgumentParser(description="Print the gate's verdict; exit with 1 where it fails.")
-    parser.add_argument(
-        "--base", help="a git revision, whose committed metrics the model must not fall below"
-    )
-    parser.add_argument(
-        "--from", dest="folder", type=Path, help="a folder with what a run of somebody else's left"
-    )
-    options = parser.parse_args()
-    try:
-        verdict = judge_run(options.folder, options.base, load_settings().gate)
-    except VisiongateError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(format_verdict(verdict))
+def run(base: str | None, folder: Path | None, *, as_json: bool) -> int:
+    """Print the verdict; return 0 if the gate passed, 1 if it failed.
+
+    Raises:
+        DataError: A file is missing or invalid.
+        RevisionError: The base does not exist.
+    """
+    verdict = judge_run(folder, base, load_settings().gate)
+    print(json.dumps(asdict(verdict), indent=2) if as_json else format_verdict(verdict))
     return 0 if verdict.passed else 1
 
 
@@ -82,7 +73,7 @@ def judge_workspace(base: str | None, gate: Gate) -> Verdict:
         verdict = parse_verdict(_read(paths.GATE), str(paths.GATE))
     if not is_judged_by(verdict, gate.rules):
         raise DataError(
-            f"{paths.GATE} was judged by other rules than {paths.PARAMS} has; `make repro` judges anew"
+            f"{paths.GATE} was judged by other rules than {paths.PARAMS} has; `dvc repro evaluate` judges it again"
         )
     if base is None:
         return verdict
@@ -145,7 +136,3 @@ def _cells(ruling: Ruling) -> list[str]:
         margin,
         ruling.note,
     ]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,13 +1,10 @@
-"""The report that a pull request is told: ``make report [BASE=main] [LOG=run.log] [FAILED=1] [FROM=DIR]``.
+"""``visiongate report``: write the pull-request report.
 
-It is written whatever state the line is in: what cannot be read, fetched or judged is told in it. Only without a base that
-exists, or the log that was named, is there none.
+The report is written in any state of the pipeline; it names the files that could not be read, fetched or judged.
 """
 
-import argparse
 import os
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +15,7 @@ from visiongate.adapters.dvc_status import read_status
 from visiongate.adapters.mlflow_store import TrackingError
 from visiongate.adapters.revision_files import find_commit
 from visiongate.commands.gate import judge_run, judge_workspace
+from visiongate.commands.repro import read_last_failure
 from visiongate.errors import DataError, VisiongateError
 from visiongate.records.dvc_lock import find_stale
 from visiongate.records.files import write_text
@@ -47,27 +45,21 @@ SECRET = re.compile(
 MOST_LOG = 200_000  # bytes of its end
 
 
-def main(arguments: list[str]) -> int:
-    """Write the report, and print where it is; return the exit status."""
-    parser = argparse.ArgumentParser(prog="make report", description="Write what a pull request is told.")
-    parser.add_argument("--base", help="a git revision to compare with")
-    parser.add_argument(
-        "--log", type=Path, help="what the run printed; its end is shown where the run broke off"
-    )
-    parser.add_argument("--failed", action="store_true", help="the run broke off")
-    parser.add_argument(
-        "--from", dest="folder", type=Path, help="a folder with what a run of somebody else's left"
-    )
-    options = parser.parse_args(arguments)
-    try:
-        log = _read_log(options.log) if options.log else ""
-        if options.folder is None:
-            judged = compare(options.base, log, failed=options.failed)
-        else:
-            judged = compare_run(options.folder, options.base, failed=options.failed)
-    except VisiongateError as error:
-        print(f"report: {error}", file=sys.stderr)
-        return 1
+def run(base: str | None, log: Path | None, folder: Path | None, *, failed: bool) -> int:
+    """Write the report and print where it is.
+
+    Without a log, the log of the last `visiongate repro` is used if that run failed.
+
+    Raises:
+        VisiongateError: The base, the log or the folder does not exist.
+    """
+    if log is None and folder is None:
+        log, failed_last = read_last_failure(paths.LOCK)
+        failed = failed or failed_last
+    if folder is None:
+        judged = compare(base, _read_log(log) if log else "", failed=failed)
+    else:
+        judged = compare_run(folder, base, failed=failed)
     text = render_report(judged)
     write_text(paths.REPORT, text)
     _summarize(text)
@@ -87,7 +79,7 @@ def _read_log(path: Path) -> str:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DataError(f"LOG={path}: {error.strerror}") from None
+        raise DataError(f"{path}: {error.strerror}") from None
     return mask(content[-MOST_LOG:].decode(errors="replace"), os.environ)
 
 
@@ -186,7 +178,3 @@ def _judge(now: Snapshot, base: Snapshot | None, trouble: Trouble | None) -> Jud
     except VisiongateError as error:
         return Judged(now, base, None, None, trouble or Trouble("unread", str(error)))
     return Judged(now, base, verdict, settings.registry, trouble)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

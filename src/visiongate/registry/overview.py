@@ -1,6 +1,8 @@
 """What is in the registry: a line for each version."""
 
+from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import Any
 
 from visiongate.adapters.mlflow_store import Store, explained
 from visiongate.registration.registry import (
@@ -30,6 +32,15 @@ def describe_registry(store: Store, name: str) -> str:
         return f"registered model {name}: no version yet; `make register` registers the model at hand"
     with explained(store.address):
         return lay_out(COLUMNS, [_describe(store, version) for version in versions])
+
+
+def export_registry(store: Store, name: str) -> list[dict[str, Any]]:
+    """Return the versions as plain values, the latest first.
+
+    Raises:
+        TrackingError: MLflow failed.
+    """
+    return [asdict(version) for version in list_versions(store, name)]
 
 
 def _describe(store: Store, version: Version) -> list[str]:

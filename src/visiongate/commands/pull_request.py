@@ -1,9 +1,8 @@
-"""Open a pull request with the model at hand, if it was promoted: ``make propose``, which the weekly retraining ends with."""
+"""``visiongate pr``: write to pull requests on GitHub, through CML."""
 
-import argparse
 import itertools
-import sys
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,39 +11,78 @@ from visiongate import paths
 from visiongate.adapters.cml import run_cml
 from visiongate.adapters.dvc import run_dvc
 from visiongate.adapters.git import Repository
+from visiongate.adapters.github import PullRequestError, open_repository
+from visiongate.adapters.github import Repository as Hosted
+from visiongate.commands.gate import judge_run
 from visiongate.errors import DataError, VisiongateError
 from visiongate.records.files import read_json
+from visiongate.review.comments import AUTHOR, post_check, post_report
+from visiongate.review.events import PullRequest, find_pull_request, read_event
 from visiongate.review.report.parsing import parse_outs
+from visiongate.settings.schema import load_settings
 
-AUTHOR, EMAIL = "github-actions[bot]", "41898282+github-actions[bot]@users.noreply.github.com"
+COMMITTER, EMAIL = "github-actions[bot]", "41898282+github-actions[bot]@users.noreply.github.com"
 # What belongs to a run, as far as git holds it. The client leaves out what did not change.
 FILES = ("dvc.lock", "params.yaml", "reports/*.json", "reports/*.md", ".dvc/store/**")
 STORE = Path(".dvc/store")  # the remote of this name, in the repository
 BODY = """\
-The data were fetched anew, and what they changed was rebuilt. The gate passed, and the registry promoted the model:
+The data were fetched again and the affected stages rerun. The gate passed, and the registry promoted the model:
 
 > {reason}
 
 The report follows as a comment. If it does not, the pull request was opened with GitHub's own token, which starts no workflow:
-close and reopen it.
+close and reopen the pull request.
 """
+STORE_LIMIT = 2_000_000
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Open the pull request and print where it is; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="make propose", description="Open a pull request with a promoted model."
-    )
-    parser.add_argument("--store-limit", type=int, required=True, metavar="BYTES")
-    try:
-        print(propose(parser.parse_args(arguments).store_limit))
-    except VisiongateError as error:
-        print(f"propose: {error}", file=sys.stderr)
-        return 1
+def comment(number: int | None, base: str | None, folder: Path | None, *, check: bool, failed: bool) -> int:
+    """Post the report as the pull request's comment, or update the comment.
+
+    A check beside the commit carries the verdict where the run's own status cannot be trusted.
+
+    Raises:
+        PullRequestError: There is no report, or GitHub or CML refused.
+    """
+    if not paths.REPORT.exists():
+        raise PullRequestError(f"{paths.REPORT}: no such file; run `visiongate report`")
+    repository = open_repository()
+    pull_request = _choose(number, repository, check=check)
+    if pull_request is None:
+        print("The pull request is closed or has a newer commit: no comment posted")
+        return 0
+    print(post_report(paths.REPORT, pull_request, repository, os.environ.get("COMMENT_AUTHOR") or AUTHOR))
+    if check:
+        post_check(paths.REPORT, pull_request, passed=not failed and _passes(base, folder))
     return 0
 
 
-def propose(store_limit: int) -> str:
+def _passes(base: str | None, folder: Path | None) -> bool:
+    """Return whether the gate passes; False if it cannot be judged, for which the report gives the reason."""
+    try:
+        return judge_run(folder, base, load_settings().gate).passed
+    except VisiongateError:
+        return False
+
+
+def _choose(number: int | None, repository: Hosted, *, check: bool) -> PullRequest | None:
+    if number is None:
+        return find_pull_request(read_event(), repository)
+    head = str(repository.item(f"pulls/{number}")["head"]["sha"]) if check else ""
+    return PullRequest(number, head)
+
+
+def propose() -> int:
+    """Open a pull request with the current model, if it was promoted.
+
+    Raises:
+        VisiongateError: There is no registration, or CML or GitHub refused.
+    """
+    print(_propose(STORE_LIMIT))
+    return 0
+
+
+def _propose(store_limit: int) -> str:
     """Open a pull request, unless there is nothing to propose; return a line that says which.
 
     Args:
@@ -70,7 +108,7 @@ def propose(store_limit: int) -> str:
         "--body": BODY.format(reason=registration["reason"]),
         "--branch": f"retrain-{model[:12]}",
         "--target-branch": repository.run("branch", "--show-current").strip(),
-        "--user-name": AUTHOR,
+        "--user-name": COMMITTER,
         "--user-email": EMAIL,
     }
     _fill_store(repository, store_limit)
@@ -112,7 +150,3 @@ def _kept_settings(repository: Repository) -> Iterator[None]:
 def _model_md5(lock: bytes) -> str:
     """Return the md5 that a ``dvc.lock`` names for the model; nothing where it names none."""
     return parse_outs(lock).get(paths.MODEL_ONNX.as_posix(), "")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,347 @@
+"""The command line, ``visiongate``: options, help and exit statuses of every command.
+
+Each command calls a function of a module in `visiongate.commands`, which takes the options by name and returns the exit status.
+The module is imported when the command runs, so that ``--help`` imports nothing but click.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+from visiongate import logs
+from visiongate.errors import VisiongateError
+
+EPILOG = """\
+\b
+Exit status:
+  0    success
+  1    the answer is no: the gate failed, params.yaml is out of date, an experiment failed
+  2    the command could not run; the message names the cause and the fix
+  130  interrupted
+
+Shell completion: eval "$(_VISIONGATE_COMPLETE=bash_source visiongate)", or zsh_source, fish_source.
+"""
+FAILED = 2
+INTERRUPTED = 130
+FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+def _dispatch(module: str, function: str = "run") -> Callable[..., None]:
+    """Return a callback that runs a function of a command's module and exits with the status that it returns."""
+
+    def callback(**options: object) -> None:
+        context = click.get_current_context()
+        try:
+            status = getattr(import_module(f"visiongate.commands.{module}"), function)(**options)
+        except VisiongateError as error:
+            if context.find_root().params["debug"]:
+                raise
+            click.echo(f"{context.command_path}: {error}", err=True)
+            status = FAILED
+        except KeyboardInterrupt:
+            click.echo(f"\n{context.command_path}: interrupted; the same command resumes it", err=True)
+            status = INTERRUPTED
+        context.exit(status)
+
+    return callback
+
+
+def _command(
+    name: str, callback: Callable[..., None], summary: str, example: str, *params: click.Parameter
+) -> click.Command:
+    text = f"{summary}\n\n\b\nExample:\n  {example}"
+    return click.Command(name, callback=callback, params=list(params), help=text, short_help=summary)
+
+
+def _option(*names: str, **settings: object) -> click.Option:
+    return click.Option(names, **settings)  # type: ignore[arg-type]
+
+
+def _flag(name: str, text: str) -> click.Option:
+    return _option(*name.split(), is_flag=True, help=text)
+
+
+def _base() -> click.Option:
+    return _option("--base", metavar="REV", help="Git revision to compare with.")
+
+
+def _run_folder() -> click.Option:
+    text = "Folder with the files of another run, such as a fork's. They are read as data."
+    return _option("--from", "folder", type=FOLDER, help=text)
+
+
+def _json() -> click.Option:
+    return _flag("--json as_json", "Print JSON.")
+
+
+def _force(text: str) -> click.Option:
+    return _flag("--force", text)
+
+
+def _metric(default: str = "accuracy") -> click.Option:
+    return _option("--metric", default=default, show_default=True, help="Metric that orders the table.")
+
+
+def _overrides(*, required: bool = False) -> click.Argument:
+    return click.Argument(["overrides"], nargs=-1, required=required, metavar="[OVERRIDE]...")
+
+
+def _pipeline_commands() -> list[click.Command]:
+    return [
+        _command(
+            "params",
+            _dispatch("params"),
+            "Compose conf/ into params.yaml.",
+            "VISIONGATE_TRAINING__EPOCHS=20 visiongate params model.lr=1e-3",
+            _overrides(),
+            _flag("--check", "Write nothing; exit with 1 if params.yaml is not what conf/ composes."),
+        ),
+        _command(
+            "repro",
+            _dispatch("repro"),
+            "Compose params.yaml, then rerun the stages that changed.",
+            "visiongate repro",
+            _flag("--offline", "Do not look for finished runs in the remote."),
+            _flag("--minimal", "Pull only what the changed stages read, and the reports, as CI does."),
+        ),
+        _command(
+            "try",
+            _dispatch("repro", "run_experiment"),
+            "Run one experiment and keep its log, as CI does; locally, `dvc exp run -S` is enough.",
+            "visiongate try model.lr=1e-4 training.epochs=60",
+            _overrides(required=True),
+        ),
+        _command(
+            "retrain",
+            _dispatch("repro", "retrain"),
+            "Fetch the data again and rerun what that changes; the committed model is the champion to beat.",
+            "visiongate retrain && visiongate pr propose",
+        ),
+        _command(
+            "gate",
+            _dispatch("gate"),
+            "Print the gate's verdict; exit with 1 if it failed.",
+            "visiongate gate --base main",
+            _base(),
+            _run_folder(),
+            _json(),
+        ),
+        _command(
+            "report",
+            _dispatch("report"),
+            "Write reports/report.md, the pull-request report.",
+            "visiongate report --base main",
+            _base(),
+            _option("--log", type=FILE, help="Log of the run; its end is shown if the run failed."),
+            _flag("--failed", "The run failed."),
+            _run_folder(),
+        ),
+        _command(
+            "doctor",
+            _dispatch("doctor"),
+            "Show versions, device, precision, link type, remote and telemetry.",
+            "visiongate doctor --json",
+            _json(),
+        ),
+    ]
+
+
+def _experiment_commands() -> list[click.Command]:
+    source = click.Argument(["experiment"], metavar="EXPERIMENT")
+    optional = click.Argument(["experiment"], required=False, metavar="[EXPERIMENT]")
+    return [
+        _command(
+            "experiments",
+            _dispatch("experiments"),
+            "List the experiments, the best first, and test whether the best is better.",
+            "visiongate experiments --metric f1_macro",
+            _metric(),
+            _option(
+                "--rev", default="HEAD", show_default=True, help="Commit that the experiments start from."
+            ),
+            _flag("--all everywhere", "Include the experiments of every commit."),
+            _json(),
+        ),
+        _command(
+            "sweep",
+            _dispatch("sweep"),
+            "Run an experiment for every combination of values.",
+            "visiongate sweep model.lr=0.005,0.02 model=small_cnn,simple_cnn",
+            _overrides(),
+            _option(
+                "--list", "file", type=FILE, help="File with the overrides of one experiment on each line."
+            ),
+            _option("--jobs", type=click.IntRange(min=1), help="Experiments at a time."),
+            _option("--stage", default="evaluate", show_default=True, help="Last stage to run."),
+            _option("--name", default="sweep", show_default=True, help="Prefix of the experiments' names."),
+            _metric(),
+            _flag("--dry-run", "Show what would run."),
+            _force("Allow more combinations than the limit."),
+        ),
+        _command(
+            "adopt",
+            _dispatch("adopt"),
+            "Write settings to conf/experiment/NAME.yaml: those of EXPERIMENT, or those that `optimize` suggests.",
+            "visiongate adopt best --name better",
+            optional,
+            _option("--name", default="tuned", show_default=True, help="Name of the recipe."),
+            _metric(),
+            _force("Overwrite a recipe of this name."),
+        ),
+        _command(
+            "branch",
+            _dispatch("branch"),
+            "Turn EXPERIMENT, or `best`, into a branch whose conf/ composes to its parameters.",
+            "visiongate branch best better-model",
+            source,
+            click.Argument(["name"], metavar="NAME"),
+            _metric(),
+        ),
+    ]
+
+
+def _registry_commands() -> click.Group:
+    commands = [
+        _command(
+            "list",
+            _dispatch("registry", "show"),
+            "List the versions: aliases, decision, accuracy, date, commit, reason.",
+            "visiongate registry list",
+            _json(),
+        ),
+        _command(
+            "register",
+            _dispatch("repro", "register"),
+            "Register the current model, also if nothing changed: into a registry that does not have it yet.",
+            "visiongate registry register",
+        ),
+        _command(
+            "rollback",
+            _dispatch("registry", "roll_back"),
+            "Make an earlier champion the champion again.",
+            "visiongate registry rollback --to 3 --reason 'too slow'",
+            _option("--to", metavar="VERSION", help="Version to restore; by default the previous champion."),
+            _option(
+                "--reason", default="not given", show_default=True, help="Reason, kept with the version."
+            ),
+            _force("Accept a version that never passed the gate."),
+        ),
+        _command(
+            "compare",
+            _dispatch("registry", "compare"),
+            "Compare the best runs.",
+            "visiongate registry compare --top 3 --metric test/f1_macro",
+            _option(
+                "--top", type=click.IntRange(min=1), default=5, show_default=True, help="Number of runs."
+            ),
+            _metric("test/accuracy"),
+        ),
+        _command(
+            "trace",
+            _dispatch("registry", "trace"),
+            "Show what a version was made from: commit, data, parameters, environment.",
+            "visiongate registry trace models:/classifier@champion --verify",
+            click.Argument(["version"], required=False, metavar="[models:/NAME/3|models:/NAME@ALIAS]"),
+            _flag(
+                "--verify", "Rebuild the model in a temporary clone and compare; exit with 1 if it differs."
+            ),
+        ),
+    ]
+    return _group("registry", "List, compare, roll back and trace registered models.", commands)
+
+
+def _remote_commands() -> click.Group:
+    force = "Replace a default remote that has another address."
+    commands = [
+        _command(
+            "set",
+            _dispatch("remote", "set_team_remote"),
+            "Make a bucket or server the default remote: verify it, push to it.",
+            "visiongate remote set s3://bucket/path",
+            click.Argument(["url"]),
+            _option("--endpoint", default="", help="Endpoint of an S3 server that is not Amazon's."),
+            _force(force),
+        ),
+        _command(
+            "local",
+            _dispatch("remote", "set_local_remote"),
+            "Make a folder of this machine the default remote.",
+            "visiongate remote local /mnt/disk/visiongate",
+            click.Argument(["folder"], type=click.Path()),
+            _force(force),
+        ),
+        _command(
+            "push",
+            _dispatch("remote", "push"),
+            "Push the outputs in dvc.lock, and the run cache, to the default remote.",
+            "visiongate remote push",
+        ),
+        _command(
+            "pull",
+            _dispatch("remote", "pull"),
+            "Pull the outputs in dvc.lock, and the run cache, from the default remote.",
+            "visiongate remote pull",
+        ),
+    ]
+    return _group("remote", "Share data and runs through a DVC remote.", commands)
+
+
+def _pull_request_commands() -> click.Group:
+    commands = [
+        _command(
+            "comment",
+            _dispatch("pull_request", "comment"),
+            "Post reports/report.md as the pull request's comment, or update it.",
+            "visiongate pr comment --number 12",
+            _option("--number", type=int, help="Pull request; in a workflow, the event names it."),
+            _flag("--check", "Also set a check with the gate's verdict beside the commit."),
+            _base(),
+            _run_folder(),
+            _flag("--failed", "The run failed."),
+        ),
+        _command(
+            "propose",
+            _dispatch("pull_request", "propose"),
+            "Open a pull request with the current model, if it was promoted.",
+            "visiongate pr propose",
+        ),
+    ]
+    return _group("pr", "Write to pull requests on GitHub, through CML.", commands)
+
+
+def _group(name: str, summary: str, commands: list[click.Command]) -> click.Group:
+    return click.Group(name, commands, help=summary)
+
+
+def _start(log_level: str, **_options: object) -> None:
+    logs.configure(log_level.upper())
+
+
+main = click.Group(
+    "visiongate",
+    [
+        *_pipeline_commands(),
+        *_experiment_commands(),
+        _registry_commands(),
+        _remote_commands(),
+        _pull_request_commands(),
+    ],
+    callback=_start,
+    params=[
+        _option(
+            "--log-level",
+            type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
+            default="info",
+            show_default=True,
+            envvar="VISIONGATE_LOG_LEVEL",
+            help="Least severe messages to print.",
+        ),
+        _flag("--debug", "Show a traceback instead of a one-line error."),
+    ],
+    help="Train, judge and register image classifiers with reproducible DVC stages.",
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)

@@ -1,0 +1,112 @@
+"""``visiongate repro``, ``try``, ``retrain`` and ``registry register``: run DVC, and keep the log of the run.
+
+DVC's output is also written to ``logs/repro.log``, and the exit status to ``logs/repro.json``. `visiongate report` reads both
+if the run failed.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from visiongate import paths
+from visiongate.commands import params
+from visiongate.logs import LOGS
+from visiongate.records.files import read_json, write_json
+
+LOG = LOGS / "repro.log"
+STATUS = LOGS / "repro.json"
+REPORTS = tuple(
+    path.as_posix()
+    for path in (
+        paths.EVALUATION,
+        paths.OPTIMIZE,
+        paths.PREPARATION,
+        paths.HISTORY.parent,
+        paths.VALIDATION,
+    )
+)
+# The register stage reads these.
+MODEL = tuple(
+    path.as_posix()
+    for path in (
+        paths.TRANSFORMED,
+        paths.MODEL_DESCRIPTION,
+        paths.MODEL_ONNX,
+        paths.EVALUATION,
+        paths.HISTORY.parent,
+    )
+)
+
+
+def run(*, offline: bool, minimal: bool) -> int:
+    """Compose ``params.yaml``, then rerun the stages that changed; return DVC's exit status."""
+    params.run((), check=False)
+    pull = () if offline else ("--pull",)
+    if not minimal:
+        return _run(["repro", *pull])
+    return _run(["repro", *pull, "--allow-missing"], ["pull", *REPORTS])
+
+
+def run_experiment(overrides: tuple[str, ...]) -> int:
+    """Run one experiment in this work tree; return DVC's exit status."""
+    settings = [part for override in overrides for part in ("-S", override)]
+    return _run(["exp", "run", "--pull", *settings])
+
+
+def retrain() -> int:
+    """Register the committed model, fetch the data again and rerun what that changes; return DVC's exit status."""
+    params.run((), check=False)
+    return _run(*_registering(), ["repro", "--force", "--single-item", "ingestion"], ["repro", "--pull"])
+
+
+def register() -> int:
+    """Register the current model in the store, also if no stage changed; return DVC's exit status."""
+    return _run(*_registering())
+
+
+def read_last_failure(lock: Path) -> tuple[Path | None, bool]:
+    """Return the log of the last run if it failed, and whether no other run has succeeded since.
+
+    Args:
+        lock: ``dvc.lock``, which a later run by hand has changed.
+    """
+    if not STATUS.exists() or read_json(STATUS)["status"] == 0:
+        return None, False
+    return LOG, not lock.exists() or lock.stat().st_mtime <= STATUS.stat().st_mtime
+
+
+def _registering() -> list[list[str]]:
+    pull = [] if paths.MODEL_ONNX.exists() else [["pull", "--quiet", *MODEL]]
+    return [*pull, ["repro", "--force", "--single-item", "register"]]
+
+
+def _run(*commands: Sequence[str]) -> int:
+    """Run DVC commands one after the other until one fails."""
+    LOGS.mkdir(exist_ok=True)
+    STATUS.unlink(missing_ok=True)
+    status = 0
+    with LOG.open("w", encoding="utf-8") as log:
+        for command in commands:
+            status = status or _call_dvc(command, log.write)
+    write_json(STATUS, {"status": status})
+    return status
+
+
+def _call_dvc(arguments: Sequence[str], keep: Callable[[str], object]) -> int:
+    """Call DVC and return its exit status.
+
+    Progress bars need a terminal, so the output is passed to ``keep``, line by line, only if there is none.
+    """
+    command = [sys.executable, "-m", "dvc", *arguments]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    if sys.stdout.isatty():
+        return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603
+    with subprocess.Popen(  # noqa: S603
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        for line in process.stdout or ():
+            print(line, end="", flush=True)
+            keep(line)
+    return process.returncode
