@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from command_line import run_cli
 from visiongate.errors import SettingsError
-from visiongate.settings import composition as compose
 from visiongate.settings.composition import HEADER, compose_params
 from visiongate.settings.schema import Settings
 
@@ -71,10 +71,10 @@ def test_what_cannot_be_composed_is_refused_in_one_line(workspace: Path, overrid
 
 
 def test_params_yaml_is_written_once(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert compose.main([]) == 0
+    assert run_cli("params") == 0
     path = workspace / "params.yaml"
     before = path.stat()
-    assert compose.main([]) == 0
+    assert run_cli("params") == 0
     assert (
         capsys.readouterr().out == "params.yaml composed from conf/\nparams.yaml is up to date with conf/\n"
     )
@@ -83,20 +83,20 @@ def test_params_yaml_is_written_once(workspace: Path, capsys: pytest.CaptureFixt
 
 
 def test_overrides_reach_params_yaml(workspace: Path) -> None:
-    assert compose.main(["training.epochs=3"]) == 0
+    assert run_cli("params", "training.epochs=3") == 0
     assert yaml.safe_load((workspace / "params.yaml").read_text(encoding="utf-8"))["training"]["epochs"] == 3
 
 
 def test_the_check_notices_drift_and_writes_nothing(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert compose.main(["--check"]) == 1
+    assert run_cli("params", "--check") == 1
     assert not (workspace / "params.yaml").exists()
-    compose.main([])
-    assert compose.main(["--check"]) == 0
+    run_cli("params")
+    assert run_cli("params", "--check") == 0
     edited = (workspace / "params.yaml").read_text(encoding="utf-8") + "# mine\n"
     (workspace / "params.yaml").write_text(edited, encoding="utf-8")
-    assert compose.main(["--check"]) == 1
+    assert run_cli("params", "--check") == 1
     assert (workspace / "params.yaml").read_text(encoding="utf-8") == edited
     assert capsys.readouterr().err == "params.yaml is not what conf/ composes: `make params` writes it\n" * 2
 

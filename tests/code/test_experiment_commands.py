@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from clones import ROOT, call
+from command_line import run_cli
 from visiongate.adapters import dvc_retry as patience
 from visiongate.adapters.dvc import DvcError
 from visiongate.adapters.git import GitError, Repository
@@ -148,7 +149,7 @@ def test_an_interruption_tells_what_goes_on(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sweep, "plan_sweep", interrupt)
-    assert sweep.main(["--grid=model.lr=1"]) == 130
+    assert run_cli("sweep", "model.lr=1") == 130
     assert "`dvc queue stop --kill` ends it" in capsys.readouterr().err
 
 
@@ -191,7 +192,7 @@ def branches(root: Path) -> list[str]:
 def test_a_branch_is_made_whole_or_not_at_all(committed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tried_with(committed, "same")
     tried_with(committed, "slow", "model.lr=0.001")
-    assert branch.main(["--from=same", "--name=as-it-is"]) == 0
+    assert run_cli("branch", "same", "as-it-is") == 0
     assert capsys.readouterr().out.startswith("Branch as-it-is holds experiment same. Next:")
     assert "there is such a branch" in said(branch.main, ["--from=slow", "--name=as-it-is"], capsys)
     assert "git allows no branch of this name" in said(branch.main, ["--from=slow", "--name=a b"], capsys)

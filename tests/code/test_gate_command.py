@@ -1,13 +1,12 @@
 """`make gate`: a table, a sentence, and an exit status."""
 
 import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from visiongate.commands import gate
+from command_line import run_cli
 from visiongate.gate.rules import Evidence, judge
 from visiongate.records.files import write_json
 from visiongate.records.interval import Interval
@@ -56,15 +55,8 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["gate", *arguments])
-    return gate.main()
-
-
-def test_a_gate_that_passes_exits_with_0_and_says_what_is_open(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(monkeypatch) == 0
+def test_a_gate_that_passes_exits_with_0_and_says_what_is_open(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli("gate") == 0
 
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["holds", "rule", "metric", "asked", "seen", "interval", "margin", "note"]
@@ -76,39 +68,33 @@ def test_a_gate_that_passes_exits_with_0_and_says_what_is_open(
     assert lines[-1] == "The gate passes. Not judged: 1."
 
 
-def test_a_gate_that_fails_exits_with_1_and_names_the_rules(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_gate_that_fails_exits_with_1_and_names_the_rules(capsys: pytest.CaptureFixture[str]) -> None:
     evaluated(0.84)
 
-    assert run(monkeypatch) == 1
+    assert run_cli("gate") == 1
     assert capsys.readouterr().out.splitlines()[-1] == "The gate fails: accuracy. Not judged: 1."
 
 
 @pytest.mark.parametrize(("accuracy", "status"), [(0.89, 0), (0.87, 1)])
 def test_with_a_base_the_drop_is_judged_too(
-    accuracy: float, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    accuracy: float, status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     evaluated(accuracy)
 
-    assert run(monkeypatch, "--base", "main") == status
+    assert run_cli("gate", "--base", "main") == status
     output = capsys.readouterr().out
     assert "the base has 0.9" in output
     assert f"{accuracy - 0.05:.4g} to {accuracy + 0.05:.4g}" in output.splitlines()[2]
 
 
-def test_a_base_without_metrics_fails_nothing(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(monkeypatch, "--base", "empty") == 0
+def test_a_base_without_metrics_fails_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli("gate", "--base", "empty") == 0
     assert "the base has no such metric" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("revision", ["absent", "--output=x", "main:reports"])
-def test_a_base_that_does_not_exist_is_told(
-    revision: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(monkeypatch, f"--base={revision}") == 2
+def test_a_base_that_does_not_exist_is_told(revision: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli("gate", f"--base={revision}") == 2
     assert f"{revision}: no such git revision here" in capsys.readouterr().err
 
 
@@ -116,37 +102,31 @@ def test_without_git_a_base_is_told_to_need_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", "")
-    assert run(monkeypatch, "--base", "main") == 2
+    assert run_cli("gate", "--base", "main") == 2
     assert "git is not installed" in capsys.readouterr().err
 
 
-def test_before_evaluate_there_is_no_verdict(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_before_evaluate_there_is_no_verdict(capsys: pytest.CaptureFixture[str]) -> None:
     Path("reports/gate.json").unlink()
-    assert run(monkeypatch) == 2
+    assert run_cli("gate") == 2
     assert capsys.readouterr().err == "reports/gate.json: no such file; `make repro` writes it\n"
 
 
-def test_a_verdict_by_other_rules_is_told(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_verdict_by_other_rules_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     params = Path("params.yaml").read_text(encoding="utf-8")
     Path("params.yaml").write_text(params.replace('"threshold": 0.8', '"threshold": 0.99'), encoding="utf-8")
 
-    assert run(monkeypatch) == 2
+    assert run_cli("gate") == 2
     assert "was judged by other rules than params.yaml has" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["[1]", "<<<<<<< HEAD", '"text"'])
-def test_a_base_whose_metrics_are_none_is_told(
-    text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_base_whose_metrics_are_none_is_told(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("reports/metrics.json").write_text(text, encoding="utf-8")
     git("commit", "--quiet", "--all", "--message=broken")
     evaluated(0.9)
 
-    assert run(monkeypatch, "--base", "main") == 2
+    assert run_cli("gate", "--base", "main") == 2
     assert "reports/metrics.json of main holds no metrics by name" in capsys.readouterr().err
 
 
@@ -161,5 +141,5 @@ def test_a_project_in_a_subfolder_finds_its_base(
     git("commit", "--quiet", "--message=move")
     monkeypatch.chdir(folder)
 
-    assert run(monkeypatch, "--base", "main") == 0
+    assert run_cli("gate", "--base", "main") == 0
     assert "the base has 0.9" in capsys.readouterr().out

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
-from visiongate.commands import adopt
+from command_line import run_cli
 from visiongate.errors import SettingsError
 from visiongate.optimization import stage as optimize
 from visiongate.optimization.confirmation import judge
@@ -247,7 +247,7 @@ def values(lr: float) -> dict[str, bool | int | float | str | None]:
 
 def run_adopt(*arguments: str) -> int:
     name, *options = arguments
-    return adopt.main([f"--name={name}", *options])
+    return run_cli("adopt", f"--name={name}", *options)
 
 
 def test_a_recipe_composes_to_the_best_values(report: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -340,7 +340,7 @@ def test_who_and_where_makes_no_other_study() -> None:
 
 @pytest.mark.usefixtures("report")
 def test_a_name_that_is_a_path_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_adopt("../mine") == 1
+    assert run_adopt("../mine") == 2
     assert "a recipe's name is made of letters" in capsys.readouterr().err
 
 

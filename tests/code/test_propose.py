@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 from clones import call
+from command_line import run_cli
 from github_imitation import SLUG, WRITER, GitHub
-from visiongate.commands import propose
 
-LIMIT = ["--store-limit=2000000"]
 LOCK = "schema: '2.0'\nstages:\n  train:\n    outs:\n    - path: models/model.onnx\n      md5: {}\n"
 
 
@@ -54,7 +53,7 @@ def test_a_promoted_model_is_proposed(
 ) -> None:
     write_run("2" * 32, "promoted")
     Path("notes.txt").write_text("changed by something else")
-    assert propose.main(LIMIT) == 0
+    assert run_cli("pr", "propose") == 0
     (pull,) = server.pulls
     assert capsys.readouterr().out.strip() == pull["html_url"]
     assert (pull["head"]["ref"], pull["base"]["ref"]) == ("retrain-222222222222", "main")
@@ -77,8 +76,8 @@ def test_what_lies_in_the_repository_is_proposed_with_it(
     call(clone, "dvc", "commit", "-q", "--force")
     call(clone, "git", "add", "dvc.yaml", "models/.gitignore")
     monkeypatch.setenv("GITHUB_SHA", call(clone, "git", "rev-parse", "HEAD~1").stdout.strip())
-    assert propose.main(["--store-limit=3"]) == 1
-    assert propose.main(LIMIT) == 0
+    assert run_cli("pr", "propose") == 2
+    assert run_cli("pr", "propose") == 0
     branch = call(clone, "git", "branch", "--show-current").stdout.strip()
     colleague = clone.parent / "colleague"
     call(clone, "git", "clone", "-q", "-b", branch, str(clone.parent / "origin.git"), str(colleague))
@@ -90,7 +89,7 @@ def test_what_lies_in_the_repository_is_proposed_with_it(
 def test_the_settings_of_git_stay_as_they_were(clone: Path, tmp_path: Path) -> None:
     before = (clone / ".git/config").read_text()
     write_run("2" * 32, "promoted")
-    assert propose.main(LIMIT) == 0
+    assert run_cli("pr", "propose") == 0
     assert (clone / ".git/config").read_text() == before
     assert not (tmp_path / ".gitconfig").exists()
 
@@ -98,8 +97,8 @@ def test_the_settings_of_git_stay_as_they_were(clone: Path, tmp_path: Path) -> N
 @pytest.mark.usefixtures("client", "clone")
 def test_a_second_call_opens_no_second_pull_request(server: GitHub) -> None:
     write_run("2" * 32, "promoted")
-    propose.main(LIMIT)
-    propose.main(LIMIT)
+    run_cli("pr", "propose")
+    run_cli("pr", "propose")
     assert len(server.pulls) == 1
 
 
@@ -107,14 +106,14 @@ def test_a_second_call_opens_no_second_pull_request(server: GitHub) -> None:
 @pytest.mark.usefixtures("clone")
 def test_another_decision_is_told(decision: str, server: GitHub, capsys: pytest.CaptureFixture[str]) -> None:
     write_run("2" * 32, decision)
-    assert propose.main(LIMIT) == 0
+    assert run_cli("pr", "propose") == 0
     assert capsys.readouterr().out.startswith(f"Not proposed: {decision}, right on 12 images")
     assert not server.pulls
 
 
 @pytest.mark.usefixtures("clone")
 def test_the_committed_model_is_not_proposed(server: GitHub, capsys: pytest.CaptureFixture[str]) -> None:
-    assert propose.main(LIMIT) == 0
+    assert run_cli("pr", "propose") == 0
     assert "nothing to propose" in capsys.readouterr().out
     assert not server.pulls
 
@@ -123,12 +122,12 @@ def test_the_committed_model_is_not_proposed(server: GitHub, capsys: pytest.Capt
 def test_a_run_without_a_registration_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     write_run("2" * 32, "promoted")
     Path("reports/registration.json").unlink()
-    assert propose.main(LIMIT) == 1
+    assert run_cli("pr", "propose") == 2
     assert "propose: reports/registration.json: no such file" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("clone")
 def test_a_clone_without_a_lock_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     Path("dvc.lock").unlink()
-    assert propose.main(LIMIT) == 1
+    assert run_cli("pr", "propose") == 2
     assert "propose: dvc.lock: no such file" in capsys.readouterr().err

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from command_line import run_cli
 from github_imitation import BOT, GitHub
 from visiongate.adapters import cml
 from visiongate.adapters.cml import run_cml
 from visiongate.adapters.github import PullRequestError, open_repository
-from visiongate.commands import comment
 from visiongate.review import comments
 from visiongate.review.events import PullRequest, find_pull_request, read_event
 
@@ -53,9 +53,9 @@ def write_event(content: object, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("client")
 def test_a_second_report_takes_the_place_of_the_first(github: GitHub) -> None:
     github.open_pull(7, SHA, "team:faster")
-    assert comment.main(["--pull-request=7"]) == 0
+    assert run_cli("pr", "comment", "--number=7") == 0
     write_report("The second")
-    assert comment.main(["--pull-request=7"]) == 0
+    assert run_cli("pr", "comment", "--number=7") == 0
     (body,) = bodies(github)
     assert body.startswith("The second")
 
@@ -66,7 +66,7 @@ def test_a_long_conversation_does_not_double_the_comment(github: GitHub) -> None
         github.comment(7, f"word {number}")
     for text in ("first", "second", "third"):
         write_report(text)
-        assert comment.main(["--pull-request=7"]) == 0
+        assert run_cli("pr", "comment", "--number=7") == 0
     (body,) = bodies(github)
     assert body.startswith("third")
     assert len(github.comments[7]) == 131
@@ -75,10 +75,10 @@ def test_a_long_conversation_does_not_double_the_comment(github: GitHub) -> None
 @pytest.mark.usefixtures("client")
 def test_a_stranger_who_bears_the_watermark_is_left_alone(github: GitHub) -> None:
     github.open_pull(7, SHA, "team:faster")
-    comment.main(["--pull-request=7"])
+    run_cli("pr", "comment", "--number=7")
     github.comment(7, f"mine\n\n{WATERMARK}", "stranger")
     write_report("The second")
-    assert comment.main(["--pull-request=7"]) == 0
+    assert run_cli("pr", "comment", "--number=7") == 0
     assert bodies(github, author="stranger") == [f"mine\n\n{WATERMARK}"]
     (body,) = bodies(github)
     assert body.startswith("The second")
@@ -88,7 +88,7 @@ def test_a_stranger_who_bears_the_watermark_is_left_alone(github: GitHub) -> Non
 def test_a_stranger_who_copies_each_watermark_gets_no_report(github: GitHub) -> None:
     for text in ("first", "second", "third"):
         write_report(text)
-        assert comment.main(["--pull-request=7"]) == 0
+        assert run_cli("pr", "comment", "--number=7") == 0
         (body,) = bodies(github)
         assert body.startswith(text)
         github.comment(7, f"mine\n\n{body.splitlines()[-1]}", "stranger")
@@ -109,7 +109,7 @@ def test_a_comment_that_is_not_ours_is_told_and_nothing_deleted(
 @pytest.mark.usefixtures("stand_in")
 def test_a_deleted_author_is_a_stranger(github: GitHub) -> None:
     github.comment(7, WATERMARK)["user"] = None
-    assert comment.main(["--pull-request=7"]) == 0
+    assert run_cli("pr", "comment", "--number=7") == 0
     assert len(github.comments[7]) == 2
 
 
@@ -122,7 +122,7 @@ def test_a_deleted_fork_has_no_pull_request(github: GitHub) -> None:
 @pytest.mark.usefixtures("stand_in")
 def test_a_check_belongs_to_the_last_commit_and_no_verdict_is_none(github: GitHub) -> None:
     github.open_pull(7, SHA, "team:faster")
-    assert comment.main(["--pull-request=7", "--check"]) == 0
+    assert run_cli("pr", "comment", "--number=7", "--check") == 0
     assert [(each["head_sha"], each["conclusion"]) for each in github.checks] == [(SHA, "failure")]
 
 
@@ -132,7 +132,7 @@ def test_what_the_report_says_arrives_as_it_is(github: GitHub) -> None:
         "| `a` | $(touch x) |\n|--|--|\n\n![](nowhere.png) <details>é 🟢 `${{ secrets }}`\n```mermaid\nx\n```"
     )
     write_report(text)
-    comment.main(["--pull-request=7"])
+    run_cli("pr", "comment", "--number=7")
     assert bodies(github)[0].startswith(text)
 
 
@@ -159,7 +159,7 @@ def fork_event(sha: str = SHA, branch: str = "$(touch pwned)") -> dict[str, obje
 @pytest.mark.usefixtures("stand_in")
 def test_the_event_says_which_pull_request(github: GitHub, monkeypatch: pytest.MonkeyPatch) -> None:
     write_event({"pull_request": {"number": 3, "head": {"sha": SHA}}}, monkeypatch)
-    assert comment.main([]) == 0
+    assert run_cli("pr", "comment") == 0
     assert len(bodies(github, 3)) == 1
 
 
@@ -171,7 +171,7 @@ def test_a_forks_pull_request_is_found_by_what_github_says(
     github.open_pull(2, SHA, "mallory:other")
     github.open_pull(3, SHA, "mallory:$(touch pwned)")
     write_event(fork_event(), monkeypatch)
-    assert comment.main([]) == 0
+    assert run_cli("pr", "comment") == 0
     assert list(github.comments) == [3]
     assert not Path("pwned").exists()
 
@@ -181,7 +181,7 @@ def test_a_branch_that_moved_on_is_left_to_its_own_run(
 ) -> None:
     github.open_pull(3, "c" * 40, "mallory:fix")
     write_event(fork_event(branch="fix"), monkeypatch)
-    assert comment.main([]) == 0
+    assert run_cli("pr", "comment") == 0
     assert "newer commit" in capsys.readouterr().out
     assert not github.comments
 
@@ -197,7 +197,7 @@ def test_an_event_without_a_pull_request_is_told(github: GitHub, monkeypatch: py
 
 
 def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    assert comment.main(["--pull-request=7", *arguments]) == 1
+    assert run_cli("pr", "comment", "--number=7", *arguments) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     return said

@@ -9,9 +9,9 @@ import pytest
 
 import tiny_models
 from clones import call
+from command_line import run_cli
 from visiongate.adapters.mlflow_runs import MODEL_TAG, open_run
 from visiongate.adapters.mlflow_store import open_store
-from visiongate.commands import registry
 from visiongate.records.files import sha256_of
 from visiongate.registration import stage as register
 from visiongate.registry.rebuild import clone_address
@@ -80,7 +80,7 @@ def register_here() -> None:
 
 
 def verify(*arguments: str) -> int:
-    return registry.main(["trace", *arguments, "--verify"])
+    return run_cli("registry", "trace", *arguments, "--verify")
 
 
 def snapshot(folder: Path) -> dict[str, str]:

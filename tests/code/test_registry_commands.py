@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from command_line import run_cli
 from visiongate.adapters.mlflow_runs import MODEL_TAG, open_run
 from visiongate.adapters.mlflow_store import Store, open_store
-from visiongate.commands import registry
 from visiongate.records.files import sha256_of
 from visiongate.registration import stage as register
 from visiongate.settings.schema import Settings, load_settings
@@ -44,7 +44,7 @@ def store(settings: Settings, capsys: pytest.CaptureFixture[str]) -> Store:
 
 @pytest.mark.usefixtures("store")
 def test_versions_are_listed_the_latest_first(capsys: pytest.CaptureFixture[str]) -> None:
-    assert registry.main(["show"]) == 0
+    assert run_cli("registry", "list") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == [
         "version",
@@ -69,37 +69,37 @@ def test_versions_are_listed_the_latest_first(capsys: pytest.CaptureFixture[str]
 
 
 def test_a_rolled_back_version_says_so(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    assert registry.main(["rollback", "--why", "slow"]) == 0
-    registry.main(["show"])
+    assert run_cli("registry", "rollback", "--reason", "slow") == 0
+    run_cli("registry", "list")
     told = capsys.readouterr().out.splitlines()
     assert told[0] == "digits-classifier: version 1 is champion"
     assert "rolled back 20" in told[3]
     version = store.client.get_model_version("digits-classifier", "2")
     store.client.delete_run(version.run_id)
-    assert registry.main(["show"]) == 0
+    assert run_cli("registry", "list") == 0
 
 
 @pytest.mark.usefixtures("settings")
 def test_an_empty_registry_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert registry.main(["show"]) == 0
+    assert run_cli("registry", "list") == 0
     assert "no version yet; `make register` registers the model at hand" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("store")
 def test_a_rollback_that_is_refused_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert registry.main(["rollback", "--to", "3"]) == 1
+    assert run_cli("registry", "rollback", "--to", "3") == 2
     assert capsys.readouterr().err == (
         "rollback: registered model digits-classifier: version 3 never passed the gate; FORCE=1 puts it into service all the "
         "same\n"
     )
-    assert registry.main(["rollback", "--to", "3", "--force"]) == 0
+    assert run_cli("registry", "rollback", "--to", "3", "--force") == 0
 
 
 def test_a_bad_setting_is_one_line(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     content = yaml.safe_load(Path("params.yaml").read_text())
     content["registry"]["alpha"] = settings.registry.alpha + 1
     Path("params.yaml").write_text(yaml.safe_dump(content))
-    assert registry.main(["show"]) == 1
+    assert run_cli("registry", "list") == 2
     assert capsys.readouterr().err.startswith("show: params.yaml: registry.alpha = 1.05: must be ")
 
 
@@ -118,7 +118,7 @@ def test_the_best_runs_stand_side_by_side(settings: Settings, capsys: pytest.Cap
             settings, f"run {index}", params, {"test/accuracy": 0.9 + index / 100, "val_loss": 1 - index / 10}
         )
     log(settings, "cut off", {}, {"val_loss": 0.01})
-    assert registry.main(["compare", "--top", "3"]) == 0
+    assert run_cli("registry", "compare", "--top", "3") == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert lines["name"].split()[1:] == ["run", "5", "run", "4", "run", "3"]
     assert lines["test/accuracy"].split()[1:] == ["0.95", "0.94", "0.93"]
@@ -133,7 +133,7 @@ def test_of_losses_the_lowest_are_best_and_many_runs_are_split(
 ) -> None:
     for index in range(6):
         log(settings, f"run {index}", {}, {"val_loss": 1 - index / 10})
-    assert registry.main(["compare", "--top", "6", "--metric", "val_loss"]) == 0
+    assert run_cli("registry", "compare", "--top", "6", "--metric", "val_loss") == 0
     told = capsys.readouterr().out
     assert all(len(line) <= 100 for line in told.splitlines())
     names = [line.split("run ")[1:] for line in told.splitlines() if line.startswith("name")]
@@ -143,26 +143,26 @@ def test_of_losses_the_lowest_are_best_and_many_runs_are_split(
 
 @pytest.mark.usefixtures("store")
 def test_a_run_names_the_version_made_of_it(capsys: pytest.CaptureFixture[str]) -> None:
-    registry.main(["compare"])
+    run_cli("registry", "compare")
     told = capsys.readouterr().out
     (line,) = [line for line in told.splitlines() if line.startswith("version")]
     assert line.split()[1:] == ["2", "champion", "1", "3"]
 
 
 def test_a_metric_that_no_run_has_is_named(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
-    assert registry.main(["compare"]) == 1
+    assert run_cli("registry", "compare") == 2
     assert capsys.readouterr().err == (
         "compare: METRIC=test/accuracy: no run of the experiment has it; there is no run yet; `make repro` makes one\n"
     )
     log(settings, "one", {}, {"val_loss": 1.0})
-    assert registry.main(["compare", "--metric", "nonsense"]) == 1
+    assert run_cli("registry", "compare", "--metric", "nonsense") == 2
     assert capsys.readouterr().err.endswith("no run of the experiment has it; there are val_loss\n")
 
 
 @pytest.mark.parametrize("top", ["0", "many"])
 def test_a_number_of_runs_must_be_one(top: str) -> None:
     with pytest.raises(SystemExit):
-        registry.main(["compare", "--top", top])
+        run_cli("registry", "compare", "--top", top)
 
 
 # make trace: what it tells
@@ -170,7 +170,7 @@ def test_a_number_of_runs_must_be_one(top: str) -> None:
 
 @pytest.mark.usefixtures("store")
 def test_a_trace_tells_what_the_version_was_made_from(capsys: pytest.CaptureFixture[str]) -> None:
-    assert registry.main(["trace"]) == 0
+    assert run_cli("registry", "trace") == 0
     told = capsys.readouterr().out
     assert told.startswith("models:/digits-classifier/2 (champion)\n")
     words = [line.split() for line in told.splitlines()]
@@ -178,13 +178,13 @@ def test_a_trace_tells_what_the_version_was_made_from(capsys: pytest.CaptureFixt
     assert ["data/raw", "md5", "unknown"] in words
     assert ["python", "unknown"] in words
     assert "It cannot be made again: it was registered outside of a git commit." in told
-    assert registry.main(["trace", "models:/digits-classifier/1"]) == 0
+    assert run_cli("registry", "trace", "models:/digits-classifier/1") == 0
     assert capsys.readouterr().out.startswith("models:/digits-classifier/1\n")
 
 
 @pytest.mark.usefixtures("store")
 def test_what_has_no_commit_cannot_be_verified(capsys: pytest.CaptureFixture[str]) -> None:
-    assert registry.main(["trace", "--verify"]) == 1
+    assert run_cli("registry", "trace", "--verify") == 1
     assert "trace: models:/digits-classifier/2: its commit or its md5 is not known" in capsys.readouterr().err
 
 
@@ -199,7 +199,7 @@ def test_what_has_no_commit_cannot_be_verified(capsys: pytest.CaptureFixture[str
     ],
 )
 def test_a_version_that_is_not_there_is_told(uri: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert registry.main(["trace", uri]) == 1
+    assert run_cli("registry", "trace", uri) == 2
     assert capsys.readouterr().err.startswith(f"trace: VERSION={uri}: {told}")
 
 
@@ -210,7 +210,7 @@ def test_a_training_s_environment_is_told(settings: Settings, capsys: pytest.Cap
         pass
     register.run(settings)
     capsys.readouterr()
-    registry.main(["trace"])
+    run_cli("registry", "trace")
     told = capsys.readouterr().out
     assert ["python", sys.version.split()[0]] in [line.split() for line in told.splitlines()]
     assert "onnxruntime 1." in told

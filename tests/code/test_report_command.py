@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from clones import call
+from command_line import run_cli
 from pull_requests import HOSTILE
 from small_line import commit, make_report, make_repository, run_line
-from visiongate.commands import gate, report
 from visiongate.records.files import sha256_of
 
 
@@ -42,10 +42,9 @@ def edit(path: str, old: str, new: str) -> None:
     Path(path).write_text(text.replace(old, new), encoding="utf-8")
 
 
-def run_gate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
-    monkeypatch.setattr(sys, "argv", ["gate", "--base=main"])
+def run_gate(capsys: pytest.CaptureFixture[str]) -> str:
     capsys.readouterr()
-    gate.main()
+    run_cli("gate", "--base=main")
     return capsys.readouterr().out
 
 
@@ -64,7 +63,7 @@ def test_a_better_model_is_compared_with_the_base_as_its_cache_has_it(
     run_line(workspace, 0.975)
     before = snapshot(workspace)
 
-    assert report.main(["--base=main"]) == 0
+    assert run_cli("report", "--base=main") == 0
 
     printed, text = capsys.readouterr(), read_report()
     assert printed.out == f"reports/report.md: {text.splitlines()[0]}\n"
@@ -82,7 +81,7 @@ def test_a_better_model_is_compared_with_the_base_as_its_cache_has_it(
     assert "⚫ validation of `main`" in text
     assert "Not in this report" not in text
     assert {name: md5 for name, md5 in snapshot(workspace).items() if name != "reports/report.md"} == before
-    told = run_gate(monkeypatch, capsys)
+    told = run_gate(capsys)
     assert "the base has 0.9" in told
 
 
@@ -91,20 +90,20 @@ def test_a_worse_model_fails_by_the_same_rule_as_make_gate(
 ) -> None:
     run_line(workspace, 0.85)
 
-    assert report.main(["--base=main"]) == 0
+    assert run_cli("report", "--base=main") == 0
 
     assert read_report().startswith(
         "❌ **Gate failed**: `against_base`: `accuracy` is 0.85 (0.84 to 0.86), `the base has 0.9`, "
         "asked `drop of at most 0.02`. Mend"
     )
-    told = run_gate(monkeypatch, capsys)
+    told = run_gate(capsys)
     assert told.endswith("The gate fails: against_base.\n")
 
 
 def test_what_is_the_same_is_not_fetched(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(workspace / ".dvc/cache")
 
-    assert report.main(["--base=main"]) == 0
+    assert run_cli("report", "--base=main") == 0
 
     assert capsys.readouterr().err == ""
     assert "None of 7 metrics changed." in read_report()
@@ -114,7 +113,7 @@ def test_objects_that_are_nowhere_leave_a_gap_that_is_told(workspace: Path) -> N
     run_line(workspace, 0.95)
     call(workspace, "dvc", "config", "cache.dir", str(workspace.parent / "elsewhere"))
 
-    assert report.main(["--base=main"]) == 0
+    assert run_cli("report", "--base=main") == 0
 
     text = read_report()
     assert "+0.05 against `main`" in text.splitlines()[0]  # git has the metrics
@@ -129,7 +128,7 @@ def test_a_base_before_the_first_run_has_nothing_to_compare_with(workspace: Path
     call(workspace, "git", "commit", "-q", "--allow-empty", "-m", "empty")
     call(workspace, "git", "checkout", "-qf", "main")
 
-    assert report.main(["--base=empty"]) == 0
+    assert run_cli("report", "--base=empty") == 0
 
     text = read_report()
     assert text.startswith(
@@ -139,7 +138,7 @@ def test_a_base_before_the_first_run_has_nothing_to_compare_with(workspace: Path
 
 
 def test_without_a_base_nothing_is_compared(workspace: Path) -> None:
-    assert report.main([]) == 0
+    assert run_cli("report") == 0
     assert "compared with nothing" in read_report()
     assert (workspace / ".git").exists()
 
@@ -148,7 +147,7 @@ def test_without_a_base_nothing_is_compared(workspace: Path) -> None:
 def test_a_base_that_does_not_exist_is_told(
     workspace: Path, base: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert report.main([f"--base={base}"]) == 1
+    assert run_cli("report", f"--base={base}") == 2
     assert capsys.readouterr().err.startswith(f"report: {base}: no such git revision here")
     assert not (workspace / "reports/report.md").exists()
 
@@ -160,7 +159,7 @@ def test_a_stage_that_failed_is_named_with_the_end_of_its_log(workspace: Path) -
     log = workspace.parent / "run.log"
     log.write_text(answer.stdout + answer.stderr, encoding="utf-8")
 
-    assert report.main(["--base=main", f"--log={log}"]) == 0
+    assert run_cli("report", "--base=main", f"--log={log}") == 0
 
     text = read_report()
     assert text.startswith(
@@ -177,7 +176,7 @@ def test_a_stage_that_failed_is_named_with_the_end_of_its_log(workspace: Path) -
 def test_settings_that_cannot_be_read_are_told_with_the_log() -> None:
     edit("params.yaml", "  lr: 0.01\n", "  lr: fast | @all\n")
 
-    assert report.main(["--base=main", "--failed"]) == 0
+    assert run_cli("report", "--base=main", "--failed") == 0
 
     text = read_report()
     assert text.startswith("❌ **The line did not run through**: stage `train`. `make repro` says why.\n")
@@ -187,13 +186,13 @@ def test_settings_that_cannot_be_read_are_told_with_the_log() -> None:
 @pytest.mark.usefixtures("workspace")
 def test_reports_of_an_earlier_run_are_not_judged() -> None:
     edit("params.yaml", "  lr: 0.01\n", "  lr: 0.02\n")
-    assert report.main([]) == 0
+    assert run_cli("report") == 0
     assert read_report().startswith(
         "❌ **Not judged**: stage `train` has not run with what is here (`changed: params.yaml (model)`). Run `make repro`"
     )
     edit("params.yaml", "  lr: 0.02\n", "  lr: 0.01\n")
     edit("reports/metrics.json", '"accuracy": 0.9', '"accuracy": 0.99')
-    assert report.main([]) == 0
+    assert run_cli("report") == 0
     assert "stage `evaluate` has not run with what is here (`changed: reports/metrics.json`)" in read_report()
 
 
@@ -201,7 +200,7 @@ def test_reports_of_an_earlier_run_are_not_judged() -> None:
 def test_a_search_and_a_registration_of_other_settings_do_not_stop_the_verdict() -> None:
     edit("params.yaml", "  trials: 20\n", "  trials: 21\n")
     edit("params.yaml", "  alpha: 0.05\n", "  alpha: 0.04\n")
-    assert report.main([]) == 0
+    assert run_cli("report") == 0
     text = read_report()
     assert text.startswith("✅ **Gate passed**")
     assert (
@@ -214,7 +213,7 @@ def test_a_file_that_is_not_what_the_line_writes_is_told(workspace: Path) -> Non
     Path("reports/gate.json").write_text("<<<<<<< HEAD", encoding="utf-8")
     call(workspace, "dvc", "commit", "--force", "--quiet")
 
-    assert report.main(["--base=main"]) == 0
+    assert run_cli("report", "--base=main") == 0
 
     assert read_report().startswith(
         "❌ **Not judged**: ``reports/gate.json holds no verdict: it: Invalid JSON"
@@ -229,7 +228,7 @@ def test_params_without_end_are_refused() -> None:
     )
     Path("params.yaml").write_text(bomb + Path("params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
 
-    assert report.main(["--failed"]) == 0
+    assert run_cli("report", "--failed") == 0
     assert "it has an alias or a tag, which the line does not write" in read_report()
 
 
@@ -246,7 +245,7 @@ def test_hostile_files_in_every_place_break_nothing(workspace: Path) -> None:
     Path("reports/optimize/best_params.yaml").write_text("- &a [*a]", encoding="utf-8")
     call(workspace, "dvc", "commit", "--force", "--quiet")
 
-    assert report.main(["--base=main"]) == 0
+    assert run_cli("report", "--base=main") == 0
 
     told = read_report()
     assert told.startswith("❌ **Not judged**")
@@ -261,13 +260,13 @@ def poison(node: object, text: str) -> object:
 
 
 def test_a_log_that_is_not_there_is_told(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert report.main([f"--log={workspace}/absent.log"]) == 1
+    assert run_cli("report", f"--log={workspace}/absent.log") == 2
     assert "absent.log: No such file or directory" in capsys.readouterr().err
 
 
 def test_a_line_that_dvc_cannot_read_is_told(workspace: Path) -> None:
     (workspace / "dvc.yaml").write_text("stages: [", encoding="utf-8")
-    assert report.main([]) == 0
+    assert run_cli("report") == 0
     assert read_report().startswith("❌ **Not judged**: `")
 
 
