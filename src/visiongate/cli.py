@@ -140,6 +140,13 @@ def _pipeline_commands() -> list[click.Command]:
             _run_folder(),
         ),
         _command(
+            "mlflow",
+            _dispatch("mlflow"),
+            "Open the tracking UI on the store that the stages write to.",
+            "visiongate mlflow --port 5001",
+            _option("--port", type=int, default=5000, show_default=True, help="Port on 127.0.0.1."),
+        ),
+        _command(
             "doctor",
             _dispatch("doctor"),
             "Show versions, device, precision, link type, remote and telemetry.",

@@ -57,7 +57,7 @@ def snapshot(folder: Path) -> dict[str, str]:
 
 
 def test_a_better_model_is_compared_with_the_base_as_its_cache_has_it(
-    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     edit("params.yaml", "  lr: 0.01\n", "  lr: 0.02\n")
     run_line(workspace, 0.975)
@@ -86,7 +86,7 @@ def test_a_better_model_is_compared_with_the_base_as_its_cache_has_it(
 
 
 def test_a_worse_model_fails_by_the_same_rule_as_make_gate(
-    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_line(workspace, 0.85)
 

@@ -19,7 +19,9 @@ def data_sha256(directory: Path) -> str:
 
 def code_sha256(*extra_packages: str) -> str:
     """Hash the source code that training runs, and that of extra packages."""
-    files = [file for package in (*PACKAGES, *extra_packages) for file in sorted((SOURCE / package).rglob("*.py"))]
+    files = [
+        file for package in (*PACKAGES, *extra_packages) for file in sorted((SOURCE / package).rglob("*.py"))
+    ]
     return _join(sha256_of(file) for file in [*files, *(SOURCE / name for name in MODULES)])
 
 
