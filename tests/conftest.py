@@ -11,7 +11,7 @@ import pytest
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as src/run.py does: test processes share the cores
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for there are as many processes as cores
-pytest_plugins = ("shared_github", "shared_team")
+pytest_plugins = ("shared_github",)
 # A shell that starts this in the background has it and all that it starts ignore Ctrl-C, which some tests press.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 ROOT = Path(__file__).parents[1]

@@ -3,9 +3,7 @@
 import pytest
 
 from visiongate.adapters.dvc_faults import explain, find_symptom
-from visiongate.sharing.objects import find_lost
 
-A, B = "0" * 32, "1" * 32
 CALLED = "when calling the PutObject operation"
 
 
@@ -61,15 +59,3 @@ def test_an_error_counts_before_a_try_that_came_to_a_good_end() -> None:
 def test_an_unknown_error_is_passed_on_in_one_line(said: str, told: str) -> None:
     assert find_symptom(said) is None
     assert explain(said) == told
-
-
-def test_lost_objects_are_told_apart() -> None:
-    lost = find_lost(
-        f"WARNING: Some of the cache files do not exist neither locally nor on remote. Missing cache files:\nmd5: {A}\n"
-        f"name: metrics.json, md5: {B}.dir\n"
-        f"DEBUG: corrupted cache file '/x/files/md5/22/{'2' * 30}'.\n"
-        f"ERROR: failed to transfer '{'3' * 32}' - Expected checksum x did not match\n"
-        f"ERROR: failed to transfer '{'4' * 32}' - gone: An error occurred (NoSuchKey)\n"
-    )
-    assert lost.missing == {A, f"{B}.dir", "4" * 32}
-    assert lost.damaged == {"2" * 32, "3" * 32}

@@ -86,6 +86,10 @@ SYMPTOMS = (
         "that has the data whole",
     ),
     _symptom(
+        r"Checkout failed for following targets:\s*(\S+)",
+        "{0} is missing or damaged in the remote: run `visiongate remote push` in a clone that has the data",
+    ),
+    _symptom(
         r"requires these missing dependencies: (.*?)\. To",
         "this kind of remote needs packages that are not installed: {0}",
     ),

@@ -1,1 +1,1 @@
-"""Sharing what the line made: a remote for a team, filled and verified, and what is pushed to it and pulled from it."""
+"""DVC remotes that a team shares: set, verify, push and pull."""
