@@ -1,13 +1,14 @@
-"""``python src/run.py STAGE``: load the settings and run one stage of the line.
+"""``python src/run.py STAGE``: load the settings and run one stage of the pipeline.
 
-A script on purpose: Python puts its folder first on the path, so an experiment's copy of the repository runs its own code. With
-``-m`` and an editable install, ``dvc exp run --temp`` would import the main workspace's.
+This is a script, not a module, because Python puts a script's folder first on the path: the copy of the repository in which DVC runs
+an experiment then runs its own code. With ``-m`` and an editable installation it would import the code of the main workspace.
 """
 
 import errno
 import importlib
 import os
 import sys
+from pathlib import Path
 
 # Each stage by the package that holds it.
 STAGES = {
@@ -20,68 +21,70 @@ STAGES = {
     "optimize": "optimization",
     "register": "registration",
 }
-# Torch's threads spin while they wait for each other, by default for milliseconds. Where another process wants the core too, a
-# step of a small network then takes twenty times as long. It is read when torch is loaded; who has set it keeps it.
-SPINS = ("GOMP_SPINCOUNT", "1000")
-ARTIFACTS = ("data/", "models/", "reports/")  # what stages hand to each other
-
-
-# What the folder's owner or the disk says no to, by what to do about it.
-REFUSALS = {
-    errno.ENOSPC: "the disk is full: free some space and run again",
-    errno.EDQUOT: "the disk quota is used up: free some space and run again",
-    errno.EROFS: "the file system is read-only: mount it for writing, or work elsewhere",
-    errno.EACCES: "not allowed: see who owns it and who may write there",
-    errno.EPERM: "not allowed: see who owns it and who may write there",
+# Torch's threads spin for milliseconds while they wait for each other. If another process needs the core, a training step of a small
+# network then takes twenty times as long. Torch reads the variable when it is imported; an existing value is kept.
+SPIN_COUNT = ("GOMP_SPINCOUNT", "1000")
+OUTPUT_FOLDERS = ("data/", "models/", "reports/")
+# Errors of the disk or of permissions, by what to do about them.
+ADVICE = {
+    errno.ENOSPC: "the disk is full; free some space and run the stage again",
+    errno.EDQUOT: "the disk quota is exhausted; free some space and run the stage again",
+    errno.EROFS: "the file system is read-only; mount it for writing or work elsewhere",
+    errno.EACCES: "permission denied; check the owner and the permissions",
+    errno.EPERM: "permission denied; check the owner and the permissions",
 }
 
 
 def main(arguments: list[str]) -> int:
     """Run the stage that the arguments name; return the exit status."""
-    try:
-        return _start(arguments)
-    except KeyboardInterrupt:
-        print(f"{' '.join(arguments)}: interrupted; `dvc repro` starts it again", file=sys.stderr)
-        return 130
-
-
-def _start(arguments: list[str]) -> int:
     if len(arguments) != 1 or arguments[0] not in STAGES:
-        print(f"usage: python src/run.py STAGE, a STAGE of: {', '.join(STAGES)}", file=sys.stderr)
+        print(f"usage: python src/run.py STAGE, with STAGE one of {', '.join(STAGES)}", file=sys.stderr)
         return 2
     stage = arguments[0]
-    os.environ.setdefault(*SPINS)
     try:
+        problem = _run(stage)
+    except KeyboardInterrupt:
+        print(f"{stage}: interrupted; `dvc repro` runs the stage again", file=sys.stderr)
+        return 130
+    if problem is None:
+        return 0
+    print("\n".join(f"{stage}: {line}" for line in problem.splitlines()), file=sys.stderr)
+    return 1
+
+
+def _run(stage: str) -> str | None:
+    """Run a stage; return the message of an error that the user can fix, None on success."""
+    os.environ.setdefault(*SPIN_COUNT)
+    try:
+        # Imported here, so that a missing package is explained.
+        from visiongate import logs  # noqa: PLC0415
         from visiongate.errors import VisiongateError  # noqa: PLC0415
-        from visiongate.settings.schema import load_settings  # noqa: PLC0415 - a missing package is explained below
+        from visiongate.settings.schema import load_settings  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        print(
-            f"{stage}: {sys.executable} has no package {error.name!r}: activate the environment "
-            "(`make setup`, then `. .venv/bin/activate`), or use make",
-            file=sys.stderr,
+        return (
+            f"{sys.executable} has no package {error.name!r}: activate the environment "
+            "(`make setup`, then `. .venv/bin/activate`)"
         )
-        return 1
+    logs.configure(os.environ.get("VISIONGATE_LOG_LEVEL", "info").upper(), Path("logs", f"{stage}.log"))
     try:
         settings = load_settings()
         importlib.import_module(f"visiongate.{STAGES[stage]}.stage").run(settings)
     except VisiongateError as error:
-        print("\n".join(f"{stage}: {line}" for line in str(error).splitlines()), file=sys.stderr)
-        return 1
+        return str(error)
     except OSError as error:
-        advice = _advise(error)
-        if advice is None:
+        message = _explain(error)
+        if message is None:
             raise
-        print(f"{stage}: {advice}", file=sys.stderr)
-        return 1
-    return 0
+        return message
+    return None
 
 
-def _advise(error: OSError) -> str | None:
-    """Say what to do about a file that DVC was to provide, or a disk that refuses; None of any other error, which is a bug."""
-    if error.errno in REFUSALS:
-        return f"{error.filename or 'this folder'}: {REFUSALS[error.errno]}"
-    if error.errno == errno.ENOENT and str(error.filename).startswith(ARTIFACTS):
-        return f"{error.filename}: no such file; `dvc repro` makes it, `dvc pull` fetches it"
+def _explain(error: OSError) -> str | None:
+    """Say what to do about a missing output or a full disk; return None for other errors, which are bugs."""
+    if error.errno in ADVICE:
+        return f"{error.filename or Path.cwd()}: {ADVICE[error.errno]}"
+    if error.errno == errno.ENOENT and str(error.filename).startswith(OUTPUT_FOLDERS):
+        return f"{error.filename}: no such file; run `dvc repro` to make it, or `dvc pull` to fetch it"
     return None
 
 
