@@ -1,4 +1,4 @@
-"""The entry of all stages: what it says when it cannot run one, and how it ends."""
+"""The entry script of the stages: messages and exit statuses."""
 
 import shutil
 import subprocess
@@ -30,12 +30,10 @@ def start(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("arguments", [[], ["none_such"], ["train", "evaluate"]])
-def test_anything_but_one_stage_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_stage_is_required(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run.main(arguments) == 2
-    assert capsys.readouterr().err == (
-        "usage: python src/run.py STAGE, a STAGE of: ingestion, validation, preparation, transformation, train, "
-        "evaluate, optimize, register\n"
-    )
+    message = capsys.readouterr().err
+    assert all(stage in message for stage in run.STAGES)
 
 
 def test_each_stage_has_its_module() -> None:
@@ -45,9 +43,10 @@ def test_each_stage_has_its_module() -> None:
 
 def test_a_stage_runs_on_the_settings(workspace: Path) -> None:
     done = start(SCRIPT, "ingestion")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
     assert done.stdout.startswith("digits: 50 images")
     assert (workspace / "data/raw/dataset.json").exists()
+    assert (workspace / "logs/ingestion.log").exists()
 
 
 def test_a_stage_runs_the_code_that_lies_beside_the_script(workspace: Path) -> None:
@@ -75,10 +74,11 @@ def test_missing_settings_end_in_one_line(workspace: Path) -> None:
     (workspace / "params.yaml").unlink()
     done = start(SCRIPT, "train")
     assert done.returncode == 1
-    assert done.stderr == "train: params.yaml: no such file; `make params` composes it from conf/\n"
+    assert done.stderr.startswith("train: params.yaml: ")
+    assert done.stderr.count("\n") == 1
 
 
-def test_what_a_stage_cannot_use_ends_in_one_line(
+def test_a_missing_input_is_one_line(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run.main(["transformation"]) == 1
@@ -88,7 +88,7 @@ def test_what_a_stage_cannot_use_ends_in_one_line(
 
 @pytest.mark.usefixtures("workspace")
 @pytest.mark.parametrize("stage", ["train", "evaluate", "optimize", "register"])
-def test_what_another_stage_has_not_made_ends_in_one_line(
+def test_a_missing_output_of_another_stage_is_one_line(
     stage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run.main([stage]) == 1
@@ -115,13 +115,15 @@ def start_stage(workspace: Path, body: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_full_disk_ends_in_one_line(workspace: Path) -> None:
     done = start_stage(workspace, "raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), 'data/raw/x')")
-    expected = "ingestion: data/raw/x: the disk is full: free some space and run again\n"
-    assert (done.returncode, done.stderr) == (1, expected)
+    assert done.returncode == 1
+    assert done.stderr.startswith("ingestion: data/raw/x: ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_an_interruption_ends_in_one_line(workspace: Path) -> None:
     done = start_stage(workspace, "os.kill(os.getpid(), signal.SIGINT)")
-    assert (done.returncode, done.stderr) == (130, "ingestion: interrupted; `dvc repro` starts it again\n")
+    assert done.returncode == 130
+    assert done.stderr.startswith("ingestion: interrupted")
 
 
 def test_a_file_that_no_stage_makes_is_a_bug_and_keeps_its_traceback(workspace: Path) -> None:

@@ -7,11 +7,13 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
+from command_line import run_cli
 from doc_commands import COMMANDS, PAGES, README, blocks, files_to_write, overrides_of
 from visiongate.models.registry import build_baseline, build_network
 from visiongate.settings.composition import compose_params
@@ -25,8 +27,20 @@ CREATED = {  # and no stage's output
     "reports/experiments/index.html",
     "reports/report.md",
 }
+CLI_COMMANDS = sorted(
+    {part.strip() for command in COMMANDS for part in command.split("&&") if "visiongate " in part}
+)
+# In the text, a command may lack its arguments.
+MENTIONED = sorted(set(re.findall(r"`visiongate ([a-z]+(?: [a-z]+)?)", "".join(PAGES.values()))))
 TREE = next(block for block in blocks(README, "text") if "dvc.yaml" in block)
-MOST_LINES = 130  # of the README
+MAX_LINES = 160  # of the README
+
+
+class Accepting:
+    """A command's module, all of whose functions accept any options."""
+
+    def __getattr__(self, name: str) -> Callable[..., int]:
+        return lambda **_options: 0
 
 
 @pytest.fixture(scope="session")
@@ -43,14 +57,29 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_there_are_commands_and_files_to_check() -> None:
     assert {"make repro", "make test", "dvc exp run -S model.lr=1e-4", "dvc pull"} <= set(COMMANDS)
     assert {path.split("/")[1] for path in files_to_write()} == {"dataset", "gate", "model", "visiongate"}
+    assert len(CLI_COMMANDS) > 15
 
 
-def test_a_make_target_in_the_text_exists() -> None:
+def test_each_make_target_exists() -> None:
     targets = {shlex.split(command)[1] for command in COMMANDS if command.startswith("make ")}
-    targets |= set(re.findall(r"`make ([a-z]+)", "".join(PAGES.values())))
+    targets |= set(re.findall(r"`make ([a-z-]+)", "".join(PAGES.values())))
     assert {
         target for target in targets if not re.search(rf"^{target}:.*## ", MAKEFILE, re.MULTILINE)
     } == set()
+
+
+@pytest.mark.parametrize("command", CLI_COMMANDS)
+def test_each_command_line_is_accepted(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    monkeypatch.setattr("visiongate.cli.import_module", lambda name: called.append(name) or Accepting())
+    words = shlex.split(command)
+    assert run_cli(*words[words.index("visiongate") + 1 :]) == 0
+    assert called or "--help" in words
+
+
+@pytest.mark.parametrize("command", MENTIONED)
+def test_each_command_in_the_text_exists(command: str) -> None:
+    assert run_cli(*command.split(), "--help") == 0
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if overrides_of(command)])
@@ -75,6 +104,7 @@ def test_code_in_a_page_parses(name: str) -> None:
         assert isinstance(yaml.safe_load(block), dict)
 
 
+@pytest.mark.slow
 def test_a_network_is_added_as_the_docs_say(followed: Path, tmp_path: Path, line_outputs: Path) -> None:
     shutil.copytree(followed, tmp_path, dirs_exist_ok=True)
     shutil.copytree(line_outputs / "data/transformed", tmp_path / "data/transformed")
@@ -97,7 +127,7 @@ def test_a_network_is_added_as_the_docs_say(followed: Path, tmp_path: Path, line
 
 
 def test_the_readme_is_short_and_shows_a_report() -> None:
-    assert len(README.splitlines()) <= MOST_LINES
+    assert len(README.splitlines()) <= MAX_LINES
     (picture,) = re.findall(r"!\[[^\]]{20,}\]\(([^)]+)\)", README)
     assert (ROOT / picture).stat().st_size < 150_000
 
@@ -137,7 +167,9 @@ def test_paths_in_the_text_are_declared_or_tracked() -> None:
     pipeline = (ROOT / "dvc.yaml").read_text()
     written = {*CREATED, *files_to_write()}
     for path in re.findall(r"`((?:src|data|reports|models|conf)/[\w./]*\w)`", "".join(PAGES.values())):
-        declared = any(path.startswith(out) for out in re.findall(r"- ([\w./]+)", pipeline))
+        declared = any(
+            path.startswith(out) for out in re.findall(r"(?:data|models|reports)/[\w./]+", pipeline)
+        )
         assert (ROOT / path).exists() or declared or path in written or "NAME" in path, path
 
 
