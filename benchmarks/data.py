@@ -44,7 +44,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 import data_stages
 from remote import measure_transfer
-from visiongate.images.decoding import measure_images, to_pixels
+from visiongate.images.decoding import to_pixels
+from visiongate.images.measurement import measure_images
 from visiongate.images.parallel import count_cores, map_in_order
 from visiongate.preparation.near_duplicates import find_clusters, perceptual_hashes
 from visiongate.settings.schema import NearDuplicates, Split, Transformation

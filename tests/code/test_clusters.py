@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from visiongate.images.decoding import Measurement
+from visiongate.images.measurement import Measurement
 from visiongate.preparation.clusters import (
     NAME_LENGTH,
     Cluster,

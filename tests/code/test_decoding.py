@@ -9,7 +9,8 @@ import pytest
 from PIL import Image, features
 
 from visiongate.errors import DataError
-from visiongate.images.decoding import Fault, measure, measure_images, open_image, thumbnail, to_pixels
+from visiongate.images.decoding import Fault, open_image, thumbnail, to_pixels
+from visiongate.images.measurement import measure, measure_images
 
 ORIENTATION = 0x0112
 FORMATS = ["PNG", "JPEG", "BMP", "GIF", "TIFF", *(["WEBP"] if features.check("webp") else [])]

@@ -19,7 +19,8 @@ from PIL import Image, ImageOps, PngImagePlugin
 
 from visiongate.errors import DataError
 from visiongate.images import jpeg
-from visiongate.images.decoding import FORMATS, Fault, measure, thumbnail, to_pixels
+from visiongate.images.decoding import FORMATS, Fault, thumbnail, to_pixels
+from visiongate.images.measurement import measure
 
 ORIENTATION = 0x0112
 RESIZES = ["stretch", "center-crop", "letterbox"]

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from visiongate.errors import DataError
-from visiongate.images.decoding import Fault, Measurement
+from visiongate.images.decoding import Fault
+from visiongate.images.measurement import Measurement
 from visiongate.images.table import SCHEMA, write_shard
 from visiongate.settings.schema import Expectation, Validation, load_settings
 from visiongate.validation import expectations

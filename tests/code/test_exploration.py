@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from visiongate.images.decoding import Measurement
+from visiongate.images.measurement import Measurement
 from visiongate.preparation.exploration import (
     BINS,
     MAX_SAMPLES,

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from visiongate.errors import DataError
-from visiongate.images.decoding import Fault, Measurement
+from visiongate.images.decoding import Fault
+from visiongate.images.measurement import Measurement
 from visiongate.preparation.quality import (
     NAMED,
     Reason,

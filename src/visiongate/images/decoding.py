@@ -10,7 +10,7 @@ for a whole process: it is neither relied upon nor, but while an image over it i
 
 How each kind becomes 8-bit ``L`` or ``RGB``:
 
-- An animation counts as its first frame and an MPO as its first picture; `Measurement.animated` tells of the former.
+- An animation counts as its first frame and an MPO as its first picture; `StoredImage.animated` states the former.
 - CMYK and YCCK become RGB by Pillow's plain arithmetic, Adobe's inverted values put right; no color profile is applied.
 - Of 16 bits, also where Pillow has them as 32-bit integers, the high byte is taken. More than 16 bits is refused.
 - Transparency, be it an alpha channel, a palette's or one color's, is laid over white.
@@ -29,7 +29,7 @@ import math
 import re
 import threading
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -52,7 +52,6 @@ from PIL import (
 
 from visiongate.errors import DataError
 from visiongate.images import colors, jpeg
-from visiongate.images.parallel import map_in_order
 
 Pixels = npt.NDArray[np.uint8]
 Size = tuple[int, int]  # width and height
@@ -60,10 +59,8 @@ Fit = Callable[[Size], Size]  # from an image's size to what it needs to keep
 Box = tuple[float, float, float, float]  # left, upper, right, lower
 
 MAX_PIXELS = 100_000_000  # width times height of one image, where nothing else is said
-SKETCH_SIDE = 32  # pixels
 LONGEST = 200  # characters of a decoder's message
 REDUCING_GAP = 3.0  # whole pixels are averaged first, down to three times the final size, as Pillow has it
-MEASURED_SIDE = 2 * SKETCH_SIDE  # pixels: brightness, contrast and sketch may be of a JPEG scaled down so far
 
 # Naming the plugins imports them, so that Pillow need not import all it has when it first meets a TIFF. JPEG's opens MPO too.
 FORMATS = tuple(
@@ -91,8 +88,6 @@ _EXIF_KEYS = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}
 _CUT_SHORT = re.compile(
     r"truncat|\bEOF\b|unexpected end|premature end|not enough (image )?data", re.IGNORECASE
 )
-_LEVELS = np.arange(256, dtype=np.int64)
-_SQUARES = _LEVELS**2
 _TIFF_PLACES = ((273, 279), (324, 325))  # tags of offsets and lengths in bytes: of strips, of tiles
 _TIFF_TILE = (322, 323)  # tags of a tile's width and height
 
@@ -107,30 +102,33 @@ class Fault(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Measurement:
-    """What an image is, once decoded; what is not known is None."""
+class StoredImage:
+    """What an image file's header states; None where unknown.
 
-    format: str | None  # as Pillow names it, from the bytes alone
-    width: int | None  # pixels, as stored; of a TIFF, upright
-    height: int | None  # pixels, as stored; of a TIFF, upright
-    mode: str | None  # as Pillow names it, as stored
-    animated: bool  # has more than one frame
-    brightness: float | None  # mean of the gray pixels, 0..255
-    contrast: float | None  # their standard deviation
-    sketch: bytes | None  # 32 × 32 gray pixels, row by row, of the image upright
-    fault: Fault | None  # None where it decodes
-    error: str | None  # the fault in one line
+    Attributes:
+        format: Pillow's name of the format, from the bytes alone.
+        width: In pixels, as stored; for a TIFF, upright.
+        height: In pixels, as stored; for a TIFF, upright.
+        mode: Pillow's name of the color mode, as stored.
+        animated: Whether the file has more than one frame.
+    """
+
+    format: str | None = None
+    width: int | None = None
+    height: int | None = None
+    mode: str | None = None
+    animated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class _Decoded:
+class DecodedImage:
     """An image in the mode asked for, maybe scaled down, and not yet turned."""
 
     image: Image.Image
     size: Size  # pixels, as stored, before any scaling
     scale: float  # of the image to that; what its size adds by rounding up is padding
     orientation: int  # EXIF's
-    stored: Measurement  # what was read on the way
+    stored: StoredImage  # what was read on the way
 
     def box(self, left: float = 0, upper: float = 0) -> Box:
         """Return where in the image lies what margins in pixels as stored, the same at both ends, leave of it."""
@@ -143,23 +141,13 @@ class _Decoded:
         )
 
 
-class _RefusedError(DataError):
-    """An image is refused; with what is known of it."""
+class RefusedImageError(DataError):
+    """An image cannot be used. `fault` states why, and `stored` what its header states."""
 
-    def __init__(self, fault: Fault, message: str, known: Measurement) -> None:
+    def __init__(self, fault: Fault, message: str, stored: StoredImage) -> None:
         super().__init__(message)
-        self.measurement = replace(known, fault=fault, error=message)
-
-
-_UNKNOWN = Measurement(
-    *(None, None, None, None),
-    animated=False,
-    brightness=None,
-    contrast=None,
-    sketch=None,
-    fault=None,
-    error=None,
-)
+        self.fault = fault
+        self.stored = stored
 
 
 class _Silence:
@@ -185,40 +173,8 @@ class _Silence:
                 self._filters.__exit__(None, None, None)
 
 
-_SILENCE = _Silence()
+SILENCE = _Silence()
 _LIFTING = threading.Lock()  # Pillow's limit, too, is a process's
-
-
-def measure(encoded: bytes, max_pixels: int = MAX_PIXELS) -> Measurement:
-    """Decode an image whole and describe it; never raises for a bad one.
-
-    Brightness and contrast are of the pixels as decoded. A JPEG is decoded at the smallest scale, in eighths, that leaves 64
-    pixels to both sides; its contrast is then that of the picture without its finest detail. Its coded data is read to the end
-    at every scale, so that nothing missing goes unnoticed. The sketch is made of the same pixels.
-
-    Args:
-        encoded: The image file's bytes.
-        max_pixels: Width times height that an image may have.
-    """
-    try:
-        decoded = _decode(encoded, "L", lambda _: (MEASURED_SIDE, MEASURED_SIDE), max_pixels)
-    except _RefusedError as error:
-        return error.measurement
-    brightness, contrast = _levels(decoded.image)
-    sketch = decoded.image.resize((SKETCH_SIDE, SKETCH_SIDE), Image.Resampling.LANCZOS, decoded.box())
-    upright = _turn(sketch, decoded.orientation).tobytes()
-    return replace(decoded.stored, brightness=brightness, contrast=contrast, sketch=upright)
-
-
-def measure_images(images: Iterable[bytes], max_pixels: int = MAX_PIXELS) -> list[Measurement]:
-    """Measure images in order, on all cores, with few of the encoded images in memory.
-
-    Args:
-        images: Encoded images, read as they are needed.
-        max_pixels: As in `measure`.
-    """
-    with _SILENCE:
-        return list(map_in_order(partial(measure, max_pixels=max_pixels), images, len))
 
 
 def to_pixels(encoded: bytes, size: int, mode: str, resize: str, max_pixels: int = MAX_PIXELS) -> Pixels:
@@ -236,12 +192,12 @@ def to_pixels(encoded: bytes, size: int, mode: str, resize: str, max_pixels: int
         uint8, ``size`` × ``size`` × channels, read-only.
 
     Raises:
-        DataError: The image is refused: exactly where `measure` reports a fault.
+        DataError: The image is refused: exactly where `measurement.measure` reports a fault.
     """
     fit: Fit = partial(_contain, size) if resize == "letterbox" else lambda _: (size, size)
-    decoded = _decode(encoded, mode, fit, max_pixels)
+    decoded = decode(encoded, mode, fit, max_pixels)
     box = _center(decoded) if resize == "center-crop" else decoded.box()
-    image = _turn(_resize(decoded.image, fit(decoded.size), box), decoded.orientation)
+    image = turn_upright(_resize(decoded.image, fit(decoded.size), box), decoded.orientation)
     return np.asarray(_pad(image, size), dtype=np.uint8).reshape(size, size, -1)
 
 
@@ -251,11 +207,11 @@ def thumbnail(encoded: bytes, side: int, max_pixels: int = MAX_PIXELS) -> bytes:
     Raises:
         DataError: As `to_pixels`.
     """
-    decoded = _decode(encoded, None, partial(_contain, side), max_pixels)
+    decoded = decode(encoded, None, partial(_contain, side), max_pixels)
     target = decoded.size if max(decoded.size) <= side else _contain(side, decoded.size)
     buffer = io.BytesIO()
     small = _resize(decoded.image, target, decoded.box())
-    _turn(small, decoded.orientation).save(buffer, "PNG", optimize=True)
+    turn_upright(small, decoded.orientation).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
@@ -273,7 +229,7 @@ def stored_size(encoded: bytes) -> Size:
     header = jpeg.read_header(encoded)
     if header is not None:
         return header.width, header.height
-    with _LIFTING, _SILENCE:
+    with _LIFTING, SILENCE:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
             return Image.open(io.BytesIO(encoded), formats=FORMATS).size
@@ -281,14 +237,14 @@ def stored_size(encoded: bytes) -> Size:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _decode(encoded: bytes, mode: str | None, fit: Fit, max_pixels: int) -> _Decoded:
+def decode(encoded: bytes, mode: str | None, fit: Fit, max_pixels: int) -> DecodedImage:
     """Decode by the way that suits the bytes.
 
     Args:
         encoded: The image file's bytes.
         mode: ``L`` or ``RGB``; None for ``L`` where the image is gray and ``RGB`` where not.
         fit: What width and height an image of this width and height must keep.
-        max_pixels: As in `measure`.
+        max_pixels: As in `to_pixels`.
     """
     header = jpeg.read_header(encoded)
     if header is not None:
@@ -301,22 +257,24 @@ def _decode(encoded: bytes, mode: str | None, fit: Fit, max_pixels: int) -> _Dec
     try:
         flat = colors.flatten(image, mode or ("L" if image.mode in colors.GRAY else "RGB"))
     except Exception as error:  # noqa: BLE001 - of the many ways to convert, each fails in its own
-        raise _RefusedError(Fault.UNSUPPORTED_MODE, f"mode {image.mode}: {_tell(error)}", stored) from None
-    return _Decoded(flat, size, scale, orientation, stored)
+        raise RefusedImageError(
+            Fault.UNSUPPORTED_MODE, f"mode {image.mode}: {_tell(error)}", stored
+        ) from None
+    return DecodedImage(flat, size, scale, orientation, stored)
 
 
 def _decode_jpeg(
     encoded: bytes, header: jpeg.Header, mode: str | None, fit: Fit, max_pixels: int
-) -> _Decoded | None:
+) -> DecodedImage | None:
     """Decode a JPEG of the usual kind; None where Pillow has to try."""
     size = header.width, header.height
-    stored = replace(_UNKNOWN, format="JPEG", width=header.width, height=header.height, mode=header.mode)
+    stored = StoredImage(format="JPEG", width=header.width, height=header.height, mode=header.mode)
     _check_cost(size, header.scans, max_pixels, stored)
     eighths = jpeg.choose_scale(size, fit(size))
     try:
         pixels = jpeg.decode(encoded, header, mode or header.mode, eighths)
     except jpeg.MissingPixelsError as error:
-        raise _RefusedError(Fault.TRUNCATED, _tell(error), stored) from None
+        raise RefusedImageError(Fault.TRUNCATED, _tell(error), stored) from None
     if pixels is None:
         return None
     orientation = header.orientation
@@ -324,10 +282,10 @@ def _decode_jpeg(
         kind, orientation = _look_closer(encoded)
         stored = replace(stored, format=kind)
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    return _Decoded(image, size, eighths / jpeg.WHOLE, orientation, stored)
+    return DecodedImage(image, size, eighths / jpeg.WHOLE, orientation, stored)
 
 
-def _undraft(image: Image.Image, stored: Measurement) -> tuple[Size, float]:
+def _undraft(image: Image.Image, stored: StoredImage) -> tuple[Size, float]:
     """Return an image's size as stored, and at what scale Pillow drafted it: a JPEG by halves, up to three, rounded up."""
     if image.format not in {"JPEG", "MPO"} or stored.width is None or stored.height is None:
         return image.size, 1.0
@@ -340,7 +298,7 @@ def _undraft(image: Image.Image, stored: Measurement) -> tuple[Size, float]:
 def _look_closer(encoded: bytes) -> tuple[str | None, int]:
     """Ask Pillow for format and orientation of a JPEG that has more in its header than the usual."""
     try:
-        with _SILENCE:
+        with SILENCE:
             image = Image.open(io.BytesIO(encoded), formats=FORMATS)
             return image.format, _read_orientation(image)
     except Exception:  # noqa: BLE001 - damaged bytes make Pillow raise of every kind
@@ -352,14 +310,14 @@ def _read_orientation(image: Image.Image) -> int:
     if not _EXIF_KEYS.intersection(image.info):
         return 1
     try:
-        with _SILENCE:
+        with SILENCE:
             orientation = image.getexif().get(jpeg.ORIENTATION)
     except Exception:  # noqa: BLE001 - as above
         return 1
     return orientation if orientation in _TURNS else 1
 
 
-def _load(encoded: bytes, max_pixels: int, fit: Fit | None = None) -> tuple[Image.Image, Measurement]:
+def _load(encoded: bytes, max_pixels: int, fit: Fit | None = None) -> tuple[Image.Image, StoredImage]:
     """Decode by Pillow; with ``fit``, a JPEG by halves no further down than that.
 
     Returns:
@@ -372,7 +330,7 @@ def _load(encoded: bytes, max_pixels: int, fit: Fit | None = None) -> tuple[Imag
         # unless ours is the higher limit.
         if encoded.startswith(b"RIFF") and max_pixels <= 2 * (Image.MAX_IMAGE_PIXELS or math.inf):
             message = f"more than the {max_pixels:,} pixels allowed"
-            raise _RefusedError(Fault.TOO_LARGE, message, replace(_UNKNOWN, format="WEBP")) from None
+            raise RefusedImageError(Fault.TOO_LARGE, message, StoredImage(format="WEBP")) from None
     with _LIFTING:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
@@ -381,51 +339,51 @@ def _load(encoded: bytes, max_pixels: int, fit: Fit | None = None) -> tuple[Imag
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _load_limited(encoded: bytes, max_pixels: int, fit: Fit | None) -> tuple[Image.Image, Measurement]:
-    known = _UNKNOWN
-    _check_cost((0, 0), jpeg.count_scans(encoded), max_pixels, replace(known, format="JPEG"))
+def _load_limited(encoded: bytes, max_pixels: int, fit: Fit | None) -> tuple[Image.Image, StoredImage]:
+    known = StoredImage()
+    _check_cost((0, 0), jpeg.count_scans(encoded), max_pixels, StoredImage(format="JPEG"))
     try:
-        with _SILENCE:
+        with SILENCE:
             image = Image.open(io.BytesIO(encoded), formats=FORMATS)
             known = _describe(image)
             _check(image, known, max_pixels)
             if fit is not None:
                 image.draft(None, fit(image.size))
             image.load()
-    except (_RefusedError, Image.DecompressionBombError):
+    except (RefusedImageError, Image.DecompressionBombError):
         raise
     except Exception as error:  # noqa: BLE001 - damaged bytes make Pillow raise of every kind
         fault = Fault.TRUNCATED if _is_cut_short(encoded, error) else Fault.UNDECODABLE
-        raise _RefusedError(fault, _tell(error), known) from None
+        raise RefusedImageError(fault, _tell(error), known) from None
     return image, known
 
 
-def _describe(image: ImageFile.ImageFile) -> Measurement:
+def _describe(image: ImageFile.ImageFile) -> StoredImage:
     """Say what the header of an image tells; of further frames only whether there is one is looked at."""
     animated = image.format != "MPO" and bool(getattr(image, "is_animated", False))
     width, height = image.size
     known = (image.format, width, height, image.mode, animated)
-    return Measurement(*known, brightness=None, contrast=None, sketch=None, fault=None, error=None)
+    return StoredImage(*known)
 
 
-def _check(image: ImageFile.ImageFile, known: Measurement, max_pixels: int) -> None:
+def _check(image: ImageFile.ImageFile, known: StoredImage, max_pixels: int) -> None:
     """Refuse by the header what costs too much or has a mode without a rule."""
     _check_cost(image.size, 1, max_pixels, known)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         tile = [image.tag_v2.get(tag, 1) for tag in _TIFF_TILE]
         _check_cost((int(tile[0]), int(tile[1])), 1, max_pixels, known)
     if image.mode not in colors.SUPPORTED:
-        raise _RefusedError(Fault.UNSUPPORTED_MODE, f"mode {image.mode} has no rule to convert it", known)
+        raise RefusedImageError(Fault.UNSUPPORTED_MODE, f"mode {image.mode} has no rule to convert it", known)
 
 
-def _check_cost(size: Size, scans: int, max_pixels: int, known: Measurement) -> None:
+def _check_cost(size: Size, scans: int, max_pixels: int, known: StoredImage) -> None:
     pixels = size[0] * size[1]
     if pixels > max_pixels:
         message = f"{size[0]} × {size[1]} pixels, over the {max_pixels:,} allowed"
-        raise _RefusedError(Fault.TOO_LARGE, message, known)
+        raise RefusedImageError(Fault.TOO_LARGE, message, known)
     if scans > jpeg.MAX_SCANS:
         message = f"{scans} scans, over the {jpeg.MAX_SCANS} allowed"
-        raise _RefusedError(Fault.TOO_LARGE, message, known)
+        raise RefusedImageError(Fault.TOO_LARGE, message, known)
 
 
 def _tell(error: Exception) -> str:
@@ -443,7 +401,7 @@ def _is_cut_short(encoded: bytes, error: Exception) -> bool:
     if encoded.startswith(b"RIFF"):  # says how long it is
         return len(encoded) < int.from_bytes(encoded[4:8], "little") + 8
     source = _WatchedBytes(encoded)
-    with suppress(Exception), _SILENCE:
+    with suppress(Exception), SILENCE:
         image = Image.open(source, formats=FORMATS)
         if isinstance(image, TiffImagePlugin.TiffImageFile) and _needed_bytes(image) > len(encoded):
             return True
@@ -477,20 +435,13 @@ def _needed_bytes(image: TiffImagePlugin.TiffImageFile) -> int:
     return max(ends, default=0)
 
 
-def _levels(gray: Image.Image) -> tuple[float, float]:
-    """Return mean and standard deviation of gray pixels, by whole numbers up to the last division."""
-    counts = np.array(gray.histogram(), dtype=np.int64)
-    pixels, total, squares = int(counts.sum()), int(counts @ _LEVELS), int(counts @ _SQUARES)
-    return total / pixels, math.sqrt(pixels * squares - total * total) / pixels
-
-
 def _contain(side: int, size: Size) -> Size:
     """Return the size that fits into a square, a side filling it, and none vanishing."""
     longest = max(size)
     return max(1, round(size[0] / longest * side)), max(1, round(size[1] / longest * side))
 
 
-def _center(decoded: _Decoded) -> Box:
+def _center(decoded: DecodedImage) -> Box:
     """Return the square in the middle."""
     width, height = decoded.size
     side = min(width, height)
@@ -503,7 +454,7 @@ def _resize(image: Image.Image, target: Size, box: Box) -> Image.Image:
     return image.resize(target, Image.Resampling.BILINEAR, box, reducing_gap=REDUCING_GAP)
 
 
-def _turn(image: Image.Image, orientation: int) -> Image.Image:
+def turn_upright(image: Image.Image, orientation: int) -> Image.Image:
     """Turn an image upright; on the small result rather than on what was decoded."""
     turn = _TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from visiongate.images.decoding import SKETCH_SIDE, Measurement
+from visiongate.images.measurement import SKETCH_SIDE, Measurement
 from visiongate.images.splits import SPLITS, protection
 from visiongate.preparation.near_duplicates import Sketches, differences, find_clusters
 from visiongate.preparation.quality import Reason, Row, Verdict, tell_place

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from visiongate.images.decoding import Measurement
+from visiongate.images.measurement import Measurement
 from visiongate.images.splits import SPLITS
 from visiongate.preparation.clusters import stack_sketches
 from visiongate.preparation.quality import Reason, Row, Verdict

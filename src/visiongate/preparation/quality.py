@@ -7,8 +7,8 @@ from enum import StrEnum
 from itertools import islice
 
 from visiongate.errors import DataError
-from visiongate.images.decoding import Measurement
 from visiongate.images.extensions import claimed_format, is_misnamed
+from visiongate.images.measurement import Measurement
 from visiongate.images.splits import protection
 from visiongate.settings.schema import Preparation
 

@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from visiongate import paths
-from visiongate.images.decoding import Measurement, measure_images, thumbnail
+from visiongate.images.decoding import thumbnail
+from visiongate.images.measurement import Measurement, measure_images
 from visiongate.images.splits import write_clusters
 from visiongate.images.table import (
     Dataset,

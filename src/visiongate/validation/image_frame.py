@@ -8,8 +8,8 @@ import pandas as pd
 import pyarrow as pa
 
 from visiongate.errors import DataError
-from visiongate.images.decoding import Measurement
 from visiongate.images.extensions import is_misnamed
+from visiongate.images.measurement import Measurement
 
 COLUMNS = ("path", "label", "split", "group", "sha256")  # of the image table
 FEW = 3  # images of a group to see in each split

@@ -10,7 +10,8 @@ import pandas as pd
 
 from visiongate import paths
 from visiongate.errors import DataError
-from visiongate.images.decoding import Measurement, measure_images, thumbnail
+from visiongate.images.decoding import thumbnail
+from visiongate.images.measurement import Measurement, measure_images
 from visiongate.images.table import Dataset, iterate_images, iterate_shards, read_dataset, read_table
 from visiongate.pages.rendering import render_page
 from visiongate.records.files import write_json, write_text
