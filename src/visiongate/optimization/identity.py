@@ -22,7 +22,7 @@ def fingerprint(settings: Settings, directory: Path) -> str:
     """
     tree = study_settings(settings)
     tree["optimize"] = {key: value for key, value in tree["optimize"].items() if key not in LATER}
-    parts = [tree, data_sha256(directory), code_sha256("search")]
+    parts = [tree, data_sha256(directory), code_sha256("optimization")]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
