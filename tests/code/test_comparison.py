@@ -13,7 +13,7 @@ from visiongate.comparison.answers import Answers, answer, decide
 from visiongate.comparison.mcnemar import difference_interval, mcnemar_p
 from visiongate.comparison.paired_test import Comparison, Exam, compare
 from visiongate.errors import DataError
-from visiongate.models.predictor import open_model
+from visiongate.models.predictor import open_predictor
 from visiongate.settings.schema import Registry
 
 ALONE: list[str | None] = []
@@ -248,8 +248,8 @@ def test_outputs_that_are_no_probabilities_are_refused(tmp_path: Path) -> None:
     tiny_models.write_threshold_model(tmp_path / "model.onnx", float("nan"))
     images, labels = tiny_models.brightness_images(10)
     with pytest.raises(DataError, match=r"model\.onnx: its outputs are no probabilities"):
-        answer(open_model(tmp_path / "model.onnx"), images, None)
+        answer(open_predictor(tmp_path / "model.onnx"), images, None)
     tiny_models.write_threshold_model(tmp_path / "model.onnx")
-    answers = answer(open_model(tmp_path / "model.onnx"), images, None)
+    answers = answer(open_predictor(tmp_path / "model.onnx"), images, None)
     assert answers.predicted.tolist() == labels.tolist()
     assert answers.probabilities.sum(axis=1) == pytest.approx(1)

@@ -18,7 +18,7 @@ from visiongate.evaluation.corruptions import (
     measure_robustness,
     sample_images,
 )
-from visiongate.models.predictor import open_model
+from visiongate.models.predictor import open_predictor
 
 DIGITS = (load_digits().images[:40, ..., None] * 15.9).astype(np.uint8)
 COLOR = np.random.default_rng(0).integers(256, size=(12, 40, 30, 3), dtype=np.uint8)
@@ -97,7 +97,7 @@ def test_what_cannot_be_spoilt_is_told(images: np.ndarray, name: str, severity: 
 
 def test_robustness_is_measured_by_the_model_whatever_the_batch(tmp_path: Path) -> None:
     write_threshold_model(tmp_path / "model.onnx", threshold=127.5)
-    model = open_model(tmp_path / "model.onnx")
+    model = open_predictor(tmp_path / "model.onnx")
     images, labels = brightness_images(60)
 
     rows = measure_robustness(model, images, labels, seed=1, batch_size=60)
@@ -117,7 +117,7 @@ def test_without_images_there_is_nothing_to_measure(tmp_path: Path) -> None:
     images, labels = brightness_images(4)
 
     with pytest.raises(ValueError, match="4 images and 3 labels"):
-        measure_robustness(open_model(tmp_path / "model.onnx"), images, labels[:3], seed=0, batch_size=2)
+        measure_robustness(open_predictor(tmp_path / "model.onnx"), images, labels[:3], seed=0, batch_size=2)
 
 
 def test_the_mean_leaves_the_clean_images_out() -> None:

@@ -9,16 +9,16 @@ from evaluation_settings import evaluation_settings
 from tiny_models import SIDE, brightness_images, write_threshold_model
 from visiongate.evaluation import latency as module
 from visiongate.evaluation.latency import LATENCY, measure_latency
-from visiongate.models.predictor import Images, Probabilities, ServedModel, open_model
+from visiongate.models.predictor import Images, Predictor, Probabilities, open_predictor
 from visiongate.settings.schema import Evaluation
 
 
 class CountingModel:
     """A model that notes the shapes it is given, and answers through the real one."""
 
-    def __init__(self, model: ServedModel) -> None:
+    def __init__(self, model: Predictor) -> None:
         self.model = model
-        self.path = model.path
+        self.source = model.source
         self.shapes: list[tuple[int, ...]] = []
 
     def predict(self, images: Images, batch_size: int = 256) -> Probabilities:
@@ -29,7 +29,7 @@ class CountingModel:
 @pytest.fixture
 def model(tmp_path: Path) -> CountingModel:
     write_threshold_model(tmp_path / "model.onnx")
-    return CountingModel(open_model(tmp_path / "model.onnx"))
+    return CountingModel(open_predictor(tmp_path / "model.onnx"))
 
 
 def settings(batch_size: int, runs: int) -> Evaluation:

@@ -7,42 +7,42 @@ import onnxruntime
 import pytest
 import torch
 
-from visiongate.models.onnx_export import Served, export_onnx
+from visiongate.models.onnx_export import ServingNetwork, export_network
 from visiongate.models.registry import build_network
 
 SHAPE = (8, 8, 1)
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Served, Path]:
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[ServingNetwork, Path]:
     torch.manual_seed(0)
-    served = Served(build_network("small_cnn", {"width": 4}, 1, 8, 3), [0.3], [0.2], 0.5).eval()
+    network = ServingNetwork(build_network("small_cnn", {"width": 4}, 1, 8, 3), [0.3], [0.2], 0.5).eval()
     path = tmp_path_factory.mktemp("models") / "model.onnx"
-    export_onnx(served, SHAPE, {"classes": ["a", "b", "c"]}, path)
-    return served, path
+    export_network(network, SHAPE, {"classes": ["a", "b", "c"]}, path)
+    return network, path
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])
-def test_onnx_gives_the_probabilities_of_the_network(exported: tuple[Served, Path], count: int) -> None:
-    served, path = exported
+def test_onnx_and_torch_give_equal_probabilities(exported: tuple[ServingNetwork, Path], count: int) -> None:
+    network, path = exported
     images = np.random.default_rng(count).integers(0, 256, (count, *SHAPE), dtype=np.uint8)
     (probabilities,) = onnxruntime.InferenceSession(path).run(["probabilities"], {"images": images})
     with torch.no_grad():
-        expected = served(torch.from_numpy(images)).numpy()
+        expected = network(torch.from_numpy(images)).numpy()
     np.testing.assert_allclose(probabilities, expected, atol=1e-6)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
 
 
-def test_preprocessing_and_temperature_are_inside(exported: tuple[Served, Path]) -> None:
-    served, _ = exported
+def test_the_file_contains_preprocessing_and_temperature(exported: tuple[ServingNetwork, Path]) -> None:
+    network, _ = exported
     images = torch.randint(0, 256, (5, *SHAPE), dtype=torch.uint8)
     with torch.no_grad():
         normalized = (images.permute(0, 3, 1, 2).float() / 255 - 0.3) / 0.2
-        expected = torch.softmax(served.network(normalized) / 0.5, dim=1)
-        torch.testing.assert_close(served(images), expected)
+        expected = torch.softmax(network.network(normalized) / 0.5, dim=1)
+        torch.testing.assert_close(network(images), expected)
 
 
-def test_the_file_explains_itself_and_tells_nothing_of_this_machine(exported: tuple[Served, Path]) -> None:
+def test_the_file_has_metadata_and_no_local_paths(exported: tuple[ServingNetwork, Path]) -> None:
     _, path = exported
     model = onnx.load(path)
     metadata = {item.key: json.loads(item.value) for item in model.metadata_props}
@@ -53,7 +53,7 @@ def test_the_file_explains_itself_and_tells_nothing_of_this_machine(exported: tu
     assert str(Path(__file__).parents[2]).encode() not in content
 
 
-def test_exporting_twice_gives_the_same_bytes(exported: tuple[Served, Path], tmp_path: Path) -> None:
-    served, path = exported
-    export_onnx(served, SHAPE, {"classes": ["a", "b", "c"]}, tmp_path / "again.onnx")
+def test_export_is_deterministic(exported: tuple[ServingNetwork, Path], tmp_path: Path) -> None:
+    network, path = exported
+    export_network(network, SHAPE, {"classes": ["a", "b", "c"]}, tmp_path / "again.onnx")
     assert (tmp_path / "again.onnx").read_bytes() == path.read_bytes()

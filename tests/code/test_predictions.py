@@ -1,4 +1,4 @@
-"""Predictions, from ONNX models whose outputs are dictated by their pixels."""
+"""The predictions for a split, from ONNX models whose outputs follow from their pixels."""
 
 import json
 from pathlib import Path
@@ -12,13 +12,13 @@ from tiny_models import transform, write_threshold_model
 from visiongate.errors import DataError
 from visiongate.images.pixels import PixelSplit, Transform
 from visiongate.models.predictions import check_contract, predict_split, tabulate
-from visiongate.models.predictor import ServedModel, open_model
+from visiongate.models.predictor import Predictor, open_predictor
 
 CLASSES = ("a", "b", "c")
 
 
-def echo_model(path: Path, *, share_of_sum: bool = True, classes: tuple[str, ...] = CLASSES) -> ServedModel:
-    """A model that gives back its three pixels: as shares of their sum (black: NaN), or as hundredths."""
+def echo_model(path: Path, *, share_of_sum: bool = True, classes: tuple[str, ...] = CLASSES) -> Predictor:
+    """A model that returns its three pixels as shares of their sum (NaN for black) or as hundredths."""
     nodes = [
         helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
         helper.make_node("Flatten", ["floats"], ["flat"]),
@@ -40,7 +40,7 @@ def echo_model(path: Path, *, share_of_sum: bool = True, classes: tuple[str, ...
         model, {"transform": json.dumps(transform(classes)), "classes": json.dumps(classes)}
     )
     path.write_bytes(model.SerializeToString())
-    return open_model(path)
+    return open_predictor(path)
 
 
 def make_split(pixels: list[list[int]], labels: list[int]) -> tuple[PixelSplit, pa.Table]:
@@ -57,12 +57,12 @@ def make_split(pixels: list[list[int]], labels: list[int]) -> tuple[PixelSplit, 
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> ServedModel:
+def model(tmp_path: Path) -> Predictor:
     return echo_model(tmp_path / "model.onnx")
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 100])
-def test_predicts_every_image_in_order_whatever_the_batch(model: ServedModel, batch_size: int) -> None:
+def test_predictions_do_not_depend_on_the_batch_size(model: Predictor, batch_size: int) -> None:
     split, manifest = make_split([[1, 1, 2], [7, 2, 1], [3, 6, 1], [0, 0, 9], [5, 5, 0]], [2, 0, 0, 2, 1])
 
     predictions = predict_split(model, split, manifest, batch_size)
@@ -74,63 +74,43 @@ def test_predicts_every_image_in_order_whatever_the_batch(model: ServedModel, ba
     assert np.abs(predictions.probabilities.sum(axis=1) - 1).max() < 1e-15
 
 
-def test_a_nan_is_refused_and_its_image_named(model: ServedModel) -> None:
-    split, manifest = make_split([[1, 1, 2], [0, 0, 0]], [0, 1])
-
-    with pytest.raises(
-        DataError, match=r"model.onnx: the outputs for 1.png are no probabilities.*nan.*1 of 2 images"
-    ):
-        predict_split(model, split, manifest, 8)
+def test_nan_raises_an_error_that_names_the_image(model: Predictor) -> None:
+    with pytest.raises(DataError, match=r"model\.onnx.* 1\.png"):
+        predict_split(model, *make_split([[1, 1, 2], [0, 0, 0]], [0, 1]), 8)
 
 
-def test_sums_other_than_one_are_refused(tmp_path: Path) -> None:
+def test_sums_other_than_one_raise_an_error(tmp_path: Path) -> None:
     model = echo_model(tmp_path / "raw.onnx", share_of_sum=False)
-    split, manifest = make_split([[50, 30, 20], [50, 30, 30]], [0, 1])
-
-    with pytest.raises(DataError, match=r"raw.onnx: the outputs for 1.png .* from 0.3 to 0.5, sum 1.1"):
-        predict_split(model, split, manifest, 8)
+    with pytest.raises(DataError, match=r"raw\.onnx.* 1\.png"):
+        predict_split(model, *make_split([[50, 30, 20], [50, 30, 30]], [0, 1]), 8)
 
 
-def test_an_empty_split_is_refused(model: ServedModel) -> None:
-    with pytest.raises(DataError, match="no image"):
+def test_an_empty_split_raises_an_error(model: Predictor) -> None:
+    with pytest.raises(DataError, match="no images"):
         predict_split(model, *make_split([], []), 8)
 
 
-def test_missing_labels_are_refused(model: ServedModel) -> None:
+def test_a_split_that_differs_from_its_manifest_raises_an_error(model: Predictor) -> None:
     split, manifest = make_split([[1, 1, 2], [1, 2, 1]], [0, 1])
-
-    with pytest.raises(DataError, match="2 images, 1 labels, 2 manifest rows"):
+    with pytest.raises(DataError, match="manifest"):
         predict_split(model, PixelSplit(split.images, split.labels[:1]), manifest, 8)
-
-
-def test_a_manifest_in_another_order_is_refused(model: ServedModel) -> None:
-    split, manifest = make_split([[1, 1, 2], [1, 2, 1]], [0, 1])
-
-    with pytest.raises(DataError, match="disagree on the split's order"):
+    with pytest.raises(DataError, match="manifest"):
         predict_split(model, split, manifest.take([1, 0]), 8)
 
 
-@pytest.mark.parametrize("label", [-1, 3])
-def test_labels_beyond_the_classes_are_refused(model: ServedModel, label: int) -> None:
-    with pytest.raises(DataError, match="but 3 classes"):
-        predict_split(model, *make_split([[1, 1, 2], [1, 2, 1]], [0, label]), 8)
-
-
-def test_a_single_class_is_refused(tmp_path: Path) -> None:
+def test_a_single_class_raises_an_error(tmp_path: Path) -> None:
     model = echo_model(tmp_path / "model.onnx", classes=("a",))
-
-    with pytest.raises(DataError, match="there is one class"):
+    with pytest.raises(DataError, match="classes"):
         predict_split(model, *make_split([[1, 1, 2]], [0]), 8)
 
 
-def test_as_many_outputs_as_classes_are_wanted(tmp_path: Path) -> None:
+def test_outputs_of_another_shape_raise_an_error(tmp_path: Path) -> None:
     model = echo_model(tmp_path / "model.onnx", classes=(*CLASSES, "d"))
-
-    with pytest.raises(DataError, match=r"answered \(1, 3\) probabilities, not \(1, 4\)"):
+    with pytest.raises(DataError, match=r"\(1, 3\)"):
         predict_split(model, *make_split([[1, 1, 2]], [0]), 8)
 
 
-def test_the_table_holds_each_image_and_its_probabilities(model: ServedModel) -> None:
+def test_the_table_has_a_row_per_image(model: Predictor) -> None:
     split, manifest = make_split([[1, 1, 2], [7, 2, 1]], [2, 1])
 
     table = tabulate(predict_split(model, split, manifest, 8), manifest)
@@ -149,23 +129,19 @@ def test_the_table_holds_each_image_and_its_probabilities(model: ServedModel) ->
 
 
 @pytest.mark.parametrize(
-    ("changed", "message"),
+    ("changed", "difference"),
     [
-        ({"classes": ["dark", "light"]}, "classes dark, bright, not dark, light as in transform.json"),
-        ({"size": 5}, "input shape 4×4×1, not 5×5×1 as in transform.json"),
-        ({"mode": "RGB"}, "input shape 4×4×1, not 4×4×3 as in transform.json"),
-        ({"resize": "letterbox"}, "resize stretch, not letterbox as in transform.json"),
+        ({"classes": ["dark", "light"]}, "classes"),
+        ({"size": 5}, "input shape"),
+        ({"mode": "RGB"}, "input shape"),
+        ({"resize": "letterbox"}, "resize"),
     ],
 )
-def test_a_model_for_other_data_is_refused(tmp_path: Path, changed: dict[str, object], message: str) -> None:
+def test_a_model_of_other_data_raises_an_error(
+    tmp_path: Path, changed: dict[str, object], difference: str
+) -> None:
     write_threshold_model(tmp_path / "model.onnx")
-    data = Transform(**{**transform(), **changed})  # type: ignore[arg-type]
-
-    with pytest.raises(DataError, match=message):
-        check_contract(open_model(tmp_path / "model.onnx"), data, "transform.json")
-
-
-def test_a_model_for_these_data_is_accepted(tmp_path: Path) -> None:
-    write_threshold_model(tmp_path / "model.onnx")
-
-    check_contract(open_model(tmp_path / "model.onnx"), Transform(**transform()), "transform.json")  # type: ignore[arg-type]
+    model = open_predictor(tmp_path / "model.onnx")
+    check_contract(model, Transform(**transform()), "transform.json")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=f"{difference}.*transform.json"):
+        check_contract(model, Transform(**{**transform(), **changed}), "transform.json")  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The summary of a network, against what is known of its layers."""
+"""The table of a network's layers."""
 
 import torch
 from torch import nn
@@ -7,7 +7,7 @@ from visiongate.models.summary import summarize
 
 
 class Twice(nn.Module):
-    """A network that passes one layer twice, and branches by nothing."""
+    """A network that runs one layer twice."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -19,7 +19,7 @@ class Twice(nn.Module):
         return logits
 
 
-def test_layers_are_told_in_the_order_in_which_an_image_passes_them() -> None:
+def test_layers_are_listed_in_the_order_of_the_forward_pass() -> None:
     network = Twice()
 
     assert summarize(network, (4, 5, 3)) == [
@@ -27,14 +27,15 @@ def test_layers_are_told_in_the_order_in_which_an_image_passes_them() -> None:
         ("conv", "Conv2d", "3×4×5", "0"),
         ("head.0", "Flatten", "60", "0"),
         ("head.1", "Linear", "2", "120"),
-        ("in all", "204 trained", "", "204"),
+        ("total", "204 trained", "", "204"),
     ]
 
 
-def test_frozen_layers_are_not_counted_as_trained_and_the_network_is_as_before() -> None:
+def test_frozen_layers_are_not_counted_as_trained() -> None:
     network = Twice().train()
     network.conv.requires_grad_(requires_grad=False)
 
-    assert summarize(network, (4, 5, 3))[-1] == ("in all", "120 trained", "", "204")
+    assert summarize(network, (4, 5, 3))[-1] == ("total", "120 trained", "", "204")
     assert network.training
-    assert len(summarize(network, (4, 5, 3))) == 5  # nothing is left hanging on the layers
+    # No hook is left on the layers.
+    assert len(summarize(network, (4, 5, 3))) == 5

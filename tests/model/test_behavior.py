@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from visiongate.images.pixels import PixelSplit, load_split
-from visiongate.models.predictor import ServedModel, open_model
+from visiongate.models.predictor import Predictor, open_predictor
 
 
 @pytest.fixture(scope="module")
-def model(line_outputs: Path) -> ServedModel:
-    return open_model(line_outputs / "models/model.onnx")
+def model(line_outputs: Path) -> Predictor:
+    return open_predictor(line_outputs / "models/model.onnx")
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def unseen(line_outputs: Path) -> PixelSplit:
 
 
 def test_accuracy_is_what_the_metrics_say_and_what_was_promised(
-    model: ServedModel, unseen: PixelSplit, line_outputs: Path
+    model: Predictor, unseen: PixelSplit, line_outputs: Path
 ) -> None:
     accuracy = (model.predict(unseen.images).argmax(axis=1) == unseen.labels).mean()
     assert accuracy == pytest.approx(
@@ -30,7 +30,7 @@ def test_accuracy_is_what_the_metrics_say_and_what_was_promised(
     assert accuracy >= 0.985
 
 
-def test_each_class_is_found(model: ServedModel, unseen: PixelSplit) -> None:
+def test_each_class_is_found(model: Predictor, unseen: PixelSplit) -> None:
     predicted = model.predict(unseen.images).argmax(axis=1)
     for label in np.unique(unseen.labels):
         assert (predicted[unseen.labels == label] == label).mean() >= 0.85
@@ -38,7 +38,7 @@ def test_each_class_is_found(model: ServedModel, unseen: PixelSplit) -> None:
 
 @pytest.mark.parametrize(("axis", "step"), [(1, 1), (1, -1), (2, 1), (2, -1)])
 def test_a_shift_of_one_pixel_keeps_most_labels(
-    model: ServedModel, unseen: PixelSplit, axis: int, step: int
+    model: Predictor, unseen: PixelSplit, axis: int, step: int
 ) -> None:
     shifted = np.roll(unseen.images, step, axis=axis)
     edge = [slice(None)] * 4
@@ -48,13 +48,13 @@ def test_a_shift_of_one_pixel_keeps_most_labels(
     assert same.mean() >= 0.9
 
 
-def test_a_blank_image_gets_less_confidence_than_a_digit(model: ServedModel, unseen: PixelSplit) -> None:
+def test_a_blank_image_gets_less_confidence_than_a_digit(model: Predictor, unseen: PixelSplit) -> None:
     shape = unseen.images.shape[1:]
     blank = np.stack([np.full(shape, value, np.uint8) for value in (0, 128, 255)])
     assert model.predict(blank).max() < np.median(model.predict(unseen.images).max(axis=1))
 
 
-def test_an_image_is_judged_alike_alone_and_in_a_batch(model: ServedModel, unseen: PixelSplit) -> None:
+def test_an_image_is_judged_alike_alone_and_in_a_batch(model: Predictor, unseen: PixelSplit) -> None:
     together = model.predict(unseen.images[:20])
     alone = np.concatenate([model.predict(unseen.images[index : index + 1]) for index in range(20)])
     np.testing.assert_allclose(together, alone, atol=1e-6)

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from visiongate.errors import DataError
 from visiongate.models.predictions import decide
-from visiongate.models.predictor import Images, ServedModel
+from visiongate.models.predictor import Images, Predictor
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Answers:
     predicted: npt.NDArray[np.int64]  # N
 
 
-def answer(model: ServedModel, images: Images, threshold: float | None) -> Answers:
+def answer(model: Predictor, images: Images, threshold: float | None) -> Answers:
     """Ask a model about images, uint8 N×H×W×C.
 
     Args:
@@ -32,6 +32,6 @@ def answer(model: ServedModel, images: Images, threshold: float | None) -> Answe
     probabilities = model.predict(images).astype(np.float64)
     sums = probabilities.sum(axis=1, keepdims=True)
     if not (np.isfinite(probabilities).all() and (probabilities >= 0).all() and (sums > 0).all()):
-        raise DataError(f"{model.path}: its outputs are no probabilities")
+        raise DataError(f"{model.name}: its outputs are no probabilities")
     probabilities = probabilities / sums
     return Answers(probabilities, decide(probabilities, threshold))

@@ -16,7 +16,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from visiongate.images.pixels import Labels
-from visiongate.models.predictor import Images, ServedModel
+from visiongate.models.predictor import Images, Predictor
 
 SEVERITIES = (1, 2, 3, 4, 5)
 # For each severity:
@@ -73,7 +73,7 @@ def corrupt(images: Images, corruption: str, severity: int, generator: np.random
 
 
 def measure_robustness(
-    model: ServedModel, images: Images, labels: Labels, seed: int, batch_size: int
+    model: Predictor, images: Images, labels: Labels, seed: int, batch_size: int
 ) -> list[RobustnessRow]:
     """Measure the accuracy under every corruption, from severity 0, the images as they are, to 5.
 
@@ -147,7 +147,7 @@ def _corrupt_in_batches(
         yield corrupt(images[start : start + batch_size], corruption, severity, generator)
 
 
-def _accuracy(model: ServedModel, batches: Iterable[Images], labels: Labels, batch_size: int) -> float:
+def _accuracy(model: Predictor, batches: Iterable[Images], labels: Labels, batch_size: int) -> float:
     probabilities = np.concatenate([model.predict(batch, batch_size) for batch in batches])
     # A spoilt image may drive a model out of its numbers; that is no answer, whatever comes first in the row.
     sane = np.isfinite(probabilities).all(axis=1)

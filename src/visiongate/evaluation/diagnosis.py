@@ -14,7 +14,7 @@ from visiongate.evaluation.label_errors import LabelErrors, find_label_errors
 from visiongate.evaluation.slices import Description, Slice, cut_slices, worst_slice
 from visiongate.images.pixels import Pixels, PixelSplit
 from visiongate.models.predictions import Predictions
-from visiongate.models.predictor import ServedModel
+from visiongate.models.predictor import Predictor
 from visiongate.settings.schema import Evaluation
 
 
@@ -36,7 +36,7 @@ class Diagnosis:
 
 
 def diagnose(
-    model: ServedModel, test: Predictions, pixels: PixelSplit, manifest: pa.Table, settings: Evaluation
+    model: Predictor, test: Predictions, pixels: PixelSplit, manifest: pa.Table, settings: Evaluation
 ) -> Diagnosis:
     """Look for what the metrics over all images hide.
 
@@ -72,7 +72,7 @@ def describe_images(images: Pixels, manifest: pa.Table) -> list[Description]:
     ]
 
 
-def _measure_robustness(model: ServedModel, pixels: PixelSplit, settings: Evaluation) -> list[RobustnessRow]:
+def _measure_robustness(model: Predictor, pixels: PixelSplit, settings: Evaluation) -> list[RobustnessRow]:
     if not settings.corruption_images:
         return []
     chosen = sample_images(pixels.labels, settings.corruption_images, settings.seed)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from visiongate.models.predictor import Images, ServedModel, open_model
+from visiongate.models.predictor import Images, Predictor, open_predictor
 from visiongate.settings.schema import Evaluation
 
 LATENCY = (
@@ -28,7 +28,7 @@ BATCHES_SECONDS = 0.25  # after which no further batch is timed: a large network
 BYTES_PER_UNIT = 1 if sys.platform == "darwin" else 1024  # of the peak that the system tells
 
 
-def measure_latency(model: ServedModel, images: Images, settings: Evaluation) -> dict[str, float]:
+def measure_latency(model: Predictor, images: Images, settings: Evaluation) -> dict[str, float]:
     """Time single images and whole batches, warmed up, images in memory; measure the memory of a process for it alone.
 
     Args:
@@ -48,7 +48,7 @@ def measure_latency(model: ServedModel, images: Images, settings: Evaluation) ->
     whole = _time(lambda _: model.predict(batch, size), settings.latency_runs, BATCHES_SECONDS)
     p50, p95 = np.percentile(single, [50, 95]) * 1000
     batch_p50, batch_p95 = np.percentile(whole, [50, 95]) * 1000
-    measured = (p50, p95, batch_p50, batch_p95, size / np.median(whole), _peak_memory(model.path, batch))
+    measured = (p50, p95, batch_p50, batch_p95, size / np.median(whole), _peak_memory(model.source, batch))
     return dict(zip(LATENCY, map(float, measured), strict=True))
 
 
@@ -64,14 +64,14 @@ def _time(call: Callable[[int], object], runs: int, enough: float | None = None)
     return seconds
 
 
-def _peak_memory(path: Path, batch: Images) -> float:
+def _peak_memory(source: Path | bytes, batch: Images) -> float:
     """Return the megabytes of a process of its own, for this one holds much that no server would."""
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
-        return process.submit(_predict_and_tell, path, batch).result()
+        return process.submit(_predict_and_tell, source, batch).result()
 
 
-def _predict_and_tell(path: Path, batch: Images) -> float:
-    open_model(path).predict(batch, len(batch))
+def _predict_and_tell(source: Path | bytes, batch: Images) -> float:
+    open_predictor(source).predict(batch, len(batch))
     status = Path("/proc/self/status")
     if status.exists():  # on Linux, what getrusage tells includes the process that started this one
         return int(status.read_text(encoding="ascii").partition("VmHWM:")[2].split()[0]) * 1024 / 1e6

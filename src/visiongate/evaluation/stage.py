@@ -40,7 +40,7 @@ from visiongate.evaluation.slices import Slice
 from visiongate.gate.rules import Evidence, Verdict, judge
 from visiongate.images.pixels import PixelSplit, load_split, read_manifest, read_transform
 from visiongate.models.predictions import Predictions, check_contract, predict_split, tabulate
-from visiongate.models.predictor import ServedModel, open_model
+from visiongate.models.predictor import Predictor, open_predictor
 from visiongate.records.files import atomic_path, read_json, write_csv, write_json, write_text
 from visiongate.settings.schema import Evaluation, Settings
 
@@ -70,7 +70,7 @@ class Judged:
 
 def run(settings: Settings) -> None:
     """Write metrics, latency and verdict to ``reports/``, and all that explains them to ``reports/evaluation/``."""
-    model = open_model(paths.MODEL_ONNX)
+    model = open_predictor(paths.MODEL_ONNX)
     check_contract(model, read_transform(paths.TRANSFORMED), str(paths.TRANSFORMED / "transform.json"))
     splits = {name: _read_split(name) for name in ("train", "val", "test")}
     judged = _judge(model, splits, settings)
@@ -84,7 +84,7 @@ def run(settings: Settings) -> None:
     _tell(judged)
 
 
-def _judge(model: ServedModel, splits: Mapping[str, Split], settings: Settings) -> Judged:
+def _judge(model: Predictor, splits: Mapping[str, Split], settings: Settings) -> Judged:
     chosen, test = settings.evaluation, splits["test"]
     predicted = _predict(model, splits, chosen)
     leaks = _find_leaks(splits)
@@ -103,7 +103,7 @@ def _read_split(name: str) -> Split:
     return Split(load_split(paths.TRANSFORMED, name), read_manifest(paths.TRANSFORMED, name))
 
 
-def _predict(model: ServedModel, splits: Mapping[str, Split], settings: Evaluation) -> dict[str, Predictions]:
+def _predict(model: Predictor, splits: Mapping[str, Split], settings: Evaluation) -> dict[str, Predictions]:
     """Predict the test split and at most `MOST_TRAIN_IMAGES` of training, by the threshold that validation gives."""
     chosen = {"train": _thin(splits["train"], MOST_TRAIN_IMAGES), "test": splits["test"]}
     if settings.threshold != "argmax":
@@ -113,7 +113,7 @@ def _predict(model: ServedModel, splits: Mapping[str, Split], settings: Evaluati
     return {name: replace(predictions, threshold=threshold) for name, predictions in predicted.items()}
 
 
-def _predict_split(model: ServedModel, name: str, split: Split, settings: Evaluation) -> Predictions:
+def _predict_split(model: Predictor, name: str, split: Split, settings: Evaluation) -> Predictions:
     try:
         return predict_split(model, split.pixels, split.manifest, settings.batch_size)
     except DataError as error:
@@ -135,7 +135,7 @@ def _find_leaks(splits: Mapping[str, Split]) -> list[Leak]:
 def _context(
     splits: Mapping[str, Split],
     predicted: Mapping[str, Predictions],
-    model: ServedModel,
+    model: Predictor,
     facts: Mapping[str, float],
     settings: Evaluation,
 ) -> Context:

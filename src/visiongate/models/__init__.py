@@ -1,1 +1,1 @@
-"""Networks by registered name, and their export to ONNX."""
+"""Networks and baselines by name, their export to ONNX, and the predictor that runs the exported file."""

@@ -1,4 +1,4 @@
-"""A fitted baseline as one ONNX file with a network's contract: pooling and calibration are inside."""
+"""Export a fitted baseline to one ONNX file with the inputs and outputs of a network's file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,62 +8,65 @@ import numpy as np
 import numpy.typing as npt
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from visiongate.models.onnx_files import INPUT, OPSET, OUTPUT, write_onnx
+from visiongate.models.onnx_files import OPSET, write_onnx
 from visiongate.models.pixel_classifier import FEATURES, SCORES, PixelClassifier
 from visiongate.models.pixel_features import Pooling
+from visiongate.models.predictor import INPUT, OUTPUT
 
-FLOOR = 1e-6  # the least probability of a class before calibration, for the logarithm of zero is none
-IR_VERSION = 10  # that of the networks' files
-ML_OPSET = 3  # of ai.onnx.ml, the last whose tree ensemble has many classes by leaf
+# The lower bound of a probability before its logarithm is taken.
+MIN_PROBABILITY = 1e-6
+# The version of the networks' files.
+IR_VERSION = 10
+# Of ai.onnx.ml: the last opset whose tree ensemble stores a weight per leaf and class.
+ML_OPSET = 3
+
+Constants = dict[str, npt.NDArray[np.generic]]
 
 
 @dataclass(frozen=True, slots=True)
-class ServedBaseline:
-    """A fitted classifier between pixels and probabilities."""
+class ServingBaseline:
+    """A fitted classifier with preprocessing before it and calibrated probabilities after it."""
 
     classifier: PixelClassifier
     pooling: Pooling
     classes: int
-    temperature: float  # what the logits are divided by; see `visiongate.training.calibration`
+    # Divides the logits; see `visiongate.training.calibration`.
+    temperature: float
 
 
 def scores_to_logits(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Turn a baseline's probabilities, N×K, into logits that a temperature can divide."""
-    return np.log(np.maximum(scores, FLOOR))
+    """Return the logits of a baseline's probabilities, N×K."""
+    return np.log(np.maximum(scores, MIN_PROBABILITY))
 
 
-def export_baseline(served: ServedBaseline, metadata: Mapping[str, object], path: Path) -> None:
-    """Write the classifier as one checked ONNX file whose bytes depend on nothing but the classifier.
+def export_baseline(baseline: ServingBaseline, metadata: Mapping[str, object], path: Path) -> None:
+    """Write a baseline as one checked ONNX file; equal baselines give equal bytes.
 
     Args:
-        served: What to write.
-        metadata: Stored in the file as JSON, by key: the classes and the preprocessing, so that the file explains itself.
-        path: Where to write.
+        baseline: The baseline.
+        metadata: See `write_onnx`.
+        path: The file to write.
     """
-    fragment = served.classifier.fragment(served.classes)
-    pooling_nodes, pooling_constants = _pooling(served.pooling)
-    nodes = [*pooling_nodes, *fragment.nodes, *_calibration()]
-    constants = {
-        **pooling_constants,
-        "floor": np.array(FLOOR, dtype=np.float32),
-        "temperature": np.array(served.temperature, dtype=np.float32),
-    }
+    fragment = baseline.classifier.fragment(baseline.classes)
+    pooling_nodes, constants = _pooling(baseline.pooling)
+    constants["floor"] = np.array(MIN_PROBABILITY, dtype=np.float32)
+    constants["temperature"] = np.array(baseline.temperature, dtype=np.float32)
     initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
     graph = helper.make_graph(
-        nodes,
+        [*pooling_nodes, *fragment.nodes, *_calibration()],
         "baseline",
-        [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["batch", *served.pooling.input_shape])],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", served.classes])],
+        [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["batch", *baseline.pooling.input_shape])],
+        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", baseline.classes])],
         [*initializers, *fragment.initializers],
     )
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
     write_onnx(helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION), metadata, path)
 
 
-def _pooling(pooling: Pooling) -> tuple[list[NodeProto], dict[str, npt.NDArray[np.generic]]]:
-    """From `INPUT` to `FEATURES`, step by step as `Pooling` computes them."""
+def _pooling(pooling: Pooling) -> tuple[list[NodeProto], Constants]:
+    """Return the nodes from `INPUT` to `FEATURES`, which compute what `Pooling` computes, and their constants."""
     height, width, channels = pooling.input_shape
-    constants: dict[str, npt.NDArray[np.generic]] = {
+    constants: Constants = {
         "row_weights": pooling.row_weights,
         "column_weights": pooling.column_weights,
         "divisor": np.asarray(pooling.divisor),
@@ -71,9 +74,9 @@ def _pooling(pooling: Pooling) -> tuple[list[NodeProto], dict[str, npt.NDArray[n
         "by_columns": np.array([-1, width, channels]),
         "flat": np.array([-1, int(np.prod(pooling.shape))]),
     }
-    kind = helper.np_dtype_to_tensor_dtype(np.dtype(pooling.dtype))
+    float_type = helper.np_dtype_to_tensor_dtype(np.dtype(pooling.dtype))
     nodes = [
-        helper.make_node("Cast", [INPUT], ["pixels"], to=kind),
+        helper.make_node("Cast", [INPUT], ["pixels"], to=float_type),
         helper.make_node("Reshape", ["pixels", "by_rows"], ["pixel_rows"]),
         helper.make_node("MatMul", ["row_weights", "pixel_rows"], ["row_sums"]),
         helper.make_node("Reshape", ["row_sums", "by_columns"], ["pixel_columns"]),
@@ -86,7 +89,7 @@ def _pooling(pooling: Pooling) -> tuple[list[NodeProto], dict[str, npt.NDArray[n
 
 
 def _calibration() -> list[NodeProto]:
-    """From `SCORES` to `OUTPUT`."""
+    """Return the nodes from `SCORES` to `OUTPUT`."""
     return [
         helper.make_node("Max", [SCORES, "floor"], ["floored"]),
         helper.make_node("Log", ["floored"], ["logits"]),

@@ -1,6 +1,6 @@
-"""A trained network as one ONNX file: uint8 pixels in, probabilities out, preprocessing and calibration inside.
+"""Export a network to one ONNX file that contains preprocessing and calibration.
 
-What is judged is then the very file that is served, and nothing that serves it needs torch.
+Evaluation reads this file, so the served model is the evaluated model, and serving does not need torch.
 """
 
 import logging
@@ -13,17 +13,18 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from visiongate.models.onnx_files import INPUT, OPSET, OUTPUT, write_onnx
+from visiongate.models.onnx_files import OPSET, write_onnx
+from visiongate.models.predictor import INPUT, OUTPUT
 
 
-class Served(nn.Module):
-    """A network between pixels and probabilities.
+class ServingNetwork(nn.Module):
+    """A network with preprocessing before it and calibrated probabilities after it.
 
     Args:
-        network: Normalized float images, N×C×H×W, to logits, N×K.
-        mean: Of each channel, pixels taken as 0..1.
+        network: Maps normalized float images, N×C×H×W, to logits, N×K.
+        mean: Of each channel, with pixels in 0..1.
         std: Of each channel.
-        temperature: What the logits are divided by; see `visiongate.training.calibration`.
+        temperature: Divides the logits; see `visiongate.training.calibration`.
     """
 
     mean: Tensor
@@ -37,27 +38,27 @@ class Served(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Turn uint8 images, N×H×W×C, into probabilities, N×K."""
+        """Return the probabilities, N×K, of uint8 images, N×H×W×C."""
         pixels = images.permute(0, 3, 1, 2).float() / 255
         logits: Tensor = self.network((pixels - self.mean) / self.std)
         return torch.softmax(logits / self.temperature, dim=1)
 
 
-def export_onnx(
-    served: Served, input_shape: tuple[int, int, int], metadata: Mapping[str, object], path: Path
+def export_network(
+    network: ServingNetwork, input_shape: tuple[int, int, int], metadata: Mapping[str, object], path: Path
 ) -> None:
-    """Write the network as one checked ONNX file whose bytes depend on nothing but the network.
+    """Write a network as one checked ONNX file; equal networks give equal bytes.
 
     Args:
-        served: On the CPU, in fp32.
+        network: On the CPU, in fp32.
         input_shape: Height, width and channels.
-        metadata: Stored in the file as JSON, by key: the classes and the preprocessing, so that the file explains itself.
-        path: Where to write.
+        metadata: See `write_onnx`.
+        path: The file to write.
     """
     example = torch.zeros((2, *input_shape), dtype=torch.uint8)
-    with _quiet():
+    with _silenced():
         program = torch.onnx.export(
-            served.eval(),
+            network.eval(),
             (example,),
             dynamo=True,
             opset_version=OPSET,
@@ -66,34 +67,30 @@ def export_onnx(
             dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}},
             verbose=False,
         )
-    if program is None:  # torch's signature allows it; with dynamo it does not happen
+    # torch's annotation allows None, which dynamo=True never returns.
+    if program is None:
         raise RuntimeError("torch.onnx.export returned no program")
     model = program.model_proto
-    _strip(model)
+    _remove_notes(model)
     write_onnx(model, metadata, path)
 
 
-def _strip(model: onnx.ModelProto) -> None:
-    """Remove the exporter's notes: stack traces with absolute paths, by which the file would depend on where the clone lies."""
+def _remove_notes(model: onnx.ModelProto) -> None:
+    """Remove stack traces, whose absolute paths would make the bytes depend on the location of the clone."""
     del model.metadata_props[:]
+    del model.functions[:]
     model.doc_string = ""
-    for item in [
-        model.graph,
-        *model.graph.node,
-        *model.graph.value_info,
-        *model.graph.input,
-        *model.graph.output,
-    ]:
+    graph = model.graph
+    for item in [graph, *graph.node, *graph.value_info, *graph.input, *graph.output]:
         item.doc_string = ""
         del item.metadata_props[:]
-    for initializer in model.graph.initializer:
+    for initializer in graph.initializer:
         initializer.doc_string = ""
-    del model.functions[:]
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the exporter's notes on its own internals; its errors still raise."""
+def _silenced() -> Iterator[None]:
+    """Suppress the exporter's warnings about its own internals; errors still raise."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     try:

@@ -1,4 +1,4 @@
-"""The contract of every served model: one checked ONNX file, uint8 pixels in, probabilities out, which explains itself."""
+"""Write an ONNX model with its metadata."""
 
 import json
 from collections.abc import Mapping
@@ -8,17 +8,16 @@ import onnx
 
 from visiongate.records.files import atomic_path
 
-INPUT, OUTPUT = "images", "probabilities"
 OPSET = 20
 
 
 def write_onnx(model: onnx.ModelProto, metadata: Mapping[str, object], path: Path) -> None:
-    """Check a model and write it, its bytes a function of its content.
+    """Check a model and write it; equal models give equal bytes.
 
     Args:
-        model: From `INPUT`, uint8 N×H×W×C, to `OUTPUT`, float32 N×K. The metadata is added to it.
-        metadata: Stored as JSON, by key: the classes and the preprocessing.
-        path: Where to write.
+        model: Takes uint8 images, N×H×W×C, and returns float32 probabilities, N×K. The metadata is added to it.
+        metadata: Classes, preprocessing and temperature; each value is stored as JSON.
+        path: The file to write.
     """
     model.metadata_props.extend(
         onnx.StringStringEntryProto(key=key, value=json.dumps(value)) for key, value in metadata.items()

@@ -1,4 +1,4 @@
-"""What the baselines have in common: a classifier of scikit-learn over pooled pixels."""
+"""The base class of the baselines: a scikit-learn classifier of pooled pixels."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ FEATURES, SCORES = "features", "scores"
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """The part of an ONNX graph from `FEATURES`, float32 N×F, to `SCORES`: probabilities, float32 N×K."""
+    """A part of an ONNX graph, from `FEATURES`, float32 N×F, to `SCORES`, probabilities as float32 N×K."""
 
     nodes: Sequence[NodeProto]
     initializers: Sequence[TensorProto]
@@ -27,19 +27,22 @@ class Fragment:
 
 @dataclass(frozen=True, slots=True)
 class Importances:
-    """How much each feature weighs, in one panel or one for each class."""
+    """The importance of each feature, in one panel or in one panel per class."""
 
-    panels: npt.NDArray[np.float64]  # P×F, not negative
-    classes: list[int] | None  # whose the panels are; None where one panel is for all
-    measure: str  # in words
+    # P×F, non-negative.
+    panels: npt.NDArray[np.float64]
+    # The class of each panel; None if one panel covers all classes.
+    classes: list[int] | None
+    # The name of the importance measure.
+    measure: str
 
 
 class PixelClassifier(ABC):
-    """A classifier that is not fitted yet, and how finely it sees.
+    """A scikit-learn classifier and the resolution of its features.
 
     Args:
-        estimator: Of scikit-learn.
-        side: Pixels a side at most; see `visiongate.models.pixel_features`.
+        estimator: An unfitted scikit-learn classifier.
+        side: Maximum height and width of the pooled image; see `visiongate.models.pixel_features`.
     """
 
     def __init__(self, estimator: Any, side: int) -> None:  # noqa: ANN401 - scikit-learn has no types
@@ -47,29 +50,29 @@ class PixelClassifier(ABC):
         self.side = side
 
     def fit(self, features: Features, labels: Labels) -> None:
-        """Learn from features, float32 N×F, of at least two classes."""
+        """Fit features, float32 N×F, of at least two classes."""
         self.estimator.fit(features, labels)
 
     def probabilities(self, features: Features, classes: int) -> Probabilities:
-        """Return the probabilities, N×K; a class that was never seen has none."""
+        """Return the probabilities, N×K; they are 0 for a class without training images."""
         scores = np.zeros((len(features), classes))
-        scores[:, self.seen] = self.estimator.predict_proba(features)
+        scores[:, self.fitted_classes] = self.estimator.predict_proba(features)
         return scores
 
     @property
-    def seen(self) -> npt.NDArray[np.int64]:
-        """The classes that were trained on, in the order of the estimator's outputs."""
-        seen: npt.NDArray[np.int64] = self.estimator.classes_.astype(np.int64)
-        return seen
+    def fitted_classes(self) -> npt.NDArray[np.int64]:
+        """The classes with training images, in the order of the estimator's outputs."""
+        classes: npt.NDArray[np.int64] = self.estimator.classes_.astype(np.int64)
+        return classes
 
     @abstractmethod
     def tensors(self) -> Arrays:
-        """Return all that was learned, by name."""
+        """Return all fitted values by name."""
 
     @abstractmethod
     def fragment(self, classes: int) -> Fragment:
-        """Return the classifier as ONNX, with a column for each of so many classes, seen or not."""
+        """Return the classifier as ONNX, with one output per class."""
 
     @abstractmethod
     def importances(self) -> Importances:
-        """Return how much each feature weighs."""
+        """Return the importance of each feature."""

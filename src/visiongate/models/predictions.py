@@ -1,4 +1,4 @@
-"""What the exported model says of every image of a split, checked to be complete and to be probabilities."""
+"""The predictions of an exported model for a split."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,24 +9,28 @@ import pyarrow as pa
 
 from visiongate.errors import DataError
 from visiongate.images.pixels import Labels, PixelSplit, Transform
-from visiongate.models.predictor import Contract, ServedModel
+from visiongate.models.predictor import Contract, Predictor
 
-# Far above what rounding does to a softmax in float32, far below what a missing softmax does.
+# Far above the rounding error of a softmax in float32, far below the error of a missing softmax.
 SUM_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """The model's answer to each of N images, and the truth."""
+    """The predictions for N images, and their labels."""
 
-    probabilities: npt.NDArray[np.float64]  # N×K, each row scaled to sum to 1
-    labels: Labels  # N, in 0..K-1
-    classes: tuple[str, ...]  # K names
-    threshold: float | None = None  # as `decide` takes it
+    # N×K; each row sums to 1.
+    probabilities: npt.NDArray[np.float64]
+    # N, in 0..K-1.
+    labels: Labels
+    # K names.
+    classes: tuple[str, ...]
+    # See `decide`.
+    threshold: float | None = None
 
     @property
     def predicted(self) -> Labels:
-        """The class that each image is taken for, N; of several equally probable ones the first."""
+        """The predicted class of each image, N."""
         return decide(self.probabilities, self.threshold)
 
     @property
@@ -39,77 +43,77 @@ class Predictions:
 
     @property
     def correct(self) -> npt.NDArray[np.bool_]:
-        """Whether each image is predicted right, N."""
+        """Whether each prediction is correct, N."""
         return np.equal(self.predicted, self.labels)
 
     def by_probability(self) -> "Predictions":
-        """Return the same without a threshold, to ask whether the probabilities can be believed."""
+        """Return the same predictions without a threshold, as calibration needs them."""
         return replace(self, threshold=None)
 
 
 def decide(probabilities: npt.NDArray[np.floating], threshold: float | None) -> Labels:
-    """Turn probabilities, N×K, into the classes answered, N.
+    """Return the predicted class, N, of probabilities, N×K.
 
     Args:
         probabilities: Of each image.
-        threshold: Of two classes, the second is answered where its probability reaches it; None takes the more probable, of
-            several the first.
+        threshold: With two classes, predict the second class if its probability reaches the threshold. None predicts the
+            most probable class; of equally probable classes, the first.
 
     Raises:
-        DataError: There is a threshold, and there are not two classes.
+        DataError: A threshold is given and there are not two classes.
     """
     if threshold is None:
-        likeliest: Labels = probabilities.argmax(axis=1)
-        return likeliest
+        most_probable: Labels = probabilities.argmax(axis=1)
+        return most_probable
     if probabilities.shape[1] != 2:  # noqa: PLR2004
         raise DataError(f"a threshold of {threshold:g} needs two classes, not {probabilities.shape[1]}")
     return (probabilities[:, 1] >= threshold).astype(np.int64)
 
 
-def check_contract(model: ServedModel, transform: Transform, source: str) -> None:
-    """Refuse to judge a model on images or classes other than those it was made for.
+def check_contract(model: Predictor, transform: Transform, source: str) -> None:
+    """Check that a model was trained on images and classes like these.
 
     Args:
-        model: The model to judge.
-        transform: What the images went through.
-        source: Where the transform comes from, for the message.
+        model: The model to evaluate.
+        transform: The preprocessing of the images.
+        source: The file of the transform, for the error message.
 
     Raises:
-        DataError: Input shape, mode, resize rule or classes differ; the message names both values.
+        DataError: Input shape, mode, resize rule or classes differ.
     """
-    wanted = Contract(transform.input_shape, transform.mode, transform.resize, tuple(transform.classes))
-    if difference := wanted.difference(model.contract):
-        raise DataError(f"{model.path} has {difference} as in {source}; train it on these data")
+    required = Contract(transform.input_shape, transform.mode, transform.resize, tuple(transform.classes))
+    if difference := required.difference(model.contract):
+        raise DataError(f"{model.name}: it has {difference} as in {source}; train it on these data")
 
 
-def predict_split(model: ServedModel, split: PixelSplit, manifest: pa.Table, batch_size: int) -> Predictions:
+def predict_split(model: Predictor, split: PixelSplit, manifest: pa.Table, batch_size: int) -> Predictions:
     """Predict every image of a split.
 
     Args:
-        model: The model to judge.
-        split: The images and labels.
-        manifest: Where they came from, in the same order, with the columns ``label`` and ``path``.
-        batch_size: Images given to the model at a time.
+        model: The model to evaluate.
+        split: Images and labels.
+        manifest: One row per image in the same order, with the columns ``label`` and ``path``.
+        batch_size: Images per call of the model.
 
     Raises:
-        DataError: There is no image or a single class, the three disagree on what the split holds, or the model's answer
-            is not one row of probabilities for each image; the message names the image.
+        DataError: The split is empty, has a single class or differs from its manifest, or the model's outputs are not one
+            row of probabilities per image.
     """
     _check_split(split, manifest, len(model.contract.classes))
     probabilities = model.predict(split.images, batch_size).astype(np.float64)
     expected = (len(split.images), len(model.contract.classes))
     if probabilities.shape != expected:
-        raise DataError(f"{model.path}: answered {probabilities.shape} probabilities, not {expected}")
+        raise DataError(f"{model.name}: its outputs have the shape {probabilities.shape}, not {expected}")
     sums = _check_sums(model, probabilities, manifest.column("path").to_pylist())
     return Predictions(probabilities / sums, split.labels, model.contract.classes)
 
 
 def tabulate(predictions: Predictions, manifest: pa.Table) -> pa.Table:
-    """Say for each image, in the manifest's order, where it came from and what the model made of it.
+    """Return one row per image, in the order of the manifest.
 
     Returns:
-        Columns ``path``, ``sha256``, ``label``, ``predicted`` (names), ``correct``, ``confidence`` and ``probabilities``, a
-        list in the order of the classes; both in float32, as the model gave them but for the scaling.
+        The columns ``path``, ``sha256``, ``label`` and ``predicted`` (class names), ``correct``, ``confidence`` (float32) and
+        ``probabilities`` (a list of float32 in the order of the classes).
     """
     names = np.asarray(predictions.classes)
     probabilities = pa.FixedSizeListArray.from_arrays(
@@ -129,30 +133,27 @@ def tabulate(predictions: Predictions, manifest: pa.Table) -> pa.Table:
 
 def _check_split(split: PixelSplit, manifest: pa.Table, classes: int) -> None:
     if classes < 2:  # noqa: PLR2004
-        raise DataError("there is one class: every answer is right, and there is nothing to evaluate")
-    counts = {"images": len(split.images), "labels": len(split.labels), "manifest rows": manifest.num_rows}
-    if len(set(counts.values())) > 1:
-        listed = ", ".join(f"{count} {what}" for what, count in counts.items())
-        raise DataError(f"the split has {listed}; `dvc repro` makes it anew")
+        raise DataError("dataset.classes: evaluation needs at least two classes")
     if not len(split.images):
-        raise DataError("the split has no image: there is nothing to evaluate")
-    if (split.labels != manifest.column("label").to_numpy()).any():
-        raise DataError("labels and manifest disagree on the split's order; `dvc repro` makes it anew")
-    if not 0 <= split.labels.min() <= split.labels.max() < classes:
-        raise DataError(f"labels from {split.labels.min()} to {split.labels.max()}, but {classes} classes")
+        raise DataError("the split has no images; change transformation.split")
+    same_count = len(split.images) == manifest.num_rows
+    if not (same_count and np.array_equal(split.labels, manifest.column("label").to_numpy())):
+        raise DataError(
+            "the split's images, labels and manifest disagree; run `dvc repro --force transformation`"
+        )
 
 
 def _check_sums(
-    model: ServedModel, probabilities: npt.NDArray[np.float64], names: Sequence[str]
+    model: Predictor, probabilities: npt.NDArray[np.float64], paths: Sequence[str]
 ) -> npt.NDArray[np.float64]:
-    """Return each row's sum, N×1, near 1."""
+    """Return each row's sum, N×1, after checking that it is near 1."""
     sums: npt.NDArray[np.float64] = probabilities.sum(axis=1, keepdims=True)
-    # Negated, so that a NaN, of which every comparison is false, counts as wrong too.
+    # The negated comparison is true for NaN too.
     wrong = ~(np.abs(sums[:, 0] - 1) <= SUM_TOLERANCE) | (probabilities < 0).any(axis=1)
     if wrong.any():
         first = int(wrong.argmax())
         raise DataError(
-            f"{model.path}: the outputs for {names[first]} are no probabilities: from {probabilities[first].min():g} to "
-            f"{probabilities[first].max():g}, sum {sums[first, 0]:g}; so for {int(wrong.sum())} of {len(wrong)} images"
+            f"{model.name}: its outputs for {int(wrong.sum())} of {len(wrong)} images are not probabilities; those for "
+            f"{paths[first]} sum to {sums[first, 0]:g}"
         )
     return sums

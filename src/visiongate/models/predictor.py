@@ -1,4 +1,4 @@
-"""The exported model as whoever serves it sees it: one ONNX file, uint8 pixels in, probabilities out."""
+"""Load an exported ONNX model and predict with it. Needs onnxruntime, not torch."""
 
 import json
 from dataclasses import dataclass
@@ -20,53 +20,82 @@ INPUT, OUTPUT = "images", "probabilities"
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """What a model must be given, and what its outputs mean; models are comparable when these are equal."""
+    """The inputs and outputs of a model. Models with equal contracts can be compared."""
 
-    input_shape: tuple[int, ...]  # height, width and channels
-    mode: str  # L or RGB
-    resize: str  # by which rule images come to that size
-    classes: tuple[str, ...]  # in the order of the outputs
+    # Height, width and channels.
+    input_shape: tuple[int, ...]
+    # L or RGB.
+    mode: str
+    # The rule that brings an image to the input shape.
+    resize: str
+    # In the order of the outputs.
+    classes: tuple[str, ...]
 
     def difference(self, other: "Contract") -> str | None:
-        """Say in what another differs, ``theirs, not ours``; None if in nothing."""
+        """Describe the first difference as ``FIELD OTHERS, not OURS``; None if the contracts are equal."""
         for name in self.__slots__:
-            mine, theirs = getattr(self, name), getattr(other, name)
-            if mine != theirs:
-                return f"{name.replace('_', ' ')} {_spell(theirs)}, not {_spell(mine)}"
+            ours, others = getattr(self, name), getattr(other, name)
+            if ours != others:
+                return f"{name.replace('_', ' ')} {_format(others)}, not {_format(ours)}"
         return None
 
 
 @dataclass(frozen=True, slots=True)
-class ServedModel:
-    """An ONNX file, ready to predict."""
+class Predictor:
+    """A loaded ONNX model: uint8 images in, probabilities out.
 
-    path: Path
+    Evaluation, prediction and the service share it.
+    """
+
+    # A file, or the content of one.
+    source: Path | bytes
     contract: Contract
     session: "InferenceSession"
-    temperature: float | None  # that its logits are divided by, where the file tells
+    # The temperature inside the model; None if the file does not state it.
+    temperature: float | None
+
+    @property
+    def name(self) -> str:
+        """The model's name in error messages."""
+        return _name(self.source)
+
+    @property
+    def size(self) -> int:
+        """The size of the file, in bytes."""
+        return self.source.stat().st_size if isinstance(self.source, Path) else len(self.source)
 
     def predict(self, images: Images, batch_size: int = 256) -> Probabilities:
-        """Turn uint8 images, N×H×W×C, into probabilities, float32 N×K."""
+        """Return the probabilities, float32 N×K, of uint8 images, N×H×W×C."""
         batches = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
         outputs = [self.session.run([OUTPUT], {INPUT: np.ascontiguousarray(batch)})[0] for batch in batches]
         return np.concatenate(outputs)
 
 
-def open_model(path: Path) -> ServedModel:
+def open_predictor(source: Path | bytes) -> Predictor:
     """Load an exported model on the CPU.
 
-    Raises:
-        DataError: The file is missing, is no ONNX model, or does not carry its classes and preprocessing.
-    """
-    from onnxruntime import InferenceSession  # noqa: PLC0415 - only where a model is run
+    Args:
+        source: An ONNX file, or the content of one.
 
-    if not path.exists():
-        raise DataError(f"{path}: no such file; the train stage writes it")
+    Raises:
+        DataError: The file is missing, is not an ONNX model, or lacks the metadata that the train stage writes.
+    """
+    import onnxruntime  # noqa: PLC0415 - slow to import
+
+    if isinstance(source, Path) and not source.exists():
+        raise DataError(f"{source}: no such file; `dvc repro train` writes it, `dvc pull` downloads it")
+    onnxruntime.disable_telemetry_events()
     try:
-        session = InferenceSession(path, providers=["CPUExecutionProvider"])
-        return ServedModel(path, _read_contract(session), session, _read_temperature(session))
-    except Exception as error:  # onnxruntime's errors have no common base
-        raise DataError(f"{path}: not a model exported here: {' '.join(str(error).split())[:200]}") from error
+        session = onnxruntime.InferenceSession(source, providers=["CPUExecutionProvider"])
+        return Predictor(source, _read_contract(session), session, _read_temperature(session))
+    # onnxruntime's errors have no common base class.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{_name(source)}: not a model that the train stage exported: {reason}") from error
+
+
+def _name(source: Path | bytes) -> str:
+    return str(source) if isinstance(source, Path) else "the ONNX model"
 
 
 def _read_contract(session: "InferenceSession") -> Contract:
@@ -79,11 +108,11 @@ def _read_contract(session: "InferenceSession") -> Contract:
 
 
 def _read_temperature(session: "InferenceSession") -> float | None:
-    told = session.get_modelmeta().custom_metadata_map.get("temperature")
-    return None if told is None else float(json.loads(told))
+    temperature = session.get_modelmeta().custom_metadata_map.get("temperature")
+    return None if temperature is None else float(json.loads(temperature))
 
 
-def _spell(value: str | tuple[int | str, ...]) -> str:
+def _format(value: str | tuple[int | str, ...]) -> str:
     if isinstance(value, str):
         return value
     return ("×" if isinstance(value[0], int) else ", ").join(map(str, value))

@@ -1,9 +1,8 @@
-"""Import torchvision over any build of torch.
+"""Import torchvision with any build of torch.
 
-torchvision's wheel carries operators compiled for one build of torch. Over another, a CPU build say, they cannot be loaded,
-and ``import torchvision`` fails with ``operator torchvision::nms does not exist``: it attaches shape rules to two operators
-that nobody declared. Its models, transforms and data sets are Python and need neither. Declaring the two schemas before the
-import is enough; where the builds match, the compiled operators load and nothing must be declared.
+torchvision's wheel contains operators compiled for one build of torch. With another build, such as a CPU build, they fail to
+load, and ``import torchvision`` raises ``operator torchvision::nms does not exist`` because it registers shape rules for two
+undeclared operators. Its models are pure Python and need neither operator, so declaring both before the import is enough.
 """
 
 import importlib
@@ -21,10 +20,10 @@ _SCHEMAS = (
 
 @cache
 def import_torchvision() -> ModuleType:
-    """Import torchvision, with the schemas of its missing operators declared if its own cannot be loaded.
+    """Import torchvision; if its operators fail to load, declare them and import it again.
 
     Raises:
-        ImportError: torchvision is not installed, or fails for another reason.
+        ImportError: torchvision is not installed or fails for another reason.
     """
     try:
         return importlib.import_module("torchvision")
@@ -32,10 +31,11 @@ def import_torchvision() -> ModuleType:
         if "torchvision::nms" not in str(error):
             raise ImportError(f"torchvision: {error}") from error
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-        del sys.modules[name]  # what the failed import left half-made
+        del sys.modules[name]
     library = torch.library.Library("torchvision", "FRAGMENT")
     for schema in _SCHEMAS:
         library.define(schema)
     module = importlib.import_module("torchvision")
-    module.__dict__["_visiongate_operators"] = library  # the schemas live as long as this object
+    # The declarations live as long as the library object.
+    module.__dict__["_visiongate_operators"] = library
     return module

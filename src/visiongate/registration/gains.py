@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from visiongate.evaluation.latency import measure_latency
-from visiongate.models.predictor import Images, ServedModel
+from visiongate.models.predictor import Images, Predictor
 from visiongate.settings.schema import Evaluation
 
 Kind = Literal["size", "latency"]
@@ -36,7 +36,7 @@ class Gain:
 
 
 def measure_gain(
-    kind: Kind, challenger: ServedModel, champion: ServedModel, images: Images, settings: Evaluation
+    kind: Kind, challenger: Predictor, champion: Predictor, images: Images, settings: Evaluation
 ) -> Gain:
     """Measure what two models cost, both now and on this machine.
 
@@ -48,7 +48,7 @@ def measure_gain(
         settings: How many images to time.
     """
     if kind == "size":
-        return Gain(kind, challenger.path.stat().st_size, champion.path.stat().st_size)
+        return Gain(kind, challenger.size, champion.size)
     times = [
         [measure_latency(model, images, settings)["latency_p50_ms"] for model in (challenger, champion)]
         for _ in range(ROUNDS)

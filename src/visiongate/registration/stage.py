@@ -21,7 +21,7 @@ from visiongate.comparison.answers import answer
 from visiongate.comparison.paired_test import Comparison, Exam, compare, uses_mcnemar
 from visiongate.gate.rules import Verdict, read_verdict
 from visiongate.images.pixels import PixelSplit, load_split, read_manifest
-from visiongate.models.predictor import ServedModel, open_model
+from visiongate.models.predictor import Predictor, open_predictor
 from visiongate.records.files import read_json, sha256_of, write_json, write_text
 from visiongate.registration import promotion
 from visiongate.registration.card import describe_model
@@ -58,7 +58,7 @@ DATA = (paths.RAW, paths.PREPARED, paths.TRANSFORMED)
 class Judged:
     """A model, what it was tested on, how that went, and what it comes from."""
 
-    model: ServedModel
+    model: Predictor
     sha256: str
     test: PixelSplit
     groups: Sequence[str | None]  # of each test image
@@ -107,7 +107,7 @@ def _settle(
 
 def _read_judged() -> Judged:
     return Judged(
-        model=open_model(paths.MODEL_ONNX),
+        model=open_predictor(paths.MODEL_ONNX),
         sha256=sha256_of(paths.MODEL_ONNX),
         test=load_split(paths.TRANSFORMED, "test"),
         groups=read_manifest(paths.TRANSFORMED, "test").column("group").to_pylist(),
@@ -191,7 +191,7 @@ def _compete(store: Store, judged: Judged, champion: Version, settings: Settings
     """Test both on today's test images: the champion was judged on those of its own day."""
     if MODEL_TAG not in champion.tags:
         return promotion.accept_unlike(champion.number, "it was registered by other means")
-    rival = open_model(fetch_model(store, champion))
+    rival = open_predictor(fetch_model(store, champion))
     if difference := judged.model.contract.difference(rival.contract):
         return promotion.accept_unlike(champion.number, f"it has {difference}")
     exam = Exam(judged.test.labels, judged.groups)
@@ -209,7 +209,7 @@ def _compete(store: Store, judged: Judged, champion: Version, settings: Settings
 
 
 def _weigh_gain(
-    judged: Judged, rival: ServedModel, decision: Decision, comparison: Comparison, settings: Settings
+    judged: Judged, rival: Predictor, decision: Decision, comparison: Comparison, settings: Settings
 ) -> Decision:
     """Where the settings ask for it, let a model that is hardly worse win by what it saves."""
     wanted = settings.registry.non_inferiority

@@ -12,7 +12,7 @@ from visiongate import paths
 from visiongate.adapters.mlflow_runs import MODEL_TAG, Run, open_run
 from visiongate.images.pixels import Transform, load_split, read_transform
 from visiongate.models.baseline_export import export_baseline
-from visiongate.models.onnx_export import Served, export_onnx
+from visiongate.models.onnx_export import ServingNetwork, export_network
 from visiongate.models.registry import build_baseline, parameter_count
 from visiongate.models.summary import HEADER, summarize
 from visiongate.records.files import atomic_path, sha256_of, write_csv, write_json, write_text
@@ -127,7 +127,7 @@ def _describe_network(task: Task, fitted: Fitted, temperature: float) -> Trained
     transform = read_transform(paths.TRANSFORMED)
     hardware = f"{task.hardware.precision} on {task.hardware.device}"
     network = task.network.cpu().float()
-    served = Served(network, transform.mean, transform.std, temperature)
+    served = ServingNetwork(network, transform.mean, transform.std, temperature)
     return Trained(
         fitted,
         network.state_dict(),
@@ -135,7 +135,7 @@ def _describe_network(task: Task, fitted: Fitted, temperature: float) -> Trained
         hardware,
         temperature,
         summarize(network, transform.input_shape),
-        lambda metadata, path: export_onnx(served, transform.input_shape, metadata, path),
+        lambda metadata, path: export_network(served, transform.input_shape, metadata, path),
     )
 
 
@@ -147,7 +147,7 @@ def _train_baseline(settings: Settings) -> None:
         found = fit_baseline(classifier, train, val, transform)
         tracked.log_metrics(found.epoch.metrics(), 1)
         title = f"{model.name}: importance of each pixel"
-        served, picture = found.served, paths.PIXEL_IMPORTANCE
+        served, picture = found.baseline, paths.PIXEL_IMPORTANCE
         draw_pixel_importance(classifier.importances(), served.pooling, transform.classes, title, picture)
         arrays = {name: torch.from_numpy(array) for name, array in classifier.tensors().items()}
         trained = Trained(

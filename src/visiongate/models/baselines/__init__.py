@@ -1,1 +1,1 @@
-"""One file a baseline; the file's name is the name it is chosen by."""
+"""One module per baseline; ``model.name`` is the module's name."""

@@ -1,9 +1,9 @@
-"""Multinomial logistic regression on pooled pixels: what can be told by weighing each pixel on its own.
+"""Multinomial logistic regression on pooled pixels.
 
 Options:
-    side: Pixels a side, at most, that the images are pooled to.
-    strength: C, the inverse of the weight of the squared coefficients: the smaller, the smoother.
-    iterations: Of L-BFGS, at most. Stopping there is part of the recipe, no failure.
+    side: Maximum height and width of the pooled image, in pixels.
+    strength: C, the inverse of the regularization strength.
+    iterations: Maximum number of L-BFGS iterations. Reaching it is not an error.
 """
 
 import warnings
@@ -24,15 +24,16 @@ from visiongate.models.pixel_classifier import (
 )
 from visiongate.models.pixel_features import Features
 
-UNSEEN = -1e30  # the bias of a class without training images: its probability is zero, and nothing overflows
+# The intercept of a class without training images: its probability becomes 0 and nothing overflows.
+ABSENT_CLASS_INTERCEPT = -1e30
 
 
 class LogisticRegression(PixelClassifier):
-    """scikit-learn's LogisticRegression, of which ``coefficients`` and ``intercepts`` are all there is."""
+    """scikit-learn's LogisticRegression."""
 
     def fit(self, features: Features, labels: Labels) -> None:
-        """Learn; that the iterations end before the optimum is reached is not told."""
-        from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415 - takes seconds, only where needed
+        """Fit without a warning if the maximum number of iterations is reached."""
+        from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415 - slow to import
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -42,31 +43,33 @@ class LogisticRegression(PixelClassifier):
         """Return ``coefficients``, one row for each of ``classes``, and ``intercepts``."""
         coefficients = self.estimator.coef_.astype(np.float32)
         intercepts = self.estimator.intercept_.astype(np.float32)
-        if len(coefficients) == 1:  # of two classes scikit-learn fits the second against the first
+        # For two classes, scikit-learn stores the second class relative to the first.
+        if len(coefficients) == 1:
             coefficients = np.concatenate([np.zeros_like(coefficients), coefficients])
             intercepts = np.concatenate([np.zeros_like(intercepts), intercepts])
-        return {"classes": self.seen, "coefficients": coefficients, "intercepts": intercepts}
+        return {"classes": self.fitted_classes, "coefficients": coefficients, "intercepts": intercepts}
 
     def fragment(self, classes: int) -> Fragment:
         """Return a matrix product and a softmax."""
         arrays = self.tensors()
         weights = np.zeros((classes, arrays["coefficients"].shape[1]), dtype=np.float32)
-        weights[self.seen] = arrays["coefficients"]
-        bias = np.full(classes, UNSEEN, dtype=np.float32)
-        bias[self.seen] = arrays["intercepts"]
+        weights[self.fitted_classes] = arrays["coefficients"]
+        bias = np.full(classes, ABSENT_CLASS_INTERCEPT, dtype=np.float32)
+        bias[self.fitted_classes] = arrays["intercepts"]
         nodes = [
             helper.make_node("Gemm", [FEATURES, "coefficients", "intercepts"], ["weighed"], transB=1),
             helper.make_node("Softmax", ["weighed"], [SCORES], axis=1),
         ]
-        return Fragment(
-            nodes,
-            [numpy_helper.from_array(weights, "coefficients"), numpy_helper.from_array(bias, "intercepts")],
-        )
+        initializers = [
+            numpy_helper.from_array(weights, "coefficients"),
+            numpy_helper.from_array(bias, "intercepts"),
+        ]
+        return Fragment(nodes, initializers)
 
     def importances(self) -> Importances:
-        """Return the coefficients' absolute values: for each class, or once where there are but two."""
+        """Return the absolute coefficients, in one panel per class or one panel for two classes."""
         coefficients = np.abs(self.estimator.coef_.astype(np.float64))
-        classes = self.seen.tolist() if len(coefficients) > 1 else None
+        classes = self.fitted_classes.tolist() if len(coefficients) > 1 else None
         return Importances(coefficients, classes, "absolute coefficient")
 
 
@@ -77,8 +80,8 @@ def build(
     strength: Annotated[float, Field(gt=0)] = 1.0,
     iterations: Annotated[int, Field(ge=1)] = 200,
 ) -> PixelClassifier:
-    """Make the classifier. Its solver draws nothing at random: the seed changes nothing."""
-    from sklearn import linear_model  # noqa: PLC0415 - takes seconds, only where needed
+    """Return the unfitted classifier. The solver is deterministic, so the seed has no effect."""
+    from sklearn import linear_model  # noqa: PLC0415 - slow to import
 
     estimator = linear_model.LogisticRegression(
         C=strength, max_iter=iterations, solver="lbfgs", random_state=seed

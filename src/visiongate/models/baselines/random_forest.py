@@ -1,16 +1,15 @@
-"""A random forest on pooled pixels: what can be told from a few hundred of them without knowing which are neighbors.
+"""A random forest on pooled pixels.
 
-Source: Breiman, Random Forests, Machine Learning 45, 2001; importances are his mean decrease in impurity.
+Source: Breiman, Random Forests, Machine Learning 45, 2001.
 
 Options:
-    side: Pixels a side, at most, that the images are pooled to.
-    trees: How many.
-    leaves: Of each tree, at most. With ``trees`` it bounds the file, whatever the number of images.
-    min_leaf: Images that a leaf holds, at least.
-    features: Share of the pixels looked at for each decision; 0 looks at the square root of their number.
+    side: Maximum height and width of the pooled image, in pixels.
+    trees: Number of trees.
+    leaves: Maximum number of leaves per tree. With ``trees`` it bounds the size of the file.
+    min_leaf: Minimum number of images in a leaf.
+    features: Share of the pixels considered at each split; 0 considers the square root of their number.
 """
 
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
@@ -29,54 +28,51 @@ from visiongate.models.pixel_classifier import (
 )
 from visiongate.models.pixel_features import Features
 
-Ints = npt.NDArray[np.int32]
-Floats = npt.NDArray[np.float32]
-LEAF = -1  # scikit-learn's mark for a child that is not there
-
-
-@dataclass(frozen=True, slots=True)
-class Trees:
-    """All trees' nodes one after another, and what their leaves say; a node's number counts within its tree."""
-
-    tree: Ints
-    node: Ints
-    feature: Ints
-    threshold: Floats  # a feature that is not greater goes left
-    left: Ints  # LEAF in a leaf
-    right: Ints
-    leaf_tree: Ints  # one entry for each leaf and class that it has seen
-    leaf_node: Ints
-    leaf_class: Ints
-    leaf_share: Floats  # of the leaf's training images
+# scikit-learn's marker for a missing child.
+NO_CHILD = -1
 
 
 class RandomForest(PixelClassifier):
     """scikit-learn's RandomForestClassifier."""
 
     def fit(self, features: Features, labels: Labels) -> None:
-        """Grow the trees on all cores; each tree's seed is drawn beforehand, so that their number changes nothing."""
+        """Fit the trees on all cores."""
         super().fit(features, labels)
-        # Threads add up the trees' votes in the order in which they come, and so round by chance.
+        # Threads add up the trees' votes in random order, which makes the rounding random.
         self.estimator.n_jobs = 1
 
-    def trees(self) -> Trees:
-        """Return the fitted trees, their classes numbered as the labels were."""
-        parts = [_read_tree(number, tree.tree_) for number, tree in enumerate(self.estimator.estimators_)]
-        merged = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        return Trees(**{**merged, "leaf_class": self.seen[merged["leaf_class"]].astype(np.int32)})
-
     def tensors(self) -> Arrays:
-        """Return the `Trees`."""
-        trees = self.trees()
-        return {name: getattr(trees, name) for name in Trees.__slots__}
+        """Return the trees as the numeric attributes of ONNX's ``TreeEnsembleClassifier``."""
+        trees = [self._read_tree(index, tree.tree_) for index, tree in enumerate(self.estimator.estimators_)]
+        return {name: np.concatenate([tree[name] for tree in trees]) for name in trees[0]}
+
+    def _read_tree(self, index: int, tree: Any) -> Arrays:  # noqa: ANN401 - scikit-learn has no types
+        is_leaf = tree.children_left == NO_CHILD
+        leaves = np.flatnonzero(is_leaf)
+        shares = tree.value[leaves, 0] / tree.value[leaves, 0].sum(axis=1, keepdims=True)
+        row, column = np.nonzero(shares)
+        trees = np.float32(len(self.estimator.estimators_))
+        return {
+            "nodes_treeids": np.full(len(is_leaf), index),
+            "nodes_nodeids": np.arange(len(is_leaf)),
+            "nodes_featureids": np.where(is_leaf, 0, tree.feature),
+            "nodes_values": round_down(np.where(is_leaf, 0, tree.threshold)),
+            "nodes_truenodeids": np.where(is_leaf, 0, tree.children_left),
+            "nodes_falsenodeids": np.where(is_leaf, 0, tree.children_right),
+            "class_treeids": np.full(len(row), index),
+            "class_nodeids": leaves[row],
+            "class_ids": self.fitted_classes[column],
+            "class_weights": shares[row, column].astype(np.float32) / trees,
+        }
 
     def fragment(self, classes: int) -> Fragment:
         """Return one tree ensemble."""
-        trees = self.trees()
-        count = len(self.estimator.estimators_)
+        arrays = self.tensors()
+        # Node 0 is the root, so it is nobody's child.
+        modes = np.where(arrays["nodes_truenodeids"] == 0, "LEAF", "BRANCH_LEQ")
         attributes: dict[str, Any] = {
-            **_node_attributes(trees),
-            **_leaf_attributes(trees, count),
+            **{name: array.tolist() for name, array in arrays.items()},
+            "nodes_modes": modes.tolist(),
             "classlabels_int64s": list(range(classes)),
             "post_transform": "NONE",
         }
@@ -86,65 +82,23 @@ class RandomForest(PixelClassifier):
         return Fragment([node], [])
 
     def importances(self) -> Importances:
-        """Return the mean decrease in impurity, which adds up to one."""
+        """Return the mean decrease in impurity, which sums to 1."""
         panel = self.estimator.feature_importances_.astype(np.float64)
         return Importances(panel[None], None, "mean decrease in impurity")
 
 
-def _read_tree(number: int, tree: object) -> dict[str, npt.NDArray[np.generic]]:
-    left, right, feature, threshold, value = (
-        getattr(tree, name) for name in ("children_left", "children_right", "feature", "threshold", "value")
-    )
-    leaves = np.flatnonzero(left == LEAF)
-    shares = value[leaves, 0] / value[leaves, 0].sum(axis=1, keepdims=True)
-    row, column = np.nonzero(shares)
-    return {
-        "tree": np.full(len(left), number, dtype=np.int32),
-        "node": np.arange(len(left), dtype=np.int32),
-        "feature": np.where(left == LEAF, 0, feature).astype(np.int32),
-        "threshold": _round_down(np.where(left == LEAF, 0, threshold)),
-        "left": left.astype(np.int32),
-        "right": right.astype(np.int32),
-        "leaf_tree": np.full(len(row), number, dtype=np.int32),
-        "leaf_node": leaves[row].astype(np.int32),
-        "leaf_class": column.astype(np.int32),
-        "leaf_share": shares[row, column].astype(np.float32),
-    }
+def round_down(thresholds: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Return the largest float32 that is not greater than each threshold.
 
-
-def _round_down(thresholds: npt.NDArray[np.float64]) -> Floats:
-    """Return the largest float32 that is not greater.
-
-    A float32 feature is compared with it as with the float64; the nearest float32 may be greater, and be the feature.
+    Every float32 feature then compares with it as with the float64 threshold. The nearest float32 may be greater than the
+    threshold and equal to the feature.
     """
     nearest = thresholds.astype(np.float32)
     below = np.nextafter(nearest, np.float32(-np.inf))
     return np.where(nearest.astype(np.float64) > thresholds, below, nearest)
 
 
-def _node_attributes(trees: Trees) -> dict[str, list[int] | list[float] | list[str]]:
-    is_leaf = trees.left == LEAF
-    return {
-        "nodes_treeids": trees.tree.tolist(),
-        "nodes_nodeids": trees.node.tolist(),
-        "nodes_featureids": trees.feature.tolist(),
-        "nodes_values": trees.threshold.tolist(),
-        "nodes_modes": np.where(is_leaf, "LEAF", "BRANCH_LEQ").tolist(),
-        "nodes_truenodeids": np.where(is_leaf, 0, trees.left).tolist(),
-        "nodes_falsenodeids": np.where(is_leaf, 0, trees.right).tolist(),
-    }
-
-
-def _leaf_attributes(trees: Trees, count: int) -> dict[str, list[int] | list[float]]:
-    return {
-        "class_treeids": trees.leaf_tree.tolist(),
-        "class_nodeids": trees.leaf_node.tolist(),
-        "class_ids": trees.leaf_class.tolist(),
-        "class_weights": (trees.leaf_share / np.float32(count)).tolist(),
-    }
-
-
-def build(  # noqa: PLR0913 - options, all by keyword
+def build(  # noqa: PLR0913 - one keyword per option
     seed: int,
     *,
     side: Annotated[int, Field(ge=1, le=256)] = 16,
@@ -153,8 +107,8 @@ def build(  # noqa: PLR0913 - options, all by keyword
     min_leaf: Annotated[int, Field(ge=1)] = 1,
     features: Annotated[float, Field(ge=0, le=1)] = 0.0,
 ) -> PixelClassifier:
-    """Make the classifier."""
-    from sklearn.ensemble import RandomForestClassifier  # noqa: PLC0415 - takes seconds, only where needed
+    """Return the unfitted classifier."""
+    from sklearn.ensemble import RandomForestClassifier  # noqa: PLC0415 - slow to import
 
     estimator = RandomForestClassifier(
         n_estimators=trees,

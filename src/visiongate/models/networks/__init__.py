@@ -1,1 +1,1 @@
-"""One file a network; the file's name is the name it is chosen by."""
+"""One module per network; ``model.name`` is the module's name."""

@@ -1,9 +1,9 @@
-"""A CNN whose depth and widths are settings: convolutions that each halve the image, then hidden layers.
+"""A CNN with configurable depth and widths: convolutions that each halve the image, then hidden layers.
 
 Options:
-    filters: Of each convolution, its output channels.
+    filters: Output channels of each convolution.
     hidden: Units of each hidden layer.
-    dropout: Share of each hidden layer dropped after it.
+    dropout: Dropout rate after each hidden layer.
     batch_norm: Whether each convolution is followed by batch norm.
 """
 
@@ -13,13 +13,14 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-GRID = 3  # places a side that the hidden layers see, at most
+# Maximum height and width of the features that the hidden layers see.
+MAX_GRID = 3
 
 Widths = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=8)]
 
 
 class ConfigurableCNN(nn.Module):
-    """Float images, N×C×H×W, normalized, to logits, N×K."""
+    """Maps normalized float images, N×C×H×W, to logits, N×K."""
 
     def __init__(self, features: nn.Module, hidden: nn.Module, head: nn.Module) -> None:
         super().__init__()
@@ -42,21 +43,21 @@ def _convolution(inputs: int, outputs: int, *, batch_norm: bool, halve: bool) ->
     )
 
 
-def build(  # noqa: PLR0913 - a setting each
+def build(  # noqa: PLR0913 - one keyword per option
     channels: int,
     size: int,
     classes: int,
     *,
-    filters: Widths = [32, 64, 128],  # noqa: B006 - never changed
-    hidden: Widths = [256, 128],  # noqa: B006 - never changed
+    filters: Widths = [32, 64, 128],  # noqa: B006 - never mutated
+    hidden: Widths = [256, 128],  # noqa: B006 - never mutated
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3,
     batch_norm: bool = True,
 ) -> nn.Module:
-    """Make the network with random weights."""
+    """Return the network with random weights."""
     sides = [size // 2**depth for depth in range(len(filters) + 1)]
-    grid = min(GRID, max(sides[-1], 1))
+    grid = min(MAX_GRID, max(sides[-1], 1))
     features = [
-        # What is one pixel wide cannot be halved.
+        # One pixel cannot be halved.
         _convolution(inputs, outputs, batch_norm=batch_norm, halve=side > 1)
         for (inputs, outputs), side in zip(pairwise([channels, *filters]), sides, strict=False)
     ]

@@ -1,10 +1,10 @@
-"""A small residual network: a stem, and for each stage a halving of the image and blocks with an identity path.
+"""A small residual network: a stem, then stages of residual blocks.
 
 Source: He et al., Deep Residual Learning for Image Recognition, 2015, section 3.
 
 Options:
-    width: Channels of the stem, doubled by each stage but the first.
-    blocks: Residual blocks of each stage.
+    width: Channels of the first stage; each later stage doubles them and halves the resolution.
+    blocks: Number of blocks of each stage.
 """
 
 from typing import Annotated
@@ -16,7 +16,7 @@ from visiongate.models.residual_stages import make_stages
 
 
 class ResidualBlock(nn.Module):
-    """Two 3×3 convolutions around an identity path; the first may halve the image and change the channels."""
+    """Two 3×3 convolutions and a shortcut around both."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -35,13 +35,13 @@ class ResidualBlock(nn.Module):
         self.activation = nn.ReLU(inplace=True)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return the block's features."""
+        """Return N×outputs×H/stride×W/stride."""
         output: Tensor = self.activation(self.body(features) + self.shortcut(features))
         return output
 
 
 class ImprovedCNN(nn.Module):
-    """Float images, N×C×H×W, normalized, to logits, N×K."""
+    """Maps normalized float images, N×C×H×W, to logits, N×K."""
 
     def __init__(self, channels: int, classes: int, width: int, blocks: list[int]) -> None:
         super().__init__()
@@ -61,11 +61,11 @@ class ImprovedCNN(nn.Module):
 
 def build(
     channels: int,
-    size: int,  # noqa: ARG001 - any will do
+    size: int,  # noqa: ARG001 - any size works
     classes: int,
     *,
     width: Annotated[int, Field(ge=1)] = 32,
-    blocks: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=6)] = [1, 1],  # noqa: B006 - never changed
+    blocks: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=6)] = [1, 1],  # noqa: B006 - never mutated
 ) -> nn.Module:
-    """Make the network with random weights."""
+    """Return the network with random weights."""
     return ImprovedCNN(channels, classes, width, blocks)

@@ -1,7 +1,7 @@
-"""Three convolutional blocks and a hidden layer: the plain network to compare others with.
+"""Three convolutional blocks and a hidden layer: a plain network to compare others with.
 
 Options:
-    dropout: Share of the hidden layer dropped before the last.
+    dropout: Dropout rate after the hidden layer.
 """
 
 from typing import Annotated
@@ -10,17 +10,18 @@ from pydantic import Field
 from torch import Tensor, nn
 
 WIDTHS = (32, 64, 128)
-GRID = 4  # places a side that the hidden layer sees, at most
+# Maximum height and width of the features that the hidden layer sees.
+MAX_GRID = 4
 HIDDEN = 512
 
 
 class SimpleCNN(nn.Module):
-    """Float images, N×C×H×W, normalized, to logits, N×K."""
+    """Maps normalized float images, N×C×H×W, to logits, N×K."""
 
     def __init__(self, channels: int, size: int, classes: int, dropout: float) -> None:
         super().__init__()
         widths = (channels, *WIDTHS)
-        grid = min(GRID, max(size // 2 ** len(WIDTHS), 1))
+        grid = min(MAX_GRID, max(size // 2 ** len(WIDTHS), 1))
         self.features = nn.Sequential(
             *(_block(inputs, outputs) for inputs, outputs in zip(widths, WIDTHS, strict=False)),
             nn.AdaptiveAvgPool2d(grid),
@@ -50,5 +51,5 @@ def build(
     *,
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3,
 ) -> nn.Module:
-    """Make the network with random weights."""
+    """Return the network with random weights."""
     return SimpleCNN(channels, size, classes, dropout)

@@ -1,8 +1,8 @@
-"""A small plain CNN for small images: three convolutions with batch norm, one pooling, a global average.
+"""A small CNN for small images: three convolutions with batch norm, one max pooling, a global average pooling.
 
 Options:
     width: Channels of the first convolution; the others have twice as many.
-    dropout: Share of the averaged features dropped before the linear layer.
+    dropout: Dropout rate before the linear layer.
 """
 
 from typing import Annotated
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class SmallCNN(nn.Module):
-    """Float images, N×C×H×W, normalized, to logits, N×K."""
+    """Maps normalized float images, N×C×H×W, to logits, N×K."""
 
     def __init__(self, channels: int, classes: int, width: int, dropout: float) -> None:
         super().__init__()
@@ -39,11 +39,11 @@ def _block(inputs: int, outputs: int) -> nn.Sequential:
 
 def build(
     channels: int,
-    size: int,  # noqa: ARG001 - any will do
+    size: int,  # noqa: ARG001 - any size works
     classes: int,
     *,
     width: Annotated[int, Field(ge=1)] = 32,
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1,
 ) -> nn.Module:
-    """Make the network with random weights."""
+    """Return the network with random weights."""
     return SmallCNN(channels, classes, width, dropout)
