@@ -1,7 +1,7 @@
 """``python src/run.py STAGE``: load the settings and run one stage of the pipeline.
 
-This is a script, not a module, because Python puts a script's folder first on the path: the copy of the repository in which DVC runs
-an experiment then runs its own code. With ``-m`` and an editable installation it would import the code of the main workspace.
+This is a script, not a module, because Python puts the folder of a script first on the path: the copy of the repository in which
+DVC runs an experiment then runs its own code. With ``-m`` and an editable installation, the main workspace would be imported.
 """
 
 import errno
@@ -21,8 +21,8 @@ STAGES = {
     "optimize": "optimization",
     "register": "registration",
 }
-# Torch's threads spin for milliseconds while they wait for each other. If another process needs the core, a training step of a small
-# network then takes twenty times as long. Torch reads the variable when it is imported; an existing value is kept.
+# Torch's threads spin for milliseconds while they wait for each other. If another process needs the core, a training step of a
+# small network then takes twenty times as long. Torch reads the variable when it is imported; an existing value is kept.
 SPIN_COUNT = ("GOMP_SPINCOUNT", "1000")
 OUTPUT_FOLDERS = ("data/", "models/", "reports/")
 # Errors of the disk or of permissions, by what to do about them.

@@ -78,9 +78,7 @@ def test_missing_settings_end_in_one_line(workspace: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_a_missing_input_is_one_line(
-    workspace: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_missing_input_is_one_line(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run.main(["transformation"]) == 1
     assert capsys.readouterr().err.startswith("transformation: data/prepared")
     assert not (workspace / "data/transformed").exists()
