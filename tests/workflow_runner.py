@@ -1,6 +1,6 @@
-"""Runs the steps of a workflow, one after another, as GitHub's runner does: commands, conditions, environment.
+"""Runs the steps of a workflow as GitHub's runner does: commands, conditions, environment.
 
-Actions are not run: what ours do is imitated below, by name, and any other is refused.
+Actions are imitated by name; a workflow that uses another action fails.
 """
 
 import json
@@ -22,27 +22,31 @@ STATUS = re.compile(r"\b(always|success|failure|cancelled)\s*\(")
 
 @dataclass
 class Step:
-    """What came of a step."""
+    """The outcome of a step: success, failure or skipped."""
 
     name: str
-    outcome: str  # success, failure, skipped
+    outcome: str
     output: str = ""
 
 
 @dataclass
 class Runner:
-    """A job under way, in a clone."""
+    """A job that runs in a clone.
+
+    Attributes:
+        contexts: The values of expressions: github, vars, secrets, inputs.
+        environment: The variables of the machine.
+    """
 
     clone: Path
-    contexts: dict[str, Any]  # github, vars, secrets, inputs, matrix
-    environment: dict[str, str]  # of the machine
+    contexts: dict[str, Any]
+    environment: dict[str, str]
     artifacts: Path
     temporary: Path
-    exported: dict[str, str] = field(default_factory=dict)  # what steps export to those after them
     steps: list[Step] = field(default_factory=list)
 
     def run(self, workflow: Path, job: str) -> list[Step]:
-        """Run a job's steps, and return what came of each; none where the job's own condition does not hold."""
+        """Run the steps of a job and return their outcomes; none if the condition of the job is false."""
         content = yaml.safe_load(workflow.read_text(encoding="utf-8"))
         body = content["jobs"][job]
         self.contexts = {**self.contexts, "runner": {"temp": str(self.temporary)}, "steps": {}, "env": {}}
@@ -51,12 +55,12 @@ class Runner:
             return []
         shared = self._fill(content.get("env", {})) | self._fill(body.get("env", {}))
         for each in body["steps"]:
-            self._take(each, shared)
+            self._run_step(each, shared)
         return self.steps
 
     @property
     def failed(self) -> bool:
-        """Whether a step so far has."""
+        """Whether a step has failed."""
         return any(step.outcome == "failure" for step in self.steps)
 
     @property
@@ -68,18 +72,22 @@ class Runner:
     def _event(self) -> Path:
         return self.temporary / "event.json"
 
-    def _take(self, step: Mapping[str, Any], shared: Mapping[str, str]) -> None:
-        self.contexts["env"] = {**shared, **self.exported}
+    def _run_step(self, step: Mapping[str, Any], shared: Mapping[str, str]) -> None:
+        self.contexts["env"] = shared
         name = step.get("name") or step.get("uses", "").partition("@")[0] or step["run"]
         done = Step(name, "skipped")
         if self._holds(str(step.get("if", "true"))):
-            environment = {**shared, **self.exported, **self._fill(step.get("env", {}))}
-            done = self._act(name, step) if "uses" in step else self._shell(name, step["run"], environment)
+            environment = {**shared, **self._fill(step.get("env", {}))}
+            done = (
+                self._run_action(name, step)
+                if "uses" in step
+                else self._run_command(name, step["run"], environment)
+            )
         self.steps.append(done)
         if "id" in step:
             self.contexts["steps"][step["id"]] = {"outcome": done.outcome}
 
-    def _shell(self, name: str, script: str, environment: Mapping[str, str]) -> Step:
+    def _run_command(self, name: str, script: str, environment: Mapping[str, str]) -> Step:
         github = {
             "CI": "true",
             "GITHUB_ACTIONS": "true",
@@ -101,7 +109,7 @@ class Runner:
         )
         return Step(name, "failure" if done.returncode else "success", done.stdout)
 
-    def _act(self, name: str, step: Mapping[str, Any]) -> Step:
+    def _run_action(self, name: str, step: Mapping[str, Any]) -> Step:
         ACTIONS[step["uses"].partition("@")[0]](self, self._fill(step.get("with", {})))
         return Step(name, "success")
 
@@ -109,7 +117,7 @@ class Runner:
         return {key: self._substitute(str(value)) for key, value in values.items()}
 
     def _substitute(self, text: str) -> str:
-        return re.sub(r"\$\{\{(.*?)\}\}", lambda found: _spell(self._evaluate(found[1])), text)
+        return re.sub(r"\$\{\{(.*?)\}\}", lambda found: _format(self._evaluate(found[1])), text)
 
     def _holds(self, condition: str) -> bool:
         condition = condition.removeprefix("${{").removesuffix("}}")
@@ -125,7 +133,7 @@ class Runner:
             "failure": lambda: self.failed,
             "cancelled": lambda: False,
             "hashFiles": lambda name: f"hash-of-{name}",
-            "look": self._look,
+            "look_up": self._look_up,
         }
         return eval("".join(words), {"__builtins__": {}}, functions)  # noqa: S307 - our own workflows
 
@@ -133,18 +141,20 @@ class Runner:
         if word in WORDS or word[0] in "'=!()" or word.isdigit():
             return WORDS.get(word, word)
         return (
-            word if word in {"always", "success", "failure", "cancelled", "hashFiles"} else f"look({word!r})"
+            word
+            if word in {"always", "success", "failure", "cancelled", "hashFiles"}
+            else f"look_up({word!r})"
         )
 
-    def _look(self, name: str) -> object:
-        """Follow a dotted name through the contexts; what is not there is an empty string, as on GitHub."""
+    def _look_up(self, name: str) -> object:
+        """Return the value of a dotted name in the contexts; an empty string if it is missing, as on GitHub."""
         value: Any = self.contexts
         for part in name.split("."):
             value = value.get(part, "") if isinstance(value, Mapping) else ""
         return value
 
 
-def _spell(value: object) -> str:
+def _format(value: object) -> str:
     return (
         {True: "true", False: "false", None: ""}.get(value, str(value))
         if not isinstance(value, str)
@@ -152,22 +162,8 @@ def _spell(value: object) -> str:
     )
 
 
-def _upload(runner: Runner, options: Mapping[str, str]) -> None:
-    for name in options["path"].split():
-        source, target = runner.clone / name, runner.artifacts / options["name"] / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
-        elif source.exists():
-            shutil.copy(source, target)
-
-
 def _download(runner: Runner, options: Mapping[str, str]) -> None:
     shutil.copytree(runner.artifacts / options["name"], options["path"], dirs_exist_ok=True)
-
-
-def _credentials(runner: Runner, options: Mapping[str, str]) -> None:
-    runner.exported |= {"AWS_ACCESS_KEY_ID": options["role-to-assume"], "AWS_SECRET_ACCESS_KEY": "assumed"}
 
 
 def _nothing(_runner: Runner, _options: Mapping[str, str]) -> None:
@@ -175,12 +171,9 @@ def _nothing(_runner: Runner, _options: Mapping[str, str]) -> None:
 
 
 ACTIONS: dict[str, Callable[[Runner, Mapping[str, str]], None]] = {
-    "actions/cache": _nothing,
     "actions/checkout": _nothing,
     "actions/download-artifact": _download,
     "actions/setup-python": _nothing,
-    "actions/upload-artifact": _upload,
-    "aws-actions/configure-aws-credentials": _credentials,
 }
 
 
