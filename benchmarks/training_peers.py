@@ -25,8 +25,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 import numpy as np
 import torch
 
-from visiongate.images.pixels import load_split, read_transform
+from visiongate.images.pixels import load_split
 from visiongate.models.torchvision_import import import_torchvision
+from visiongate.records.transform import read_transform
 
 IDX_TYPE = 0x0800  # unsigned bytes; the number of dimensions is added
 

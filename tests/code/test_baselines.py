@@ -12,13 +12,14 @@ from scipy.special import softmax
 from sklearn.metrics import log_loss
 
 from visiongate.errors import DataError, SettingsError
-from visiongate.images.pixels import PixelSplit, Transform
+from visiongate.images.pixels import PixelSplit
 from visiongate.models.baseline_export import export_baseline, scores_to_logits
 from visiongate.models.baselines.random_forest import round_down
 from visiongate.models.pixel_classifier import PixelClassifier
 from visiongate.models.pixel_features import Pooling
 from visiongate.models.registry import baseline_names, build_baseline
 from visiongate.records.files import sha256_of
+from visiongate.records.transform import Transform
 from visiongate.training.baselines import BaselineResult, fit_baseline
 from visiongate.training.pixel_importance import draw_pixel_importance
 

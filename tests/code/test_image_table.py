@@ -1,9 +1,7 @@
 """The image table: rows in order, shards that adding images leaves alone, the same bytes each time."""
 
 import hashlib
-import json
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +13,14 @@ from visiongate.errors import DataError
 from visiongate.images import table as image_table
 from visiongate.images.table import (
     SCHEMA,
-    Dataset,
     content_hash,
     iterate_images,
     iterate_shards,
-    read_dataset,
     read_table,
-    write_dataset,
     write_shard,
     write_shards,
 )
 
-DATASET = Dataset(
-    "tiny",
-    ["0", "é"],
-    2,
-    "CC0",
-    "nobody",
-    "https://example.org",
-    "tiny.zip",
-    "ab" * 32,
-    "cd" * 32,
-    {"hidden": 1},
-)
 TARGET = 16  # rows
 
 
@@ -222,35 +205,6 @@ def test_a_shard_with_damaged_pages_is_named(tmp_path: Path) -> None:
     shard.write_bytes(content)
     with pytest.raises(DataError, match=f"{shard.name}: damaged"):
         read_table(tmp_path)
-
-
-def test_the_description_comes_back_as_it_went_in(tmp_path: Path) -> None:
-    write_dataset(tmp_path, DATASET)
-    assert read_dataset(tmp_path) == DATASET
-
-
-def test_a_missing_description_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"dataset\.json: no such file; `dvc repro` makes it, `dvc pull` fetches it"
-    ):
-        read_dataset(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (b"", "Invalid JSON"),
-        (b"\xff\xfe", "Invalid JSON"),
-        (b"[]", "Input should be an object"),
-        (b"{}", "name: Field required"),
-        (json.dumps(asdict(DATASET) | {"images": "2"}).encode(), "images: Input should be a valid integer"),
-        (json.dumps(asdict(DATASET) | {"ignored": {"hidden": None}}).encode(), "ignored: hidden: "),
-    ],
-)
-def test_a_description_that_is_something_else_is_named(tmp_path: Path, text: bytes, expected: str) -> None:
-    (tmp_path / "dataset.json").write_bytes(text)
-    with pytest.raises(DataError, match=f"dataset.json: {expected}.*`dvc checkout`"):
-        read_dataset(tmp_path)
 
 
 def test_the_content_has_one_name_for_an_order() -> None:

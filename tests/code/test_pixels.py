@@ -4,14 +4,7 @@ import numpy as np
 import pytest
 
 from visiongate.errors import DataError
-from visiongate.images.pixels import (
-    Transform,
-    channel_statistics,
-    give_back,
-    load_split,
-    read_transform,
-    write_transform,
-)
+from visiongate.images.pixels import channel_statistics, give_back, load_split
 
 
 def test_channel_statistics_are_those_of_numpy() -> None:
@@ -24,13 +17,6 @@ def test_channel_statistics_are_those_of_numpy() -> None:
 def test_images_of_one_color_are_refused() -> None:
     with pytest.raises(DataError, match="one color"):
         channel_statistics(np.full((3, 4, 4, 1), 128, np.uint8))
-
-
-def test_a_transform_survives_the_file(tmp_path: Path) -> None:
-    transform = Transform(4, "RGB", "stretch", [0.1, 0.2, 0.3], [0.4, 0.5, 0.6], ["a", "b"])
-    write_transform(tmp_path, transform)
-    assert read_transform(tmp_path) == transform
-    assert transform.input_shape == (4, 4, 3)
 
 
 def test_letting_go_of_a_mapped_array_keeps_its_content(tmp_path: Path) -> None:

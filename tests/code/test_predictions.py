@@ -10,9 +10,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tiny_models import transform, write_threshold_model
 from visiongate.errors import DataError
-from visiongate.images.pixels import PixelSplit, Transform
+from visiongate.images.pixels import PixelSplit
 from visiongate.models.predictions import check_contract, predict_split, tabulate
 from visiongate.models.predictor import Predictor, open_predictor
+from visiongate.records.transform import Transform
 
 CLASSES = ("a", "b", "c")
 

@@ -15,19 +15,14 @@ import pytest
 from PIL import Image
 
 from visiongate.errors import DataError
-from visiongate.images.splits import SPLITS, read_candidates
-from visiongate.images.table import (
-    Dataset,
-    content_hash,
-    read_dataset,
-    read_table,
-    write_dataset,
-    write_shards,
-)
+from visiongate.images.table import content_hash, read_table, write_shards
 from visiongate.ingestion.embedded import open_digits
 from visiongate.preparation import stage as preparation
+from visiongate.records.dataset import DatasetRecord, read_dataset, write_dataset
 from visiongate.records.files import read_json
+from visiongate.records.splits import SPLITS
 from visiongate.settings.schema import Settings, load_settings
+from visiongate.transformation.splits import read_candidates
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = '<script>alert("x")</script>'
@@ -73,7 +68,8 @@ def write_raw(images: list[tuple[str, str, bytes]], classes: list[str] | None = 
     hashes = content_hash(str(row["sha256"]) for row in rows)
     known = classes or sorted({label for label, _, _ in images})
     write_dataset(
-        Path("data/raw"), Dataset("tried", known, len(rows), "none", "none", "none", "here", "", hashes, {})
+        Path("data/raw"),
+        DatasetRecord("tried", known, len(rows), "none", "none", "none", "here", "", hashes, {}),
     )
 
 

@@ -15,7 +15,8 @@ from PIL import Image
 
 from visiongate.errors import DataError
 from visiongate.images.decoding import to_pixels
-from visiongate.images.pixels import load_split, read_manifest
+from visiongate.images.pixels import load_split
+from visiongate.records.manifest import read_manifest
 from visiongate.settings.schema import Split, Transformation
 from visiongate.transformation.rendering import place, write_splits
 

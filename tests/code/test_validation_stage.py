@@ -17,7 +17,8 @@ from PIL import Image
 
 from visiongate.errors import DataError
 from visiongate.images import table as image_table
-from visiongate.images.table import Dataset, write_dataset, write_shards
+from visiongate.images.table import write_shards
+from visiongate.records.dataset import DatasetRecord, write_dataset
 from visiongate.records.files import read_json, write_json
 from visiongate.settings.schema import Settings, Validation, load_settings
 from visiongate.validation import stage as validation
@@ -118,7 +119,7 @@ def rows_of(images: list[bytes], labels: str) -> Rows:
 def write(rows: Rows) -> None:
     RAW.mkdir(parents=True, exist_ok=True)
     write_shards(RAW, sorted(rows, key=lambda row: row["path"]))
-    write_dataset(RAW, Dataset("letters", ["a", "b"], len(rows), "", "", "", "", "", "", {}))
+    write_dataset(RAW, DatasetRecord("letters", ["a", "b"], len(rows), "", "", "", "", "", "", {}))
 
 
 @pytest.fixture

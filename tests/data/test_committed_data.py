@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 
 from visiongate.images.decoding import to_pixels
-from visiongate.images.pixels import load_split, read_manifest, read_transform
-from visiongate.images.splits import SPLITS
-from visiongate.images.table import content_hash, iterate_images, read_dataset, read_table
+from visiongate.images.pixels import load_split
+from visiongate.images.table import content_hash, iterate_images, read_table
 from visiongate.paths import PREPARATION, PREPARED, RAW, TRANSFORMED, VALIDATION
+from visiongate.records.dataset import read_dataset
+from visiongate.records.manifest import read_manifest
+from visiongate.records.splits import SPLITS
+from visiongate.records.transform import read_transform
 from visiongate.settings.schema import Validation
 
 

@@ -2,38 +2,18 @@
 
 import math
 import mmap
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from visiongate.errors import DataError
-from visiongate.records.files import read_json, write_json
 
 CHUNK_BYTES = 2**22  # of pixels counted at a time; the counting takes eight times as much for a while
 
 Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Transform:
-    """From an image's bytes to a network's input, and from its outputs to names; the content of ``transform.json``."""
-
-    size: int  # both sides, in pixels
-    mode: str  # L or RGB
-    resize: str  # as in `to_pixels`
-    mean: list[float]  # of each channel over the training images, pixels taken as 0..1
-    std: list[float]
-    classes: list[str]  # in the order of the outputs
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels."""
-        return self.size, self.size, len(self.mode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +29,6 @@ def load_split(directory: Path, split: str) -> PixelSplit:
     return PixelSplit(
         np.load(directory / f"{split}.npy", mmap_mode="r"), np.load(directory / f"{split}_labels.npy")
     )
-
-
-def read_manifest(directory: Path, split: str) -> pa.Table:
-    """Read where a split's images came from, in the order of the arrays."""
-    return pq.read_table(directory / "manifest.parquet", filters=[("split", "=", split)])
 
 
 def channel_statistics(images: Pixels, chunk: int | None = None) -> tuple[list[float], list[float]]:
@@ -88,13 +63,3 @@ def give_back(array: npt.NDArray[np.uint8]) -> None:
     base: object = array.base
     if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         base.madvise(mmap.MADV_DONTNEED)
-
-
-def write_transform(directory: Path, transform: Transform) -> None:
-    """Write ``transform.json``."""
-    write_json(directory / "transform.json", asdict(transform))
-
-
-def read_transform(directory: Path) -> Transform:
-    """Read ``transform.json``."""
-    return Transform(**read_json(directory / "transform.json"))

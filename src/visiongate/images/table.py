@@ -10,16 +10,14 @@ history, and adding some changes the shards that they fall into and no other: wh
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import TypeAdapter, ValidationError
 
 from visiongate.errors import DataError
-from visiongate.records.files import atomic_path, write_json
+from visiongate.records.files import atomic_path
 
 SHARDS = "images-*.parquet"
 SCHEMA = pa.schema(
@@ -39,44 +37,6 @@ LEAST, MOST = 1 / 8, 4
 FIRST_PATH = b"first_path"  # in a shard's metadata: what the shards are ordered by
 
 Row = Mapping[str, Any]  # one value for each column of `SCHEMA`
-
-
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    """What is known of a data set as a whole; the content of ``dataset.json``."""
-
-    name: str
-    classes: list[str]  # in the order of the model's outputs
-    images: int
-    license: str
-    citation: str
-    homepage: str
-    source: str  # the address, or the name of the archive or folder
-    source_sha256: str  # of the bytes the source handed over
-    content_sha256: str  # of the rows' hashes, in order
-    ignored: dict[str, int]  # files of the source that are no rows, counted by why
-
-
-def write_dataset(directory: Path, dataset: Dataset) -> None:
-    """Write ``dataset.json``."""
-    write_json(directory / "dataset.json", asdict(dataset))
-
-
-def read_dataset(directory: Path) -> Dataset:
-    """Read ``dataset.json``.
-
-    Raises:
-        DataError: There is none, or it is not what `write_dataset` writes.
-    """
-    path = directory / "dataset.json"
-    try:
-        return TypeAdapter(Dataset).validate_json(path.read_bytes(), strict=True)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; `dvc repro` makes it, `dvc pull` fetches it") from None
-    except ValidationError as error:
-        problem = error.errors()[0]
-        key = "".join(f"{part}: " for part in problem["loc"])
-        raise DataError(f"{path}: {key}{problem['msg']}; {_REMEDY}") from None
 
 
 def write_shards(directory: Path, rows: Iterable[Row]) -> int:

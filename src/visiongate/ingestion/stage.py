@@ -9,12 +9,12 @@ from typing import Any
 
 from visiongate import paths
 from visiongate.errors import DataError
-from visiongate.images.table import Dataset, content_hash, write_dataset, write_shards
+from visiongate.images.table import content_hash, write_shards
 from visiongate.ingestion.fetching import Place
 from visiongate.ingestion.layouts import Source
 from visiongate.ingestion.opening import Opened, open_source
-from visiongate.settings.schema import Dataset as DatasetSettings
-from visiongate.settings.schema import Settings
+from visiongate.records.dataset import DatasetRecord, write_dataset
+from visiongate.settings.schema import Dataset, Settings
 
 MIRROR = "VISIONGATE_MIRROR"
 
@@ -32,7 +32,7 @@ def run(settings: Settings) -> None:
     print(f"{settings.dataset.name}: {images} images in {len(opened.source.classes)} classes{told}")
 
 
-def _find_place(dataset: DatasetSettings) -> Place:
+def _find_place(dataset: Dataset) -> Place:
     # DVC sets it, also in an experiment's temporary copy: what is downloaded is downloaded once.
     root = Path(os.environ.get("DVC_ROOT") or ".")
     mirror = os.environ.get(MIRROR) or None
@@ -50,9 +50,9 @@ def _rows(source: Source, limit: int | None, hashes: list[str]) -> Iterator[dict
         yield {**asdict(image), "sha256": hashes[-1]}
 
 
-def _describe(settings: Settings, opened: Opened, hashes: list[str]) -> Dataset:
+def _describe(settings: Settings, opened: Opened, hashes: list[str]) -> DatasetRecord:
     content = content_hash(hashes)
-    return Dataset(
+    return DatasetRecord(
         name=settings.dataset.name,
         classes=opened.source.classes,
         images=len(hashes),

@@ -8,8 +8,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from visiongate.errors import DataError
-from visiongate.images.pixels import Labels, PixelSplit, Transform
+from visiongate.images.pixels import Labels, PixelSplit
 from visiongate.models.predictor import Contract, Predictor
+from visiongate.records.transform import Transform
 
 # Far above the rounding error of a softmax in float32, far below the error of a missing softmax.
 SUM_TOLERANCE = 1e-3

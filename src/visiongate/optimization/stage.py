@@ -8,7 +8,7 @@ import yaml
 
 from visiongate import paths
 from visiongate.adapters.mlflow_runs import open_run
-from visiongate.images.pixels import load_split, read_transform
+from visiongate.images.pixels import load_split
 from visiongate.models.registry import build_baseline
 from visiongate.optimization.confirmation import Verdict, judge
 from visiongate.optimization.figures import draw_history, draw_parallel, draw_slices
@@ -29,6 +29,7 @@ from visiongate.optimization.study import Plan, Report, plan_search, read_trials
 from visiongate.optimization.workers import conduct
 from visiongate.pages.rendering import render_page
 from visiongate.records.files import write_csv, write_json, write_text
+from visiongate.records.transform import read_transform
 from visiongate.settings.schema import Baseline, Settings
 from visiongate.training.baselines import fit_baseline
 from visiongate.training.fingerprint import data_sha256

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from visiongate.images.measurement import SKETCH_SIDE, Measurement
-from visiongate.images.splits import SPLITS, protection
 from visiongate.preparation.near_duplicates import Sketches, differences, find_clusters
 from visiongate.preparation.quality import Reason, Row, Verdict, tell_place
+from visiongate.records.splits import SPLITS, protection
 from visiongate.settings.schema import NearDuplicates
 
 NAME_LENGTH = 16  # hexadecimal digits

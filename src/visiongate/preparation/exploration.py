@@ -11,9 +11,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from visiongate.images.measurement import Measurement
-from visiongate.images.splits import SPLITS
 from visiongate.preparation.clusters import stack_sketches
 from visiongate.preparation.quality import Reason, Row, Verdict
+from visiongate.records.splits import SPLITS
 
 BINS = 32
 TOP_SIZES = 10

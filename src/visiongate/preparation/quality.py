@@ -9,7 +9,7 @@ from itertools import islice
 from visiongate.errors import DataError
 from visiongate.images.extensions import claimed_format, is_misnamed
 from visiongate.images.measurement import Measurement
-from visiongate.images.splits import protection
+from visiongate.records.splits import protection
 from visiongate.settings.schema import Preparation
 
 NAMED = 5  # other images that a detail names before it counts them

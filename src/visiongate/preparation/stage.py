@@ -11,16 +11,12 @@ import pyarrow as pa
 from visiongate import paths
 from visiongate.images.decoding import thumbnail
 from visiongate.images.measurement import Measurement, measure_images
-from visiongate.images.splits import write_clusters
 from visiongate.images.table import (
-    Dataset,
     content_hash,
     iterate_images,
     iterate_shards,
-    read_dataset,
     read_table,
     remove_shards,
-    write_dataset,
     write_shard,
 )
 from visiongate.pages.rendering import render_page
@@ -43,6 +39,8 @@ from visiongate.preparation.quality import (
     count_reasons,
     judge,
 )
+from visiongate.records.clusters import write_clusters
+from visiongate.records.dataset import DatasetRecord, read_dataset, write_dataset
 from visiongate.records.files import write_csv, write_json, write_text
 from visiongate.settings.schema import Settings
 
@@ -56,7 +54,7 @@ MEMBERS = 8  # images shown of each
 class Judged:
     """A data set with what was found of each image, in the table's order."""
 
-    dataset: Dataset
+    dataset: DatasetRecord
     rows: list[Row]
     measurements: list[Measurement]
     verdicts: list[Verdict | None]

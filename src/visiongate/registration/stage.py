@@ -20,9 +20,10 @@ from visiongate.adapters.mlflow_store import Store, TrackingError, open_store
 from visiongate.comparison.answers import answer
 from visiongate.comparison.paired_test import Comparison, Exam, compare, uses_mcnemar
 from visiongate.gate.rules import Verdict, read_verdict
-from visiongate.images.pixels import PixelSplit, load_split, read_manifest
+from visiongate.images.pixels import PixelSplit, load_split
 from visiongate.models.predictor import Predictor, open_predictor
 from visiongate.records.files import read_json, sha256_of, write_json, write_text
+from visiongate.records.manifest import read_manifest
 from visiongate.registration import promotion
 from visiongate.registration.card import describe_model
 from visiongate.registration.gains import measure_gain

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from visiongate.errors import DataError
-from visiongate.images.pixels import Labels, PixelSplit, Transform
+from visiongate.images.pixels import Labels, PixelSplit
 from visiongate.models.baseline_export import ServingBaseline, scores_to_logits
 from visiongate.models.pixel_classifier import PixelClassifier
 from visiongate.models.pixel_features import Features, Pooling
+from visiongate.records.transform import Transform
 from visiongate.training.calibration import fit_temperature
 from visiongate.training.loop import Epoch
 from visiongate.training.validation_metrics import measure_logits

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from visiongate.errors import DataError, SettingsError
-from visiongate.images.pixels import Transform, load_split, read_transform
+from visiongate.images.pixels import load_split
 from visiongate.models.registry import build_network
+from visiongate.records.transform import Transform, read_transform
 from visiongate.settings.schema import Model, Training
 from visiongate.training import distributed
 from visiongate.training.augmentation import shrink

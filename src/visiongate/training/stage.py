@@ -10,12 +10,13 @@ from torch import Tensor
 
 from visiongate import paths
 from visiongate.adapters.mlflow_runs import MODEL_TAG, Run, open_run
-from visiongate.images.pixels import Transform, load_split, read_transform
+from visiongate.images.pixels import load_split
 from visiongate.models.baseline_export import export_baseline
 from visiongate.models.onnx_export import ServingNetwork, export_network
 from visiongate.models.registry import build_baseline, parameter_count
 from visiongate.models.summary import HEADER, summarize
 from visiongate.records.files import atomic_path, sha256_of, write_csv, write_json, write_text
+from visiongate.records.transform import Transform, read_transform
 from visiongate.settings.schema import Baseline, Settings
 from visiongate.text_tables import lay_out
 from visiongate.training import distributed

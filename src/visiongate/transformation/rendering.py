@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from visiongate.errors import DataError
 from visiongate.images.decoding import MAX_PIXELS, Pixels, stored_size, to_pixels
 from visiongate.images.parallel import map_in_order
 from visiongate.images.pixels import give_back
 from visiongate.records.files import atomic_path
+from visiongate.records.manifest import write_manifest
 from visiongate.settings.schema import Transformation
 
 OWN = (
@@ -182,5 +182,4 @@ def _write_rows(directory: Path, manifest: pa.Table, splits: Iterable[str]) -> N
         labels = manifest.filter(pc.equal(manifest.column("split"), split)).column("label")
         with atomic_path(directory / f"{split}_labels.npy") as temporary:
             np.save(temporary, labels.to_numpy())
-    with atomic_path(directory / "manifest.parquet") as temporary:
-        pq.write_table(manifest, temporary, compression="zstd")
+    write_manifest(directory, manifest)

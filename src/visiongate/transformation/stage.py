@@ -3,11 +3,14 @@
 from collections import Counter
 
 from visiongate import paths
-from visiongate.images.pixels import Transform, channel_statistics, load_split, write_transform
-from visiongate.images.splits import SPLITS, assign_splits, read_candidates
-from visiongate.images.table import iterate_images, read_dataset, read_table
+from visiongate.images.pixels import channel_statistics, load_split
+from visiongate.images.table import iterate_images, read_table
+from visiongate.records.dataset import read_dataset
+from visiongate.records.splits import SPLITS
+from visiongate.records.transform import Transform, write_transform
 from visiongate.settings.schema import Settings
 from visiongate.transformation.rendering import place, write_splits
+from visiongate.transformation.splits import assign_splits, read_candidates
 
 
 def run(settings: Settings) -> None:

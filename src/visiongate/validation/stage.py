@@ -12,8 +12,9 @@ from visiongate import paths
 from visiongate.errors import DataError
 from visiongate.images.decoding import thumbnail
 from visiongate.images.measurement import Measurement, measure_images
-from visiongate.images.table import Dataset, iterate_images, iterate_shards, read_dataset, read_table
+from visiongate.images.table import iterate_images, iterate_shards, read_table
 from visiongate.pages.rendering import render_page
+from visiongate.records.dataset import DatasetRecord, read_dataset
 from visiongate.records.files import write_json, write_text
 from visiongate.settings.schema import Settings, Severity
 from visiongate.validation.expectations import (
@@ -36,7 +37,7 @@ NAMED = 3  # examples in a message
 class Judged:
     """A data set, its images, and what was found of them."""
 
-    dataset: Dataset
+    dataset: DatasetRecord
     images: pd.DataFrame | None  # None where the columns are not those of an image table
     outcomes: list[Outcome]
 

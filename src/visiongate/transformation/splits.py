@@ -1,6 +1,5 @@
 """Which images train, which validate, which test: a function of the images' own content, so that new ones move no old one."""
 
-import csv
 import hashlib
 from bisect import bisect_right
 from collections import Counter, defaultdict
@@ -16,11 +15,9 @@ from scipy.sparse.csgraph import connected_components
 
 from visiongate.errors import DataError
 from visiongate.images.table import read_table
-from visiongate.records.files import write_csv
+from visiongate.records.clusters import read_clusters
+from visiongate.records.splits import SPLITS, protection
 from visiongate.settings.schema import Split
-
-SPLITS = ("train", "val", "test")  # the more protected the later
-CLUSTERS = "near_duplicates.csv"
 
 Key = TypeVar("Key")
 
@@ -94,38 +91,18 @@ def position(key: str, seed: int) -> float:
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
-def protection(split: str | None) -> int:
-    """Rank a given split by how little its images may be known elsewhere: none, train, val, test."""
-    return SPLITS.index(split) + 1 if split else 0
-
-
 def read_candidates(directory: Path) -> list[Candidate]:
     """Read what the splits of a prepared table depend on, in its order.
 
     Raises:
         DataError: There is no table, or no ``near_duplicates.csv`` beside it.
     """
-    path = directory / CLUSTERS
-    if not path.exists():
-        raise DataError(f"{path}: no such file; `dvc repro` makes it, `dvc pull` fetches it")
-    with path.open(encoding="utf-8", newline="") as file:
-        clusters = {row["sha256"]: row["cluster"] for row in csv.DictReader(file)}
+    clusters = read_clusters(directory)
     table = read_table(directory, ["sha256", "label", "split", "group"]).to_pydict()
     return [
         Candidate(sha256, label, split, group, clusters.get(sha256))
         for sha256, label, split, group in zip(*table.values(), strict=True)
     ]
-
-
-def write_clusters(directory: Path, clusters: Iterable[tuple[str, str]]) -> None:
-    """Write ``near_duplicates.csv`` beside a prepared table, so that no shard changes when a cluster does.
-
-    Args:
-        directory: The table's folder.
-        clusters: The sha256 and the cluster's name of each image that is in one.
-    """
-    rows = ({"sha256": sha256, "cluster": cluster} for sha256, cluster in sorted(clusters))
-    write_csv(directory / CLUSTERS, rows, ["sha256", "cluster"])
 
 
 def _gather(images: Sequence[Candidate], seed: int) -> list[_Set]:

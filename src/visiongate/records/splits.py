@@ -1,0 +1,9 @@
+"""The names of the splits."""
+
+# In ascending order of protection: the test split must stay unknown to training.
+SPLITS = ("train", "val", "test")
+
+
+def protection(split: str | None) -> int:
+    """Rank a given split by how well its images must be protected: none 0, train 1, val 2, test 3."""
+    return SPLITS.index(split) + 1 if split else 0

@@ -1,0 +1,58 @@
+"""``transform.json``: the preprocessing of an image, and the classes of a prediction."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from visiongate.records.files import write_json
+from visiongate.records.json_record import parse_record, read_record
+
+TRANSFORM_FILE = "transform.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Transform:
+    """The content of ``transform.json``.
+
+    Attributes:
+        size: Height and width of the network's input, in pixels.
+        mode: ``L`` or ``RGB``.
+        resize: Resize rule: ``stretch``, ``center-crop`` or ``letterbox``.
+        mean: Mean of each channel over the training images, pixels scaled to 0..1.
+        std: Standard deviation of each channel, in the same scale.
+        classes: Class names in the order of the model's outputs.
+    """
+
+    size: int
+    mode: str
+    resize: str
+    mean: list[float]
+    std: list[float]
+    classes: list[str]
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels."""
+        return self.size, self.size, len(self.mode)
+
+
+def write_transform(directory: Path, transform: Transform) -> None:
+    """Write ``transform.json`` beside the pixel arrays."""
+    write_json(directory / TRANSFORM_FILE, asdict(transform))
+
+
+def read_transform(directory: Path) -> Transform:
+    """Read ``transform.json`` beside the pixel arrays.
+
+    Raises:
+        DataError: The file is missing or invalid.
+    """
+    return read_record(directory / TRANSFORM_FILE, Transform)
+
+
+def parse_transform(content: bytes, source: str = TRANSFORM_FILE) -> Transform:
+    """Parse the content of a ``transform.json``, such as that of another revision.
+
+    Raises:
+        DataError: The content is invalid.
+    """
+    return parse_record(content, Transform, source)
