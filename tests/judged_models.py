@@ -7,7 +7,6 @@ from sklearn.datasets import load_digits
 from evaluation_settings import PARAMS, evaluation_settings
 from visiongate.evaluation.corruptions import RobustnessRow
 from visiongate.evaluation.diagnosis import Diagnosis
-from visiongate.evaluation.figures import HistoryRow
 from visiongate.evaluation.gallery import pick_galleries
 from visiongate.evaluation.label_errors import find_label_errors
 from visiongate.evaluation.page import Report
@@ -16,6 +15,7 @@ from visiongate.evaluation.scorecard import Context, score
 from visiongate.evaluation.slices import Description, cut_slices, worst_slice
 from visiongate.gate.rules import Evidence, judge
 from visiongate.models.predictions import Predictions
+from visiongate.records.history import EpochMetrics
 from visiongate.settings.schema import load_settings
 
 IMAGES = 300
@@ -54,7 +54,7 @@ def judged_report(classes: int = 10, skill: float = 2.0, *, robust: bool = True)
         verdict=judge(load_settings(PARAMS).gate.rules, evidence),
         diagnosis=diagnosis,
         galleries=pick_galleries(test, images, paths, suspects, 6),
-        history=[HistoryRow(epoch, 2 / epoch, 2.2 / epoch, 0.9, 0.8, 0.1) for epoch in (1, 2, 3)]
+        history=[EpochMetrics(epoch, 0.1, 2 / epoch, 0.9, 2.2 / epoch, 0.8) for epoch in (1, 2, 3)]
         if robust
         else [],
         confidence=0.95,

@@ -55,8 +55,9 @@ texts = {
 }
 for name, content in texts.items():
     Path(name).write_text(json.dumps(content))
-rows = [f"{epoch},{1 / epoch},{accuracy * (1 - 1 / (epoch + 1))}" for epoch in range(1, 6)]
-Path("reports/training/history.csv").write_text("\\n".join(["epoch,val_loss,val_accuracy", *rows, ""]))
+rows = [f"{epoch},0.1,1,0.5,{1 / epoch},{accuracy * (1 - 1 / (epoch + 1))}" for epoch in range(1, 6)]
+header = "epoch,lr,train_loss,train_accuracy,val_loss,val_accuracy"
+Path("reports/training/history.csv").write_text("\\n".join([header, *rows, ""]))
 '''
 LINE = """stages:
   evaluate:

@@ -14,6 +14,7 @@ import yaml
 from clones import call
 from visiongate.gate.rules import Evidence, judge
 from visiongate.records.files import write_csv, write_json
+from visiongate.records.history import EpochMetrics, write_history
 from visiongate.records.interval import Interval
 from visiongate.settings.schema import load_settings
 from workspaces import ROOT
@@ -155,8 +156,8 @@ def _write_model(skill: float) -> None:
         "probabilities": pa.FixedSizeListArray.from_arrays(np.full(2 * IMAGES, 0.5, np.float32), 2),
     }
     pq.write_table(pa.table(answers), folder / "predictions.parquet")
-    history = [{"epoch": epoch, "train_loss": 1 / epoch, "val_loss": skill / epoch} for epoch in (1, 2, 3)]
-    write_csv(Path("reports/training/history.csv"), history, ["epoch", "train_loss", "val_loss"])
+    history = [EpochMetrics(epoch, 0.1, 1 / epoch, 0.5, skill / epoch, 0.5) for epoch in (1, 2, 3)]
+    write_history(Path("reports/training/history.csv"), history)
     write_json(Path("reports/training.json"), {"epochs": 3, "best": skill})
 
 

@@ -53,7 +53,14 @@ def write_judged_model(
     manifest = {"split": ["test"] * 200, "group": pa.array(groups or [None] * 200, pa.string())}
     pq.write_table(pa.table(manifest), "data/transformed/manifest.parquet")
     tiny_models.write_threshold_model(Path("models/model.onnx"), threshold)
-    description = {"network": "threshold", "transform": tiny_models.transform()}
+    description = {
+        "network": "threshold",
+        "options": {},
+        "pretrained": None,
+        "parameters": 17,
+        "temperature": 1.0,
+    }
+    description |= {"transform": tiny_models.transform()}
     rule = {"name": "accuracy", "metric": "accuracy", "asked": ">= 0.8", "low": None, "high": None}
     rule |= {"value": accuracy, "margin": accuracy - 0.8, "passed": passed, "note": ""}
     _write_json("models/model.json", description)
@@ -65,7 +72,9 @@ def write_judged_model(
     Path("reports/evaluation/slices.csv").write_text(
         "dimension,slice,images,accuracy,low,high,gap,p_value\nclass,dark,100,0.85,0.77,0.91,-0.1,0.04\n"
     )
-    Path("reports/training/history.csv").write_text("epoch,lr,val_loss\n1,0.1,0.5\n2,,0.25\n")
+    Path("reports/training/history.csv").write_text(
+        "epoch,lr,train_loss,train_accuracy,val_loss,val_accuracy\n1,0.1,0.6,0.7,0.5,0.8\n2,,0.3,0.8,0.25,0.9\n"
+    )
 
 
 def write_pixels(folder: Path) -> None:

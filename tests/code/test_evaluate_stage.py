@@ -230,11 +230,11 @@ def other_size() -> None:
     [
         (
             other_classes,
-            "models/model.onnx has classes dark, light, not dark, bright as in data/transformed/transform.json",
+            "models/model.onnx.* classes",
         ),
         (
             other_size,
-            "models/model.onnx has input shape 5×5×1, not 4×4×1 as in data/transformed/transform.json",
+            "models/model.onnx.* input shape",
         ),
     ],
 )

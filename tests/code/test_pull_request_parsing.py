@@ -110,13 +110,14 @@ def test_images_are_counted_by_what_they_are_taken_for() -> None:
     assert rows == (Pair("a", "a", 2), Pair("b", "a", 1))
 
 
-def test_a_course_keeps_what_is_no_number_but_wants_epochs() -> None:
-    course = parsing.parse_course(b"epoch,val_loss,lr\n1,0.5,\n2,nan,\n3,text,\n")
-    assert (course.epochs, list(course.curves)) == ([1, 2, 3], ["val_loss"])
+def test_a_course_has_a_value_per_epoch_and_curve() -> None:
+    header = b"epoch,lr,train_loss,train_accuracy,val_loss,val_accuracy\n"
+    course = parsing.parse_course(header + b"1,,1,0.5,0.5,0.5\n2,,1,0.5,nan,0.5\n")
+    assert course.epochs == [1, 2]
     assert course.curves["val_loss"][0] == 0.5
-    assert all(math.isnan(value) for value in course.curves["val_loss"][1:])
-    with pytest.raises(DataError, match="epoch 'inf' is no number"):
-        parsing.parse_course(b"epoch\ninf\n")
+    assert math.isnan(course.curves["val_loss"][1])
+    with pytest.raises(DataError, match="epoch"):
+        parsing.parse_course(header + b"inf,,1,1,1,1\n")
 
 
 @pytest.mark.parametrize(

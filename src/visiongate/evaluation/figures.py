@@ -16,6 +16,7 @@ from visiongate.evaluation.calibration import CalibrationBin
 from visiongate.evaluation.corruptions import RobustnessRow
 from visiongate.evaluation.metrics import ClassResult
 from visiongate.pages.canvas import BLUE, COLORS, FAINT, INK, MARKERS, VERMILION, render, short_name
+from visiongate.records.history import EpochMetrics
 from visiongate.records.interval import Interval
 
 Floats = npt.NDArray[np.float64]
@@ -30,19 +31,7 @@ DARK = 0.5  # share from which a cell's number is white
 FEW_EPOCHS = 30  # of which each gets a dot
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryRow:
-    """What one epoch gave; losses are means by image."""
-
-    epoch: int  # from 1
-    train_loss: float
-    val_loss: float
-    train_accuracy: float
-    val_accuracy: float
-    lr: float | None
-
-
-def draw_training(history: Sequence[HistoryRow], best_epoch: int | None = None) -> bytes:
+def draw_training(history: Sequence[EpochMetrics], best_epoch: int | None = None) -> bytes:
     """Draw loss, accuracy and learning rate by epoch, the epoch that was kept marked."""
     rated = any(row.lr is not None for row in history)
 
@@ -65,7 +54,7 @@ def draw_training(history: Sequence[HistoryRow], best_epoch: int | None = None) 
     return render(5.2 if rated else 4.0, draw)
 
 
-def _draw_pair(axis: Axes, history: Sequence[HistoryRow], what: str) -> None:
+def _draw_pair(axis: Axes, history: Sequence[EpochMetrics], what: str) -> None:
     epochs = [row.epoch for row in history]
     for split, color, line in (("train", BLUE, "--"), ("val", VERMILION, "-")):
         values = [getattr(row, f"{split}_{what}") for row in history]
@@ -73,7 +62,7 @@ def _draw_pair(axis: Axes, history: Sequence[HistoryRow], what: str) -> None:
     axis.set_title(what.capitalize())
 
 
-def _dot(history: Sequence[HistoryRow]) -> str:
+def _dot(history: Sequence[EpochMetrics]) -> str:
     return "." if len(history) <= FEW_EPOCHS else ""
 
 

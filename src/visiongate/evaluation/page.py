@@ -8,7 +8,6 @@ from visiongate.evaluation.calibration import calibration_curve
 from visiongate.evaluation.curves import precision_recall_points, roc_points
 from visiongate.evaluation.diagnosis import Diagnosis
 from visiongate.evaluation.figures import (
-    HistoryRow,
     draw_classes,
     draw_confidence,
     draw_confusion,
@@ -26,6 +25,7 @@ from visiongate.gate.rules import Verdict
 from visiongate.models.predictions import Predictions
 from visiongate.pages.rendering import render_page
 from visiongate.records.files import atomic_path, write_text
+from visiongate.records.history import EpochMetrics
 
 HEADLINES = ("accuracy", "f1_macro", "recall_min", "sensitivity", "specificity", "roc_auc", "ece")
 MOST_SLICES = 30
@@ -52,7 +52,7 @@ class Report:
     verdict: Verdict
     diagnosis: Diagnosis
     galleries: Sequence[Gallery]
-    history: Sequence[HistoryRow]  # by epoch; empty where it is not known
+    history: Sequence[EpochMetrics]  # by epoch; empty where it is not known
     confidence: float  # of the intervals
 
 

@@ -1,6 +1,5 @@
 """Evaluate: judge the exported model on the test split, and hold the result against the gate."""
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -26,7 +25,6 @@ from visiongate.evaluation.curves import (
     roc_points,
 )
 from visiongate.evaluation.diagnosis import Diagnosis, diagnose
-from visiongate.evaluation.figures import HistoryRow
 from visiongate.evaluation.gallery import pick_galleries
 from visiongate.evaluation.label_errors import Suspect
 from visiongate.evaluation.latency import measure_latency
@@ -42,6 +40,7 @@ from visiongate.images.pixels import PixelSplit, load_split
 from visiongate.models.predictions import Predictions, check_contract, predict_split, tabulate
 from visiongate.models.predictor import Predictor, open_predictor
 from visiongate.records.files import atomic_path, read_json, write_csv, write_json, write_text
+from visiongate.records.history import read_history
 from visiongate.records.manifest import read_manifest
 from visiongate.records.transform import read_transform
 from visiongate.settings.schema import Evaluation, Settings
@@ -161,25 +160,9 @@ def _report(judged: Judged, test: Split, settings: Settings) -> Report:
         verdict=judged.verdict,
         diagnosis=judged.diagnosis,
         galleries=pick_galleries(judged.test, test.pixels.images, names, suspects, most),
-        history=_read_history(),
+        history=read_history(paths.HISTORY),
         confidence=settings.evaluation.confidence,
     )
-
-
-def _read_history() -> list[HistoryRow]:
-    """Read how the training went, epoch by epoch; a baseline has no learning rate."""
-    with paths.HISTORY.open(encoding="utf-8", newline="") as file:
-        return [
-            HistoryRow(
-                epoch=int(row["epoch"]),
-                train_loss=float(row["train_loss"]),
-                val_loss=float(row["val_loss"]),
-                train_accuracy=float(row["train_accuracy"]),
-                val_accuracy=float(row["val_accuracy"]),
-                lr=float(row["lr"]) if row["lr"] else None,
-            )
-            for row in csv.DictReader(file)
-        ]
 
 
 def _count_failures() -> int:

@@ -1,6 +1,5 @@
 """What an experiment showed: its intervals, the gate's verdict, the curves of its training, its answers to the test images."""
 
-import csv
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from visiongate.comparison.answers import Answers
 from visiongate.comparison.paired_test import Exam
 from visiongate.experiments.cached_outputs import Cache
 from visiongate.experiments.listing import Experiment
+from visiongate.records.history import read_history
 from visiongate.records.interval import Interval
 
 
@@ -66,10 +66,9 @@ class Evidence:
         path = self._cache.find(experiment.outs, self._places.history)
         if path is None:
             return None
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+        history = read_history(path)
         for column in columns:
-            values = [float(row[column]) for row in rows if row.get(column)]
+            values = [value for epoch in history if (value := getattr(epoch, column, None)) is not None]
             if values:
                 return column, values
         return None

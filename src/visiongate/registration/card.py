@@ -13,6 +13,7 @@ from visiongate.evaluation.slices import Slice, worst_slice
 from visiongate.gate.rules import read_verdict
 from visiongate.records.files import read_json
 from visiongate.records.interval import Interval
+from visiongate.records.model import read_model_description
 from visiongate.registration.model_card import ModelCard, render_card
 from visiongate.settings.schema import Settings
 
@@ -31,16 +32,16 @@ def describe_model(settings: Settings, registration: Mapping[str, Any]) -> str:
         settings: What is said of the data set, and how small a slice may be.
         registration: The content of ``reports/registration.json``.
     """
-    description, lineage = read_json(paths.MODEL_DESCRIPTION), registration["lineage"]
+    description, lineage = read_model_description(paths.MODEL_DESCRIPTION), registration["lineage"]
     dataset = settings.dataset
     return render_card(
         ModelCard(
             name=registration["name"],
             version=registration["version"],
             decision=f"{registration['decision']}: {registration['reason']}",
-            network=description["network"],
-            parameters=description.get("parameters"),
-            transform=description["transform"],
+            network=description.network,
+            parameters=description.parameters,
+            transform=description.transform,
             dataset={
                 "name": dataset.name,
                 "license": dataset.license,

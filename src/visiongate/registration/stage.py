@@ -1,6 +1,5 @@
 """Register: record the model and its verdict in MLflow; promote it if it is shown to beat the champion."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -23,7 +22,9 @@ from visiongate.gate.rules import Verdict, read_verdict
 from visiongate.images.pixels import PixelSplit, load_split
 from visiongate.models.predictor import Predictor, open_predictor
 from visiongate.records.files import read_json, sha256_of, write_json, write_text
+from visiongate.records.history import read_history
 from visiongate.records.manifest import read_manifest
+from visiongate.records.model import read_model_description
 from visiongate.registration import promotion
 from visiongate.registration.card import describe_model
 from visiongate.registration.gains import measure_gain
@@ -126,18 +127,12 @@ def _read_threshold(path: Path) -> float | None:
 
 def _log_to_run(store: Store, judged: Judged) -> str:
     """Add the test's results to the run that trained the model, and return its id."""
-    name = f"train {read_json(paths.MODEL_DESCRIPTION)['network']}"
-    history = _read_history(paths.HISTORY)
+    name = f"train {read_model_description(paths.MODEL_DESCRIPTION).network}"
+    history = [epoch.defined() for epoch in read_history(paths.HISTORY)]
     run_id = find_or_create_run(store, judged.sha256, name, judged.lineage.params, history)
     metrics = {f"test/{metric}": value for metric, value in read_json(paths.METRICS).items()}
     log_results(store, run_id, metrics, {"visiongate.gate": "passed" if judged.verdict.passed else "failed"})
     return run_id
-
-
-def _read_history(path: Path) -> list[dict[str, float]]:
-    """Read metrics by epoch; empty cells are left out."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
 
 
 def _find_or_add_version(store: Store, name: str, judged: Judged, run_id: str) -> Version:
@@ -160,7 +155,7 @@ def _add_version(store: Store, name: str, judged: Judged, run_id: str, tags: Map
         sha256=judged.sha256,
         example=judged.test.images[:1],
         classes=len(judged.model.contract.classes),
-        description=read_json(paths.MODEL_DESCRIPTION),
+        description=asdict(read_model_description(paths.MODEL_DESCRIPTION)),
     )
     return add_version(store, name, candidate, run_id, tags)
 

@@ -8,7 +8,6 @@ import csv
 import hashlib
 import io
 import json
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from visiongate.errors import DataError
 from visiongate.evaluation.slices import Slice
+from visiongate.records.history import parse_history
 from visiongate.records.interval import Interval
 from visiongate.review.report.snapshot import (
     ClassRow,
@@ -152,21 +152,10 @@ def parse_confusion(content: bytes) -> tuple[Pair, ...]:
 
 
 def parse_course(content: bytes) -> Course:
-    """Read ``history.csv``; an epoch that is no number ends it all, a value that is none is kept as not a number."""
-    rows = list(_read_csv(content, "epoch"))
-    epochs = [int(_number(row["epoch"], what="epoch")) for row in rows]
-    named = [name for name in CURVES if rows and name in rows[0]]
-    return Course(epochs, {name: [_number(row[name]) for row in rows] for name in named})
-
-
-def _number(text: str, what: str | None = None) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if what and not math.isfinite(value):
-        raise DataError(f"{what} {text[:20]!r} is no number")
-    return value
+    """Parse ``history.csv``."""
+    history = parse_history(content)
+    curves = {name: [float(getattr(epoch, name)) for epoch in history] for name in CURVES}
+    return Course([epoch.epoch for epoch in history], curves)
 
 
 def parse_expectations(content: bytes) -> tuple[Expectation, ...]:
