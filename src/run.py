@@ -1,7 +1,7 @@
 """``python src/run.py STAGE``: load the settings and run one stage of the pipeline.
 
 This is a script, not a module, because Python puts the folder of a script first on the path: the copy of the repository in
-which DVC runs an experiment then runs its own code. With ``-m`` and an editable installation, it would run the main workspace's.
+which DVC runs an experiment then runs its own code. ``-m`` with an editable installation would run the main workspace's code.
 """
 
 import errno

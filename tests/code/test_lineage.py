@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from visiongate.adapters.commit import Commit, read_commit
+from visiongate.adapters.git import Commit, Repository
 from visiongate.registration.lineage import Lineage, read_lineage
 
 STAGES = ("transformation", "train")
@@ -36,7 +36,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def commit_here() -> Commit:
-    return read_commit(Path.cwd(), [Path("dvc.lock"), Path("reports")])
+    return Repository(Path.cwd()).checked_out([Path("dvc.lock"), Path("reports")])
 
 
 @pytest.mark.usefixtures("repository")
@@ -112,7 +112,7 @@ def test_hashes_come_out_of_the_lock(lineage_of: Any) -> None:  # noqa: ANN401
         "visiongate.data_transformed_md5": "d1.dir",
         "visiongate.model_md5": MD5,
         "visiongate.params_sha256": lineage.params_sha256,
-        "visiongate.records.dvc_lock": "agrees",
+        "visiongate.dvc_lock": "agrees",
     }
 
 
@@ -132,7 +132,7 @@ def test_model_made_by_hand_is_told(lineage_of: Any) -> None:  # noqa: ANN401
     assert lineage.differences == (
         f"models/model.onnx: dvc.lock has md5 {MD5}, the file {lineage.model_md5}",
     )
-    assert lineage.tags()["visiongate.records.dvc_lock"] == lineage.differences[0]
+    assert lineage.tags()["visiongate.dvc_lock"] == lineage.differences[0]
 
 
 def test_data_made_anew_since_training_is_told(lineage_of: Any) -> None:  # noqa: ANN401

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from visiongate.adapters.commit import Commit
+from visiongate.adapters.git import Commit
 from visiongate.comparison.paired_test import Comparison
 from visiongate.gate.rules import Ruling
 from visiongate.registration.gains import Gain

@@ -3,18 +3,13 @@
 import io
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pull_requests import make_judged
-from visiongate.adapters import dvc_status as freshness
-from visiongate.adapters.dvc_status import read_status
-from visiongate.adapters.mlflow_store import TrackingError
 from visiongate.errors import DataError
-from visiongate.records.dvc_lock import find_stale
 from visiongate.review.report import parsing
 from visiongate.review.report.data_sections import tabulate_images, tell_validation
 from visiongate.review.report.snapshot import ClassRow, Expectation, Pair, Quarantined
@@ -41,68 +36,9 @@ def test_trees_are_named_by_their_paths() -> None:
     assert parsing.parse_params(content) == {"a.b": 1, "a.c": "{}", "d": (1, "x"), "e.0.f": 2, "e.1": ()}
 
 
-@pytest.mark.parametrize(
-    ("content", "told"),
-    [
-        (b"[1]", "no values by name"),
-        (b"a: [", "not valid YAML"),
-        (b"a: &a {b: *a}", "an alias or a tag"),
-        (b"a: !!bool maybe", "an alias or a tag"),
-        (b"a: !!timestamp x", "an alias or a tag"),
-        (b"a: &a {b: 1}\nc: {<<: *a}", "an alias or a tag"),
-        (b"a: " + b"[" * 100_000, "nested more than 30 deep"),
-        (b"- " * 100_000, "nested more than 30 deep"),
-        (b"a: 0x" + b"f" * 6_000, "a number of more than 4,000 bits"),
-        (b"a: [1, 0x" + b"f" * 6_000 + b"]", "a number of more than 4,000 bits"),
-        (b"a: {" * 40 + b"}" * 40, "nested more than 30 deep"),
-        (b"".join(b"k%d: 1\n" % number for number in range(20_001)), "more than 20,000 values"),
-    ],
-    ids=[
-        "list",
-        "broken",
-        "alias",
-        "boolean",
-        "time",
-        "merge",
-        "open",
-        "dashes",
-        "number",
-        "item",
-        "deep",
-        "wide",
-    ],
-)
-def test_trees_that_are_none_or_have_no_end_are_refused(content: bytes, told: str) -> None:
-    with pytest.raises(DataError, match=told):
-        parsing.parse_params(content)
-
-
-@pytest.mark.parametrize("content", [b"{", b"\xff\xfe\x00", b"[" * 100_000], ids=["broken", "bytes", "deep"])
-def test_what_is_no_json_is_refused(content: bytes) -> None:
-    with pytest.raises(DataError, match="not valid JSON"):
-        parsing.parse_values(content)
-
-
 def test_a_class_without_images_has_no_recall() -> None:
     rows = parsing.parse_classes(b"class,images,recall,f1,more\na,3,0.5,0.25,x\nb,0,,,\n")
     assert rows == (ClassRow("a", 3, 0.5, 0.25), ClassRow("b", 0, None, None))
-
-
-@pytest.mark.parametrize(
-    ("content", "told"),
-    [
-        (b"class,images,recall\na,1,1\n", "it has no column f1"),
-        (b"class,images,recall,f1\na,1,1\n", "line 2 has not 4 cells"),
-        (b"class,images,recall,f1\na,1,1,1,1\n", "line 2 has not 4 cells"),
-        (b"class,images,recall,f1\na,many,1,1\n", "images: Input should be a valid integer"),
-        (b"class,images,recall,f1\na,1,1," + b"x" * 200_000, "not valid CSV: field larger"),
-        (b"", "it has no column class, images"),
-    ],
-    ids=["column", "short", "long", "text", "huge", "empty"],
-)
-def test_a_table_that_is_not_what_the_line_writes_is_refused(content: bytes, told: str) -> None:
-    with pytest.raises(DataError, match=told):
-        parsing.parse_classes(content)
 
 
 def test_images_are_counted_by_what_they_are_taken_for() -> None:
@@ -118,28 +54,6 @@ def test_a_course_has_a_value_per_epoch_and_curve() -> None:
     assert math.isnan(course.curves["val_loss"][1])
     with pytest.raises(DataError, match="epoch"):
         parsing.parse_course(header + b"inf,,1,1,1,1\n")
-
-
-@pytest.mark.parametrize(
-    "content", [b"stages: [1]", b"stages: {a: 1}", b"stages: {a: {outs: [1]}}", b"stages: {a: {deps: 1}}"]
-)
-def test_a_lock_that_lists_no_stages_is_refused(content: bytes) -> None:
-    with pytest.raises(DataError, match="stage"):
-        parsing.parse_lock(content)
-
-
-def test_an_empty_lock_has_no_stage() -> None:
-    assert parsing.parse_stages(b"") == {}
-    assert parsing.parse_outs(b"schema: '2.0'\nstages: {a: {outs: [{path: x, md5: y}]}}") == {"x": "y"}
-
-
-def test_what_a_stage_made_is_not_what_it_ran_with() -> None:
-    def digest(text: str) -> str:
-        return parsing.parse_stages(f"stages: {{a: {text}}}".encode())["a"]
-
-    first = digest("{cmd: run, deps: [{path: d, md5: '1'}], outs: [{path: o, md5: '1'}]}")
-    assert digest("{cmd: run, deps: [{path: d, md5: '1'}], outs: [{path: o, md5: '2'}]}") == first
-    assert digest("{cmd: run, deps: [{path: d, md5: '2'}], outs: [{path: o, md5: '1'}]}") != first
 
 
 def test_answers_come_in_the_order_of_the_hashes() -> None:
@@ -257,48 +171,3 @@ def test_expectations_that_fail_are_told_the_critical_first_and_the_new_marked()
 
     assert lines[0] == "0 of 2 expectations met."
     assert lines[4:] == ["| ❌ `b` | `w` | `s` (new) |", "| ⚠️ `a` | `w` | `s` |"]
-
-
-def test_a_stage_whose_code_changed_makes_what_follows_stale() -> None:
-    status = {"train": [{"changed deps": {"train.py": "modified", "params.yaml": {"model.lr": "modified"}}}]}
-    assert find_stale(status, LOCK, []) == {
-        "train": "train.py, params.yaml (model.lr)",
-        "judge": "what train makes",
-    }
-
-
-def test_what_was_never_pulled_is_not_stale() -> None:
-    status = {
-        "prepare": [{"changed outs": {"data": "not in cache"}}],
-        "train": [{"changed deps": {"data": "deleted"}}, {"changed outs": {"model": "deleted"}}],
-    }
-    assert find_stale(status, LOCK, [Path("metrics.json")]) == {}
-
-
-def test_a_file_of_git_s_that_was_touched_a_command_and_a_new_stage_are_stale() -> None:
-    status = {
-        "judge": [{"changed outs": {"metrics.json": "modified"}}, "changed command"],
-        "new": [{"changed deps": {"other": "new"}}],
-    }
-    found = find_stale(status, LOCK, [Path("metrics.json")])
-    assert found == {"judge": "metrics.json, changed command", "new": "other"}
-
-
-def test_a_stage_that_read_what_is_no_longer_written_is_stale() -> None:
-    lock = {**LOCK, "prepare": {"outs": [{"path": "data", "md5": "9"}]}}
-    assert find_stale({}, lock, []) == {"train": "data", "judge": "what train makes"}
-
-
-def test_stages_that_wait_for_each_other_are_told() -> None:
-    lock = {
-        "a": {"deps": [{"path": "y"}], "outs": [{"path": "x"}]},
-        "b": {"deps": [{"path": "x"}], "outs": [{"path": "y"}]},
-    }
-    with pytest.raises(DataError, match="wait for each other"):
-        find_stale({}, lock, [])
-
-
-def test_a_status_that_is_no_json_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(freshness, "call", lambda *_: "Data and pipelines are up to date.")
-    with pytest.raises(TrackingError, match="printed no JSON: Data and pipelines"):
-        read_status(tmp_path)

@@ -192,7 +192,7 @@ def test_version_carries_its_lineage(settings: Settings) -> None:
     registered(settings)
     version = open_store(settings.tracking).client.get_model_version(settings.registry.name, "1")
     assert version.tags["mlflow.source.git.commit"] == "unknown"
-    assert version.tags["visiongate.records.dvc_lock"] == "dvc.lock: nothing recorded"
+    assert version.tags["visiongate.dvc_lock"] == "dvc.lock: nothing recorded"
     assert version.tags["visiongate.model_md5"] == answer_md5()
 
 

@@ -25,7 +25,7 @@ def insist_dvc(
         try:
             return run_dvc(arguments, directory, environment)
         except DvcError as error:
-            if not PASSING.search(error.said):
+            if not PASSING.search(error.output):
                 raise
             time.sleep(1)
     return run_dvc(arguments, directory, environment)

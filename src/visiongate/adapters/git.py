@@ -1,4 +1,4 @@
-"""What git knows: commits, experiments, changes. DVC keeps an experiment as a commit under ``refs/exps``."""
+"""Git, called as a process. DVC keeps each experiment as a commit under ``refs/exps``."""
 
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -7,131 +7,199 @@ from pathlib import Path
 
 from visiongate.errors import VisiongateError
 
-FIRST_COMMIT = (
-    'there is no commit yet, and an experiment starts from one: git add -A && git commit -m "Start"'
-)
-SHORTEST = 7  # digits of a commit that stand for it
-ROOT_LENGTH = (
-    len("refs/exps/12/") + 38
-)  # refs/exps/<two digits>/<38 more digits>/NAME: the commit it started from
+UNKNOWN = "unknown"
+SHORT_COMMIT = 7
+# refs/exps/<2 digits>/<38 digits>/NAME, where the 40 digits are the commit that the experiment started from.
+_REFERENCE_PREFIX = len("refs/exps/12/") + 38
 
 
 class GitError(VisiongateError):
-    """This is no git repository, has no commit, or not the revision that is asked for."""
+    """Git is missing or failed, or the repository has no such revision."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
-    """An experiment that has run."""
+class Commit:
+    """The commit that is checked out.
+
+    Attributes:
+        sha: ``unknown`` without git or a commit.
+        dirty: Whether tracked files differ from the commit; None without git.
+    """
+
+    sha: str
+    dirty: bool | None
+
+    def tags(self) -> dict[str, str]:
+        """Return MLflow tags."""
+        dirty = UNKNOWN if self.dirty is None else str(self.dirty).lower()
+        return {"mlflow.source.git.commit": self.sha, "visiongate.git_dirty": dirty}
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentReference:
+    """An experiment that has run: its name, its commit, and the commit that it started from."""
 
     name: str
-    baseline: str  # the commit that it started from
-    rev: str  # its own
+    baseline: str
+    rev: str
 
 
 class Repository:
-    """A git repository, called as a process."""
+    """The git repository that a directory lies in."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
-    def commit(self, revision: str) -> str:
-        """Return the full name of a commit.
+    def root(self) -> Path:
+        """Return the root of the work tree.
 
         Raises:
-            GitError: There is none of this name, or none at all.
+            GitError: The directory lies in no repository.
         """
-        found = self._ask("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
-        if found is not None:
-            return found.strip()
-        if self._ask("rev-parse", "--git-dir") is None:
-            raise GitError(f"{self.directory}: not a git repository, in which DVC keeps its experiments")
-        if self._ask("rev-parse", "--verify", "--quiet", "HEAD") is None:
-            raise GitError(FIRST_COMMIT)
-        raise GitError(f"{revision}: no such git revision here; `git log --oneline` lists them")
+        return Path(self.run("rev-parse", "--show-toplevel").strip())
 
-    def references(self) -> list[Reference]:
-        """List the experiments that have run, from whatever commit."""
-        told = self._tell("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps")
-        found = []
-        for line in told.splitlines():
-            rev, _, ref = line.partition(" ")
-            start, name = ref[:ROOT_LENGTH], ref[ROOT_LENGTH + 1 :]
-            baseline = "".join(start.split("/")[2:])
-            if name and len(baseline) == len(rev):  # DVC keeps its stashes there too
-                found.append(Reference(name, baseline, rev))
-        return found
+    def commit(self, revision: str) -> str:
+        """Return the full hash of a branch, tag or commit.
+
+        Raises:
+            GitError: There is no such revision, no commit, or no repository.
+        """
+        sha = self._try("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+        if sha is not None:
+            return sha.strip()
+        if self._try("rev-parse", "--git-dir") is None:
+            raise GitError(f"{self.directory}: not a git repository")
+        if self._try("rev-parse", "--verify", "--quiet", "HEAD") is None:
+            raise GitError('the repository has no commit yet; run git add -A && git commit -m "Start"')
+        raise GitError(
+            f"{revision}: no such git revision; fetch it, as with `git fetch origin {revision}:{revision}`, or choose one "
+            "of `git log --oneline`"
+        )
+
+    def checked_out(self, ignored: Iterable[Path] = ()) -> Commit:
+        """Return the commit that is checked out, and whether tracked files differ from it.
+
+        Args:
+            ignored: Files and folders whose changes do not count, because the pipeline writes them.
+        """
+        options = ("--porcelain=v2", "--branch", "--untracked-files=no")
+        try:
+            status = self._try("--no-optional-locks", "status", *options, "--", *_pathspec(ignored))
+        except GitError:
+            status = None
+        if status is None:
+            return Commit(UNKNOWN, None)
+        lines = status.splitlines()
+        sha = next(line.split()[2] for line in lines if line.startswith("# branch.oid"))
+        dirty = any(not line.startswith("#") for line in lines)
+        return Commit(UNKNOWN if sha == "(initial)" else sha, dirty)
 
     def read(self, revision: str, path: Path) -> str | None:
-        """Return a file's text at a commit; None where the commit does not have it."""
-        return self._ask("show", f"{revision}:./{path.as_posix()}")
-
-    def changes(self, besides: Iterable[Path]) -> tuple[list[str], str]:
-        """Return the files that differ from the last commit, and how, but for some paths; only those that git tracks."""
-        paths = [".", *(f":(exclude){path.as_posix()}" for path in besides)]
-        names = self._tell("diff", "HEAD", "--name-only", "--relative", "-z", "--", *paths)
-        text = self._tell("diff", "HEAD", "--binary", "--no-ext-diff", "--no-textconv", "--", *paths)
-        return [name for name in names.split("\0") if name], text
-
-    def untracked(self, within: Sequence[str]) -> list[str]:
-        """List the files in some folders that git neither tracks nor ignores."""
-        told = self._tell("ls-files", "--others", "--exclude-standard", "-z", "--", *within)
-        return [name for name in told.split("\0") if name]
-
-    def is_branch_name(self, name: str) -> bool:
-        """Say whether a branch may have this name."""
-        told = None if name.startswith("-") else self._ask("check-ref-format", "--branch", name)
-        return told is not None and told.strip() == name != "HEAD"
-
-    def has_branch(self, name: str) -> bool:
-        """Say whether there is such a branch."""
-        return self._ask("rev-parse", "--verify", "--quiet", f"refs/heads/{name}") is not None
-
-    def run(self, *arguments: str) -> str:
-        """Run git and return what it prints.
+        """Return a file's text at a revision, None if the revision does not have the file.
 
         Raises:
-            GitError: It refused.
+            GitError: There is no such revision.
         """
-        return self._tell(*arguments)
+        return self._try("show", f"{self.commit(revision)}:./{path.as_posix()}")
 
-    def _tell(self, *arguments: str) -> str:
-        done = self._run(arguments)
-        if done.returncode:
-            said = (done.stderr.strip().splitlines() or ["it failed"])[0]
-            raise GitError(f"git {arguments[0]}: {said.removeprefix('fatal: ')}")
-        return done.stdout
+    def experiments(self) -> list[ExperimentReference]:
+        """List the experiments that have run, from every commit."""
+        references = []
+        for line in self.run("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps").splitlines():
+            rev, _, ref = line.partition(" ")
+            start, name = ref[:_REFERENCE_PREFIX], ref[_REFERENCE_PREFIX + 1 :]
+            baseline = "".join(start.split("/")[2:])
+            # DVC keeps its stashes under refs/exps too.
+            if name and len(baseline) == len(rev):
+                references.append(ExperimentReference(name, baseline, rev))
+        return references
 
-    def _ask(self, *arguments: str) -> str | None:
-        """Return what git prints; None where it refuses."""
-        done = self._run(arguments)
-        return None if done.returncode else done.stdout
+    def changes(self, ignored: Iterable[Path]) -> tuple[list[str], str]:
+        """Return the tracked files that differ from the last commit, and the differences as text."""
+        paths = _pathspec(ignored)
+        names = self.run("diff", "HEAD", "--name-only", "--relative", "-z", "--", *paths)
+        text = self.run("diff", "HEAD", "--binary", "--no-ext-diff", "--no-textconv", "--", *paths)
+        return [name for name in names.split("\0") if name], text
+
+    def untracked(self, folders: Sequence[str]) -> list[str]:
+        """List the files in some folders that git neither tracks nor ignores."""
+        names = self.run("ls-files", "--others", "--exclude-standard", "-z", "--", *folders)
+        return [name for name in names.split("\0") if name]
+
+    def is_branch_name(self, name: str) -> bool:
+        """Return whether a branch may have this name."""
+        checked = None if name.startswith("-") else self._try("check-ref-format", "--branch", name)
+        return checked is not None and checked.strip() == name != "HEAD"
+
+    def has_branch(self, name: str) -> bool:
+        """Return whether a branch of this name exists."""
+        return self._try("rev-parse", "--verify", "--quiet", f"refs/heads/{name}") is not None
+
+    def clone(self, folder: Path, commit: str) -> None:
+        """Check a commit out in a new clone, which shares the objects of this repository.
+
+        Raises:
+            GitError: The repository does not have the commit.
+        """
+        if self._try("cat-file", "-e", f"{commit}^{{commit}}") is None:
+            raise GitError(f"commit {commit} is not in this repository; run `git fetch` if it was pushed")
+        self.run("clone", "--quiet", "--shared", "--no-checkout", str(self.directory), str(folder))
+        Repository(folder).run("checkout", "--quiet", "--detach", commit)
+
+    def address(self) -> str:
+        """Return the address of the remote ``origin`` without its password; without an origin, the path of the root."""
+        url = self._try("remote", "get-url", "origin")
+        if url is None:
+            return str(self.root())
+        scheme, mark, rest = url.strip().rpartition("://")
+        return scheme + mark + (rest.rpartition("@")[2] if mark else rest)
+
+    def run(self, *arguments: str) -> str:
+        """Run git and return its standard output.
+
+        Raises:
+            GitError: Git failed; the message has the first line of its output.
+        """
+        result = self._run(arguments)
+        if result.returncode:
+            reason = (result.stderr.strip().splitlines() or ["no reason given"])[0]
+            raise GitError(f"git {arguments[0]}: {reason.removeprefix('fatal: ')}")
+        return result.stdout
+
+    def _try(self, *arguments: str) -> str | None:
+        """Run git and return its standard output, None if it failed."""
+        result = self._run(arguments)
+        return None if result.returncode else result.stdout
 
     def _run(self, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
         try:
-            return subprocess.run(  # noqa: S603 - git with arguments that are given one by one
-                ["git", *arguments],  # noqa: S607 - git is found by PATH, as by whoever works here
+            return subprocess.run(  # noqa: S603 - a list of arguments, no shell
+                ["git", *arguments],  # noqa: S607 - git is found by PATH
                 cwd=self.directory,
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
                 errors="replace",
                 check=False,
             )
         except FileNotFoundError:
-            raise GitError("git is not installed, in which DVC keeps its experiments") from None
+            raise GitError("git is not installed") from None
 
 
-class Finished:
-    """The experiments of one commit that have run, as git has them."""
+class FinishedExperiments:
+    """The experiments that have run from one commit."""
 
     def __init__(self, repository: Repository, commit: str) -> None:
         self._repository = repository
         self._commit = commit
 
     def names(self) -> set[str]:
-        """Name them."""
-        return {each.name for each in self._repository.references() if each.baseline == self._commit}
+        """Return their names."""
+        return {each.name for each in self._repository.experiments() if each.baseline == self._commit}
 
     def fingerprint(self) -> str:
-        """Return a text that changes when an experiment, of whatever commit, ends or fails."""
+        """Return a text that changes when an experiment of any commit ends or fails."""
         return self._repository.run("for-each-ref", "refs/exps")
+
+
+def _pathspec(ignored: Iterable[Path]) -> list[str]:
+    return [".", *(f":(exclude){path.as_posix()}" for path in ignored)]

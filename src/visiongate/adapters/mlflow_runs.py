@@ -14,8 +14,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from visiongate.adapters.commit import read_commit
 from visiongate.adapters.environment import describe_environment, list_requirements, source_tags
+from visiongate.adapters.git import Repository
 from visiongate.adapters.mlflow_store import Store, TrackingError, explained, open_store
 from visiongate.settings.schema import Tracking
 
@@ -151,7 +151,7 @@ _UNKEPT = Run(None, "")
 def _open(
     tracking: Tracking, interrupted_id: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
 ) -> Run:
-    commit = read_commit(Path.cwd(), WRITTEN_BY_THE_LINE)
+    commit = Repository(Path.cwd()).checked_out(WRITTEN_BY_THE_LINE)
     try:
         store = open_store(tracking)
         return _reopen(store, interrupted_id) or Run(

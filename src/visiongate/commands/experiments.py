@@ -76,7 +76,10 @@ def survey(question: Question, directory: Path) -> Trials:
     """
     repository = Repository(directory)
     base = repository.commit(question.revision)
-    commits = {base: None, **{each.baseline: None for each in repository.references() if question.everywhere}}
+    commits = {
+        base: None,
+        **{each.baseline: None for each in repository.experiments() if question.everywhere},
+    }
     found = {each.commit.rev: each for each in list_experiments(directory, list(commits))}
     experiments = [experiment for baseline in found.values() for experiment in baseline.experiments]
     evidence = Evidence(repository, Cache.of(directory), PLACES)

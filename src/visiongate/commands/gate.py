@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from visiongate import paths
-from visiongate.adapters.revision_files import read_at
+from visiongate.adapters.git import Repository
 from visiongate.errors import DataError
 from visiongate.gate.against_base import (
     is_judged_by,
@@ -34,7 +34,7 @@ def run(base: str | None, folder: Path | None, *, as_json: bool) -> int:
 
     Raises:
         DataError: A file is missing or invalid.
-        RevisionError: The base does not exist.
+        GitError: The base does not exist.
     """
     verdict = judge_run(folder, base, load_settings().gate)
     print(json.dumps(asdict(verdict), indent=2) if as_json else format_verdict(verdict))
@@ -46,7 +46,7 @@ def judge_run(folder: Path | None, base: str | None, gate: Gate) -> Verdict:
 
     Raises:
         DataError: A file is missing, or not what `evaluate` writes.
-        RevisionError: The base does not exist.
+        GitError: The base does not exist.
     """
     if folder is None:
         return judge_workspace(base, gate)
@@ -67,7 +67,7 @@ def judge_workspace(base: str | None, gate: Gate) -> Verdict:
 
     Raises:
         DataError: Nothing is evaluated yet, or by other rules, or a file is not what `evaluate` writes.
-        RevisionError: The base does not exist.
+        GitError: The base does not exist.
     """
     with _advising(ANEW):
         verdict = parse_verdict(_read(paths.GATE), str(paths.GATE))
@@ -105,7 +105,7 @@ def _base_metrics(base: str) -> dict[str, float]:
     """Return the metrics that a revision has committed; none where it has none yet."""
     found: dict[str, float] = {}
     for path in (paths.METRICS, paths.LATENCY):
-        text = read_at(base, path, Path.cwd())
+        text = Repository(Path.cwd()).read(base, path)
         if text is not None:
             with _advising("mend it there, or choose another base"):
                 found |= parse_metrics(text, f"{path} of {base}")

@@ -15,10 +15,10 @@ from visiongate.adapters.github import PullRequestError, open_repository
 from visiongate.adapters.github import Repository as Hosted
 from visiongate.commands.gate import judge_run
 from visiongate.errors import DataError, VisiongateError
+from visiongate.records.dvc_lock import parse_lock
 from visiongate.records.files import read_json
 from visiongate.review.comments import AUTHOR, post_check, post_report
 from visiongate.review.events import PullRequest, find_pull_request, read_event
-from visiongate.review.report.parsing import parse_outs
 from visiongate.settings.schema import load_settings
 
 COMMITTER, EMAIL = "github-actions[bot]", "41898282+github-actions[bot]@users.noreply.github.com"
@@ -149,4 +149,4 @@ def _kept_settings(repository: Repository) -> Iterator[None]:
 
 def _model_md5(lock: bytes) -> str:
     """Return the md5 that a ``dvc.lock`` names for the model; nothing where it names none."""
-    return parse_outs(lock).get(paths.MODEL_ONNX.as_posix(), "")
+    return parse_lock(lock).outs.get(paths.MODEL_ONNX.as_posix()) or ""

@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 from visiongate import paths
+from visiongate.adapters.git import Repository
 from visiongate.adapters.mlflow_store import Store, open_store
 from visiongate.registry.leaderboard import Board, compare_runs
 from visiongate.registry.overview import describe_registry, export_registry
-from visiongate.registry.rebuild import Plan, Rebuilt, clone_address, rebuild
+from visiongate.registry.rebuild import Plan, Rebuilt, rebuild
 from visiongate.registry.rollback import rollback
 from visiongate.registry.trace import Trace, describe_trace, trace_version
 from visiongate.settings.schema import load_settings
@@ -42,7 +43,7 @@ def trace(version: str | None, *, verify: bool) -> int:
     """Print what a version was made from; rebuild it on request. Return 1 if the rebuilt model differs."""
     store, name = _open()
     found = trace_version(store, version or f"models:/{name}@champion")
-    print(describe_trace(found, clone_address(Path.cwd())))
+    print(describe_trace(found, Repository(Path.cwd()).address()))
     return _verify(found) if verify else 0
 
 

@@ -10,18 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from visiongate import paths
-from visiongate.adapters.commit import UNKNOWN, read_commit
-from visiongate.adapters.dvc_status import read_status
-from visiongate.adapters.mlflow_store import TrackingError
-from visiongate.adapters.revision_files import find_commit
+from visiongate.adapters.dvc import DvcError, read_status
+from visiongate.adapters.git import UNKNOWN, Repository
 from visiongate.commands.gate import judge_run, judge_workspace
 from visiongate.commands.repro import read_last_failure
 from visiongate.errors import DataError, VisiongateError
-from visiongate.records.dvc_lock import find_stale
+from visiongate.records.dvc_lock import parse_lock
 from visiongate.records.files import write_text
 from visiongate.review.report.document import render_report
 from visiongate.review.report.gate_section import tell_verdict
-from visiongate.review.report.parsing import parse_lock, parse_params
+from visiongate.review.report.parsing import parse_params
 from visiongate.review.report.snapshot import Judged, Snapshot, Trouble
 from visiongate.review.snapshots import (
     OUTS_IN_GIT,
@@ -113,7 +111,7 @@ def compare(base: str | None, log: str, *, failed: bool) -> Judged:
     if base is None:
         now = _take_here(read_here, stale)
         return _judge(now, None, trouble)
-    commit = find_commit(base, Path.cwd())
+    commit = Repository(Path.cwd()).commit(base)
     with open_base(commit, stale) as (read_now, read_base):
         before = take_snapshot(base, commit, read_base, {}, find_uncompared(stale))
         return _judge(_take_here(read_now, stale), before, trouble)
@@ -133,7 +131,7 @@ def compare_run(folder: Path, base: str | None, *, failed: bool) -> Judged:
     read, settings = open_folder(folder), load_settings()
     now, before = take_snapshot(THERE, UNKNOWN, read, {}, UNREAD), None
     if base is not None:
-        commit = find_commit(base, Path.cwd())
+        commit = Repository(Path.cwd()).commit(base)
         with open_base(commit, ()) as (_, read_base):
             before = take_snapshot(base, commit, read_base, {}, find_uncompared(()) | UNREAD)
     if failed:
@@ -149,8 +147,8 @@ def _find_trouble(log: str, *, failed: bool) -> tuple[dict[str, str], Trouble | 
     """Find the stages that have not run with what is here, and what that means for the verdict."""
     try:
         parse_params(read_here(paths.PARAMS))  # before DVC does, whom a file without end would keep for ever
-        stale = find_stale(read_status(Path.cwd()), parse_lock(read_here(paths.LOCK)), OUTS_IN_GIT)
-    except (DataError, TrackingError) as error:
+        stale = parse_lock(read_here(paths.LOCK)).find_stale(read_status(Path.cwd()), OUTS_IN_GIT)
+    except (DataError, DvcError) as error:
         unknown = dict.fromkeys(("evaluate", "train"), "unknown")
         return unknown, Trouble("failed" if failed else "unread", str(error), log=log)
     waiting = [name for name in stale if name not in NOT_JUDGED or (failed and name == "register")]
@@ -164,7 +162,7 @@ def _find_trouble(log: str, *, failed: bool) -> tuple[dict[str, str], Trouble | 
 
 
 def _take_here(read: Read, stale: Mapping[str, str]) -> Snapshot:
-    found = read_commit(Path.cwd(), (paths.LOCK, paths.REPORT.parent))
+    found = Repository(Path.cwd()).checked_out((paths.LOCK, paths.REPORT.parent))
     return replace(take_snapshot(HERE, found.sha, read, stale), clean=found.dirty is False)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from visiongate import paths
-from visiongate.adapters.git import SHORTEST, Repository
+from visiongate.adapters.git import SHORT_COMMIT, Repository
 from visiongate.commands.experiments import PLACES, Question, survey
 from visiongate.experiments.cached_outputs import Cache
 from visiongate.experiments.evidence import Evidence
@@ -45,7 +45,7 @@ def describe(experiment: Experiment, metric: str, recipe: str) -> str:
     """Write the comment that a recipe opens with: what it costs, what it reached, where it comes from, how to run it."""
     lines = textwrap.wrap(f"Cost: {_cost(experiment)}. Score: {_score(experiment, metric)}.", WIDTH)
     lines.append(
-        f"From experiment {experiment.name}, which started from commit {experiment.baseline[:SHORTEST]}."
+        f"From experiment {experiment.name}, which started from commit {experiment.baseline[:SHORT_COMMIT]}."
     )
     lines.append(f"  dvc exp run -S experiment={recipe}")
     return "".join(f"# {line}\n" for line in lines)

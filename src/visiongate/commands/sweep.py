@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from visiongate import paths
-from visiongate.adapters.git import Finished, Repository
+from visiongate.adapters.git import FinishedExperiments, Repository
 from visiongate.commands.experiments import Question, show
 from visiongate.errors import SettingsError
 from visiongate.experiments.grid import MOST, Combination, Identity, plan_sweep, read_grid, read_list
@@ -61,7 +61,9 @@ def _run(options: Options, directory: Path) -> int:
     lines = read_grid(" ".join(options.overrides)) if options.file is None else read_list(options.file)
     combinations = plan_sweep(lines, CONF, identity, FORCED if options.force else MOST)
     queue = Queue(Work(directory, commit, options.stage, options.jobs or JOBS))
-    sweep = Sweep(combinations, queue, Finished(repository, commit), lambda line: print(line, flush=True))
+    sweep = Sweep(
+        combinations, queue, FinishedExperiments(repository, commit), lambda line: print(line, flush=True)
+    )
     _warn(changed, repository.untracked([folder for folder in COPIED if (directory / folder).is_dir()]))
     if options.dry_run:
         _tell_plan(sweep.sort(queue.look()))

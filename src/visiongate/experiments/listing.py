@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import yaml
-
 from visiongate.adapters.dvc import DvcError, run_dvc
 from visiongate.adapters.dvc_retry import insist_dvc
 from visiongate.adapters.git import Repository
 from visiongate.errors import VisiongateError
 from visiongate.experiments.queue import bury_dead
-from visiongate.records.dvc_lock import list_stale_outputs
+from visiongate.records.dvc_lock import parse_lock
 
 LOCK = Path("dvc.lock")
 State = Literal["done", "running", "queued", "failed"]
@@ -83,7 +81,7 @@ def _own(entry: Mapping[str, Any], repository: Repository) -> Mapping[str, Any]:
     text = repository.read(entry["rev"], LOCK) if entry["data"] else None
     if text is None:
         return entry
-    stale = list_stale_outputs(yaml.safe_load(text).get("stages") or {})
+    stale = parse_lock(text).stale_outputs()
     kept = {
         kind: {path: value for path, value in entry["data"][kind].items() if path not in stale}
         for kind in ("metrics", "outs")

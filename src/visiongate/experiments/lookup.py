@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from visiongate.adapters.git import SHORTEST, Reference, Repository
+from visiongate.adapters.git import SHORT_COMMIT, ExperimentReference, Repository
 from visiongate.errors import VisiongateError
 from visiongate.experiments.listing import Experiment, list_experiments
 
@@ -18,12 +18,12 @@ def find_experiment(repository: Repository, name: str) -> Experiment:
         NoExperimentError: There is none, several start from other commits, or it is still to run or has failed.
     """
     head = repository.commit("HEAD")
-    found = [each for each in repository.references() if _is_meant(each, name)]
+    found = [each for each in repository.experiments() if _is_meant(each, name)]
     near = [each for each in found if each.baseline == head] or found
     if not near:
         raise NoExperimentError(f"FROM={name}: {_explain(repository, head, name)}")
     if len(near) > 1:
-        listed = ", ".join(f"{each.rev[:SHORTEST]} from {each.baseline[:SHORTEST]}" for each in near)
+        listed = ", ".join(f"{each.rev[:SHORT_COMMIT]} from {each.baseline[:SHORT_COMMIT]}" for each in near)
         raise NoExperimentError(
             f"FROM={name}: several experiments have this name; name the commit of one: {listed}"
         )
@@ -32,8 +32,8 @@ def find_experiment(repository: Repository, name: str) -> Experiment:
     return next(each for each in baseline.experiments if each.rev == reference.rev)
 
 
-def _is_meant(reference: Reference, name: str) -> bool:
-    return name == reference.name or (len(name) >= SHORTEST and reference.rev.startswith(name))
+def _is_meant(reference: ExperimentReference, name: str) -> bool:
+    return name == reference.name or (len(name) >= SHORT_COMMIT and reference.rev.startswith(name))
 
 
 def _explain(repository: Repository, head: str, name: str) -> str:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from visiongate.adapters.git import Finished
+from visiongate.adapters.git import FinishedExperiments
 from visiongate.experiments.grid import Combination
 from visiongate.experiments.queue import Entry, Look, Queue, QueueError
 
@@ -45,7 +45,7 @@ class Sweep:
     """Combinations, and the queue that runs them."""
 
     def __init__(
-        self, combinations: Sequence[Combination], queue: Queue, finished: Finished, tell: Tell
+        self, combinations: Sequence[Combination], queue: Queue, finished: FinishedExperiments, tell: Tell
     ) -> None:
         self._combinations = {combination.name: combination for combination in combinations}
         self._queue = queue

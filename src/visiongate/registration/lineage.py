@@ -1,8 +1,8 @@
-"""What a model was made from: the git commit, and the hashes that DVC recorded of data, model and parameters.
+"""What a model was made from: the hashes that DVC recorded of data, model and parameters.
 
-``dvc.lock`` says what DVC last saw, not what is there. So the chain is checked: each file that one stage
-wrote and another read must be the same one, and the recorded model must be the file at hand. What does not
-hold is told, not hidden.
+``dvc.lock`` records what DVC last ran, which need not be what is in the work tree. So the chain is checked: a file that one
+stage wrote and another read must be the same, and the recorded model must be the file in the work tree. Differences are
+recorded.
 """
 
 import hashlib
@@ -12,20 +12,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from visiongate.adapters.commit import UNKNOWN
+from visiongate.adapters.git import UNKNOWN
+from visiongate.records.dvc_lock import LockedStage, read_lock
+from visiongate.records.files import md5_of
 
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """What ``dvc.lock`` says of how a model came about, and where that does not hold."""
+    """The record of ``dvc.lock`` about a model, and where it is contradicted.
 
-    data_md5: Mapping[str, str | None]  # by path; None where nothing is recorded
-    model_md5: str  # of the file at hand
-    params: Mapping[str, Any]  # of all the stages asked for, merged
+    Attributes:
+        data_md5: By path; None if nothing is recorded.
+        model_md5: Of the file in the work tree.
+        params: Of all stages, merged.
+        params_sha256: None without parameters.
+        differences: Empty if the record agrees.
+    """
+
+    data_md5: Mapping[str, str | None]
+    model_md5: str
+    params: Mapping[str, Any]
     params_sha256: str | None
-    differences: tuple[str, ...]  # empty when the record holds
+    differences: tuple[str, ...]
 
     def tags(self) -> dict[str, str]:
         """Return MLflow tags."""
@@ -36,12 +44,12 @@ class Lineage:
             **data,
             "visiongate.model_md5": self.model_md5,
             "visiongate.params_sha256": self.params_sha256 or UNKNOWN,
-            "visiongate.records.dvc_lock": "; ".join(self.differences) or "agrees",
+            "visiongate.dvc_lock": "; ".join(self.differences) or "agrees",
         }
 
 
 def read_lineage(lock: Path, stages: Sequence[str], data: Sequence[Path], model: Path) -> Lineage:
-    """Read out of ``dvc.lock`` what a model was made from, and check it.
+    """Read what a model was made from, and check it.
 
     Args:
         lock: ``dvc.lock``; it need not exist.
@@ -49,16 +57,16 @@ def read_lineage(lock: Path, stages: Sequence[str], data: Sequence[Path], model:
         data: Folders that one of the stages writes.
         model: The model's file.
     """
-    locked = _locked_stages(lock)
+    locked = read_lock(lock).stages
     chain = {name: locked[name] for name in stages if name in locked}
-    written = {out["path"]: out.get("md5") for stage in chain.values() for out in stage.get("outs", [])}
-    model_md5 = _md5_of(model)
+    written = {path: md5 for stage in chain.values() for path, md5 in stage.outs.items()}
     params = {
         key: value
         for stage in chain.values()
-        for section in stage.get("params", {}).values()
-        for key, value in section.items()
+        for values in stage.params.values()
+        for key, value in values.items()
     }
+    model_md5 = md5_of(model)
     differences = [f"{name}: not in {lock}" for name in stages if name not in chain]
     differences += _broken_links(chain, written)
     if (recorded := written.get(model.as_posix())) != model_md5:
@@ -72,26 +80,12 @@ def read_lineage(lock: Path, stages: Sequence[str], data: Sequence[Path], model:
     )
 
 
-def _locked_stages(lock: Path) -> dict[str, Any]:
-    if not lock.exists():
-        return {}
-    content = yaml.safe_load(lock.read_text(encoding="utf-8"))
-    return dict((content or {}).get("stages", {}))
-
-
-def _broken_links(chain: Mapping[str, Any], written: Mapping[str, str | None]) -> Iterator[str]:
-    """Name what a stage last read that is not what another last wrote: one of them ran by itself since."""
+def _broken_links(chain: Mapping[str, LockedStage], written: Mapping[str, str | None]) -> Iterator[str]:
+    """Name the files that a stage read and another has changed since, because one of them ran alone."""
     for name, stage in chain.items():
-        for dep in stage.get("deps", []):
-            path, md5 = dep["path"], dep.get("md5")
+        for path, md5 in stage.deps.items():
             if written.get(path, md5) != md5:
                 yield f"{path}: {name} read md5 {md5}, and it is now {written[path]}"
-
-
-def _md5_of(path: Path) -> str:
-    """Hash a file as DVC does."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _sha256_of_json(value: object) -> str:

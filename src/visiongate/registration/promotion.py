@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from visiongate.adapters.commit import UNKNOWN, Commit
+from visiongate.adapters.git import UNKNOWN, Commit
 from visiongate.comparison.paired_test import Comparison
 from visiongate.gate.rules import Ruling
 from visiongate.registration.gains import Gain

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from visiongate import paths
-from visiongate.adapters.commit import Commit, read_commit
+from visiongate.adapters.git import Commit, Repository
 from visiongate.adapters.mlflow_runs import (
     MODEL_TAG,
     WRITTEN_BY_THE_LINE,
@@ -115,7 +115,7 @@ def _read_judged() -> Judged:
         groups=read_manifest(paths.TRANSFORMED, "test").column("group").to_pylist(),
         threshold=_read_threshold(paths.METRICS),
         verdict=read_verdict(read_json(paths.GATE)),
-        commit=read_commit(Path.cwd(), WRITTEN_BY_THE_LINE),
+        commit=Repository(Path.cwd()).checked_out(WRITTEN_BY_THE_LINE),
         lineage=read_lineage(paths.LOCK, MADE_BY, DATA, paths.MODEL_ONNX),
     )
 

@@ -1,31 +1,25 @@
 """Make a registered model again from its commit, apart from everything the user has, and see whether it is the same."""
 
-import hashlib
 import os
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import yaml
-
-from visiongate.adapters.commit import UNKNOWN
+from visiongate.adapters.dvc import fetch_outputs, run_dvc
 from visiongate.adapters.environment import describe_environment
+from visiongate.adapters.git import UNKNOWN, Repository
 from visiongate.adapters.mlflow_store import TrackingError
-from visiongate.adapters.side_clone import (
-    Dvc,
-    Tell,
-    call,
-    check_out,
-    fetch_outputs,
-    find_repository,
-    own_environment,
-)
+from visiongate.adapters.processes import isolated_environment, run_process
+from visiongate.records.dvc_lock import read_lock
+from visiongate.records.files import md5_of
 from visiongate.registry.trace import SETTINGS, Trace
 
 LOCK = Path("requirements.lock")
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,41 +62,31 @@ def rebuild(trace: Trace, plan: Plan, tell: Tell) -> Rebuilt:
             command failed; the message has what it said.
     """
     _check_known(trace)
-    repository = find_repository(Path.cwd())
+    repository = Repository(Path.cwd()).root()
     with tempfile.TemporaryDirectory(prefix="visiongate-rebuild-") as temporary:
         clone = Path(temporary, "clone")
         tell(f"Cloning commit {trace.commit[:7]} into {clone}")
-        check_out(repository, clone, trace.commit)
+        Repository(repository).clone(clone, trace.commit)
         binaries = _find_environment(repository, clone, tell)
         environment = {
-            **own_environment(),
             "PATH": os.pathsep.join([str(binaries), os.environ.get("PATH", "")]),
             "MLFLOW_TRACKING_URI": f"sqlite:///{temporary}/mlruns/mlflow.db",
         }
-        dvc = Dvc([str(binaries / "python"), "-m", "dvc"], environment)
-        fetch_outputs(repository, clone, [plan.data], dvc, tell)
+        command = (str(binaries / "python"), "-m", "dvc")
+        run = partial(run_dvc, environment=environment, command=command, isolated=True)
+        fetch_outputs(repository, clone, [plan.data], tell, run)
         _check_data(trace, clone, plan.data, tell)
         _restore_settings(trace, clone, tell)
         (clone / plan.model).unlink(missing_ok=True)
         tell(f"Running the stage {plan.stage}")
         started = time.monotonic()
-        call([*dvc.command, "repro", "--quiet", "--force", "--single-item", plan.stage], clone, environment)
+        run(["repro", "--quiet", "--force", "--single-item", plan.stage], clone)
         return Rebuilt(
             trace.model_md5,
-            _md5_of(clone / plan.model),
+            md5_of(clone / plan.model),
             time.monotonic() - started,
             _compare_environment(trace),
         )
-
-
-def clone_address(directory: Path) -> str:
-    """Say where a repository can be cloned from, without the password that its address may have; itself if it has no origin."""
-    for command in (["git", "remote", "get-url", "origin"], ["git", "rev-parse", "--show-toplevel"]):
-        answer = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)  # noqa: S603 - fixed words
-        if answer.returncode == 0:
-            scheme, mark, rest = answer.stdout.strip().rpartition("://")
-            return scheme + mark + (rest.rpartition("@")[2] if mark else rest)
-    return "REPOSITORY"
 
 
 def _check_known(trace: Trace) -> None:
@@ -118,21 +102,16 @@ def _find_environment(repository: Path, clone: Path, tell: Tell) -> Path:
         tell(f"{LOCK} is the same at that commit: using {sys.executable}")
         return Path(sys.executable).parent
     tell(f"{LOCK} is another at that commit: making its environment, which takes minutes")
-    call(["make", "setup"], clone, own_environment())
+    run_process(["make", "setup"], clone, isolated_environment())
     return clone / ".venv/bin"
 
 
 def _check_data(trace: Trace, clone: Path, data: Path, tell: Tell) -> None:
     """Tell where the commit has other data than the training had: ``dvc.lock`` was not committed then."""
     expected = trace.data_md5.get(data.as_posix())
-    stages = yaml.safe_load((clone / "dvc.lock").read_text(encoding="utf-8"))["stages"].values()
-    found = [
-        out.get("md5") for stage in stages for out in stage.get("outs", []) if out["path"] == data.as_posix()
-    ]
-    if expected not in found:
-        tell(
-            f"{data} has md5 {found[0] if found else 'none'} at that commit, and {expected} when the model was trained"
-        )
+    locked = read_lock(clone / "dvc.lock").outs.get(data.as_posix())
+    if expected != locked:
+        tell(f"{data} has md5 {locked or 'none'} at that commit, and {expected} when the model was trained")
 
 
 def _restore_settings(trace: Trace, clone: Path, tell: Tell) -> None:
@@ -159,11 +138,6 @@ def _compare_environment(trace: Trace) -> tuple[str, ...]:
             if version != now["packages"].get(name)
         ),
     )
-
-
-def _md5_of(path: Path) -> str:
-    """Hash a file as DVC does."""
-    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
 def _read(path: Path) -> bytes | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from visiongate.adapters.commit import UNKNOWN
+from visiongate.adapters.git import UNKNOWN
 from visiongate.adapters.mlflow_runs import MODEL_TAG
 from visiongate.adapters.mlflow_store import Store, TrackingError, explained
 from visiongate.registration.registry import Version, find_number, read_aliases, unless_missing
@@ -81,7 +81,7 @@ def describe_trace(trace: Trace, source: str) -> str:
     lines = [
         ("commit", f"{trace.commit} ({changed})"),
         *((path, f"md5 {md5}") for path, md5 in trace.data_md5.items()),
-        ("dvc.lock", tags.get("visiongate.records.dvc_lock", UNKNOWN)),
+        ("dvc.lock", tags.get("visiongate.dvc_lock", UNKNOWN)),
         ("parameters", f"sha256 {tags.get('visiongate.params_sha256', UNKNOWN)}"),
         ("", f"{len(trace.params)} of them in run {trace.version.run_id}"),
         ("python", str(environment.get("python", UNKNOWN))),

@@ -4,23 +4,25 @@ What git tracks is read at the base's commit. What DVC tracks is the same file w
 differs is fetched into a temporary clone of the base, all of it in one call, from the cache of this machine or else the remote.
 """
 
-import sys
+import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from visiongate import paths
-from visiongate.adapters.mlflow_store import TrackingError
-from visiongate.adapters.revision_files import read_at
-from visiongate.adapters.side_clone import Dvc, check_out, fetch_outputs, find_repository, own_environment
+from visiongate.adapters.dvc import DvcError, fetch_outputs, run_dvc
+from visiongate.adapters.git import GitError, Repository
 from visiongate.errors import DataError
 from visiongate.gate.against_base import parse_verdict
+from visiongate.records.dvc_lock import parse_lock
 from visiongate.review.report import parsing, tables
 from visiongate.review.report.snapshot import Snapshot
 
+logger = logging.getLogger(__name__)
 Read = Callable[[Path], bytes]  # raises DataError where there is no such file
 NOT_RUN = "the stage that makes it has not run with what is here"
 ABSENT = "not here; `dvc repro` makes it, `dvc pull` fetches it"
@@ -36,7 +38,11 @@ class Part:
 
 
 PARTS = {
-    "stages": Part(None, (paths.LOCK,), parsing.parse_stages),
+    "stages": Part(
+        None,
+        (paths.LOCK,),
+        lambda content: parse_lock(content).digests(),
+    ),
     "params": Part(None, (paths.PARAMS,), parsing.parse_params),
     "metrics": Part("evaluate", (paths.METRICS,), parsing.parse_values),
     "times": Part("evaluate", (paths.LATENCY,), parsing.parse_values),
@@ -143,7 +149,7 @@ def open_base(commit: str, stale: Collection[str]) -> Iterator[tuple[Read, Read]
         fetched, trouble = Path(temporary, "clone"), "not there yet"
         try:
             fetched = _fetch(fetched, commit, wanted) if wanted else fetched
-        except TrackingError as error:
+        except (DvcError, GitError) as error:
             trouble = f"cannot be fetched: {error}"
 
         def read_base(path: Path) -> bytes:
@@ -173,7 +179,7 @@ def _list_files(same: Collection[Path], stale: Collection[str]) -> Iterator[Path
 
 
 def _read_at(commit: str, path: Path) -> bytes:
-    text = read_at(commit, path, Path.cwd())
+    text = Repository(Path.cwd()).read(commit, path)
     if text is None:
         raise DataError("not there yet")
     return text.encode(errors="replace")
@@ -182,7 +188,7 @@ def _read_at(commit: str, path: Path) -> bytes:
 def _read_outs(read: Read) -> dict[str, str]:
     """Read the md5 of each output; none where ``dvc.lock`` is not to be read, which the snapshot tells."""
     try:
-        return parsing.parse_outs(read(paths.LOCK))
+        return {path: str(md5) for path, md5 in parse_lock(read(paths.LOCK)).outs.items()}
     except DataError:
         return {}
 
@@ -203,9 +209,8 @@ def _find_out(path: Path, outs: Mapping[str, str]) -> str | None:
 def _fetch(clone: Path, commit: str, wanted: Sequence[Path]) -> Path:
     """Bring files of a commit in beside; return the folder that they are relative to."""
     here = Path.cwd().resolve()
-    repository = find_repository(here)
-    check_out(repository, clone, commit)
+    repository = Repository(here).root()
+    Repository(repository).clone(clone, commit)
     folder = clone / here.relative_to(repository.resolve())
-    dvc = Dvc([sys.executable, "-m", "dvc"], own_environment())
-    fetch_outputs(here, folder, wanted, dvc, lambda line: print(line, file=sys.stderr))
+    fetch_outputs(here, folder, wanted, logger.info, partial(run_dvc, isolated=True))
     return folder
