@@ -8,7 +8,7 @@
 
 ``decoding`` compares three ways, run in turn, several times:
 
-- ours: `visiongate.images.decoding.to_pixels` in the threads of `visiongate.images.parallel`;
+- ours: `visiongate.images.preprocessing.to_pixels` in the threads of `visiongate.images.parallel`;
 - Pillow: ``Image.open(...).convert("RGB").resize(...)``, in threads or in processes, whichever is faster there, once with our
   bilinear filter and once with the one that it takes by default, bicubic;
 - the decoder alone: libjpeg-turbo's scaled decode to at least 224 × 224 by simplejpeg, in the same threads.
@@ -44,9 +44,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 import data_stages
 from remote import measure_transfer
-from visiongate.images.decoding import to_pixels
 from visiongate.images.measurement import measure_images
 from visiongate.images.parallel import count_cores, map_in_order
+from visiongate.images.preprocessing import to_pixels
 from visiongate.preparation.near_duplicates import find_clusters, perceptual_hashes
 from visiongate.settings.schema import NearDuplicates, Split, Transformation
 from visiongate.transformation.rendering import place, write_splits

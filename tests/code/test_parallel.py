@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from visiongate.images.parallel import BATCH, BATCH_BYTES, TINY_BYTES, count_cores, map_in_order
+from visiongate.images.parallel import BATCH_BYTES, BATCH_ITEMS, TINY_BYTES, count_cores, map_in_order
 
 TINY, MIDDLING, HEAVY = 1, TINY_BYTES, BATCH_BYTES
 
@@ -16,7 +16,9 @@ def wait_a_little(item: tuple[int, int]) -> int:
     return item[0]
 
 
-@pytest.mark.parametrize("weights", [[TINY], [MIDDLING], [HEAVY], [TINY] * BATCH + [MIDDLING] * BATCH, []])
+@pytest.mark.parametrize(
+    "weights", [[TINY], [MIDDLING], [HEAVY], [TINY] * BATCH_ITEMS + [MIDDLING] * BATCH_ITEMS, []]
+)
 def test_results_come_in_order(weights: list[int]) -> None:
     items = [(index, weight) for index, weight in enumerate(weights * (400 // max(1, len(weights))))]
     assert list(map_in_order(wait_a_little, items, lambda item: item[1])) == [index for index, _ in items]
@@ -57,4 +59,4 @@ def test_the_first_error_is_raised_in_its_place_and_ends_the_work(weight: int) -
     results = map_in_order(fail, range(100_000), lambda _: weight)
     with pytest.raises(ValueError, match=r"^150$"):
         list(results)
-    assert len(started) < 150 + (2 * count_cores() + 2) * BATCH
+    assert len(started) < 150 + (2 * count_cores() + 2) * BATCH_ITEMS

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from visiongate.errors import DataError
-from visiongate.images.pixels import channel_statistics, give_back, load_split
+from visiongate.images.pixels import channel_statistics, load_split, release_memory
 
 
 def test_channel_statistics_are_those_of_numpy() -> None:
@@ -15,7 +15,7 @@ def test_channel_statistics_are_those_of_numpy() -> None:
 
 
 def test_images_of_one_color_are_refused() -> None:
-    with pytest.raises(DataError, match="one color"):
+    with pytest.raises(DataError, match="constant"):
         channel_statistics(np.full((3, 4, 4, 1), 128, np.uint8))
 
 
@@ -23,7 +23,7 @@ def test_letting_go_of_a_mapped_array_keeps_its_content(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (300, 64, 64, 3), dtype=np.uint8)
     mapped = np.lib.format.open_memmap(tmp_path / "train.npy", "w+", np.uint8, images.shape)
     mapped[:] = images
-    give_back(mapped)
+    release_memory(mapped)
     assert (mapped == images).all()
     np.save(tmp_path / "train_labels.npy", np.zeros(300, np.int64))
     assert channel_statistics(load_split(tmp_path, "train").images) == channel_statistics(images)

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from visiongate.images.decoding import to_pixels
 from visiongate.images.pixels import load_split
+from visiongate.images.preprocessing import to_pixels
 from visiongate.images.table import content_hash, iterate_images, read_table
 from visiongate.paths import PREPARATION, PREPARED, RAW, TRANSFORMED, VALIDATION
 from visiongate.records.dataset import read_dataset

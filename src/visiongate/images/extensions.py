@@ -1,8 +1,9 @@
-"""What a file's name says of its format."""
+"""The image format that a file's extension claims."""
 
 from pathlib import PurePosixPath
 
-CLAIMS = {
+# By Pillow's name of the format. Formats from AVIF on are never decoded; their extensions only expose misnamed files.
+EXTENSIONS = {
     "BMP": (".bmp", ".dib"),
     "GIF": (".gif",),
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
@@ -10,7 +11,6 @@ CLAIMS = {
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
     "TIFF": (".tif", ".tiff"),
     "WEBP": (".webp",),
-    # None of these is opened: what bears their names is something else.
     "AVIF": (".avif", ".avifs"),
     "HEIF": (".heic", ".heif"),
     "ICO": (".ico", ".cur"),
@@ -19,19 +19,17 @@ CLAIMS = {
     "SVG": (".svg", ".svgz"),
     "TGA": (".tga",),
 }
-SAME = {"MPO": "JPEG"}  # a camera's JPEG with a second picture behind the first
-_FORMAT_OF = {extension: name for name, extensions in CLAIMS.items() for extension in extensions}
+# An MPO is a JPEG with a second picture; cameras name it .jpg.
+ALIASES = {"MPO": "JPEG"}
+_FORMAT_OF = {extension: name for name, extensions in EXTENSIONS.items() for extension in extensions}
 
 
 def claimed_format(path: str) -> str | None:
-    """Tell the format that a file's extension claims, as Pillow names it.
-
-    A name without an extension, or with one that is no image format's, claims nothing: ``scan.0001`` is judged by its bytes.
-    """
+    """Return Pillow's name of the format that a file's extension claims; None without an image extension."""
     return _FORMAT_OF.get(PurePosixPath(path).suffix.lower())
 
 
-def is_misnamed(path: str, found: str) -> bool:
-    """Tell whether a file's extension claims another format than its bytes have."""
+def is_misnamed(path: str, actual_format: str) -> bool:
+    """Return whether a file's extension claims another format than its bytes have."""
     claimed = claimed_format(path)
-    return claimed is not None and claimed != SAME.get(found, found)
+    return claimed is not None and claimed != ALIASES.get(actual_format, actual_format)

@@ -10,7 +10,6 @@ from PIL import Image
 
 from visiongate.images.decoding import (
     MAX_PIXELS,
-    SILENCE,
     Fault,
     RefusedImageError,
     StoredImage,
@@ -60,7 +59,7 @@ def measure(encoded: bytes, max_pixels: int = MAX_PIXELS) -> Measurement:
     except RefusedImageError as error:
         return Measurement(**asdict(error.stored), fault=error.fault, error=str(error))
     brightness, contrast = _gray_levels(decoded.image)
-    sketch = decoded.image.resize((SKETCH_SIDE, SKETCH_SIDE), Image.Resampling.LANCZOS, decoded.box())
+    sketch = decoded.image.resize((SKETCH_SIDE, SKETCH_SIDE), Image.Resampling.LANCZOS, decoded.crop_box())
     upright = turn_upright(sketch, decoded.orientation).tobytes()
     return Measurement(**asdict(decoded.stored), brightness=brightness, contrast=contrast, sketch=upright)
 
@@ -72,8 +71,7 @@ def measure_images(images: Iterable[bytes], max_pixels: int = MAX_PIXELS) -> lis
         images: Encoded images, read as they are needed.
         max_pixels: As in `measure`.
     """
-    with SILENCE:
-        return list(map_in_order(partial(measure, max_pixels=max_pixels), images, len))
+    return list(map_in_order(partial(measure, max_pixels=max_pixels), images, len))
 
 
 def _gray_levels(gray: Image.Image) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Work on many items in threads, in order, with few of them in memory."""
+"""Apply a function to many items in threads, in order, with few items in memory."""
 
 import os
 from collections import deque
@@ -9,63 +9,62 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-BATCH = 64  # items handed to a thread at a time: handing over costs about as much as decoding a tiny image
-BATCH_BYTES = 2**20  # a batch that has reached this size is handed over as it is
-TINY_BYTES = (
-    4096  # where items are smaller on average, threads lose more by taking turns at the lock than they gain
-)
+# Threads receive items in batches, because submitting one item costs about as much as decoding a tiny image.
+BATCH_ITEMS = 64
+BATCH_BYTES = 2**20
+# With smaller items on average, threads lose more time to the global lock than they gain.
+TINY_BYTES = 4096
 
 
 def map_in_order(
-    work: Callable[[Item], Result], items: Iterable[Item], weigh: Callable[[Item], int]
+    function: Callable[[Item], Result], items: Iterable[Item], size_of: Callable[[Item], int]
 ) -> Iterator[Result]:
-    """Apply a function that spends its time outside of Python's global lock, in as many threads as there are cores.
+    """Apply a function that releases the global lock, in one thread per core.
 
     Args:
-        work: What to do with an item. On tiny items most of the time is Python's own: those are done one after the other.
-        items: Read as they are needed; at most two batches a core, of `BATCH` items or a little over `BATCH_BYTES`, are
-            in memory at a time.
-        weigh: An item's size in bytes.
+        function: Applied to each item. Batches of tiny items run in the calling thread.
+        items: Read as needed. At most two batches per core are in memory.
+        size_of: Returns an item's size in bytes.
 
     Yields:
-        The results in the items' order. An exception is raised in its item's place, so that of several it is always the first.
+        The results in the items' order. An exception is raised at its item's position, so it is always the first one.
     """
     cores = count_cores()
-    waiting: deque[Future[list[Result]]] = deque()
+    pending: deque[Future[list[Result]]] = deque()
     with ThreadPoolExecutor(cores) as pool:
         try:
-            for batch, weight in _batch(items, weigh):
+            for batch, weight in _batch(items, size_of):
                 tiny = weight < TINY_BYTES * len(batch)
-                while waiting and (tiny or len(waiting) == 2 * cores):
-                    yield from waiting.popleft().result()
+                while pending and (tiny or len(pending) == 2 * cores):
+                    yield from pending.popleft().result()
                 if tiny:
-                    yield from _work_all(work, batch)
+                    yield from _map(function, batch)
                 else:
-                    waiting.append(pool.submit(_work_all, work, batch))
-            while waiting:
-                yield from waiting.popleft().result()
+                    pending.append(pool.submit(_map, function, batch))
+            while pending:
+                yield from pending.popleft().result()
         finally:
-            for future in waiting:
+            for future in pending:
                 future.cancel()
 
 
 def count_cores() -> int:
-    """Count the cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _work_all(work: Callable[[Item], Result], batch: list[Item]) -> list[Result]:
-    return [work(item) for item in batch]
+def _map(function: Callable[[Item], Result], batch: list[Item]) -> list[Result]:
+    return [function(item) for item in batch]
 
 
-def _batch(items: Iterable[Item], weigh: Callable[[Item], int]) -> Iterator[tuple[list[Item], int]]:
-    """Yield batches with their weights."""
+def _batch(items: Iterable[Item], size_of: Callable[[Item], int]) -> Iterator[tuple[list[Item], int]]:
+    """Yield batches with their sizes in bytes."""
     batch: list[Item] = []
     weight = 0
     for item in items:
         batch.append(item)
-        weight += weigh(item)
-        if len(batch) == BATCH or weight >= BATCH_BYTES:
+        weight += size_of(item)
+        if len(batch) == BATCH_ITEMS or weight >= BATCH_BYTES:
             yield batch, weight
             batch, weight = [], 0
     if batch:

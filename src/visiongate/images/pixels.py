@@ -1,4 +1,4 @@
-"""Pixel arrays: each split's images, uint8 in memory-mapped ``.npy``, and the one description of how they were made."""
+"""Pixel arrays: the images of each split as one uint8 array in a memory-mapped ``.npy`` file."""
 
 import math
 import mmap
@@ -10,7 +10,10 @@ import numpy.typing as npt
 
 from visiongate.errors import DataError
 
-CHUNK_BYTES = 2**22  # of pixels counted at a time; the counting takes eight times as much for a while
+# Pixels counted at a time. Counting needs eight times as much memory.
+CHUNK_BYTES = 2**22
+# Below a sixteenth of a gray level, a channel is constant but for rounding.
+MIN_STD = 1 / 255 / 16
 
 Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
@@ -18,7 +21,12 @@ Labels = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class PixelSplit:
-    """One split: images uint8, N×H×W×C, mapped from disk, and labels int64, N."""
+    """A split.
+
+    Attributes:
+        images: uint8, N×H×W×C, mapped from disk.
+        labels: int64, N.
+    """
 
     images: Pixels
     labels: Labels
@@ -32,14 +40,14 @@ def load_split(directory: Path, split: str) -> PixelSplit:
 
 
 def channel_statistics(images: Pixels, chunk: int | None = None) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel, pixels taken as 0..1, in exact integer sums.
+    """Return mean and standard deviation of each channel, pixels scaled to 0..1, from exact integer counts.
 
     Args:
         images: uint8, N×H×W×C.
-        chunk: Images summed at a time, which bounds the memory; by default as many as have `CHUNK_BYTES`.
+        chunk: Images counted at a time; by default about `CHUNK_BYTES`.
 
     Raises:
-        DataError: A channel is constant, so that it cannot be normalized.
+        DataError: A channel is constant and cannot be normalized.
     """
     channels = images.shape[-1]
     step = chunk or max(1, CHUNK_BYTES // math.prod(images.shape[1:]))
@@ -48,18 +56,20 @@ def channel_statistics(images: Pixels, chunk: int | None = None) -> tuple[list[f
         block = images[start : start + step].reshape(-1, channels)
         for channel in range(channels):
             histogram[channel] += np.bincount(block[:, channel], minlength=256)
-        give_back(images)
+        release_memory(images)
     levels = np.arange(256) / 255
     shares = histogram / histogram.sum(axis=1, keepdims=True)
     mean = shares @ levels
     std = np.sqrt(shares @ levels**2 - mean**2)
-    if (std < 1 / 255 / 16).any():
-        raise DataError("the training images all have one color: there is nothing to learn from them")
+    if (std < MIN_STD).any():
+        raise DataError(
+            "training images: a color channel is constant; the images must differ to be classified"
+        )
     return mean.tolist(), std.tolist()
 
 
-def give_back(array: npt.NDArray[np.uint8]) -> None:
-    """Let go of an array's memory where it is mapped from disk; its content stays, there and in the system's cache."""
+def release_memory(array: npt.NDArray[np.uint8]) -> None:
+    """Release the memory of an array that is mapped from disk. Its content stays in the file."""
     base: object = array.base
     if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         base.madvise(mmap.MADV_DONTNEED)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from visiongate.images.pixels import Pixels, give_back
+from visiongate.images.pixels import Pixels, release_memory
 
 # Bytes of the pixels that are converted to floats at once.
 CHUNK_BYTES = 2**24
@@ -70,7 +70,7 @@ class Pooling:
             sums = rows @ chunk.reshape(len(chunk), height, width * channels)
             sums = columns @ sums.reshape(-1, width, channels)
             features[start : start + step] = (sums / divisor).reshape(len(chunk), -1)
-            give_back(images)
+            release_memory(images)
         return features
 
 

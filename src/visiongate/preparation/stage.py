@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from visiongate import paths
-from visiongate.images.decoding import thumbnail
 from visiongate.images.measurement import Measurement, measure_images
+from visiongate.images.preprocessing import thumbnail
 from visiongate.images.table import (
     content_hash,
     iterate_images,

@@ -117,7 +117,8 @@ class Limits(Section):
     max_file_bytes: Count  # of one file, decompressed
     max_total_bytes: Count  # of all files of a source, decompressed
     max_ratio: Annotated[float, Field(ge=1)]  # decompressed over compressed bytes, of a whole archive
-    max_pixels: Count  # width times height of one image
+    # Width times height of one image. Pillow refuses images with more than twice its `MAX_IMAGE_PIXELS`.
+    max_pixels: Annotated[int, Field(ge=1, le=178_956_970)]
 
 
 class Dataset(Section):

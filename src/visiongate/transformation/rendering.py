@@ -1,12 +1,9 @@
-"""Rendering: every image of a table decoded, once, into its split's memory-mapped array."""
+"""Render each image of a table into the memory-mapped array of its split."""
 
 import errno
-import math
 import os
-import shutil
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -16,37 +13,34 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from visiongate.errors import DataError
-from visiongate.images.decoding import MAX_PIXELS, Pixels, stored_size, to_pixels
+from visiongate.images.decoding import MAX_PIXELS, Pixels, StoredImage
 from visiongate.images.parallel import map_in_order
-from visiongate.images.pixels import give_back
+from visiongate.images.pixels import release_memory
+from visiongate.images.preprocessing import preprocess
 from visiongate.records.files import atomic_path
-from visiongate.records.manifest import write_manifest
+from visiongate.records.manifest import MANIFEST_FILE, write_manifest
 from visiongate.settings.schema import Transformation
 
-OWN = (
-    "*.npy",
-    ".*.npy",
-    "manifest.parquet",
-    ".manifest.parquet.*",
-)  # what `write_splits` writes, unfinished files too
-MAPPED_BYTES = 2**26  # of the arrays that are in this process's memory before they are given back
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# The files that `write_splits` writes, and the unfinished ones that a killed run leaves behind.
+OUTPUTS = ("*.npy", ".*.npy", MANIFEST_FILE, f".{MANIFEST_FILE}.*")
+# Written pixels that may stay in memory before they are released.
+MAX_MAPPED_BYTES = 2**26
+# Columns that the manifest copies from the image table.
+COPIED_COLUMNS = ("path", "sha256", "group")
 Array = np.memmap[tuple[int, ...], np.dtype[np.uint8]]
-ROOM = "make room, or choose a smaller transformation.size"
-SOURCES = ("path", "sha256", "group")  # columns that the manifest takes over
+Preprocess = Callable[[bytes], tuple[Pixels, StoredImage]]
 
 
-def place(table: pa.Table, splits: Sequence[str], classes: Sequence[str]) -> pa.Table:
+def build_manifest(table: pa.Table, splits: Sequence[str], classes: Sequence[str]) -> pa.Table:
     """Number the images of each split, in the table's order.
 
     Args:
-        table: An image table's columns ``label`` and `SOURCES`.
+        table: The columns ``label`` and `COPIED_COLUMNS` of an image table.
         splits: The split of each image.
         classes: The labels, in the order of the model's outputs.
 
     Returns:
-        The manifest, one row an image in the table's order: ``split``, ``row`` within the split, ``label`` as a number, and the
-        `SOURCES`.
+        The manifest without ``width`` and ``height``: one row per image, in the table's order.
     """
     names = np.asarray(splits)
     rows = np.empty(len(names), dtype=np.int64)
@@ -56,7 +50,7 @@ def place(table: pa.Table, splits: Sequence[str], classes: Sequence[str]) -> pa.
     number = {label: index for index, label in enumerate(classes)}
     labels = [number[label] for label in table.column("label").to_pylist()]
     columns = {"split": pa.array(splits, pa.string()), "row": rows, "label": pa.array(labels, pa.int64())}
-    return pa.table({**columns, **{name: table.column(name) for name in SOURCES}})
+    return pa.table({**columns, **{name: table.column(name) for name in COPIED_COLUMNS}})
 
 
 def write_splits(
@@ -66,120 +60,89 @@ def write_splits(
     settings: Transformation,
     max_pixels: int = MAX_PIXELS,
 ) -> None:
-    """Decode every image into its place, on all cores, and write labels and the manifest beside the pixels.
+    """Decode all images on all cores; write ``SPLIT.npy``, ``SPLIT_labels.npy`` and ``manifest.parquet``.
 
-    The manifest gains ``width`` and ``height``, in which each image is stored.
-
-    Memory does not grow with the number of images but for the manifest. What an earlier run left unfinished is removed. The
-    files appear whole or not at all, and are the same on any number of cores.
+    Memory grows with the number of images only by the manifest. Each file appears complete or not at all, and does not depend
+    on the number of cores.
 
     Args:
-        directory: Where ``SPLIT.npy``, ``SPLIT_labels.npy`` and ``manifest.parquet`` go.
-        manifest: What `place` returns.
-        encoded: The images' bytes, in the order of the manifest.
+        directory: The folder of the outputs. Files of an earlier run are removed.
+        manifest: Result of `build_manifest`. The stored ``width`` and ``height`` of each image are added.
+        encoded: The images' bytes, in the manifest's order.
         settings: Size, mode and resize rule.
         max_pixels: As in `to_pixels`.
 
     Raises:
-        DataError: An image cannot be decoded, the first of them is named; or the arrays would not fit the disk.
+        DataError: An image cannot be decoded. The error names the first such image.
     """
-    _clear(directory)
+    for stale in (file for pattern in OUTPUTS for file in directory.glob(pattern)):
+        stale.unlink()
     shape = (settings.size, settings.size, len(settings.mode))
     counts = {
         entry["values"]: entry["counts"] for entry in manifest.column("split").value_counts().to_pylist()
     }
-    with _telling_of_a_full_disk(directory), ExitStack() as stack:
+    render = partial(
+        preprocess, size=settings.size, mode=settings.mode, resize=settings.resize, max_pixels=max_pixels
+    )
+    with ExitStack() as stack:
         files = {split: stack.enter_context(atomic_path(directory / f"{split}.npy")) for split in counts}
-        _check_space(directory, sum(counts.values()) * math.prod(shape))
-        arrays = {split: _create(file, (counts[split], *shape)) for split, file in files.items()}
-        decode = partial(
-            to_pixels, size=settings.size, mode=settings.mode, resize=settings.resize, max_pixels=max_pixels
-        )
-        sizes = _fill(arrays, manifest, encoded, decode)
+        arrays = {split: _create_array(file, (counts[split], *shape)) for split, file in files.items()}
+        sizes = _fill(arrays, manifest, encoded, render)
         for array in arrays.values():
             array.flush()
         for column, name in enumerate(("width", "height")):
             manifest = manifest.append_column(name, pa.array(sizes[:, column]))
-        _write_rows(directory, manifest, counts)
+        _write_labels(directory, manifest, counts)
+        write_manifest(directory, manifest)
 
 
-def _clear(directory: Path) -> None:
-    """Remove what an earlier run wrote, finished or not."""
-    for pattern in OWN:
-        for stale in directory.glob(pattern):
-            stale.unlink()
-
-
-@contextmanager
-def _telling_of_a_full_disk(directory: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _FULL:
-            raise DataError(f"{directory}: {os.strerror(error.errno)}; {ROOM}") from None
-        raise
-
-
-def _check_space(directory: Path, needed: int) -> None:
-    free = shutil.disk_usage(directory).free
-    if needed > free:
-        raise DataError(
-            f"{directory}: the pixel arrays need {needed / 1e9:,.1f} GB, {free / 1e9:,.1f} GB are free; {ROOM}"
-        )
-
-
-def _create(path: Path, shape: tuple[int, ...]) -> Array:
-    """Make an array on disk and claim its space: writing to a mapped file on a full disk ends the process without a word."""
+def _create_array(path: Path, shape: tuple[int, ...]) -> Array:
+    """Create an array on disk and reserve its space: a mapped write to a full disk would kill the process."""
     array = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
-    if sys.platform == "linux":
+    if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:
             try:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
             except OSError as error:
-                if error.errno in _FULL:
+                # Some file systems cannot reserve space.
+                if error.errno in {errno.ENOSPC, errno.EDQUOT}:
                     raise
-                # A file system that cannot claim space beforehand; what is free was looked at.
     return array
 
 
 def _fill(
-    arrays: Mapping[str, Array],
-    manifest: pa.Table,
-    encoded: Iterable[bytes],
-    decode: Callable[[bytes], Pixels],
+    arrays: Mapping[str, Array], manifest: pa.Table, encoded: Iterable[bytes], render: Preprocess
 ) -> npt.NDArray[np.int32]:
-    """Decode every image into its place, and return the width and height that each is stored in, N×2."""
-    names = manifest.column("split").combine_chunks().dictionary_encode()
-    targets = [arrays[name] for name in names.dictionary.to_pylist()]
-    which, rows = np.asarray(names.indices), np.asarray(manifest.column("row"))
+    """Write each image's pixels to its row, and return the stored width and height of each image, N×2."""
+    split_codes = manifest.column("split").combine_chunks().dictionary_encode()
+    targets = [arrays[name] for name in split_codes.dictionary.to_pylist()]
+    which, rows = np.asarray(split_codes.indices), np.asarray(manifest.column("row"))
     paths = manifest.column("path")
     sizes = np.zeros((manifest.num_rows, 2), dtype=np.int32)
 
-    def render(item: tuple[int, bytes]) -> int:
+    def write_image(item: tuple[int, bytes]) -> int:
         index, image = item
         try:
-            pixels = decode(image)
+            pixels, stored = render(image)
         except DataError as error:
             raise DataError(f"{paths[index].as_py()}: {error}") from None
         targets[which[index]][rows[index]] = pixels
-        sizes[index] = stored_size(image)
+        sizes[index] = stored.width, stored.height
         return pixels.nbytes
 
     mapped = 0
     images = zip(range(manifest.num_rows), encoded, strict=True)
-    for written in map_in_order(render, images, lambda item: len(item[1])):
+    for written in map_in_order(write_image, images, lambda item: len(item[1])):
         mapped += written
-        if mapped >= MAPPED_BYTES:
+        if mapped >= MAX_MAPPED_BYTES:
             mapped = 0
             for array in targets:
-                give_back(array)
+                release_memory(array)
     return sizes
 
 
-def _write_rows(directory: Path, manifest: pa.Table, splits: Iterable[str]) -> None:
-    """Write each split's labels, and the manifest."""
+def _write_labels(directory: Path, manifest: pa.Table, splits: Iterable[str]) -> None:
     for split in splits:
         labels = manifest.filter(pc.equal(manifest.column("split"), split)).column("label")
         with atomic_path(directory / f"{split}_labels.npy") as temporary:
             np.save(temporary, labels.to_numpy())
-    write_manifest(directory, manifest)

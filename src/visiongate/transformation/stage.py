@@ -1,5 +1,6 @@
-"""Transformation: decode once, resize, and split, into arrays that training maps from disk."""
+"""The transformation stage: decode and resize all images once, and assign them to splits."""
 
+import logging
 from collections import Counter
 
 from visiongate import paths
@@ -9,8 +10,10 @@ from visiongate.records.dataset import read_dataset
 from visiongate.records.splits import SPLITS
 from visiongate.records.transform import Transform, write_transform
 from visiongate.settings.schema import Settings
-from visiongate.transformation.rendering import place, write_splits
+from visiongate.transformation.rendering import build_manifest, write_splits
 from visiongate.transformation.splits import assign_splits, read_candidates
+
+logger = logging.getLogger(__name__)
 
 
 def run(settings: Settings) -> None:
@@ -19,9 +22,11 @@ def run(settings: Settings) -> None:
     classes = read_dataset(paths.PREPARED).classes
     images = read_table(paths.PREPARED, ["label", "path", "split", "group", "sha256"])
     splits = assign_splits(read_candidates(paths.PREPARED), chosen.split)
-    manifest, max_pixels = place(images, splits, classes), settings.dataset.limits.max_pixels
+    manifest = build_manifest(images, splits, classes)
+    max_pixels = settings.dataset.limits.max_pixels
     write_splits(paths.TRANSFORMED, manifest, iterate_images(paths.PREPARED), chosen, max_pixels)
     mean, std = channel_statistics(load_split(paths.TRANSFORMED, "train").images)
     write_transform(paths.TRANSFORMED, Transform(chosen.size, chosen.mode, chosen.resize, mean, std, classes))
     counts = Counter(splits)
-    print(", ".join(f"{split} {counts[split]}" for split in SPLITS), f"images of {chosen.size}×{chosen.size}")
+    sizes = ", ".join(f"{counts[split]} {split}" for split in SPLITS)
+    logger.info("%d images of %d×%d pixels: %s", len(splits), chosen.size, chosen.size, sizes)

@@ -10,8 +10,8 @@ import pandas as pd
 
 from visiongate import paths
 from visiongate.errors import DataError
-from visiongate.images.decoding import thumbnail
 from visiongate.images.measurement import Measurement, measure_images
+from visiongate.images.preprocessing import thumbnail
 from visiongate.images.table import iterate_images, iterate_shards, read_table
 from visiongate.pages.rendering import render_page
 from visiongate.records.dataset import DatasetRecord, read_dataset
