@@ -12,9 +12,10 @@ from visiongate.evaluation.label_errors import find_label_errors
 from visiongate.evaluation.page import Report
 from visiongate.evaluation.references import References
 from visiongate.evaluation.scorecard import Context, score
-from visiongate.evaluation.slices import Description, cut_slices, worst_slice
+from visiongate.evaluation.slices import Description, cut_slices
 from visiongate.gate.rules import Evidence, judge
 from visiongate.models.predictions import Predictions
+from visiongate.records.evaluation import worst_slice
 from visiongate.records.history import EpochMetrics
 from visiongate.settings.schema import load_settings
 

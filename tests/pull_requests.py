@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from visiongate.evaluation.slices import Slice
 from visiongate.gate.rules import Evidence, judge
+from visiongate.records.evaluation import Slice
 from visiongate.records.interval import Interval
 from visiongate.review.report.snapshot import (
     Answered,

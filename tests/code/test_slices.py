@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from scipy.stats import fisher_exact
 
-from visiongate.evaluation.slices import Description, Slice, cut_slices, worst_slice
+from visiongate.evaluation.slices import Description, cut_slices
 from visiongate.models.predictions import Predictions
+from visiongate.records.evaluation import Slice, worst_slice
 from visiongate.records.interval import wilson_interval
 
 CLASSES = ("a", "b", "c")
@@ -179,7 +180,7 @@ def test_a_truly_bad_source_is_found() -> None:
     )
 
     assert [found.name for found in slices if found.p_value < 0.001] == ["site 4"]
-    worst = worst_slice(slices, smallest=30)
+    worst = worst_slice(slices, min_images=30)
     assert worst is not None
     assert worst.name == "site 4"
 
@@ -199,19 +200,6 @@ def test_images_of_one_group_count_as_one_draw() -> None:
 def test_a_class_without_an_image_and_a_slice_without_a_rest_are_left_out() -> None:
     assert [found.name for found in cut(answers([0, 2], [True, True]), described(2))] == ["a", "c"]
     assert cut(answers([1, 1], [True, False]), described(2)) == []
-
-
-def test_the_worst_slice_has_enough_images() -> None:
-    def make(name: str, images: int, accuracy: float) -> Slice:
-        return Slice("class", name, images, accuracy, 0, 1, 0, 1)
-
-    slices = [make("few", 3, 0.1), make("good", 50, 0.9), make("first", 40, 0.5), make("large", 60, 0.5)]
-    slices.append(make("second", 60, 0.5))
-
-    assert worst_slice(slices, smallest=10) == slices[3]
-    assert worst_slice(slices, smallest=3) == slices[0]
-    assert worst_slice(slices, smallest=61) is None
-    assert worst_slice([], smallest=1) is None
 
 
 def test_descriptions_of_other_images_are_refused() -> None:

@@ -11,10 +11,11 @@ from visiongate.evaluation.corruptions import (
     sample_images,
 )
 from visiongate.evaluation.label_errors import LabelErrors, find_label_errors
-from visiongate.evaluation.slices import Description, Slice, cut_slices, worst_slice
+from visiongate.evaluation.slices import Description, cut_slices
 from visiongate.images.pixels import Pixels, PixelSplit
 from visiongate.models.predictions import Predictions
 from visiongate.models.predictor import Predictor
+from visiongate.records.evaluation import Slice, worst_slice
 from visiongate.settings.schema import Evaluation
 
 

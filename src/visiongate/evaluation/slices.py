@@ -9,6 +9,7 @@ import numpy.typing as npt
 from scipy.stats import fisher_exact
 
 from visiongate.models.predictions import Predictions
+from visiongate.records.evaluation import Slice
 from visiongate.records.interval import effective_draws, wilson_interval
 
 MOST_SOURCES, MOST_GROUPS = 20, 10
@@ -27,20 +28,6 @@ class Description:
     group: str | None  # images of one group, a patient's say, are no independent witnesses
     width: int | None = None  # of the original, in pixels
     height: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """How the model fares on the images of a split that have something in common."""
-
-    dimension: str  # class, size, brightness, source or group
-    name: str
-    images: int
-    accuracy: float
-    low: float  # of Wilson's interval
-    high: float
-    gap: float  # the accuracy less that of all other images: negative where the slice is the worse
-    p_value: float  # of being so much worse by luck, adjusted for the number of slices looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +86,6 @@ def cut_slices(
     ]
     groups = sorted((found for found in slices if found.dimension == "group"), key=_badness)
     return [found for found in slices if found.dimension != "group"] + groups[:MOST_GROUPS]
-
-
-def worst_slice(slices: Sequence[Slice], smallest: int) -> Slice | None:
-    """Find the lowest accuracy among the slices with at least so many images; of equals the largest, of these the first."""
-    return min((found for found in slices if found.images >= smallest), key=_badness, default=None)
 
 
 def _badness(found: Slice) -> tuple[float, int]:

@@ -34,11 +34,11 @@ from visiongate.evaluation.operating_point import choose_threshold
 from visiongate.evaluation.page import Report, write_report
 from visiongate.evaluation.references import judge_references
 from visiongate.evaluation.scorecard import Context, Scorecard, score
-from visiongate.evaluation.slices import Slice
 from visiongate.gate.rules import Evidence, Verdict, judge
 from visiongate.images.pixels import PixelSplit, load_split
 from visiongate.models.predictions import Predictions, check_contract, predict_split, tabulate
 from visiongate.models.predictor import Predictor, open_predictor
+from visiongate.records.evaluation import Slice
 from visiongate.records.files import atomic_path, read_json, write_csv, write_json, write_text
 from visiongate.records.history import read_history
 from visiongate.records.manifest import read_manifest

@@ -1,39 +1,53 @@
-"""An interval, and that of a share."""
+"""Confidence intervals, and the interval of a share."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A metric, and the bounds of its confidence interval."""
+    """A metric and the bounds of its confidence interval."""
 
-    value: float
-    low: float
-    high: float
+    value: Finite
+    low: Finite
+    high: Finite
 
 
-def effective_draws(units: npt.NDArray[np.int64]) -> float:
-    """Return how many independent draws images are worth that come in units: Kish's effective sample size.
+def number_groups(groups: Sequence[str | None]) -> npt.NDArray[np.int64]:
+    """Number the groups of N images from 0, in order of appearance; an image without a group (None) is its own group."""
+    keys = [(index, "") if group is None else (-1, group) for index, group in enumerate(groups)]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return np.array([numbers[key] for key in keys], dtype=np.int64)
 
-    As many as there are units where all are as large; fewer where one is larger than the others. Kish, L. (1965), Survey
-    sampling, section 11.7.
+
+def effective_draws(groups: npt.NDArray[np.int64]) -> float:
+    """Return how many independent draws grouped images are worth: Kish's effective sample size.
+
+    It is the number of groups if all have the same size, and less otherwise. Kish, L. (1965), Survey sampling, section 11.7.
 
     Args:
-        units: N, the number of the unit of each image.
+        groups: N, the number of each image's group.
     """
-    sizes = np.unique(units, return_counts=True)[1].astype(np.float64)
+    sizes = np.unique(groups, return_counts=True)[1].astype(np.float64)
     return float(sizes.sum() ** 2 / (sizes**2).sum())
 
 
 def wilson_interval(share: float, draws: float, confidence: float) -> Interval:
-    """Find Wilson's score interval of a share seen in so many independent draws, which need be no whole number."""
+    """Return Wilson's score interval of a share of independent draws, whose number need not be whole.
+
+    Wilson, E. B. (1927), Probable inference, the law of succession, and statistical inference, JASA 22, 209-212.
+    """
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     center = share + z * z / (2 * draws)
     half = z * (share * (1 - share) / draws + z * z / (4 * draws * draws)) ** 0.5
     scale = 1 + z * z / draws
-    # The share lies within its interval; rounding must not put it outside.
+    # Rounding must not exclude the share itself.
     return Interval(share, min(share, (center - half) / scale), max(share, (center + half) / scale))

@@ -1,18 +1,15 @@
 """The model card that `register` writes, out of what the stages before it left. No stage of the line."""
 
-import csv
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 import pyarrow.parquet as pq
 
 from visiongate import paths
-from visiongate.evaluation.slices import Slice, worst_slice
 from visiongate.gate.rules import read_verdict
+from visiongate.records.evaluation import read_intervals, read_slices, worst_slice
 from visiongate.records.files import read_json
-from visiongate.records.interval import Interval
 from visiongate.records.model import read_model_description
 from visiongate.registration.model_card import ModelCard, render_card
 from visiongate.settings.schema import Settings
@@ -50,10 +47,10 @@ def describe_model(settings: Settings, registration: Mapping[str, Any]) -> str:
             },
             images=_count_images(),
             metrics=read_json(paths.METRICS),
-            intervals=_read_intervals(),
+            intervals=read_intervals(paths.EVALUATION),
             confidence=settings.evaluation.confidence,
             verdict=read_verdict(read_json(paths.GATE)),
-            worst=worst_slice(_read_slices(), settings.evaluation.slice_images),
+            worst=worst_slice(read_slices(paths.EVALUATION), settings.evaluation.slice_images),
             lineage=_describe_lineage(lineage, registration["model_sha256"]),
             commands=[command.format(commit=lineage["git_commit"]) for command in REBUILD],
         )
@@ -66,25 +63,6 @@ def _count_images() -> dict[str, int]:
     )
     counts = Counter(splits)
     return {split: counts[split] for split in ("train", "val", "test")}
-
-
-def _read_intervals() -> dict[str, Interval]:
-    found = read_json(paths.EVALUATION / "intervals.json")
-    return {name: Interval(**interval) for name, interval in found.items()}
-
-
-def _read_slices() -> list[Slice]:
-    """Read what `evaluate` found; the numbers among the columns are numbers again."""
-    kinds = {field.name: field.type for field in fields(Slice)}
-    with (paths.EVALUATION / "slices.csv").open(encoding="utf-8", newline="") as file:
-        rows = [
-            {("name" if key == "slice" else key): text for key, text in row.items()}
-            for row in csv.DictReader(file)
-        ]
-    return [Slice(**{key: _CONVERT[kinds[key]](text) for key, text in row.items()}) for row in rows]
-
-
-_CONVERT: dict[Any, Any] = {str: str, int: int, float: float}
 
 
 def _describe_lineage(lineage: Mapping[str, Any], sha256: str) -> dict[str, str]:

@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from visiongate.evaluation.slices import Slice
 from visiongate.gate.rules import Verdict
 from visiongate.pages.rendering import ROOMS
+from visiongate.records.evaluation import Slice
 from visiongate.records.files import write_text
 from visiongate.records.interval import Interval
 

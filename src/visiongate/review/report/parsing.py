@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter
 
-from visiongate.evaluation.slices import Slice
+from visiongate.records.evaluation import Slice
 from visiongate.records.history import parse_history
 from visiongate.records.interval import Interval
 from visiongate.records.parsing import check_type, flatten, parse_csv, parse_json, parse_yaml

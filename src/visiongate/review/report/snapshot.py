@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from visiongate.evaluation.slices import Slice
 from visiongate.gate.rules import Verdict
+from visiongate.records.evaluation import Slice
 from visiongate.records.interval import Interval
 from visiongate.settings.schema import Registry
 
