@@ -1,4 +1,9 @@
-"""Which images train, which validate, which test: a function of the images' own content, so that new ones move no old one."""
+"""Assign images to splits by their content, so that new images do not move old ones.
+
+Images that share a group or a cluster of near-duplicates must not be separated, so they form a *unit*. Each unit has a *key*:
+the group or content hash of one of its members. The key's hash is the unit's *position* in [0, 1), and the splits divide that
+interval by their shares.
+"""
 
 import hashlib
 from bisect import bisect_right
@@ -20,49 +25,67 @@ from visiongate.records.splits import SPLITS, protection
 from visiongate.settings.schema import Split
 
 Key = TypeVar("Key")
+# A group or a cluster, by kind and name.
+Link = tuple[str, str]
 
 
 class Candidate(NamedTuple):
-    """What an image's split depends on."""
+    """An image and the values that determine its split.
+
+    Attributes:
+        sha256: Content hash.
+        label: Class name.
+        given: The split that the source gives, if any.
+        group: Group name, such as a patient.
+        cluster: Name of the cluster of near-duplicates.
+    """
 
     sha256: str
     label: str
-    given: str | None = None  # the source's own split
-    group: str | None = None  # a patient, say
-    cluster: str | None = None  # of near-duplicates
+    given: str | None = None
+    group: str | None = None
+    cluster: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Set:
-    """Images that are drawn as one."""
+class _Unit:
+    """Images that are assigned together.
+
+    Attributes:
+        members: Indices of the images.
+        position: Hash of the unit's key, in [0, 1).
+        choices: Splits that the unit may be assigned to.
+    """
 
     members: list[int]
-    place: float  # in [0, 1)
-    among: list[str]  # splits that it may be drawn into
+    position: float
+    choices: list[str]
 
-    def move(self, split: str, splits: list[str]) -> None:
-        """Put all members into a split."""
+    def assign(self, split: str, splits: list[str]) -> None:
+        """Assign all members to a split."""
         for member in self.members:
             splits[member] = split
+
+    def distance(self, name: str, split: Split) -> float:
+        """Return the distance of the position from the interval of a split; negative inside."""
+        edges = _interval_edges(self.choices, split)
+        index = self.choices.index(name)
+        return max(edges[index] - self.position, self.position - edges[index + 1])
 
 
 def assign_splits(images: Sequence[Candidate], split: Split) -> list[str]:
     """Assign each image to a split.
 
-    Images of one group or of one cluster are joined, and so is what these join in turn. A split that the source gives is kept,
-    but a ``val`` or ``test`` that it does not give is drawn out of its ``train``. What is joined and not given is drawn as one,
-    by one key: that of its members' keys, groups or else hashes of contents, which comes first in the order of their own
-    hashes. An image without a given split that is joined to others with one goes where they are, and so do those without that
-    it is joined to: to their clusters' before their groups', and to the most protected of several (test, val, train).
+    Given splits are kept. If the source gives no ``val`` or no ``test``, that split is drawn from its ``train``. An image
+    without a given split follows the images that it is linked to: those of its cluster before those of its group, and the most
+    protected of several splits (test, then val, then train).
 
-    The key says nothing of the place it leads to, so joined images are drawn at the same shares as single ones, and so is every
-    class; the shares hold up to the chance of the draw. Since a key is a member's own, an image that comes later moves only
-    images that it is itself joined to: it brings k keys another with a chance of 1 / (k + 1), and another key is another split
-    by chance only; of two sets that it joins, one keeps its key. An image of a known group, near-duplicate of nothing outside
-    it, moves nobody at all.
+    A key is independent of labels, so every class is drawn with the same shares, up to chance. A new image can only move images
+    that it is linked to: a unit with k keys changes its key with probability 1 / (k + 1). A new image of an existing group
+    moves no image, unless it is a near-duplicate of an image outside the group.
 
-    A class with so few images that a split is left without it gets there, of those drawn, the set of joined images whose place
-    is nearest, if no other class loses its last image by that. Such a set may move back once the class has more images.
+    If a class would be missing from a split, the unit with this class whose position is nearest moves there, provided that no
+    class loses its last image in the unit's split. The unit may move back when the class has more images.
 
     Args:
         images: All images of the data set.
@@ -74,28 +97,28 @@ def assign_splits(images: Sequence[Candidate], split: Split) -> list[str]:
     Raises:
         DataError: A split would have no image of some class.
     """
-    sets = _gather(images, split.seed)
+    units = _form_units(images, split.seed)
     splits = [""] * len(images)
-    for found in sets:
-        found.move(_draw(found.place, found.among, split), splits)
+    for unit in units:
+        unit.assign(_draw(unit, split), splits)
     labels = [image.label for image in images]
-    _supply(splits, sets, labels, split)
+    _fill_missing_classes(splits, units, labels, split)
     _check_classes(splits, labels)
     return splits
 
 
-def position(key: str, seed: int) -> float:
-    """Place a key in [0, 1), uniformly and for ever, by SHA-256."""
+def hash_position(key: str, seed: int) -> float:
+    """Map a key to a uniformly distributed position in [0, 1), by SHA-256."""
     digest = hashlib.sha256(f"{seed}:{key}".encode()).digest()
-    # Six bytes: every such fraction is an exact float, and the largest stays below 1.
+    # Six bytes: every such fraction is an exact float, and the largest is less than 1.
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
 def read_candidates(directory: Path) -> list[Candidate]:
-    """Read what the splits of a prepared table depend on, in its order.
+    """Read the candidates from a prepared image table, in its order.
 
     Raises:
-        DataError: There is no table, or no ``near_duplicates.csv`` beside it.
+        DataError: The table or ``near_duplicates.csv`` is missing.
     """
     clusters = read_clusters(directory)
     table = read_table(directory, ["sha256", "label", "split", "group"]).to_pydict()
@@ -105,139 +128,134 @@ def read_candidates(directory: Path) -> list[Candidate]:
     ]
 
 
-def _gather(images: Sequence[Candidate], seed: int) -> list[_Set]:
-    """Gather what is drawn as one: joined images that one given split binds, or none."""
-    joined = _join(images)
-    keys, given = _keys(images, joined), _given(images)
-    told = {image.given for image in images}
-    among: dict[str | None, list[str]] = {
+def _form_units(images: Sequence[Candidate], seed: int) -> list[_Unit]:
+    """Form units of linked images that follow the same given split, or none."""
+    components = _connect(images)
+    keys, given = _choose_keys(images, components), _resolve_given(images)
+    given_splits = {image.given for image in images}
+    choices: dict[str | None, list[str]] = {
         None: list(SPLITS),
-        "train": [name for name in SPLITS if name == "train" or name not in told],
+        "train": [name for name in SPLITS if name == "train" or name not in given_splits],
     }
     members = defaultdict[tuple[int, str | None], list[int]](list)
-    for index, found in enumerate(zip(joined, given, strict=True)):
-        members[found].append(index)
+    for index, unit in enumerate(zip(components, given, strict=True)):
+        members[unit].append(index)
     return [
-        _Set(found, position(keys[number], seed), among.get(own, [str(own)]))
-        for (number, own), found in members.items()
+        _Unit(indices, hash_position(keys[component], seed), choices.get(followed, [str(followed)]))
+        for (component, followed), indices in members.items()
     ]
 
 
-def _supply(splits: list[str], sets: Sequence[_Set], labels: Sequence[str], split: Split) -> None:
-    """Move the nearest set into each split that a class is missing from, where one can be spared."""
+def _connect(images: Sequence[Candidate]) -> list[int]:
+    """Return the number of the connected component that each image belongs to."""
+    nodes: dict[Link, int] = {}
+    edges: list[tuple[int, int]] = []
+    for index, image in enumerate(images):
+        edges.extend((index, nodes.setdefault(link, len(images) + len(nodes))) for link in _links(image))
+    count = len(images) + len(nodes)
+    sources, targets = np.array(edges, dtype=np.int64).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(sources), dtype=np.int8), (sources, targets)), shape=(count, count))
+    numbers: list[int] = connected_components(graph, directed=False)[1][: len(images)].tolist()
+    return numbers
+
+
+def _links(image: Candidate) -> list[Link]:
+    return [(kind, name) for kind, name in (("group", image.group), ("cluster", image.cluster)) if name]
+
+
+def _choose_keys(images: Sequence[Candidate], components: Sequence[int]) -> dict[int, str]:
+    """Choose each component's key by its hash, so that alphabetically early names are not preferred."""
+    keys = defaultdict[int, set[str]](set)
+    for image, component in zip(images, components, strict=True):
+        keys[component].add(image.group or image.sha256)
+    return {
+        component: min(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+        for component, names in keys.items()
+    }
+
+
+def _resolve_given(images: Sequence[Candidate]) -> list[str | None]:
+    """Return the given split that each image follows: its own, or that of the images it is linked to."""
+    free = [index for index, image in enumerate(images) if not image.given]
+    split_of = _most_protected(
+        (link, image.given) for image in images if image.given for link in _links(image)
+    )
+    components = _connect([images[index] for index in free])
+    followed = {
+        kind: _most_protected(
+            (component, split_of[link])
+            for component, index in zip(components, free, strict=True)
+            for link in _links(images[index])
+            if link in split_of and link[0] == kind
+        )
+        for kind in ("cluster", "group")
+    }
+    given = [image.given for image in images]
+    for component, index in zip(components, free, strict=True):
+        given[index] = followed["cluster"].get(component) or followed["group"].get(component)
+    return given
+
+
+def _most_protected(splits: Iterable[tuple[Key, str]]) -> dict[Key, str]:
+    highest: dict[Key, str] = {}
+    for key, split in splits:
+        if protection(split) > protection(highest.get(key)):
+            highest[key] = split
+    return highest
+
+
+def _draw(unit: _Unit, split: Split) -> str:
+    # Rounding can leave the last edge just below 1.
+    edges = _interval_edges(unit.choices, split)
+    return unit.choices[min(bisect_right(edges, unit.position), len(unit.choices)) - 1]
+
+
+def _interval_edges(choices: Sequence[str], split: Split) -> list[float]:
+    """Return the start of each split's interval, and the end of the last."""
+    shares: list[float] = [getattr(split, name) for name in choices]
+    return [0.0, *(edge / sum(shares) for edge in accumulate(shares))]
+
+
+def _fill_missing_classes(
+    splits: list[str], units: Sequence[_Unit], labels: Sequence[str], split: Split
+) -> None:
+    """Move the nearest unit that can be spared into each split that misses a class."""
     counts = Counter(zip(splits, labels, strict=True))
     missing = [
         (label, name) for label in sorted(set(labels)) for name in reversed(SPLITS) if not counts[name, label]
     ]
     for label, name in missing:
-        spare = (
-            found
-            for found in sets
-            if name in found.among and _can_spare(found, label, splits, labels, counts)
-        )
-        nearest = min(spare, key=lambda found: _distance(found, name, split), default=None)
-        if nearest is not None:
-            of_set = Counter(labels[member] for member in nearest.members)
-            counts.subtract({(splits[nearest.members[0]], of): count for of, count in of_set.items()})
-            counts.update({(name, of): count for of, count in of_set.items()})
-            nearest.move(name, splits)
+        spare = [
+            unit for unit in units if name in unit.choices and _can_spare(unit, label, splits, labels, counts)
+        ]
+        if spare:
+            nearest = min(spare, key=lambda unit: unit.distance(name, split))
+            moved = Counter(labels[member] for member in nearest.members)
+            old_split = splits[nearest.members[0]]
+            counts.subtract({(old_split, other): count for other, count in moved.items()})
+            counts.update({(name, other): count for other, count in moved.items()})
+            nearest.assign(name, splits)
 
 
 def _can_spare(
-    found: _Set,
+    unit: _Unit,
     label: str,
     splits: Sequence[str],
     labels: Sequence[str],
     counts: Mapping[tuple[str, str], int],
 ) -> bool:
-    """Tell whether a set has a class, and its split has more of all the classes that it has."""
-    of_set = Counter(labels[member] for member in found.members)
-    own = splits[found.members[0]]
-    return label in of_set and all(counts[own, of] > count for of, count in of_set.items())
-
-
-def _distance(found: _Set, name: str, split: Split) -> float:
-    """Tell how far a set's place is from the interval that is drawn into a split."""
-    edges = _edges(found.among, split)
-    place = found.among.index(name)
-    return max(edges[place] - found.place, found.place - edges[place + 1])
-
-
-def _join(images: Sequence[Candidate]) -> list[int]:
-    """Number the sets of joined images: the same number for those that groups and clusters connect."""
-    knots: dict[tuple[str, str], int] = {}
-    edges: list[tuple[int, int]] = []
-    for place, image in enumerate(images):
-        edges.extend((place, knots.setdefault(knot, len(images) + len(knots))) for knot in _knots(image))
-    count = len(images) + len(knots)
-    one, other = np.array(edges, dtype=np.int64).reshape(-1, 2).T
-    graph = coo_array((np.ones(len(one), dtype=np.int8), (one, other)), shape=(count, count))
-    labels: list[int] = connected_components(graph, directed=False)[1][: len(images)].tolist()
-    return labels
-
-
-def _keys(images: Sequence[Candidate], joined: Sequence[int]) -> dict[int, str]:
-    """Choose each set's key by hash, so that names that sort before others do not take over."""
-    members = defaultdict[int, set[str]](set)
-    for image, place in zip(images, joined, strict=True):
-        members[place].add(image.group or image.sha256)
-    return {
-        place: min(keys, key=lambda key: hashlib.sha256(key.encode()).digest())
-        for place, keys in members.items()
-    }
-
-
-def _given(images: Sequence[Candidate]) -> list[str | None]:
-    """Find the given split that binds each image: its own, or else that of what it is joined to."""
-    free = [place for place, image in enumerate(images) if not image.given]
-    told = _most_protected((knot, image.given) for image in images if image.given for knot in _knots(image))
-    joined = _join([images[place] for place in free])
-    bound = {
-        kind: _most_protected(
-            (own, told[knot])
-            for own, place in zip(joined, free, strict=True)
-            for knot in _knots(images[place])
-            if knot in told and knot[0] == kind
-        )
-        for kind in ("cluster", "group")
-    }
-    given = [image.given for image in images]
-    for own, place in zip(joined, free, strict=True):
-        given[place] = bound["cluster"].get(own) or bound["group"].get(own)
-    return given
-
-
-def _most_protected(splits: Iterable[tuple[Key, str]]) -> dict[Key, str]:
-    found: dict[Key, str] = {}
-    for key, split in splits:
-        if protection(split) > protection(found.get(key)):
-            found[key] = split
-    return found
-
-
-def _knots(image: Candidate) -> list[tuple[str, str]]:
-    """Name what joins an image to others."""
-    return [(kind, name) for kind, name in (("group", image.group), ("cluster", image.cluster)) if name]
-
-
-def _draw(place: float, among: Sequence[str], split: Split) -> str:
-    """Find the split in which a place lies, where those of ``among`` share out [0, 1)."""
-    # The last edge is 1 but for rounding.
-    return among[min(bisect_right(_edges(among, split), place), len(among)) - 1]
-
-
-def _edges(among: Sequence[str], split: Split) -> list[float]:
-    """Return where each split begins, and the last ends."""
-    shares: list[float] = [getattr(split, name) for name in among]
-    return [0.0, *(edge / sum(shares) for edge in accumulate(shares))]
+    """Return whether a unit has a class, and its split has more images of each of the unit's classes."""
+    in_unit = Counter(labels[member] for member in unit.members)
+    own_split = splits[unit.members[0]]
+    return label in in_unit and all(counts[own_split, other] > count for other, count in in_unit.items())
 
 
 def _check_classes(splits: Sequence[str], labels: Sequence[str]) -> None:
-    seen = set(zip(splits, labels, strict=True))
+    present = set(zip(splits, labels, strict=True))
     for label in sorted(set(labels)):
-        empty = [split for split in SPLITS if (split, label) not in seen]
+        empty = [split for split in SPLITS if (split, label) not in present]
         if empty:
             raise DataError(
-                f"class {label!r} has no image in {' and '.join(empty)}: it needs more images, "
-                "or transformation.split other shares or another seed"
+                f"class {label!r} has no image in {' and '.join(empty)}; add images of this class, "
+                "or change the shares or the seed in transformation.split"
             )
