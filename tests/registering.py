@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from visiongate.adapters.mlflow_store import Store
+from visiongate.adapters.mlflow.store import Store
 from visiongate.settings.schema import Settings
 from workspaces import ROOT
 

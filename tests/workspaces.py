@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import tiny_models
-from visiongate.adapters.mlflow_store import open_store
+from visiongate.adapters.mlflow.store import open_store
 from visiongate.settings.schema import Settings, Tracking, load_settings
 
 ROOT = Path(__file__).parents[1]

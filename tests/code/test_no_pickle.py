@@ -13,7 +13,7 @@ import joblib
 import numpy as np
 import pytest
 
-from visiongate.adapters.mlflow_runs import MODEL_TAG, open_run
+from visiongate.adapters.mlflow.runs import MODEL_TAG, open_run
 from visiongate.registration import stage as register
 from workspaces import ROOT, enter_workspace, tracked_settings, write_judged_model
 

@@ -10,8 +10,8 @@ import pytest
 import tiny_models
 from clones import call
 from command_line import run_cli
-from visiongate.adapters.mlflow_runs import MODEL_TAG, open_run
-from visiongate.adapters.mlflow_store import open_store
+from visiongate.adapters.mlflow.runs import MODEL_TAG, open_run
+from visiongate.adapters.mlflow.store import open_store
 from visiongate.records.files import sha256_of
 from visiongate.registration import stage as register
 from visiongate.registry.rebuild import clone_address

@@ -25,9 +25,10 @@ from registering import (
     numbers,
     start_registering,
 )
-from visiongate.adapters.mlflow_store import Store, TrackingError, open_store
+from visiongate.adapters.mlflow.registry import fetch_model, find_champion, list_versions
+from visiongate.adapters.mlflow.store import Store, TrackingError, open_store
 from visiongate.registration import stage as register
-from visiongate.registration.registry import ChampionMovedError, fetch_model, find_champion, list_versions
+from visiongate.registration.aliases import ChampionMovedError
 from visiongate.registry.rollback import rollback
 from visiongate.settings.schema import Settings
 from workspaces import enter_workspace, tracked_settings, write_judged_model

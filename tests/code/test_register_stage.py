@@ -11,8 +11,8 @@ import pytest
 
 import tiny_models
 from registering import aliases, change
-from visiongate.adapters.mlflow_runs import MODEL_TAG, open_run
-from visiongate.adapters.mlflow_store import Store, TrackingError, open_store
+from visiongate.adapters.mlflow.runs import MODEL_TAG, open_run
+from visiongate.adapters.mlflow.store import Store, TrackingError, open_store
 from visiongate.records.files import sha256_of
 from visiongate.registration import stage as register
 from visiongate.settings.schema import NonInferiority, Settings

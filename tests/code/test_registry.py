@@ -8,20 +8,14 @@ import pytest
 import yaml
 
 import tiny_models
-from visiongate.adapters.mlflow_runs import find_or_create_run
-from visiongate.adapters.mlflow_store import Store, TrackingError, open_store
+from visiongate.adapters.mlflow.model_files import Candidate
+from visiongate.adapters.mlflow.registry import Version, add_version, fetch_model, find_champion, find_version
+from visiongate.adapters.mlflow.runs import find_or_create_run
+from visiongate.adapters.mlflow.store import Store, TrackingError, open_store
 from visiongate.records.files import sha256_of
 from visiongate.registration import promotion
+from visiongate.registration.aliases import apply_decision
 from visiongate.registration.promotion import Decision
-from visiongate.registration.registry import (
-    Version,
-    add_version,
-    apply_decision,
-    fetch_model,
-    find_champion,
-    find_version,
-)
-from visiongate.registration.stored_model import Candidate
 from workspaces import TRACKING, enter_workspace
 
 NAME = "tiny"

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from command_line import run_cli
-from visiongate.adapters.mlflow_runs import MODEL_TAG, open_run
-from visiongate.adapters.mlflow_store import Store, open_store
+from visiongate.adapters.mlflow.runs import MODEL_TAG, open_run
+from visiongate.adapters.mlflow.store import Store, open_store
 from visiongate.records.files import sha256_of
 from visiongate.registration import stage as register
 from visiongate.settings.schema import Settings, load_settings

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from registering import PulledPlug, aliases, mortal
-from visiongate.adapters.mlflow_store import Store, TrackingError, open_store
+from visiongate.adapters.mlflow.registry import find_champion, find_number
+from visiongate.adapters.mlflow.store import Store, TrackingError, open_store
 from visiongate.registration import stage as register
-from visiongate.registration.registry import find_champion, find_number
 from visiongate.registry.rollback import rollback
 from visiongate.settings.schema import Settings
 from workspaces import enter_workspace, tracked_settings, write_judged_model

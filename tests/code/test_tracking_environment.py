@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from visiongate.adapters.environment import (
+from visiongate.adapters.mlflow.environment import (
     describe_environment,
     list_requirements,
     processor_name,

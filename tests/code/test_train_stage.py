@@ -12,7 +12,7 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
-from visiongate.adapters.mlflow_store import open_store
+from visiongate.adapters.mlflow.store import open_store
 from visiongate.errors import DataError, SettingsError
 from visiongate.records.files import sha256_of
 from visiongate.settings.schema import Settings, parse_settings

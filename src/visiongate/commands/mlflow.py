@@ -4,7 +4,7 @@ import os
 import sys
 from typing import NoReturn
 
-from visiongate.adapters.mlflow_store import open_store
+from visiongate.adapters.mlflow.store import open_store
 from visiongate.settings.schema import load_settings
 
 

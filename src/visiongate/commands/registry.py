@@ -5,7 +5,7 @@ from pathlib import Path
 
 from visiongate import paths
 from visiongate.adapters.git import Repository
-from visiongate.adapters.mlflow_store import Store, open_store
+from visiongate.adapters.mlflow.store import Store, open_store
 from visiongate.registry.leaderboard import Board, compare_runs
 from visiongate.registry.overview import describe_registry, export_registry
 from visiongate.registry.rebuild import Plan, Rebuilt, rebuild

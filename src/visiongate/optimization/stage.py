@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from visiongate import paths
-from visiongate.adapters.mlflow_runs import open_run
+from visiongate.adapters.mlflow.runs import open_run
 from visiongate.images.pixels import load_split
 from visiongate.models.registry import build_baseline
 from visiongate.optimization.confirmation import Verdict, judge

@@ -1,6 +1,7 @@
-"""One registration at a time: a file lock beside a local store, a lease in a tag on a server."""
+"""One registration at a time: a file lock for a local store, a lease in a tag for a server."""
 
 import json
+import logging
 import os
 import socket
 import time
@@ -12,55 +13,58 @@ from datetime import UTC, datetime
 
 from filelock import Timeout
 
-from visiongate.adapters.mlflow_store import LOCK_SECONDS, Store, TrackingError, explained
-from visiongate.registration.registry import make_registered_model
+from visiongate.adapters.mlflow.registry import create_registered_model
+from visiongate.adapters.mlflow.store import LOCK_SECONDS, Store, TrackingError, mlflow_errors
 
 LOCK_TAG = "visiongate.lock"
-LEASE_SECONDS = 180.0  # longer than any step between two renewals takes
-SETTLE_SECONDS = 1.0  # longer than a client takes from reading the tag to writing it
+# Longer than any step between two renewals takes.
+LEASE_SECONDS = 180.0
+# Longer than a client takes between reading the tag and writing it.
+SETTLE_SECONDS = 1.0
 POLL_SECONDS = 2.0
 
+logger = logging.getLogger(__name__)
 Renew = Callable[[], None]
 
 
 class LeaseLostError(TrackingError):
-    """Another process took the lease over, for this one was too slow."""
+    """Another process has taken over the lease, because this one was too slow."""
 
 
 @contextmanager
 def exclusive(store: Store, name: str) -> Iterator[Renew]:
-    """Hold off other processes that register a model of this name or roll it back.
+    """Keep other processes from registering or rolling back a model of this name.
 
-    A local store is locked by a file, which the system lets go when a process dies. MLflow's server has no compare-and-swap;
-    there a tag of the registered model names the holder and when its lease ends. Who finds no valid lease writes its own, waits
-    until any other that saw none has written too, and reads again: the last to write holds it. Who was killed is waited
-    for until its lease ends.
+    MLflow's server has no compare-and-swap, so a tag of the registered model names the holder of the lease and its end. A
+    process that finds no valid lease writes its own, waits until others that found none have written too, and reads again:
+    the last writer holds the lease. The lease of a killed process expires.
 
-    It does not cover: a request that takes longer than `SETTLE_SECONDS` to arrive, clocks that differ by more than a lease, a
-    process that stops for longer than a lease between its last renewal and the write that follows, and whoever moves
-    aliases by other means. That is why the champion is read once more before the alias moves.
+    This does not cover a request that takes longer than `SETTLE_SECONDS`, clocks that differ by more than a lease, and
+    other tools that move aliases. Therefore the champion is read again before an alias moves.
 
     Args:
-        store: Where.
-        name: Of the registered model; it is made if there is none.
+        store: The registry.
+        name: Of the registered model, which is created if it does not exist.
 
     Yields:
-        What renews the lease: to be called after each slow step, and before an alias is moved. It raises `LeaseLostError`.
+        A function that renews the lease, to be called after each slow step and before an alias moves. It raises
+        `LeaseLostError`.
 
     Raises:
-        TrackingError: MLflow failed, or others held it all the time.
+        TrackingError: MLflow failed, or another process held the lease all the time.
     """
     if store.database is not None:
         with _file_lock(store):
             yield lambda: None
         return
     lease = _Lease(store, name, f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}")
-    make_registered_model(store, name)
+    create_registered_model(store, name)
     lease.acquire()
     try:
         yield lease.renew
     finally:
-        with suppress(TrackingError):  # what failed before says more, and the lease ends by itself
+        # An earlier error is more important, and the lease expires.
+        with suppress(TrackingError):
             lease.release()
 
 
@@ -71,8 +75,8 @@ def _file_lock(store: Store) -> Iterator[None]:
             stack.enter_context(store.exclusive())
         except Timeout:
             raise TrackingError(
-                f"MLflow at {store.address}: another process has been registering for {LOCK_SECONDS} seconds; "
-                "see what it does, and run again"
+                f"MLflow at {store.address}: another process has been registering for {LOCK_SECONDS} seconds; check it, and "
+                "run the command again"
             ) from None
         yield
 
@@ -84,29 +88,28 @@ class _Lease:
     owner: str
 
     def acquire(self) -> None:
-        """Wait for the lease, twice as long as one lasts."""
-        give_up = time.monotonic() + 2 * LEASE_SECONDS
+        """Wait for the lease for at most twice its length."""
+        deadline = time.monotonic() + 2 * LEASE_SECONDS
         holder = self._holder()
         if holder not in {None, self.owner}:
-            print(f"Waiting: {holder} is registering {self.name} too, or was killed while it did", flush=True)
+            logger.warning("%s is registering %s, or was killed while it did; waiting", holder, self.name)
         while holder != self.owner:
             if holder is None:
-                with suppress(
-                    TrackingError
-                ):  # of two who write at once a server may refuse one, who then reads the other's name
+                # If two processes write at once, the server may refuse one, which then reads the other's name.
+                with suppress(TrackingError):
                     self._write()
                 time.sleep(SETTLE_SECONDS)
-            elif time.monotonic() > give_up:
+            elif time.monotonic() > deadline:
                 raise TrackingError(
-                    f"registered model {self.name}: {holder} has been registering all the time; run again, or delete the "
-                    f"tag {LOCK_TAG} if it is not alive"
+                    f"registered model {self.name}: {holder} has been registering all the time; run the command again, or "
+                    f"delete the tag {LOCK_TAG} if that process is gone"
                 )
             else:
                 time.sleep(POLL_SECONDS)
             holder = self._holder()
 
     def renew(self) -> None:
-        """Make it last longer; where it ended and nobody has taken it, take it anew."""
+        """Extend the lease; acquire it again if it has expired and nobody has taken it."""
         holder = self._holder()
         if holder == self.owner:
             self._write()
@@ -114,29 +117,29 @@ class _Lease:
             self.acquire()
         else:
             raise LeaseLostError(
-                f"registered model {self.name}: {holder} holds the lease now, for this process was too slow; "
-                "no alias was moved: run again"
+                f"registered model {self.name}: {holder} took over the lease, because this process was too slow; no alias "
+                "was moved: run the command again"
             )
 
     def release(self) -> None:
-        """Let the next one have it."""
+        """Let the next process have the lease."""
         if self._holder() == self.owner:
-            with explained(self.store.address):
+            with mlflow_errors(self.store.address):
                 self.store.client.delete_registered_model_tag(self.name, LOCK_TAG)
 
     def _holder(self) -> str | None:
-        """Name the owner of a lease that lasts."""
-        with explained(self.store.address):
+        """Return the owner of a lease that has not expired."""
+        with mlflow_errors(self.store.address):
             text = self.store.client.get_registered_model(self.name).tags.get(LOCK_TAG)
         try:
             lease = json.loads(text or "{}")
-            lasts = datetime.fromisoformat(lease["until"]) > datetime.now(UTC)
-            return str(lease["owner"]) if lasts else None
-        except (ValueError, KeyError, TypeError):  # none, or something that somebody else wrote
+            valid = datetime.fromisoformat(lease["until"]) > datetime.now(UTC)
+            return str(lease["owner"]) if valid else None
+        except (ValueError, KeyError, TypeError):
             return None
 
     def _write(self) -> None:
         until = datetime.fromtimestamp(time.time() + LEASE_SECONDS, UTC).isoformat(timespec="seconds")
-        with explained(self.store.address):
+        with mlflow_errors(self.store.address):
             text = json.dumps({"owner": self.owner, "until": until})
             self.store.client.set_registered_model_tag(self.name, LOCK_TAG, text)

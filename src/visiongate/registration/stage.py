@@ -8,14 +8,29 @@ from typing import Any
 
 from visiongate import paths
 from visiongate.adapters.git import Commit, Repository
-from visiongate.adapters.mlflow_runs import (
+from visiongate.adapters.mlflow.model_files import Candidate
+from visiongate.adapters.mlflow.registry import (
+    PREVIOUS_TAG,
+    ROLLED_BACK_TAG,
+    THRESHOLD_TAG,
+    Version,
+    add_version,
+    clear_tag,
+    describe_version,
+    fetch_model,
+    find_champion,
+    find_version,
+    link_version,
+    set_tags,
+)
+from visiongate.adapters.mlflow.runs import (
     MODEL_TAG,
-    WRITTEN_BY_THE_LINE,
+    WRITTEN_BY_PIPELINE,
     find_or_create_run,
     log_reports,
     log_results,
 )
-from visiongate.adapters.mlflow_store import Store, TrackingError, open_store
+from visiongate.adapters.mlflow.store import Store, TrackingError, open_store
 from visiongate.comparison.answers import answer
 from visiongate.comparison.paired_test import Comparison, Exam, compare, uses_mcnemar
 from visiongate.gate.rules import Verdict, read_verdict
@@ -26,28 +41,12 @@ from visiongate.records.history import read_history
 from visiongate.records.manifest import read_manifest
 from visiongate.records.model import read_model_description
 from visiongate.registration import promotion
+from visiongate.registration.aliases import ChampionMovedError, apply_decision
 from visiongate.registration.card import describe_model
 from visiongate.registration.gains import measure_gain
 from visiongate.registration.lease import Renew, exclusive
 from visiongate.registration.lineage import Lineage, read_lineage
 from visiongate.registration.promotion import Decision
-from visiongate.registration.registry import (
-    PREVIOUS_TAG,
-    ROLLED_BACK_TAG,
-    THRESHOLD_TAG,
-    ChampionMovedError,
-    Version,
-    add_version,
-    apply_decision,
-    clear_tag,
-    describe_version,
-    fetch_model,
-    find_champion,
-    find_version,
-    link_version,
-    set_tags,
-)
-from visiongate.registration.stored_model import Candidate
 from visiongate.settings.schema import Settings
 
 MADE_BY = ("ingestion", "validation", "preparation", "transformation", "train", "evaluate")
@@ -115,7 +114,7 @@ def _read_judged() -> Judged:
         groups=read_manifest(paths.TRANSFORMED, "test").column("group").to_pylist(),
         threshold=_read_threshold(paths.METRICS),
         verdict=read_verdict(read_json(paths.GATE)),
-        commit=Repository(Path.cwd()).checked_out(WRITTEN_BY_THE_LINE),
+        commit=Repository(Path.cwd()).checked_out(WRITTEN_BY_PIPELINE),
         lineage=read_lineage(paths.LOCK, MADE_BY, DATA, paths.MODEL_ONNX),
     )
 

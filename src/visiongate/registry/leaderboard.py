@@ -3,15 +3,12 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from visiongate.adapters.mlflow_store import Store, TrackingError, explained
-from visiongate.registration.registry import list_versions
+from visiongate.adapters.mlflow.registry import list_versions
+from visiongate.adapters.mlflow.runs import RecordedRun, search_runs
+from visiongate.adapters.mlflow.store import Store, TrackingError
 from visiongate.settings.schema import LOWER_IS_BETTER
 from visiongate.text_tables import GAP, WIDTH, lay_out, shorten
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run
 
 CELL = 16  # characters of a value
 LABEL = 32  # and of what it is called
@@ -35,16 +32,11 @@ def compare_runs(store: Store, board: Board) -> str:
     Raises:
         TrackingError: MLflow failed, or no run has the metric; the message names those that there are.
     """
-    with explained(store.address):
-        name = board.metric.rpartition("/")[2]
-        lower = name in LOWER_IS_BETTER or LOWER_BY_NAME.search(board.metric)
-        order = "ASC" if lower else "DESC"
-        found = store.client.search_runs(
-            [store.experiment_id], order_by=[f"metrics.`{board.metric}` {order}"], max_results=board.top
-        )
-        runs = [run for run in found if board.metric in run.data.metrics]
-        if not runs:
-            raise TrackingError(_explain_none(store, board.metric))
+    name = board.metric.rpartition("/")[2]
+    lower = name in LOWER_IS_BETTER or bool(LOWER_BY_NAME.search(board.metric))
+    runs = search_runs(store, board.metric, ascending=lower, limit=board.top)
+    if not runs:
+        raise TrackingError(_explain_none(store, board.metric))
     versions = {version.run_id: version for version in reversed(list_versions(store, board.name))}
     registered = {
         run_id: f"{version.number} {','.join(version.aliases)}".strip()
@@ -57,28 +49,26 @@ def compare_runs(store: Store, board: Board) -> str:
 
 
 def _explain_none(store: Store, metric: str) -> str:
-    known = {name for run in store.client.search_runs([store.experiment_id]) for name in run.data.metrics}
+    known = {name for run in search_runs(store) for name in run.metrics}
     there = (
         f"there are {', '.join(sorted(known))}" if known else "there is no run yet; `make repro` makes one"
     )
     return f"METRIC={metric}: no run of the experiment has it; {there}"
 
 
-def _rows(runs: Sequence["Run"], registered: dict[str, str]) -> list[list[str]]:
+def _rows(runs: Sequence[RecordedRun], registered: dict[str, str]) -> list[list[str]]:
     """A row for each thing to compare: what it is called, and its value in each run."""
     rows = [
-        ["run", *(run.info.run_id[:8] for run in runs)],
-        ["name", *(run.info.run_name or "" for run in runs)],
-        ["version", *(registered.get(run.info.run_id, "-") for run in runs)],
+        ["run", *(run.id[:8] for run in runs)],
+        ["name", *(run.name for run in runs)],
+        ["version", *(registered.get(run.id, "-") for run in runs)],
     ]
-    metrics = sorted(
-        {name for run in runs for name in run.data.metrics}, key=lambda name: ("/" not in name, name)
-    )
+    metrics = sorted({name for run in runs for name in run.metrics}, key=lambda name: ("/" not in name, name))
     for name in metrics:
-        values = [run.data.metrics.get(name) for run in runs]
+        values = [run.metrics.get(name) for run in runs]
         rows.append([name, *("-" if value is None else f"{value:.5g}" for value in values)])
-    for name in sorted({name for run in runs for name in run.data.params}):
-        texts = [run.data.params.get(name, "-") for run in runs]
+    for name in sorted({name for run in runs for name in run.params}):
+        texts = [run.params.get(name, "-") for run in runs]
         if len(set(texts)) > 1:
             rows.append([name, *texts])
     return rows

@@ -4,8 +4,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from visiongate.adapters.mlflow_store import Store, explained
-from visiongate.registration.registry import (
+from visiongate.adapters.mlflow.registry import (
     DECISION_TAG,
     REASON_TAG,
     ROLLED_BACK_TAG,
@@ -13,6 +12,7 @@ from visiongate.registration.registry import (
     list_versions,
     unless_missing,
 )
+from visiongate.adapters.mlflow.store import Store, mlflow_errors
 from visiongate.text_tables import lay_out
 
 ACCURACY = "test/accuracy"
@@ -30,7 +30,7 @@ def describe_registry(store: Store, name: str) -> str:
     versions = list_versions(store, name)
     if not versions:
         return f"registered model {name}: no version yet; `make register` registers the model at hand"
-    with explained(store.address):
+    with mlflow_errors(store.address):
         return lay_out(COLUMNS, [_describe(store, version) for version in versions])
 
 

@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from visiongate.adapters.dvc import fetch_outputs, run_dvc
-from visiongate.adapters.environment import describe_environment
 from visiongate.adapters.git import UNKNOWN, Repository
-from visiongate.adapters.mlflow_store import TrackingError
+from visiongate.adapters.mlflow.environment import describe_environment
+from visiongate.adapters.mlflow.store import TrackingError
 from visiongate.adapters.processes import isolated_environment, run_process
 from visiongate.records.dvc_lock import read_lock
 from visiongate.records.files import md5_of

@@ -2,9 +2,7 @@
 
 from datetime import UTC, datetime
 
-from visiongate.adapters.mlflow_store import Store, TrackingError, explained
-from visiongate.registration.lease import exclusive
-from visiongate.registration.registry import (
+from visiongate.adapters.mlflow.registry import (
     CHALLENGER,
     CHAMPION,
     ROLLED_BACK_TAG,
@@ -15,8 +13,10 @@ from visiongate.registration.registry import (
     list_versions,
     read_aliases,
     set_tags,
-    tags_of_line,
 )
+from visiongate.adapters.mlflow.store import Store, TrackingError, mlflow_errors
+from visiongate.registration.aliases import champion_tags
+from visiongate.registration.lease import exclusive
 
 RESTORED_TAG = "visiongate.restored"  # when and why it was put back
 
@@ -86,13 +86,13 @@ def _tag(store: Store, champion: Version | None, target: Version, why: str) -> N
     if champion is not None and target.number in champion.before:
         set_tags(store, champion, {ROLLED_BACK_TAG: f"{now}, to version {target.number}: {why}"})
     elif champion is not None:
-        tags |= tags_of_line(target, champion)
+        tags |= champion_tags(target, champion)
     set_tags(store, target, tags)
 
 
 def _move(store: Store, target: Version) -> Version:
     """Move the aliases; a version in service is neither rolled back nor a challenger."""
-    with explained(store.address):
+    with mlflow_errors(store.address):
         store.client.set_registered_model_alias(target.name, CHAMPION, target.number)
         target = clear_tag(store, target, ROLLED_BACK_TAG)
         if read_aliases(store, target.name).get(CHALLENGER) == target.number:

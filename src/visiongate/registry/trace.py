@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from visiongate.adapters.git import UNKNOWN
-from visiongate.adapters.mlflow_runs import MODEL_TAG
-from visiongate.adapters.mlflow_store import Store, TrackingError, explained
-from visiongate.registration.registry import Version, find_number, read_aliases, unless_missing
+from visiongate.adapters.mlflow.registry import Version, find_number, read_aliases, unless_missing
+from visiongate.adapters.mlflow.runs import MODEL_TAG
+from visiongate.adapters.mlflow.store import Store, TrackingError, mlflow_errors
 
 ENVIRONMENT, SETTINGS = "environment.json", "params.yaml"
 DATA_TAG = re.compile(r"visiongate\.(data_\w+)_md5")
@@ -46,7 +46,7 @@ def trace_version(store: Store, uri: str) -> Trace:
         TrackingError: MLflow failed, or there is no such version.
     """
     version = _resolve(store, uri)
-    with explained(store.address):
+    with mlflow_errors(store.address):
         run = unless_missing(lambda: store.client.get_run(version.run_id))
         environment = json.loads(_read_artifact(store, version.run_id, ENVIRONMENT) or "{}") if run else {}
         settings = _read_artifact(store, version.run_id, SETTINGS) if run else None
@@ -117,7 +117,7 @@ def _resolve(store: Store, uri: str) -> Version:
         raise TrackingError(f"VERSION={uri}: a version is named models:/NAME/3 or models:/NAME@champion")
     name, number, alias = match.groups()
     if alias is not None:
-        with explained(store.address):
+        with mlflow_errors(store.address):
             number = read_aliases(store, name).get(alias)
     found = find_number(store, name, number) if number else None
     if found is None:

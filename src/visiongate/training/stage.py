@@ -9,7 +9,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from visiongate import paths
-from visiongate.adapters.mlflow_runs import MODEL_TAG, Run, open_run
+from visiongate.adapters.mlflow.runs import MODEL_TAG, Run, open_run
 from visiongate.images.pixels import load_split
 from visiongate.models.baseline_export import export_baseline
 from visiongate.models.onnx_export import ServingNetwork, export_network

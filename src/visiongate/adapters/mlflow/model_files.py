@@ -1,4 +1,4 @@
-"""The file of a version: how it is stored in MLflow, fetched, and checked to be the one that was judged."""
+"""Model files in MLflow: stored, downloaded, and compared with the recorded sha256."""
 
 import shutil
 import tempfile
@@ -8,42 +8,51 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visiongate.adapters.mlflow_runs import MODEL_TAG
-from visiongate.adapters.mlflow_store import Store, TrackingError
+from visiongate.adapters.mlflow.runs import MODEL_TAG
+from visiongate.adapters.mlflow.store import Store, TrackingError
 from visiongate.records.files import sha256_of
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
 
-MODEL_FILE = "model.onnx"  # where MLflow's onnx flavour keeps it
-# What loading the model needs; MLflow would find out by loading it in another process, which takes seconds.
+# The name that MLflow's onnx flavor gives the file.
+MODEL_FILE = "model.onnx"
+# What loading the model needs. MLflow would find out by loading it in another process, which takes seconds.
 REQUIREMENTS = ("mlflow", "numpy", "onnx", "onnxruntime")
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A model to register."""
+    """A model to register.
+
+    Attributes:
+        path: The ONNX file.
+        sha256: Of the file.
+        example: One or a few images, uint8 N×H×W×C.
+        classes: Number of classes.
+        description: Metadata that is stored with the model.
+    """
 
     path: Path
     sha256: str
-    example: Any  # one image or a few, uint8 N×H×W×C
+    example: Any
     classes: int
-    description: Mapping[str, Any]  # stored with it, for readers
+    description: Mapping[str, Any]
 
 
 def store_model(store: Store, name: str, candidate: Candidate, run_id: str) -> "LoggedModel":
-    """Store a model as MLflow's onnx flavour; it counts as ready only once the very file is there.
+    """Store a model as MLflow's onnx flavor; it is marked ready once the downloaded file equals the given one.
 
     Args:
-        store: Where.
-        name: What it is called.
-        candidate: The file is stored byte for byte: what is served is what was judged.
+        store: Where to store it.
+        name: Name of the model.
+        candidate: The file is stored byte for byte, so that the served file is the judged file.
         run_id: Of the run that trained it.
 
     Raises:
-        TrackingError: What is there is another file.
+        TrackingError: The stored file differs.
     """
-    from mlflow.entities import LoggedModelOutput  # noqa: PLC0415 - a second of imports
+    from mlflow.entities import LoggedModelOutput  # noqa: PLC0415
 
     client = store.client
     logged = client.create_logged_model(store.experiment_id, name, run_id, {MODEL_TAG: candidate.sha256})
@@ -57,7 +66,7 @@ def store_model(store: Store, name: str, candidate: Candidate, run_id: str) -> "
 
 
 def _save_model(candidate: Candidate, directory: Path, logged: "LoggedModel", run_id: str) -> None:
-    import mlflow.onnx  # noqa: PLC0415 - a second of imports
+    import mlflow.onnx  # noqa: PLC0415
     import onnx  # noqa: PLC0415
 
     model = mlflow.models.Model(
@@ -73,15 +82,16 @@ def _save_model(candidate: Candidate, directory: Path, logged: "LoggedModel", ru
         signature=_signature(candidate),
         input_example={"images": candidate.example},
         pip_requirements=[f"{package}=={installed_version(package)}" for package in REQUIREMENTS],
-        onnx_execution_providers=["CPUExecutionProvider"],  # as it was judged
+        # The model was judged with this provider.
+        onnx_execution_providers=["CPUExecutionProvider"],
         metadata=dict(candidate.description),
         save_as_external_data=False,
     )
-    # MLflow wrote the graph as it parsed it, which may differ in bytes from the file that was judged.
+    # MLflow serialized the graph again, which may change its bytes.
     shutil.copyfile(candidate.path, directory / MODEL_FILE)
 
 
-def _signature(candidate: Candidate) -> Any:  # noqa: ANN401 - MLflow's, imported late
+def _signature(candidate: Candidate) -> Any:  # noqa: ANN401
     import numpy as np  # noqa: PLC0415
     from mlflow.models import ModelSignature  # noqa: PLC0415
     from mlflow.types import Schema, TensorSpec  # noqa: PLC0415
@@ -92,22 +102,22 @@ def _signature(candidate: Candidate) -> Any:  # noqa: ANN401 - MLflow's, importe
 
 
 def download_model(store: Store, folder: str) -> Path:
-    """Return the model's file in a folder of artifacts, where it lies if that is on this machine."""
-    from mlflow.artifacts import download_artifacts  # noqa: PLC0415 - a second of imports
+    """Return the path of the model's file in a folder of artifacts, downloaded unless it is on this machine."""
+    from mlflow.artifacts import download_artifacts  # noqa: PLC0415
 
     uri = f"{folder.rstrip('/')}/{MODEL_FILE}"
     return Path(download_artifacts(uri, tracking_uri=store.address, registry_uri=store.address))
 
 
 def check_same_file(path: Path, sha256: str, uri: str) -> None:
-    """Refuse a file that is not the one that was registered.
+    """Check a stored file against the recorded sha256.
 
     Raises:
-        TrackingError: Its hash is another.
+        TrackingError: They differ.
     """
-    found = sha256_of(path)
-    if found != sha256:
+    actual = sha256_of(path)
+    if actual != sha256:
         raise TrackingError(
-            f"{uri}: {MODEL_FILE} in the registry has sha256 {found}, and {sha256} was registered; "
-            "the stored file was changed: delete that version in MLflow and register again"
+            f"{uri}: {MODEL_FILE} in the registry has sha256 {actual}, but {sha256} was registered; the stored file was "
+            "changed: delete that version in MLflow and register again"
         )

@@ -1,4 +1,4 @@
-"""On what a run ran: machine, interpreter, packages."""
+"""The environment of a run: machine, interpreter, packages, command and user."""
 
 import getpass
 import os
@@ -9,17 +9,12 @@ from pathlib import Path
 from typing import Any
 
 CPU_INFO = Path("/proc/cpuinfo")
-PACKAGES = (
-    "torch",
-    "onnx",
-    "onnxruntime",
-    "numpy",
-    "mlflow",
-)  # whose versions are told apart from the long list
+# These versions are shown first; the full list is kept as an artifact.
+PACKAGES = ("torch", "onnx", "onnxruntime", "numpy", "mlflow")
 
 
 def describe_environment() -> dict[str, Any]:
-    """Describe the interpreter, the platform, the processor and the packages that matter most."""
+    """Return the interpreter, platform, processor and the versions of the most important packages."""
     installed = _installed()
     return {
         "python": platform.python_version(),
@@ -31,12 +26,12 @@ def describe_environment() -> dict[str, Any]:
 
 
 def list_requirements() -> str:
-    """List the installed packages, as pip's ``requirements.txt`` takes them."""
+    """Return the installed packages in the format of ``requirements.txt``."""
     return "".join(f"{name}=={version}\n" for name, version in _installed().items())
 
 
 def source_tags() -> dict[str, str]:
-    """Name the command and the user by MLflow's own tags, which its pages show, and the experiment if DVC runs one."""
+    """Return MLflow's own tags for the command and the user, and the name of the DVC experiment."""
     experiment = os.environ.get("DVC_EXP_NAME")
     return {
         "mlflow.source.name": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
@@ -47,7 +42,7 @@ def source_tags() -> dict[str, str]:
 
 
 def processor_name(cpu_info: Path) -> str:
-    """Name the processor; Linux tells it only in ``/proc/cpuinfo``."""
+    """Return the name of the processor, which Linux gives in ``/proc/cpuinfo`` only."""
     if cpu_info.exists():
         for line in cpu_info.read_text(encoding="utf-8", errors="replace").splitlines():
             key, _, value = line.partition(":")
@@ -63,5 +58,6 @@ def _installed() -> dict[str, str]:
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a number that has no name
+    except (KeyError, OSError):
+        # In a container the user may have no name.
         return str(os.getuid())

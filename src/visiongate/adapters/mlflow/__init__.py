@@ -1,0 +1,1 @@
+"""MLflow: its store, runs, model files and model registry."""

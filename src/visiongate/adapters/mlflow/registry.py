@@ -1,0 +1,277 @@
+"""MLflow's model registry: versions, their tags, and the aliases that point to them.
+
+A version is one model file, identified by its sha256. ``champion`` points to the version to serve, ``challenger`` to the last
+version that passed the gate and was not promoted.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from visiongate.adapters.mlflow.model_files import Candidate, check_same_file, download_model, store_model
+from visiongate.adapters.mlflow.runs import MODEL_TAG
+from visiongate.adapters.mlflow.store import Store, mlflow_errors
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+DECISION_TAG, REASON_TAG = "visiongate.decision", "visiongate.reason"
+PREVIOUS_TAG = "visiongate.previous_champion"
+# Numbers of the champions before a version, the latest first.
+HISTORY_TAG = "visiongate.champions_before"
+# Set when a version first passes the gate, and kept.
+PASSED_TAG = "visiongate.gate_passed"
+# When and why a version was rolled back.
+ROLLED_BACK_TAG = "visiongate.rolled_back"
+# The probability from which the second of two classes is predicted; without the tag, the likelier class.
+THRESHOLD_TAG = "visiongate.threshold"
+LINK_TAG = "mlflow.modelVersions"
+# Limits of MLflow, in characters.
+MAX_TAG = 5000
+MAX_DESCRIPTION = 5000
+
+logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version in the registry.
+
+    Attributes:
+        name: Of the registered model.
+        number: From 1.
+        aliases: That point to it.
+        tags: By name.
+        run_id: Of the run that trained it.
+        created: Milliseconds since 1970.
+    """
+
+    name: str
+    number: str
+    aliases: tuple[str, ...]
+    tags: Mapping[str, str]
+    run_id: str = ""
+    created: int = 0
+
+    @property
+    def uri(self) -> str:
+        """MLflow's address of the version."""
+        return f"models:/{self.name}/{self.number}"
+
+    @property
+    def passed(self) -> bool:
+        """Whether the version ever passed the gate."""
+        return PASSED_TAG in self.tags or self.tags.get(DECISION_TAG) in {"registered", "promoted"}
+
+    @property
+    def threshold(self) -> float | None:
+        """The probability from which the second of two classes is predicted; None for the likelier class."""
+        return float(self.tags[THRESHOLD_TAG]) if THRESHOLD_TAG in self.tags else None
+
+    @property
+    def before(self) -> tuple[str, ...]:
+        """Numbers of the champions before it, the latest first."""
+        return tuple((self.tags.get(HISTORY_TAG) or self.tags.get(PREVIOUS_TAG, "")).split())
+
+
+def find_version(store: Store, name: str, sha256: str) -> Version | None:
+    """Return the version with this file, the first if there are several; None if there is none.
+
+    Raises:
+        TrackingError: MLflow failed.
+    """
+    with mlflow_errors(store.address):
+        versions = store.client.search_model_versions(f"name = '{name}' and tags.`{MODEL_TAG}` = '{sha256}'")
+        return (
+            read_version(store, name, min((item.version for item in versions), key=int)) if versions else None
+        )
+
+
+def find_champion(store: Store, name: str) -> Version | None:
+    """Return the version to serve, None if there is none.
+
+    Raises:
+        TrackingError: MLflow failed.
+    """
+    with mlflow_errors(store.address):
+        number = read_aliases(store, name).get(CHAMPION)
+    champion = find_number(store, name, number) if number else None
+    if number and champion is None:
+        logger.warning("%s@%s points to the missing version %s; ignoring it", name, CHAMPION, number)
+    return champion
+
+
+def find_number(store: Store, name: str, number: str) -> Version | None:
+    """Return a version by its number, None if it does not exist.
+
+    Raises:
+        TrackingError: MLflow failed.
+    """
+    with mlflow_errors(store.address):
+        return unless_missing(lambda: read_version(store, name, number))
+
+
+def unless_missing(query: Callable[[], Result]) -> Result | None:
+    """Return the result of an MLflow call, None if the object does not exist."""
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415
+
+    try:
+        return query()
+    except MlflowException as error:
+        if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+            raise
+        return None
+
+
+def list_versions(store: Store, name: str) -> list[Version]:
+    """Return the versions of a registered model, the latest first.
+
+    Raises:
+        TrackingError: MLflow failed.
+    """
+    with mlflow_errors(store.address):
+        aliases = read_aliases(store, name).items()
+        items: list[ModelVersion] = []
+        token: str | None = ""
+        while token is not None:
+            page = store.client.search_model_versions(f"name = '{name}'", page_token=token or None)
+            items += page
+            token = page.token or None
+    versions = [
+        _convert(item, tuple(sorted(alias for alias, number in aliases if number == str(item.version))))
+        for item in items
+    ]
+    return sorted(versions, key=lambda version: int(version.number), reverse=True)
+
+
+def add_version(
+    store: Store, name: str, candidate: Candidate, run_id: str, tags: Mapping[str, str]
+) -> Version:
+    """Store a model and register it as a new version.
+
+    Args:
+        store: Where to register it.
+        name: Of the registered model, which is created if it does not exist.
+        candidate: The model.
+        run_id: Of the run that trained it.
+        tags: Of the version, besides the file's sha256.
+
+    Raises:
+        TrackingError: MLflow failed, or the stored file differs.
+    """
+    with mlflow_errors(store.address):
+        model = store_model(store, name, candidate, run_id)
+        create_registered_model(store, name)
+        # The source is the folder, because MLflow would look up `models:/…` in its global address.
+        created = store.client.create_model_version(
+            name,
+            model.artifact_location,
+            run_id,
+            {**tags, MODEL_TAG: candidate.sha256},
+            model_id=model.model_id,
+        )
+        return link_version(store, read_version(store, name, created.version))
+
+
+def link_version(store: Store, version: Version) -> Version:
+    """Link the stored model to its version, as MLflow's pages show it; an interrupted registration has not done so.
+
+    Raises:
+        TrackingError: MLflow failed.
+    """
+    with mlflow_errors(store.address):
+        source = store.client.get_model_version(version.name, version.number).source
+        link = json.dumps([{"name": version.name, "version": version.number}])
+        run = unless_missing(lambda: store.client.get_run(version.run_id))
+        for output in run.outputs.model_outputs if run and run.outputs else ():
+            model = store.client.get_logged_model(output.model_id)
+            if model.artifact_location == source and model.tags.get(LINK_TAG) != link:
+                store.client.set_logged_model_tags(model.model_id, {LINK_TAG: link})
+    return version
+
+
+def describe_version(store: Store, version: Version, text: str) -> None:
+    """Set a version's description, which MLflow's pages show as Markdown.
+
+    Raises:
+        TrackingError: MLflow failed.
+    """
+    with mlflow_errors(store.address):
+        store.client.update_model_version(version.name, version.number, text[:MAX_DESCRIPTION])
+
+
+def fetch_model(store: Store, version: Version) -> Path:
+    """Return the path of a version's file, downloaded unless it is on this machine, and checked.
+
+    Raises:
+        TrackingError: MLflow failed, or the file is not the registered one.
+    """
+    with mlflow_errors(store.address):
+        folder = store.client.get_model_version_download_uri(version.name, version.number)
+        path = download_model(store, folder)
+    check_same_file(path, version.tags[MODEL_TAG], version.uri)
+    return path
+
+
+def set_tags(store: Store, version: Version, tags: Mapping[str, str]) -> Version:
+    """Add or replace tags of a version; unchanged tags are not sent.
+
+    Raises:
+        TrackingError: MLflow failed.
+    """
+    with mlflow_errors(store.address):
+        for key, value in tags.items():
+            if version.tags.get(key) != value:
+                store.client.set_model_version_tag(version.name, version.number, key, value)
+        return read_version(store, version.name, version.number)
+
+
+def clear_tag(store: Store, version: Version, key: str) -> Version:
+    """Remove a tag of a version, if it has it.
+
+    Raises:
+        TrackingError: MLflow failed.
+    """
+    if key not in version.tags:
+        return version
+    with mlflow_errors(store.address):
+        store.client.delete_model_version_tag(version.name, version.number, key)
+        return read_version(store, version.name, version.number)
+
+
+def read_version(store: Store, name: str, number: str) -> Version:
+    """Return a version that exists."""
+    item: ModelVersion = store.client.get_model_version(name, number)
+    return _convert(item, tuple(sorted(item.aliases)))
+
+
+def read_aliases(store: Store, name: str) -> dict[str, str]:
+    """Return the version that each alias points to; empty if the model is not registered."""
+    models = store.client.search_registered_models(f"name = '{name}'")
+    return {alias: str(number) for alias, number in models[0].aliases.items()} if models else {}
+
+
+def create_registered_model(store: Store, name: str) -> None:
+    """Create the registered model, unless it exists.
+
+    Raises:
+        TrackingError: MLflow failed.
+    """
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415
+
+    with mlflow_errors(store.address):
+        try:
+            store.client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+
+def _convert(item: "ModelVersion", aliases: tuple[str, ...]) -> Version:
+    created = item.creation_timestamp or 0
+    return Version(item.name, str(item.version), aliases, dict(item.tags), item.run_id or "", created)
