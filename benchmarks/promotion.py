@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import bdtrc, ndtri
 
-from visiongate.comparison.answers import Answers
-from visiongate.comparison.paired_test import Exam, compare
+from visiongate.comparison.paired_test import compare
+from visiongate.comparison.predictions import GroundTruth, UnlabeledPredictions
 from visiongate.records.interval import wilson_interval
 from visiongate.settings.schema import Registry
 
@@ -79,7 +79,7 @@ def simulate(generator: np.random.Generator, images: int, gain: float, pairs: in
 
 
 def p_values(wins: Integers, losses: Integers) -> npt.NDArray[np.float64]:
-    """Return the p-values of the exact McNemar test, as `visiongate.comparison.mcnemar` does one by one."""
+    """Return the p-values of the exact McNemar test, as `visiongate.comparison.paired_test.mcnemar_p` does one by one."""
     trials = wins + losses
     values: npt.NDArray[np.float64] = np.where(trials > 0, bdtrc(wins - 1.0, np.maximum(trials, 1), 0.5), 1.0)
     return values
@@ -92,7 +92,7 @@ def simulate_groups(generator: np.random.Generator, pairs: int) -> dict[str, int
     promoted = {"strictly better": 0, "exact McNemar": 0, "paired bootstrap over groups": 0}
     for _ in range(pairs):
         mine, theirs = draw_by_group(generator), draw_by_group(generator)
-        exam = Exam(labels, groups)
+        exam = GroundTruth(labels, groups)
         promoted["strictly better"] += int(mine.sum() > theirs.sum())
         for name, test in (("exact McNemar", "mcnemar"), ("paired bootstrap over groups", "bootstrap")):
             found = compare(certain(mine), certain(theirs), exam, registry(test))
@@ -107,10 +107,10 @@ def draw_by_group(generator: np.random.Generator) -> Booleans:
     return right
 
 
-def certain(right: Booleans) -> Answers:
-    """Answers to images of the first class."""
+def certain(right: Booleans) -> UnlabeledPredictions:
+    """UnlabeledPredictions to images of the first class."""
     predicted = np.where(right, 0, 1)
-    return Answers(np.eye(CLASSES)[predicted], predicted)
+    return UnlabeledPredictions(np.eye(CLASSES)[predicted], predicted)
 
 
 def registry(test: str) -> Registry:

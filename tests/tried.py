@@ -4,8 +4,7 @@ from typing import cast
 
 import numpy as np
 
-from visiongate.comparison.answers import Answers
-from visiongate.comparison.paired_test import Exam
+from visiongate.comparison.predictions import GroundTruth, UnlabeledPredictions
 from visiongate.experiments.evidence import Answered, Evidence
 from visiongate.experiments.listing import Experiment, State
 from visiongate.records.interval import Interval
@@ -39,7 +38,7 @@ class _Told:
         probabilities = np.where(np.arange(2) == predicted[:, None], 0.9, 0.1)
         images = tuple(f"{options.get('images', '')}{place}" for place in range(IMAGES))
         groups = [options.get("group")] * IMAGES
-        return Answered(Answers(probabilities, predicted), Exam(labels, groups), images)
+        return Answered(UnlabeledPredictions(probabilities, predicted), GroundTruth(labels, groups), images)
 
 
 EVIDENCE = cast("Evidence", _Told())

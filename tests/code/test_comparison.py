@@ -9,10 +9,10 @@ from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss, roc_auc_score
 
 import tiny_models
-from visiongate.comparison.answers import Answers, answer, decide
-from visiongate.comparison.mcnemar import difference_interval, mcnemar_p
-from visiongate.comparison.paired_test import Comparison, Exam, compare
+from visiongate.comparison.paired_test import Comparison, compare, difference_interval, mcnemar_p
+from visiongate.comparison.predictions import GroundTruth, UnlabeledPredictions, predict_images
 from visiongate.errors import DataError
+from visiongate.models.predictions import decide
 from visiongate.models.predictor import open_predictor
 from visiongate.settings.schema import Registry
 
@@ -33,17 +33,17 @@ def settings(**changes: Any) -> Registry:  # noqa: ANN401
     return Registry(**{**values, **changes})
 
 
-def certain(correct: np.ndarray) -> Answers:
-    """Answers to images of class 0 that are right where asked for."""
+def certain(correct: np.ndarray) -> UnlabeledPredictions:
+    """UnlabeledPredictions to images of class 0 that are right where asked for."""
     predicted = np.where(correct, 0, 1)
-    return Answers(np.eye(2)[predicted] * 0.8 + 0.1, predicted)
+    return UnlabeledPredictions(np.eye(2)[predicted] * 0.8 + 0.1, predicted)
 
 
 def outcome(both: int, wins: int, losses: int, neither: int, **changes: Any) -> Comparison:  # noqa: ANN401
     counts = [both, wins, losses, neither]
     challenger = np.repeat([True, True, False, False], counts)
     champion = np.repeat([True, False, True, False], counts)
-    exam = Exam(np.zeros(sum(counts), dtype=np.int64), [None] * sum(counts))
+    exam = GroundTruth(np.zeros(sum(counts), dtype=np.int64), [None] * sum(counts))
     return compare(certain(challenger), certain(champion), exam, settings(**changes))
 
 
@@ -90,7 +90,9 @@ def test_both_values_are_those_of_scikit_learn(metric: str, classes: int) -> Non
     generator = np.random.default_rng(0)
     labels = generator.integers(0, classes, 150)
     mine, theirs = (noisy(generator, labels, classes) for _ in range(2))
-    comparison = compare(mine, theirs, Exam(labels, [None] * 150), settings(metric=metric, test="bootstrap"))
+    comparison = compare(
+        mine, theirs, GroundTruth(labels, [None] * 150), settings(metric=metric, test="bootstrap")
+    )
     scores = [score(metric, labels, answers) for answers in (mine, theirs)]
     assert (comparison.challenger, comparison.champion) == pytest.approx(scores)
     better = scores[1] - scores[0] if metric == "log_loss" else scores[0] - scores[1]
@@ -99,16 +101,18 @@ def test_both_values_are_those_of_scikit_learn(metric: str, classes: int) -> Non
     assert comparison.test == "paired bootstrap over 150 images"
 
 
-def noisy(generator: np.random.Generator, labels: np.ndarray, classes: int, sharp: float = 1.5) -> Answers:
+def noisy(
+    generator: np.random.Generator, labels: np.ndarray, classes: int, sharp: float = 1.5
+) -> UnlabeledPredictions:
     logits = generator.normal(0, 1, (len(labels), classes))
     logits[np.arange(len(labels)), labels] += sharp
     # Rounded, so that some scores are tied.
     probabilities = np.round(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), 2) + 0.01
     probabilities /= probabilities.sum(axis=1, keepdims=True)
-    return Answers(probabilities, probabilities.argmax(axis=1))
+    return UnlabeledPredictions(probabilities, probabilities.argmax(axis=1))
 
 
-def score(metric: str, labels: np.ndarray, answers: Answers) -> float:
+def score(metric: str, labels: np.ndarray, answers: UnlabeledPredictions) -> float:
     area = answers.probabilities if answers.probabilities.shape[1] > 2 else answers.probabilities[:, 1]
     scores = {
         "accuracy": lambda: accuracy_score(labels, answers.predicted),
@@ -125,9 +129,9 @@ def test_a_class_without_an_image_is_left_out() -> None:
     labels = generator.integers(0, 2, 100)
     mine, theirs = (noisy(generator, labels, 3) for _ in range(2))
     for metric in METRICS:
-        comparison = compare(mine, theirs, Exam(labels, [None] * 100), settings(metric=metric))
+        comparison = compare(mine, theirs, GroundTruth(labels, [None] * 100), settings(metric=metric))
         assert np.isfinite([comparison.challenger, comparison.low, comparison.high]).all()
-    found = compare(mine, theirs, Exam(labels, [None] * 100), settings(metric="balanced_accuracy"))
+    found = compare(mine, theirs, GroundTruth(labels, [None] * 100), settings(metric="balanced_accuracy"))
     recalls = [np.mean(mine.predicted[labels == number] == number) for number in range(2)]
     assert found.challenger == pytest.approx(np.mean(recalls))
 
@@ -136,7 +140,7 @@ def test_a_class_without_an_image_is_left_out() -> None:
 def test_a_much_better_model_is_seen_and_a_much_worse_one_is_not(metric: str) -> None:
     generator = np.random.default_rng(1)
     labels = generator.integers(0, 3, 300)
-    exam = Exam(labels, [str(index // 5) for index in range(300)])
+    exam = GroundTruth(labels, [str(index // 5) for index in range(300)])
     good, poor = noisy(generator, labels, 3, sharp=3.0), noisy(generator, labels, 3, sharp=1.0)
     found = compare(good, poor, exam, settings(metric=metric))
     assert (found.units, found.test) == (60, "paired bootstrap over 60 groups")
@@ -150,13 +154,13 @@ def test_images_of_one_group_are_one_witness() -> None:
     challenger = np.concatenate((right, wrong[:0]))
     champion = np.concatenate((wrong[:20], right[:20]))
     labels = np.zeros(40, dtype=np.int64)
-    alone = compare(certain(challenger), certain(champion), Exam(labels, [None] * 40), settings())
+    alone = compare(certain(challenger), certain(champion), GroundTruth(labels, [None] * 40), settings())
     two_groups = ["ill"] * 20 + ["well"] * 20
-    together = compare(certain(challenger), certain(champion), Exam(labels, two_groups), settings())
+    together = compare(certain(challenger), certain(champion), GroundTruth(labels, two_groups), settings())
     assert alone.p_value < 1e-5
     assert together.p_value > 0.2
     named = compare(
-        certain(challenger), certain(champion), Exam(labels, two_groups), settings(test="mcnemar")
+        certain(challenger), certain(champion), GroundTruth(labels, two_groups), settings(test="mcnemar")
     )
     assert named.p_value == alone.p_value
 
@@ -164,7 +168,7 @@ def test_images_of_one_group_are_one_witness() -> None:
 def test_equally_good_models_are_seldom_called_better() -> None:
     generator = np.random.default_rng(0)
     right = generator.random((2, 2000, 300)) < 0.9
-    exam = Exam(np.zeros(300, dtype=np.int64), [None] * 300)
+    exam = GroundTruth(np.zeros(300, dtype=np.int64), [None] * 300)
     promoted = [
         compare(certain(mine), certain(theirs), exam, settings()).p_value < 0.05
         for mine, theirs in zip(*right, strict=True)
@@ -191,20 +195,22 @@ def test_the_bootstrap_seldom_calls_equally_good_models_better(
     for _ in range(300):
         labels = generator.integers(0, 2, images)
         mine, theirs = (moody(generator, labels, together) for _ in range(2))
-        found.append(compare(mine, theirs, Exam(labels, groups), settings(metric=metric, test="bootstrap")))
+        found.append(
+            compare(mine, theirs, GroundTruth(labels, groups), settings(metric=metric, test="bootstrap"))
+        )
     # Of 300 at 5 %, more than 25 are called better in one run of a thousand.
     assert sum(comparison.p_value < 0.05 for comparison in found) <= 25
     covered = sum(comparison.low <= 0 <= comparison.high for comparison in found)
     assert covered >= 0.83 * 300
 
 
-def moody(generator: np.random.Generator, labels: np.ndarray, together: int) -> Answers:
+def moody(generator: np.random.Generator, labels: np.ndarray, together: int) -> UnlabeledPredictions:
     """A model whose mistakes come by the group: it reads some groups badly."""
     moods = np.repeat(generator.normal(0, 1.5, (-(-len(labels) // together), 2)), together, axis=0)
     logits = generator.normal(0, 0.5, (len(labels), 2)) + moods[: len(labels)]
     logits[np.arange(len(labels)), labels] += 3
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    return Answers(probabilities, probabilities.argmax(axis=1))
+    return UnlabeledPredictions(probabilities, probabilities.argmax(axis=1))
 
 
 def test_the_same_seed_gives_the_same_numbers() -> None:
@@ -214,13 +220,13 @@ def test_the_same_seed_gives_the_same_numbers() -> None:
 
 
 def test_different_images_are_refused() -> None:
-    exam = Exam(np.zeros(3, dtype=np.int64), [None] * 3)
+    exam = GroundTruth(np.zeros(3, dtype=np.int64), [None] * 3)
     with pytest.raises(ValueError, match="not the same images"):
         compare(certain(np.ones(3, dtype=bool)), certain(np.ones(4, dtype=bool)), exam, settings())
 
 
 def test_a_single_group_is_refused() -> None:
-    exam = Exam(np.zeros(3, dtype=np.int64), ["one"] * 3)
+    exam = GroundTruth(np.zeros(3, dtype=np.int64), ["one"] * 3)
     with pytest.raises(ValueError, match="a single unit cannot be resampled"):
         compare(certain(np.ones(3, dtype=bool)), certain(np.ones(3, dtype=bool)), exam, settings())
 
@@ -248,8 +254,8 @@ def test_outputs_that_are_no_probabilities_are_refused(tmp_path: Path) -> None:
     tiny_models.write_threshold_model(tmp_path / "model.onnx", float("nan"))
     images, labels = tiny_models.brightness_images(10)
     with pytest.raises(DataError, match=r"model\.onnx: its outputs are no probabilities"):
-        answer(open_predictor(tmp_path / "model.onnx"), images, None)
+        predict_images(open_predictor(tmp_path / "model.onnx"), images, None)
     tiny_models.write_threshold_model(tmp_path / "model.onnx")
-    answers = answer(open_predictor(tmp_path / "model.onnx"), images, None)
+    answers = predict_images(open_predictor(tmp_path / "model.onnx"), images, None)
     assert answers.predicted.tolist() == labels.tolist()
     assert answers.probabilities.sum(axis=1) == pytest.approx(1)

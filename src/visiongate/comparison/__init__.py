@@ -1,1 +1,1 @@
-"""Paired tests: is one classifier better than another on the same images?"""
+"""Paired tests: is one model better than another on the same images?"""

@@ -10,8 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from visiongate.adapters.git import Repository
-from visiongate.comparison.answers import Answers
-from visiongate.comparison.paired_test import Exam
+from visiongate.comparison.predictions import GroundTruth, UnlabeledPredictions
 from visiongate.experiments.cached_outputs import Cache
 from visiongate.experiments.listing import Experiment
 from visiongate.records.history import read_history
@@ -34,8 +33,8 @@ class Places:
 class Answered:
     """What a model answered, and to what."""
 
-    answers: Answers
-    exam: Exam
+    answers: UnlabeledPredictions
+    exam: GroundTruth
     images: tuple[str, ...]  # sha256 of each
 
 
@@ -87,8 +86,8 @@ class Evidence:
         predicted = [classes[name] for name in table.column("predicted").to_pylist()]
         labels = [classes[name] for name in table.column("label").to_pylist()]
         return Answered(
-            Answers(probabilities.astype(np.float64), np.asarray(predicted, dtype=np.int64)),
-            Exam(np.asarray(labels, dtype=np.int64), tested.column("group").to_pylist()),
+            UnlabeledPredictions(probabilities.astype(np.float64), np.asarray(predicted, dtype=np.int64)),
+            GroundTruth(np.asarray(labels, dtype=np.int64), tested.column("group").to_pylist()),
             tuple(table.column("sha256").to_pylist()),
         )
 

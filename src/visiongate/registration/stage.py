@@ -31,8 +31,8 @@ from visiongate.adapters.mlflow.runs import (
     log_results,
 )
 from visiongate.adapters.mlflow.store import Store, TrackingError, open_store
-from visiongate.comparison.answers import answer
-from visiongate.comparison.paired_test import Comparison, Exam, compare, uses_mcnemar
+from visiongate.comparison.paired_test import Comparison, compare, uses_mcnemar
+from visiongate.comparison.predictions import GroundTruth, predict_images
 from visiongate.gate.rules import Verdict, read_verdict
 from visiongate.images.pixels import PixelSplit, load_split
 from visiongate.models.predictor import Predictor, open_predictor
@@ -189,15 +189,15 @@ def _compete(store: Store, judged: Judged, champion: Version, settings: Settings
     rival = open_predictor(fetch_model(store, champion))
     if difference := judged.model.contract.difference(rival.contract):
         return promotion.accept_unlike(champion.number, f"it has {difference}")
-    exam = Exam(judged.test.labels, judged.groups)
+    exam = GroundTruth(judged.test.labels, judged.groups)
     if (
         len(set(exam.groups)) == 1
         and exam.groups[0] is not None
         and not uses_mcnemar(exam, settings.registry)
     ):
         return promotion.accept_unlike(champion.number, "all test images are of one group")
-    mine = answer(judged.model, judged.test.images, judged.threshold)
-    theirs = answer(rival, judged.test.images, champion.threshold)
+    mine = predict_images(judged.model, judged.test.images, judged.threshold)
+    theirs = predict_images(rival, judged.test.images, champion.threshold)
     comparison = compare(mine, theirs, exam, settings.registry)
     decision = promotion.judge(champion.number, comparison, settings.registry.alpha)
     return _weigh_gain(judged, rival, decision, comparison, settings)

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from visiongate.comparison.answers import Answers
-from visiongate.comparison.paired_test import Comparison, Exam, compare, uses_mcnemar
+from visiongate.comparison.paired_test import Comparison, compare, uses_mcnemar
+from visiongate.comparison.predictions import GroundTruth, UnlabeledPredictions
 from visiongate.review.report.markdown import figure
 from visiongate.review.report.snapshot import Answered, Snapshot
 from visiongate.settings.schema import Registry
@@ -68,10 +68,12 @@ def _compare(
     pair: tuple[Answered, Answered], names: Sequence[str], groups: Sequence[str | None], registry: Registry
 ) -> str:
     numbers = {name: number for number, name in enumerate(names)}
-    exam = Exam(_number(numbers, pair[0].labels), groups)
+    exam = GroundTruth(_number(numbers, pair[0].labels), groups)
     if len(set(groups)) == 1 and groups[0] is not None and not uses_mcnemar(exam, registry):
         return f"{UNKNOWN}: all test images are of one group."
-    mine, theirs = (Answers(each.probabilities, _number(numbers, each.predicted)) for each in pair)
+    mine, theirs = (
+        UnlabeledPredictions(each.probabilities, _number(numbers, each.predicted)) for each in pair
+    )
     found = compare(mine, theirs, exam, registry)
     if found.difference >= 0:
         return _tell(found, "better", registry.alpha)
