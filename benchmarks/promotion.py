@@ -108,7 +108,7 @@ def draw_by_group(generator: np.random.Generator) -> Booleans:
 
 
 def certain(right: Booleans) -> UnlabeledPredictions:
-    """UnlabeledPredictions to images of the first class."""
+    """Return predictions for images of the first class."""
     predicted = np.where(right, 0, 1)
     return UnlabeledPredictions(np.eye(CLASSES)[predicted], predicted)
 
