@@ -27,10 +27,11 @@ from visiongate.optimization.space import Values
 from visiongate.optimization.storage import Place
 from visiongate.optimization.study import Plan, Report, plan_search
 from visiongate.optimization.workers import conduct
+from visiongate.records.history import EpochMetrics
 from visiongate.settings.schema import Settings, load_settings
-from visiongate.training.hardware import repeatable
-from visiongate.training.loop import Epoch, Listeners, fit
-from visiongate.training.session import prepare_task
+from visiongate.training.hardware import reproducible
+from visiongate.training.loop import Callbacks, fit
+from visiongate.training.task import prepare_task
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "data/transformed"
@@ -67,15 +68,15 @@ class Meter:
         tried = self._settings.with_values({**values, "training.epochs": optimize.epochs}, "trial")
         self.trials += 1
 
-        def on_epoch(epoch: Epoch, _speed: float) -> None:
+        def on_epoch(epoch: EpochMetrics, _speed: float) -> None:
             self.epochs += 1
             report(epoch.epoch, epoch.score(optimize.metric))
             if self.epochs >= self._limit and self._target is not None:
                 raise _DoneError
 
-        with repeatable(tried.training.seed):
+        with reproducible(tried.training.seed):
             task = prepare_task(DATA, tried.network, tried.training)
-            value = fit(task, tried.network, tried.training, Listeners(on_epoch)).best.score(optimize.metric)
+            value = fit(task, tried.network, tried.training, Callbacks(on_epoch)).best.score(optimize.metric)
         self.best = max(self.best, value)
         if self._target is not None and value >= self._target:
             raise _DoneError

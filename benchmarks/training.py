@@ -30,13 +30,12 @@ from torch.nn import functional
 from visiongate.images.pixels import load_split
 from visiongate.settings.composition import compose_params
 from visiongate.settings.schema import Settings, parse_settings
-from visiongate.training.batches import Tensors, to_device, to_pixels
-from visiongate.training.hardware import repeatable
-from visiongate.training.learner import Learner
-from visiongate.training.loop import Listeners, fit, predict_split
-from visiongate.training.recipe import make_optimizers
-from visiongate.training.session import prepare_task
-from visiongate.training.task import Task
+from visiongate.training.batches import TensorSplit, to_device, to_pixels
+from visiongate.training.hardware import reproducible
+from visiongate.training.loop import Callbacks, fit, predict_split
+from visiongate.training.optimizers import make_optimizers
+from visiongate.training.task import Task, prepare_task
+from visiongate.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = ROOT / "data/transformed"
@@ -73,11 +72,14 @@ def compose(*overrides: str) -> Settings:
 def compare_loops(arrays: Path) -> None:
     """Print the speed of the loop of `train` and of a bare one, by turns: the median of their ratios counts."""
     settings = compose("dataset=digits")
-    with repeatable(0):
+    with reproducible(0):
         task = prepare_task(arrays, settings.network, settings.training)
-        learner, bare = Learner(task, settings.network, settings.training), bare_loop(task, settings)
+        learner, bare = Trainer(task, settings.network, settings.training), bare_loop(task, settings)
         speeds = [
-            (images_per_second(lambda: learner.learn(1, lambda _: None), task), images_per_second(bare, task))
+            (
+                images_per_second(lambda: learner.train_epoch(1, lambda _: None), task),
+                images_per_second(bare, task),
+            )
             for _ in range(LOOP_ROUNDS)
         ]
     ours, theirs = (statistics.median(speed) for speed in zip(*speeds, strict=True))
@@ -136,15 +138,15 @@ def compare(title: str, recipe: str, arrays: Path, seeds: int, peer: dict[str, f
 
 def train(settings: Settings, arrays: Path) -> tuple[float, float]:
     """Train once; return the test accuracy and the seconds."""
-    with repeatable(settings.training.seed):
+    with reproducible(settings.training.seed):
         started = time.perf_counter()
         task = prepare_task(arrays, settings.network, settings.training)
-        fit(task, settings.network, settings.training, Listeners())
+        fit(task, settings.network, settings.training, Callbacks())
         seconds = time.perf_counter() - started
         return test_accuracy(task, to_device(load_split(arrays, "test"), task.hardware.device)), seconds
 
 
-def test_accuracy(task: Task, test: Tensors) -> float:
+def test_accuracy(task: Task, test: TensorSplit) -> float:
     """Return the share of test images that are named rightly."""
     judged = Task(task.network, task.classes, task.train, test, task.normalize, task.hardware)
     return (predict_split(judged, judged.network, 500).argmax(dim=1) == test.labels).float().mean().item()

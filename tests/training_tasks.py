@@ -1,12 +1,12 @@
-"""A problem small enough to train on in milliseconds, and the recipe for it."""
+"""A task that trains in milliseconds, and its recipe."""
 
 import torch
 from torch import nn
 
 from visiongate.settings.schema import Augmentation, Launch, Model, Progressive, Training
-from visiongate.training.batches import Normalization, Tensors
-from visiongate.training.hardware import Hardware, repeatable
-from visiongate.training.loop import Fitted, Listeners, fit
+from visiongate.training.batches import Normalization, TensorSplit
+from visiongate.training.hardware import Hardware, reproducible
+from visiongate.training.loop import Callbacks, FitResult, fit
 from visiongate.training.task import Task
 
 MODEL = Model(
@@ -58,21 +58,22 @@ TRAINING = Training(
     augmentation=PLAIN,
     progressive=Progressive(size=None, until=0.5),
     launch=Launch(processes=1, machines=1, address="localhost:29400"),
+    tensorboard=False,
 )
 
 
-def halves(count: int, seed: int) -> Tensors:
-    """Images whose brighter half tells the class."""
+def halves(count: int, seed: int) -> TensorSplit:
+    """Images whose class is the brighter half."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(0, 2, (count,), generator=generator)
     images = torch.randint(0, 100, (count, 4, 4, 1), generator=generator, dtype=torch.uint8)
     images[labels == 0, :2] += 100
     images[labels == 1, 2:] += 100
-    return Tensors(images, labels)
+    return TensorSplit(images, labels)
 
 
 class TinyCNN(nn.Module):
-    """A convolution, batch norm and dropout: one of each thing whose state matters."""
+    """A convolution, batch norm and dropout: one of each kind of state."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,10 +94,10 @@ def make_task(dtype: torch.dtype = torch.float32, network: nn.Module | None = No
 
 def train(
     training: Training = TRAINING, model: Model = MODEL, dtype: torch.dtype = torch.float32
-) -> tuple[Task, Fitted]:
-    with repeatable(training.seed):
+) -> tuple[Task, FitResult]:
+    with reproducible(training.seed):
         task = make_task(dtype)
-        return task, fit(task, model, training, Listeners())
+        return task, fit(task, model, training, Callbacks())
 
 
 def same_weights(one: nn.Module, two: nn.Module) -> bool:

@@ -27,6 +27,8 @@ HISTORY = Path("reports/training/history.csv")
 MODEL_SUMMARY = Path("reports/training/model_summary.txt")
 PIXEL_IMPORTANCE = Path("reports/training/pixel_importance.png")  # of a baseline
 TRAINING_SUMMARY = Path("reports/training.json")
+# TensorBoard event files, if training.tensorboard is true. Not tracked by DVC.
+TENSORBOARD = Path("logs/tensorboard")
 
 EVALUATION = Path("reports/evaluation")
 METRICS = Path("reports/metrics.json")

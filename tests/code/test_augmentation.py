@@ -19,7 +19,7 @@ def noise(count: int = 4, channels: int = 3, side: int = 8) -> torch.Tensor:
     return torch.rand(count, channels, side, side, generator=torch.Generator().manual_seed(0))
 
 
-def test_move_goes_down_and_right_and_fills_with_black() -> None:
+def test_move_shifts_down_and_right_and_fills_with_black() -> None:
     shifts = torch.tensor([[1, 0], [0, -1], [0, 0]])
     moved = move(IMAGES.repeat(3, 1, 1, 1), shifts, torch.zeros(3, dtype=torch.bool), settings(shift=1))[
         ..., 0
@@ -29,21 +29,21 @@ def test_move_goes_down_and_right_and_fills_with_black() -> None:
     assert torch.equal(moved[2], IMAGES[0, ..., 0])
 
 
-def test_move_reflects_as_torch_pads() -> None:
+def test_move_reflects_like_torch() -> None:
     shifts = torch.tensor([[2, -1]])
     moved = move(IMAGES, shifts, torch.zeros(1, dtype=torch.bool), settings(shift=2, border="reflect"))
     padded = torch.nn.functional.pad(IMAGES.permute(0, 3, 1, 2).float(), (2, 2, 2, 2), mode="reflect")
     assert torch.equal(moved[0, ..., 0].float(), padded[0, 0, 0:3, 3:6])
 
 
-def test_move_mirrors_where_it_is_asked_to() -> None:
+def test_move_flips_the_selected_images() -> None:
     flips = torch.tensor([True, False])
     moved = move(IMAGES.repeat(2, 1, 1, 1), STILL.repeat(2, 1), flips, settings(flip="random"))[..., 0]
     assert moved[0].tolist() == [[3, 2, 1], [6, 5, 4], [9, 8, 7]]
     assert torch.equal(moved[1], IMAGES[0, ..., 0])
 
 
-def test_alternating_flips_show_each_image_and_its_mirror_image_in_turn() -> None:
+def test_alternating_flips_every_second_epoch() -> None:
     augmenter = Augmenter(settings(flip="alternating"), 0)
     first, second, third = (augmenter.draw(1000, epoch).flip for epoch in (1, 2, 3))
     assert torch.equal(first, ~second)
@@ -51,7 +51,7 @@ def test_alternating_flips_show_each_image_and_its_mirror_image_in_turn() -> Non
     assert 400 < first.sum() < 600
 
 
-def test_random_flips_and_shifts_are_drawn_anew_and_can_be_repeated() -> None:
+def test_parameters_depend_on_seed_and_epoch() -> None:
     augmenter = Augmenter(settings(flip="random", shift=2), 0)
     first, second = augmenter.draw(1000, 1), augmenter.draw(1000, 2)
     assert not torch.equal(first.flip, second.flip)
@@ -61,13 +61,13 @@ def test_random_flips_and_shifts_are_drawn_anew_and_can_be_repeated() -> None:
 
 
 @pytest.mark.parametrize("angle", [90.0, 30.0, -15.0])
-def test_turn_rotates_as_torchvision_does(angle: float) -> None:
+def test_turn_rotates_like_torchvision(angle: float) -> None:
     pixels = noise(1, 1, 9)
     turned = turn(pixels, torch.tensor([math.radians(angle)]), torch.ones(1))
     assert torch.allclose(turned, rotate(pixels, angle), atol=1e-4)
 
 
-def test_turn_enlarges_about_the_middle() -> None:
+def test_turn_scales_about_the_center() -> None:
     pixels = torch.zeros(1, 1, 8, 8)
     pixels[:, :, 3:5, 3:5] = 1
     larger = turn(pixels, torch.zeros(1), torch.tensor([2.0]))
@@ -75,13 +75,13 @@ def test_turn_enlarges_about_the_middle() -> None:
     assert torch.allclose(larger, larger.flip(2).flip(3), atol=1e-5)
 
 
-def test_recolor_is_torchvisions_color_jitter() -> None:
+def test_recolor_matches_torchvision() -> None:
     pixels = noise()
     factors = torch.tensor([[1.2, 0.7, 1.5]]).repeat(4, 1)
     assert torch.allclose(recolor(pixels, factors), adjust(pixels, 1.2, 0.7, 1.5), atol=2e-3)
 
 
-def test_recolor_of_gray_images_changes_no_saturation() -> None:
+def test_saturation_does_not_change_gray_images() -> None:
     pixels = noise(channels=1)
     assert torch.equal(
         recolor(pixels, torch.tensor([[1.1, 1.0, 0.0]]).repeat(4, 1)),
@@ -89,7 +89,7 @@ def test_recolor_of_gray_images_changes_no_saturation() -> None:
     )
 
 
-def test_a_hole_has_its_size_and_the_images_mean() -> None:
+def test_cut_out_fills_a_square_with_the_mean() -> None:
     pixels = noise(1)
     holed = cut_out(pixels, torch.tensor([[0.5, 0.5]]), 4)
     changed = (holed != pixels).all(dim=1)[0]
@@ -100,7 +100,7 @@ def test_a_hole_has_its_size_and_the_images_mean() -> None:
     assert (corner != pixels).all(dim=1).sum() == 4
 
 
-def test_mixed_images_and_targets_have_the_same_share() -> None:
+def test_mixup_uses_one_share_for_images_and_targets() -> None:
     targets = torch.eye(4)
     pixels = targets[:, :, None, None].expand(4, 4, 2, 2)
     mixed, shares = mix_up(pixels, targets, 0.5, torch.Generator().manual_seed(1))
@@ -109,13 +109,13 @@ def test_mixed_images_and_targets_have_the_same_share() -> None:
     assert not torch.equal(shares, targets)
 
 
-def test_shrinking_keeps_the_mean() -> None:
+def test_shrink_keeps_the_mean() -> None:
     small = shrink(noise(2, 3, 32), 24)
     assert small.shape == (2, 3, 24, 24)
     assert math.isclose(small.mean(), noise(2, 3, 32).mean(), abs_tol=0.01)
 
 
-def test_an_image_is_augmented_alike_in_any_batch() -> None:
+def test_augmentation_does_not_depend_on_the_batch() -> None:
     strong = settings(
         flip="random",
         shift=1,
@@ -128,16 +128,16 @@ def test_an_image_is_augmented_alike_in_any_batch() -> None:
     )
     augmenter = Augmenter(strong, 0)
     images = (noise(10) * 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-    draws, cpu = augmenter.draw(10, 1), torch.device("cpu")
-    whole = augmenter(images, draws.take(torch.arange(10), cpu))
+    parameters, cpu = augmenter.draw(10, 1), torch.device("cpu")
+    whole = augmenter(images, parameters.take(torch.arange(10), cpu))
     some = torch.tensor([7, 2, 5])
-    assert torch.allclose(augmenter(images[some], draws.take(some, cpu)), whole[some], atol=1e-6)
+    assert torch.allclose(augmenter(images[some], parameters.take(some, cpu)), whole[some], atol=1e-6)
     assert whole.shape == (10, 3, 8, 8)
     assert whole.is_contiguous(memory_format=torch.channels_last)
     assert 0 <= whole.min() < whole.max() <= 1
 
 
-def test_noise_has_the_spread_that_was_asked_for() -> None:
+def test_noise_has_the_requested_standard_deviation() -> None:
     augmenter = Augmenter(settings(noise=0.1), 0)
     gray = torch.full((50, 8, 8, 3), 128, dtype=torch.uint8)
     pixels = augmenter(gray, augmenter.draw(50, 1).take(torch.arange(50), torch.device("cpu")))

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from training_tasks import TRAINING, make_task, train
-from visiongate.errors import TrainingError
+from visiongate.errors import SettingsError
 from visiongate.settings.schema import Launch
 from visiongate.training import distributed
 
@@ -24,12 +24,12 @@ sys.path[:0] = {paths!r}
 import torch
 from training_tasks import MODEL, TRAINING, make_task
 from visiongate.training import distributed
-from visiongate.training.hardware import repeatable
-from visiongate.training.loop import Listeners, fit, predict_split
+from visiongate.training.hardware import reproducible
+from visiongate.training.loop import Callbacks, fit, predict_split
 torch.set_num_threads(1)
-with distributed.joined(), repeatable(0):
+with distributed.process_group(), reproducible(0):
     task = make_task()
-    fitted = fit(task, MODEL, TRAINING.model_copy(update={{"epochs": 8}}), Listeners())
+    fitted = fit(task, MODEL, TRAINING.model_copy(update={{"epochs": 8}}), Callbacks())
     logits = predict_split(task, task.network, 7)
     outcome = {{"loss": fitted.best.val_loss, "accuracy": fitted.best.val_accuracy, "logits": logits.tolist()}}
     open({out!r} + str(distributed.rank()), "w").write(json.dumps(outcome))
@@ -63,7 +63,8 @@ def launch(script: Path, how: Launch, **environment: str) -> subprocess.Complete
     )
 
 
-def test_two_processes_learn_as_one_does_and_agree(tmp_path: Path, script: Path) -> None:
+@pytest.mark.slow
+def test_two_processes_learn_like_one_and_agree(tmp_path: Path, script: Path) -> None:
     result = launch(script, Launch(processes=2, machines=1, address="localhost:29400"))
     assert result.returncode == 0, result.stderr
     first, second = (json.loads((tmp_path / f"rank{rank}").read_text()) for rank in (0, 1))
@@ -76,7 +77,8 @@ def test_two_processes_learn_as_one_does_and_agree(tmp_path: Path, script: Path)
     assert math.isclose(loss, first["loss"], rel_tol=1e-4)  # the images are in their order
 
 
-def test_two_machines_meet_at_the_address(tmp_path: Path, script: Path) -> None:
+@pytest.mark.slow
+def test_two_machines_train_together(tmp_path: Path, script: Path) -> None:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -96,24 +98,27 @@ def test_two_machines_meet_at_the_address(tmp_path: Path, script: Path) -> None:
     assert (tmp_path / "rank0").read_text() == (tmp_path / "rank1").read_text()
 
 
-def test_a_process_that_fails_is_told_in_a_line_without_a_traceback(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_failed_process_is_reported_without_a_traceback(tmp_path: Path) -> None:
     script = tmp_path / "fails.py"
     script.write_text("import sys; sys.exit('no such luck')")
     result = launch(script, Launch(processes=2, machines=1, address="localhost:29400"))
     assert result.returncode == 1
     assert "no such luck" in result.stderr
-    assert "training.launch:" in result.stderr
+    assert "process 0 failed" in result.stderr or "process 1 failed" in result.stderr
     assert "Traceback" not in result.stderr
 
 
-def test_a_process_that_is_killed_is_told_with_the_signal(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_killed_process_is_reported_with_its_signal(tmp_path: Path) -> None:
     script = tmp_path / "dies.py"
     script.write_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     result = launch(script, Launch(processes=2, machines=1, address="localhost:29400"))
-    assert "was killed by SIGKILL" in result.stderr
+    assert "SIGKILL" in result.stderr
 
 
-def test_ctrl_c_ends_all_without_a_traceback(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_ctrl_c_stops_all_processes(tmp_path: Path) -> None:
     script = tmp_path / "waits.py"
     script.write_text(f"import time; open({str(tmp_path / 'started')!r}, 'w').close(); time.sleep(60)")
     code = (
@@ -129,24 +134,22 @@ def test_ctrl_c_ends_all_without_a_traceback(tmp_path: Path) -> None:
     while not (tmp_path / "started").exists() and process.poll() is None:
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGINT)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 130, told
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
 
 
-def test_a_machine_out_of_range_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_machine_index_raises_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NODE_RANK", "2")
-    with pytest.raises(
-        TrainingError, match=r"NODE_RANK = '2': with training\.launch\.machines = 2 it is from 0 to 1"
-    ):
+    with pytest.raises(SettingsError, match="NODE_RANK"):
         distributed.launch(["x"], Launch(processes=1, machines=2, address="localhost:1"))
 
 
-def test_alone_everything_is_as_it_is() -> None:
+def test_a_single_process_needs_no_process_group() -> None:
     values = torch.arange(3.0)
     assert distributed.rank() == 0
-    assert distributed.size() == 1
-    assert torch.equal(distributed.share(values), values)
+    assert distributed.world_size() == 1
+    assert torch.equal(distributed.local_part(values), values)
     assert torch.equal(distributed.gather(values, 3), values)
-    assert torch.equal(distributed.total(values), values)
-    with distributed.joined():
-        assert distributed.size() == 1
+    assert torch.equal(distributed.sum_over_processes(values), values)
+    with distributed.process_group():
+        assert distributed.world_size() == 1

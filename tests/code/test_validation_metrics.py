@@ -16,32 +16,32 @@ from visiongate.training.validation_metrics import measure_logits
 
 
 @pytest.mark.parametrize("classes", [2, 3, 7])
-def test_metrics_are_scikit_learns(classes: int) -> None:
+def test_metrics_match_scikit_learn(classes: int) -> None:
     generator = torch.Generator().manual_seed(classes)
     labels = torch.randint(0, classes, (300,), generator=generator)
     logits = torch.randn(300, classes, generator=generator) + torch.nn.functional.one_hot(labels, classes)
-    found = measure_logits(logits, labels)
+    metrics = measure_logits(logits, labels)
     shares, predicted = torch.softmax(logits.double(), dim=1).numpy(), logits.argmax(dim=1).numpy()
     macro = {"average": "macro", "zero_division": 0}
-    assert math.isclose(found.loss, log_loss(labels, shares), rel_tol=1e-5)
-    assert math.isclose(found.accuracy, (predicted == labels.numpy()).mean())
-    assert math.isclose(found.precision, precision_score(labels, predicted, **macro))
-    assert math.isclose(found.recall, recall_score(labels, predicted, **macro))
-    assert math.isclose(found.f1, f1_score(labels, predicted, **macro))
+    assert math.isclose(metrics.loss, log_loss(labels, shares), rel_tol=1e-5)
+    assert math.isclose(metrics.accuracy, (predicted == labels.numpy()).mean())
+    assert math.isclose(metrics.precision, precision_score(labels, predicted, **macro))
+    assert math.isclose(metrics.recall, recall_score(labels, predicted, **macro))
+    assert math.isclose(metrics.f1, f1_score(labels, predicted, **macro))
     scores = shares[:, 1] if classes == 2 else shares
-    assert math.isclose(found.roc_auc, roc_auc_score(labels, scores, multi_class="ovr"), rel_tol=1e-9)
+    assert math.isclose(metrics.roc_auc, roc_auc_score(labels, scores, multi_class="ovr"), rel_tol=1e-9)
     if classes > 5:
-        assert math.isclose(found.top3, top_k_accuracy_score(labels, shares, k=3))
+        assert math.isclose(metrics.top3, top_k_accuracy_score(labels, shares, k=3))
     else:
-        assert found.top3 is None
+        assert metrics.top3 is None
 
 
-def test_a_class_without_images_counts_for_nothing() -> None:
+def test_a_class_without_images_is_ignored() -> None:
     logits = torch.tensor([[2.0, 1.0, 0.0], [0.0, 1.0, 0.5], [0.0, 0.2, 3.0]])
-    found = measure_logits(logits, torch.tensor([0, 1, 1]))
-    assert math.isclose(found.recall, np.mean([1, 0.5]))
-    assert math.isclose(found.precision, 1)
+    metrics = measure_logits(logits, torch.tensor([0, 1, 1]))
+    assert math.isclose(metrics.recall, np.mean([1, 0.5]))
+    assert math.isclose(metrics.precision, 1)
 
 
-def test_a_single_class_has_no_roc() -> None:
+def test_roc_auc_is_undefined_for_a_single_class() -> None:
     assert measure_logits(torch.eye(3), torch.zeros(3, dtype=torch.long)).roc_auc is None

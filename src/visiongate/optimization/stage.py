@@ -29,13 +29,14 @@ from visiongate.optimization.study import Plan, Report, plan_search, read_trials
 from visiongate.optimization.workers import conduct
 from visiongate.pages.rendering import render_page
 from visiongate.records.files import write_csv, write_json, write_text
+from visiongate.records.history import EpochMetrics
 from visiongate.records.transform import read_transform
 from visiongate.settings.schema import Baseline, Settings
 from visiongate.training.baselines import fit_baseline
 from visiongate.training.fingerprint import data_sha256
-from visiongate.training.hardware import repeatable
-from visiongate.training.loop import Epoch, Listeners, fit
-from visiongate.training.session import prepare_task
+from visiongate.training.hardware import reproducible
+from visiongate.training.loop import Callbacks, fit
+from visiongate.training.task import prepare_task
 
 JOURNALS = Path("mlruns/optuna")  # until the study ends; its outcome is what DVC tracks
 
@@ -54,18 +55,18 @@ class Trainer:
         title = f"{self.title} {place}"
         tried = self.settings.with_values({**values, "training.epochs": epochs}, title)
         with (
-            repeatable(tried.training.seed),
+            reproducible(tried.training.seed),
             open_run(self.settings.tracking, title, values, {}, parent_id=self.parent) as tracked,
         ):
 
-            def on_epoch(epoch: Epoch, _images_per_second: float) -> None:
-                tracked.log_metrics(epoch.metrics(), epoch.epoch)
+            def on_epoch(epoch: EpochMetrics, _images_per_second: float) -> None:
+                tracked.log_metrics(epoch.defined(), epoch.epoch)
                 report(epoch.epoch, epoch.score(metric))
 
-            return _train(tried, Listeners(on_epoch)).score(metric)
+            return _train(tried, Callbacks(on_epoch)).score(metric)
 
 
-def _train(settings: Settings, listeners: Listeners) -> Epoch:
+def _train(settings: Settings, listeners: Callbacks) -> EpochMetrics:
     """Train a network or fit a baseline, and return its best epoch."""
     if isinstance(settings.model, Baseline):
         classifier = build_baseline(settings.model.name, settings.model.options, settings.training.seed)

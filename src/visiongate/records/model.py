@@ -5,11 +5,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from visiongate.errors import DataError
-from visiongate.records.files import read_json, write_json
+from visiongate.records.files import write_json
 from visiongate.records.history import EpochMetrics
+from visiongate.records.json_record import read_record
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +38,6 @@ class TrainingSummary:
     hardware: str
 
 
-_DESCRIPTION = TypeAdapter(ModelDescription)
-
-
 def write_model_description(path: Path, description: ModelDescription) -> None:
     """Write a model's description."""
     write_json(path, asdict(description))
@@ -52,12 +47,9 @@ def read_model_description(path: Path) -> ModelDescription:
     """Read a model's description.
 
     Raises:
-        DataError: The content is not a model's description.
+        DataError: The file is missing or invalid.
     """
-    try:
-        return _DESCRIPTION.validate_python(read_json(path))
-    except (ValueError, ValidationError) as error:
-        raise DataError(f"{path}: it is not the description of a model: {error}") from None
+    return read_record(path, ModelDescription)
 
 
 def write_training_summary(path: Path, summary: TrainingSummary) -> None:

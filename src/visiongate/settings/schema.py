@@ -368,6 +368,7 @@ class Training(Section):
     augmentation: Augmentation
     progressive: Progressive
     launch: Launch
+    tensorboard: bool  # whether to write logs for TensorBoard
 
 
 class SearchRange(Section):

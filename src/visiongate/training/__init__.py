@@ -1,1 +1,1 @@
-"""Batches, optimizers, precision and the loop."""
+"""Train a network or fit a baseline, calibrate it and export it."""

@@ -11,9 +11,9 @@ from visiongate.images.pixels import Labels, PixelSplit
 from visiongate.models.baseline_export import ServingBaseline, scores_to_logits
 from visiongate.models.pixel_classifier import PixelClassifier
 from visiongate.models.pixel_features import Features, Pooling
+from visiongate.records.history import EpochMetrics
 from visiongate.records.transform import Transform
 from visiongate.training.calibration import fit_temperature
-from visiongate.training.loop import Epoch
 from visiongate.training.validation_metrics import measure_logits
 
 
@@ -22,7 +22,7 @@ class BaselineResult:
     """A fitted baseline and its metrics before calibration."""
 
     baseline: ServingBaseline
-    epoch: Epoch
+    epoch: EpochMetrics
 
 
 def fit_baseline(
@@ -47,7 +47,7 @@ def fit_baseline(
     trained = measure_logits(_logits(classifier, features, classes), torch.from_numpy(train.labels))
     val_logits = _logits(classifier, pooling(val.images), classes)
     validated = asdict(measure_logits(val_logits, val_labels))
-    epoch = Epoch(
+    epoch = EpochMetrics(
         epoch=1,
         lr=None,
         train_loss=trained.loss,

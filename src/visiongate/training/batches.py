@@ -1,4 +1,4 @@
-"""Whole batches of tensors, gathered at once: no loader processes, no work by the image."""
+"""Splits as tensors, and their division into steps and batches."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,11 +8,12 @@ from torch import Tensor
 
 from visiongate.images.pixels import PixelSplit
 
-LEAST = 2  # images of a batch in each process: batch norm cannot learn from one
+# Images per batch and process: batch norm needs at least two.
+MIN_BATCH = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Tensors:
+class TensorSplit:
     """A split on its device: images uint8, N×H×W×C, and labels int64, N."""
 
     images: Tensor
@@ -25,48 +26,47 @@ class Tensors:
 
 @dataclass(frozen=True, slots=True)
 class Normalization:
-    """Mean and standard deviation of each channel, pixels taken as 0..1, shaped 1×C×1×1."""
+    """Mean and standard deviation of each channel, with pixels in 0..1, as 1×C×1×1."""
 
     mean: Tensor
     std: Tensor
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Center and scale pixels, N×C×H×W."""
+        """Normalize pixels, N×C×H×W."""
         return (pixels - self.mean) / self.std
 
 
-def to_device(split: PixelSplit, device: torch.device) -> Tensors:
+def to_device(split: PixelSplit, device: torch.device) -> TensorSplit:
     """Copy a split to a device."""
-    return Tensors(
+    return TensorSplit(
         torch.from_numpy(split.images.copy()).to(device), torch.from_numpy(split.labels).to(device)
     )
 
 
 def to_pixels(images: Tensor) -> Tensor:
-    """Turn uint8 N×H×W×C into 0..1, float N×C×H×W in channels-last memory, which is the layout that the images already have."""
+    """Convert uint8 images, N×H×W×C, to floats in 0..1, N×C×H×W in channels-last memory."""
     return images.permute(0, 3, 1, 2).float() / 255
 
 
-def plan_epoch(count: int, batch_size: int, accumulation: int, least: int) -> list[list[int]]:
-    """Divide an epoch into steps, and each step into the sizes of its batches.
+def plan_epoch(count: int, batch_size: int, accumulation: int, min_batch: int) -> list[list[int]]:
+    """Return the batch sizes of each step of an epoch.
 
-    The last step is smaller when the number does not divide. A batch of fewer than ``least`` images is joined to the one before
-    it: batch norm cannot learn from a single image, nor can processes share one.
+    The last step may be smaller. A batch of fewer than ``min_batch`` images is merged into the previous one.
 
     Args:
         count: Images in the split.
-        batch_size: Images that pass through the network at once.
-        accumulation: Batches a step.
-        least: Images a batch.
+        batch_size: Images per batch.
+        accumulation: Batches per step.
+        min_batch: Minimum number of images per batch.
     """
     sizes = [batch_size] * (count // batch_size) + ([count % batch_size] if count % batch_size else [])
-    while len(sizes) > 1 and sizes[-1] < least:
+    while len(sizes) > 1 and sizes[-1] < min_batch:
         sizes[-2:] = [sum(sizes[-2:])]
     return [sizes[start : start + accumulation] for start in range(0, len(sizes), accumulation)]
 
 
 def shuffled_steps(plan: list[list[int]], generator: torch.Generator) -> Iterator[list[Tensor]]:
-    """Yield the steps of an epoch, each a list of batches of images' places: every image once, in random order."""
+    """Yield the image indices of each batch, step by step, with every image once and in random order."""
     order = torch.randperm(sum(map(sum, plan)), generator=generator)
     start = 0
     for sizes in plan:

@@ -1,23 +1,24 @@
-"""Temperature scaling: one number that makes confidence mean what it says."""
+"""Temperature scaling of the logits."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-BOUNDS = (0.05, 20.0)  # beyond them the logits are degenerate, not miscalibrated
+# Beyond these bounds the logits are degenerate rather than miscalibrated.
+BOUNDS = (0.05, 20.0)
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """Find what to divide the logits by, so that the cross-entropy is least.
+    """Return the temperature that minimizes the cross-entropy of the divided logits.
 
     Source: Guo et al., On Calibration of Modern Neural Networks, 2017, section 4.2.
 
     Args:
-        logits: float, N×K, of images the network was not trained on.
+        logits: float, N×K, of images that the network was not trained on.
         labels: int64, N.
 
     Returns:
-        The temperature; above 1 it softens, and 1 changes nothing. It never changes which class is largest.
+        The temperature: above 1 it lowers the confidence, and it never changes the predicted class.
     """
     logits, labels = logits.double().cpu(), labels.cpu()
     log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)

@@ -1,14 +1,12 @@
-"""Checkpoints: a training that was interrupted goes on from its last epoch, and ends as if it had not been.
+"""Save the state of a training after each epoch, and resume an interrupted training from it.
 
-One safetensors file, replaced whole after each epoch, holds all that the next epoch depends on. Random numbers need no place in
-it, for each epoch draws its own from the seed.
+The checkpoint is one safetensors file. It does not contain random states, because each epoch derives its random numbers from
+the seed. A resumed training ends with the same weights as an uninterrupted one.
 """
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,146 +18,86 @@ from torch.optim import Optimizer
 
 from visiongate.records.files import atomic_path
 
-Tree = dict[str, Any]  # of tensors and plain values, by name
+# Nested dicts and lists of tensors and JSON values.
+State = dict[str, Any]
+TENSOR_KEY = "__tensor__"
 UNREADABLE = (SafetensorError, OSError, KeyError, TypeError, ValueError)
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """All that a training's course depends on. A checkpoint of another origin is not continued."""
-
-    settings: Mapping[str, Any]  # by dotted name
-    data: str  # sha256
-    code: str  # sha256
-    start: str  # sha256 of the first weights
-    environment: str  # packages, device and precision
-
-    def differences(self, other: "Origin") -> list[str]:
-        """Say in words what differs."""
-        names = sorted({*self.settings, *other.settings})
-        changed = [
-            f"{name} was {self.settings.get(name)!r} and is {other.settings.get(name)!r}"
-            for name in names
-            if self.settings.get(name) != other.settings.get(name)
-        ]
-        if self.data != other.data:
-            changed.append("the data changed")
-        if self.code != other.code:
-            changed.append("the code changed")
-        if self.start != other.start and not changed:
-            changed.append("the weights to start from changed")
-        if self.environment != other.environment:
-            changed.append(f"it was made with {self.environment}, and this is {other.environment}")
-        return changed
 
 
 class Checkpoint:
     """The checkpoint of one training.
 
     Args:
-        path: Its file.
-        origin: Of the training that is to be continued.
+        path: The file.
+        inputs: Everything that determines the training: settings, and hashes of data, code and initial weights, as JSON
+            values by name. A checkpoint of other inputs is not resumed.
     """
 
-    def __init__(self, path: Path, origin: Origin) -> None:
+    def __init__(self, path: Path, inputs: Mapping[str, Any]) -> None:
         self._path = path
-        self._origin = origin
-        # Of the run that the training is told to; whoever goes on with the one goes on with the other.
-        self.run_id = self._read_run_id()
+        self._inputs = dict(inputs)
+        metadata, _ = self._read_metadata()
+        # The MLflow run of the training; a resumed training continues its run.
+        self.run_id = metadata.get("run_id", "")
 
-    def save(self, state: Tree) -> None:
-        """Replace the file by this state, and see it on the disk, so that a power cut leaves the one or the other."""
+    def save(self, state: State) -> None:
+        """Replace the file atomically."""
         tensors: dict[str, Tensor] = {}
-        values = _take_tensors(state, "", tensors)
-        metadata = {
-            "origin": json.dumps(asdict(self._origin)),
-            "run_id": self.run_id,
-            "state": json.dumps(values),
-        }
-        with atomic_path(self._path) as temporary:
-            temporary.write_bytes(
-                save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
-            )
-            _flush(temporary)
-        _flush(self._path.parent)
 
-    def load(self) -> tuple[Tree | None, str | None]:
-        """Return the state that was saved, if there is one of this origin; and why one that is there is not continued."""
-        self._remove_leftovers()
-        if not self._path.exists():
-            return None, None
+        def extract(tensor: Tensor) -> dict[str, str]:
+            name = str(len(tensors))
+            tensors[name] = tensor.contiguous()
+            return {TENSOR_KEY: name}
+
+        values = json.dumps(state, default=extract)
+        metadata = {"inputs": json.dumps(self._inputs), "run_id": self.run_id, "state": values}
+        with atomic_path(self._path) as temporary:
+            temporary.write_bytes(save(tensors, metadata))
+
+    def load(self) -> tuple[State | None, str | None]:
+        """Return the saved state, or None and the reason why a checkpoint is rejected."""
+        metadata, reason = self._read_metadata()
+        if not metadata:
+            return None, reason
         try:
             with safe_open(self._path, "pt") as file:
-                metadata = file.metadata()
-                changed = _origin_of(metadata).differences(self._origin)
-                if changed:
-                    return None, "; ".join(changed)
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-            return _put_tensors(json.loads(metadata["state"]), tensors), None
+                return json.loads(
+                    metadata["state"],
+                    object_hook=lambda node: (
+                        file.get_tensor(node[TENSOR_KEY]) if TENSOR_KEY in node else node
+                    ),
+                ), None
         except UNREADABLE as error:
-            return None, f"it cannot be read: {error}"
+            return None, f"it is unreadable: {error}"
 
     def remove(self) -> None:
-        """Remove the file: the training is done."""
+        """Delete the file after the training."""
         self._path.unlink(missing_ok=True)
 
-    def _read_run_id(self) -> str:
-        """Return the run of the checkpoint that `load` brings, or nothing where there is none."""
+    def _read_metadata(self) -> tuple[dict[str, str], str | None]:
+        """Return the metadata of a checkpoint with the same inputs, or none and the reason."""
+        if not self._path.exists():
+            return {}, None
         try:
             with safe_open(self._path, "pt") as file:
-                metadata = file.metadata()
-            return str(metadata["run_id"]) if _origin_of(metadata) == self._origin else ""
-        except UNREADABLE:
-            return ""
-
-    def _remove_leftovers(self) -> None:
-        """Remove what a process left that was killed while it wrote."""
-        for path in self._path.parent.glob(f".{self._path.name}.*"):
-            path.unlink(missing_ok=True)  # another process may be doing the same
+                metadata: dict[str, str] = file.metadata()
+            changes = _describe_changes(json.loads(metadata["inputs"]), self._inputs)
+        except UNREADABLE as error:
+            return {}, f"it is unreadable: {error}"
+        return ({}, changes) if changes else (metadata, None)
 
 
-def _origin_of(metadata: Mapping[str, str]) -> Origin:
-    return Origin(**json.loads(metadata["origin"]))
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _take_tensors(node: Any, name: str, tensors: dict[str, Tensor]) -> Tree:  # noqa: ANN401 - a tree
-    """Move the tensors of a tree into ``tensors``, by their path; return what remains, which is JSON."""
-    if isinstance(node, Tensor):
-        tensors[name] = node
-        return {"tensor": name}
-    if isinstance(node, Mapping):
-        return {
-            "items": [[key, _take_tensors(value, f"{name}/{key}", tensors)] for key, value in node.items()]
-        }
-    if isinstance(node, list | tuple):
-        return {
-            "list": [_take_tensors(value, f"{name}/{place}", tensors) for place, value in enumerate(node)]
-        }
-    return {"value": node}
-
-
-def _put_tensors(node: Any, tensors: Mapping[str, Tensor]) -> Any:  # noqa: ANN401 - a tree
-    """Undo `_take_tensors`."""
-    (kind, content), *_ = node.items()
-    if kind == "tensor":
-        return tensors[content]
-    if kind == "items":
-        return {key: _put_tensors(value, tensors) for key, value in content}
-    if kind == "list":
-        return [_put_tensors(value, tensors) for value in content]
-    return content
+def _describe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    names = dict.fromkeys([*before, *now])
+    return "; ".join(
+        f"{name} changed from {before.get(name)!r} to {now.get(name)!r}"
+        for name in names
+        if before.get(name) != now.get(name)
+    )
 
 
 def weights_sha256(network: nn.Module) -> str:
-    """Hash a network's weights: at the start they tell which pretrained ones it was given."""
+    """Return the hash of a network's weights and buffers."""
     digest = hashlib.sha256()
     for name, value in network.state_dict().items():
         digest.update(name.encode())
@@ -167,11 +105,14 @@ def weights_sha256(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def optimizer_state(optimizer: Optimizer) -> Tree:
-    """Return what an optimizer remembers of past steps; its settings come from the recipe."""
-    return dict(optimizer.state_dict()["state"])
+def optimizer_state(optimizer: Optimizer) -> State:
+    """Return the state of an optimizer without its settings, which the recipe determines."""
+    return {str(index): value for index, value in optimizer.state_dict()["state"].items()}
 
 
-def restore_optimizer(optimizer: Optimizer, state: Tree) -> None:
-    """Give an optimizer back what it remembered."""
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+def restore_optimizer(optimizer: Optimizer, state: State) -> None:
+    """Restore the state that `optimizer_state` returned."""
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict(
+        {"state": {int(index): value for index, value in state.items()}, "param_groups": groups}
+    )

@@ -1,14 +1,12 @@
-"""Several processes that train one network: started by torch's launcher, joined by its process group.
+"""Data-parallel training in several processes, started by torch's elastic launcher.
 
-Alone, every function here does the obvious thing for a single process; nothing else needs to know.
+In a single process, every function returns what a world of size 1 implies.
 """
 
 import logging
 import os
 import signal
 import sys
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -18,180 +16,143 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from visiongate.errors import TrainingError
+from visiongate.errors import SettingsError, TrainingError
 from visiongate.settings.schema import Launch
 
 if TYPE_CHECKING:
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig
 
-MACHINE_RANK = "NODE_RANK"  # in the environment: which machine this is, from 0
-LAUNCHED = "TORCHELASTIC_RUN_ID"  # in the environment of each process that torch's launcher starts
-LOST = (
-    "Connection closed",
-    "Connection reset",
-    "NCCL",
-    "gloo",
-)  # in what torch raises when another process ends
-PATIENCE = timedelta(minutes=30)  # for a process that loads or validates while the others wait
+# Environment variables: the index of this machine, and a variable that torch sets in the processes that it launches.
+MACHINE_RANK = "NODE_RANK"
+LAUNCHED = "TORCHELASTIC_RUN_ID"
+# How long a process may load or validate while the others wait.
+TIMEOUT = timedelta(minutes=30)
 
 
 def is_launched() -> bool:
-    """Tell whether torch's launcher started this process."""
+    """Return whether torch's launcher started this process."""
     return LAUNCHED in os.environ
 
 
-def launch(command: Sequence[str], how: Launch) -> None:
-    """Run a Python script in several processes here, together with what is started alike on the other machines.
+def launch(command: Sequence[str], settings: Launch) -> None:
+    """Run a Python script in several processes on this machine, and wait for them.
 
-    Each machine but the first says which it is by ``NODE_RANK`` in its environment.
+    On several machines, start the same command on each and set ``NODE_RANK`` to its index.
 
     Args:
         command: The script and its arguments.
-        how: How many processes, and where they meet.
+        settings: The number of processes and machines, and their address.
 
     Raises:
-        TrainingError: A process failed; it has said why.
+        SettingsError: ``NODE_RANK`` is invalid.
+        TrainingError: A process failed; its own message is above.
     """
-    from torch.distributed.elastic.multiprocessing.api import SignalException  # noqa: PLC0415
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415 - for many alone
+    from torch.distributed.elastic.multiprocessing.api import SignalException  # noqa: PLC0415 - slow to import
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
     from torch.distributed.launcher.api import elastic_launch  # noqa: PLC0415
 
-    logging.getLogger("torch.distributed.elastic").setLevel(
-        logging.CRITICAL
-    )  # it tells failures by tracebacks
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(torch.get_num_threads() // how.processes, 1)))
+    # The launcher logs a failure as a traceback of its own.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(torch.get_num_threads() // settings.processes, 1)))
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
-        elastic_launch(_configure(how), sys.executable)(*command)
+        elastic_launch(_launch_config(settings), sys.executable)(*command)
     except SignalException as error:
         if error.sigval == signal.SIGINT:
             raise KeyboardInterrupt from None
-        raise TrainingError(f"training.launch: ended by {error.sigval.name}; run again to continue") from None
+        raise TrainingError(f"training: stopped by {error.sigval.name}; run it again to resume") from None
     except ChildFailedError as error:
-        raise TrainingError(f"training.launch: {_explain(error)}") from None
+        rank, failure = error.get_first_failure()
+        reason = f"exit code {failure.exitcode}" if failure.exitcode >= 0 else failure.signal_name()
+        raise TrainingError(f"training: process {rank} failed ({reason}); run it again to resume") from None
 
 
-def _explain(error: "ChildFailedError") -> str:
-    """Say which process failed first, and why as far as its exit tells; the others fail because it is gone."""
-    place, first = error.get_first_failure()
-    if first.exitcode < 0:
-        name = signal.Signals(-first.exitcode).name
-        return f"process {place} was killed by {name}, for want of memory perhaps; run again to continue"
-    return f"process {place} failed, for the reason given above"
+def _launch_config(settings: Launch) -> "LaunchConfig":
+    from torch.distributed.launcher.api import LaunchConfig  # noqa: PLC0415 - slow to import
 
-
-def _configure(how: Launch) -> "LaunchConfig":
-    from torch.distributed.launcher.api import LaunchConfig  # noqa: PLC0415 - for many alone
-
-    place = os.environ.get(MACHINE_RANK, "0")
-    if not place.isdigit() or int(place) >= how.machines:
-        raise TrainingError(
-            f"{MACHINE_RANK} = {place!r}: with training.launch.machines = {how.machines} it is from 0 to "
-            f"{how.machines - 1}"
+    machine = os.environ.get(MACHINE_RANK, "0")
+    if not machine.isdigit() or int(machine) >= settings.machines:
+        raise SettingsError(
+            f"{MACHINE_RANK} = {machine!r} is invalid: must be less than training.launch.machines = {settings.machines}"
         )
-    alone = how.machines == 1
+    single = settings.machines == 1
     return LaunchConfig(
-        min_nodes=how.machines,
-        max_nodes=how.machines,
-        nproc_per_node=how.processes,
+        min_nodes=settings.machines,
+        max_nodes=settings.machines,
+        nproc_per_node=settings.processes,
         run_id="visiongate",
-        rdzv_backend="c10d" if alone else "static",
-        rdzv_endpoint="localhost:0" if alone else how.address,  # port 0: one that is free
-        rdzv_configs={} if alone else {"rank": int(place)},
+        rdzv_backend="c10d" if single else "static",
+        # Port 0 selects a free port.
+        rdzv_endpoint="localhost:0" if single else settings.address,
+        rdzv_configs={} if single else {"rank": int(machine)},
         max_restarts=0,
     )
 
 
 @contextmanager
-def joined() -> Iterator[None]:
-    """Join the other processes within the block, if the launcher started this one.
-
-    Raises:
-        TrainingError: In any process but the first, where another one is gone; that one says why.
-    """
+def process_group() -> Iterator[None]:
+    """Join the process group within the block, if the launcher started this process."""
     if not is_launched():
         yield
         return
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
-    first = rank() == 0
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=TIMEOUT)
     try:
         yield
-    except RuntimeError as error:
-        if first or not any(sign in str(error) for sign in LOST):
-            raise
-        raise TrainingError("this process ends, as another one is gone") from None
     finally:
         dist.destroy_process_group()
 
 
-def _end_with_parent(parent: int) -> None:
-    """Leave when the launcher is gone: killed, it cannot take its processes along, and another run would meet them."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
-
-
 def rank() -> int:
-    """Return this process's place, from 0; the first writes and speaks for all."""
+    """Return the index of this process; process 0 writes the outputs."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def size() -> int:
-    """Count the processes."""
+def world_size() -> int:
+    """Return the number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def share(items: Tensor) -> Tensor:
-    """Take this process's part of what lies in the first dimension."""
-    return items[rank() :: size()]
+def local_part(items: Tensor) -> Tensor:
+    """Return the items of this process, along the first dimension."""
+    return items[rank() :: world_size()]
 
 
 def gather(parts: Tensor, count: int) -> Tensor:
-    """Put together what every process made of its `share` of ``count`` items, in their order."""
-    if size() == 1:
+    """Return the results of all ``count`` items in their order, given the results of each process's `local_part`."""
+    if world_size() == 1:
         return parts
-    padded = parts.new_zeros(-(-count // size()), *parts.shape[1:])
+    padded = parts.new_zeros(-(-count // world_size()), *parts.shape[1:])
     padded[: len(parts)] = parts
-    pieces = [torch.empty_like(padded) for _ in range(size())]
+    pieces = [torch.empty_like(padded) for _ in range(world_size())]
     dist.all_gather(pieces, padded)
     return torch.stack(pieces, dim=1).flatten(0, 1)[:count]
 
 
-def total(values: Tensor) -> Tensor:
-    """Add up every process's values, in place."""
-    if size() > 1:
+def sum_over_processes(values: Tensor) -> Tensor:
+    """Add the values of all processes in place."""
+    if world_size() > 1:
         dist.all_reduce(values)
     return values
 
 
-def least(value: int) -> int:
-    """Return the least of what all processes hold."""
-    if size() > 1:
-        values = torch.tensor(value)
-        values = values.cuda() if torch.cuda.is_available() else values
-        dist.all_reduce(values, dist.ReduceOp.MIN)
-        value = int(values)
-    return value
+def is_equal_everywhere(value: int) -> bool:
+    """Return whether all processes have the same integer."""
+    if world_size() == 1:
+        return True
+    bounds = torch.tensor([value, -value], device="cuda" if torch.cuda.is_available() else "cpu")
+    dist.all_reduce(bounds, dist.ReduceOp.MIN)
+    return int(bounds[0]) == -int(bounds[1])
 
 
-def is_same(value: int) -> bool:
-    """Tell whether all processes hold the same number."""
-    return least(value) == -least(-value)
-
-
-def share_buffers(network: nn.Module) -> None:
-    """Give all processes the first one's buffers: the statistics of batch norm are each one's own while it learns."""
-    if size() > 1:
+def broadcast_buffers(network: nn.Module) -> None:
+    """Copy the buffers of process 0, such as batch norm's statistics, to all processes."""
+    if world_size() > 1:
         for buffer in network.buffers():
             dist.broadcast(buffer, 0)
 
 
-def average_gradients(network: nn.Module) -> nn.Module:
-    """Wrap a network so that each backward pass leaves the mean of all processes' gradients."""
-    if size() == 1:
-        return network
-    return nn.parallel.DistributedDataParallel(network)
+def parallelize(network: nn.Module) -> nn.Module:
+    """Wrap a network so that each backward pass averages the gradients of all processes."""
+    return network if world_size() == 1 else nn.parallel.DistributedDataParallel(network)

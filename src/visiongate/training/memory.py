@@ -1,4 +1,4 @@
-"""Keeping freed memory in the process, and saying what to do when memory runs out."""
+"""Reuse freed memory, and explain an out-of-memory error."""
 
 import ctypes
 import sys
@@ -7,39 +7,46 @@ from contextlib import contextmanager
 
 from visiongate.errors import TrainingError
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-KEPT = 1 << 30  # bytes: blocks up to this size, and so much of what is free
-# How torch says it: a GPU's error has a type of its own, a CPU's is told from others by its text alone.
+# Parameters of mallopt in glibc's malloc.h.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+# Freed blocks up to this size, in bytes, stay in the process.
+MAX_KEPT_BYTES = 1 << 30
+# torch reports a lack of memory on a CPU as a RuntimeError, recognizable by its text alone.
 OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator")
 
 
 def keep_freed_memory() -> None:
-    """Have the C library reuse freed blocks of any size, rather than give them back and ask for them again.
+    """Let glibc reuse freed blocks of any size; other C libraries are left alone.
 
-    By default each large tensor of each step is fresh memory, which the kernel fills with zeros page by page: up to half of a
-    step's time on a CPU. Nothing happens where the C library is not glibc.
+    By default, each large tensor of each step is new memory that the kernel fills with zeros, which takes up to half of a step
+    on a CPU.
     """
     if sys.platform != "linux":
         return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, KEPT)
-        mallopt(M_TRIM_THRESHOLD, KEPT)
+        mallopt(M_MMAP_THRESHOLD, MAX_KEPT_BYTES)
+        mallopt(M_TRIM_THRESHOLD, MAX_KEPT_BYTES)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether an error of Python or torch reports a lack of memory."""
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in OUT_OF_MEMORY)
 
 
 @contextmanager
-def memory_explained(batch_size: int, accumulation: int) -> Iterator[None]:
-    """Run the block; where memory runs out, say which setting to lower.
+def explain_out_of_memory(batch_size: int, accumulation: int) -> Iterator[None]:
+    """Turn an out-of-memory error within the block into advice.
 
     Raises:
-        TrainingError: It did.
+        TrainingError: The block ran out of memory.
     """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in OUT_OF_MEMORY):
+        if not is_out_of_memory(error):
             raise
         raise TrainingError(
-            f"out of memory: lower model.batch_size (now {batch_size}) and raise training.accumulation (now {accumulation}) as "
-            "much, or lower transformation.size, or choose a smaller model"
+            f"out of memory: lower model.batch_size (now {batch_size}) and raise training.accumulation (now {accumulation}) by "
+            "the same factor, or lower transformation.size, or choose a smaller model"
         ) from error

@@ -1,4 +1,4 @@
-"""Which pixels a baseline goes by, as a picture."""
+"""A figure of the importance of each pixel to a baseline."""
 
 import math
 from collections.abc import Sequence
@@ -15,36 +15,44 @@ from visiongate.models.pixel_classifier import Importances
 from visiongate.models.pixel_features import Pooling
 from visiongate.records.files import atomic_path
 
-MOST_PANELS = 10
+MAX_PANELS = 10
 COLUMNS = 5
-INCHES = 2.4  # of a panel's side
+# Height and width of a panel.
+INCHES = 2.4
 DPI = 120
 COLORS = "magma"
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One map for each panel, on the images' own scale."""
+    """The content of the figure.
 
-    panels: npt.NDArray[np.float64]  # P×h×w
-    titles: list[str]  # one a panel; empty where there is but one
+    Attributes:
+        panels: P×h×w.
+        titles: One per panel; empty for a single panel.
+        measure: The label of the color bar.
+        height: Of the images, in pixels.
+        width: Of the images, in pixels.
+    """
+
+    panels: npt.NDArray[np.float64]
+    titles: list[str]
     measure: str
-    height: int  # of the images, in pixels
+    height: int
     width: int
 
 
 def draw_pixel_importance(
     importances: Importances, pooling: Pooling, names: Sequence[str], title: str, path: Path
 ) -> None:
-    """Write a PNG whose bytes depend on nothing but what it shows.
+    """Write a PNG; equal content gives equal bytes.
 
     Args:
-        importances: Of the features that ``pooling`` makes. Colors are summed up or averaged, as suits the measure; more than
-            `MOST_PANELS` panels become their mean.
-        pooling: Which pixels a feature stands for.
-        names: Of the classes.
-        title: Above the picture.
-        path: Where to write.
+        importances: Averaged over the channels, and over the panels if there are more than `MAX_PANELS`.
+        pooling: Maps pixels to features.
+        names: Class names.
+        title: The title of the figure.
+        path: The file to write.
     """
     picture = _compose(importances, pooling, names)
     rows, columns = _layout(len(picture.panels))
@@ -54,14 +62,14 @@ def draw_pixel_importance(
     _draw(figure, axes, picture)
     figure.suptitle(title, fontsize=11)
     with atomic_path(path) as temporary:
-        # The version of matplotlib would change the bytes, and says nothing of the model.
+        # By default the metadata contains matplotlib's version.
         canvas.print_png(temporary, metadata={"Software": None})  # type: ignore[no-untyped-call]
 
 
 def _compose(importances: Importances, pooling: Pooling, names: Sequence[str]) -> Picture:
     panels = importances.panels.reshape(-1, *pooling.shape).mean(axis=-1)
     titles = [] if importances.classes is None else [names[number] for number in importances.classes]
-    if len(panels) > MOST_PANELS:
+    if len(panels) > MAX_PANELS:
         panels, titles = panels.mean(axis=0, keepdims=True), []
     height, width, channels = pooling.input_shape
     means = [

@@ -1,8 +1,11 @@
-"""Train: fit the model, keep its best epoch, calibrate it, and export it to ONNX."""
+"""The stage `train`: fit the model, keep its best epoch, calibrate it and export it to ONNX."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -14,200 +17,209 @@ from visiongate.images.pixels import load_split
 from visiongate.models.baseline_export import export_baseline
 from visiongate.models.onnx_export import ServingNetwork, export_network
 from visiongate.models.registry import build_baseline, parameter_count
-from visiongate.models.summary import HEADER, summarize
-from visiongate.records.files import atomic_path, sha256_of, write_csv, write_json, write_text
-from visiongate.records.transform import Transform, read_transform
+from visiongate.models.summary import HEADER, Layer, summarize
+from visiongate.records.files import atomic_path, sha256_of, write_text
+from visiongate.records.history import EpochMetrics, write_history
+from visiongate.records.model import (
+    ModelDescription,
+    TrainingSummary,
+    write_model_description,
+    write_training_summary,
+)
+from visiongate.records.transform import read_transform
 from visiongate.settings.schema import Baseline, Settings
 from visiongate.text_tables import lay_out
 from visiongate.training import distributed
 from visiongate.training.baselines import fit_baseline
 from visiongate.training.calibration import fit_temperature
-from visiongate.training.checkpoint import Checkpoint, Origin, weights_sha256
+from visiongate.training.checkpoint import Checkpoint, weights_sha256
 from visiongate.training.fingerprint import code_sha256, data_sha256
-from visiongate.training.hardware import repeatable
-from visiongate.training.loop import Epoch, Fitted, Listeners, fit, predict_split
-from visiongate.training.memory import memory_explained
+from visiongate.training.hardware import reproducible
+from visiongate.training.loop import Callbacks, FitResult, fit, predict_split
+from visiongate.training.memory import explain_out_of_memory
 from visiongate.training.pixel_importance import draw_pixel_importance
 from visiongate.training.progress import TrainingProgress
-from visiongate.training.session import prepare_task
-from visiongate.training.task import Task
+from visiongate.training.task import Task, prepare_task
+from visiongate.training.tensorboard import open_epoch_log
 
-COMMAND = ("src/run.py", "train")  # what each process runs, where there are several
+# What each process runs in a training with several processes.
+COMMAND = ("src/run.py", "train")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
-    """A model that is ready to be written, whatever its kind."""
+class TrainedModel:
+    """A trained network or baseline, ready to be written."""
 
-    fitted: Fitted
-    tensors: Mapping[str, Tensor]  # all that was learned
-    description: dict[str, object]
-    hardware: str  # on what and in which precision
+    result: FitResult
+    # All trained values by name.
+    tensors: Mapping[str, Tensor]
+    parameters: int
+    pretrained: str | None
+    # Precision and device.
+    hardware: str
     temperature: float
-    summary: list[tuple[str, str, str, str]]  # by layer, as `summarize` has it
-    export: Callable[[Mapping[str, object], Path], None]  # writes the file to serve, with metadata in it
+    layers: list[Layer]
+    # Writes the ONNX file, given its metadata and path.
+    export: Callable[[Mapping[str, object], Path], None]
 
 
 def run(settings: Settings) -> None:
-    """Write the model to ``models/`` and the training's history to ``reports/training/``."""
+    """Write the model to ``models/``, and the reports of the training to ``reports/training/``."""
     if isinstance(settings.model, Baseline):
         _train_baseline(settings)
         return
-    how = settings.training.launch
-    if how.processes * how.machines > 1 and not distributed.is_launched():
-        distributed.launch(COMMAND, how)
+    launch = settings.training.launch
+    if launch.processes * launch.machines > 1 and not distributed.is_launched():
+        distributed.launch(COMMAND, launch)
         return
-    with distributed.joined(), repeatable(settings.training.seed):
+    with distributed.process_group(), reproducible(settings.training.seed):
         _train_network(settings)
 
 
 def _train_network(settings: Settings) -> None:
     model, training = settings.network, settings.training
-    with memory_explained(model.batch_size, training.accumulation):
+    with explain_out_of_memory(model.batch_size, training.accumulation):
         task = prepare_task(paths.TRANSFORMED, model, training)
-        checkpoint = Checkpoint(paths.CHECKPOINT, _origin(settings, task))
+        checkpoint = Checkpoint(paths.CHECKPOINT, _checkpoint_inputs(settings, task))
         if distributed.rank() > 0:
-            fit(task, model, training, Listeners(), checkpoint)
+            fit(task, model, training, Callbacks(), checkpoint)
             predict_split(task, task.network, model.batch_size)
             return
-        with open_run(
-            settings.tracking,
-            f"train {model.name}",
-            _params(settings),
-            {},
-            interrupted_id=checkpoint.run_id,
-        ) as tracked:
+        with _open_run(settings, checkpoint.run_id) as tracked:
             checkpoint.run_id = tracked.id
-            with TrainingProgress(model.name, training.epochs, len(task.train), training.monitor) as progress:
-                fitted = fit(task, model, training, _listen(tracked, progress), checkpoint)
+            with _callbacks(settings, task, tracked) as callbacks:
+                result = fit(task, model, training, callbacks, checkpoint)
             logits = predict_split(task, task.network, model.batch_size)
             temperature = fit_temperature(logits, task.val.labels)
-            _write(settings, _describe_network(task, fitted, temperature), tracked)
+            _write(settings, _describe_network(task, result, temperature), tracked)
     checkpoint.remove()
 
 
-def _listen(tracked: Run, progress: TrainingProgress) -> Listeners:
-    def on_epoch(epoch: Epoch, images_per_second: float) -> None:
-        progress.show(epoch, images_per_second)
-        tracked.log_metrics({**epoch.metrics(), "images_per_second": images_per_second}, epoch.epoch)
-
-    def on_restored(history: list[Epoch]) -> None:
-        print(f"continues after epoch {len(history)}, from {paths.CHECKPOINT}")
-        for epoch in history:
-            tracked.log_metrics(epoch.metrics(), epoch.epoch)
-
-    def on_refused(reason: str) -> None:
-        print(f"{paths.CHECKPOINT} is not continued, and training starts anew: {reason}")
-
-    return Listeners(on_epoch, progress.advance, on_restored, on_refused)
+@contextmanager
+def _open_run(settings: Settings, interrupted_id: str = "") -> Iterator[Run]:
+    name, params = f"train {settings.model.name}", _params(settings)
+    with open_run(settings.tracking, name, params, {}, interrupted_id=interrupted_id) as tracked:
+        yield tracked
 
 
-def _origin(settings: Settings, task: Task) -> Origin:
+@contextmanager
+def _callbacks(settings: Settings, task: Task, tracked: Run) -> Iterator[Callbacks]:
+    """Yield callbacks that show, log and track each epoch."""
+    name, training = settings.model.name, settings.training
+    log_directory = paths.TENSORBOARD / "-".join(filter(None, (name, tracked.id[:8])))
+    with (
+        open_epoch_log(log_directory, enabled=training.tensorboard) as epoch_log,
+        TrainingProgress(name, training.epochs, len(task.train), training.monitor) as progress,
+    ):
+
+        def on_epoch(epoch: EpochMetrics, images_per_second: float) -> None:
+            progress.show(epoch, images_per_second)
+            epoch_log.write(epoch)
+            tracked.log_metrics({**epoch.defined(), "images_per_second": images_per_second}, epoch.epoch)
+
+        def on_resumed(history: list[EpochMetrics]) -> None:
+            logger.info("Resuming after epoch %d from %s", len(history), paths.CHECKPOINT)
+            for epoch in history:
+                epoch_log.write(epoch)
+                tracked.log_metrics(epoch.defined(), epoch.epoch)
+
+        def on_checkpoint_rejected(reason: str) -> None:
+            logger.warning("%s: not resumed, training starts from epoch 1: %s", paths.CHECKPOINT, reason)
+
+        yield Callbacks(on_epoch, progress.advance, on_resumed, on_checkpoint_rejected)
+
+
+def _checkpoint_inputs(settings: Settings, task: Task) -> dict[str, Any]:
     hardware = task.hardware
-    machine = (
-        f"{hardware.precision} on {hardware.device}, {hardware.layout}, {torch.get_num_threads()} threads"
-    )
-    return Origin(
-        settings={
+    return {
+        **{
             f"{name}.{key}": value
             for name, section in _params(settings).items()
             for key, value in section.items()
         },
-        data=data_sha256(paths.TRANSFORMED),
-        code=code_sha256(),
-        start=weights_sha256(task.network),
-        environment=f"torch {torch.__version__}, {machine}",
-    )
+        "data": data_sha256(paths.TRANSFORMED),
+        "code": code_sha256(),
+        "initial weights": weights_sha256(task.network),
+        "torch": torch.__version__,
+        "hardware": f"{hardware.precision} on {hardware.device}, {hardware.layout}",
+        "threads": torch.get_num_threads(),
+    }
 
 
 def _params(settings: Settings) -> dict[str, dict[str, object]]:
     return {"model": settings.model.model_dump(), "training": settings.training.model_dump()}
 
 
-def _describe_network(task: Task, fitted: Fitted, temperature: float) -> Trained:
+def _describe_network(task: Task, result: FitResult, temperature: float) -> TrainedModel:
     transform = read_transform(paths.TRANSFORMED)
     hardware = f"{task.hardware.precision} on {task.hardware.device}"
     network = task.network.cpu().float()
-    served = ServingNetwork(network, transform.mean, transform.std, temperature)
-    return Trained(
-        fitted,
-        network.state_dict(),
-        {"pretrained": getattr(network, "pretrained", None), "parameters": parameter_count(network)},
-        hardware,
-        temperature,
-        summarize(network, transform.input_shape),
-        lambda metadata, path: export_network(served, transform.input_shape, metadata, path),
+    serving = ServingNetwork(network, transform.mean, transform.std, temperature)
+    return TrainedModel(
+        result=result,
+        tensors=network.state_dict(),
+        parameters=parameter_count(network),
+        pretrained=getattr(network, "pretrained", None),
+        hardware=hardware,
+        temperature=temperature,
+        layers=summarize(network, transform.input_shape),
+        export=lambda metadata, path: export_network(serving, transform.input_shape, metadata, path),
     )
 
 
 def _train_baseline(settings: Settings) -> None:
-    model, transform = settings.model, read_transform(paths.TRANSFORMED)
+    name, transform = settings.model.name, read_transform(paths.TRANSFORMED)
     train, val = (load_split(paths.TRANSFORMED, split) for split in ("train", "val"))
-    with open_run(settings.tracking, f"train {model.name}", _params(settings), {}) as tracked:
-        classifier = build_baseline(model.name, model.options, settings.training.seed)
-        found = fit_baseline(classifier, train, val, transform)
-        tracked.log_metrics(found.epoch.metrics(), 1)
-        title = f"{model.name}: importance of each pixel"
-        served, picture = found.baseline, paths.PIXEL_IMPORTANCE
-        draw_pixel_importance(classifier.importances(), served.pooling, transform.classes, title, picture)
-        arrays = {name: torch.from_numpy(array) for name, array in classifier.tensors().items()}
-        trained = Trained(
-            Fitted([found.epoch], found.epoch),
-            arrays,
-            {"parameters": sum(array.numel() for array in arrays.values())},
-            "fp32 on cpu",
-            served.temperature,
-            [
-                (name, model.name, "×".join(map(str, array.shape)), f"{array.numel():,}")
-                for name, array in arrays.items()
+    with _open_run(settings) as tracked:
+        classifier = build_baseline(name, settings.model.options, settings.training.seed)
+        fitted = fit_baseline(classifier, train, val, transform)
+        tracked.log_metrics(fitted.epoch.defined(), 1)
+        baseline, figure = fitted.baseline, paths.PIXEL_IMPORTANCE
+        title = f"{name}: importance of each pixel"
+        draw_pixel_importance(classifier.importances(), baseline.pooling, transform.classes, title, figure)
+        tensors = {key: torch.from_numpy(array) for key, array in classifier.tensors().items()}
+        trained = TrainedModel(
+            result=FitResult([fitted.epoch], fitted.epoch),
+            tensors=tensors,
+            parameters=sum(tensor.numel() for tensor in tensors.values()),
+            pretrained=None,
+            hardware="fp32 on cpu",
+            temperature=baseline.temperature,
+            layers=[
+                (key, name, "×".join(map(str, tensor.shape)), f"{tensor.numel():,}")
+                for key, tensor in tensors.items()
             ],
-            lambda metadata, path: export_baseline(served, metadata, path),
+            export=lambda metadata, path: export_baseline(baseline, metadata, path),
         )
         _write(settings, trained, tracked)
-        tracked.log_artifacts([picture])
+        tracked.log_artifacts([figure])
 
 
-def _write(settings: Settings, trained: Trained, tracked: Run) -> None:
-    """Write the file to serve, what to train on from, and the reports; tell how it went."""
-    transform = read_transform(paths.TRANSFORMED)
+def _write(settings: Settings, trained: TrainedModel, tracked: Run) -> None:
+    """Write the ONNX file, the weights and the reports, and print the result."""
+    transform = asdict(read_transform(paths.TRANSFORMED))
     with atomic_path(paths.MODEL_WEIGHTS) as temporary:
         temporary.write_bytes(save({name: value.contiguous() for name, value in trained.tensors.items()}))
-    metadata = {
-        "classes": transform.classes,
-        "transform": asdict(transform),
-        "temperature": trained.temperature,
-    }
+    metadata = {"classes": transform["classes"], "transform": transform, "temperature": trained.temperature}
     trained.export(metadata, paths.MODEL_ONNX)
-    write_json(paths.MODEL_DESCRIPTION, _describe(settings, trained, transform))
-    write_text(paths.MODEL_SUMMARY, lay_out(HEADER, trained.summary, width=None) + "\n")
-    rows = [asdict(epoch) for epoch in trained.fitted.history]
-    write_csv(paths.HISTORY, rows, [field.name for field in fields(Epoch)])
-    write_json(paths.TRAINING_SUMMARY, _summarize(trained))
-    tracked.set_tags({MODEL_TAG: sha256_of(paths.MODEL_ONNX)})
-    best = trained.fitted.best
-    print(
-        f"{settings.model.name}: validation accuracy {best.val_accuracy:.2%} at epoch {best.epoch} of {len(rows)}, "
-        f"in {trained.hardware}"
+    description = ModelDescription(
+        network=settings.model.name,
+        options=settings.model.options,
+        pretrained=trained.pretrained,
+        parameters=trained.parameters,
+        temperature=trained.temperature,
+        transform=transform,
     )
-
-
-def _describe(settings: Settings, trained: Trained, transform: Transform) -> dict[str, object]:
-    return {
-        "network": settings.model.name,
-        "options": settings.model.options,
-        **trained.description,
-        "temperature": trained.temperature,
-        "transform": asdict(transform),
-    }
-
-
-def _summarize(trained: Trained) -> dict[str, object]:
-    best = trained.fitted.best
-    return {
-        "best_epoch": best.epoch,
-        "epochs": len(trained.fitted.history),
-        **{name: value for name, value in best.metrics().items() if name.startswith("val_")},
-        "temperature": trained.temperature,
-        "parameters": trained.description["parameters"],
-        "hardware": trained.hardware,
-    }
+    write_model_description(paths.MODEL_DESCRIPTION, description)
+    write_text(paths.MODEL_SUMMARY, lay_out(HEADER, trained.layers, width=None) + "\n")
+    history, best = trained.result.history, trained.result.best
+    write_history(paths.HISTORY, history)
+    summary = TrainingSummary(best, len(history), trained.temperature, trained.parameters, trained.hardware)
+    write_training_summary(paths.TRAINING_SUMMARY, summary)
+    tracked.set_tags({MODEL_TAG: sha256_of(paths.MODEL_ONNX)})
+    print(
+        f"{settings.model.name}: validation accuracy {best.val_accuracy:.2%} at epoch {best.epoch} of {len(history)}, "
+        f"{trained.hardware}"
+    )

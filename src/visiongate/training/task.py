@@ -1,20 +1,109 @@
-"""What is to be learned: a network, the data, and the hardware they lie on."""
+"""A network and its data on a device, as `train` and `optimize` need them."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from visiongate.training.batches import Normalization, Tensors
-from visiongate.training.hardware import Hardware
+from visiongate.errors import DataError, SettingsError
+from visiongate.images.pixels import load_split
+from visiongate.models.registry import build_network
+from visiongate.records.transform import Transform, read_transform
+from visiongate.settings.schema import Model, Training
+from visiongate.training import distributed
+from visiongate.training.augmentation import shrink
+from visiongate.training.batches import MIN_BATCH, Normalization, TensorSplit, to_device, to_pixels
+from visiongate.training.hardware import Hardware, choose_hardware
+from visiongate.training.memory import is_out_of_memory, keep_freed_memory
+
+# Maximum number of images that a network's `initialize` gets.
+INITIAL_IMAGES = 5000
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A network and the splits it learns from and is validated on, on one device."""
+    """A network, and the splits that it is trained and validated on, on one device."""
 
     network: nn.Module
     classes: int
-    train: Tensors
-    val: Tensors
+    train: TensorSplit
+    val: TensorSplit
     normalize: Normalization
     hardware: Hardware
+
+
+def prepare_task(directory: Path, model: Model, training: Training) -> Task:
+    """Build the network, and copy the network and the data to the device; call within `reproducible`.
+
+    Args:
+        directory: Contains the pixel arrays and ``transform.json``.
+        model: Selects the network.
+        training: Selects device and precision.
+
+    Raises:
+        SettingsError: The network, an option or the device is invalid, or the images are too small for the network.
+        DataError: A split has too few images.
+    """
+    keep_freed_memory()
+    transform = read_transform(directory)
+    hardware = _agree_on_hardware(training)
+    classes = len(transform.classes)
+    network = build_network(model.name, model.options, len(transform.mode), transform.size, classes)
+    train, val = (to_device(load_split(directory, split), hardware.device) for split in ("train", "val"))
+    _check_counts(len(train), len(val))
+    normalize = _normalization(transform, hardware.device)
+    network = hardware.place(network)
+    _initialize(network, train, normalize)
+    _check_sizes(network, normalize(to_pixels(train.images[:1])), model, training)
+    return Task(network, classes, train, val, normalize, hardware)
+
+
+def _normalization(transform: Transform, device: torch.device) -> Normalization:
+    mean, std = (
+        torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (transform.mean, transform.std)
+    )
+    return Normalization(mean, std)
+
+
+def _initialize(network: nn.Module, train: TensorSplit, normalize: Normalization) -> None:
+    """Pass evenly spaced training images to the network's ``initialize``, if it has one."""
+    initialize = getattr(network, "initialize", None)
+    if initialize is not None:
+        step = max(len(train) // INITIAL_IMAGES, 1)
+        initialize(normalize(to_pixels(train.images[::step])))
+
+
+def _agree_on_hardware(training: Training) -> Hardware:
+    """Choose the same precision and layout in all processes: fp32 if their benchmarks differ."""
+    chosen = choose_hardware(training.device, training.precision)
+    is_bf16, is_channels_last = chosen.precision == "bf16", chosen.layout is torch.channels_last
+    if distributed.is_equal_everywhere(2 * is_bf16 + is_channels_last):
+        return chosen
+    return Hardware(chosen.device, torch.float32)
+
+
+def _check_counts(train: int, val: int) -> None:
+    if train < MIN_BATCH * distributed.world_size() or not val:
+        raise DataError(
+            f"data/transformed: {train} training images and {val} validation images are too few; add images, or change "
+            "transformation.split"
+        )
+
+
+@torch.no_grad()
+def _check_sizes(network: nn.Module, image: Tensor, model: Model, training: Training) -> None:
+    """Run the network on an image of each size that the training uses."""
+    sizes = {"transformation.size": image.shape[-1], "training.progressive.size": training.progressive.size}
+    network.eval()
+    for name, size in sizes.items():
+        if size is None:
+            continue
+        try:
+            network(shrink(image, size) if size < image.shape[-1] else image)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            raise SettingsError(
+                f"params.yaml: {name} = {size} is too small for {model.name}: {error}"
+            ) from None

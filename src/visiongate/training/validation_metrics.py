@@ -1,4 +1,4 @@
-"""What an epoch is worth on the validation split, from its logits alone."""
+"""The metrics of an epoch on the validation split."""
 
 from dataclasses import dataclass
 
@@ -8,33 +8,33 @@ from torch import Tensor
 from torch.nn import functional
 
 TOP = 3
-TOP_FROM = 6  # classes; with fewer, the first three say little
+# Top-3 accuracy says little with fewer classes.
+MIN_TOP_CLASSES = 6
 
 
 @dataclass(frozen=True, slots=True)
 class ValidationMetrics:
-    """Precision, recall, F1 and ROC-AUC are means over the classes that have images; None where they say nothing."""
+    """Metrics of a split. Precision, recall, F1 and ROC-AUC are means over the classes that have images.
 
-    loss: float  # cross-entropy, mean by image
+    ``roc_auc`` (one class against the rest) is None for a single class, ``top3`` for fewer than `MIN_TOP_CLASSES` classes.
+    """
+
+    # Mean cross-entropy per image.
+    loss: float
     accuracy: float
     precision: float
     recall: float
     f1: float
-    roc_auc: float | None  # of each class against the rest; None where there is but one class
-    top3: float | None  # None with five classes or fewer
+    roc_auc: float | None
+    top3: float | None
 
 
 def measure_logits(logits: Tensor, labels: Tensor) -> ValidationMetrics:
-    """Measure a split's logits.
-
-    Args:
-        logits: float32, N×K.
-        labels: int64, N.
-    """
+    """Return the metrics of logits, float32 N×K, and labels, int64 N."""
     loss = functional.cross_entropy(logits, labels).item()
     logits, labels = logits.cpu(), labels.cpu()
     predicted = logits.argmax(dim=1)
-    precision, recall, f1 = _by_class(predicted, labels, logits.shape[1])
+    precision, recall, f1 = _class_means(predicted, labels, logits.shape[1])
     return ValidationMetrics(
         loss=loss,
         accuracy=(predicted == labels).double().mean().item(),
@@ -42,13 +42,15 @@ def measure_logits(logits: Tensor, labels: Tensor) -> ValidationMetrics:
         recall=recall,
         f1=f1,
         roc_auc=_roc_auc(logits, labels),
-        top3=_top(logits, labels) if logits.shape[1] >= TOP_FROM else None,
+        top3=_top_accuracy(logits, labels) if logits.shape[1] >= MIN_TOP_CLASSES else None,
     )
 
 
-def _by_class(predicted: Tensor, labels: Tensor, classes: int) -> tuple[float, float, float]:
-    pairs = torch.bincount(labels * classes + predicted, minlength=classes**2).view(classes, classes).double()
-    hits, actual, called = pairs.diag(), pairs.sum(dim=1), pairs.sum(dim=0)
+def _class_means(predicted: Tensor, labels: Tensor, classes: int) -> tuple[float, float, float]:
+    """Return macro precision, recall and F1."""
+    pairs = torch.bincount(labels * classes + predicted, minlength=classes**2)
+    confusion = pairs.view(classes, classes).double()
+    hits, actual, called = confusion.diag(), confusion.sum(dim=1), confusion.sum(dim=0)
     shares = [
         hits / called.clamp(min=1),
         hits / actual.clamp(min=1),
@@ -59,7 +61,7 @@ def _by_class(predicted: Tensor, labels: Tensor, classes: int) -> tuple[float, f
 
 
 def _roc_auc(logits: Tensor, labels: Tensor) -> float | None:
-    """The chance that an image of a class scores higher than one of another, by ranks (Hanley and McNeil, 1982)."""
+    """Return the mean ROC-AUC, computed from ranks (Hanley and McNeil, 1982)."""
     scores = torch.softmax(logits.double(), dim=1).numpy()
     areas = []
     for column in range(logits.shape[1]):
@@ -71,5 +73,5 @@ def _roc_auc(logits: Tensor, labels: Tensor) -> float | None:
     return float(sum(areas) / len(areas)) if areas else None
 
 
-def _top(logits: Tensor, labels: Tensor) -> float:
+def _top_accuracy(logits: Tensor, labels: Tensor) -> float:
     return (logits.topk(TOP, dim=1).indices == labels[:, None]).any(dim=1).double().mean().item()

@@ -6,7 +6,8 @@ from torch import nn
 
 from training_tasks import MODEL, TinyCNN
 from visiongate.errors import SettingsError
-from visiongate.training.recipe import FINAL_SHARE, KernelMuon, Schedule, lr_factor, make_optimizers
+from visiongate.training.optimizers import KernelMuon, make_optimizers
+from visiongate.training.schedule import FINAL_SHARE, Schedule, lr_factor
 
 
 def recipe(**changes: object):  # noqa: ANN201
@@ -17,7 +18,7 @@ def recipe(**changes: object):  # noqa: ANN201
     ("schedule", "end"),
     [("constant", 1), ("step", 0.01), ("cosine", FINAL_SHARE), ("linear", FINAL_SHARE), ("one_cycle", 4e-6)],
 )
-def test_schedules_rise_to_the_peak_and_end_where_they_should(schedule: str, end: float) -> None:
+def test_schedules_rise_to_the_peak_and_fall_to_their_end(schedule: str, end: float) -> None:
     factor = lr_factor(recipe(schedule=schedule, warmup=0.25), 100)
     rising = [factor(step) for step in range(25)]
     assert rising == sorted(rising)
@@ -28,7 +29,7 @@ def test_schedules_rise_to_the_peak_and_end_where_they_should(schedule: str, end
     assert math.isclose(falling[-1], end)
 
 
-def test_one_cycle_is_torchs() -> None:
+def test_one_cycle_matches_torch() -> None:
     parameter = nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], 1.0)
     reference = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=101, pct_start=0.3)
@@ -39,14 +40,14 @@ def test_one_cycle_is_torchs() -> None:
         reference.step()
 
 
-def test_cosine_and_linear_are_half_way_in_the_middle_and_steps_are_where_they_are_set() -> None:
+def test_cosine_and_linear_pass_the_middle_and_steps_fall_at_milestones() -> None:
     for schedule in ("cosine", "linear"):
         assert math.isclose(lr_factor(recipe(schedule=schedule, warmup=0.0), 100)(50), (1 + FINAL_SHARE) / 2)
     factor = lr_factor(recipe(schedule="step", warmup=0.0, milestones=[0.2, 0.6], gamma=0.5), 10)
     assert [factor(step) for step in (0, 1, 2, 5, 6, 9)] == [1, 1, 0.5, 0.5, 0.25, 0.25]
 
 
-def test_a_schedule_reaches_all_groups_also_after_a_restore() -> None:
+def test_a_schedule_sets_all_groups_after_a_restore() -> None:
     optimizers = make_optimizers(TinyCNN(), recipe(optimizer="muon", bias_lr=4.0, head_lr=4.0, warmup=0.0))
     schedule = Schedule(optimizers, recipe(schedule="linear", warmup=0.0), 10)
     for optimizer in optimizers:
@@ -59,7 +60,7 @@ def test_a_schedule_reaches_all_groups_also_after_a_restore() -> None:
 @pytest.mark.parametrize(
     ("name", "kind"), [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)]
 )
-def test_optimizers_decay_matrices_alone(name: str, kind: type) -> None:
+def test_weight_decay_applies_to_matrices_only(name: str, kind: type) -> None:
     network = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2))
     (optimizer,) = make_optimizers(network, recipe(optimizer=name, bias_lr=2.0))
     assert type(optimizer) is kind
@@ -71,7 +72,7 @@ def test_optimizers_decay_matrices_alone(name: str, kind: type) -> None:
     assert [found[id(parameter)] for parameter in network.parameters()] == [(0.01, 0.05)] + 3 * [(0, 0.1)]
 
 
-def test_muon_takes_hidden_matrices_and_leaves_the_rest_to_sgd() -> None:
+def test_muon_updates_hidden_matrices_and_sgd_the_rest() -> None:
     network = TinyCNN()
     muon, rest = make_optimizers(network, recipe(optimizer="muon"))
     assert isinstance(muon, KernelMuon)
@@ -83,7 +84,7 @@ def test_muon_takes_hidden_matrices_and_leaves_the_rest_to_sgd() -> None:
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_muon_steps_a_kernel_as_torchs_steps_its_matrix(layout: torch.memory_format) -> None:
+def test_muon_updates_a_kernel_like_its_matrix(layout: torch.memory_format) -> None:
     torch.manual_seed(0)
     kernel = nn.Parameter(torch.randn(6, 4, 3, 3).contiguous(memory_format=layout))
     matrix = nn.Parameter(kernel.detach().movedim(1, -1).reshape(6, -1).clone())
@@ -95,7 +96,7 @@ def test_muon_steps_a_kernel_as_torchs_steps_its_matrix(layout: torch.memory_for
     assert torch.allclose(kernel.detach().movedim(1, -1).reshape(6, -1), matrix.detach(), atol=1e-6)
 
 
-def test_a_norm_that_is_held_stays_near_the_root_of_the_outputs() -> None:
+def test_hold_norm_keeps_the_norm_of_a_kernel() -> None:
     torch.manual_seed(0)
     kernel = nn.Parameter(torch.randn(16, 4, 3, 3))
     optimizer = KernelMuon([kernel], recipe(momentum=0.9, weight_decay=0.0, hold_norm=True), lr=0.01)
@@ -105,7 +106,7 @@ def test_a_norm_that_is_held_stays_near_the_root_of_the_outputs() -> None:
     assert math.isclose(kernel.norm().item(), 4.0, rel_tol=0.02)
 
 
-def test_a_backbone_learns_at_its_own_rate_or_not_at_all() -> None:
+def test_a_backbone_has_its_own_learning_rate_or_is_frozen() -> None:
     network = TinyCNN()
     (optimizer,) = make_optimizers(network, recipe(backbone_lr=0.001))
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
@@ -116,13 +117,13 @@ def test_a_backbone_learns_at_its_own_rate_or_not_at_all() -> None:
     assert sum(len(group["params"]) for group in optimizer.param_groups) == 2
 
 
-def test_a_backbone_of_random_weights_is_not_frozen() -> None:
+def test_freezing_random_weights_raises_an_error() -> None:
     network = TinyCNN()
     network.pretrained = None
-    with pytest.raises(SettingsError, match=r"model\.backbone_lr = 0: it would freeze random weights"):
+    with pytest.raises(SettingsError, match=r"model\.backbone_lr"):
         make_optimizers(network, recipe(backbone_lr=0.0))
 
 
-def test_a_network_without_a_backbone_is_told() -> None:
-    with pytest.raises(SettingsError, match=r"model\.backbone_lr = 0: small_cnn has no backbone"):
+def test_a_network_without_a_backbone_raises_an_error() -> None:
+    with pytest.raises(SettingsError, match=r"model\.backbone_lr"):
         make_optimizers(nn.Sequential(nn.Linear(1, 1)), recipe(backbone_lr=0.0))
