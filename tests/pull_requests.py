@@ -8,14 +8,14 @@ import pyarrow as pa
 from visiongate.gate.rules import Evidence, judge
 from visiongate.records.evaluation import Slice
 from visiongate.records.interval import Interval
+from visiongate.records.preparation import QuarantinedImage
+from visiongate.records.validation import ExpectationResult
 from visiongate.review.report.snapshot import (
     Answered,
     ClassRow,
     Course,
-    Expectation,
     Judged,
     Pair,
-    Quarantined,
     Registration,
     Search,
     Snapshot,
@@ -106,10 +106,10 @@ def make_snapshot(name: str, skill: float, names: list[str], text: str = "plain"
         ),
         course=Course([1, 2, 3], {"train_loss": [2.0, 1.0, skill], "val_loss": [2.0, 1.5, skill]}),
         expectations=[
-            Expectation(text, "critical", success=False, wanted=text, seen=text),
-            Expectation("size", "warning", success=True, wanted="", seen=""),
+            ExpectationResult(text, "critical", success=False, required=text, actual=text),
+            ExpectationResult("size", "warning", success=True, required="", actual=""),
         ],
-        quarantine=[Quarantined(f"{text}{skill}", text, text, f"{skill}")],
+        quarantine=[QuarantinedImage(f"{text}{skill}", text, None, f"{skill}", text, text)],
         images=pa.table(
             {
                 "sha256": hashes,

@@ -16,6 +16,7 @@ from visiongate.gate.rules import Evidence, judge
 from visiongate.records.files import write_csv, write_json
 from visiongate.records.history import EpochMetrics, write_history
 from visiongate.records.interval import Interval
+from visiongate.records.validation import ExpectationResult, ValidationReport, write_validation
 from visiongate.settings.schema import load_settings
 from workspaces import ROOT
 
@@ -93,8 +94,8 @@ def make_report(folder: Path, *arguments: str, check: bool = True) -> tuple[str,
 
 
 def _write_data() -> None:
-    expectation = {"name": "classes", "severity": "critical", "success": True, "wanted": "all", "seen": "all"}
-    write_json(Path("reports/validation/result.json"), {"expectations": [expectation]})
+    met = ExpectationResult("classes", "critical", success=True, required="all", actual="all")
+    write_validation(Path("reports/validation/result.json"), ValidationReport(1, (met,)))
     columns = ["path", "label", "split", "sha256", "reason", "detail"]
     row = {"path": "a.png", "label": "cat", "sha256": "f" * 64, "reason": "blank"}
     write_csv(Path("reports/preparation/quarantine.csv"), [row], columns)

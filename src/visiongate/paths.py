@@ -13,6 +13,7 @@ DOWNLOADS = Path(
     "data/downloads"
 )  # no stage's output: what was fetched is kept, and checked before it is used
 RAW = Path("data/raw")
+MEASURED = Path("data/measured")
 PREPARED = Path("data/prepared")
 TRANSFORMED = Path("data/transformed")
 

@@ -18,6 +18,7 @@ from tiny_models import SIDE, brightness_images, transform, write_threshold_mode
 from visiongate.errors import DataError, SettingsError
 from visiongate.evaluation import stage as evaluate
 from visiongate.records.files import read_json, write_csv, write_json
+from visiongate.records.validation import ExpectationResult, Severity, ValidationReport, write_validation
 from visiongate.settings.schema import LOWER_IS_BETTER, Metric, Settings, load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,7 +96,7 @@ def write_data(classes: tuple[str, ...] = ("dark", "bright"), groups: int | None
             for row, label in enumerate(labels)
         ]
     pq.write_table(pa.Table.from_pylist(rows, MANIFEST), data / "manifest.parquet")
-    write_json(REPORTS / "validation/result.json", {"success": True, "failed": {"critical": 0, "warning": 2}})
+    write_failures("warning", "warning")
     write_csv(REPORTS / "training/history.csv", HISTORY, list(HISTORY[0]))
 
 
@@ -304,9 +305,7 @@ def test_the_operating_point_is_chosen_on_validation_and_used_on_test() -> None:
 
 @pytest.mark.usefixtures("workspace")
 def test_failed_expectations_are_counted() -> None:
-    write_json(
-        REPORTS / "validation/result.json", {"success": False, "failed": {"critical": 2, "warning": 0}}
-    )
+    write_failures("critical", "critical", "warning")
 
     evaluate.run(settings({"data": {"metric": "failed_expectations", "comparison": "<=", "threshold": 0}}))
 
@@ -343,3 +342,11 @@ def test_robustness_can_be_left_out() -> None:
 
     assert "corrupted_accuracy" not in read_json(REPORTS / "metrics.json")
     assert rows_of(DETAILS / "plots/robustness.csv") == []
+
+
+def write_failures(*severities: Severity) -> None:
+    failed = [
+        ExpectationResult(f"e{n}", kind, success=False, required="", actual="")
+        for n, kind in enumerate(severities)
+    ]
+    write_validation(REPORTS / "validation/result.json", ValidationReport(IMAGES, tuple(failed)))

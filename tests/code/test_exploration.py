@@ -1,4 +1,4 @@
-"""Exploration: statistics that agree with a count by hand, and a choice of images that never varies."""
+"""Statistics of a set of images, and the choice of images to show."""
 
 import io
 import random
@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from visiongate.images.measurement import Measurement
 from visiongate.preparation.exploration import (
     BINS,
     MAX_SAMPLES,
-    TOP_SIZES,
+    MAX_SIZES,
     Share,
     Spread,
     choose_quarantined,
@@ -20,7 +19,8 @@ from visiongate.preparation.exploration import (
     explore,
     mean_images,
 )
-from visiongate.preparation.quality import Reason, Row, Verdict
+from visiongate.preparation.quality import ImageRow, Reason, Rejection
+from visiongate.records.measurements import Measurement
 
 
 def measured(width: int = 8, brightness: float = 10.0, **changes: Any) -> Measurement:  # noqa: ANN401 - fields
@@ -29,8 +29,8 @@ def measured(width: int = 8, brightness: float = 10.0, **changes: Any) -> Measur
     return Measurement(width=width, brightness=brightness, **{**nothing, **fields})
 
 
-def rows_of(labels: str, split: str | None = None) -> list[Row]:
-    return [Row(f"{place}.png", label, f"{place}", split) for place, label in enumerate(labels)]
+def rows_of(labels: str, split: str | None = None) -> list[ImageRow]:
+    return [ImageRow(f"{place}.png", label, f"{place}", split) for place, label in enumerate(labels)]
 
 
 def test_classes_keep_their_order_and_count_all_images() -> None:
@@ -45,7 +45,7 @@ def test_given_splits_are_counted_by_class() -> None:
     assert explore(rows_of("ab"), [measured()] * 2, ["a", "b"]).splits == {}
 
 
-def test_shapes_are_told_by_the_longer_side() -> None:
+def test_shapes_depend_on_the_longer_side() -> None:
     found = explore(rows_of("aaaa"), [measured(width) for width in (4, 8, 8, 80)], ["a"])
     assert found.shapes == [
         Share("about square", 2, 0.5),
@@ -73,10 +73,10 @@ def test_formats_and_modes_are_ranked_by_frequency() -> None:
 
 
 def test_sizes_are_counted_and_only_the_most_frequent_listed() -> None:
-    widths = [8, 8, 8, *range(20, 20 + TOP_SIZES)]
+    widths = [8, 8, 8, *range(20, 20 + MAX_SIZES)]
     found = explore(rows_of("a" * len(widths)), [measured(width) for width in widths], ["a"])
-    assert found.distinct_sizes == TOP_SIZES + 1
-    assert len(found.sizes) == TOP_SIZES
+    assert found.distinct_sizes == MAX_SIZES + 1
+    assert len(found.sizes) == MAX_SIZES
     assert found.sizes[0] == Share("8 × 8", 3, 3 / len(widths))
     assert found.width == Spread(8, 23, 29)
     assert found.height == Spread(8, 8, 8)
@@ -98,27 +98,27 @@ def test_a_histogram_of_one_value_has_a_width(value: float) -> None:
     assert sum(histogram.counts) == 1
 
 
-def test_samples_are_the_lowest_hashes_of_the_kept_whatever_the_order() -> None:
-    rows = [Row(f"p{n}", "ab"[n % 2], f"{n:02d}") for n in range(20)]
-    blank = Verdict(Reason.BLANK, "")
-    verdicts = {row.path: blank if row.path == "p0" else None for row in rows}
+def test_samples_are_the_kept_images_with_the_lowest_hashes_in_any_order() -> None:
+    rows = [ImageRow(f"p{n}", "ab"[n % 2], f"{n:02d}") for n in range(20)]
+    blank = Rejection(Reason.BLANK, "")
+    rejections = {row.path: blank if row.path == "p0" else None for row in rows}
     random.Random(0).shuffle(rows)  # noqa: S311 - no secret
-    samples = choose_samples(rows, [verdicts[row.path] for row in rows], 3)
+    samples = choose_samples(rows, [rejections[row.path] for row in rows], 3)
     chosen = {label: [rows[index].path for index in found] for label, found in samples.items()}
     assert chosen == {"a": ["p2", "p4", "p6"], "b": ["p1", "p3", "p5"]}
 
 
 @pytest.mark.parametrize(("classes", "each"), [(MAX_SAMPLES // 4, 4), (MAX_SAMPLES + 20, 1)])
 def test_many_classes_have_fewer_samples_each(classes: int, each: int) -> None:
-    rows = [Row(f"p{n}", f"c{n % classes}", f"{n:05d}") for n in range(5 * classes)]
+    rows = [ImageRow(f"p{n}", f"c{n % classes}", f"{n:05d}") for n in range(5 * classes)]
     samples = choose_samples(rows, [None] * len(rows), 12)
     assert {len(found) for found in samples.values()} == {each}
     assert len(samples) == classes
 
 
-def test_every_reason_has_its_place_among_the_quarantined_shown() -> None:
-    duplicates: list[Verdict | None] = [Verdict(Reason.DUPLICATE, "")] * 6
-    verdicts = [None, *duplicates, Verdict(Reason.BLANK, ""), Verdict(Reason.UNDECODABLE, "")]
-    assert choose_quarantined(verdicts, 4) == [8, 7, 1, 2]
-    assert choose_quarantined(verdicts, 50) == [8, 7, 1, 2, 3, 4, 5, 6]
+def test_every_reason_is_among_the_quarantined_images_shown() -> None:
+    duplicates: list[Rejection | None] = [Rejection(Reason.DUPLICATE, "")] * 6
+    rejections = [None, *duplicates, Rejection(Reason.BLANK, ""), Rejection(Reason.UNDECODABLE, "")]
+    assert choose_quarantined(rejections, 4) == [8, 7, 1, 2]
+    assert choose_quarantined(rejections, 50) == [8, 7, 1, 2, 3, 4, 5, 6]
     assert choose_quarantined([None], 50) == []

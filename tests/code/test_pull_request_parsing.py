@@ -10,9 +10,11 @@ import pytest
 
 from pull_requests import make_judged
 from visiongate.errors import DataError
+from visiongate.records.preparation import QuarantinedImage
+from visiongate.records.validation import ExpectationResult
 from visiongate.review.report import parsing
 from visiongate.review.report.data_sections import tabulate_images, tell_validation
-from visiongate.review.report.snapshot import ClassRow, Expectation, Pair, Quarantined
+from visiongate.review.report.snapshot import ClassRow, Pair
 from visiongate.review.report.tables import parse_answers, parse_images
 
 LOCK = {
@@ -147,7 +149,7 @@ def test_images_that_came_went_moved_and_changed_their_label_are_counted() -> No
 def test_what_is_newly_quarantined_is_named() -> None:
     judged = make_judged()
     assert judged.base is not None
-    old, new = (Quarantined(f"{name}.png", "cat", "blank", name) for name in ("old", "new"))
+    old, new = (QuarantinedImage(f"{name}.png", "cat", None, name, "blank", "") for name in ("old", "new"))
     now, base = replace(judged.now, quarantine=[old, new]), replace(judged.base, quarantine=[old])
 
     text = tabulate_images(replace(judged, now=now, base=base), 20)
@@ -162,7 +164,7 @@ def test_expectations_that_fail_are_told_the_critical_first_and_the_new_marked()
     judged = make_judged()
     assert judged.base is not None
     failed = [
-        Expectation(name, kind, success=False, wanted="w", seen="s")
+        ExpectationResult(name, kind, success=False, required="w", actual="s")
         for name, kind in (("a", "warning"), ("b", "critical"))
     ]
     now, base = replace(judged.now, expectations=failed), replace(judged.base, expectations=failed[:1])

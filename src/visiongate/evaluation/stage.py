@@ -39,10 +39,11 @@ from visiongate.images.pixels import PixelSplit, load_split
 from visiongate.models.predictions import Predictions, check_contract, predict_split, tabulate
 from visiongate.models.predictor import Predictor, open_predictor
 from visiongate.records.evaluation import Slice
-from visiongate.records.files import atomic_path, read_json, write_csv, write_json, write_text
+from visiongate.records.files import atomic_path, write_csv, write_json, write_text
 from visiongate.records.history import read_history
 from visiongate.records.manifest import read_manifest
 from visiongate.records.transform import read_transform
+from visiongate.records.validation import read_validation
 from visiongate.settings.schema import Evaluation, Settings
 
 PLOTS = paths.EVALUATION / "plots"
@@ -167,7 +168,7 @@ def _report(judged: Judged, test: Split, settings: Settings) -> Report:
 
 def _count_failures() -> int:
     """Return how many critical expectations about the data failed."""
-    return int(read_json(paths.VALIDATION / "result.json")["failed"]["critical"])
+    return len(read_validation(paths.VALIDATION / "result.json").failed("critical"))
 
 
 def _write_details(judged: Judged, manifest: pa.Table) -> None:

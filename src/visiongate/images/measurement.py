@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 
 import numpy as np
@@ -10,38 +10,17 @@ from PIL import Image
 
 from visiongate.images.decoding import (
     MAX_PIXELS,
-    Fault,
     RefusedImageError,
-    StoredImage,
     decode,
     turn_upright,
 )
 from visiongate.images.parallel import map_in_order
+from visiongate.records.measurements import SKETCH_SIDE, Measurement
 
-SKETCH_SIDE = 32
 # Brightness, contrast and sketch are measured on a JPEG that may be scaled down to this side, in pixels.
 MEASURED_SIDE = 2 * SKETCH_SIDE
 _LEVELS = np.arange(256, dtype=np.int64)
 _SQUARES = _LEVELS**2
-
-
-@dataclass(frozen=True, slots=True)
-class Measurement(StoredImage):
-    """An image's header and pixels in numbers; None where unknown.
-
-    Attributes:
-        brightness: Mean of the gray pixels, 0 to 255.
-        contrast: Standard deviation of the gray pixels.
-        sketch: The upright image as 32 × 32 gray pixels, row by row.
-        fault: Why the image cannot be used; None if it decodes.
-        error: The fault in one line.
-    """
-
-    brightness: float | None = None
-    contrast: float | None = None
-    sketch: bytes | None = None
-    fault: Fault | None = None
-    error: str | None = None
 
 
 def measure(encoded: bytes, max_pixels: int = MAX_PIXELS) -> Measurement:

@@ -1,38 +1,40 @@
-"""What a set of images looks like: counts, sizes, brightness, and which images to show."""
+"""Statistics of a set of images, and the choice of images to show."""
 
 import heapq
 import io
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from visiongate.images.measurement import Measurement
 from visiongate.preparation.clusters import stack_sketches
-from visiongate.preparation.quality import Reason, Row, Verdict
+from visiongate.preparation.quality import ImageRow, Reason, Rejections
+from visiongate.records.measurements import Measurement
 from visiongate.records.splits import SPLITS
 
 BINS = 32
-TOP_SIZES = 10
-SQUARE = 1.1  # longer over shorter side, under which an image is about square
-MAX_SAMPLES = 480  # over all classes, so that a thousand classes still make a page that opens
+MAX_SIZES = 10
+# An image with a smaller ratio of its sides is about square.
+MAX_SQUARE_RATIO = 1.1
+# Of all classes together, so that a page with a thousand classes stays small.
+MAX_SAMPLES = 480
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How many images have something, and what part of all that is."""
+    """How many images have a value, and their share of all (0 to 1)."""
 
     name: str
     images: int
-    share: float  # 0..1
+    share: float
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The range of a quantity."""
+    """Minimum, median and maximum."""
 
     low: float
     median: float
@@ -41,7 +43,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Images in `BINS` bins of equal width from ``low`` to ``high``, whole numbers around all values."""
+    """Images in `BINS` bins of equal width, between two whole numbers around all values."""
 
     low: int
     high: int
@@ -51,77 +53,89 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class Exploration:
-    """Statistics of a set of images, each list with the most frequent first but for the classes."""
+    """Statistics of a set of images. The lists start with the most frequent value, but ``classes`` are in the model's order.
 
-    classes: list[Share]  # in the order of the model's outputs
-    splits: dict[str, dict[str, int]]  # given ones: images by class
+    Attributes:
+        splits: For each given split, its images by class.
+        sizes: At most `MAX_SIZES`.
+        width: In pixels.
+        height: In pixels.
+        aspect: Width over height.
+        brightness: Mean of the gray pixels, 0 to 255.
+        contrast: Standard deviation of the gray pixels, 0 to 127.5.
+    """
+
+    classes: list[Share]
+    splits: dict[str, dict[str, int]]
     formats: list[Share]
     modes: list[Share]
-    sizes: list[Share]  # at most `TOP_SIZES`
+    sizes: list[Share]
     distinct_sizes: int
-    width: Spread  # pixels
-    height: Spread  # pixels
+    width: Spread
+    height: Spread
     shapes: list[Share]
-    aspect: Spread  # width over height
-    brightness: Histogram  # mean of the grayscale pixels, 0..255
-    contrast: Histogram  # their standard deviation, 0..127.5
+    aspect: Spread
+    brightness: Histogram
+    contrast: Histogram
 
 
-def explore(rows: Sequence[Row], measurements: Sequence[Measurement], classes: Sequence[str]) -> Exploration:
-    """Describe images that decode.
+def explore(
+    rows: Sequence[ImageRow], measurements: Sequence[Measurement], classes: Sequence[str]
+) -> Exploration:
+    """Describe images that decode; at least one.
 
     Args:
         rows: The images.
-        measurements: Of each image, none with a fault; at least one.
-        classes: All labels, in the order wanted.
+        measurements: The measurement of each image.
+        classes: All labels, in the order of the model's outputs.
     """
     per_class = Counter(row.label for row in rows)
     per_split = Counter((row.split, row.label) for row in rows)
     given = [split for split in SPLITS if any(row.split == split for row in rows)]
     sizes = Counter(f"{found.width} × {found.height}" for found in measurements)
-    aspects = [float(found.width or 0) / float(found.height or 1) for found in measurements]
+    widths = np.array([found.width for found in measurements], dtype=np.float64)
+    heights = np.array([found.height for found in measurements], dtype=np.float64)
+    aspects = widths / heights
     return Exploration(
         classes=[Share(name, per_class[name], per_class[name] / len(rows)) for name in classes],
         splits={split: {name: per_split[split, name] for name in classes} for split in given},
         formats=_rank(Counter(str(found.format) for found in measurements)),
         modes=_rank(Counter(str(found.mode) for found in measurements)),
-        sizes=_rank(sizes)[:TOP_SIZES],
+        sizes=_rank(sizes)[:MAX_SIZES],
         distinct_sizes=len(sizes),
-        width=_spread([found.width for found in measurements]),
-        height=_spread([found.height for found in measurements]),
-        shapes=_rank(Counter(map(_shape, aspects))),
+        width=_spread(widths),
+        height=_spread(heights),
+        shapes=_rank(Counter(map(_shape, aspects.tolist()))),
         aspect=_spread(aspects),
-        brightness=_histogram([found.brightness for found in measurements]),
-        contrast=_histogram([found.contrast for found in measurements]),
+        brightness=_histogram(np.array([found.brightness for found in measurements], dtype=np.float64)),
+        contrast=_histogram(np.array([found.contrast for found in measurements], dtype=np.float64)),
     )
 
 
 def mean_images(
-    rows: Sequence[Row], measurements: Sequence[Measurement], classes: Sequence[str]
+    rows: Sequence[ImageRow], measurements: Sequence[Measurement], classes: Sequence[str]
 ) -> dict[str, bytes]:
-    """Average the sketches of each class that has images, as PNG of 32×32 gray pixels."""
+    """Return the mean sketch of each class that has images, as a PNG of 32×32 gray pixels."""
     labels = np.array([row.label for row in rows])
     sketches = stack_sketches(measurements)
     means = {name: sketches[labels == name].mean(axis=0) for name in classes if (labels == name).any()}
     return {name: _png(np.rint(mean).astype(np.uint8)) for name, mean in means.items()}
 
 
-def choose_samples(
-    rows: Sequence[Row], verdicts: Sequence[Verdict | None], per_class: int
-) -> dict[str, list[int]]:
-    """Choose the kept images with the lowest hashes of each class: without regard to order, and the same every time.
+def choose_samples(rows: Sequence[ImageRow], rejections: Rejections, per_class: int) -> dict[str, list[int]]:
+    """Choose the kept images of each class with the lowest hashes: a random choice that does not change between runs.
 
     Args:
         rows: All images.
-        verdicts: Of each image.
-        per_class: At most so many of each class; fewer, but one at least, where all would be over `MAX_SAMPLES`.
+        rejections: None for each image that is kept.
+        per_class: How many of each class at most; with many classes fewer, so that all have about `MAX_SAMPLES`.
 
     Returns:
-        The indices of the images chosen, by class.
+        The rows of the images, by class.
     """
     kept: defaultdict[str, list[int]] = defaultdict(list)
-    for index, (row, verdict) in enumerate(zip(rows, verdicts, strict=True)):
-        if verdict is None:
+    for index, (row, rejection) in enumerate(zip(rows, rejections, strict=True)):
+        if rejection is None:
             kept[row.label].append(index)
     limit = min(per_class, max(1, MAX_SAMPLES // max(1, len(kept))))
     return {
@@ -130,25 +144,25 @@ def choose_samples(
     }
 
 
-def choose_quarantined(verdicts: Sequence[Verdict | None], limit: int) -> list[int]:
-    """Choose quarantined images so that every reason is shown: the first of each, then the second of each, up to a limit.
+def choose_quarantined(rejections: Rejections, limit: int) -> list[int]:
+    """Choose quarantined images of every reason: the first of each, then the second of each, up to a limit.
 
     Returns:
-        Their indices, by reason in order of precedence, then in the table's order.
+        Their rows, sorted by the precedence of the reason, then in the table's order.
     """
     by_reason: dict[Reason, list[int]] = {reason: [] for reason in Reason}
-    for index, verdict in enumerate(verdicts):
-        if verdict:
-            by_reason[verdict.reason].append(index)
+    for index, rejection in enumerate(rejections):
+        if rejection:
+            by_reason[rejection.reason].append(index)
     ranked = [(rank, index) for found in by_reason.values() for rank, index in enumerate(found)]
     chosen = {index for _, index in heapq.nsmallest(limit, ranked)}
     return [index for found in by_reason.values() for index in found if index in chosen]
 
 
 def _shape(aspect: float) -> str:
-    if aspect > SQUARE:
+    if aspect > MAX_SQUARE_RATIO:
         return "landscape"
-    return "portrait" if aspect < 1 / SQUARE else "about square"
+    return "portrait" if aspect < 1 / MAX_SQUARE_RATIO else "about square"
 
 
 def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
@@ -163,18 +177,12 @@ def _rank(counts: Counter[str]) -> list[Share]:
     return [Share(name, images, images / total) for name, images in ranked]
 
 
-def _spread(values: Iterable[float | None]) -> Spread:
-    low, median, high = np.quantile(_array(values), [0, 0.5, 1]).tolist()
+def _spread(values: npt.NDArray[np.float64]) -> Spread:
+    low, median, high = np.quantile(values, [0, 0.5, 1]).tolist()
     return Spread(low, median, high)
 
 
-def _histogram(values: Iterable[float | None]) -> Histogram:
-    array = _array(values)
-    low, high = int(np.floor(array.min())), int(np.floor(array.max())) + 1
-    counts, _ = np.histogram(array, BINS, (low, high))
-    return Histogram(low, high, float(np.median(array)), tuple(counts.tolist()))
-
-
-def _array(values: Iterable[float | None]) -> npt.NDArray[np.float64]:
-    """Gather what was measured."""
-    return np.fromiter(values, dtype=np.float64)
+def _histogram(values: npt.NDArray[np.float64]) -> Histogram:
+    low, high = int(np.floor(values.min())), int(np.floor(values.max())) + 1
+    counts, _ = np.histogram(values, BINS, (low, high))
+    return Histogram(low, high, float(np.median(values)), tuple(counts.tolist()))

@@ -19,6 +19,7 @@ from visiongate.adapters.git import GitError, Repository
 from visiongate.errors import DataError
 from visiongate.gate.against_base import parse_verdict
 from visiongate.records.dvc_lock import parse_lock
+from visiongate.records.preparation import parse_quarantine
 from visiongate.review.report import parsing, tables
 from visiongate.review.report.snapshot import Snapshot
 
@@ -57,7 +58,7 @@ PARTS = {
     "training": Part("train", (paths.TRAINING_SUMMARY,), parsing.parse_values),
     "course": Part("train", (paths.HISTORY,), parsing.parse_course),
     "expectations": Part("validation", (paths.VALIDATION / "result.json",), parsing.parse_expectations),
-    "quarantine": Part("preparation", (paths.PREPARATION / "quarantine.csv",), parsing.parse_quarantine),
+    "quarantine": Part("preparation", (paths.PREPARATION / "quarantine.csv",), parse_quarantine),
     "images": Part(
         "transformation",
         (paths.TRANSFORMED / "manifest.parquet", paths.TRANSFORMED / "transform.json"),

@@ -1,103 +1,114 @@
-"""What is known of each image of a raw table but for its bytes, as a frame that rules are put to."""
+"""Data frames about the raw images, without their bytes, for Great Expectations to check.
 
-from collections import Counter, defaultdict
+Each frame has the columns ``path`` and ``row``, which point to the image that stands for a row of the frame.
+"""
+
+from collections import defaultdict
 from collections.abc import Sequence
-from itertools import chain
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from visiongate.errors import DataError
 from visiongate.images.extensions import is_misnamed
-from visiongate.images.measurement import Measurement
+from visiongate.images.table import SCHEMA, SHARDS
+from visiongate.records.measurements import Measurement
 
-COLUMNS = ("path", "label", "split", "group", "sha256")  # of the image table
-FEW = 3  # images of a group to see in each split
+# The columns of the image table that `describe_images` needs.
+COLUMNS = ("path", "label", "split", "group", "sha256")
+MEASURED = ("format", "mode", "width", "height", "brightness", "error")
+MAX_GROUP_IMAGES = 3  # shown of a group in each split
+
+
+def describe_columns(schema: pa.Schema = SCHEMA) -> str:
+    """Return the columns of an image table with their types, in alphabetical order."""
+    fields = (f"{field.name}: {field.type}{'' if field.nullable else ' not null'}" for field in schema)
+    return ", ".join(sorted(fields))
+
+
+def describe_shards(directory: Path) -> pd.DataFrame:
+    """Return one row per shard with its file name and its ``columns``.
+
+    Raises:
+        DataError: There is no shard, or one is not a Parquet file.
+    """
+    shards = sorted(directory.glob(SHARDS))
+    if not shards:
+        raise DataError(f"{directory}: no image table; run `dvc repro ingestion` or `dvc pull`")
+    columns = [describe_columns(_read_schema(shard)) for shard in shards]
+    return pd.DataFrame({"path": [shard.name for shard in shards], "row": None, "columns": columns})
+
+
+def _read_schema(shard: Path) -> pa.Schema:
+    try:
+        return pq.read_schema(shard)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{shard}: not a Parquet file: {' '.join(str(error).split())}") from None
 
 
 def describe_images(table: pa.Table, measurements: Sequence[Measurement]) -> pd.DataFrame:
-    """Put what is known of each image into a frame.
+    """Return one row per image with its metadata, its measurement and its counterparts.
 
     Args:
         table: The `COLUMNS` of an image table.
-        measurements: Of its images, in the same order.
+        measurements: Its images' measurements, in the same order.
 
     Returns:
-        One row an image: those columns, ``row``, ``format``, ``mode``, ``error``, ``brightness``; in pixels ``shortest`` and
-        ``longest`` side and, as a text, ``size``; ``aspect``, the longer side over the shorter; and as a text what is wrong
-        with the name, ``misnamed``. What an image does not have is missing; of those that decode, ``error``.
+        Besides `COLUMNS` and `MEASURED`: ``shorter`` and ``longer`` side in pixels, ``size`` as a text,
+        ``aspect`` (longer over shorter), ``misnamed`` (what is wrong with the extension), and the rows of the first image
+        with the same bytes: ``copy_of``, ``other_label`` under another label, ``other_split`` in another given split.
+        Values that an image lacks are missing; an image that does not decode has no format, mode or size.
 
     Raises:
         DataError: There is no image.
-        ValueError: There is not one measurement an image.
     """
     if not table.num_rows:
-        raise DataError("the image table has no images: look at what ingestion was given, and run it again")
-    images: pd.DataFrame = table.to_pandas()
-    names = ["format", "mode", "error", "brightness", "width", "height"]
+        raise DataError("the image table has no images; check the source of the data set and rerun ingestion")
+    images: pd.DataFrame = table.to_pandas().assign(row=range(table.num_rows))
     known = [
-        [getattr(found, name) for name in names]
-        for _, found in zip(range(table.num_rows), measurements, strict=True)
+        [getattr(found, name) for name in MEASURED]
+        for _, found in zip(range(len(images)), measurements, strict=True)
     ]
-    found = pd.DataFrame(known, images.index, names, dtype=object)
-    sides = found[["width", "height"]].astype("Int64").where(found["error"].isna())
-    shortest, longest = sides.min(axis=1), sides.max(axis=1)
+    images = images.join(pd.DataFrame(known, images.index, MEASURED, dtype=object))
+    named = zip(images["path"], images["format"], strict=True)
+    images["misnamed"] = [
+        f"its bytes are {kind}" if isinstance(kind, str) and is_misnamed(path, kind) else None
+        for path, kind in named
+    ]
+    measured = ["format", "mode", "width", "height"]
+    images[measured] = images[measured].where(images["error"].isna())
+    sides = images[["width", "height"]].astype("Int64")
+    shorter, longer = sides.min(axis=1), sides.max(axis=1)
+    first = images.groupby("sha256")["row"].transform("first")
     return images.assign(
-        row=range(len(images)),
-        format=found["format"].where(found["error"].isna(), None),
-        mode=found["mode"].where(found["error"].isna(), None),
-        error=found["error"],
-        brightness=found["brightness"].astype("float64"),
-        shortest=shortest,
-        longest=longest,
-        aspect=(longest / shortest).astype("Float64"),
+        shorter=shorter,
+        longer=longer,
         size=sides["width"].astype("string") + " × " + sides["height"].astype("string") + " pixels",
-        misnamed=pd.Series(
-            [
-                f"its bytes are {kind}" if kind and is_misnamed(path, kind) else None
-                for path, kind in zip(images["path"], found["format"], strict=True)
-            ],
-            dtype=object,
-        ),
+        aspect=(longer / shorter).astype("Float64"),
+        brightness=images["brightness"].astype("float64"),
+        copy_of=first.where(images.duplicated("sha256")).astype("Int64"),
+        other_label=find_counterparts(images, "label"),
+        other_split=find_counterparts(images, "split"),
     )
 
 
 def count_values(values: "pd.Series[str]") -> dict[str, int]:
     """Count each value that is not missing, the most frequent first, then in alphabetical order."""
-    counts = Counter(values.dropna())
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-
-
-def count_classes(images: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """Count the images of each class asked for, the smallest class first.
-
-    Returns:
-        One row a class: ``name``, ``images``, ``ratio``, how many times as many the largest class has, ``told``, and ``path``
-        and ``row`` of an image that decodes, if any does.
-    """
-    counts = images["label"].value_counts().reindex(list(classes), fill_value=0)
-    first = images.sort_values("error", key=pd.Series.notna, kind="stable").drop_duplicates("label")
-    frame = (
-        first.set_index("label")
-        .reindex(list(classes))[["path", "row"]]
-        .assign(
-            images=counts,
-            ratio=(counts.max() / counts.where(counts > 0)).fillna(float("inf")),
-            told=[f"class {name!r} has {images:,}" for name, images in counts.items()],
-        )
-    )
-    return frame.sort_values("images", kind="stable").rename_axis("name").reset_index()
+    counts = values.value_counts()
+    return {
+        str(value): int(count)
+        for value, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    }
 
 
 def find_counterparts(images: pd.DataFrame, column: str) -> "pd.Series[int]":
-    """Find, for each image whose bytes come with another value of a column too, the first image with the other value.
+    """Return for each image the row of the first one with the same bytes and another value in a column.
 
     Args:
-        images: What `describe_images` returns.
-        column: ``label`` or ``split``; where it is missing, an image has no value to differ.
-
-    Returns:
-        The counterpart's row, by the row of each such image.
+        images: With the columns ``sha256``, ``row`` and the one given.
+        column: ``label`` or ``split``; an image without a value there has no counterpart.
     """
     known = images[images[column].notna()]
     varied = known[known.groupby("sha256")[column].transform("nunique") > 1]
@@ -105,27 +116,43 @@ def find_counterparts(images: pd.DataFrame, column: str) -> "pd.Series[int]":
     first = firsts.drop_duplicates("sha256").set_index("sha256")
     second = firsts[firsts.duplicated("sha256")].drop_duplicates("sha256").set_index("sha256")
     is_first = varied[column] == varied["sha256"].map(first[column])
-    counterparts: pd.Series[int] = (
-        varied["sha256"].map(first["row"]).where(~is_first, varied["sha256"].map(second["row"]))
-    )
-    return counterparts.astype(int)
+    rows = varied["sha256"].map(first["row"]).where(~is_first, varied["sha256"].map(second["row"]))
+    return rows.reindex(images.index).astype("Int64")
 
 
-def find_shared_groups(images: pd.DataFrame) -> pd.DataFrame:
-    """Find the groups that have images in several given splits.
+def describe_classes(images: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """Return one row per expected class, the smallest first.
 
     Returns:
-        One row a group, in the table's order of its first image: ``path`` and ``row`` of that, ``told``, and ``others``, the
-        rows of the next images: in all, the first `FEW` of each split.
+        ``name``, ``images``, ``ratio`` (images of the largest class over its own), ``size`` as a text, and ``path`` and
+        ``row`` of an image, one that decodes if there is any.
+    """
+    counts = images["label"].value_counts().reindex(list(classes), fill_value=0)
+    first = images.sort_values("error", key=pd.Series.notna, kind="stable").drop_duplicates("label")
+    frame = first.set_index("label").reindex(list(classes))[["path", "row"]]
+    frame = frame.assign(
+        images=counts,
+        ratio=(counts.max() / counts.where(counts > 0)).fillna(float("inf")),
+        size=[f"class {name!r}: {count:,} images" for name, count in counts.items()],
+    )
+    return frame.sort_values("images", kind="stable").rename_axis("name").reset_index()
+
+
+def describe_groups(images: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per group with given splits, in the order of first images.
+
+    Returns:
+        ``splits``: a text with the counts by split, missing unless the group has images in several; ``others``: the rows of
+        the first images in each split, but for the first.
     """
     known = images[images["group"].notna() & images["split"].notna()]
-    shared = known[known.groupby("group")["split"].transform("nunique") > 1]
-    rows: defaultdict[str, dict[str, list[int]]] = defaultdict(dict)
-    for group, split, row in zip(shared["group"], shared["split"], shared["row"], strict=True):
-        rows[group].setdefault(split, []).append(int(row))
+    rows: defaultdict[str, defaultdict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for group, split, row in zip(known["group"], known["split"], known["row"], strict=True):
+        rows[group][split].append(row)
     records = []
-    for name, by_split in rows.items():
-        first, *others = chain.from_iterable(found[:FEW] for found in by_split.values())
-        told = ", ".join(f"{len(found):,} in {split}" for split, found in by_split.items())
-        records.append((images["path"].iloc[first], first, f"{name}: {told}", others))
-    return pd.DataFrame(records, columns=["path", "row", "told", "others"])
+    for group, by_split in rows.items():
+        first, *others = [row for found in by_split.values() for row in found[:MAX_GROUP_IMAGES]]
+        counts = ", ".join(f"{len(found):,} in {split}" for split, found in by_split.items())
+        splits = f"{group}: {counts}" if len(by_split) > 1 else None
+        records.append((images["path"].iloc[first], first, splits, others))
+    return pd.DataFrame(records, columns=["path", "row", "splits", "others"])

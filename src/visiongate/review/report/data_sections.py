@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from visiongate.records.preparation import QuarantinedImage
 from visiongate.review.report.markdown import MOST_SENTENCE, change, code, table
-from visiongate.review.report.snapshot import Judged, Quarantined
+from visiongate.review.report.snapshot import Judged
 
 SHOWN_SENTENCE = MOST_SENTENCE // 2
 SPLITS = ("train", "val", "test")
@@ -28,12 +29,12 @@ def tell_validation(judged: Judged, rows: int) -> str:
     cells = [
         [
             f"{'❌' if each.severity == 'critical' else '⚠️'} {code(each.name)}",
-            f"{code(each.wanted, SHOWN_SENTENCE)}",
-            f"{code(each.seen, SHOWN_SENTENCE)}{'' if before is None or each.name in before else ' (new)'}",
+            f"{code(each.required, SHOWN_SENTENCE)}",
+            f"{code(each.actual, SHOWN_SENTENCE)}{'' if before is None or each.name in before else ' (new)'}",
         ]
         for each in failed[:rows]
     ]
-    return f"{told}\n\n{table(['expectation', 'wanted', 'found'], cells)}"
+    return f"{told}\n\n{table(['expectation', 'required', 'actual'], cells)}"
 
 
 def _failed_before(judged: Judged) -> set[str] | None:
@@ -108,11 +109,11 @@ def _tell_quarantine(judged: Judged, rows: int) -> str:
     return "\n\n".join(part for part in (table(header, cells, len(header) - 1), _name(fresh, rows)) if part)
 
 
-def _reasons(quarantine: Sequence[Quarantined]) -> Counter[str]:
+def _reasons(quarantine: Sequence[QuarantinedImage]) -> Counter[str]:
     return Counter(each.reason for each in quarantine)
 
 
-def _name(fresh: Sequence[Quarantined], rows: int) -> str:
+def _name(fresh: Sequence[QuarantinedImage], rows: int) -> str:
     if not fresh:
         return ""
     cells = [[code(each.path), code(each.label), code(each.reason)] for each in fresh[:rows]]

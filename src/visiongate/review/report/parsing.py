@@ -13,12 +13,11 @@ from visiongate.records.evaluation import Slice
 from visiongate.records.history import parse_history
 from visiongate.records.interval import Interval
 from visiongate.records.parsing import check_type, flatten, parse_csv, parse_json, parse_yaml
+from visiongate.records.validation import ExpectationResult, parse_validation
 from visiongate.review.report.snapshot import (
     ClassRow,
     Course,
-    Expectation,
     Pair,
-    Quarantined,
     Registration,
     Search,
 )
@@ -73,17 +72,9 @@ def parse_course(content: bytes) -> Course:
     return Course([epoch.epoch for epoch in history], curves)
 
 
-def parse_expectations(content: bytes) -> tuple[Expectation, ...]:
-    """Read ``result.json`` of the validation."""
-    tree = parse_json(content)
-    found = tree.get("expectations") if isinstance(tree, dict) else None
-    return tuple(check_type(TypeAdapter(list[Expectation]), found))
-
-
-def parse_quarantine(content: bytes) -> tuple[Quarantined, ...]:
-    """Read ``quarantine.csv``."""
-    rows = parse_csv(content, "path", "label", "reason", "sha256")
-    return tuple(Quarantined(row["path"], row["label"], row["reason"], row["sha256"]) for row in rows)
+def parse_expectations(content: bytes) -> tuple[ExpectationResult, ...]:
+    """Parse the results in ``result.json`` of the validation."""
+    return parse_validation(content).expectations
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ import pyarrow as pa
 from visiongate.gate.rules import Verdict
 from visiongate.records.evaluation import Slice
 from visiongate.records.interval import Interval
+from visiongate.records.preparation import QuarantinedImage
+from visiongate.records.validation import ExpectationResult
 from visiongate.settings.schema import Registry
 
 
@@ -38,27 +40,6 @@ class Course:
 
     epochs: Sequence[int]
     curves: Mapping[str, Sequence[float]]
-
-
-@dataclass(frozen=True, slots=True)
-class Expectation:
-    """An expectation about the data, and what was found, in words."""
-
-    name: str
-    severity: str
-    success: bool
-    wanted: str
-    seen: str
-
-
-@dataclass(frozen=True, slots=True)
-class Quarantined:
-    """An image that was left out."""
-
-    path: str
-    label: str
-    reason: str
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +95,8 @@ class Snapshot:
     slices: Sequence[Slice] | None = None
     answers: Answered | None = None
     course: Course | None = None
-    expectations: Sequence[Expectation] | None = None
-    quarantine: Sequence[Quarantined] | None = None
+    expectations: Sequence[ExpectationResult] | None = None
+    quarantine: Sequence[QuarantinedImage] | None = None
     images: pa.Table | None = None  # sha256, path, split, label (by name) and group, a row an image
     search: Search | None = None
     registration: Registration | None = None
