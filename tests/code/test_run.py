@@ -44,7 +44,7 @@ def test_each_stage_has_its_module() -> None:
 def test_a_stage_runs_on_the_settings(workspace: Path) -> None:
     done = start(SCRIPT, "ingestion")
     assert done.returncode == 0
-    assert done.stdout.startswith("digits: 50 images")
+    assert done.stderr.startswith("digits: 50 images")
     assert (workspace / "data/raw/dataset.json").exists()
     assert (workspace / "logs/ingestion.log").exists()
 

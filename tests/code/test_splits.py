@@ -266,7 +266,7 @@ def test_a_missing_class_takes_the_nearest_unit() -> None:
 def test_given_splits_do_not_fill_missing_classes() -> None:
     given = [Candidate(f"{label}-{index}", label, given="train") for label in "ab" for index in range(9)]
     given += [Candidate("only", "a", given="test")]
-    with pytest.raises(DataError, match="'b' .* test"):
+    with pytest.raises(DataError, match=r"'b' .* test"):
         assign_splits(given, SPLIT)
 
 

@@ -1,1 +1,1 @@
-"""Ingestion: bring images in from a folder, archive, URL, bucket or package."""
+"""Ingestion: read images from a folder, archive, URL, bucket or package into an image table."""

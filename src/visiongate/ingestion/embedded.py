@@ -1,18 +1,19 @@
-"""Data sets that come with a package: no address, nothing to fetch."""
+"""Data sets that are part of an installed package and need no download."""
 
 from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
 
-from visiongate.ingestion.layouts import Source, SourceImage, encode_png
+from visiongate.ingestion.source import Source, SourceImage, encode_png
 
 SCHEME = "embedded"
 
 
 def open_digits() -> Source:
-    """Open scikit-learn's digits: 1,797 images of 8×8 pixels with 17 levels of gray, spread here over 0..255."""
-    from sklearn.datasets import load_digits  # noqa: PLC0415 - takes a second, for this set alone
+    """Open scikit-learn's digits: 1,797 images of 8×8 pixels, whose 17 gray levels are scaled to 0..255."""
+    # Imported here because it takes a second.
+    from sklearn.datasets import load_digits  # noqa: PLC0415
 
     digits = load_digits()
     pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)
