@@ -48,7 +48,8 @@ from visiongate.images.measurement import measure_images
 from visiongate.images.parallel import count_cores, map_in_order
 from visiongate.images.preprocessing import to_pixels
 from visiongate.preparation.near_duplicates import find_clusters, perceptual_hashes
-from visiongate.settings.schema import NearDuplicates, Split, Transformation
+from visiongate.settings.preparation import NearDuplicates
+from visiongate.settings.transformation import Split, Transformation
 from visiongate.transformation.rendering import place, write_splits
 
 SIDE = 224

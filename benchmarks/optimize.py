@@ -28,7 +28,8 @@ from visiongate.optimization.storage import Place
 from visiongate.optimization.study import Plan, Report, plan_search
 from visiongate.optimization.workers import conduct
 from visiongate.records.history import EpochMetrics
-from visiongate.settings.schema import Settings, load_settings
+from visiongate.settings.loading import load_settings, replace_settings
+from visiongate.settings.schema import Settings
 from visiongate.training.hardware import reproducible
 from visiongate.training.loop import Callbacks, fit
 from visiongate.training.task import prepare_task
@@ -65,7 +66,7 @@ class Meter:
     def __call__(self, _place: int, values: Values, report: Report) -> float:
         """Train one trial."""
         optimize = self._settings.optimize
-        tried = self._settings.with_values({**values, "training.epochs": optimize.epochs}, "trial")
+        tried = replace_settings(self._settings, {**values, "training.epochs": optimize.epochs}, "trial")
         self.trials += 1
 
         def on_epoch(epoch: EpochMetrics, _speed: float) -> None:
@@ -101,7 +102,9 @@ def main() -> None:
     )
     pairs = []
     for seed in range(options.seeds):
-        pair = compare(settings.with_values({"optimize.seed": seed, "training.seed": seed}, "benchmark"))
+        pair = compare(
+            replace_settings(settings, {"optimize.seed": seed, "training.seed": seed}, "benchmark")
+        )
         pairs.append(pair)
         drawn, found = pair
         print(
@@ -114,7 +117,9 @@ def main() -> None:
 
 def compare(settings: Settings) -> tuple[Cost, Cost]:
     """Run the random trials, and the search up to their best."""
-    random = settings.with_values({"optimize.sampler": "random", "optimize.pruner": "none"}, "benchmark")
+    random = replace_settings(
+        settings, {"optimize.sampler": "random", "optimize.pruner": "none"}, "benchmark"
+    )
     plan = replace(plan_search(random, "random"), places=TRIALS, fixed={})
     drawn = measure(plan, Meter(random, None, 0))
     plan = replace(plan_search(settings, "search"), places=10 * TRIALS)

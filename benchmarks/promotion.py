@@ -22,7 +22,7 @@ from scipy.special import bdtrc, ndtri
 from visiongate.comparison.paired_test import compare
 from visiongate.comparison.predictions import GroundTruth, UnlabeledPredictions
 from visiongate.records.interval import wilson_interval
-from visiongate.settings.schema import Registry
+from visiongate.settings.registry import Registry
 
 ALPHA = 0.05
 ACCURACY = 0.93

@@ -29,7 +29,8 @@ from torch.nn import functional
 
 from visiongate.images.pixels import load_split
 from visiongate.settings.composition import compose_params
-from visiongate.settings.schema import Settings, parse_settings
+from visiongate.settings.loading import parse_settings
+from visiongate.settings.schema import Settings
 from visiongate.training.batches import TensorSplit, to_device, to_pixels
 from visiongate.training.hardware import reproducible
 from visiongate.training.loop import Callbacks, fit, predict_split

@@ -62,7 +62,7 @@ def _run(stage: str) -> str | None:
         # Imported here, so that a missing package is explained.
         from visiongate import logs  # noqa: PLC0415
         from visiongate.errors import VisiongateError  # noqa: PLC0415
-        from visiongate.settings.schema import load_settings  # noqa: PLC0415
+        from visiongate.settings.loading import load_settings  # noqa: PLC0415
     except ModuleNotFoundError as error:
         return (
             f"{sys.executable} has no package {error.name!r}: activate the environment "

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from visiongate.settings.schema import Evaluation, load_settings
+from visiongate.settings.evaluation import Evaluation
+from visiongate.settings.loading import load_settings
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 

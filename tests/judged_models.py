@@ -17,7 +17,7 @@ from visiongate.gate.rules import Evidence, judge
 from visiongate.models.predictions import Predictions
 from visiongate.records.evaluation import worst_slice
 from visiongate.records.history import EpochMetrics
-from visiongate.settings.schema import load_settings
+from visiongate.settings.loading import load_settings
 
 IMAGES = 300
 HOSTILE = "<script>alert('x')</script> | a `class` of $many$ words"

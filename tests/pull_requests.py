@@ -20,7 +20,9 @@ from visiongate.review.report.snapshot import (
     Search,
     Snapshot,
 )
-from visiongate.settings.schema import Registry, Rule, load_settings
+from visiongate.settings.gate import Rule
+from visiongate.settings.loading import load_settings
+from visiongate.settings.registry import Registry
 from workspaces import ROOT
 
 IMAGES = 400

@@ -15,7 +15,7 @@ REGISTER = """
 import sys
 sys.path.insert(0, {source!r})
 from pathlib import Path
-from visiongate.settings.schema import load_settings
+from visiongate.settings.loading import load_settings
 from visiongate.registration import stage as register
 register.run(load_settings(Path({params!r})))
 """

@@ -17,7 +17,7 @@ from visiongate.records.files import write_csv, write_json
 from visiongate.records.history import EpochMetrics, write_history
 from visiongate.records.interval import Interval
 from visiongate.records.validation import ExpectationResult, ValidationReport, write_validation
-from visiongate.settings.schema import load_settings
+from visiongate.settings.loading import load_settings
 from workspaces import ROOT
 
 IMAGES = 120  # of the test split

@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from visiongate.settings.schema import Augmentation, Launch, Model, Progressive, Training
+from visiongate.settings.model import Model
+from visiongate.settings.training import Augmentation, Launch, Progressive, Training
 from visiongate.training.batches import Normalization, TensorSplit
 from visiongate.training.hardware import Hardware, reproducible
 from visiongate.training.loop import Callbacks, FitResult, fit

@@ -14,7 +14,9 @@ import pytest
 
 import tiny_models
 from visiongate.adapters.mlflow.store import open_store
-from visiongate.settings.schema import Settings, Tracking, load_settings
+from visiongate.settings.loading import load_settings
+from visiongate.settings.schema import Settings
+from visiongate.settings.tracking import Tracking
 
 ROOT = Path(__file__).parents[1]
 TRACKING = Tracking(uri="sqlite:///mlruns/mlflow.db", experiment="tried")

@@ -81,6 +81,10 @@ def _force(text: str) -> click.Option:
     return _flag("--force", text)
 
 
+def _config() -> click.Option:
+    return _option("--config", type=FILE, help="YAML file whose values replace the composed ones.")
+
+
 def _metric(default: str = "accuracy") -> click.Option:
     return _option("--metric", default=default, show_default=True, help="Metric that orders the table.")
 
@@ -97,13 +101,15 @@ def _pipeline_commands() -> list[click.Command]:
             "Compose conf/ into params.yaml.",
             "VISIONGATE_TRAINING__EPOCHS=20 visiongate params model.lr=1e-3",
             _overrides(),
+            _config(),
             _flag("--check", "Write nothing; exit with 1 if params.yaml is not what conf/ composes."),
         ),
         _command(
             "repro",
             _dispatch("repro"),
             "Compose params.yaml, then rerun the stages that changed.",
-            "visiongate repro",
+            "visiongate repro --config mine.yaml",
+            _config(),
             _flag("--offline", "Do not look for finished runs in the remote."),
             _flag("--minimal", "Pull only what the changed stages read, and the reports, as CI does."),
         ),

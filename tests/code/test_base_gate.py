@@ -16,7 +16,7 @@ from visiongate.gate.against_base import (
 )
 from visiongate.gate.rules import Evidence, judge
 from visiongate.records.interval import Interval
-from visiongate.settings.schema import Rule
+from visiongate.settings.gate import Rule
 
 RULES = {
     "floor": Rule(metric="accuracy", comparison=">=", threshold=0.8),

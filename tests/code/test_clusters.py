@@ -17,7 +17,7 @@ from visiongate.preparation.clusters import (
 from visiongate.preparation.quality import ImageRow, Reason, Rejection
 from visiongate.records.measurements import Measurement
 from visiongate.records.preparation import Leak
-from visiongate.settings.schema import NearDuplicates
+from visiongate.settings.preparation import NearDuplicates
 
 LIMITS = NearDuplicates(max_distance=8, max_difference=0.25)
 PICTURES = np.random.default_rng(0).integers(0, 256, (6, 32, 32))

@@ -14,7 +14,7 @@ from visiongate.comparison.predictions import GroundTruth, UnlabeledPredictions,
 from visiongate.errors import DataError
 from visiongate.models.predictions import decide
 from visiongate.models.predictor import open_predictor
-from visiongate.settings.schema import Registry
+from visiongate.settings.registry import Registry
 
 METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "log_loss", "roc_auc")
 

@@ -14,7 +14,7 @@ import torch
 
 from training_tasks import TRAINING, make_task, train
 from visiongate.errors import SettingsError
-from visiongate.settings.schema import Launch
+from visiongate.settings.training import Launch
 from visiongate.training import distributed
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,8 @@ from visiongate.errors import DataError
 from visiongate.images.table import SCHEMA, write_shard
 from visiongate.records.measurements import Measurement
 from visiongate.records.validation import Example, ExpectationResult
-from visiongate.settings.schema import Expectation, Validation, load_settings
+from visiongate.settings.loading import load_settings
+from visiongate.settings.validation import Expectation, Validation
 from visiongate.validation import suite
 from visiongate.validation.image_frame import count_values, describe_images, describe_shards
 from visiongate.validation.suite import MAX_EXAMPLES, check_columns, check_images

@@ -8,7 +8,7 @@ from visiongate.experiments.figures import draw_by_setting, draw_curves, draw_pa
 from visiongate.experiments.page import Trials, render_experiments
 from visiongate.experiments.ranking import Ranking, RankingError, difference, lay_out_ranking, rank, show
 from visiongate.experiments.significance import Contest, hold_contest, with_metric
-from visiongate.settings.schema import load_settings
+from visiongate.settings.loading import load_settings
 from workspaces import ROOT
 
 SETTINGS = load_settings(ROOT / "params.yaml")

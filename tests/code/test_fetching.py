@@ -26,7 +26,7 @@ from visiongate.errors import DataError
 from visiongate.ingestion import download
 from visiongate.ingestion.download import without_credentials
 from visiongate.ingestion.fetching import DownloadSettings, fetch, file_name
-from visiongate.settings.schema import File
+from visiongate.settings.dataset import PublishedFile as File
 
 CONTENT = bytes(range(256)) * 400
 SOURCE = Path(__file__).parents[2] / "src"

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from visiongate.gate.rules import NO_BASE, Evidence, Ruling, judge, read_verdict, spell
 from visiongate.records.interval import Interval
-from visiongate.settings.schema import Rule
+from visiongate.settings.gate import Rule
 
 ACCURACY = {"metric": "accuracy", "comparison": ">=", "threshold": 0.8}
 CLASSES = {

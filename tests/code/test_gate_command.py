@@ -10,7 +10,7 @@ from command_line import run_cli
 from visiongate.gate.rules import Evidence, judge
 from visiongate.records.files import write_json
 from visiongate.records.interval import Interval
-from visiongate.settings.schema import Rule
+from visiongate.settings.gate import Rule
 from workspaces import ROOT
 
 RULES = {

@@ -18,7 +18,7 @@ from visiongate.evaluation.metrics import (
 )
 from visiongate.models.predictions import Predictions
 from visiongate.records.interval import Interval, effective_draws, wilson_interval
-from visiongate.settings.schema import Evaluation
+from visiongate.settings.evaluation import Evaluation
 
 BINS = 10
 BY_PROBABILITY = {"roc_auc", "average_precision", "log_loss", "brier", "ece", "ece_uncalibrated"}

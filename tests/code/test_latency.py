@@ -10,7 +10,7 @@ from tiny_models import SIDE, brightness_images, write_threshold_model
 from visiongate.evaluation import latency as module
 from visiongate.evaluation.latency import LATENCY, measure_latency
 from visiongate.models.predictor import Images, Predictor, Probabilities, open_predictor
-from visiongate.settings.schema import Evaluation
+from visiongate.settings.evaluation import Evaluation
 
 
 class CountingModel:

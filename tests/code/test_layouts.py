@@ -18,7 +18,8 @@ from visiongate.ingestion.embedded import open_digits
 from visiongate.ingestion.layouts import find_images
 from visiongate.ingestion.source import Source, SourceImage
 from visiongate.ingestion.trees import Tree, open_tree
-from visiongate.settings.schema import Dataset, load_settings
+from visiongate.settings.dataset import Dataset
+from visiongate.settings.loading import load_settings
 
 ROOT = Path(__file__).parents[2]
 SPLITS = {"train": "train", "val": "val", "test": "test"}

@@ -22,7 +22,7 @@ from visiongate.preparation.near_duplicates import (
     find_clusters,
     perceptual_hashes,
 )
-from visiongate.settings.schema import NearDuplicates
+from visiongate.settings.preparation import NearDuplicates
 
 LIMITS = NearDuplicates(max_distance=8, max_difference=0.25)
 RANDOM = np.random.default_rng(0)

@@ -21,10 +21,12 @@ from visiongate.optimization.confirmation import judge
 from visiongate.optimization.outcome import Outcome, explain, summarize_outcome, tell
 from visiongate.optimization.study import SearchResult, TrialResult
 from visiongate.settings.composition import compose_params
-from visiongate.settings.schema import Settings, load_settings
+from visiongate.settings.loading import load_settings, replace_settings
+from visiongate.settings.schema import Settings
 
 ROOT = Path(__file__).parents[2]
-SETTINGS = load_settings(ROOT / "params.yaml").with_values(
+SETTINGS = replace_settings(
+    load_settings(ROOT / "params.yaml"),
     {
         "optimize.trials": 4,
         "optimize.epochs": 2,
@@ -102,7 +104,7 @@ def test_the_stage_reports_trials_verdict_and_page(capsys: pytest.CaptureFixture
 
 @pytest.mark.usefixtures("project")
 def test_two_runs_write_the_same_bytes_also_by_loss_and_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = SETTINGS.with_values({"optimize.metric": "val_loss"}, "test")
+    settings = replace_settings(SETTINGS, {"optimize.metric": "val_loss"}, "test")
     optimize.run(settings)
     first = outputs()
     losses = [float(row["value"]) for row in read_rows("trials.csv") if row["value"]]
@@ -147,7 +149,7 @@ def read_journal() -> list[str]:
 
 @pytest.mark.usefixtures("project")
 def test_trials_are_runs_within_the_studys_run() -> None:
-    optimize.run(SETTINGS.with_values({"optimize.workers": 2, "optimize.confirm_seeds": 1}, "test"))
+    optimize.run(replace_settings(SETTINGS, {"optimize.workers": 2, "optimize.confirm_seeds": 1}, "test"))
     with closing(sqlite3.connect("mlruns/mlflow.db")) as store:
         names = dict(store.execute("select run_uuid, name from runs"))
         parents = dict(store.execute("select run_uuid, value from tags where key = 'mlflow.parentRunId'"))
@@ -302,7 +304,7 @@ def test_another_recipe_is_not_overwritten_without_force(capsys: pytest.CaptureF
             r"reports/optimize/study\.json: no such file; `dvc repro optimize` makes it",
         ),
         (
-            lambda: write_params(SETTINGS.with_values({"model.options.width": 8}, "test")),
+            lambda: write_params(replace_settings(SETTINGS, {"model.options.width": 8}, "test")),
             r"found with other settings: model\.options\.width was 32 and is 8 in params\.yaml",
         ),
         (
@@ -334,7 +336,9 @@ def test_what_does_not_belong_to_these_settings_is_not_adopted(
 
 @pytest.mark.usefixtures("report")
 def test_who_and_where_makes_no_other_study() -> None:
-    write_params(SETTINGS.with_values({"optimize.workers": 4, "optimize.storage": "sqlite:///a.db"}, "test"))
+    write_params(
+        replace_settings(SETTINGS, {"optimize.workers": 4, "optimize.storage": "sqlite:///a.db"}, "test")
+    )
     assert run_adopt("tuned") == 0
 
 

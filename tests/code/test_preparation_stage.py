@@ -23,7 +23,8 @@ from visiongate.records.dataset import DatasetRecord, read_dataset, write_datase
 from visiongate.records.files import read_json
 from visiongate.records.measurements import remove_measurements, write_measurements
 from visiongate.records.splits import SPLITS
-from visiongate.settings.schema import Settings, load_settings
+from visiongate.settings.loading import load_settings, replace_settings
+from visiongate.settings.schema import Settings
 from visiongate.transformation.splits import read_candidates
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +43,7 @@ def _workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def settings() -> Settings:
     near = {"max_distance": 8, "max_difference": 0.125}
     values = {f"preparation.near_duplicates.{name}": value for name, value in near.items()}
-    return load_settings(ROOT / "params.yaml").with_values(values, "test")
+    return replace_settings(load_settings(ROOT / "params.yaml"), values, "test")
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:  # noqa: ANN401 - Pillow's
@@ -175,7 +176,7 @@ class Tags(HTMLParser):
 
 @pytest.fixture(scope="module")
 def strict(settings: Settings) -> Settings:
-    return settings.with_values({"dataset.limits.max_pixels": MAX_PIXELS}, "test")
+    return replace_settings(settings, {"dataset.limits.max_pixels": MAX_PIXELS}, "test")
 
 
 def test_every_damaged_image_is_quarantined_with_its_reason(strict: Settings) -> None:
@@ -409,10 +410,10 @@ def test_the_limits_are_the_settings(settings: Settings) -> None:
     write_raw([image for image in good_images() if image[0] == HOSTILE] + [("a", "flat.png", flat())])
     with pytest.raises(DataError, match="1 blank"):
         preparation.run(settings)
-    preparation.run(settings.with_values({"preparation.min_contrast": 0.0}, "test"))
+    preparation.run(replace_settings(settings, {"preparation.min_contrast": 0.0}, "test"))
     assert "flat.png" in prepared("path")
     with pytest.raises(DataError, match="1 too_small"):
-        preparation.run(settings.with_values({"preparation.min_side": 33}, "test"))
+        preparation.run(replace_settings(settings, {"preparation.min_side": 33}, "test"))
 
 
 def flat() -> bytes:

@@ -17,7 +17,7 @@ from visiongate.registration.promotion import (
     refuse_dirty,
     reject,
 )
-from visiongate.settings.schema import NonInferiority
+from visiongate.settings.registry import NonInferiority
 
 RULING = Ruling("floor", "accuracy", ">= 0.97", 0.9512, None, None, -0.0188, passed=False)
 COMPARISON = Comparison(

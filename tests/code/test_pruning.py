@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from visiongate.optimization.pruning import is_hopeless, rungs
-from visiongate.settings.schema import Optimize, load_settings
+from visiongate.settings.loading import load_settings
+from visiongate.settings.optimize import Optimize
 
 OPTIMIZE = load_settings(Path(__file__).parents[2] / "params.yaml").optimize
 

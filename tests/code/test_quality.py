@@ -17,7 +17,7 @@ from visiongate.preparation.quality import (
     find_rejections,
 )
 from visiongate.records.measurements import Measurement
-from visiongate.settings.schema import NearDuplicates, Preparation
+from visiongate.settings.preparation import NearDuplicates, Preparation
 
 LIMITS = Preparation(
     min_side=8,

@@ -15,7 +15,7 @@ from visiongate.adapters.mlflow.store import open_store
 from visiongate.records.files import sha256_of
 from visiongate.registration import stage as register
 from visiongate.registry.rebuild import clone_address
-from visiongate.settings.schema import load_settings
+from visiongate.settings.loading import load_settings
 from workspaces import ROOT, enter_workspace, write_judged_model
 
 TRAIN = f"""

@@ -15,7 +15,8 @@ from visiongate.adapters.mlflow.runs import MODEL_TAG, open_run
 from visiongate.adapters.mlflow.store import Store, TrackingError, open_store
 from visiongate.records.files import sha256_of
 from visiongate.registration import stage as register
-from visiongate.settings.schema import NonInferiority, Settings
+from visiongate.settings.registry import NonInferiority
+from visiongate.settings.schema import Settings
 from workspaces import enter_workspace, tracked_settings, write_judged_model
 
 

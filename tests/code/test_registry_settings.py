@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from visiongate.errors import SettingsError
-from visiongate.settings.schema import Settings, parse_settings
+from visiongate.settings.loading import parse_settings
+from visiongate.settings.schema import Settings
 from workspaces import tracked_settings
 
 

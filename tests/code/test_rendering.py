@@ -18,7 +18,7 @@ from visiongate.errors import DataError
 from visiongate.images.pixels import load_split
 from visiongate.images.preprocessing import to_pixels
 from visiongate.records.manifest import read_manifest
-from visiongate.settings.schema import Split, Transformation
+from visiongate.settings.transformation import Split, Transformation
 from visiongate.transformation.rendering import build_manifest, write_splits
 
 CLASSES = ["cat", "dog"]

@@ -4,7 +4,7 @@ from visiongate.optimization.figures import MARGIN, draw_history, draw_parallel,
 from visiongate.optimization.outcome import Outcome
 from visiongate.optimization.space import Value, Values
 from visiongate.optimization.study import SearchResult, TrialResult
-from visiongate.settings.schema import SearchRange
+from visiongate.settings.optimize import SearchRange
 
 SPACE = [
     SearchRange(setting="model.lr", kind="log", low=0.001, high=0.1),

@@ -7,7 +7,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from visiongate.errors import SettingsError
 from visiongate.optimization.outcome import command
 from visiongate.optimization.space import Value, search_space
-from visiongate.settings.schema import Settings, load_settings
+from visiongate.settings.loading import load_settings, replace_settings
+from visiongate.settings.schema import Settings
 
 SETTINGS = load_settings(Path(__file__).parents[2] / "params.yaml")
 
@@ -16,7 +17,9 @@ def space(dimension: dict[str, object], **values: object) -> Settings:
     tree = SETTINGS.model_dump()
     tree["optimize"]["space"] = {"it": dimension}
     settings = Settings.model_validate(tree)
-    return settings.with_values({key.replace("__", "."): value for key, value in values.items()}, "test")
+    return replace_settings(
+        settings, {key.replace("__", "."): value for key, value in values.items()}, "test"
+    )
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from visiongate.errors import DataError
 from visiongate.images.table import write_shards
 from visiongate.records.clusters import write_clusters
-from visiongate.settings.schema import Split
+from visiongate.settings.transformation import Split
 from visiongate.transformation.splits import Candidate, assign_splits, hash_position, read_candidates
 
 SPLIT = Split(train=0.8, val=0.1, test=0.1, seed=0)

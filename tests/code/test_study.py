@@ -23,10 +23,12 @@ from visiongate.optimization.study import (
     summarize,
 )
 from visiongate.optimization.workers import conduct
-from visiongate.settings.schema import Settings, load_settings
+from visiongate.settings.loading import load_settings, replace_settings
+from visiongate.settings.schema import Settings
 
 ROOT = Path(__file__).parents[2]
-SETTINGS = load_settings(ROOT / "params.yaml").with_values(
+SETTINGS = replace_settings(
+    load_settings(ROOT / "params.yaml"),
     {
         "optimize.trials": 12,
         "optimize.epochs": 4,
@@ -102,8 +104,8 @@ def test_a_finished_study_trains_nothing_again(tmp_path: Path) -> None:
 
 
 def test_current_settings_outside_the_space_widen_it(tmp_path: Path) -> None:
-    outside = SETTINGS.with_values(
-        {"model.lr": 1e-5, "model.batch_size": 7, "training.label_smoothing": 0.5}, "test"
+    outside = replace_settings(
+        SETTINGS, {"model.lr": 1e-5, "model.batch_size": 7, "training.label_smoothing": 0.5}, "test"
     )
     found = run(tmp_path / "a.journal", outside)
     assert found.trials[0].values["model.lr"] == 1e-5
@@ -143,15 +145,17 @@ def test_a_diverging_trial_is_passed_over_and_all_of_them_are_told(tmp_path: Pat
 
 
 def test_random_search_is_as_repeatable(tmp_path: Path) -> None:
-    settings = SETTINGS.with_values({"optimize.sampler": "random", "optimize.trials": 6}, "test")
+    settings = replace_settings(SETTINGS, {"optimize.sampler": "random", "optimize.trials": 6}, "test")
     found = run(tmp_path / "a.journal", settings)
     assert len({tuple(trial.values.values()) for trial in found.trials}) == 6
     assert run(tmp_path / "b.journal", settings) == found
 
 
 def test_hyperband_ends_a_study_the_same_after_an_interruption(tmp_path: Path) -> None:
-    settings = SETTINGS.with_values(
-        {"optimize.pruner": "hyperband", "optimize.reduction_factor": 2, "optimize.trials": 20}, "test"
+    settings = replace_settings(
+        SETTINGS,
+        {"optimize.pruner": "hyperband", "optimize.reduction_factor": 2, "optimize.trials": 20},
+        "test",
     )
     stops = [5, 6]
 
@@ -405,6 +409,6 @@ def test_a_database_that_breaks_down_is_told(tmp_path: Path) -> None:
 
 def test_a_password_in_the_settings_is_refused_and_not_repeated() -> None:
     with pytest.raises(SettingsError, match="VISIONGATE_STORAGE_PASSWORD") as raised:
-        SETTINGS.with_values({"optimize.storage": "postgresql://me:hunter2@host/db"}, "params.yaml")
+        replace_settings(SETTINGS, {"optimize.storage": "postgresql://me:hunter2@host/db"}, "params.yaml")
     assert "hunter2" not in str(raised.value)
-    SETTINGS.with_values({"optimize.storage": "postgresql://me@host:5432/db"}, "params.yaml")
+    replace_settings(SETTINGS, {"optimize.storage": "postgresql://me@host:5432/db"}, "params.yaml")

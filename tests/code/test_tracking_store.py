@@ -8,13 +8,13 @@ import pytest
 from mlflow import MlflowClient
 
 from visiongate.adapters.mlflow.store import TrackingError, open_store, resolve_address
-from visiongate.settings.schema import Tracking
+from visiongate.settings.tracking import Tracking
 from workspaces import ROOT, TRACKING, enter_workspace
 
 OPEN = """
 import sys
 sys.path.insert(0, {source!r})
-from visiongate.settings.schema import Tracking
+from visiongate.settings.tracking import Tracking
 from visiongate.adapters.mlflow.store import open_store
 print(open_store(Tracking(uri="sqlite:///mlruns/mlflow.db", experiment="tried")).experiment_id)
 """

@@ -18,7 +18,8 @@ from visiongate.adapters.mlflow.store import open_store
 from visiongate.errors import DataError, SettingsError
 from visiongate.records.files import sha256_of
 from visiongate.records.history import read_history
-from visiongate.settings.schema import Settings, parse_settings
+from visiongate.settings.loading import parse_settings
+from visiongate.settings.schema import Settings
 from visiongate.training import stage as train
 from workspaces import enter_workspace, write_pixels
 
@@ -223,7 +224,7 @@ def test_tensorboard_without_its_package_raises_an_error(monkeypatch: pytest.Mon
 def test_an_out_of_memory_error_names_the_settings_to_change() -> None:
     code = (
         "import resource, sys; sys.path.insert(0, 'src'); import torch\n"
-        "from visiongate.settings.schema import load_settings; from visiongate.training import stage as train\n"
+        "from visiongate.settings.loading import load_settings; from visiongate.training import stage as train\n"
         "used = int(open('/proc/self/statm').read().split()[0]) * 4096\n"
         "resource.setrlimit(resource.RLIMIT_AS, (used + 700_000_000,) * 2)\n"
         "import run; sys.exit(run.main(['train']))"

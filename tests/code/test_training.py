@@ -9,7 +9,7 @@ from torch import nn
 
 from training_tasks import MODEL, PLAIN, TRAINING, make_task, same_weights, train
 from visiongate.errors import DivergedError, SettingsError
-from visiongate.settings.schema import Progressive
+from visiongate.settings.training import Progressive
 from visiongate.training import batch_loader, hardware
 from visiongate.training.averaging import average_weights
 from visiongate.training.batches import Normalization, plan_epoch, shuffled_steps, to_pixels

@@ -20,7 +20,7 @@ import pytest
 from visiongate.errors import DataError
 from visiongate.ingestion import archives, limits
 from visiongate.ingestion.trees import list_files, open_tree
-from visiongate.settings.schema import Limits
+from visiongate.settings.dataset import Limits
 
 LIMITS = Limits(max_files=100, max_file_bytes=10**6, max_total_bytes=10**7, max_ratio=200, max_pixels=10**6)
 FILES = {"b/2.png": b"two" * 100, "a/é.png": b"", "a/1.png": bytes(range(256)) * 3, "a/deep/er/0": b"zero"}

@@ -23,7 +23,9 @@ from visiongate.records.dataset import DatasetRecord, write_dataset
 from visiongate.records.files import read_json, write_json
 from visiongate.records.measurements import read_measurements
 from visiongate.records.validation import ValidationReport, read_validation
-from visiongate.settings.schema import Settings, Validation, load_settings
+from visiongate.settings.loading import load_settings, replace_settings
+from visiongate.settings.schema import Settings
+from visiongate.settings.validation import Validation
 from visiongate.validation import stage as validation
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,8 +96,10 @@ def settings(**values: Any) -> Settings:  # noqa: ANN401
         "rows_per_class.min_rows": 3,
         **{key.replace("__", "."): value for key, value in values.items()},
     }
-    return load_settings(ROOT / "params.yaml").with_values(
-        {f"validation.{key}": value for key, value in changes.items()}, "test"
+    return replace_settings(
+        load_settings(ROOT / "params.yaml"),
+        {f"validation.{key}": value for key, value in changes.items()},
+        "test",
     )
 
 

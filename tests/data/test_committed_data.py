@@ -17,7 +17,7 @@ from visiongate.records.dataset import read_dataset
 from visiongate.records.manifest import read_manifest
 from visiongate.records.splits import SPLITS
 from visiongate.records.transform import read_transform
-from visiongate.settings.schema import Validation
+from visiongate.settings.validation import Validation
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -13,7 +13,8 @@ from onnx import numpy_helper
 
 from visiongate.evaluation import stage as evaluate
 from visiongate.records.files import read_json
-from visiongate.settings.schema import Settings, parse_settings
+from visiongate.settings.loading import parse_settings
+from visiongate.settings.schema import Settings
 from visiongate.training import stage as train
 from workspaces import enter_workspace
 

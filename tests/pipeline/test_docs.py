@@ -17,7 +17,8 @@ from command_line import run_cli
 from doc_commands import COMMANDS, PAGES, README, blocks, files_to_write, overrides_of
 from visiongate.models.registry import build_baseline, build_network
 from visiongate.settings.composition import compose_params
-from visiongate.settings.schema import Baseline, parse_settings
+from visiongate.settings.loading import parse_settings
+from visiongate.settings.model import Baseline
 
 ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")

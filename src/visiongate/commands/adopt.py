@@ -15,7 +15,8 @@ from visiongate.experiments.recipe import check_recipe, find_recipe
 from visiongate.optimization.identity import study_settings
 from visiongate.records.files import read_json, write_text
 from visiongate.settings.composition import CONF
-from visiongate.settings.schema import Settings, load_settings
+from visiongate.settings.loading import load_settings
+from visiongate.settings.schema import Settings
 from visiongate.training.fingerprint import data_sha256
 
 EXPERIMENTS = Path("conf/experiment")

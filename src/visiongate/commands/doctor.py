@@ -10,7 +10,7 @@ from pathlib import Path
 
 from visiongate.adapters.dvc import run_dvc
 from visiongate.errors import VisiongateError
-from visiongate.settings.schema import load_settings
+from visiongate.settings.loading import load_settings
 from visiongate.training.hardware import choose_hardware
 
 PACKAGES = (

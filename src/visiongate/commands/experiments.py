@@ -19,7 +19,7 @@ from visiongate.experiments.queue import last_lines
 from visiongate.experiments.ranking import Ranking, lay_out_ranking, rank
 from visiongate.experiments.significance import Contest, hold_contest, with_metric
 from visiongate.records.files import write_text
-from visiongate.settings.schema import load_settings
+from visiongate.settings.loading import load_settings
 
 METRIC = "accuracy"
 PAGE = paths.EXPERIMENTS / "index.html"

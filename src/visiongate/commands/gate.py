@@ -22,7 +22,8 @@ from visiongate.gate.against_base import (
 )
 from visiongate.gate.rules import Ruling, Verdict
 from visiongate.review.untrusted_artifacts import open_folder
-from visiongate.settings.schema import Gate, load_settings
+from visiongate.settings.gate import Gate
+from visiongate.settings.loading import load_settings
 from visiongate.text_tables import lay_out
 
 ANEW = "`dvc repro` writes it"

@@ -5,7 +5,7 @@ import sys
 from typing import NoReturn
 
 from visiongate.adapters.mlflow.store import open_store
-from visiongate.settings.schema import load_settings
+from visiongate.settings.loading import load_settings
 
 
 def run(port: int) -> int:

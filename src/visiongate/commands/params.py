@@ -1,17 +1,30 @@
 """``visiongate params``: compose ``conf/`` into ``params.yaml``."""
 
+import os
+from pathlib import Path
+
 from visiongate.paths import PARAMS
 from visiongate.records.files import write_text
-from visiongate.settings.composition import CONF, compose_params
+from visiongate.settings.composition import CONF, compose_params, environment_overrides
 
 
-def run(overrides: tuple[str, ...], *, check: bool) -> int:
-    """Write ``params.yaml`` if the composed text differs from it; with ``check``, return 1 instead.
+def run(overrides: tuple[str, ...], config: Path | None, *, check: bool) -> int:
+    """Write ``params.yaml`` if the composed text differs from it; with ``check``, compare it with ``conf/`` and write nothing.
+
+    Returns:
+        1 if ``check`` finds a difference.
 
     Raises:
         SettingsError: Hydra cannot compose, or a value is invalid.
     """
-    text = compose_params(CONF, list(overrides))
+    variables = [] if check else environment_overrides(os.environ)
+    sources = [f"the file {config}"] if config else []
+    sources += [f"the environment: {override}" for override in variables]
+    text = compose_params(CONF, [*variables, *overrides], config)
+    # The header of a composition that is not that of conf/ alone says so.
+    text = "".join([*(f"# From {source}\n" for source in sources), text])
+    for source in sources:
+        print(f"From {source}")
     current = PARAMS.read_text(encoding="utf-8") if PARAMS.exists() else None
     if text == current:
         print(f"{PARAMS} is up to date with {CONF}/")

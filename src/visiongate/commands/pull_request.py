@@ -19,7 +19,7 @@ from visiongate.records.dvc_lock import parse_lock
 from visiongate.records.files import read_json
 from visiongate.review.comments import AUTHOR, post_check, post_report
 from visiongate.review.events import PullRequest, find_pull_request, read_event
-from visiongate.settings.schema import load_settings
+from visiongate.settings.loading import load_settings
 
 COMMITTER, EMAIL = "github-actions[bot]", "41898282+github-actions[bot]@users.noreply.github.com"
 # What belongs to a run, as far as git holds it. The client leaves out what did not change.

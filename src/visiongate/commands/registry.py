@@ -11,7 +11,7 @@ from visiongate.registry.overview import describe_registry, export_registry
 from visiongate.registry.rebuild import Plan, Rebuilt, rebuild
 from visiongate.registry.rollback import rollback
 from visiongate.registry.trace import Trace, describe_trace, trace_version
-from visiongate.settings.schema import load_settings
+from visiongate.settings.loading import load_settings
 
 PLAN = Plan("train", paths.TRANSFORMED, paths.MODEL_ONNX)
 

@@ -30,7 +30,7 @@ from visiongate.review.snapshots import (
     take_snapshot,
 )
 from visiongate.review.untrusted_artifacts import UNREAD, open_folder
-from visiongate.settings.schema import load_settings
+from visiongate.settings.loading import load_settings
 
 HERE = "this work tree"
 THERE = "a fork's run, its figures taken as they are"

@@ -40,9 +40,9 @@ MODEL = tuple(
 )
 
 
-def run(*, offline: bool, minimal: bool) -> int:
+def run(config: Path | None, *, offline: bool, minimal: bool) -> int:
     """Compose ``params.yaml``, then rerun the stages that changed; return DVC's exit status."""
-    params.run((), check=False)
+    params.run((), config, check=False)
     pull = () if offline else ("--pull",)
     if not minimal:
         return _run(["repro", *pull])
@@ -57,7 +57,7 @@ def run_experiment(overrides: tuple[str, ...]) -> int:
 
 def retrain() -> int:
     """Register the committed model, fetch the data again and rerun what that changes; return DVC's exit status."""
-    params.run((), check=False)
+    params.run((), None, check=False)
     return _run(*_registering(), ["repro", "--force", "--single-item", "ingestion"], ["repro", "--pull"])
 
 

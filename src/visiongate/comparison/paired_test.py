@@ -9,7 +9,8 @@ from scipy.special import bdtrc
 from visiongate.comparison.paired_bootstrap import Resampling, pair_metric, paired_bootstrap
 from visiongate.comparison.predictions import GroundTruth, UnlabeledPredictions
 from visiongate.records.interval import number_groups
-from visiongate.settings.schema import LOWER_IS_BETTER, Registry
+from visiongate.records.metrics import lower_is_better
+from visiongate.settings.registry import Registry
 
 MCNEMAR = "exact McNemar"
 
@@ -147,7 +148,7 @@ def _compare_samples(
     groups = int(numbers.max()) + 1
     pair = pair_metric(settings.metric, challenger, champion, truth.labels, numbers)
     result = paired_bootstrap(pair, Resampling(settings.samples, settings.seed, settings.alpha))
-    lower = settings.metric in LOWER_IS_BETTER
+    lower = lower_is_better(settings.metric)
     low, high = (-result.high, -result.low) if lower else (result.low, result.high)
     if settings.metric == "accuracy":
         low, high = _widen((low, high), counts, (groups, len(numbers)), settings.alpha)

@@ -16,7 +16,7 @@ from visiongate.images.pixels import Pixels, PixelSplit
 from visiongate.models.predictions import Predictions
 from visiongate.models.predictor import Predictor
 from visiongate.records.evaluation import Slice, worst_slice
-from visiongate.settings.schema import Evaluation
+from visiongate.settings.evaluation import Evaluation
 
 
 @dataclass(frozen=True, slots=True)

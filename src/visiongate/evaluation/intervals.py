@@ -13,7 +13,7 @@ from visiongate.evaluation.metrics import ClassResult, count_confusions
 from visiongate.evaluation.ranking import RankedClass, rank_classes
 from visiongate.models.predictions import Predictions
 from visiongate.records.interval import Interval, effective_draws, wilson_interval
-from visiongate.settings.schema import Evaluation
+from visiongate.settings.evaluation import Evaluation
 
 Floats = npt.NDArray[np.float64]
 Units = npt.NDArray[np.int64]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from visiongate.models.predictor import Images, Predictor, open_predictor
-from visiongate.settings.schema import Evaluation
+from visiongate.settings.evaluation import Evaluation
 
 LATENCY = (
     "latency_p50_ms",

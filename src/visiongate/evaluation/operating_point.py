@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 from visiongate.errors import SettingsError
 from visiongate.models.predictions import Predictions
-from visiongate.settings.schema import Evaluation
+from visiongate.settings.evaluation import Evaluation
 
 Scores = npt.NDArray[np.float64]
 

@@ -23,7 +23,7 @@ from visiongate.evaluation.operating_point import positive_class
 from visiongate.evaluation.references import References
 from visiongate.models.predictions import Predictions
 from visiongate.records.interval import Interval
-from visiongate.settings.schema import Evaluation
+from visiongate.settings.evaluation import Evaluation
 
 GAPS = {"accuracy_gap": "accuracy", "f1_gap": "f1_macro"}  # train less test
 

@@ -44,7 +44,8 @@ from visiongate.records.history import read_history
 from visiongate.records.manifest import read_manifest
 from visiongate.records.transform import read_transform
 from visiongate.records.validation import read_validation
-from visiongate.settings.schema import Evaluation, Settings
+from visiongate.settings.evaluation import Evaluation
+from visiongate.settings.schema import Settings
 
 PLOTS = paths.EVALUATION / "plots"
 MOST_TRAIN_IMAGES = 10_000  # that are predicted to tell the gap: more tell hardly more

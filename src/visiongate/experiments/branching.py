@@ -90,7 +90,7 @@ def _write(root: Path, experiment: Experiment, wanted: Branch, comment: str) -> 
         write_text(root / path, found.text(comment))
         _choose(conf / PRIMARY, wanted.recipe)
         check_recipe(conf, wanted.recipe, experiment.params)
-    write_text(root / wanted.params, compose_params(conf, []))
+    write_text(root / wanted.params, compose_params(conf))
     return path if found.choices or found.values else None
 
 

@@ -8,7 +8,7 @@ from visiongate.errors import VisiongateError
 from visiongate.experiments.evidence import Evidence
 from visiongate.experiments.listing import Experiment
 from visiongate.records.interval import Interval
-from visiongate.settings.schema import LOWER_IS_BETTER
+from visiongate.records.metrics import lower_is_better
 from visiongate.text_tables import lay_out
 
 WORDS = {True: "passes", False: "FAILS", None: "-"}
@@ -56,7 +56,7 @@ class Ranking:
 
 def is_lower_better(metric: str) -> bool:
     """Say whether less of a metric is better."""
-    return metric in LOWER_IS_BETTER or metric.endswith("loss")
+    return lower_is_better(metric) or metric.endswith("loss")
 
 
 def rank(metric: str, base: Experiment, experiments: Sequence[Experiment], evidence: Evidence) -> Ranking:

@@ -6,6 +6,7 @@ from visiongate.comparison.paired_test import Comparison, compare
 from visiongate.errors import SettingsError
 from visiongate.experiments.evidence import Evidence
 from visiongate.experiments.listing import Experiment
+from visiongate.settings.loading import replace_settings
 from visiongate.settings.schema import Settings
 
 
@@ -79,6 +80,6 @@ def hold_contest(
 def with_metric(settings: Settings, metric: str) -> Settings | None:
     """Return the settings with another metric to compare by; None where no test of it on paired answers is known."""
     try:
-        return settings.with_values({"registry.metric": metric, "registry.test": "auto"}, "METRIC")
+        return replace_settings(settings, {"registry.metric": metric, "registry.test": "auto"}, "METRIC")
     except SettingsError:
         return None

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from visiongate.errors import DataError
 from visiongate.gate.rules import Evidence, Ruling, Verdict, judge, spell
 from visiongate.records.interval import Interval
-from visiongate.settings.schema import Rule
+from visiongate.settings.gate import Rule
 
 _VERDICT = TypeAdapter(Verdict)
 

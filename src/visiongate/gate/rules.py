@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from visiongate.records.interval import Interval
-from visiongate.settings.schema import LOWER_IS_BETTER, Rule
+from visiongate.records.metrics import lower_is_better
+from visiongate.settings.gate import Rule
 
 _COMPARE = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
 NO_BASE = "no base to compare with: make gate BASE=main"
@@ -87,7 +88,7 @@ def _blank(name: str, rule: Rule) -> Ruling:
 def spell(rule: Rule) -> str:
     """Say in words what a rule asks."""
     if rule.max_drop is not None:
-        return f"{'rise' if rule.metric in LOWER_IS_BETTER else 'drop'} of at most {rule.max_drop:g}"
+        return f"{'rise' if lower_is_better(rule.metric) else 'drop'} of at most {rule.max_drop:g}"
     bound = " at the worse bound" if rule.bound == "worst" else ""
     each = (
         ""
@@ -145,7 +146,7 @@ def _judge_drop(
         return replace(ruling, note="the base has no such metric")
     if value is None:
         return replace(ruling, passed=False, note=f"{rule.metric} is undefined on these images")
-    lost = value - before if rule.metric in LOWER_IS_BETTER else before - value
+    lost = value - before if lower_is_better(rule.metric) else before - value
     return replace(ruling, margin=most - lost, passed=lost <= most, note=f"the base has {before:.4g}")
 
 

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from visiongate.errors import DataError
 from visiongate.ingestion.limits import check_ratio, check_sizes
-from visiongate.settings.schema import Limits
+from visiongate.settings.dataset import Limits
 
 ZIP_SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06")
 DECOMPRESSORS: Mapping[bytes, Callable[..., Any]] = {

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from visiongate.errors import DataError
 from visiongate.ingestion.source import Source, SourceImage, encode_png
 from visiongate.ingestion.trees import Tree
-from visiongate.settings.schema import Dataset
+from visiongate.settings.dataset import Dataset
 
 BATCH = re.compile(r"(?:.*/)?(?:data_batch_[1-5]|test_batch)\.bin")
 PICKLED_BATCH = re.compile(r"(?:.*/)?(?:data_batch_[1-5]|test_batch)")

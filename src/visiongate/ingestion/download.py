@@ -19,7 +19,7 @@ from visiongate.errors import DataError
 from visiongate.ingestion.limits import ADVICE
 from visiongate.records.files import sha256_of, write_json
 from visiongate.records.json_record import read_record
-from visiongate.settings.schema import File
+from visiongate.settings.dataset import PublishedFile as File
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")

@@ -19,7 +19,7 @@ from visiongate.ingestion.download import (
 )
 from visiongate.ingestion.kaggle_download import SCHEME as KAGGLE
 from visiongate.ingestion.kaggle_download import download_from_kaggle
-from visiongate.settings.schema import File
+from visiongate.settings.dataset import PublishedFile as File
 
 logger = logging.getLogger(__name__)
 # Files of a folder that are downloaded at the same time. With small files, most of the time is spent waiting.

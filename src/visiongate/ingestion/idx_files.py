@@ -15,7 +15,7 @@ import numpy.typing as npt
 from visiongate.errors import DataError
 from visiongate.ingestion.source import Source, SourceImage, encode_png
 from visiongate.ingestion.trees import Tree
-from visiongate.settings.schema import Dataset
+from visiongate.settings.dataset import Dataset
 
 FILE_NAME = re.compile(r"(?:.*/)?(train|t10k)-(images|labels)[-.]idx[13]-ubyte(\.gz)?")
 # Splits by the prefix of the file name, in the order of the rows' paths.

@@ -9,7 +9,7 @@ from visiongate.ingestion.cifar10 import holds_cifar10, open_cifar10
 from visiongate.ingestion.idx_files import holds_idx_files, open_idx_files
 from visiongate.ingestion.source import Source, SourceImage
 from visiongate.ingestion.trees import Tree
-from visiongate.settings.schema import Dataset
+from visiongate.settings.dataset import Dataset
 
 MIN_CLASSES = 2
 # Folder names that an error message lists.

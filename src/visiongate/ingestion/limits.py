@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from visiongate.errors import DataError
-from visiongate.settings.schema import Limits
+from visiongate.settings.dataset import Limits
 
 # Archives up to this size, decompressed, may have any compression ratio.
 MIN_CHECKED_BYTES = 64 * 2**20

@@ -14,7 +14,7 @@ from visiongate.ingestion.layouts import find_images
 from visiongate.ingestion.source import Source
 from visiongate.ingestion.trees import list_files, open_tree
 from visiongate.records.files import sha256_of
-from visiongate.settings.schema import Dataset
+from visiongate.settings.dataset import Dataset
 
 
 @dataclass(frozen=True, slots=True)

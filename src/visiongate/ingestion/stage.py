@@ -17,7 +17,8 @@ from visiongate.ingestion.fetching import DownloadSettings
 from visiongate.ingestion.opening import OpenedSource, open_source
 from visiongate.ingestion.source import Source
 from visiongate.records.dataset import DatasetRecord, write_dataset
-from visiongate.settings.schema import Dataset, Settings
+from visiongate.settings.dataset import Dataset
+from visiongate.settings.schema import Settings
 
 logger = logging.getLogger(__name__)
 MIRROR = "VISIONGATE_MIRROR"

@@ -11,7 +11,7 @@ from pathlib import Path
 from visiongate.errors import DataError
 from visiongate.ingestion.archives import open_archive
 from visiongate.ingestion.limits import check_sizes
-from visiongate.settings.schema import Limits
+from visiongate.settings.dataset import Limits
 
 # Files that operating systems add, besides hidden ones.
 SYSTEM_FILES = {"__MACOSX", "Thumbs.db", "desktop.ini"}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from visiongate.optimization.outcome import Outcome, signed
 from visiongate.optimization.space import Value
 from visiongate.optimization.study import TrialResult
-from visiongate.settings.schema import SearchRange
+from visiongate.settings.optimize import SearchRange
 
 MARGIN = 0.04  # of an axis, at both ends
 TICKS = 5  # on an axis, about

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from statistics import median
 
-from visiongate.settings.schema import Optimize
+from visiongate.settings.optimize import Optimize
 
 Curve = Sequence[float]  # the value after each epoch, from the first; more is better
 

@@ -4,7 +4,9 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from visiongate.errors import SettingsError
-from visiongate.settings.schema import SearchRange, Settings
+from visiongate.settings.loading import replace_settings
+from visiongate.settings.optimize import SearchRange
+from visiongate.settings.schema import Settings
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -44,7 +46,7 @@ def search_space(settings: Settings) -> list[SearchRange]:
     }
     for name, dimension in space.items():
         for value in dimension.choices or _ends(dimension):
-            settings.with_values({dimension.setting: value}, f"optimize.space.{name}")
+            replace_settings(settings, {dimension.setting: value}, f"optimize.space.{name}")
     return list(space.values())
 
 

@@ -31,7 +31,9 @@ from visiongate.pages.rendering import render_page
 from visiongate.records.files import write_csv, write_json, write_text
 from visiongate.records.history import EpochMetrics
 from visiongate.records.transform import read_transform
-from visiongate.settings.schema import Baseline, Settings
+from visiongate.settings.loading import replace_settings
+from visiongate.settings.model import Baseline
+from visiongate.settings.schema import Settings
 from visiongate.training.baselines import fit_baseline
 from visiongate.training.fingerprint import data_sha256
 from visiongate.training.hardware import reproducible
@@ -53,7 +55,7 @@ class Trainer:
         """Train with a trial's values and return the metric at the best epoch."""
         metric, epochs = self.settings.optimize.metric, self.settings.optimize.epochs
         title = f"{self.title} {place}"
-        tried = self.settings.with_values({**values, "training.epochs": epochs}, title)
+        tried = replace_settings(self.settings, {**values, "training.epochs": epochs}, title)
         with (
             reproducible(tried.training.seed),
             open_run(self.settings.tracking, title, values, {}, parent_id=self.parent) as tracked,

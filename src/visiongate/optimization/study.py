@@ -17,7 +17,8 @@ from visiongate.errors import DivergedError
 from visiongate.optimization.pruning import is_hopeless
 from visiongate.optimization.space import Values, search_space, suggest
 from visiongate.optimization.storage import Place, explained
-from visiongate.settings.schema import Optimize, SearchRange, Settings
+from visiongate.settings.optimize import Optimize, SearchRange
+from visiongate.settings.schema import Settings
 
 if TYPE_CHECKING:
     from optuna import Study, Trial

@@ -11,7 +11,7 @@ from visiongate.preparation.quality import ImageRow, Reason, Rejection, Rejectio
 from visiongate.records.measurements import SKETCH_SIDE, Measurement
 from visiongate.records.preparation import Leak
 from visiongate.records.splits import SPLITS, protection
-from visiongate.settings.schema import NearDuplicates
+from visiongate.settings.preparation import NearDuplicates
 
 NAME_LENGTH = 16  # hexadecimal digits
 MAX_COMPARED = 64  # images of a protected split in which the most similar is searched

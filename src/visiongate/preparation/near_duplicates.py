@@ -14,7 +14,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from visiongate.preparation.hamming import Hashes, Indices, Mask, Pairs, close_pairs
-from visiongate.settings.schema import NearDuplicates
+from visiongate.settings.preparation import NearDuplicates
 
 Sketches = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]

@@ -10,7 +10,7 @@ from visiongate.errors import DataError
 from visiongate.images.extensions import claimed_format, is_misnamed
 from visiongate.records.measurements import Measurement
 from visiongate.records.splits import protection
-from visiongate.settings.schema import Preparation
+from visiongate.settings.preparation import Preparation
 
 MAX_NAMED = 5  # other images in a detail
 

@@ -50,7 +50,8 @@ from visiongate.records.preparation import (
     write_quarantine,
     write_summary,
 )
-from visiongate.settings.schema import Preparation, Settings
+from visiongate.settings.preparation import Preparation
+from visiongate.settings.schema import Settings
 
 THUMBNAIL_SIDE = 64  # pixels
 # On the page:

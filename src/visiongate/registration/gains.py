@@ -5,7 +5,7 @@ from typing import Literal
 
 from visiongate.evaluation.latency import measure_latency
 from visiongate.models.predictor import Images, Predictor
-from visiongate.settings.schema import Evaluation
+from visiongate.settings.evaluation import Evaluation
 
 Kind = Literal["size", "latency"]
 ROUNDS = 2  # each model is timed so often, in turn; the least disturbed counts

@@ -8,7 +8,7 @@ from visiongate.adapters.git import UNKNOWN, Commit
 from visiongate.comparison.paired_test import Comparison
 from visiongate.gate.rules import Ruling
 from visiongate.registration.gains import Gain
-from visiongate.settings.schema import NonInferiority
+from visiongate.settings.registry import NonInferiority
 
 Verdict = Literal["rejected", "registered", "promoted"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from visiongate.adapters.mlflow.registry import list_versions
 from visiongate.adapters.mlflow.runs import RecordedRun, search_runs
 from visiongate.adapters.mlflow.store import Store, TrackingError
-from visiongate.settings.schema import LOWER_IS_BETTER
+from visiongate.records.metrics import lower_is_better
 from visiongate.text_tables import GAP, WIDTH, lay_out, shorten
 
 CELL = 16  # characters of a value
@@ -33,7 +33,7 @@ def compare_runs(store: Store, board: Board) -> str:
         TrackingError: MLflow failed, or no run has the metric; the message names those that there are.
     """
     name = board.metric.rpartition("/")[2]
-    lower = name in LOWER_IS_BETTER or bool(LOWER_BY_NAME.search(board.metric))
+    lower = lower_is_better(name) or bool(LOWER_BY_NAME.search(board.metric))
     runs = search_runs(store, board.metric, ascending=lower, limit=board.top)
     if not runs:
         raise TrackingError(_explain_none(store, board.metric))

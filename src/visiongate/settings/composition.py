@@ -1,11 +1,11 @@
-"""Compose ``conf/`` into ``params.yaml``: ``make params``.
+"""``params.yaml``, composed by Hydra from ``conf/``, overrides, environment variables and a file.
 
-DVC composes by itself on ``dvc exp run``, never on ``dvc repro``; so every make target that runs the line comes here first.
+DVC composes on ``dvc exp run``, never on ``dvc repro``; so `visiongate repro` and ``make repro`` compose first.
 """
 
 import itertools
 import math
-import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +17,31 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from visiongate.errors import SettingsError, VisiongateError
-from visiongate.paths import PARAMS
-from visiongate.records.files import write_text
-from visiongate.settings.schema import parse_settings
+from visiongate.errors import SettingsError
+from visiongate.settings.loading import parse_settings
 
 CONF = Path("conf")
-HEADER = "# Generated from conf/ by `make params`. Do not edit: change conf/, or try a value with `dvc exp run -S`.\n"
+HEADER = "# Generated from conf/ by `visiongate params`. Do not edit: change conf/, or try a value with `dvc exp run -S`.\n"
+# VISIONGATE_TRAINING__EPOCHS=20 overrides training.epochs. Other variables have no double underscore.
+PREFIX, SEPARATOR = "VISIONGATE_", "__"
 
 
-def compose_params(conf: Path, overrides: list[str]) -> str:
-    """Compose the groups of ``conf`` and return the text of ``params.yaml``, validated.
+def compose_params(conf: Path, overrides: Sequence[str] = (), config: Path | None = None) -> str:
+    """Return the text of ``params.yaml``, validated.
+
+    Args:
+        conf: The folder of the groups.
+        overrides: Hydra's, such as ``model.lr=1e-4`` or ``model=resnet18``.
+        config: A YAML file whose values replace the composed ones.
 
     Raises:
-        SettingsError: Hydra cannot compose, or a value is not allowed.
+        SettingsError: Hydra cannot compose, or a value is invalid.
     """
-    return HEADER + OmegaConf.to_yaml(_compose(conf, overrides))
+    return HEADER + OmegaConf.to_yaml(_compose(conf, overrides, config))
 
 
-def compose_values(conf: Path, overrides: list[str]) -> dict[str, Any]:
-    """Compose the groups of ``conf`` and return the sections as plain values, validated.
+def compose_values(conf: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the composed sections as plain values, validated.
 
     Raises:
         SettingsError: As `compose_params`.
@@ -45,79 +50,65 @@ def compose_values(conf: Path, overrides: list[str]) -> dict[str, Any]:
     return {str(section): content for section, content in values.items()} if isinstance(values, dict) else {}
 
 
-def _compose(conf: Path, overrides: list[str]) -> DictConfig:
+def environment_overrides(environment: Mapping[str, str]) -> list[str]:
+    """Return the overrides in environment variables, such as ``training.epochs=20`` for ``VISIONGATE_TRAINING__EPOCHS``."""
+    names = sorted(name for name in environment if name.startswith(PREFIX) and SEPARATOR in name)
+    dotted = {name: name.removeprefix(PREFIX).lower().replace(SEPARATOR, ".") for name in names}
+    return [f"{dotted[name]}={environment[name]}" for name in names]
+
+
+def _compose(conf: Path, overrides: Sequence[str], config: Path | None = None) -> DictConfig:
     try:
         with initialize_config_dir(str(conf.absolute()), version_base="1.3"):
-            tree = compose("config", overrides=overrides)
+            tree = compose("config", overrides=list(overrides))
+        if config is not None:
+            tree = _merge(tree, config)
         OmegaConf.resolve(tree)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        raise SettingsError(f"{conf}/: {' '.join(str(error).split())}") from None
-    parse_settings(OmegaConf.to_container(tree), f"{conf}/")
+        raise SettingsError(f"{config or f'{conf}/'}: {' '.join(str(error).split())}") from None
+    parse_settings(OmegaConf.to_container(tree), str(config or f"{conf}/"))
     return tree
 
 
-def expand_sweeps(overrides: list[str], most: int) -> list[list[str]]:
-    """Return every combination of the values that the overrides sweep over, in order; a single one where none does.
+def _merge(tree: DictConfig, config: Path) -> DictConfig:
+    try:
+        values = OmegaConf.load(config)
+    except OSError as error:
+        raise SettingsError(f"{config}: {error.strerror}") from None
+    merged = OmegaConf.merge(tree, values)
+    if not isinstance(merged, DictConfig):
+        raise SettingsError(f"{config}: must be a mapping of sections, as in params.yaml")
+    return merged
 
-    The grammar is Hydra's own, as ``dvc exp run -S`` takes it: ``model.lr=0.01,0.1``, ``model=choice(small_cnn,simple_cnn)``,
-    ``training.seed=range(0,5)``.
+
+def expand_sweeps(overrides: list[str], limit: int) -> list[list[str]]:
+    """Return every combination of the values that the overrides sweep over, in order.
+
+    The grammar is Hydra's: ``model.lr=0.01,0.1``, ``model=choice(small_cnn,simple_cnn)``, ``training.seed=range(0,5)``.
 
     Args:
-        overrides: What to expand.
-        most: Combinations that are allowed.
+        overrides: The overrides.
+        limit: Most combinations.
 
     Raises:
-        SettingsError: An override does not parse or names no single values, or there are too many combinations.
+        SettingsError: An override is invalid, or there are too many combinations.
     """
-    values = [_values(override, most) for override in overrides]
-    if math.prod(map(len, values)) > most:
-        raise SettingsError(f"{' '.join(overrides)}: more than {most} combinations")
-    return [list(each) for each in itertools.product(*values)]
+    values = [_sweep_values(override, limit) for override in overrides]
+    if math.prod(map(len, values)) > limit:
+        raise SettingsError(f"{' '.join(overrides)}: more than {limit} combinations")
+    return [list(combination) for combination in itertools.product(*values)]
 
 
-def _values(override: str, most: int) -> list[str]:
+def _sweep_values(override: str, limit: int) -> list[str]:
     try:
         parsed = OverridesParser.create().parse_override(override)
     except HydraException as error:
-        raise SettingsError(
-            f"{override}: not an override, such as model.lr=0.01,0.1: {_first_line(error)}"
-        ) from None
+        reason = str(error).partition("\n")[0]
+        raise SettingsError(f"{override}: not an override such as model.lr=0.01,0.1: {reason}") from None
     if not parsed.is_sweep_override():
         return [override]
     if not parsed.is_discrete_sweep() or parsed.value_type == ValueType.GLOB_CHOICE_SWEEP:
         raise SettingsError(f"{override}: name the values, as in a,b,c or choice(a,b) or range(0,5)")
-    # One more than allowed shows that there are too many; a range may have billions.
-    values = itertools.islice(parsed.sweep_string_iterator(), most + 1)
-    return [f"{parsed.get_key_element()}={value}" for value in values]
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
-
-
-def main(arguments: list[str]) -> int:
-    """Write ``params.yaml`` when the composed text differs from it, and say which; return the exit status.
-
-    Args:
-        arguments: Hydra's overrides; or ``--check``, which writes nothing, and fails when the two differ.
-    """
-    check = arguments == ["--check"]
-    try:
-        text = compose_params(CONF, [] if check else arguments)
-    except VisiongateError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    current = PARAMS.read_text(encoding="utf-8") if PARAMS.exists() else None
-    if text == current:
-        sys.stdout.write(f"{PARAMS} is up to date with {CONF}/\n")
-    elif check:
-        sys.stderr.write(f"{PARAMS} is not what {CONF}/ composes: `make params` writes it\n")
-        return 1
-    else:
-        write_text(PARAMS, text)
-        sys.stdout.write(f"{PARAMS} composed from {CONF}/\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    values: Iterator[str] = parsed.sweep_string_iterator()
+    # One more than the limit shows that there are too many; a range may have billions.
+    return [f"{parsed.get_key_element()}={value}" for value in itertools.islice(values, limit + 1)]

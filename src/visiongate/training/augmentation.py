@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from visiongate.settings.schema import Augmentation
+from visiongate.settings.training import Augmentation
 from visiongate.training.seeds import generator_for
 
 # ITU-R BT.601, as Pillow converts RGB to L.

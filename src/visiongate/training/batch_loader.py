@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from visiongate.settings.schema import Training
+from visiongate.settings.training import Training
 from visiongate.training import distributed
 from visiongate.training.augmentation import AugmentationParameters, Augmenter, shrink
 from visiongate.training.batches import shuffled_steps

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from visiongate.errors import SettingsError, TrainingError
-from visiongate.settings.schema import Launch
+from visiongate.settings.training import Launch
 
 if TYPE_CHECKING:
     from torch.distributed.launcher.api import LaunchConfig

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from visiongate.errors import DivergedError, SettingsError
 from visiongate.records.history import EpochMetrics
-from visiongate.settings.schema import Model, Monitor, Training
+from visiongate.settings.fields import Monitor
+from visiongate.settings.model import Model
+from visiongate.settings.training import Training
 from visiongate.training import distributed
 from visiongate.training.batches import to_pixels
 from visiongate.training.checkpoint import Checkpoint

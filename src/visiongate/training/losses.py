@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from visiongate.settings.schema import Training
+from visiongate.settings.training import Training
 
 # The minimum of 1 - p: at 0, a power below 1 has no gradient.
 MIN_UNCERTAINTY = 1e-6

@@ -9,7 +9,7 @@ from torch.nn import Parameter
 from torch.optim import SGD, Adam, AdamW, Muon, Optimizer
 
 from visiongate.errors import SettingsError
-from visiongate.settings.schema import Model
+from visiongate.settings.model import Model
 
 Group = dict[str, Any]
 

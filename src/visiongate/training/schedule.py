@@ -6,7 +6,7 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from visiongate.settings.schema import Model
+from visiongate.settings.model import Model
 
 # Share of the peak learning rate at the end of cosine and linear.
 FINAL_SHARE = 1e-3

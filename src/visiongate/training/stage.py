@@ -27,7 +27,8 @@ from visiongate.records.model import (
     write_training_summary,
 )
 from visiongate.records.transform import read_transform
-from visiongate.settings.schema import Baseline, Settings
+from visiongate.settings.model import Baseline
+from visiongate.settings.schema import Settings
 from visiongate.text_tables import lay_out
 from visiongate.training import distributed
 from visiongate.training.baselines import fit_baseline

@@ -10,7 +10,8 @@ from visiongate.errors import DataError, SettingsError
 from visiongate.images.pixels import load_split
 from visiongate.models.registry import build_network
 from visiongate.records.transform import Transform, read_transform
-from visiongate.settings.schema import Model, Training
+from visiongate.settings.model import Model
+from visiongate.settings.training import Training
 from visiongate.training import distributed
 from visiongate.training.augmentation import shrink
 from visiongate.training.batches import MIN_BATCH, Normalization, TensorSplit, to_device, to_pixels

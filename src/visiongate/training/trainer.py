@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from visiongate.errors import SettingsError
-from visiongate.settings.schema import Model, Training
+from visiongate.settings.model import Model
+from visiongate.settings.training import Training
 from visiongate.training import distributed
 from visiongate.training.augmentation import mix_up
 from visiongate.training.averaging import average_weights

@@ -19,7 +19,7 @@ from visiongate.images.pixels import release_memory
 from visiongate.images.preprocessing import preprocess
 from visiongate.records.files import atomic_path
 from visiongate.records.manifest import MANIFEST_FILE, write_manifest
-from visiongate.settings.schema import Transformation
+from visiongate.settings.transformation import Transformation
 
 # The files that `write_splits` writes, and the unfinished ones that a killed run leaves behind.
 OUTPUTS = ("*.npy", ".*.npy", MANIFEST_FILE, f".{MANIFEST_FILE}.*")

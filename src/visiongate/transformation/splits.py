@@ -22,7 +22,7 @@ from visiongate.errors import DataError
 from visiongate.images.table import read_table
 from visiongate.records.clusters import read_clusters
 from visiongate.records.splits import SPLITS, protection
-from visiongate.settings.schema import Split
+from visiongate.settings.transformation import Split
 
 Key = TypeVar("Key")
 # A group or a cluster, by kind and name.

@@ -33,7 +33,7 @@ from great_expectations.expectations.expectation_configuration import Expectatio
 
 from visiongate.errors import DataError
 from visiongate.records.validation import Example, ExpectationResult, Severity
-from visiongate.settings.schema import Expectation, MaxCount, Validation
+from visiongate.settings.validation import Expectation, MaxCount, Validation
 from visiongate.validation.image_frame import (
     count_values,
     describe_classes,

@@ -17,7 +17,7 @@ from typing import Any
 from visiongate.adapters.git import Repository
 from visiongate.adapters.mlflow.environment import describe_environment, list_requirements, source_tags
 from visiongate.adapters.mlflow.store import Store, TrackingError, mlflow_errors, open_store
-from visiongate.settings.schema import Tracking
+from visiongate.settings.tracking import Tracking
 
 MODEL_TAG = "visiongate.model_sha256"
 RECONSTRUCTED_TAG = "visiongate.reconstructed"

@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from visiongate.errors import VisiongateError
 from visiongate.records.files import atomic_path
-from visiongate.settings.schema import Tracking
+from visiongate.settings.tracking import Tracking
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -10,7 +10,7 @@ from visiongate.comparison.paired_test import Comparison, compare, uses_mcnemar
 from visiongate.comparison.predictions import GroundTruth, UnlabeledPredictions
 from visiongate.review.report.markdown import figure
 from visiongate.review.report.snapshot import Answered, Snapshot
-from visiongate.settings.schema import Registry
+from visiongate.settings.registry import Registry
 
 UNKNOWN = "Whether the difference is more than luck is not known"
 

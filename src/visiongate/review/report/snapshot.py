@@ -12,7 +12,7 @@ from visiongate.records.evaluation import Slice
 from visiongate.records.interval import Interval
 from visiongate.records.preparation import QuarantinedImage
 from visiongate.records.validation import ExpectationResult
-from visiongate.settings.schema import Registry
+from visiongate.settings.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from visiongate.gate.against_base import is_finite
+from visiongate.records.metrics import lower_is_better
 from visiongate.review.report.markdown import NOTHING, change, code, figure, listed, setting, table
 from visiongate.review.report.snapshot import Judged, Snapshot
-from visiongate.settings.schema import LOWER_IS_BETTER
 
 Values = Mapping[str, object]
 # Neither better nor worse: they tell of the images, not of the model.
@@ -116,7 +116,7 @@ def _tell_both(name: str, now: object, base: object) -> list[str]:
 def _judge(name: str, now: object, base: object) -> str:
     if name in NEUTRAL or not (is_finite(now) and is_finite(base)):
         return ""
-    return " better" if (now > base) != (name in LOWER_IS_BETTER) else " worse"
+    return " better" if (now > base) != (lower_is_better(name)) else " worse"
 
 
 def _tell(value: object) -> str:

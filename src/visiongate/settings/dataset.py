@@ -1,0 +1,76 @@
+"""The section ``dataset``: where the images come from."""
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from visiongate.settings.fields import Count, Name, Section
+
+
+class PublishedFile(Section):
+    """A file of a published data set, checked before it is read."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = Field(
+        description="Checksum; null if the publisher gives none."
+    )
+    size: Count | None = Field(description="Bytes; null if unknown.")
+
+
+class Limits(Section):
+    """Limits that protect against decompression bombs."""
+
+    max_files: Count = Field(description="Files in one source.")
+    max_file_bytes: Count = Field(description="Decompressed bytes of one file.")
+    max_total_bytes: Count = Field(description="Decompressed bytes of all files of a source.")
+    max_ratio: Annotated[float, Field(ge=1)] = Field(
+        description="Decompressed over compressed bytes of an archive."
+    )
+    max_pixels: Count = Field(description="Width times height of one image.")
+
+
+class Dataset(Section):
+    """Where the images come from, and what is known about them."""
+
+    name: Name = Field(description="Name of the data set.")
+    path: str = Field(
+        description="Archive or folder that replaces the download; the set's own page in conf/ if there is none."
+    )
+    url: str | None = Field(
+        description="Address of one file, or of a folder with `files`: http(s), s3, gs, file, or kaggle://owner/dataset."
+    )
+    files: dict[str, PublishedFile] = Field(description="Files by name; if empty, whatever `url` holds.")
+    classes: list[str] | None = Field(
+        description="Classes in the order of the model's outputs; null takes the folders' names in alphabetical order."
+    )
+    exclude: list[str] = Field(description="Shell patterns of paths to leave out.")
+    splits: dict[str, Literal["train", "val", "test"]] = Field(
+        description="Folders above the class folders that give a split."
+    )
+    group: str | None = Field(
+        description="Regular expression on the path; images whose parenthesized part is equal stay in one split."
+    )
+    license: str = Field(description="License of the images.")
+    citation: str = Field(description="How to cite the data set.")
+    homepage: str = Field(description="Page of the data set.")
+    limits: Limits = Field(description="Limits that protect against decompression bombs.")
+    limit: Count | None = Field(description="At most this many images, spread evenly; null takes all.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.classes is not None and len(set(self.classes)) != len(self.classes):
+            raise ValueError("classes has a duplicate entry")
+        if self.group is not None:
+            _check_group(self.group)
+        return self
+
+
+def _check_group(pattern: str) -> None:
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"group {pattern!r} is not a regular expression: {error}") from None
+    if groups != 1:
+        raise ValueError(
+            rf"group {pattern!r} needs one pair of parentheses around the group's name, as in (person\d+)"
+        )

@@ -1,0 +1,26 @@
+"""The section ``evaluation``: how the exported model is measured."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from visiongate.settings.fields import Count, Index, OpenShare, Section, Share
+
+
+class Evaluation(Section):
+    """How the exported model is measured."""
+
+    batch_size: Count = Field(description="Images per batch.")
+    calibration_bins: Count = Field(description="Bins of the calibration error.")
+    bootstrap_samples: Annotated[int, Field(ge=50)] = Field(description="Samples of the bootstrap.")
+    confidence: OpenShare = Field(description="Level of the confidence intervals.")
+    seed: Index = Field(description="Seed of the bootstrap and of the corruptions.")
+    latency_runs: Count = Field(description="Predictions that are timed.")
+    positive: str | None = Field(description="Positive class, of two classes; null takes the last.")
+    threshold: Literal["argmax", "youden", "recall"] = Field(
+        description="Operating point of two classes, chosen on the validation split."
+    )
+    recall_floor: Share = Field(description="With threshold recall: lowest recall of the positive class.")
+    slice_images: Count = Field(description="Fewest images of a slice that can be the worst.")
+    corruption_images: Index = Field(description="Most test images to corrupt; 0 skips the corruptions.")
+    gallery_images: Count = Field(description="Most images in each gallery of the page.")

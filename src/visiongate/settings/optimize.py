@@ -1,0 +1,66 @@
+"""The section ``optimize``: the Optuna study."""
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from visiongate.settings.fields import Count, Index, Monitor, Section
+
+_ADDRESS_WITH_PASSWORD = re.compile(r"[^:/]+://[^/@]*:[^/]*@")
+
+
+class SearchRange(Section):
+    """One dimension of the search."""
+
+    setting: str = Field(description="Setting by its dotted name.")
+    kind: Literal["float", "log", "int", "choice"] = Field(description="Kind of the range.")
+    low: float | None = Field(default=None, description="Lower end; not with choice.")
+    high: float | None = Field(default=None, description="Upper end; not with choice.")
+    choices: list[bool | int | float | str | None] | None = Field(
+        default=None, description="Values, with choice."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.kind == "choice":
+            if not self.choices or self.low is not None or self.high is not None:
+                raise ValueError("kind choice takes `choices` only")
+        elif self.choices is not None or self.low is None or self.high is None or self.low >= self.high:
+            raise ValueError(f"kind {self.kind} takes `low` < `high` and no `choices`")
+        elif self.kind == "log" and self.low <= 0:
+            raise ValueError(f"kind log takes `low` > 0, not {self.low:g}")
+        return self
+
+
+class Optimize(Section):
+    """The Optuna study."""
+
+    trials: Count = Field(description="Trials.")
+    epochs: Count = Field(description="Epochs of each trial.")
+    metric: Monitor = Field(description="Metric of a trial, at its best epoch.")
+    seed: Index = Field(description="Seed of the sampler and of the trainings.")
+    sampler: Literal["tpe", "random"] = Field(description="Sampler.")
+    startup_trials: Count = Field(description="Random trials before the sampler starts.")
+    pruner: Literal["median", "hyperband", "halving", "none"] = Field(description="Pruner.")
+    warmup_epochs: Index = Field(description="With median: epochs before a trial may be pruned.")
+    reduction_factor: Annotated[int, Field(ge=2)] = Field(
+        description="With hyperband and halving: one trial of this many continues."
+    )
+    confirm_seeds: Annotated[int, Field(ge=0, le=16)] = Field(
+        description="Seeds on which the best trial and the current settings are trained again."
+    )
+    workers: Count = Field(description="Processes on this machine.")
+    storage: str | None = Field(
+        description="Database that several machines share, without its password; null uses a local file."
+    )
+    space: dict[str, SearchRange] = Field(min_length=1, description="Dimensions of the search, by name.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        # params.yaml is in git, and its values are in dvc.lock and MLflow. The message must not show the password.
+        if self.storage is not None and _ADDRESS_WITH_PASSWORD.match(self.storage):
+            raise ValueError(
+                "storage contains a password, which git would store; remove it and set VISIONGATE_STORAGE_PASSWORD"
+            )
+        return self
