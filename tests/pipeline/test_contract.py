@@ -31,6 +31,7 @@ NOT_MADE = {
     "params.yaml",
     "dvc.lock",
     "data/downloads",
+    "logs/tensorboard",
     "models/checkpoint.safetensors",
     "reports/experiments",
     "reports/report.md",
