@@ -220,8 +220,8 @@ make bench BENCH=results ARGS="--source mnist=/data/mnist --source cifar10=/data
 ```
 
 Images and epochs are limited so that the page costs a few hours on a CPU. The numbers compare the models with each other; they
-are not the best that a model can reach. `--limit` and `--epochs` change the limits. The recipes in `conf/experiment` state what a
-full training reaches.
+are not the best that a model can reach. `--limit` and `--epochs` change the limits. The recipes in `conf/experiment` state what
+a full training reaches.
 
 - Seconds: the stage `train`, from pixel arrays to the exported model.
 - 95% interval: the confidence interval of the accuracy on the test split.
@@ -251,8 +251,8 @@ def row_of(row: Result) -> str:
     """Return a row of a table."""
     if row.accuracy is None:
         return f"| `{row.model}` | | failed | | | {row.failure} |"
-    interval = f"{row.low:.1%} to {row.high:.1%}"
-    return f"| `{row.model}` | {row.parameters:,} | {row.accuracy:.1%} | {interval} | {row.train_seconds:,.0f} | {row.hardware} |"
+    accuracy = f"{row.accuracy:.1%} | {row.low:.1%} to {row.high:.1%}"
+    return f"| `{row.model}` | {row.parameters:,} | {accuracy} | {row.train_seconds:,.0f} | {row.hardware} |"
 
 
 def machine() -> str:
