@@ -1,23 +1,22 @@
-"""How fast the data's way from encoded bytes to pixel arrays is, each part against what one would use instead.
+"""Measure each part of the way from encoded images to pixel arrays, beside an alternative.
 
     python benchmarks/data.py decoding [--images FOLDER_OR_ZIP]   photographs to 224 × 224, on all cores
     python benchmarks/data.py small                               70,000 PNG of 28 × 28 and 60,000 JPEG of 32 × 32
-    python benchmarks/data.py stages                              archives of these to pixel arrays, by the four stages
-    python benchmarks/data.py near_duplicates                     the search over 60,000 images
-    python benchmarks/data.py remote                              dvc push and pull of 25,000 images, by S3's protocol
+    python benchmarks/data.py stages                              archives of these to pixel arrays, by the four data stages
+    python benchmarks/data.py near_duplicates                     the search among 60,000 images
+    python benchmarks/data.py remote                              dvc push and pull of 25,000 images over S3
 
-``decoding`` compares three ways, run in turn, several times:
+``decoding`` compares, in alternation:
 
 - ours: `visiongate.images.preprocessing.to_pixels` in the threads of `visiongate.images.parallel`;
-- Pillow: ``Image.open(...).convert("RGB").resize(...)``, in threads or in processes, whichever is faster there, once with our
-  bilinear filter and once with the one that it takes by default, bicubic;
-- the decoder alone: libjpeg-turbo's scaled decode to at least 224 × 224 by simplejpeg, in the same threads.
+- Pillow: ``Image.open(...).convert("RGB").resize(...)``, in threads or processes, whichever is faster, with the bilinear filter
+  and with Pillow's default filter, bicubic;
+- the decoder alone: libjpeg-turbo's scaled decode to at least 224 × 224 by simplejpeg, in the same threads. Every method that
+  decodes whole blocks is slower than this.
 
-Without ``--images`` the photographs are made up: brightness and colors with the power spectrum of natural images (amplitude
-falling with frequency; Field, 1987), softened as by a lens until quality 90 at 4:2:0 takes about as many bits a pixel as
-photographs do, some two. The figures are medians, the ratios medians of the ratios run by run, and hold for the machine that
-they are taken on. No way to decode whole blocks of a JPEG can be faster than the last: where Pillow is within a third of that,
-because the photographs are small or hold many bits a pixel, three times Pillow is out of reach.
+Without ``--images``, the photographs are generated: brightness and colors have the power spectrum of natural images (amplitude
+proportional to 1/frequency; Field, 1987), blurred as by a lens until quality 90 at 4:2:0 takes about two bits per pixel, as
+photographs do. Speeds are medians; ratios are medians of the ratios of each run.
 """
 
 import argparse
@@ -50,23 +49,24 @@ from visiongate.images.preprocessing import to_pixels
 from visiongate.preparation.near_duplicates import find_clusters, perceptual_hashes
 from visiongate.settings.preparation import NearDuplicates
 from visiongate.settings.transformation import Split, Transformation
-from visiongate.transformation.rendering import place, write_splits
+from visiongate.transformation.rendering import build_manifest, write_splits
 
 SIDE = 224
-PHOTOS = {(1024, 768): 48, (1920, 1080): 24, (4032, 3024): 8}  # how many of each size
+# Number of photographs by size.
+PHOTOS = {(1024, 768): 48, (1920, 1080): 24, (4032, 3024): 8}
 SUFFIXES = (".jpg", ".jpeg")
 GOAL_PILLOW, GOAL_DECODER = 3.0, 0.6
 
 
 def main() -> None:
-    """Run the benchmarks asked for."""
-    parser = argparse.ArgumentParser(description="Measure the data's way to pixel arrays.")
+    """Run the selected benchmarks."""
+    parser = argparse.ArgumentParser(description="Measure the way from encoded images to pixel arrays.")
     parser.add_argument("benchmark", nargs="?", choices=[*BENCHMARKS, "all"], default="all")
     parser.add_argument(
-        "--images", type=Path, help="a folder or zip of JPEG photographs, in place of made-up ones"
+        "--images", type=Path, help="a folder or zip of JPEG photographs, instead of generated ones"
     )
-    parser.add_argument("--limit", type=int, default=2000, help="at most so many of them")
-    parser.add_argument("--runs", type=int, default=5, help="of each way, in turn")
+    parser.add_argument("--limit", type=int, default=2000, help="largest number of photographs")
+    parser.add_argument("--runs", type=int, default=5, help="runs of each method")
     options = parser.parse_args()
     print(f"{describe_machine()}\n")
     for name, benchmark in BENCHMARKS.items():
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def describe_machine() -> str:
-    """Name the processor and the versions."""
+    """Return the processor and the versions of the libraries."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
@@ -85,7 +85,7 @@ def describe_machine() -> str:
 
 
 def decoding(options: argparse.Namespace) -> None:
-    """Photographs to 224 × 224."""
+    """Measure photographs to 224 × 224."""
     print(f"JPEG to {SIDE} × {SIDE}, images/s on all cores, medians of {options.runs} runs in turn")
     print(f"goals: {GOAL_PILLOW:g}× Pillow, {GOAL_DECODER:.0%} of the decoder alone")
     print(
@@ -99,7 +99,7 @@ def decoding(options: argparse.Namespace) -> None:
 
 
 def compare(name: str, photos: Sequence[bytes], runs: int) -> None:
-    """Print one row: all ways, in turn, over the same photographs."""
+    """Print one row: all methods on the same photographs, in alternation."""
     ours = partial(to_pixels, size=SIDE, mode="RGB", resize="stretch")
     bicubic = partial(by_pillow, method=Image.Resampling.BICUBIC)
     with ThreadPoolExecutor(count_cores()) as threads, ProcessPoolExecutor(count_cores()) as processes:
@@ -112,13 +112,14 @@ def compare(name: str, photos: Sequence[bytes], runs: int) -> None:
             "decoder": lambda: list(map_in_order(by_decoder, photos, len)),
         }
         for way in ways.values():
-            way()  # what is only slow the first time
+            # The first run warms up.
+            way()
         taken = [{key: seconds(way) for key, way in ways.items()} for _ in range(runs)]
     print_row(name, photos, taken)
 
 
 def print_row(name: str, photos: Sequence[bytes], taken: Sequence[dict[str, float]]) -> None:
-    """Print speeds and ratios; of threads and processes, the faster."""
+    """Print speeds and ratios; Pillow's are those of threads or processes, whichever is faster."""
     medians = {way: statistics.median(run[way] for run in taken) for way in taken[0]}
     pillow, default = (
         min((f"{kind}, threads", f"{kind}, processes"), key=lambda way: medians[way])
@@ -133,13 +134,13 @@ def print_row(name: str, photos: Sequence[bytes], taken: Sequence[dict[str, floa
 
 
 def by_pillow(encoded: bytes, method: Image.Resampling = Image.Resampling.BILINEAR) -> npt.NDArray[np.uint8]:
-    """Decode as one would."""
+    """Decode and resize with Pillow alone."""
     image = Image.open(io.BytesIO(encoded)).convert("RGB")
     return np.asarray(image.resize((SIDE, SIDE), method))
 
 
 def by_decoder(encoded: bytes) -> npt.NDArray[np.uint8]:
-    """Decode at the smallest sufficient scale, and do nothing else."""
+    """Decode at the smallest sufficient scale, without resizing."""
     pixels: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(
         encoded, min_height=SIDE, min_width=SIDE, strict=False
     )
@@ -147,20 +148,20 @@ def by_decoder(encoded: bytes) -> npt.NDArray[np.uint8]:
 
 
 def map_all(pool: Executor, work: Callable[[bytes], object], photos: Sequence[bytes]) -> None:
-    """Work on all photographs, a few handed over at a time."""
+    """Apply a function to all photographs, in batches."""
     for _ in pool.map(work, photos, chunksize=max(1, len(photos) // (8 * count_cores()))):
         pass
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Run once."""
+    """Return the seconds of one run."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
 def bits_per_pixel(photos: Sequence[bytes]) -> float:
-    """Return the median."""
+    """Return the median bits per pixel of photographs."""
     sizes = [simplejpeg.decode_jpeg_header(photo, strict=False)[:2] for photo in photos]
     return statistics.median(
         8 * len(photo) / (size[0] * size[1]) for photo, size in zip(photos, sizes, strict=True)
@@ -180,7 +181,7 @@ def read_photos(source: Path) -> list[bytes]:
 
 
 def make_photos(width: int, height: int, count: int) -> Iterator[bytes]:
-    """Make photographs up."""
+    """Generate photographs."""
     draw = np.random.default_rng(0)
     luma = field(draw, width, height) * 50 + 120
     small = (width // 8, height // 8)
@@ -198,7 +199,7 @@ def make_photos(width: int, height: int, count: int) -> Iterator[bytes]:
 
 
 def field(draw: np.random.Generator, width: int, height: int) -> npt.NDArray[np.float64]:
-    """Draw a random field with amplitude falling as the frequency rises, of mean 0 and deviation 1, that tiles."""
+    """Return a random field that tiles, with amplitude proportional to 1/frequency, mean 0 and standard deviation 1."""
     across, down = np.fft.rfftfreq(width)[None, :], np.fft.fftfreq(height)[:, None]
     frequency = np.maximum(np.hypot(across, down), 1 / max(width, height))
     spectrum = (
@@ -208,11 +209,12 @@ def field(draw: np.random.Generator, width: int, height: int) -> npt.NDArray[np.
     return (made - made.mean()) / made.std()
 
 
-LENS = 0.15  # cycles a pixel at which a third of the contrast is left
+# Cycles per pixel at which a third of the contrast remains.
+LENS = 0.15
 
 
 def small(options: argparse.Namespace) -> None:
-    """Images so small that what is done for each of them counts more than its pixels."""
+    """Measure images so small that the overhead per image dominates."""
     sets = {
         "70,000 PNG 28 × 28": (make_small("PNG", 28, "L"), 70_000, 28, "L"),
         "60,000 JPEG 32 × 32": (make_small("JPEG", 32, "RGB"), 60_000, 32, "RGB"),
@@ -234,7 +236,7 @@ def small(options: argparse.Namespace) -> None:
 
 
 def make_small(kind: str, side: int, mode: str) -> list[bytes]:
-    """Make a thousand small images up."""
+    """Generate a thousand small images."""
     draw = np.random.default_rng(0)
     scene = Image.fromarray(np.clip(field(draw, 1024, 1024) * 50 + 120, 0, 255).astype(np.uint8)).convert(
         mode
@@ -259,19 +261,19 @@ def transform(encoded: Sequence[bytes], side: int, mode: str) -> None:
     shares = Split(train=0.8, val=0.1, test=0.1, seed=0)
     settings = Transformation(size=side, mode=mode, resize="stretch", split=shares)
     with tempfile.TemporaryDirectory(prefix="visiongate-") as folder:
-        write_splits(Path(folder), place(pa.table(columns), splits, ["0"]), encoded, settings)
+        write_splits(Path(folder), build_manifest(pa.table(columns), splits, ["0"]), encoded, settings)
 
 
 def loop(encoded: Sequence[bytes], mode: str) -> None:
-    """Decode as one would, one after the other."""
+    """Decode one after the other with Pillow alone."""
     for image in encoded:
         np.asarray(Image.open(io.BytesIO(image)).convert(mode))
 
 
 def stages(options: argparse.Namespace) -> None:
-    """An archive to pixel arrays: ingestion, validation, preparation, transformation, a process each."""
+    """Measure the four data stages on an archive, each in its own process."""
     print(
-        "an archive to pixel arrays; the loop is Pillow's over the zip, without checks, quarantine or splits"
+        "an archive to pixel arrays; the loop decodes the zip with Pillow, without checks, quarantine or splits"
     )
     print(f"{'set':<24}{'seconds':>9}{'limit':>7}{'peak MB':>9}{'loop':>7}{'ratio':>7}")
     with tempfile.TemporaryDirectory() as folder:
@@ -289,12 +291,12 @@ def stages(options: argparse.Namespace) -> None:
 
 
 def near_duplicates(options: argparse.Namespace) -> None:
-    """The search over 60,000 sketches, a tenth of them changed copies, against comparing each hash with each."""
+    """Compare the search among 60,000 sketches, a tenth of them near-duplicates, with comparing all pairs."""
     sketches = make_sketches(60_000)
     limits = NearDuplicates(max_distance=8, max_difference=0.25)
     ways: dict[str, Callable[[], object]] = {
         "ours": lambda: find_clusters(sketches, limits),
-        "each with each": lambda: compare_all(perceptual_hashes(sketches), limits.max_distance),
+        "all pairs": lambda: compare_all(perceptual_hashes(sketches), limits.max_distance),
     }
     taken = {
         name: statistics.median(seconds(way) for _ in range(min(options.runs, 3)))
@@ -304,13 +306,13 @@ def near_duplicates(options: argparse.Namespace) -> None:
         f"near-duplicates among {len(sketches):,} sketches: {taken['ours']:.1f} s, all included; limit 60 s"
     )
     print(
-        f"the hashes compared each with each in numpy: {taken['each with each']:.1f} s, "
-        f"{taken['each with each'] / taken['ours']:.1f} times as long\n"
+        f"comparing all pairs of hashes in numpy: {taken['all pairs']:.1f} s, "
+        f"{taken['all pairs'] / taken['ours']:.1f} times as long\n"
     )
 
 
 def make_sketches(count: int) -> npt.NDArray[np.uint8]:
-    """Make sketches of soft random blobs; every tenth is the one before it, with noise."""
+    """Return sketches of soft random blobs; every tenth repeats the previous one, with noise."""
     generator = np.random.default_rng(0)
     found = np.empty((count, 32, 32), np.uint8)
     for index in range(count):
@@ -322,7 +324,7 @@ def make_sketches(count: int) -> npt.NDArray[np.uint8]:
 
 
 def compare_all(hashes: npt.NDArray[np.uint64], distance: int) -> int:
-    """Count the pairs within a distance, each compared with each."""
+    """Count the pairs within a distance, by comparing all pairs."""
     pairs = 0
     for start in range(0, len(hashes), 256):
         block = hashes[start : start + 256]
@@ -331,9 +333,9 @@ def compare_all(hashes: npt.NDArray[np.uint64], distance: int) -> int:
 
 
 def remote(options: argparse.Namespace) -> None:
-    """``dvc push`` and ``dvc pull`` on S3's protocol, shards against a file an image."""
+    """Compare ``dvc push`` and ``dvc pull`` of shards with those of one file per image, over S3."""
     taken = measure_transfer(25_000)
-    print("25,000 images of 2 kB, moto's S3 server on loopback, one run")
+    print("25,000 images of 2 kB, moto's local S3 server, one run")
     for action in ("push", "pull"):
         ours, theirs = taken["shards"][action], taken["files"][action]
         print(
@@ -343,7 +345,8 @@ def remote(options: argparse.Namespace) -> None:
     print(f"(--runs {options.runs} is for the others)\n")
 
 
-SETS = {(70_000, 28, "L", "PNG"): 90, (60_000, 32, "RGB", "JPEG"): 150}  # seconds they may take
+# Time limit in seconds, by number of images, side, mode and format.
+SETS = {(70_000, 28, "L", "PNG"): 90, (60_000, 32, "RGB", "JPEG"): 150}
 BENCHMARKS = {
     "decoding": decoding,
     "small": small,

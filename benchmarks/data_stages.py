@@ -1,7 +1,6 @@
-"""From an archive to pixel arrays: the four data stages, one process each, against the loop that a user would write instead.
+"""Measure the four data stages, from an archive to pixel arrays, beside a simple loop. `benchmarks/data.py` calls this.
 
-The loop opens each image with Pillow, converts and resizes it, and stacks the results: no validation, no quarantine, no
-duplicate is looked for, and nothing is split. `benchmarks/data.py` calls this.
+The loop opens, converts and resizes each image with Pillow and stacks the results. It neither validates nor splits.
 """
 
 import os
@@ -27,20 +26,20 @@ CLASSES = 10
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a process took."""
+    """The cost of a process: seconds, and peak memory in MB."""
 
     seconds: float
-    peak: float  # MB of memory
+    peak: float
 
 
 def measure_stages(overrides: list[str]) -> dict[str, Cost]:
     """Run the data stages in a temporary folder.
 
     Args:
-        overrides: Hydra's, such as ``dataset=mnist``.
+        overrides: Overrides such as ``dataset=mnist``.
 
     Returns:
-        What each stage took, by its name.
+        The cost of each stage, by name.
     """
     with tempfile.TemporaryDirectory(prefix="visiongate-") as name:
         folder = Path(name)
@@ -51,15 +50,15 @@ def measure_stages(overrides: list[str]) -> dict[str, Cost]:
 
 
 def measure_loop(archive: Path, size: int, mode: str) -> Cost:
-    """Run the loop over a zip of images, in a process of its own."""
+    """Run the loop on a zip of images, in its own process."""
     return run_process(ROOT, __file__, str(archive), str(size), mode)
 
 
 def run_process(folder: Path, *arguments: str) -> Cost:
-    """Run Python with these arguments in a folder; measure it whole, its start included.
+    """Run Python in a folder and measure the whole process, including its start.
 
     Raises:
-        RuntimeError: It failed.
+        RuntimeError: The process failed.
     """
     started = time.perf_counter()
     process = subprocess.Popen(
@@ -72,16 +71,16 @@ def run_process(folder: Path, *arguments: str) -> Cost:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"{' '.join(arguments)}: exit status {process.returncode}")
-    kilobyte = 1 if sys.platform == "darwin" else 1024  # what a unit of ru_maxrss is in bytes
-    return Cost(time.perf_counter() - started, usage.ru_maxrss * kilobyte / 1e6)
+    bytes_per_unit = 1 if sys.platform == "darwin" else 1024
+    return Cost(time.perf_counter() - started, usage.ru_maxrss * bytes_per_unit / 1e6)
 
 
 def write_set(archive: Path, images: int, size: int, mode: str, encoding: str) -> None:
-    """Write a zip of ``CLASS/NUMBER`` images, soft random blobs, no two alike.
+    """Write a zip of different ``CLASS/NUMBER`` images of soft random blobs.
 
     Args:
         archive: The zip.
-        images: How many.
+        images: Number of images.
         size: Both sides, in pixels.
         mode: ``L`` or ``RGB``.
         encoding: ``PNG`` or ``JPEG``.

@@ -1,11 +1,11 @@
-"""The image table: Parquet shards with one row an image, encoded bytes as they came, and ``dataset.json`` beside them.
+"""The image table: Parquet shards with one row per image, which holds the encoded file unchanged.
 
-A few shards rather than a file an image: remotes answer per file, and 25,000 small files push and pull some eighty times
-slower than the same bytes in eight shards.
+A remote needs about the same time for each file, whatever its size. 25,000 small files take about eighty times as long to push
+as the same bytes in eight shards.
 
-Rows are in the order of their paths, and the images themselves say where a shard ends (content-defined chunking, as in LBFS,
-Muthitacharoen, Chen and Mazières, SOSP 2001, over rows instead of bytes). So the table is a function of its images, not of its
-history, and adding some changes the shards that they fall into and no other: what a remote holds already is not sent again.
+Rows are sorted by path, and the rows themselves determine where a shard ends. This is content-defined chunking as in LBFS
+(Muthitacharoen, Chen and Mazières, SOSP 2001), applied to rows instead of bytes. Therefore the table depends on its images
+alone, and new images change only the shards that they fall into. A remote receives only these.
 """
 
 import hashlib
@@ -20,65 +20,70 @@ from visiongate.errors import DataError
 from visiongate.records.files import atomic_path
 
 SHARDS = "images-*.parquet"
+# `image` is the encoded file, `path` its unique path in the source, `split` the split that the source gives, `group` the name
+# of images that must stay in one split, and `sha256` the hash of the file.
 SCHEMA = pa.schema(
     [
-        pa.field("image", pa.binary(), nullable=False),  # the encoded file, byte for byte
+        pa.field("image", pa.binary(), nullable=False),
         pa.field("label", pa.string(), nullable=False),
-        pa.field("path", pa.string(), nullable=False),  # within the source, unique
-        pa.field("split", pa.string()),  # train, val or test, when the source gives one
-        pa.field("group", pa.string()),  # images that must stay together, a patient's say
-        pa.field("sha256", pa.string(), nullable=False),  # of the bytes, in hexadecimal
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("split", pa.string()),
+        pa.field("group", pa.string()),
+        pa.field("sha256", pa.string(), nullable=False),
     ]
 )
-# A shard has about so many rows or bytes, whichever is fewer; at least an eighth of that, and at most four times.
+# The target size of a shard: as many rows or bytes, whichever is reached first.
 SHARD_ROWS = 256
 SHARD_BYTES = 4_000_000
-LEAST, MOST = 1 / 8, 4
-FIRST_PATH = b"first_path"  # in a shard's metadata: what the shards are ordered by
+# Bounds on the size of a shard, relative to the target.
+MIN_FILL, MAX_FILL = 1 / 8, 4
+# Key in a shard's metadata. Shards are ordered by their first path.
+FIRST_PATH = b"first_path"
 
-Row = Mapping[str, Any]  # one value for each column of `SCHEMA`
+# A value for each column of `SCHEMA`.
+Row = Mapping[str, Any]
 
 
 def write_shards(directory: Path, rows: Iterable[Row]) -> int:
-    """Write rows a shard at a time, so that memory holds one shard.
+    """Write rows in shards, with one shard in memory.
 
     Args:
-        directory: Where the shards go; those that are there are removed.
-        rows: Of `SCHEMA`, in the order of their paths.
+        directory: The table's folder. Existing shards are removed.
+        rows: Rows of `SCHEMA`, sorted by path.
 
     Returns:
-        The number of rows written.
+        The number of rows.
 
     Raises:
-        ValueError: A path is not after the one before it.
+        ValueError: The rows are not sorted, or a path occurs twice.
     """
     remove_shards(directory)
     written = 0
-    for shard in _cut(rows):
+    for shard in _split_rows(rows):
         write_shard(directory, pa.Table.from_pylist(shard, schema=SCHEMA))
         written += len(shard)
     return written
 
 
 def remove_shards(directory: Path) -> None:
-    """Remove the shards of an earlier run."""
+    """Remove all shards."""
     for stale in directory.glob(SHARDS):
         stale.unlink()
 
 
 def write_shard(directory: Path, table: pa.Table) -> None:
-    """Write one shard, named after its content, so that its name stays when others come before it.
+    """Write a shard, named by its content, so that its name does not change when other shards are added.
 
     Args:
-        directory: Where it goes.
-        table: Rows of `SCHEMA`; at least one.
+        directory: The table's folder.
+        table: At least one row of `SCHEMA`.
     """
     first = table.column("path")[0].as_py().encode()
     digest = hashlib.sha256()
     for column in ("path", "sha256"):
         digest.update("\0".join(table.column(column).to_pylist()).encode())
     with atomic_path(directory / f"images-{digest.hexdigest()[:16]}.parquet") as temporary:
-        # Encoded images do not compress further; the dictionary pays for labels and the like only.
+        # A dictionary saves space only in columns with few distinct values.
         pq.write_table(
             table.replace_schema_metadata({FIRST_PATH: first}),
             temporary,
@@ -88,11 +93,11 @@ def write_shard(directory: Path, table: pa.Table) -> None:
 
 
 def read_table(directory: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read all shards in order.
+    """Read all shards.
 
     Args:
-        directory: An image table's folder.
-        columns: The columns wanted; without, all of `SCHEMA`.
+        directory: The table's folder.
+        columns: The columns to read; by default all.
 
     Raises:
         DataError: There is no shard, or one is damaged.
@@ -101,18 +106,18 @@ def read_table(directory: Path, columns: Sequence[str] | None = None) -> pa.Tabl
 
 
 def iterate_shards(directory: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-    """Yield the shards in order, with one in memory at a time.
+    """Yield the shards in order, with one in memory.
 
     Args:
-        directory: An image table's folder.
-        columns: The columns wanted; without, all of `SCHEMA`.
+        directory: The table's folder.
+        columns: The columns to read; by default all.
 
     Raises:
         DataError: There is no shard, or one is damaged.
     """
-    shards = sorted(directory.glob(SHARDS), key=_first_path)
+    shards = sorted(directory.glob(SHARDS), key=_read_first_path)
     if not shards:
-        raise DataError(f"{directory}: no {SHARDS}; `dvc repro` makes them, `dvc pull` fetches them")
+        raise DataError(f"{directory}: no {SHARDS}; run `dvc repro` or `dvc pull`")
     for shard in shards:
         try:
             table = pq.read_table(shard, columns=None if columns is None else list(columns))
@@ -122,7 +127,7 @@ def iterate_shards(directory: Path, columns: Sequence[str] | None = None) -> Ite
 
 
 def iterate_images(directory: Path) -> Iterator[bytes]:
-    """Yield the encoded images in the table's order, with one shard in memory at a time.
+    """Yield the encoded images in the table's order, with one shard in memory.
 
     Raises:
         DataError: There is no shard, or one is damaged.
@@ -133,21 +138,21 @@ def iterate_images(directory: Path) -> Iterator[bytes]:
 
 
 def content_hash(hashes: Iterable[str]) -> str:
-    """Hash the rows' hexadecimal hashes in order: one name for the content of a whole table."""
+    """Return the hash of a table's content: the SHA-256 of the rows' hexadecimal hashes, in order."""
     digest = hashlib.sha256()
     for sha256 in hashes:
         digest.update(sha256.encode("ascii"))
     return digest.hexdigest()
 
 
-_REMEDY = "run `dvc checkout`, or the stage that makes it again"
-
-
 def _damaged(path: Path, error: Exception) -> DataError:
-    return DataError(f"{path}: damaged: {' '.join(str(error).split())}; {_REMEDY}")
+    message = " ".join(str(error).split())
+    return DataError(
+        f"{path}: damaged: {message}; run `dvc checkout`, or `dvc repro` for the stage that writes it"
+    )
 
 
-def _first_path(shard: Path) -> bytes:
+def _read_first_path(shard: Path) -> bytes:
     try:
         metadata = pq.read_schema(shard).metadata or {}
     except (pa.ArrowException, OSError) as error:
@@ -155,28 +160,28 @@ def _first_path(shard: Path) -> bytes:
     return bytes(metadata.get(FIRST_PATH, b""))
 
 
-def _cut(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    """Cut rows into shards behind those rows that their own hash chooses, larger images the more likely."""
+def _split_rows(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Split rows into shards. Each row's own hash decides whether a shard ends behind it; larger images do so more often."""
     shard: list[Row] = []
     fill, last = 0.0, ""
     for row in rows:
         path = row["path"]
         if path <= last:
-            raise ValueError(f"{path!r} comes after {last!r}: rows must be in the order of their paths")
+            raise ValueError(f"{path!r} follows {last!r}: rows must be sorted by path")
         share = max(1 / SHARD_ROWS, len(row["image"]) / SHARD_BYTES)
-        if shard and fill + share > MOST:
+        if shard and fill + share > MAX_FILL:
             yield shard
             shard, fill = [], 0.0
         shard.append(row)
         fill, last = fill + share, path
-        if fill >= LEAST and _draw(row) < share:
+        if fill >= MIN_FILL and _hash_row(row) < share:
             yield shard
             shard, fill = [], 0.0
     if shard:
         yield shard
 
 
-def _draw(row: Row) -> float:
-    """Draw a number in [0, 1) from a row alone."""
+def _hash_row(row: Row) -> float:
+    """Map a row's path and content to a uniformly distributed number in [0, 1)."""
     digest = hashlib.sha256(f"{row['path']}\0{row['sha256']}".encode()).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
