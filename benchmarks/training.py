@@ -1,14 +1,14 @@
-"""How fast training is: ``make bench BENCH=training``.
+"""Measure the speed of training, and compare it with other code: ``make bench BENCH=training``.
 
-Three comparisons, each in one run on the same data, threads and machine:
+Each comparison uses the same data, threads and machine for both sides:
 
-- the loop of `train` against a bare forward-backward-step loop over the same network, batch and precision, by turns; always;
-- ``--cifar ARRAYS --airbench CHECKOUT``: ``experiment=cifar10_fast`` against airbench94_muon.py of
+- the training loop and a bare loop of forward, backward and step, with the same network, batches and precision;
+- ``--cifar ARRAYS --airbench CHECKOUT``: ``experiment=cifar10_fast`` and airbench94_muon.py of
   github.com/KellerJordan/cifar10-airbench;
-- ``--mnist ARRAYS --examples CHECKOUT``: ``experiment=mnist_fast`` against mnist/main.py of github.com/pytorch/examples.
+- ``--mnist ARRAYS --examples CHECKOUT``: ``experiment=mnist_fast`` and mnist/main.py of github.com/pytorch/examples.
 
-ARRAYS is a ``data/transformed`` that the line made of the data set, or of one of the same shape. Without a checkout our side
-alone is measured. Seconds count from arrays on disk to the trained network, validation after each epoch included.
+ARRAYS is a ``data/transformed`` of the data set, or of another data set with images of the same shape. Without a CHECKOUT only our
+side is measured. Times run from arrays on disk to the trained network, with validation after each epoch.
 """
 
 import argparse
@@ -71,14 +71,14 @@ def compose(*overrides: str) -> Settings:
 
 
 def compare_loops(arrays: Path) -> None:
-    """Print the speed of the loop of `train` and of a bare one, by turns: the median of their ratios counts."""
+    """Print the speed of the training loop and of a bare loop, which take turns, and the median of their ratios."""
     settings = compose("dataset=digits")
     with reproducible(0):
         task = prepare_task(arrays, settings.network, settings.training)
-        learner, bare = Trainer(task, settings.network, settings.training), bare_loop(task, settings)
+        trainer, bare = Trainer(task, settings.network, settings.training), bare_loop(task, settings)
         speeds = [
             (
-                images_per_second(lambda: learner.train_epoch(1, lambda _: None), task),
+                images_per_second(lambda: trainer.train_epoch(1, lambda _: None), task),
                 images_per_second(bare, task),
             )
             for _ in range(LOOP_ROUNDS)
@@ -91,7 +91,7 @@ def compare_loops(arrays: Path) -> None:
 
 
 def bare_loop(task: Task, settings: Settings) -> Callable[[], None]:
-    """Return an epoch of what one would write by hand: take the next images, forward, backward, step."""
+    """Return an epoch of a minimal loop: slice images, forward, backward, step."""
     (optimizer,) = make_optimizers(task.network, settings.network)
     size = settings.network.batch_size
 
@@ -110,7 +110,7 @@ def bare_loop(task: Task, settings: Settings) -> Callable[[], None]:
 
 
 def images_per_second(epoch: Callable[[], object], task: Task) -> float:
-    """Run epochs for some seconds."""
+    """Run epochs for `LOOP_SECONDS` and return their speed."""
     epoch()
     count, started = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - started) < LOOP_SECONDS:
@@ -120,20 +120,21 @@ def images_per_second(epoch: Callable[[], object], task: Task) -> float:
 
 
 def compare(title: str, recipe: str, arrays: Path, seeds: int, peer: dict[str, float] | None) -> None:
-    """Train on several seeds, and print accuracy and time beside the peer's."""
+    """Train with several seeds, and print accuracy and time next to those of the peer."""
     runs = [train(compose(recipe, f"training.seed={seed}"), arrays) for seed in range(seeds)]
-    accuracies, seconds = ([run[place] for run in runs] for place in (0, 1))
+    accuracies, seconds = ([run[index] for run in runs] for index in (0, 1))
     spread = statistics.stdev(accuracies) if seeds > 1 else 0.0
     print(
         f"{title}, {recipe}: test accuracy {statistics.mean(accuracies):.2%} ± {spread:.2%} over {seeds} seeds "
         f"({', '.join(f'{value:.2%}' for value in accuracies)}), {statistics.median(seconds):.1f} s"
     )
     if peer is None:
-        print(f"{title}: no checkout of the peer, so nothing to compare with")
+        print(f"{title}: not compared, because the checkout of the peer is not given")
         return
-    told = ", ".join(f"{name} {value:.4g}" for name, value in peer.items())
+    numbers = ", ".join(f"{name} {value:.4g}" for name, value in peer.items())
     print(
-        f"{title}, peer: {told}; ratio of time {statistics.median(seconds) / peer['seconds']:.3f}", flush=True
+        f"{title}, peer: {numbers}; ratio of time {statistics.median(seconds) / peer['seconds']:.3f}",
+        flush=True,
     )
 
 
@@ -148,19 +149,21 @@ def train(settings: Settings, arrays: Path) -> tuple[float, float]:
 
 
 def test_accuracy(task: Task, test: TensorSplit) -> float:
-    """Return the share of test images that are named rightly."""
-    judged = Task(task.network, task.classes, task.train, test, task.normalize, task.hardware)
-    return (predict_split(judged, judged.network, 500).argmax(dim=1) == test.labels).float().mean().item()
+    """Return the accuracy on the test images."""
+    test_task = Task(task.network, task.classes, task.train, test, task.normalize, task.hardware)
+    return (
+        (predict_split(test_task, test_task.network, 500).argmax(dim=1) == test.labels).float().mean().item()
+    )
 
 
 def run_peer(*arguments: str | Path) -> dict[str, float]:
-    """Run a peer in a process of its own."""
+    """Run a peer in its own process."""
     command = [sys.executable, str(ROOT / "benchmarks/training_peers.py"), *map(str, arguments)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         sys.exit(f"{arguments[0]}: {result.stderr.strip().splitlines()[-1]}")
-    told: dict[str, float] = json.loads(result.stdout.strip().splitlines()[-1])
-    return told
+    numbers: dict[str, float] = json.loads(result.stdout.strip().splitlines()[-1])
+    return numbers
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Run a peer's training script, from a checkout of it, on pixel arrays of ours; `benchmarks/training.py` calls this.
+"""Run another project's training script on our pixel arrays; `benchmarks/training.py` calls this.
 
-Nothing of a peer is changed or copied. What it expects of a machine is put before it: its data files in its own format, and for
-airbench, written for a GPU, a CPU in its place: bfloat16 for half, no compilation, a clock for CUDA's events. The last line of
-output is JSON: accuracy, seconds, and what else the peer tells.
+The script runs unchanged from its checkout. It gets the data in its own format. airbench, which is written for a GPU, gets a CPU in
+its place: bfloat16 instead of half, no compilation, and a clock instead of CUDA events. The last line of the output is JSON:
+accuracy, seconds and other numbers.
 """
 
 import contextlib
@@ -29,19 +29,20 @@ from visiongate.images.pixels import load_split
 from visiongate.models.torchvision_import import import_torchvision
 from visiongate.records.transform import read_transform
 
-IDX_TYPE = 0x0800  # unsigned bytes; the number of dimensions is added
+# The code of unsigned bytes, to which the number of dimensions is added.
+IDX_TYPE = 0x0800
 
 
 def run_airbench(checkout: Path, arrays: Path) -> dict[str, float]:
     """Run airbench94_muon.py once, on a CPU in bf16.
 
     Returns:
-        ``accuracy`` without and ``accuracy_tta`` with its test-time augmentation; ``seconds`` as it counts them itself:
-        training and augmented test, not the looks at the test set after each epoch.
+        ``accuracy`` without and ``accuracy_tta`` with test-time augmentation, and ``seconds`` by the script's own clock: training
+        and the augmented test, without the tests after each epoch.
     """
     script = checkout / "airbench94_muon.py"
     import_torchvision()
-    clock = _put_cpu_in_place_of_gpu()
+    clock = _replace_gpu_by_cpu()
     with _folder():
         _write_cifar(arrays, Path("cifar10"))
         sys.argv = [str(script)]
@@ -52,8 +53,8 @@ def run_airbench(checkout: Path, arrays: Path) -> dict[str, float]:
     return {"accuracy": accuracy, "accuracy_tta": accuracy_tta, "seconds": clock()}
 
 
-def _put_cpu_in_place_of_gpu() -> Any:  # noqa: ANN401 - a function
-    """Let what is said to a GPU be heard by the CPU; return what tells the seconds between its events."""
+def _replace_gpu_by_cpu() -> Any:  # noqa: ANN401 - a function
+    """Replace the functions of torch that need a GPU; return a function for the seconds between events."""
     seconds = 0.0
 
     class Event:
@@ -91,36 +92,37 @@ def run_mnist_example(checkout: Path, arrays: Path, epochs: int, goal: float) ->
     """Run mnist/main.py until its test accuracy reaches a goal.
 
     Returns:
-        ``accuracy`` reached; ``seconds`` until then, its looks at the test set left in, as it cannot do without; ``epochs``.
+        ``accuracy``, ``seconds`` until the goal, with the script's tests after each epoch, and ``epochs``.
     """
     script = checkout / "mnist/main.py"
     import_torchvision()
     with _folder() as folder:
         _write_mnist(arrays, folder / "data/MNIST/raw")
         (folder / "run").mkdir()
-        os.chdir(folder / "run")  # it looks for ../data
+        # The script reads ../data.
+        os.chdir(folder / "run")
         sys.argv = [str(script), "--epochs", str(epochs), "--log-interval", "1000000"]
-        watch = _Watch(goal)
-        with contextlib.redirect_stdout(watch), contextlib.suppress(_ReachedError):
+        reader = _AccuracyReader(goal)
+        with contextlib.redirect_stdout(reader), contextlib.suppress(_ReachedError):
             runpy.run_path(str(script), run_name="__main__")
-    return {"accuracy": watch.accuracy, "seconds": watch.seconds, "epochs": watch.epochs}
+    return {"accuracy": reader.accuracy, "seconds": reader.seconds, "epochs": reader.epochs}
 
 
 class _ReachedError(Exception):
     """The goal is reached."""
 
 
-class _Watch(io.TextIOBase):
-    """Reads what the script prints."""
+class _AccuracyReader(io.TextIOBase):
+    """Reads the accuracy in the script's output."""
 
     def __init__(self, goal: float) -> None:
         self._goal, self._started = goal, time.perf_counter()
         self.accuracy, self.seconds, self.epochs = 0.0, 0.0, 0
 
     def write(self, text: str) -> int:
-        found = re.search(r"Accuracy: (\d+)/(\d+)", text)
-        if found:
-            self.accuracy = int(found[1]) / int(found[2])
+        match = re.search(r"Accuracy: (\d+)/(\d+)", text)
+        if match:
+            self.accuracy = int(match[1]) / int(match[2])
             self.seconds = time.perf_counter() - self._started
             self.epochs += 1
             if self.accuracy >= self._goal:
@@ -160,10 +162,10 @@ def _folder() -> Iterator[Path]:
 
 if __name__ == "__main__":
     peer_name, checkout_path, arrays_path, *numbers = sys.argv[1:]
-    place = Path(checkout_path).resolve(), Path(arrays_path).resolve()
-    told = (
-        run_airbench(*place)
+    paths = Path(checkout_path).resolve(), Path(arrays_path).resolve()
+    result = (
+        run_airbench(*paths)
         if peer_name == "airbench"
-        else run_mnist_example(*place, int(numbers[0]), float(numbers[1]))
+        else run_mnist_example(*paths, int(numbers[0]), float(numbers[1]))
     )
-    print(json.dumps(told))
+    print(json.dumps(result))
