@@ -7,7 +7,7 @@ Each comparison uses the same data, threads and machine for both sides:
   github.com/KellerJordan/cifar10-airbench;
 - ``--mnist ARRAYS --examples CHECKOUT``: ``experiment=mnist_fast`` and mnist/main.py of github.com/pytorch/examples.
 
-ARRAYS is a ``data/transformed`` of the data set, or of another data set with images of the same shape. Without a CHECKOUT only our
+ARRAYS is a ``data/transformed`` of the data set, or of another one with images of the same shape. Without a CHECKOUT only our
 side is measured. Times run from arrays on disk to the trained network, with validation after each epoch.
 """
 

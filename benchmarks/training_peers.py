@@ -1,8 +1,8 @@
 """Run another project's training script on our pixel arrays; `benchmarks/training.py` calls this.
 
-The script runs unchanged from its checkout. It gets the data in its own format. airbench, which is written for a GPU, gets a CPU in
-its place: bfloat16 instead of half, no compilation, and a clock instead of CUDA events. The last line of the output is JSON:
-accuracy, seconds and other numbers.
+The script runs unchanged from its checkout, on data in its own format. airbench is written for a GPU; on a CPU it gets bfloat16
+instead of half, no compilation, and a clock instead of CUDA events. The last line of the output is JSON: accuracy, seconds and
+other numbers.
 """
 
 import contextlib
@@ -37,8 +37,8 @@ def run_airbench(checkout: Path, arrays: Path) -> dict[str, float]:
     """Run airbench94_muon.py once, on a CPU in bf16.
 
     Returns:
-        ``accuracy`` without and ``accuracy_tta`` with test-time augmentation, and ``seconds`` by the script's own clock: training
-        and the augmented test, without the tests after each epoch.
+        ``accuracy`` without and ``accuracy_tta`` with test-time augmentation, and ``seconds`` by the script's own clock:
+        training and the augmented test, without the tests after each epoch.
     """
     script = checkout / "airbench94_muon.py"
     import_torchvision()
