@@ -26,7 +26,10 @@ class Limits(Section):
     max_ratio: Annotated[float, Field(ge=1)] = Field(
         description="Decompressed over compressed bytes of an archive."
     )
-    max_pixels: Count = Field(description="Width times height of one image.")
+    # Pillow refuses images with more than twice its `MAX_IMAGE_PIXELS`.
+    max_pixels: Annotated[int, Field(ge=1, le=178_956_970)] = Field(
+        description="Width times height of one image."
+    )
 
 
 class Dataset(Section):
