@@ -13,7 +13,7 @@ from visiongate.evaluation.page import Report
 from visiongate.evaluation.references import References
 from visiongate.evaluation.scorecard import Context, score
 from visiongate.evaluation.slices import Description, cut_slices
-from visiongate.gate.rules import Evidence, judge
+from visiongate.gate.rules import Measured, apply_rules
 from visiongate.models.predictions import Predictions
 from visiongate.records.evaluation import worst_slice
 from visiongate.records.history import EpochMetrics
@@ -44,7 +44,7 @@ def judged_report(classes: int = 10, skill: float = 2.0, *, robust: bool = True)
     diagnosis = Diagnosis(slices, worst_slice(slices, 20), find_label_errors(test), rows if robust else [])
     facts = {**diagnosis.facts(), "leaked_images": 0, "failed_expectations": 0}
     card = score(test, Context([None] * IMAGES, test, references, 1.3, facts), settings)
-    evidence = Evidence(card.metrics, card.intervals, card.class_intervals, names)
+    evidence = Measured(card.metrics, card.intervals, card.class_intervals, names)
     suspects = diagnosis.label_errors.suspects
     paths = [f"{HOSTILE}/{number}.png" for number in range(IMAGES)]
     return Report(
@@ -52,7 +52,7 @@ def judged_report(classes: int = 10, skill: float = 2.0, *, robust: bool = True)
         dataset="digits",
         test=test,
         card=card,
-        verdict=judge(load_settings(PARAMS).gate.rules, evidence),
+        verdict=apply_rules(load_settings(PARAMS).gate.rules, evidence),
         diagnosis=diagnosis,
         galleries=pick_galleries(test, images, paths, suspects, 6),
         history=[EpochMetrics(epoch, 0.1, 2 / epoch, 0.9, 2.2 / epoch, 0.8) for epoch in (1, 2, 3)]

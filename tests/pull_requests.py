@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from visiongate.gate.rules import Evidence, judge
+from visiongate.gate.rules import Measured, apply_rules
 from visiongate.records.evaluation import Slice
 from visiongate.records.interval import Interval
 from visiongate.records.preparation import QuarantinedImage
@@ -83,7 +83,7 @@ def make_snapshot(name: str, skill: float, names: list[str], text: str = "plain"
             if value is not None
         }
     }
-    evidence = Evidence({"accuracy": accuracy}, {"accuracy": Interval(accuracy, 0.4, 1.0)}, classes, names)
+    evidence = Measured({"accuracy": accuracy}, {"accuracy": Interval(accuracy, 0.4, 1.0)}, classes, names)
     pairs = {(names[label], names[guess]) for label, guess in zip(labels, guesses, strict=True)}
     storable = text.encode(errors="replace").decode()  # Parquet takes no lone surrogates
     hashes = [f"{index:064d}" for index in range(IMAGES)]
@@ -95,7 +95,7 @@ def make_snapshot(name: str, skill: float, names: list[str], text: str = "plain"
         metrics={"accuracy": accuracy, "log_loss": 1 - skill, "images": IMAGES, f"more {text}": skill},
         times={"latency_p50_ms": skill, text: text},
         training={"epochs": 3, "hardware": f"{text} {skill}"},
-        verdict=judge(rules, evidence),
+        verdict=apply_rules(rules, evidence),
         intervals=dict(evidence.intervals),
         classes=[ClassRow(each, 40, value, value) for each, value in zip(names, recalls, strict=True)],
         confusion=[Pair(*pair, 3) for pair in sorted(pairs)],

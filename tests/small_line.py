@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from clones import call
-from visiongate.gate.rules import Evidence, judge
+from visiongate.gate.rules import Measured, apply_rules
 from visiongate.records.files import write_csv, write_json
 from visiongate.records.history import EpochMetrics, write_history
 from visiongate.records.interval import Interval
@@ -131,7 +131,7 @@ def _write_model(skill: float) -> None:
     metrics |= {"gain_over_majority": accuracy - 0.5, "gain_over_linear": accuracy - 0.6}
     intervals = {name: Interval(value, value - 0.01, value + 0.01) for name, value in metrics.items()}
     rules = load_settings(Path("params.yaml")).gate.rules
-    verdict = judge(rules, Evidence(metrics, intervals, {"recall": classes}, CLASSES))
+    verdict = apply_rules(rules, Measured(metrics, intervals, {"recall": classes}, CLASSES))
     write_json(Path("reports/metrics.json"), metrics)
     write_json(Path("reports/latency.json"), {"latency_p50_ms": 1.0})
     write_json(Path("reports/gate.json"), asdict(verdict))

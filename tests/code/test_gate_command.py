@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from command_line import run_cli
-from visiongate.gate.rules import Evidence, judge
+from visiongate.gate.rules import Measured, apply_rules
 from visiongate.records.files import write_json
 from visiongate.records.interval import Interval
 from visiongate.settings.gate import Rule
@@ -27,11 +27,11 @@ def git(*arguments: str) -> None:
 
 def evaluated(accuracy: float) -> None:
     """Write what `evaluate` leaves."""
-    evidence = Evidence(
+    evidence = Measured(
         {"accuracy": accuracy}, {"accuracy": Interval(accuracy, accuracy - 0.05, accuracy + 0.05)}
     )
     rules = {name: Rule.model_validate(rule) for name, rule in RULES.items()}
-    write_json(Path("reports/gate.json"), asdict(judge(rules, evidence)))
+    write_json(Path("reports/gate.json"), asdict(apply_rules(rules, evidence)))
     write_json(Path("reports/metrics.json"), dict(evidence.metrics))
     write_json(Path("reports/latency.json"), {"latency_p95_ms": 1.0})
 
@@ -59,20 +59,20 @@ def test_a_gate_that_passes_exits_with_0_and_says_what_is_open(capsys: pytest.Ca
     assert run_cli("gate") == 0
 
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["holds", "rule", "metric", "asked", "seen", "interval", "margin", "note"]
-    assert "yes    accuracy" in lines[1]
+    assert lines[0].split() == ["pass", "rule", "metric", "required", "actual", "interval", "margin", "note"]
+    assert lines[1].split()[:3] == ["yes", "accuracy", "accuracy"]
     assert ">= 0.8 at the worse bound" in lines[1]
     assert "0.85 to 0.95" in lines[1]
     assert "+0.05" in lines[1]
     assert lines[2].startswith("-")
-    assert lines[-1] == "The gate passes. Not judged: 1."
+    assert lines[-1] == "The gate passed. Not judged: 1."
 
 
 def test_a_gate_that_fails_exits_with_1_and_names_the_rules(capsys: pytest.CaptureFixture[str]) -> None:
     evaluated(0.84)
 
     assert run_cli("gate") == 1
-    assert capsys.readouterr().out.splitlines()[-1] == "The gate fails: accuracy. Not judged: 1."
+    assert capsys.readouterr().out.splitlines()[-1] == "The gate failed: accuracy. Not judged: 1."
 
 
 @pytest.mark.parametrize(("accuracy", "status"), [(0.89, 0), (0.87, 1)])
@@ -83,19 +83,19 @@ def test_with_a_base_the_drop_is_judged_too(
 
     assert run_cli("gate", "--base", "main") == status
     output = capsys.readouterr().out
-    assert "the base has 0.9" in output
+    assert "base: 0.9" in output
     assert f"{accuracy - 0.05:.4g} to {accuracy + 0.05:.4g}" in output.splitlines()[2]
 
 
 def test_a_base_without_metrics_fails_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli("gate", "--base", "empty") == 0
-    assert "the base has no such metric" in capsys.readouterr().out
+    assert "The gate passed" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("revision", ["absent", "--output=x", "main:reports"])
 def test_a_base_that_does_not_exist_is_told(revision: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli("gate", f"--base={revision}") == 2
-    assert f"{revision}: no such git revision here" in capsys.readouterr().err
+    assert f"{revision}: no such git revision" in capsys.readouterr().err
 
 
 def test_without_git_a_base_is_told_to_need_it(
@@ -109,7 +109,7 @@ def test_without_git_a_base_is_told_to_need_it(
 def test_before_evaluate_there_is_no_verdict(capsys: pytest.CaptureFixture[str]) -> None:
     Path("reports/gate.json").unlink()
     assert run_cli("gate") == 2
-    assert capsys.readouterr().err == "reports/gate.json: no such file; `make repro` writes it\n"
+    assert capsys.readouterr().err.startswith("visiongate gate: reports/gate.json: no such file")
 
 
 def test_a_verdict_by_other_rules_is_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,7 +117,7 @@ def test_a_verdict_by_other_rules_is_told(capsys: pytest.CaptureFixture[str]) ->
     Path("params.yaml").write_text(params.replace('"threshold": 0.8', '"threshold": 0.99'), encoding="utf-8")
 
     assert run_cli("gate") == 2
-    assert "was judged by other rules than params.yaml has" in capsys.readouterr().err
+    assert "has other rules than params.yaml" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["[1]", "<<<<<<< HEAD", '"text"'])
@@ -127,7 +127,7 @@ def test_a_base_whose_metrics_are_none_is_told(text: str, capsys: pytest.Capture
     evaluated(0.9)
 
     assert run_cli("gate", "--base", "main") == 2
-    assert "reports/metrics.json of main holds no metrics by name" in capsys.readouterr().err
+    assert "reports/metrics.json of main: " in capsys.readouterr().err
 
 
 def test_a_project_in_a_subfolder_finds_its_base(
@@ -142,4 +142,4 @@ def test_a_project_in_a_subfolder_finds_its_base(
     monkeypatch.chdir(folder)
 
     assert run_cli("gate", "--base", "main") == 0
-    assert "the base has 0.9" in capsys.readouterr().out
+    assert "base: 0.9" in capsys.readouterr().out

@@ -6,7 +6,7 @@ import pytest
 
 from visiongate.adapters.git import Commit
 from visiongate.comparison.paired_test import Comparison
-from visiongate.gate.rules import Ruling
+from visiongate.records.verdict import RuleResult
 from visiongate.registration.gains import Gain
 from visiongate.registration.promotion import (
     accept_rolled_back,
@@ -19,7 +19,7 @@ from visiongate.registration.promotion import (
 )
 from visiongate.settings.registry import NonInferiority
 
-RULING = Ruling("floor", "accuracy", ">= 0.97", 0.9512, None, None, -0.0188, passed=False)
+RULING = RuleResult("floor", "accuracy", ">= 0.97", 0.9512, None, None, -0.0188, passed=False)
 COMPARISON = Comparison(
     metric="accuracy",
     champion=0.9407,
@@ -54,11 +54,11 @@ def test_challenger_must_be_shown_to_be_better(p_value: float, verdict: str, sta
 
 
 def test_rejection_names_each_broken_rule() -> None:
-    undefined = Ruling("auc", "roc_auc", ">= 0.9", None, None, None, None, passed=False)
+    undefined = RuleResult("auc", "roc_auc", ">= 0.9", None, None, None, None, passed=False)
     decision = reject([RULING, undefined], is_champion=False)
     assert decision.verdict == "rejected"
     assert decision.reason == f"the gate failed: {RULING}; {undefined}"
-    assert "accuracy 0.9512, asked >= 0.97" in decision.reason
+    assert "accuracy 0.9512, required >= 0.97" in decision.reason
 
 
 def test_rejected_champion_is_said_to_stay() -> None:

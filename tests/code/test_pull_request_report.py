@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt  # the parser that rich brings along
 from markdown_it.token import Token
 
 from pull_requests import HOSTILE, make_judged, make_snapshot, registry, without
-from visiongate.gate.rules import Ruling, Verdict
+from visiongate.records.verdict import GateVerdict, RuleResult
 from visiongate.review.report.budget import LIMIT, Section, fit
 from visiongate.review.report.charts import draw_course
 from visiongate.review.report.document import list_sections, render_report
@@ -124,8 +124,8 @@ def test_no_text_of_a_stranger_is_more_than_text(number: int) -> None:
         for rows in tables(text):
             assert len(set(rows)) == 1
             assert rows[0] <= 6
-    failing = Ruling(hostile, hostile, hostile, 0.1, None, None, -0.1, passed=False, note=hostile)
-    check_safe(render_report(replace(judged, verdict=Verdict(passed=False, rules=(failing,)))))
+    failing = RuleResult(hostile, hostile, hostile, 0.1, None, None, -0.1, passed=False, note=hostile)
+    check_safe(render_report(replace(judged, verdict=GateVerdict(passed=False, rules=(failing,)))))
 
 
 def test_a_cell_keeps_its_bars() -> None:
@@ -142,7 +142,7 @@ def test_a_cell_keeps_its_bars() -> None:
 def test_a_report_fits_whatever_the_number_of_classes(classes: int, text: str) -> None:
     judged = make_judged(classes=classes, text=text)
     rules = tuple(replace(judged.now.verdict.rules[0], name=f"{text} {number}") for number in range(classes))  # type: ignore[union-attr]
-    judged = replace(judged, verdict=Verdict(passed=True, rules=rules))
+    judged = replace(judged, verdict=GateVerdict(passed=True, rules=rules))
 
     told = render_report(judged)
 
@@ -174,10 +174,10 @@ def test_detail_goes_in_a_stated_order() -> None:
 
 def test_one_rule_that_fails_is_told_with_what_it_saw_and_asked() -> None:
     judged = make_judged()
-    ruling = Ruling(
+    ruling = RuleResult(
         "worst_class", "recall", ">= 0.5 each", 0.42, 0.2, 0.6, -0.08, passed=False, note="class 7"
     )
-    verdict = Verdict(passed=False, rules=(*judged.now.verdict.rules, ruling))  # type: ignore[union-attr]
+    verdict = GateVerdict(passed=False, rules=(*judged.now.verdict.rules, ruling))  # type: ignore[union-attr]
 
     text = render_report(replace(judged, verdict=verdict))
 
@@ -191,17 +191,19 @@ def test_one_rule_that_fails_is_told_with_what_it_saw_and_asked() -> None:
 
 
 def test_many_rules_that_fail_are_counted() -> None:
-    ruling = Ruling("a", "accuracy", ">= 1", 0.5, None, None, -0.5, passed=False)
-    verdict = Verdict(passed=False, rules=tuple(replace(ruling, name=f"r{number}") for number in range(5)))
+    ruling = RuleResult("a", "accuracy", ">= 1", 0.5, None, None, -0.5, passed=False)
+    verdict = GateVerdict(
+        passed=False, rules=tuple(replace(ruling, name=f"r{number}") for number in range(5))
+    )
 
     assert "; and 2 more. Mend" in tell_verdict(replace(make_judged(), verdict=verdict))
 
 
 def test_a_rule_that_is_not_judged_is_named() -> None:
-    ruling = Ruling(
+    ruling = RuleResult(
         "against", "accuracy", "drop of at most 0.02", 0.9, None, None, None, passed=None, note="no base"
     )
-    line = tell_verdict(replace(make_judged(), verdict=Verdict(passed=True, rules=(ruling,))))
+    line = tell_verdict(replace(make_judged(), verdict=GateVerdict(passed=True, rules=(ruling,))))
     assert line.endswith("; not judged: `against`.")
 
 

@@ -21,11 +21,11 @@ from visiongate.evaluation.gallery import Gallery, embed, small_enough
 from visiongate.evaluation.latency import LATENCY
 from visiongate.evaluation.metrics import count_confusions
 from visiongate.evaluation.scorecard import Scorecard
-from visiongate.gate.rules import Verdict
 from visiongate.models.predictions import Predictions
 from visiongate.pages.rendering import render_page
 from visiongate.records.files import atomic_path, write_text
 from visiongate.records.history import EpochMetrics
+from visiongate.records.verdict import GateVerdict
 
 HEADLINES = ("accuracy", "f1_macro", "recall_min", "sensitivity", "specificity", "roc_auc", "ece")
 MOST_SLICES = 30
@@ -49,7 +49,7 @@ class Report:
     dataset: str
     test: Predictions
     card: Scorecard
-    verdict: Verdict
+    verdict: GateVerdict
     diagnosis: Diagnosis
     galleries: Sequence[Gallery]
     history: Sequence[EpochMetrics]  # by epoch; empty where it is not known

@@ -34,7 +34,7 @@ from visiongate.evaluation.operating_point import choose_threshold
 from visiongate.evaluation.page import Report, write_report
 from visiongate.evaluation.references import judge_references
 from visiongate.evaluation.scorecard import Context, Scorecard, score
-from visiongate.gate.rules import Evidence, Verdict, judge
+from visiongate.gate.rules import Measured, apply_rules
 from visiongate.images.pixels import PixelSplit, load_split
 from visiongate.models.predictions import Predictions, check_contract, predict_split, tabulate
 from visiongate.models.predictor import Predictor, open_predictor
@@ -44,6 +44,7 @@ from visiongate.records.history import read_history
 from visiongate.records.manifest import read_manifest
 from visiongate.records.transform import read_transform
 from visiongate.records.validation import read_validation
+from visiongate.records.verdict import GateVerdict, write_verdict
 from visiongate.settings.evaluation import Evaluation
 from visiongate.settings.schema import Settings
 
@@ -68,7 +69,7 @@ class Judged:
     diagnosis: Diagnosis
     leaks: list[Leak]
     latency: dict[str, float]
-    verdict: Verdict
+    verdict: GateVerdict
 
 
 def run(settings: Settings) -> None:
@@ -83,7 +84,7 @@ def run(settings: Settings) -> None:
     write_report(report, settings.evaluation.calibration_bins, paths.EVALUATION)
     write_json(paths.METRICS, judged.card.metrics)
     write_json(paths.LATENCY, judged.latency)
-    write_json(paths.GATE, asdict(judged.verdict))
+    write_verdict(paths.GATE, judged.verdict)
     _tell(judged)
 
 
@@ -95,10 +96,10 @@ def _judge(model: Predictor, splits: Mapping[str, Split], settings: Settings) ->
     facts = {**diagnosis.facts(), "leaked_images": len(leaks), "failed_expectations": _count_failures()}
     card = score(predicted["test"], _context(splits, predicted, model, facts, chosen), chosen)
     latency = measure_latency(model, test.pixels.images, chosen)
-    evidence = Evidence(
+    evidence = Measured(
         {**card.metrics, **latency}, card.intervals, card.class_intervals, predicted["test"].classes
     )
-    verdict = judge(settings.gate.rules, evidence)
+    verdict = apply_rules(settings.gate.rules, evidence)
     return Judged(predicted["test"], card, diagnosis, leaks, latency, verdict)
 
 

@@ -1,155 +1,121 @@
-"""The quality gate: what a model must show. Its verdict is data; whoever reads it decides what follows."""
+"""The quality gate: rules applied to what was measured of a model. The verdict is data; no stage fails because of it."""
 
 import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from visiongate.records.interval import Interval
 from visiongate.records.metrics import lower_is_better
+from visiongate.records.verdict import GateVerdict, RuleResult
 from visiongate.settings.gate import Rule
 
 _COMPARE = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
-NO_BASE = "no base to compare with: make gate BASE=main"
+NO_BASE = "no base to compare with; run `visiongate gate --base main`"
 
 
 @dataclass(frozen=True, slots=True)
-class Ruling:
-    """A rule, and what came of it."""
+class Measured:
+    """What was measured of a model.
 
-    name: str
-    metric: str
-    asked: str  # in words
-    value: float | None  # None when the metric is undefined on these images
-    low: float | None  # of its interval, where it has one
-    high: float | None
-    margin: float | None  # by how much it holds, or by how much it fails where negative, in the metric's unit
-    passed: bool | None  # None where it is not judged
-    note: str = ""  # which class, or why it is not judged
-
-    def __str__(self) -> str:
-        """Say it in one line, such as ``accuracy: 0.95, asked >= 0.97``."""
-        value = "undefined" if self.value is None else f"{self.value:.4g}"
-        interval = "" if self.low is None or self.high is None else f" ({self.low:.4g} to {self.high:.4g})"
-        note = f"; {self.note}" if self.note else ""
-        return f"{self.name}: {self.metric} {value}{interval}, asked {self.asked}{note}"
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """All rules together: passed if none fails."""
-
-    passed: bool
-    rules: tuple[Ruling, ...]
-
-    @property
-    def failed(self) -> tuple[Ruling, ...]:
-        """The rules that are not met."""
-        return tuple(ruling for ruling in self.rules if ruling.passed is False)
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What is known of the model."""
+    Attributes:
+        metrics: Values by name.
+        intervals: Intervals by metric.
+        classes: Intervals by metric and class.
+        names: Of all classes, also those without test images.
+    """
 
     metrics: Mapping[str, float]
     intervals: Mapping[str, Interval] = field(default_factory=dict)
-    classes: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)  # by metric and class
-    names: Sequence[str] = ()  # of all classes, with test images or not
+    classes: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
+    names: Sequence[str] = ()
 
 
-def judge(rules: Mapping[str, Rule], evidence: Evidence, base: Mapping[str, float] | None = None) -> Verdict:
-    """Hold each rule against its metric. A metric that is undefined on these images proves nothing, and fails its rule.
+def apply_rules(
+    rules: Mapping[str, Rule], measured: Measured, base: Mapping[str, float] | None = None
+) -> GateVerdict:
+    """Apply each rule to its metric. A metric that is undefined for this data fails its rule.
 
     Args:
         rules: By name.
-        evidence: Of the model.
-        base: Metrics of what the model is to replace; without them the rules on ``max_drop`` are not judged.
+        measured: Of the model.
+        base: Metrics of the model to compare with; without them the rules with ``max_drop`` are not judged.
     """
-    rulings = tuple(ruling for name, rule in rules.items() for ruling in _rule(name, rule, evidence, base))
-    return Verdict(all(ruling.passed is not False for ruling in rulings), rulings)
+    return GateVerdict.of(
+        [result for name, rule in rules.items() for result in _apply(name, rule, measured, base)]
+    )
 
 
-def _rule(name: str, rule: Rule, evidence: Evidence, base: Mapping[str, float] | None) -> Iterator[Ruling]:
-    if rule.max_drop is not None:
-        yield _judge_drop(name, rule, rule.max_drop, evidence, base)
-    elif rule.classes is not None:
-        yield _judge_classes(name, rule, evidence)
-    else:
-        value, interval = evidence.metrics.get(rule.metric), evidence.intervals.get(rule.metric)
-        yield _judge_value(_blank(name, rule), rule, value, interval)
-
-
-def _blank(name: str, rule: Rule) -> Ruling:
-    """A rule that nothing is held against yet."""
-    return Ruling(name, rule.metric, spell(rule), None, None, None, None, passed=False)
-
-
-def spell(rule: Rule) -> str:
-    """Say in words what a rule asks."""
+def describe_rule(rule: Rule) -> str:
+    """Return what a rule requires, as text."""
     if rule.max_drop is not None:
         return f"{'rise' if lower_is_better(rule.metric) else 'drop'} of at most {rule.max_drop:g}"
     bound = " at the worse bound" if rule.bound == "worst" else ""
-    each = (
-        ""
-        if rule.classes is None
-        else " each"
-        if rule.classes == "all"
-        else f" for {', '.join(rule.classes)}"
-    )
-    return f"{rule.comparison} {rule.threshold:g}{bound}{each}"
+    names = "each class" if rule.classes == "all" else ", ".join(rule.classes or ())
+    return f"{rule.comparison} {rule.threshold:g}{bound}{f' for {names}' if names else ''}"
 
 
-def _judge_value(blank: Ruling, rule: Rule, value: float | None, interval: Interval | None) -> Ruling:
+def _apply(
+    name: str, rule: Rule, measured: Measured, base: Mapping[str, float] | None
+) -> Iterator[RuleResult]:
+    if rule.max_drop is not None:
+        yield _apply_drop(name, rule, measured, base)
+    elif rule.classes is not None:
+        yield _apply_to_classes(name, rule, measured)
+    else:
+        value, interval = measured.metrics.get(rule.metric), measured.intervals.get(rule.metric)
+        yield _compare(_failed(name, rule), rule, value, interval)
+
+
+def _failed(name: str, rule: Rule) -> RuleResult:
+    """Return the result of a rule before anything is measured."""
+    return RuleResult(name, rule.metric, describe_rule(rule), None, None, None, None, passed=False)
+
+
+def _compare(result: RuleResult, rule: Rule, value: float | None, interval: Interval | None) -> RuleResult:
     if value is None or rule.threshold is None or rule.comparison is None:
-        return replace(blank, note=blank.note or f"{rule.metric} is undefined on these images")
+        return replace(result, note=result.note or f"{rule.metric} is undefined for this data")
     low, high = (interval.low, interval.high) if interval else (None, None)
-    seen = replace(blank, value=value, low=low, high=high)
-    at_least = rule.comparison in {">=", ">"}
-    held = value if rule.bound == "point" else low if at_least else high
-    if held is None:
-        return replace(seen, note=f"{rule.metric} has no interval: ask for its point")
-    margin = held - rule.threshold if at_least else rule.threshold - held
-    return replace(seen, margin=margin, passed=bool(_COMPARE[rule.comparison](held, rule.threshold)))
+    result = replace(result, value=value, low=low, high=high)
+    higher_passes = rule.comparison in {">=", ">"}
+    worst = low if higher_passes else high
+    compared = value if rule.bound == "point" else worst
+    if compared is None:
+        return replace(result, note=f"{rule.metric} has no interval; use `bound: point`")
+    margin = compared - rule.threshold if higher_passes else rule.threshold - compared
+    return replace(result, margin=margin, passed=bool(_COMPARE[rule.comparison](compared, rule.threshold)))
 
 
-def _judge_classes(name: str, rule: Rule, evidence: Evidence) -> Ruling:
-    """Hold the rule against each class, and return the ruling of the one that fares worst."""
-    blank, found = _blank(name, rule), evidence.classes.get(rule.metric, {})
-    wanted = list(evidence.names) if rule.classes == "all" or rule.classes is None else rule.classes
-    unknown = [each for each in wanted if each not in evidence.names]
+def _apply_to_classes(name: str, rule: Rule, measured: Measured) -> RuleResult:
+    """Apply a rule to each of its classes; return the result of the worst class."""
+    failed, intervals = _failed(name, rule), measured.classes.get(rule.metric, {})
+    classes = rule.classes if isinstance(rule.classes, list) else list(measured.names)
+    unknown = [each for each in classes if each not in measured.names]
     if unknown:
-        return replace(
-            blank, note=f"there is no class {', '.join(unknown)}: the classes are {', '.join(evidence.names)}"
-        )
-    missing = [each for each in wanted if each not in found]
-    if missing or not wanted:
-        return replace(blank, note=f"no test image of {', '.join(missing) or 'any class'}")
-    rulings = [
-        _judge_value(replace(blank, note=f"class {each}"), rule, found[each].value, found[each])
-        for each in wanted
+        known = ", ".join(measured.names)
+        return replace(failed, note=f"unknown class {', '.join(unknown)}; the classes are {known}")
+    empty = [each for each in classes if each not in intervals]
+    if empty or not classes:
+        return replace(failed, note=f"no test image of {', '.join(empty) or 'any class'}")
+    results = [
+        _compare(replace(failed, note=f"class {each}"), rule, intervals[each].value, intervals[each])
+        for each in classes
     ]
-    return min(rulings, key=lambda ruling: -1.0 if ruling.margin is None else ruling.margin)
+    return min(results, key=lambda result: -1.0 if result.margin is None else result.margin)
 
 
-def _judge_drop(
-    name: str, rule: Rule, most: float, evidence: Evidence, base: Mapping[str, float] | None
-) -> Ruling:
-    """Hold the model against the base; what counts as a drop of a loss is its rise."""
-    value, interval = evidence.metrics.get(rule.metric), evidence.intervals.get(rule.metric)
+def _apply_drop(name: str, rule: Rule, measured: Measured, base: Mapping[str, float] | None) -> RuleResult:
+    """Compare with the base. If lower is better, a rise counts as a drop."""
+    value, interval = measured.metrics.get(rule.metric), measured.intervals.get(rule.metric)
     low, high = (interval.low, interval.high) if interval else (None, None)
-    ruling = Ruling(name, rule.metric, spell(rule), value, low, high, None, passed=None)
-    if base is None:
-        return replace(ruling, note=NO_BASE)
+    result = replace(_failed(name, rule), value=value, low=low, high=high, passed=None)
+    if base is None or rule.max_drop is None:
+        return replace(result, note=NO_BASE)
     before = base.get(rule.metric)
     if before is None:
-        return replace(ruling, note="the base has no such metric")
+        return replace(result, note="the base does not have this metric")
     if value is None:
-        return replace(ruling, passed=False, note=f"{rule.metric} is undefined on these images")
-    lost = value - before if lower_is_better(rule.metric) else before - value
-    return replace(ruling, margin=most - lost, passed=lost <= most, note=f"the base has {before:.4g}")
-
-
-def read_verdict(content: Mapping[str, Any]) -> Verdict:
-    """Build a verdict again from what ``asdict`` made of it."""
-    return Verdict(content["passed"], tuple(Ruling(**rule) for rule in content["rules"]))
+        return replace(result, passed=False, note=f"{rule.metric} is undefined for this data")
+    drop = value - before if lower_is_better(rule.metric) else before - value
+    return replace(
+        result, margin=rule.max_drop - drop, passed=drop <= rule.max_drop, note=f"base: {before:.4g}"
+    )

@@ -7,10 +7,10 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from visiongate import paths
-from visiongate.gate.rules import read_verdict
 from visiongate.records.evaluation import read_intervals, read_slices, worst_slice
 from visiongate.records.files import read_json
 from visiongate.records.model import read_model_description
+from visiongate.records.verdict import read_verdict
 from visiongate.registration.model_card import ModelCard, render_card
 from visiongate.settings.schema import Settings
 
@@ -49,7 +49,7 @@ def describe_model(settings: Settings, registration: Mapping[str, Any]) -> str:
             metrics=read_json(paths.METRICS),
             intervals=read_intervals(paths.EVALUATION),
             confidence=settings.evaluation.confidence,
-            verdict=read_verdict(read_json(paths.GATE)),
+            verdict=read_verdict(paths.GATE),
             worst=worst_slice(read_slices(paths.EVALUATION), settings.evaluation.slice_images),
             lineage=_describe_lineage(lineage, registration["model_sha256"]),
             commands=[command.format(commit=lineage["git_commit"]) for command in REBUILD],

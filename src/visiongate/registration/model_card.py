@@ -13,11 +13,11 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from visiongate.gate.rules import Verdict
 from visiongate.pages.rendering import ROOMS
 from visiongate.records.evaluation import Slice
 from visiongate.records.files import write_text
 from visiongate.records.interval import Interval
+from visiongate.records.verdict import GateVerdict
 
 # Ours to the hub's: https://huggingface.co/docs/hub/repositories-licenses
 LICENSES = {
@@ -64,7 +64,7 @@ class ModelCard:
     metrics: Mapping[str, float]
     intervals: Mapping[str, Interval]
     confidence: float  # of the intervals
-    verdict: Verdict
+    verdict: GateVerdict
     worst: Slice | None
     lineage: Mapping[str, str]  # in words, by what it is
     commands: Sequence[str]  # that make the model again

@@ -6,24 +6,24 @@ from typing import Literal
 
 from visiongate.adapters.git import UNKNOWN, Commit
 from visiongate.comparison.paired_test import Comparison
-from visiongate.gate.rules import Ruling
+from visiongate.records.verdict import RuleResult
 from visiongate.registration.gains import Gain
 from visiongate.settings.registry import NonInferiority
 
-Verdict = Literal["rejected", "registered", "promoted"]
+GateVerdict = Literal["rejected", "registered", "promoted"]
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What becomes of a model, and why."""
 
-    verdict: Verdict
+    verdict: GateVerdict
     reason: str  # a sentence with the numbers
     comparison: Comparison | None = None  # with the champion, where there was one to compare with
     moves_aliases: bool = True  # False where the model was not even judged
 
 
-def reject(failed: Sequence[Ruling], *, is_champion: bool) -> Decision:
+def reject(failed: Sequence[RuleResult], *, is_champion: bool) -> Decision:
     """Decide about a model that did not pass the gate.
 
     Args:
@@ -131,7 +131,7 @@ def judge_gain(
         f"hardly worse: {lost.format('within')}, and {gain}: {gain.saved:.1%} less, {'' if enough else 'not '}at "
         f"least {wanted.by:.1%}"
     )
-    verdict: Verdict = "promoted" if enough else decision.verdict
+    verdict: GateVerdict = "promoted" if enough else decision.verdict
     return Decision(verdict, f"{decision.reason}; {told}", comparison)
 
 

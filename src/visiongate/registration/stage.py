@@ -33,13 +33,13 @@ from visiongate.adapters.mlflow.runs import (
 from visiongate.adapters.mlflow.store import Store, TrackingError, open_store
 from visiongate.comparison.paired_test import Comparison, compare, uses_mcnemar
 from visiongate.comparison.predictions import GroundTruth, predict_images
-from visiongate.gate.rules import Verdict, read_verdict
 from visiongate.images.pixels import PixelSplit, load_split
 from visiongate.models.predictor import Predictor, open_predictor
 from visiongate.records.files import read_json, sha256_of, write_json, write_text
 from visiongate.records.history import read_history
 from visiongate.records.manifest import read_manifest
 from visiongate.records.model import read_model_description
+from visiongate.records.verdict import GateVerdict, read_verdict
 from visiongate.registration import promotion
 from visiongate.registration.aliases import ChampionMovedError, apply_decision
 from visiongate.registration.card import describe_model
@@ -64,7 +64,7 @@ class Judged:
     test: PixelSplit
     groups: Sequence[str | None]  # of each test image
     threshold: float | None  # from which the second of two classes is answered; None: the likelier is
-    verdict: Verdict
+    verdict: GateVerdict
     commit: Commit
     lineage: Lineage
 
@@ -113,7 +113,7 @@ def _read_judged() -> Judged:
         test=load_split(paths.TRANSFORMED, "test"),
         groups=read_manifest(paths.TRANSFORMED, "test").column("group").to_pylist(),
         threshold=_read_threshold(paths.METRICS),
-        verdict=read_verdict(read_json(paths.GATE)),
+        verdict=read_verdict(paths.GATE),
         commit=Repository(Path.cwd()).checked_out(WRITTEN_BY_PIPELINE),
         lineage=read_lineage(paths.LOCK, MADE_BY, DATA, paths.MODEL_ONNX),
     )

@@ -17,9 +17,9 @@ from visiongate import paths
 from visiongate.adapters.dvc import DvcError, fetch_outputs, run_dvc
 from visiongate.adapters.git import GitError, Repository
 from visiongate.errors import DataError
-from visiongate.gate.against_base import parse_verdict
 from visiongate.records.dvc_lock import parse_lock
 from visiongate.records.preparation import parse_quarantine
+from visiongate.records.verdict import parse_verdict
 from visiongate.review.report import parsing, tables
 from visiongate.review.report.snapshot import Snapshot
 
@@ -47,9 +47,7 @@ PARTS = {
     "params": Part(None, (paths.PARAMS,), parsing.parse_params),
     "metrics": Part("evaluate", (paths.METRICS,), parsing.parse_values),
     "times": Part("evaluate", (paths.LATENCY,), parsing.parse_values),
-    "verdict": Part(
-        "evaluate", (paths.GATE,), lambda content: parse_verdict(content.decode(errors="replace"), "it")
-    ),
+    "verdict": Part("evaluate", (paths.GATE,), lambda content: parse_verdict(content, "it")),
     "intervals": Part("evaluate", (paths.EVALUATION / "intervals.json",), parsing.parse_intervals),
     "classes": Part("evaluate", (paths.EVALUATION / "per_class.csv",), parsing.parse_classes),
     "confusion": Part("evaluate", (paths.EVALUATION / "plots/confusion.csv",), parsing.parse_confusion),

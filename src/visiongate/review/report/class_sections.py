@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from visiongate.gate.against_base import is_finite
 from visiongate.records.evaluation import Slice
+from visiongate.records.parsing import is_finite
 from visiongate.review.report.markdown import between, change, code, figure, listed, table
 from visiongate.review.report.snapshot import ClassRow, Judged, Pair
 

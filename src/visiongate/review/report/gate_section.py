@@ -3,8 +3,8 @@
 import re
 from collections.abc import Mapping
 
-from visiongate.gate.rules import Ruling, Verdict
 from visiongate.records.interval import Interval
+from visiongate.records.verdict import GateVerdict, RuleResult
 from visiongate.review.report.markdown import (
     MOST_SENTENCE,
     NOTHING,
@@ -71,15 +71,15 @@ def _tell_score(judged: Judged) -> str:
     return f"{told}, {compared} {code(judged.base.name)}{also}"
 
 
-def _tell_open(verdict: Verdict) -> str:
+def _tell_open(verdict: GateVerdict) -> str:
     unjudged = [ruling.name for ruling in verdict.rules if ruling.passed is None]
     return f"not judged: {listed(unjudged, NAMED)}" if unjudged else "nothing to do"
 
 
-def _tell_failure(ruling: Ruling) -> str:
+def _tell_failure(ruling: RuleResult) -> str:
     note = f", {code(ruling.note)}" if ruling.note else ""
     seen = f"{figure(ruling.value)}{between(ruling.low, ruling.high)}"
-    return f"{code(ruling.name)}: {code(ruling.metric)} is {seen}{note}, asked {code(ruling.asked)}"
+    return f"{code(ruling.name)}: {code(ruling.metric)} is {seen}{note}, asked {code(ruling.required)}"
 
 
 def _bounds(interval: Interval | None) -> str:
@@ -108,16 +108,16 @@ def tabulate_gate(judged: Judged, rows: int) -> str:
     return table(header, cells, numbers=len(header) - 2) + more
 
 
-def _describe(ruling: Ruling) -> list[str]:
+def _describe(ruling: RuleResult) -> list[str]:
     note = "" if BASE_NOTE.fullmatch(ruling.note) else ruling.note
     seen = "undefined" if ruling.value is None else figure(ruling.value)
     return [
-        f"{MARKS[ruling.passed]} {code(ruling.name)}\n{code(f'{ruling.metric} {ruling.asked}')}",
+        f"{MARKS[ruling.passed]} {code(ruling.name)}\n{code(f'{ruling.metric} {ruling.required}')}",
         f"{seen}{between(ruling.low, ruling.high)}" + (f"\n{code(note)}" if note else ""),
     ]
 
 
-def _compare(ruling: Ruling, before: Mapping[tuple[str, str], object]) -> list[str]:
+def _compare(ruling: RuleResult, before: Mapping[tuple[str, str], object]) -> list[str]:
     value = before.get((ruling.name, ruling.metric), before.get(("", ruling.metric)))
     return [NOTHING if value is None else figure(value), change(ruling.value, value)]
 

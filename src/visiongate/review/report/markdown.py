@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 
-from visiongate.gate.against_base import is_finite
+from visiongate.records.parsing import is_finite
 
 MOST_LETTERS = 60  # of a name
 MOST_SENTENCE = 300

@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from visiongate.gate.rules import Verdict
 from visiongate.records.evaluation import Slice
 from visiongate.records.interval import Interval
 from visiongate.records.preparation import QuarantinedImage
 from visiongate.records.validation import ExpectationResult
+from visiongate.records.verdict import GateVerdict
 from visiongate.settings.registry import Registry
 
 
@@ -88,7 +88,7 @@ class Snapshot:
     metrics: Mapping[str, object] | None = None  # by name; not all need be numbers
     times: Mapping[str, object] | None = None  # measured where it ran
     training: Mapping[str, object] | None = None
-    verdict: Verdict | None = None  # of the gate, without a base
+    verdict: GateVerdict | None = None  # of the gate, without a base
     intervals: Mapping[str, Interval] | None = None
     classes: Sequence[ClassRow] | None = None  # in the order of the model's outputs
     confusion: Sequence[Pair] | None = None
@@ -119,6 +119,6 @@ class Judged:
 
     now: Snapshot
     base: Snapshot | None  # None where none was asked for
-    verdict: Verdict | None  # with the base; None where there is trouble
+    verdict: GateVerdict | None  # with the base; None where there is trouble
     registry: Registry | None  # how two models are compared; None where the settings cannot be read
     trouble: Trouble | None = None

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from visiongate.gate.against_base import is_finite
 from visiongate.records.metrics import lower_is_better
+from visiongate.records.parsing import is_finite
 from visiongate.review.report.markdown import NOTHING, change, code, figure, listed, setting, table
 from visiongate.review.report.snapshot import Judged, Snapshot
 
