@@ -10,7 +10,7 @@ from torch import nn
 from training_tasks import MODEL, PLAIN, TRAINING, make_task, same_weights, train
 from visiongate.errors import DivergedError, SettingsError
 from visiongate.settings.training import Progressive
-from visiongate.training import batch_loader, hardware
+from visiongate.training import batch_loader
 from visiongate.training.averaging import average_weights
 from visiongate.training.batches import Normalization, plan_epoch, shuffled_steps, to_pixels
 from visiongate.training.calibration import fit_temperature
@@ -141,30 +141,15 @@ def test_hardware_is_chosen_by_name_or_automatically() -> None:
     assert choose_hardware("auto", "auto") == found
 
 
-def test_auto_is_fp32_without_bf16_support(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
-    assert hardware.find_fastest.__wrapped__(torch.device("cpu")).precision == "fp32"
-
-
-@pytest.mark.parametrize(("bf16_seconds", "precision"), [(0.5, "bf16"), (0.9, "fp32"), (2.0, "fp32")])
-def test_auto_is_bf16_only_if_clearly_faster(
-    monkeypatch: pytest.MonkeyPatch, bf16_seconds: float, precision: str
+@pytest.mark.parametrize(
+    ("capabilities", "precision"),
+    [({}, "fp32"), ({"amx_bf16": True}, "bf16"), ({"avx512_bf16": True}, "bf16")],
+)
+def test_auto_is_bf16_on_a_cpu_that_supports_it(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], precision: str
 ) -> None:
-    def measure(candidates: list[hardware.Hardware]) -> dict[hardware.Hardware, float]:
-        return {one: bf16_seconds if one.precision == "bf16" else 1.0 for one in candidates}
-
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
-    monkeypatch.setattr(hardware, "time_passes", measure)
-    assert hardware.find_fastest.__wrapped__(torch.device("cpu")).precision == precision
-
-
-def test_the_benchmark_restores_random_numbers_and_threads() -> None:
-    torch.manual_seed(0)
-    expected, threads = torch.rand(3), torch.get_num_threads()
-    torch.manual_seed(0)
-    hardware.find_fastest.__wrapped__(torch.device("cpu"))
-    assert torch.equal(torch.rand(3), expected)
-    assert torch.get_num_threads() == threads
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert choose_hardware("cpu", "auto").precision == precision
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")

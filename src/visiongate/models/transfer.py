@@ -3,12 +3,10 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -23,16 +21,6 @@ NONE, IMAGENET = "none", "imagenet"
 RGB = 3
 # How names begin in a model.safetensors of this project.
 PREFIX = "backbone."
-UNREADABLE = (
-    SafetensorError,
-    UnpicklingError,
-    OSError,
-    RuntimeError,
-    ValueError,
-    KeyError,
-    EOFError,
-    AttributeError,
-)
 
 
 class TransferNetwork(nn.Module):
@@ -112,10 +100,11 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise SettingsError(
             f"{SETTING} = {str(path)!r}: no such file; set a file, {IMAGENET} or {NONE}"
         ) from None
-    except UNREADABLE:
+    # safetensors, pickle and torch raise errors of many kinds.
+    except Exception as error:
         raise SettingsError(
             f"{SETTING} = {str(path)!r}: not a file of weights; set a .safetensors file or a state dict saved by torch.save"
-        ) from None
+        ) from error
 
 
 def _sha256(path: Path) -> str:

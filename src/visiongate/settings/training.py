@@ -78,7 +78,7 @@ class Training(Section):
         description="Device; auto takes a GPU if there is one."
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        description="Precision; auto takes the faster one by a short probe."
+        description="Precision; auto takes bf16 where the device computes it natively."
     )
     tensorboard: bool = Field(description="Write TensorBoard logs to `logs/tensorboard`.")
     augmentation: Augmentation = Field(description="Random changes to the training images.")

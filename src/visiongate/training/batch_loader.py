@@ -82,7 +82,7 @@ class BatchLoader:
         pixels = self._augment(self._task.train.images[on_device], parameters.take(indices, device))
         if side is not None:
             pixels = shrink(pixels, side)
-        images = self._task.hardware.arrange(self._task.normalize(pixels))
+        images = self._task.normalize(pixels).contiguous(memory_format=torch.channels_last)
         made = map(Batch, images.split(sizes), self._task.train.labels[on_device].split(sizes))
         for batches in group:
             yield [next(made) for _ in batches]

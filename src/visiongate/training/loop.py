@@ -142,10 +142,7 @@ def predict_split(task: Task, network: nn.Module, batch_size: int) -> Tensor:
     network.eval()
     images = distributed.local_part(task.val.images)
     with task.hardware.autocast():
-        logits = [
-            network(task.hardware.arrange(task.normalize(to_pixels(chunk)))).float()
-            for chunk in images.split(batch_size)
-        ]
+        logits = [network(task.normalize(to_pixels(chunk))).float() for chunk in images.split(batch_size)]
     parts = torch.cat(logits) if logits else torch.empty(0, task.classes, device=images.device)
     return distributed.gather(parts, len(task.val))
 

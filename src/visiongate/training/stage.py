@@ -144,7 +144,7 @@ def _checkpoint_inputs(settings: Settings, task: Task) -> dict[str, Any]:
         "code": code_sha256(),
         "initial weights": weights_sha256(task.network),
         "torch": torch.__version__,
-        "hardware": f"{hardware.precision} on {hardware.device}, {hardware.layout}",
+        "hardware": f"{hardware.precision} on {hardware.device}",
         "threads": torch.get_num_threads(),
     }
 

@@ -76,10 +76,9 @@ def _initialize(network: nn.Module, train: TensorSplit, normalize: Normalization
 
 
 def _agree_on_hardware(training: Training) -> Hardware:
-    """Choose the same precision and layout in all processes: fp32 if their benchmarks differ."""
+    """Choose the same precision in all processes: fp32 if some machines lack bf16."""
     chosen = choose_hardware(training.device, training.precision)
-    is_bf16, is_channels_last = chosen.precision == "bf16", chosen.layout is torch.channels_last
-    if distributed.is_equal_everywhere(2 * is_bf16 + is_channels_last):
+    if distributed.is_equal_everywhere(chosen.precision == "bf16"):
         return chosen
     return Hardware(chosen.device, torch.float32)
 
