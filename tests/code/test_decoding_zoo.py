@@ -373,10 +373,10 @@ def test_an_animation_is_told_and_counts_as_its_first_frame(kind: str) -> None:
 
 def test_an_animation_of_many_frames_costs_no_more_than_two() -> None:
     shades = [Image.new("L", (300, 300), shade) for shade in (50, 100, 150)]
-    encoded = encode(shades[0], "GIF", save_all=True, append_images=shades[1:] * 1500, duration=10)
+    encoded = encode(shades[0], "GIF", save_all=True, append_images=shades[1:] * 150, duration=10)
     started = time.perf_counter()
     assert measure(encoded).animated
-    assert time.perf_counter() - started < 0.5
+    assert time.perf_counter() - started < 0.1
 
 
 def test_a_jpeg_of_hundreds_of_scans_is_refused_before_it_is_decoded() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from visiongate.adapters.git import Repository
@@ -15,6 +16,7 @@ from visiongate.experiments.cached_outputs import Cache
 from visiongate.experiments.listing import Experiment
 from visiongate.records.history import read_history
 from visiongate.records.interval import Interval
+from visiongate.records.manifest import parse_manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,8 @@ class Evidence:
         predictions, manifest, transform = (path for path in found if path is not None)
         classes = {name: number for number, name in enumerate(json.loads(transform.read_bytes())["classes"])}
         table = pq.read_table(predictions)
-        tested = pq.read_table(manifest, columns=["split", "group"], filters=[("split", "=", "test")])
+        tested = parse_manifest(manifest.read_bytes(), ["split", "group"])
+        tested = tested.filter(pc.equal(tested.column("split"), "test"))
         probabilities = np.stack(table.column("probabilities").to_numpy(zero_copy_only=False))
         predicted = [classes[name] for name in table.column("predicted").to_pylist()]
         labels = [classes[name] for name in table.column("label").to_pylist()]

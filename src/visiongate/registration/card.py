@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from visiongate import paths
 from visiongate.records.evaluation import read_intervals, read_slices, worst_slice
 from visiongate.records.files import read_json
+from visiongate.records.manifest import read_manifest
 from visiongate.records.model import read_model_description
+from visiongate.records.splits import SPLITS
 from visiongate.records.verdict import read_verdict
 from visiongate.registration.model_card import ModelCard, render_card
 from visiongate.settings.schema import Settings
@@ -58,11 +58,9 @@ def describe_model(settings: Settings, registration: Mapping[str, Any]) -> str:
 
 
 def _count_images() -> dict[str, int]:
-    splits = (
-        pq.read_table(paths.TRANSFORMED / "manifest.parquet", columns=["split"]).column("split").to_pylist()
-    )
+    splits = read_manifest(paths.TRANSFORMED, columns=["split"]).column("split").to_pylist()
     counts = Counter(splits)
-    return {split: counts[split] for split in ("train", "val", "test")}
+    return {split: counts[split] for split in SPLITS}
 
 
 def _describe_lineage(lineage: Mapping[str, Any], sha256: str) -> dict[str, str]:
