@@ -69,10 +69,13 @@ def _run(stage: str) -> str | None:
             "(`make setup`, then `. .venv/bin/activate`)"
         )
     logs.configure(os.environ.get("VISIONGATE_LOG_LEVEL", "info").upper(), Path("logs", f"{stage}.log"))
+    settings = None
     try:
         settings = load_settings()
         importlib.import_module(f"visiongate.{STAGES[stage]}.stage").run(settings)
     except VisiongateError as error:
+        if settings is not None and settings.debug.tracebacks:
+            raise
         return str(error)
     except OSError as error:
         message = _explain(error)

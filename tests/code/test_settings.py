@@ -17,10 +17,12 @@ from pydantic import ValidationError
 
 from visiongate.errors import SettingsError
 from visiongate.settings.loading import load_settings, parse_settings, replace_settings
+from visiongate.settings.reference import PAGE, SCHEMA, render_reference, render_schema
 
 ROOT = Path(__file__).parents[2]
 TREE = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 DELETE = object()
+REGENERATE = "run `python -m visiongate.settings.reference`"
 RULE = {"metric": "accuracy", "comparison": ">=", "threshold": 0.5}
 
 
@@ -281,3 +283,20 @@ def test_loading_imports_nothing_heavy() -> None:
     }
     assert "visiongate.settings.schema" in loaded
     assert heavy.isdisjoint(loaded)
+
+
+def test_the_reference_and_the_schema_are_current() -> None:
+    assert (ROOT / PAGE).read_text(encoding="utf-8") == render_reference(ROOT / "conf"), REGENERATE
+    assert (ROOT / SCHEMA).read_text(encoding="utf-8") == render_schema(), REGENERATE
+
+
+@pytest.mark.parametrize("name", list(leaves(TREE)))
+def test_each_setting_is_in_the_reference(name: str) -> None:
+    page = (ROOT / PAGE).read_text(encoding="utf-8")
+    parts = name.split(".")
+    candidates = {
+        name,
+        *(".".join([*parts[:index], "NAME", *parts[index + 1 :]]) for index in range(len(parts))),
+    }
+    candidates |= {".".join(parts[:index]) for index in range(2, len(parts))}
+    assert any(f"| `{candidate}` |" in page for candidate in candidates)

@@ -26,7 +26,8 @@ EXEMPT = tuple(
     for room in ("adapters", "settings", "errors.py", "paths.py", "text_tables.py")
     for file in ([ROOT / SOURCE / room] if room.endswith(".py") else (ROOT / SOURCE / room).rglob("*.py"))
 )
-LOGGING = {"tracking"}  # sections that steer what is logged, not what is made
+# Sections that change no output.
+LOGGING = {"debug", "tracking"}
 NOT_MADE = {
     "params.yaml",
     "dvc.lock",

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from visiongate.errors import SettingsError
 from visiongate.settings.dataset import Dataset
+from visiongate.settings.debug import Debug
 from visiongate.settings.evaluation import Evaluation
 from visiongate.settings.fields import Section
 from visiongate.settings.gate import Gate
@@ -36,6 +37,7 @@ class Settings(Section):
     gate: Gate = Field(description="Rules that a model must pass.")
     registry: Registry = Field(description="The registered model.")
     tracking: Tracking = Field(description="Where MLflow records runs.")
+    debug: Debug = Field(description="Help for finding errors.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
