@@ -1,4 +1,4 @@
-"""Pull requests without a line: two revisions with any number of classes, and text of whoever means harm."""
+"""Inputs of the report without a pipeline: two revisions with any number of classes, and hostile text."""
 
 from dataclasses import replace
 
@@ -6,20 +6,14 @@ import numpy as np
 import pyarrow as pa
 
 from visiongate.gate.rules import Measured, apply_rules
-from visiongate.records.evaluation import Slice
+from visiongate.records.evaluation import ClassMetrics, ConfusionRow, Slice
+from visiongate.records.history import EpochMetrics
 from visiongate.records.interval import Interval
+from visiongate.records.predictions import RecordedPredictions
 from visiongate.records.preparation import QuarantinedImage
 from visiongate.records.validation import ExpectationResult
-from visiongate.review.report.snapshot import (
-    Answered,
-    ClassRow,
-    Course,
-    Judged,
-    Pair,
-    Registration,
-    Search,
-    Snapshot,
-)
+from visiongate.review.parsing import Registration, Search
+from visiongate.review.snapshot import ReportInputs, Snapshot
 from visiongate.settings.gate import Rule
 from visiongate.settings.loading import load_settings
 from visiongate.settings.registry import Registry
@@ -55,13 +49,13 @@ HOSTILE = (
 
 
 def make_snapshot(name: str, skill: float, names: list[str], text: str = "plain") -> Snapshot:
-    """Make what is known of a model that is right with a probability of ``skill``.
+    """Return the records of a model that is right with a probability of ``skill``.
 
     Args:
-        name: Of the revision.
+        name: The name of the revision.
         skill: From 0 to 1.
-        names: Of the classes.
-        text: Stands wherever a file can hold text.
+        names: The classes.
+        text: Inserted wherever a file can contain text.
     """
     generator = np.random.default_rng(7)
     labels = np.arange(IMAGES) % len(names)
@@ -85,7 +79,8 @@ def make_snapshot(name: str, skill: float, names: list[str], text: str = "plain"
     }
     evidence = Measured({"accuracy": accuracy}, {"accuracy": Interval(accuracy, 0.4, 1.0)}, classes, names)
     pairs = {(names[label], names[guess]) for label, guess in zip(labels, guesses, strict=True)}
-    storable = text.encode(errors="replace").decode()  # Parquet takes no lone surrogates
+    # Parquet accepts no lone surrogates.
+    storable = text.encode(errors="replace").decode()
     hashes = [f"{index:064d}" for index in range(IMAGES)]
     return Snapshot(
         name=name,
@@ -97,21 +92,27 @@ def make_snapshot(name: str, skill: float, names: list[str], text: str = "plain"
         training={"epochs": 3, "hardware": f"{text} {skill}"},
         verdict=apply_rules(rules, evidence),
         intervals=dict(evidence.intervals),
-        classes=[ClassRow(each, 40, value, value) for each, value in zip(names, recalls, strict=True)],
-        confusion=[Pair(*pair, 3) for pair in sorted(pairs)],
+        classes=[
+            ClassMetrics(each, 40, value, value, value, 0, None, 0)
+            for each, value in zip(names, recalls, strict=True)
+        ],
+        confusion=[ConfusionRow(*pair) for pair in sorted(pairs) for _ in range(3)],
         slices=[Slice("source", f"{text} {number}", 30, skill, 0.1, 1.0, -0.1, 0.5) for number in range(8)],
-        answers=Answered(
+        predictions=RecordedPredictions(
             hashes,
             [names[label] for label in labels],
             [names[guess] for guess in guesses],
             np.full((IMAGES, len(names)), 1 / len(names)),
         ),
-        course=Course([1, 2, 3], {"train_loss": [2.0, 1.0, skill], "val_loss": [2.0, 1.5, skill]}),
+        history=[
+            EpochMetrics(epoch, None, train_loss, 0.5, val_loss, skill)
+            for epoch, train_loss, val_loss in ((1, 2.0, 2.0), (2, 1.0, 1.5), (3, skill, skill))
+        ],
         expectations=[
             ExpectationResult(text, "critical", success=False, required=text, actual=text),
             ExpectationResult("size", "warning", success=True, required="", actual=""),
         ],
-        quarantine=[QuarantinedImage(f"{text}{skill}", text, None, f"{skill}", text, text)],
+        quarantine=[QuarantinedImage(f"{text}{skill}", text, None, f"{skill}", text, "")],
         images=pa.table(
             {
                 "sha256": hashes,
@@ -121,28 +122,28 @@ def make_snapshot(name: str, skill: float, names: list[str], text: str = "plain"
                 "group": pa.array([None] * IMAGES, pa.string()),
             }
         ),
-        search=Search(
-            20, text, 0.9, 0.8, beaten=True, better=True, verdict=text, values={f"model.{text}": text}
-        ),
+        search=Search(20, text, 0.9, 0.8, better=True, verdict=text, values={f"model.{text}": text}),
         registration=Registration(text, text, text, text),
     )
 
 
-def make_judged(now: float = 0.9, base: float | None = 0.8, classes: int = 10, text: str = "class") -> Judged:
-    """Make two revisions of a model, both by the same gate."""
+def make_inputs(
+    now: float = 0.9, base: float | None = 0.8, classes: int = 10, text: str = "class"
+) -> ReportInputs:
+    """Return two revisions, with the same gate."""
     names = [f"{text} {number}" for number in range(classes)]
-    current = make_snapshot("this work tree", now, names, text)
+    current = make_snapshot("work tree", now, names, text)
     before = None if base is None else make_snapshot(f"main {text}", base, names, text)
-    return Judged(current, before, current.verdict, registry())
+    return ReportInputs(current, before, current.verdict, registry())
 
 
 def registry() -> Registry:
-    """How the committed settings compare two models."""
+    """Return how the committed settings compare two models."""
     return load_settings(ROOT / "params.yaml").registry
 
 
 def without(snapshot: Snapshot, *parts: str, reason: str = "not there yet") -> Snapshot:
-    """Take parts away, and say why they are missing."""
+    """Remove records, with the reason why they are missing."""
     return replace(
         snapshot, **dict.fromkeys(parts), missing={**snapshot.missing, **dict.fromkeys(parts, reason)}
     )

@@ -1,4 +1,4 @@
-"""`make gate`: a table, a sentence, and an exit status."""
+"""`visiongate gate`: a table, a sentence, and an exit status."""
 
 import subprocess
 from dataclasses import asdict
@@ -26,7 +26,7 @@ def git(*arguments: str) -> None:
 
 
 def evaluated(accuracy: float) -> None:
-    """Write what `evaluate` leaves."""
+    """Write the records of `evaluate`."""
     evidence = Measured(
         {"accuracy": accuracy}, {"accuracy": Interval(accuracy, accuracy - 0.05, accuracy + 0.05)}
     )
@@ -55,84 +55,63 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_gate_that_passes_exits_with_0_and_says_what_is_open(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_gate_that_passes_exits_with_0_and_counts_the_rules_that_need_a_base(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert run_cli("gate") == 0
-
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["pass", "rule", "metric", "required", "actual", "interval", "margin", "note"]
-    assert lines[1].split()[:3] == ["yes", "accuracy", "accuracy"]
-    assert ">= 0.8 at the worse bound" in lines[1]
-    assert "0.85 to 0.95" in lines[1]
-    assert "+0.05" in lines[1]
+    for cell in ("yes   accuracy", ">= 0.8", "0.85 to 0.95", "+0.05"):
+        assert cell in lines[1]
     assert lines[2].startswith("-")
-    assert lines[-1] == "The gate passed. Not judged: 1."
+    assert lines[-1].endswith(": 1.")
 
 
 def test_a_gate_that_fails_exits_with_1_and_names_the_rules(capsys: pytest.CaptureFixture[str]) -> None:
     evaluated(0.84)
-
     assert run_cli("gate") == 1
-    assert capsys.readouterr().out.splitlines()[-1] == "The gate failed: accuracy. Not judged: 1."
+    assert "failed: accuracy" in capsys.readouterr().out.splitlines()[-1]
 
 
 @pytest.mark.parametrize(("accuracy", "status"), [(0.89, 0), (0.87, 1)])
-def test_with_a_base_the_drop_is_judged_too(
-    accuracy: float, status: int, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_base_adds_the_rules_on_the_largest_drop(accuracy: float, status: int) -> None:
     evaluated(accuracy)
-
     assert run_cli("gate", "--base", "main") == status
-    output = capsys.readouterr().out
-    assert "base: 0.9" in output
-    assert f"{accuracy - 0.05:.4g} to {accuracy + 0.05:.4g}" in output.splitlines()[2]
 
 
-def test_a_base_without_metrics_fails_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_base_without_metrics_fails_no_rule() -> None:
     assert run_cli("gate", "--base", "empty") == 0
-    assert "The gate passed" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("revision", ["absent", "--output=x", "main:reports"])
-def test_a_base_that_does_not_exist_is_told(revision: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_base_that_does_not_exist_is_an_error(revision: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli("gate", f"--base={revision}") == 2
-    assert f"{revision}: no such git revision" in capsys.readouterr().err
+    assert revision in capsys.readouterr().err
 
 
-def test_without_git_a_base_is_told_to_need_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("PATH", "")
-    assert run_cli("gate", "--base", "main") == 2
-    assert "git is not installed" in capsys.readouterr().err
-
-
-def test_before_evaluate_there_is_no_verdict(capsys: pytest.CaptureFixture[str]) -> None:
+def test_before_evaluate_the_file_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     Path("reports/gate.json").unlink()
     assert run_cli("gate") == 2
-    assert capsys.readouterr().err.startswith("visiongate gate: reports/gate.json: no such file")
+    assert "reports/gate.json" in capsys.readouterr().err
 
 
-def test_a_verdict_by_other_rules_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_verdict_by_other_rules_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     params = Path("params.yaml").read_text(encoding="utf-8")
     Path("params.yaml").write_text(params.replace('"threshold": 0.8', '"threshold": 0.99'), encoding="utf-8")
-
     assert run_cli("gate") == 2
-    assert "has other rules than params.yaml" in capsys.readouterr().err
+    assert "reports/gate.json" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("text", ["[1]", "<<<<<<< HEAD", '"text"'])
-def test_a_base_whose_metrics_are_none_is_told(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("text", ["[1]", "<<<<<<< HEAD"])
+def test_invalid_metrics_of_the_base_are_named(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("reports/metrics.json").write_text(text, encoding="utf-8")
     git("commit", "--quiet", "--all", "--message=broken")
     evaluated(0.9)
-
     assert run_cli("gate", "--base", "main") == 2
-    assert "reports/metrics.json of main: " in capsys.readouterr().err
+    assert "reports/metrics.json of main" in capsys.readouterr().err
 
 
-def test_a_project_in_a_subfolder_finds_its_base(
-    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_project_in_a_subfolder_finds_its_base(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = workspace / "project"
     folder.mkdir()
     for name in ("params.yaml", "reports"):
@@ -140,6 +119,4 @@ def test_a_project_in_a_subfolder_finds_its_base(
     git("add", "--all")
     git("commit", "--quiet", "--message=move")
     monkeypatch.chdir(folder)
-
     assert run_cli("gate", "--base", "main") == 0
-    assert "base: 0.9" in capsys.readouterr().out

@@ -13,12 +13,12 @@ from visiongate.adapters.dvc import run_dvc
 from visiongate.adapters.git import Repository
 from visiongate.adapters.github import PullRequestError, open_repository
 from visiongate.adapters.github import Repository as Hosted
-from visiongate.commands.gate import judge_run
 from visiongate.errors import DataError, VisiongateError
 from visiongate.records.dvc_lock import parse_lock
 from visiongate.records.files import read_json
 from visiongate.review.comments import AUTHOR, post_check, post_report
 from visiongate.review.events import PullRequest, find_pull_request, read_event
+from visiongate.review.verdicts import read_gate_verdict
 from visiongate.settings.loading import load_settings
 
 COMMITTER, EMAIL = "github-actions[bot]", "41898282+github-actions[bot]@users.noreply.github.com"
@@ -60,7 +60,7 @@ def comment(number: int | None, base: str | None, folder: Path | None, *, check:
 def _passes(base: str | None, folder: Path | None) -> bool:
     """Return whether the gate passes; False if it cannot be judged, for which the report gives the reason."""
     try:
-        return judge_run(folder, base, load_settings().gate).passed
+        return read_gate_verdict(folder, base, load_settings().gate).passed
     except VisiongateError:
         return False
 

@@ -1,44 +1,43 @@
-"""What a run of somebody else's left, a fork's for one: read as data, within bounds, and nothing of it is run."""
+"""The files of another run, such as a fork's: read as data, within bounds."""
 
 from pathlib import Path
 
 from visiongate.errors import DataError
 from visiongate.review.snapshots import PARTS, Read
 
-MOST_BYTES = 20_000_000  # of a file
-TEXTS = {".json", ".csv", ".yaml", ".lock"}  # Parquet's readers were not written for hostile files
-UNREAD = frozenset(
-    name for name, part in PARTS.items() if any(path.suffix not in TEXTS for path in part.files)
+MAX_BYTES = 20_000_000
+# Readers of Parquet were not written for hostile files.
+TRUSTED_SUFFIXES = {".json", ".csv", ".yaml", ".lock"}
+UNTRUSTED_PARTS = frozenset(
+    name for name, part in PARTS.items() if any(path.suffix not in TRUSTED_SUFFIXES for path in part.files)
 )
 
 
 def open_folder(folder: Path) -> Read:
-    """Return how a file of the run is read, by its path in the repository.
+    """Return a function that reads a file of a run by its path in the repository.
 
     Raises:
-        DataError: There is no such folder.
+        DataError: The folder does not exist.
     """
     if not folder.is_dir():
-        raise DataError(f"FROM={folder}: no such folder")
+        raise DataError(f"{folder}: is not a folder")
 
     def read(path: Path) -> bytes:
         place = folder / path
         try:
-            return _read_plain(place, [place, *place.parents[: len(path.parts) - 1]])
+            return _read_file(place, [place, *place.parents[: len(path.parts) - 1]])
         except OSError as error:
             raise DataError(f"{place}: {error.strerror}") from None
 
     return read
 
 
-def _read_plain(place: Path, steps: list[Path]) -> bytes:
-    """Read a file that no link leads to, and that is not too large."""
-    if any(step.is_symlink() for step in steps):
-        raise DataError(f"{place}: a link is not followed")
-    if place.exists() and not place.is_file():
-        raise DataError(f"{place}: no plain file")
+def _read_file(place: Path, steps: list[Path]) -> bytes:
+    """Return the content of a regular file that no symbolic link leads to."""
+    if any(step.is_symlink() for step in steps) or (place.exists() and not place.is_file()):
+        raise DataError(f"{place}: is not a regular file")
     with place.open("rb") as file:
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise DataError(f"{place}: larger than {MOST_BYTES:,} bytes")
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise DataError(f"{place}: is larger than {MAX_BYTES:,} bytes")
     return content

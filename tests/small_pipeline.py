@@ -1,8 +1,6 @@
-"""A repository with a real DVC in which the line has run, as far as its files tell: what each stage leaves, in small."""
+"""A repository with real DVC and the records of a pipeline that has run, with few images."""
 
-import json
 import os
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,14 +11,19 @@ import yaml
 
 from clones import call
 from visiongate.gate.rules import Measured, apply_rules
-from visiongate.records.files import write_csv, write_json
+from visiongate.records.csv_rows import write_rows
+from visiongate.records.evaluation import ClassMetrics, ConfusionRow, Slice
+from visiongate.records.files import write_json
 from visiongate.records.history import EpochMetrics, write_history
 from visiongate.records.interval import Interval
+from visiongate.records.preparation import QuarantinedImage, write_quarantine
+from visiongate.records.transform import Transform, write_transform
 from visiongate.records.validation import ExpectationResult, ValidationReport, write_validation
 from visiongate.settings.loading import load_settings
 from workspaces import ROOT
 
-IMAGES = 120  # of the test split
+# Of the test split.
+IMAGES = 120
 CLASSES = ("cat", "dog")
 STAGES = {
     "validation": (["dataset"], [], ["reports/validation"], []),
@@ -39,7 +42,7 @@ STAGES = {
 
 
 def make_repository(folder: Path, skill: float = 0.9) -> Path:
-    """Make a repository whose branch main has run the line with a model of that accuracy."""
+    """Make a repository whose branch main has the records of a model of that accuracy."""
     folder.mkdir()
     call(folder, "git", "init", "-q", "--initial-branch=main")
     call(folder, "git", "config", "user.name", "test")
@@ -60,45 +63,35 @@ def make_repository(folder: Path, skill: float = 0.9) -> Path:
     (folder / "params.yaml").write_text(params, encoding="utf-8")
     (folder / ".gitignore").write_text("/reports/report.md\n", encoding="utf-8")
     (folder / "make.py").write_text("raise SystemExit('the disk is full')\n", encoding="utf-8")
-    run_line(folder, skill)
+    write_run(folder, skill)
     commit(folder)
     return folder
 
 
-def run_line(folder: Path, skill: float) -> None:
-    """Write what the stages leave, and have DVC take it for their outputs."""
+def write_run(folder: Path, skill: float) -> None:
+    """Write the records of the stages, and commit them to DVC."""
     here = Path.cwd()
     os.chdir(folder)
     try:
         _write_data()
         _write_model(skill)
-        _write_leaves()
+        _write_decisions()
     finally:
         os.chdir(here)
     call(folder, "dvc", "commit", "--force", "--quiet")
 
 
 def commit(folder: Path) -> None:
-    """Commit all that git does not ignore."""
+    """Commit all files to git."""
     call(folder, "git", "add", "-A")
     call(folder, "git", "commit", "-qm", "state")
 
 
-def make_report(folder: Path, *arguments: str, check: bool = True) -> tuple[str, str]:
-    """Call the command; return the report and what it printed."""
-    environment = {"PYTHONPATH": str(ROOT / "src")}
-    command = [sys.executable, "-m", "visiongate.commands.report", *arguments]
-    answer = call(folder, *command, check=check, **environment)
-    report = folder / "reports/report.md"
-    return report.read_text(encoding="utf-8") if report.exists() else "", answer.stdout + answer.stderr
-
-
 def _write_data() -> None:
-    met = ExpectationResult("classes", "critical", success=True, required="all", actual="all")
-    write_validation(Path("reports/validation/result.json"), ValidationReport(1, (met,)))
-    columns = ["path", "label", "split", "sha256", "reason", "detail"]
-    row = {"path": "a.png", "label": "cat", "sha256": "f" * 64, "reason": "blank"}
-    write_csv(Path("reports/preparation/quarantine.csv"), [row], columns)
+    passed = ExpectationResult("classes", "critical", success=True, required="all", actual="all")
+    write_validation(Path("reports/validation/result.json"), ValidationReport(IMAGES, (passed,)))
+    image = QuarantinedImage("a.png", "cat", None, "f" * 64, "blank", "")
+    write_quarantine(Path("reports/preparation/quarantine.csv"), [image])
     count = 2 * IMAGES
     manifest = {
         "split": ["test"] * IMAGES + ["train"] * IMAGES,
@@ -110,7 +103,7 @@ def _write_data() -> None:
     }
     Path("data/transformed").mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(manifest), "data/transformed/manifest.parquet")
-    write_json(Path("data/transformed/transform.json"), {"classes": CLASSES})
+    write_transform(Path("data/transformed"), Transform(8, "L", "stretch", [0.5], [0.5], list(CLASSES)))
 
 
 def _write_model(skill: float) -> None:
@@ -136,36 +129,28 @@ def _write_model(skill: float) -> None:
     write_json(Path("reports/latency.json"), {"latency_p50_ms": 1.0})
     write_json(Path("reports/gate.json"), asdict(verdict))
     write_json(folder / "intervals.json", {"accuracy": asdict(interval)})
-    rows = [{"class": each, "images": 60, "recall": accuracy, "f1": accuracy} for each in CLASSES]
-    write_csv(folder / "per_class.csv", rows, ["class", "images", "recall", "f1"])
-    columns = ["dimension", "slice", "images", "accuracy", "low", "high", "gap", "p_value"]
-    write_csv(
-        folder / "slices.csv",
-        [dict(zip(columns, ["source", "a", 60, accuracy, 0.1, 1, 0, 1], strict=True))],
-        columns,
-    )
+    rows = [ClassMetrics(each, 60, accuracy, accuracy, accuracy, 0, None, 0) for each in CLASSES]
+    write_rows(folder / "per_class.csv", rows, ClassMetrics)
+    write_rows(folder / "slices.csv", [Slice("source", "a", 60, accuracy, 0.1, 1, 0, 1)], Slice)
     names = np.array(CLASSES)
-    pairs = [
-        {"actual": names[label], "predicted": names[guess]}
-        for label, guess in zip(labels, guesses, strict=True)
-    ]
-    write_csv(folder / "plots/confusion.csv", pairs, ["actual", "predicted"])
-    answers = {
+    pairs = [ConfusionRow(names[label], names[guess]) for label, guess in zip(labels, guesses, strict=True)]
+    write_rows(folder / "plots/confusion.csv", pairs, ConfusionRow)
+    predictions = {
         "sha256": [f"{index:064d}" for index in range(IMAGES)],
         "label": names[labels],
         "predicted": names[guesses],
         "probabilities": pa.FixedSizeListArray.from_arrays(np.full(2 * IMAGES, 0.5, np.float32), 2),
     }
-    pq.write_table(pa.table(answers), folder / "predictions.parquet")
+    pq.write_table(pa.table(predictions), folder / "predictions.parquet")
     history = [EpochMetrics(epoch, 0.1, 1 / epoch, 0.5, skill / epoch, 0.5) for epoch in (1, 2, 3)]
     write_history(Path("reports/training/history.csv"), history)
     write_json(Path("reports/training.json"), {"epochs": 3, "best": skill})
 
 
-def _write_leaves() -> None:
+def _write_decisions() -> None:
     summary = {"trials": 3, "best_value": 0.9, "current_value": 0.8, "beats_current": True}
     write_json(Path("reports/optimize.json"), summary)
     write_json(Path("reports/optimize/study.json"), {"beaten": True, "verdict": "better"})
     Path("reports/optimize/best_params.yaml").write_text("model.lr: 0.02\n", encoding="utf-8")
-    told = {"decision": "promoted", "reason": "it passed the gate", "name": "digits", "version": "1"}
-    Path("reports/registration.json").write_text(json.dumps(told), encoding="utf-8")
+    registration = {"decision": "promoted", "reason": "it passed the gate", "name": "digits", "version": "1"}
+    write_json(Path("reports/registration.json"), registration)

@@ -1,1 +1,0 @@
-"""The pull-request report, rendered from parsed snapshots of two revisions."""
