@@ -114,6 +114,7 @@ def test_a_base_that_does_not_exist_is_an_error(base: str, capsys: pytest.Captur
     assert not Path("reports/report.md").exists()
 
 
+@pytest.mark.slow
 def test_a_failed_stage_is_named_with_the_end_of_its_log(workspace: Path) -> None:
     edit("params.yaml", "  lr: 0.01\n", "  lr: 0.02\n")
     done = call(workspace, "dvc", "repro", check=False)
