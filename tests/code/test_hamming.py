@@ -1,4 +1,4 @@
-"""Pairs of close hashes: the same as by comparing each with every other, whichever way is taken, in bounded memory."""
+"""Pairs of close hashes equal those of a full comparison, in bounded memory."""
 
 import time
 import tracemalloc
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from visiongate.preparation import hamming
-from visiongate.preparation.hamming import EXPANDED, Hashes, Mask, Part, close_pairs, plan
+from visiongate.preparation.hamming import MAX_PAIRS, Hashes, Mask, Part, close_pairs, plan
 
 RANDOM = np.random.default_rng(0)
 
@@ -18,14 +18,14 @@ def uniform(count: int) -> Hashes:
 
 
 def flip(hashes: Hashes, bits: int) -> Hashes:
-    """Flip so many different bits, at random, of each."""
+    """Flip some random bits of each hash."""
     places = RANDOM.permuted(np.tile(np.arange(64, dtype=np.uint64), (len(hashes), 1)), axis=1)[:, :bits]
     one: Hashes = np.bitwise_xor.reduce(np.uint64(1) << places, axis=1) if bits else np.zeros_like(hashes)
     return hashes ^ one
 
 
 def found(hashes: Hashes, distance: int) -> list[tuple[int, int]]:
-    """Every pair, the smaller index first; twice where it is yielded twice."""
+    """Return all pairs, smaller index first."""
     pairs = close_pairs(hashes, distance)
     return sorted(
         (min(pair), max(pair))
@@ -40,31 +40,31 @@ def expected(hashes: Hashes, distance: int) -> list[tuple[int, int]]:
 
 
 def clustered(count: int) -> Hashes:
-    """Hashes with others at every distance from 0 to 17."""
+    """Return hashes with neighbors at each distance from 0 to 17."""
     seeds = uniform(count // 18)
     return np.concatenate([flip(seeds, bits) for bits in range(18)])
 
 
 def skewed(count: int) -> Hashes:
-    """Hashes that agree in all bits but a few, as those of similar images do."""
+    """Return hashes that agree in most bits, as those of similar images do."""
     return uniform(count) & np.uint64(0x0000_1100_0F00_8421)
 
 
 def in_one_part(count: int) -> Hashes:
-    """Hashes that differ in a run of bits only: what a division of the bits into runs would pay for."""
+    """Return hashes that differ only in a run of bits."""
     return RANDOM.integers(0, 2**16, count, dtype=np.uint64)
 
 
-@pytest.mark.parametrize("distance", [0, 1, 2, 3, 4, 5, 8, 11, 16])
+@pytest.mark.parametrize("distance", [0, 1, 3, 4, 8, 11])
 @pytest.mark.parametrize("make", [uniform, clustered, skewed, in_one_part])
 @pytest.mark.parametrize("scan", [False, True])
-def test_no_pair_is_missed_or_told_twice(
+def test_each_pair_is_found_once(
     distance: int,
     make: Callable[[int], Hashes],
     scan: bool,  # noqa: FBT001 - a parameter
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    hashes = make(1500)
+    hashes = make(360)
     wanted = expected(hashes, distance)
     indexed = cheapest_index(hashes, distance)
     monkeypatch.setattr(hamming, "plan", lambda *_: None if scan else indexed)
@@ -72,7 +72,7 @@ def test_no_pair_is_missed_or_told_twice(
 
 
 def cheapest_index(hashes: Hashes, distance: int) -> list[Part] | None:
-    """The plan for so many hashes that a full scan is never cheapest."""
+    """Return the plan for so many hashes that a full scan is never cheapest."""
     return plan(np.concatenate([hashes, uniform(60_000)]), distance)
 
 
@@ -92,7 +92,7 @@ def test_the_bound_holds_for_every_division() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
-def test_few_hashes_are_no_special_case(count: int) -> None:
+def test_very_few_hashes(count: int) -> None:
     assert found(np.zeros(count, dtype=np.uint64), 4) == [(0, 1)][: count - 1 if count else 0]
 
 
@@ -129,7 +129,7 @@ def test_many_close_pairs_are_settled_together() -> None:
     assert len(yielded) == 12 * 11 // 2
 
 
-def test_few_close_pairs_are_yielded_unasked() -> None:
+def test_few_close_pairs_are_yielded_without_settling() -> None:
     hashes = np.arange(3000, dtype=np.uint64) * np.uint64(0x1111)
     hashes[7] = hashes[2999]
     pairs = list(close_pairs(hashes, 0, lambda *_: pytest.fail("asked")))
@@ -144,8 +144,8 @@ def test_memory_does_not_grow_with_the_pairs() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert sum(pairs) == 4000 * 3999 // 2
-    assert max(pairs) <= EXPANDED + 4000
-    assert peak < 80 * (EXPANDED + 4000)  # the 8 million pairs would take 128 MB
+    assert max(pairs) <= MAX_PAIRS + 4000
+    assert peak < 80 * (MAX_PAIRS + 4000)  # the 8 million pairs would take 128 MB
 
 
 def test_time_grows_slower_than_the_square() -> None:

@@ -1,7 +1,7 @@
-"""Which images show the same picture although their bytes differ: re-encoded, resized, brightened, slightly cropped.
+"""Find images that show the same picture with different bytes: re-encoded, resized, brightened or slightly cropped.
 
-Perceptual hashes propose the pairs and 32×32 gray sketches confirm them. Hashes alone would not do: they keep signs and no
-sizes, so that thousands of pairs of chest X-rays, and millions of handwritten digits, are within a few bits of each other.
+Perceptual hashes propose pairs, and 32×32 gray sketches confirm them. Hashes alone are not enough: thousands of pairs of chest
+X-rays, and millions of pairs of handwritten digits, are within a few bits of each other.
 """
 
 from collections import defaultdict
@@ -14,64 +14,72 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from visiongate.preparation.hamming import Hashes, Indices, Mask, Pairs, close_pairs
+from visiongate.records.measurements import SKETCH_SIDE
 from visiongate.settings.preparation import NearDuplicates
 
 Sketches = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
-SIDE = 32  # pixels of a sketch
-HASH_SIDE = 8  # lowest frequencies in each direction
-CHUNK = 4096  # sketches, or pairs of them, worked on at a time: 32 MB in double precision
-SIFTED = 1 << 16  # pairs of coarse versions looked at at a time: 32 MB
-BLOCKS = 8  # on each side of a sketch's coarse version
-ROUNDING = 1e-4  # in single precision, of a coarse version's mean squared difference
-EXACT = 1e-9  # the same, in double precision
-LEAST_CONTRAST = 1.0  # standard deviation of a sketch's pixels; under it there is no picture to compare
-CROWD = 20  # sketches; a larger cluster is no set of copies but a crowd of images that look alike
-CROWD_SHARE = 0.5  # within a crowd, of the difference allowed elsewhere
+# Frequencies in each direction.
+HASH_SIDE = 8
+# Sketches, or pairs of them, in a chunk: 32 MB in double precision.
+CHUNK = 4096
+# Pairs of coarse sketches in a chunk: 32 MB.
+COARSE_CHUNK = 1 << 16
+# Blocks on each side of a coarse sketch.
+BLOCKS = 8
+# Tolerance of squared differences in single precision, and of differences in double precision.
+SINGLE_TOLERANCE = 1e-4
+DOUBLE_TOLERANCE = 1e-9
+# Standard deviation of a sketch's pixels, below which there is no picture to compare.
+MIN_CONTRAST = 1.0
+# A larger cluster is not a set of copies but a crowd of images that look alike.
+MAX_CLUSTER = 20
+# Of `max_difference`, within a crowd.
+CROWD_SHARE = 0.5
 
 
 def find_clusters(sketches: Sketches, limits: NearDuplicates) -> list[list[int]]:
-    """Gather images into clusters that show the same picture.
+    """Return clusters of images that show the same picture.
 
-    Two images are near-duplicates if their perceptual hashes differ in at most ``max_distance`` bits and their sketches in at
-    most ``max_difference``, as `differences` has it. A cluster is all that near-duplicates connect, directly or over others.
-    Where more than `CROWD` different sketches are connected, chance has chained what merely looks alike (thousands of
-    handwritten ones, say), and only those within `CROWD_SHARE` of ``max_difference`` stay connected.
+    Two images are near-duplicates if their perceptual hashes differ in at most ``max_distance`` bits, and the `differences` of
+    their sketches is at most ``max_difference``. A cluster is a connected component of near-duplicates. If it has more than
+    `MAX_CLUSTER` different sketches, such as thousands of handwritten ones, it is a chain of images that merely look alike;
+    then only pairs within `CROWD_SHARE` of ``max_difference`` stay connected.
 
-    A sketch without contrast is like no other: such images are in no cluster.
+    Images without contrast are in no cluster.
 
     Args:
         sketches: uint8, N×32×32.
         limits: The two thresholds.
 
     Returns:
-        The clusters of two images or more, each in ascending order, by their first image.
+        The clusters of at least two images, each in ascending order, sorted by their first image.
     """
-    flat = sketches.reshape(len(sketches), SIDE * SIDE)
+    flat = sketches.reshape(len(sketches), SKETCH_SIDE * SKETCH_SIDE)
     contrasts = _in_chunks(_contrasts, flat, np.zeros(0, dtype=np.float32))
-    shown = np.flatnonzero(contrasts >= LEAST_CONTRAST)
+    shown = np.flatnonzero(contrasts >= MIN_CONTRAST)
     first, same_as = _distinct(flat[shown])
-    links = _Links(flat[shown[first]], limits.max_difference)
-    for pairs in close_pairs(links.hashes(), limits.max_distance, links.settle):
-        links.offer(pairs)
+    components = _Components(flat[shown[first]], limits.max_difference)
+    for pairs in close_pairs(components.hashes(), limits.max_distance, components.settle):
+        components.add(pairs)
     members = defaultdict[int, list[int]](list)
-    for image, label in zip(shown.tolist(), links.labels()[same_as].tolist(), strict=True):
+    for image, label in zip(shown.tolist(), components.labels()[same_as].tolist(), strict=True):
         members[label].append(image)
     return [found for found in members.values() if len(found) > 1]
 
 
 def perceptual_hashes(sketches: Sketches) -> Hashes:
-    """Hash gray sketches as ``imagehash.phash`` does, all at once.
+    """Return the perceptual hashes of gray sketches, equal to ``imagehash.phash``.
 
-    A bit for each of the 8×8 lowest frequencies of the discrete cosine transform: whether it is above their median (N. Krawetz,
-    Looks Like It, 2011, https://www.hackerfactor.com/blog/index.php?/archives/432-Looks-Like-It.html, as ImageHash has it).
+    Each bit states whether one of the 8×8 lowest frequencies of the discrete cosine transform is above their median
+    (N. Krawetz, Looks Like It, 2011, https://www.hackerfactor.com/blog/index.php?/archives/432-Looks-Like-It.html).
 
     Args:
         sketches: uint8, N×32×32.
 
     Returns:
-        64 bits an image, the first of ``imagehash``'s bits being the highest.
+        uint64, N; the first bit of ``imagehash`` is the highest.
     """
     hashes = np.empty(len(sketches), dtype=np.uint64)
     for start in range(0, len(sketches), CHUNK):
@@ -83,18 +91,18 @@ def perceptual_hashes(sketches: Sketches) -> Hashes:
 
 
 def differences(one: Sketches, other: Sketches) -> npt.NDArray[np.float64]:
-    """Tell how much sketches differ, pair by pair, whatever their brightness and contrast.
+    """Return the root mean square difference of standardized sketches, pair by pair.
 
-    Each is taken less its mean and over its standard deviation; the difference is the root mean square of the pixels', which is
-    sqrt(2 - 2 r) where r is the correlation: 0 for the same picture, 1.41 for unrelated ones, 2 for a negative.
+    This is sqrt(2 - 2 r) for a correlation r: 0 for the same picture, 1.41 for unrelated ones, 2 for a negative. Brightness and
+    contrast do not matter.
 
     Args:
         one: uint8, N×1024, none of a single color.
-        other: The same.
+        other: uint8, N×1024, likewise.
     """
     left, right = one.astype(np.int32), other.astype(np.int32)
     pixels = one.shape[1]
-    # In whole numbers, so that the result is the same on every machine.
+    # Integers give the same result on every machine.
     covariance = pixels * _dot(left, right) - left.sum(axis=1) * right.sum(axis=1)
     variances = [pixels * _dot(side, side) - side.sum(axis=1) ** 2 for side in (left, right)]
     correlation = covariance / np.sqrt(variances[0].astype(np.float64) * variances[1])
@@ -103,12 +111,13 @@ def differences(one: Sketches, other: Sketches) -> npt.NDArray[np.float64]:
 
 
 def _dot(one: npt.NDArray[np.int32], other: npt.NDArray[np.int32]) -> Indices:
-    product: Indices = np.einsum("ij,ij->i", one, other).astype(np.int64)  # 1024 × 255² fits 32 bits
+    # 1024 × 255² fits 32 bits.
+    product: Indices = np.einsum("ij,ij->i", one, other).astype(np.int64)
     return product
 
 
-class _Links:
-    """What is connected with what at either limit, while pairs come in."""
+class _Components:
+    """Connected components at both limits, updated pair by pair."""
 
     def __init__(self, flat: Sketches, max_difference: float) -> None:
         self._flat = flat
@@ -117,51 +126,54 @@ class _Links:
         self._coarse = _in_chunks(_coarsen, flat, np.zeros((0, BLOCKS**2), dtype=np.float32))
 
     def hashes(self) -> Hashes:
-        return perceptual_hashes(self._flat.reshape(-1, SIDE, SIDE))
+        """Return the hashes of the sketches."""
+        return perceptual_hashes(self._flat.reshape(-1, SKETCH_SIDE, SKETCH_SIDE))
 
-    def offer(self, pairs: Pairs) -> None:
-        """Connect those of the pairs whose sketches are alike."""
-        for some in _slices(pairs, SIFTED):
-            for few in _slices(self._sift(some), CHUNK):  # after each, fewer of the rest are news
-                one, other = self._sift(few)
+    def add(self, pairs: Pairs) -> None:
+        """Connect the pairs whose sketches are similar."""
+        for coarse in _slices(pairs, COARSE_CHUNK):
+            for chunk in _slices(self._filter(coarse), CHUNK):
+                # Earlier chunks may have connected some of these pairs.
+                one, other = self._filter(chunk)
                 difference = differences(self._flat[one], self._flat[other])
                 for which, limit in enumerate(self._limits):
-                    alike = difference <= limit + EXACT
-                    self._connect(which, one[alike], other[alike])
+                    similar = difference <= limit + DOUBLE_TOLERANCE
+                    self._connect(which, one[similar], other[similar])
 
     def settle(self, rows: slice, columns: slice, close: Mask) -> Mask:
-        """Connect what is alike of rows × columns by a matrix product, and return the pairs that this leaves in doubt."""
+        """Connect the similar pairs of rows × columns by a matrix product, and return the pairs too close to a limit."""
         close = close & (self._connected[-1][rows, None] != self._connected[-1][columns])
         if close.any():
-            close &= self._may_be_alike(_squares(self._coarse[rows], self._coarse[columns]))
+            close &= self._may_be_similar(_squares(self._coarse[rows], self._coarse[columns]))
         if not close.any():
             return close
         squares = _squares(_standardize(self._flat[rows]), _standardize(self._flat[columns]))
         unsure = np.zeros_like(close)
         for which, limit in enumerate(self._limits):
-            one, other = np.nonzero(close & (squares < limit**2 - ROUNDING))
+            one, other = np.nonzero(close & (squares < limit**2 - SINGLE_TOLERANCE))
             self._connect(which, one + rows.start, other + columns.start)
-            unsure |= np.abs(squares - limit**2) <= ROUNDING
+            unsure |= np.abs(squares - limit**2) <= SINGLE_TOLERANCE
         return close & unsure
 
     def labels(self) -> Indices:
-        """Number the clusters: one number an image, the same for those connected."""
+        """Return a number for each sketch, equal for those in one cluster."""
         loose, strict = self._connected
-        crowded = np.bincount(loose, minlength=len(loose))[loose] > CROWD
+        crowded = np.bincount(loose, minlength=len(loose))[loose] > MAX_CLUSTER
         labels: Indices = np.where(crowded, len(loose) + strict, loose)
         return labels
 
-    def _sift(self, pairs: Pairs) -> Pairs:
+    def _filter(self, pairs: Pairs) -> Pairs:
+        """Drop the pairs that are connected at both limits, or too different for either."""
         one, other = pairs
-        news = self._connected[-1][one] != self._connected[-1][other]
-        one, other = one[news], other[news]
-        alike = self._may_be_alike(((self._coarse[one] - self._coarse[other]) ** 2).sum(axis=1))
-        return one[alike], other[alike]
+        new = self._connected[-1][one] != self._connected[-1][other]
+        one, other = one[new], other[new]
+        similar = self._may_be_similar(((self._coarse[one] - self._coarse[other]) ** 2).sum(axis=1))
+        return one[similar], other[similar]
 
-    def _may_be_alike(self, squares: npt.NDArray[np.float32]) -> Mask:
-        """Tell from coarse versions: means over blocks never differ more than the pixels do (Jensen's inequality)."""
-        alike: Mask = squares <= self._limits[0] ** 2 + ROUNDING
-        return alike
+    def _may_be_similar(self, squares: npt.NDArray[np.float32]) -> Mask:
+        """Compare coarse sketches: means of blocks never differ more than the pixels (Jensen's inequality)."""
+        similar: Mask = squares <= self._limits[0] ** 2 + SINGLE_TOLERANCE
+        return similar
 
     def _connect(self, which: int, one: Indices, other: Indices) -> None:
         labels = self._connected[which]
@@ -187,29 +199,30 @@ def _contrasts(flat: Sketches) -> Floats:
 
 
 def _standardize(flat: Sketches) -> Floats:
-    """Take sketches less their mean and over their standard deviation, scaled so that a sum of squares is a mean of them."""
+    """Return sketches with mean 0, scaled so that a sum of squared differences is a mean over pixels."""
     pixels = flat.astype(np.float32)
     pixels -= pixels.mean(axis=1, keepdims=True)
-    standard: Floats = pixels / (pixels.std(axis=1, keepdims=True) * SIDE)
+    standard: Floats = pixels / (pixels.std(axis=1, keepdims=True) * SKETCH_SIDE)
     return standard
 
 
 def _coarsen(flat: Sketches) -> Floats:
-    """Average standardized sketches over 8×8 blocks, scaled likewise."""
-    side = SIDE // BLOCKS
+    """Average standardized sketches over 8×8 blocks, with the same scale."""
+    side = SKETCH_SIDE // BLOCKS
     blocks: Floats = _standardize(flat).reshape(-1, BLOCKS, side, BLOCKS, side).mean(axis=(2, 4)) * side
     return blocks.reshape(-1, BLOCKS**2)
 
 
 def _squares(one: Floats, other: Floats) -> Floats:
-    """Sum the squared differences of each row with each other row."""
+    """Return the squared distance of each row to each other row."""
     squares: Floats = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1) - 2 * (one @ other.T)
     return squares
 
 
 def _distinct(flat: Sketches) -> tuple[Indices, Indices]:
-    """Collapse identical sketches: where each first stands, and which of these every sketch is."""
+    """Return the positions of the different sketches, and for each sketch which of these it equals."""
     numbers: dict[bytes, int] = {}
-    same_as = [numbers.setdefault(sketch.tobytes(), len(numbers)) for sketch in flat]
-    places = np.array(same_as, dtype=np.int64)
-    return np.unique(places, return_index=True)[1], places
+    same_as = np.array(
+        [numbers.setdefault(sketch.tobytes(), len(numbers)) for sketch in flat], dtype=np.int64
+    )
+    return np.unique(same_as, return_index=True)[1], same_as

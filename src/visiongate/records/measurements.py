@@ -5,7 +5,8 @@ One Parquet file for each shard of the raw table, named after the images in it: 
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 
 import pyarrow as pa
@@ -70,13 +71,12 @@ def write_measurements(folder: Path, hashes: Sequence[str], measurements: Sequen
         hashes: The sha256 of each image.
         measurements: The measurement of each image, in the same order.
     """
-    rows = [
-        {"sha256": sha256, **asdict(measurement)}
-        for sha256, measurement in zip(hashes, measurements, strict=True)
-    ]
+    columns = {
+        name: [getattr(measurement, name) for measurement in measurements] for name in _SCHEMA.names[1:]
+    }
     name = hashlib.sha256("".join(hashes).encode("ascii")).hexdigest()[:16]
     with atomic_path(folder / f"measurements-{name}.parquet") as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), temporary, compression="zstd")
+        pq.write_table(pa.table({"sha256": hashes, **columns}, schema=_SCHEMA), temporary, compression="zstd")
 
 
 def remove_measurements(folder: Path) -> None:
@@ -100,8 +100,9 @@ def read_measurements(folder: Path, hashes: Iterable[str]) -> list[Measurement]:
 
 def _read_file(path: Path) -> dict[str, Measurement]:
     try:
-        rows = pq.read_table(path, schema=_SCHEMA).to_pylist()
+        columns = pq.read_table(path, schema=_SCHEMA).to_pydict()
     except (pa.ArrowException, OSError) as error:
         problem = " ".join(str(error).split())
         raise DataError(f"{path}: damaged: {problem}; run `dvc checkout` or `dvc repro validation`") from None
-    return {row.pop("sha256"): Measurement(**row) for row in rows}
+    hashes = columns.pop("sha256")
+    return dict(zip(hashes, starmap(Measurement, zip(*columns.values(), strict=True)), strict=True))
