@@ -1,4 +1,4 @@
-"""Folders of images that are drawn at random, and look enough like photographs."""
+"""Folders of random images that resemble photographs."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ from PIL import Image
 
 
 def write_images(folder: Path, classes: Mapping[str, int]) -> None:
-    """Write so many PNG files a class, of large soft blobs, no two alike."""
+    """Write PNG files of large soft blobs, with the given number for each class."""
     seed = 0
     for name, count in classes.items():
         (folder / name).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Working in threads: the order is the items', memory holds few, and the first error wins."""
+"""Threads: results keep the order, few items are in memory, and the first error is raised."""
 
 import threading
 import time
@@ -8,7 +8,7 @@ import pytest
 
 from visiongate.images.parallel import BATCH_BYTES, BATCH_ITEMS, TINY_BYTES, count_cores, map_in_order
 
-TINY, MIDDLING, HEAVY = 1, TINY_BYTES, BATCH_BYTES
+TINY, MEDIUM, LARGE = 1, TINY_BYTES, BATCH_BYTES
 
 
 def wait_a_little(item: tuple[int, int]) -> int:
@@ -17,9 +17,9 @@ def wait_a_little(item: tuple[int, int]) -> int:
 
 
 @pytest.mark.parametrize(
-    "weights", [[TINY], [MIDDLING], [HEAVY], [TINY] * BATCH_ITEMS + [MIDDLING] * BATCH_ITEMS, []]
+    "weights", [[TINY], [MEDIUM], [LARGE], [TINY] * BATCH_ITEMS + [MEDIUM] * BATCH_ITEMS, []]
 )
-def test_results_come_in_order(weights: list[int]) -> None:
+def test_results_are_in_order(weights: list[int]) -> None:
     items = [(index, weight) for index, weight in enumerate(weights * (400 // max(1, len(weights))))]
     assert list(map_in_order(wait_a_little, items, lambda item: item[1])) == [index for index, _ in items]
 
@@ -33,21 +33,21 @@ def test_few_items_are_in_memory() -> None:
             yield read
             read += 1
 
-    for done, _ in enumerate(map_in_order(lambda item: item, items(), lambda _: HEAVY)):
+    for done, _ in enumerate(map_in_order(lambda item: item, items(), lambda _: LARGE)):
         assert read - done <= 2 * count_cores() + 1
 
 
-def test_only_what_is_not_tiny_leaves_the_thread() -> None:
+def test_tiny_items_stay_in_the_calling_thread() -> None:
     def where(_: int) -> threading.Thread:
         return threading.current_thread()
 
     here = {threading.current_thread()}
     assert set(map_in_order(where, range(200), lambda _: TINY)) == here
-    assert not here & set(map_in_order(where, range(200), lambda _: MIDDLING))
+    assert not here & set(map_in_order(where, range(200), lambda _: MEDIUM))
 
 
-@pytest.mark.parametrize("weight", [TINY, MIDDLING, HEAVY])
-def test_the_first_error_is_raised_in_its_place_and_ends_the_work(weight: int) -> None:
+@pytest.mark.parametrize("weight", [TINY, MEDIUM, LARGE])
+def test_the_first_error_ends_the_work(weight: int) -> None:
     started = []
 
     def fail(item: int) -> int:

@@ -1,4 +1,4 @@
-"""Rendering: every image in its place whatever the number of cores, and nothing left behind by what went wrong."""
+"""Rendering: each image is in its row, and errors leave no files behind."""
 
 import errno
 import io
@@ -56,7 +56,7 @@ def test_images_are_numbered_within_their_split() -> None:
     assert manifest.column("label").to_pylist() == [1, 0, 0, 1, 1]
 
 
-def test_images_go_to_their_place_in_their_split(tmp_path: Path) -> None:
+def test_images_are_written_to_their_split(tmp_path: Path) -> None:
     manifest = manifest_of(["train", "test", "train", "val"], ["cat", "dog", "dog", "cat"])
     write_splits(tmp_path, manifest, [png(10), png(20, (6, 5)), png(30), png(40)], settings())
     train = load_split(tmp_path, "train")
@@ -71,7 +71,7 @@ def test_images_go_to_their_place_in_their_split(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("resize", ["stretch", "center-crop", "letterbox"])
-def test_many_images_are_each_what_decoding_them_alone_gives(tmp_path: Path, resize: str) -> None:
+def test_many_images_equal_those_decoded_alone(tmp_path: Path, resize: str) -> None:
     images = [png(n % 251, (5 + n % 7, 5 + n % 3)) for n in range(300)]
     splits = [("train", "val", "test")[n % 3] for n in range(300)]
     write_splits(tmp_path, manifest_of(splits), images, settings(resize=resize))
@@ -80,17 +80,17 @@ def test_many_images_are_each_what_decoding_them_alone_gives(tmp_path: Path, res
         assert (next(found[split]) == to_pixels(image, 4, "RGB", resize)).all()
 
 
-def test_writing_twice_gives_the_same_bytes_over_what_was_left_behind(tmp_path: Path) -> None:
+def test_outputs_are_reproducible_and_stale_files_are_removed(tmp_path: Path) -> None:
     for folder in (tmp_path / "a", tmp_path / "b"):
         folder.mkdir()
         for name in ("val.npy", ".train.npy.x1y2.npy", ".manifest.parquet.z.parquet"):
-            (folder / name).write_bytes(b"of a run that was killed")
+            (folder / name).write_bytes(b"stale")
         write_splits(folder, manifest_of(["train"]), [png(5)], settings())
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     assert set(contents(tmp_path / "a")) == {"train.npy", "train_labels.npy", "manifest.parquet"}
 
 
-def test_the_first_image_that_cannot_be_decoded_is_named_and_no_array_is_left(tmp_path: Path) -> None:
+def test_the_first_damaged_image_is_named(tmp_path: Path) -> None:
     images = [png(1)] * 150 + [b"text"] * 100
     with pytest.raises(DataError, match=r"^image-150\.png: "):
         write_splits(tmp_path, manifest_of(["train"] * 250), images, settings())
@@ -103,7 +103,7 @@ def test_an_image_over_the_limit_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("images", [[], [png(1)] * 3])
-def test_there_are_as_many_images_as_rows(tmp_path: Path, images: list[bytes]) -> None:
+def test_the_number_of_images_must_match_the_manifest(tmp_path: Path, images: list[bytes]) -> None:
     with pytest.raises(ValueError, match="zip"):
         write_splits(tmp_path, manifest_of(["train"] * 2), images, settings())
     assert not list(tmp_path.iterdir())
@@ -132,7 +132,7 @@ here.write_splits(Path({folder!r}), here.manifest_of(["train", "val"] * 600), im
 
 
 @pytest.mark.slow
-def test_a_run_that_was_killed_leaves_nothing_that_the_next_would_keep(tmp_path: Path) -> None:
+def test_a_run_after_a_killed_one_gives_the_same_files(tmp_path: Path) -> None:
     paths = [path for path in sys.path if path]
     for folder, delays in (("killed", (0.02, 0.1, 0.3)), ("whole", ())):
         command = [sys.executable, "-c", SLOW.format(paths=paths, folder=str(tmp_path / folder))]
@@ -163,8 +163,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 def test_memory_does_not_grow_with_the_arrays(tmp_path: Path) -> None:
     paths = [path for path in sys.path if path]
     peaks = []
-    for count in (500, 6000):  # 25 MB and 295 MB of pixels
+    for count in (500, 6000):
         script = PEAK.format(paths=paths, folder=str(tmp_path / str(count)), count=count)
         result = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
-        peaks.append(int(result.stdout) / 1024)  # MB
+        peaks.append(int(result.stdout) / 1024)
     assert peaks[1] - peaks[0] < 110

