@@ -1,4 +1,4 @@
-"""Calibration, against a case worked out by hand and against a loop."""
+"""Calibration, against values by hand and a loop."""
 
 import numpy as np
 import pytest
@@ -10,13 +10,13 @@ CONFIDENCE = np.array([0.5, 0.6, 0.7, 0.9, 0.9, 1.0])
 CORRECT = np.array([False, True, True, True, False, True])
 
 
-def test_error_worked_out_by_hand() -> None:
+def test_error_by_hand() -> None:
     by_hand = (2 * abs(0.5 - 0.55) + 1 * abs(1 - 0.7) + 3 * abs(2 / 3 - 2.8 / 3)) / 6
 
     assert expected_calibration_error(CONFIDENCE, CORRECT, 5) == pytest.approx(by_hand)
 
 
-def test_curve_worked_out_by_hand() -> None:
+def test_curve_by_hand() -> None:
     curve = calibration_curve(CONFIDENCE, CORRECT, 5)
 
     assert [point.images for point in curve] == [2, 1, 3]
@@ -25,7 +25,7 @@ def test_curve_worked_out_by_hand() -> None:
 
 
 @pytest.mark.parametrize("bins", [1, 7, 10, 15])
-def test_error_is_that_of_a_loop(bins: int) -> None:
+def test_error_equals_loop(bins: int) -> None:
     generator = np.random.default_rng(0)
     confidence = generator.uniform(0.1, 1, 500)
     correct = generator.uniform(size=500) < confidence**2
@@ -40,13 +40,13 @@ def test_error_is_that_of_a_loop(bins: int) -> None:
     assert expected_calibration_error(confidence, correct, bins) == pytest.approx(total)
 
 
-def test_bins_take_their_upper_edge_and_the_first_takes_zero() -> None:
+def test_bins_include_upper_edge_and_first_includes_zero() -> None:
     confidence = np.array([0, 1e-9, 0.25, 0.25 + 1e-9, 0.5, 1, 1 + 1e-12])
 
     assert assign_bins(confidence, 4).tolist() == [0, 0, 0, 1, 1, 3, 3]
 
 
-def test_a_predictor_that_knows_its_odds_has_no_error() -> None:
+def test_calibrated_predictions_have_no_error() -> None:
     confidence = np.full(10, 0.7)
     correct = np.arange(10) < 7
 

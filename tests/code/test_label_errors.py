@@ -1,4 +1,4 @@
-"""Confident learning, against an example worked out by hand and against digits relabeled on purpose."""
+"""Confident learning, against values by hand and on relabeled digits."""
 
 from fractions import Fraction
 
@@ -10,9 +10,8 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from threadpoolctl import threadpool_limits
 
 from visiongate.evaluation.label_errors import (
-    NONE,
+    NO_CLASS,
     LabelErrors,
-    Suspect,
     class_thresholds,
     count_confident_joint,
     estimate_joint,
@@ -21,6 +20,7 @@ from visiongate.evaluation.label_errors import (
     normalized_margin,
 )
 from visiongate.models.predictions import Predictions
+from visiongate.records.evaluation import SuspectedLabel
 
 CHANGED = 90  # of 1,797 digits: 5%
 
@@ -30,13 +30,13 @@ BY_HAND = Predictions(
         [
             [6, 1, 1],
             [5, 2, 1],
-            [1, 6, 1],  # said to be a, is b
-            [4, 1, 3],  # a collision: reaches the thresholds of a and of c, and a is the more probable
+            [1, 6, 1],  # labeled a, is b
+            [4, 1, 3],  # reaches the thresholds of a and c
             [1, 6, 1],
             [2, 4, 2],
-            [5, 2, 1],  # said to be b, is a
+            [5, 2, 1],  # labeled b, is a
             [1, 1, 6],
-            [3, 4, 1],  # said to be c, is b
+            [3, 4, 1],  # labeled c, is b
             [3, 3, 2],  # reaches no threshold
         ]
     )
@@ -50,108 +50,109 @@ def test_thresholds_are_the_mean_self_confidence() -> None:
     assert class_thresholds(BY_HAND).tolist() == [4 / 8, 4 / 8, 3 / 8]
 
 
-def test_the_confident_joint_worked_out_by_hand() -> None:
-    assert find_confident_classes(BY_HAND).tolist() == [0, 0, 1, 0, 1, 1, 0, 2, 1, NONE]
+def test_confident_joint_by_hand() -> None:
+    assert find_confident_classes(BY_HAND).tolist() == [0, 0, 1, 0, 1, 1, 0, 2, 1, NO_CLASS]
     assert count_confident_joint(BY_HAND).tolist() == [[3, 1, 0], [1, 2, 0], [0, 1, 1]]
 
 
-def test_the_estimated_joint_has_the_labels_own_shares() -> None:
+def test_estimated_joint_keeps_shares_of_labels() -> None:
     joint = estimate_joint(BY_HAND)
 
-    # The two confident images of c stand for its three.
+    # Two of the three images labeled c are confident.
     expected = np.array([[3, 1, 0], [1, 2, 0], [0, Fraction(3, 2), Fraction(3, 2)]]) / 10
     assert joint == pytest.approx(expected.astype(float))
     assert joint.sum(axis=1) == pytest.approx([0.4, 0.3, 0.3])
 
 
-def test_suspects_are_ranked_by_their_margin() -> None:
-    found = find_label_errors(BY_HAND)
+def test_suspects_are_sorted_by_margin() -> None:
+    found = find_label_errors(BY_HAND, "abcdefghij")
 
     assert found.share == pytest.approx(0.1 + 0.1 + 0.15)
+    assert found.rows == (2, 6, 8)
     assert found.suspects == (
-        Suspect(2, "a", "b", 1 / 8, -5 / 8),
-        Suspect(6, "b", "a", 2 / 8, -3 / 8),
-        Suspect(8, "c", "b", 1 / 8, -3 / 8),
+        SuspectedLabel("c", "a", "b", 1 / 8, -5 / 8),
+        SuspectedLabel("g", "b", "a", 2 / 8, -3 / 8),
+        SuspectedLabel("i", "c", "b", 1 / 8, -3 / 8),
     )
 
 
-def test_the_margin_is_over_the_best_other_class() -> None:
+def test_margin_is_over_best_other_class() -> None:
     assert (8 * normalized_margin(BY_HAND)).tolist() == [5, 3, -5, 1, 5, 2, -3, 5, -3, -1]
 
 
-def test_a_class_without_images_takes_none() -> None:
+def test_class_without_images_has_infinite_threshold() -> None:
     probabilities = np.array([[0.7, 0.1, 0.2], [0.5, 0.1, 0.4], [0.1, 0.6, 0.3], [0.05, 0.0, 0.95]])
     predictions = Predictions(probabilities, np.array([0, 0, 1, 1]), ("a", "b", "nowhere"))
 
     assert class_thresholds(predictions).tolist() == [pytest.approx(0.6), pytest.approx(0.3), np.inf]
-    assert find_confident_classes(predictions).tolist() == [0, NONE, 1, NONE]
+    assert find_confident_classes(predictions).tolist() == [0, NO_CLASS, 1, NO_CLASS]
     assert estimate_joint(predictions) == pytest.approx(np.diag([0.5, 0.5, 0]))
-    assert find_label_errors(predictions) == LabelErrors(0.0, ())
+    assert find_label_errors(predictions, "wxyz") == LabelErrors(0.0, (), ())
 
 
-def test_a_low_threshold_alone_makes_no_suspect() -> None:
-    # The only b is taken for a, so that to be b takes little: 0.2.
+def test_low_threshold_alone_is_not_suspicious() -> None:
+    # The only b is predicted as a, so that the threshold of b is 0.2.
     probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.8, 0.2]])
     predictions = Predictions(probabilities, np.array([0, 0, 1]), ("a", "b"))
 
-    found = find_label_errors(predictions)
+    found = find_label_errors(predictions, "xyz")
 
     assert count_confident_joint(predictions).tolist() == [[1, 1], [1, 0]]
-    assert [suspect.index for suspect in found.suspects] == [2]
+    assert found.rows == (2,)
     assert found.share == pytest.approx(2 / 3)
 
 
-def test_rounding_leaves_no_class_without_a_confident_image() -> None:
+def test_rounding_keeps_a_confident_image_per_class() -> None:
     own = np.full(3, 0.1)
-    assert own.mean() > own.max()  # what this is about
+    assert own.mean() > own.max()  # a rounding error
 
     predictions = Predictions(np.stack([own, 1 - own], axis=1), np.zeros(3, dtype=np.int64), ("a", "b"))
 
     assert count_confident_joint(predictions).tolist() == [[3, 0], [0, 0]]
 
 
-def test_a_faultless_model_suspects_nothing() -> None:
+def test_perfect_model_has_no_suspects() -> None:
     labels = np.arange(30) % 3
 
-    assert find_label_errors(Predictions(np.eye(3)[labels], labels, ("a", "b", "c"))) == LabelErrors(0.0, ())
+    assert find_label_errors(
+        Predictions(np.eye(3)[labels], labels, ("a", "b", "c")), ["x"] * 30
+    ) == LabelErrors(0.0, (), ())
 
 
-def test_no_image_is_refused() -> None:
-    with pytest.raises(ValueError, match="no image"):
-        find_label_errors(Predictions(np.empty((0, 2)), np.empty(0, dtype=np.int64), ("a", "b")))
-
-
-def answer_digits(changed: int, seed: int) -> tuple[Predictions, np.ndarray]:
-    """Answer for digits of which some were relabeled before training, each by a model that has not seen it."""
+def predict_digits(changed: int, seed: int) -> tuple[Predictions, np.ndarray]:
+    """Return out-of-fold predictions for digits of which some are relabeled, and the relabeled rows."""
     images, labels = load_digits(return_X_y=True)
     generator = np.random.default_rng(seed)
     chosen = generator.choice(len(labels), changed, replace=False)
     labels[chosen] = (labels[chosen] + generator.integers(1, 10, changed)) % 10
     folds = StratifiedKFold(5, shuffle=True, random_state=seed)
     model = LogisticRegression(max_iter=100)
-    with threadpool_limits(1):  # so small a fit takes far longer on several threads that wait for each other
+    with threadpool_limits(1):
         probabilities = cross_val_predict(model, images / 16, labels, cv=folds, method="predict_proba")
     return Predictions(probabilities, labels, tuple("0123456789")), chosen
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_relabeled_digits_are_found(seed: int) -> None:
-    predictions, changed = answer_digits(CHANGED, seed)
+    predictions, changed = predict_digits(CHANGED, seed)
 
-    found = find_label_errors(predictions)
+    found = find_label_errors(predictions, [""] * len(predictions.labels))
 
-    wrong = np.isin([suspect.index for suspect in found.suspects], changed)
+    wrong = np.isin(found.rows, changed)
     assert wrong.mean() > 0.9
     assert wrong.sum() / CHANGED > 0.65
     assert wrong[:40].all()
     assert found.share == pytest.approx(0.05, abs=0.015)
     truth = load_digits(return_X_y=True)[1]
-    right = [str(truth[suspect.index]) == suspect.suggested for suspect in found.suspects]
+    right = [
+        str(truth[row]) == suspect.suggested for row, suspect in zip(found.rows, found.suspects, strict=True)
+    ]
     assert np.mean(right) > 0.85
 
 
-def test_digits_left_as_they_are_are_hardly_doubted() -> None:
-    found = find_label_errors(answer_digits(0, seed=0)[0])
+def test_correct_labels_are_rarely_suspected() -> None:
+    predictions, _ = predict_digits(0, seed=0)
+    found = find_label_errors(predictions, [""] * len(predictions.labels))
 
     assert len(found.suspects) <= 6
     assert found.share < 0.005

@@ -1,4 +1,4 @@
-"""Latency, of a real session on a tiny model."""
+"""Latency of a tiny model."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from visiongate.settings.evaluation import Evaluation
 
 
 class CountingModel:
-    """A model that notes the shapes it is given, and answers through the real one."""
+    """A model that records the shapes of its inputs."""
 
     def __init__(self, model: Predictor) -> None:
         self.model = model
@@ -36,7 +36,7 @@ def settings(batch_size: int, runs: int) -> Evaluation:
     return evaluation_settings(batch_size=batch_size, latency_runs=runs)
 
 
-def test_measures_single_images_and_batches_filled_by_repetition(model: CountingModel) -> None:
+def test_single_images_and_repeated_batches_are_measured(model: CountingModel) -> None:
     images, _ = brightness_images(3)
 
     measured = measure_latency(model, images, settings(batch_size=8, runs=20))  # type: ignore[arg-type]
@@ -51,16 +51,16 @@ def test_measures_single_images_and_batches_filled_by_repetition(model: Counting
     assert {type(value) for value in measured.values()} == {float}
 
 
-def test_a_slow_model_is_timed_on_few_batches(model: CountingModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BATCHES_SECONDS", 0.0)
+def test_slow_model_runs_few_batches(model: CountingModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_BATCH_SECONDS", 0.0)
     images = np.zeros((100, SIDE, SIDE, 1), dtype=np.uint8)
 
     measure_latency(model, images, settings(batch_size=16, runs=50))  # type: ignore[arg-type]
 
-    assert model.shapes.count((16, SIDE, SIDE, 1)) == module.BATCHES_AT_LEAST + 1
+    assert model.shapes.count((16, SIDE, SIDE, 1)) == module.MIN_BATCHES + 1
 
 
-def test_the_memory_is_that_of_a_process_that_does_nothing_else(model: CountingModel) -> None:
+def test_peak_memory_is_that_of_a_new_process(model: CountingModel) -> None:
     images, _ = brightness_images(3)
     ballast = np.ones(100_000_000)  # 800 MB, in this process
 

@@ -1,10 +1,11 @@
-"""Leaks: what is planted is found, and nothing else."""
+"""Leaks between the test split and the others."""
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from visiongate.evaluation.leaks import Leak, find_leaks
+from visiongate.evaluation.leaks import find_leaks
+from visiongate.records.evaluation import Leak
 
 Images = dict[str, np.ndarray]
 
@@ -36,13 +37,13 @@ def manifests(images: Images, changes: dict[tuple[str, int], dict[str, str]]) ->
     }
 
 
-def test_splits_that_share_nothing_leak_nothing(images: Images) -> None:
+def test_separate_splits_have_no_leaks(images: Images) -> None:
     groups = {("train", 0): {"group": "a"}, ("test", 0): {"group": "b"}, ("test", 1): {"group": "b"}}
 
     assert find_leaks(images, manifests(images, groups)) == []
 
 
-def test_the_same_pixels_file_or_group_is_a_leak_told_once_for_the_strongest_reason(images: Images) -> None:
+def test_each_leak_is_reported_once_with_strongest_reason(images: Images) -> None:
     images["train"][2] = images["test"][3]
     changes = {
         ("train", 1): {"sha256": "same"},
@@ -59,7 +60,7 @@ def test_the_same_pixels_file_or_group_is_a_leak_told_once_for_the_strongest_rea
     ]
 
 
-def test_a_model_trained_on_the_test_split_is_found_out(images: Images) -> None:
+def test_whole_test_split_in_training_split_leaks(images: Images) -> None:
     images["train"] = np.concatenate([images["train"], images["test"]])
 
     assert [leak.shared for leak in find_leaks(images, manifests(images, {}))] == ["pixels"] * 4

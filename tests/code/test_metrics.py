@@ -7,12 +7,12 @@ import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, matthews_corrcoef, top_k_accuracy_score
 
 from visiongate.evaluation.metrics import (
+    compute_class_metrics,
     compute_metrics,
+    compute_positive_metrics,
     count_confusions,
-    judge_classes,
-    judge_positive,
-    report_text,
-    uncalibrated,
+    format_report,
+    undo_temperature,
 )
 from visiongate.models.predictions import Predictions
 
@@ -36,7 +36,7 @@ METRICS = (
     "ece",
 )
 
-# Of class a 3 right and 1 taken for b; of b 1 right and 1 taken for c; of c 4 right.
+# Class a: 3 correct, 1 predicted as b. Class b: 1 correct, 1 predicted as c. Class c: 4 correct.
 THREE = Predictions(
     np.array(
         [
@@ -53,7 +53,7 @@ THREE = Predictions(
 
 
 def with_labels(labels: list[int], classes: tuple[str, ...] = ("a", "b", "c")) -> Predictions:
-    """Predictions of a, b, a, b, a ... with 0.7, the rest of the classes sharing what remains."""
+    """Return predictions of a, b, a, b ... with probability 0.7; the other classes share the rest."""
     probabilities = np.full((len(labels), len(classes)), 0.3 / (len(classes) - 1))
     probabilities[np.arange(len(labels)), np.arange(len(labels)) % 2] = 0.7
     return Predictions(probabilities, np.array(labels), classes)
@@ -78,7 +78,7 @@ def test_values_worked_out_by_hand() -> None:
     assert metrics["log_loss"] == pytest.approx(-np.log(likelihood).mean())
 
 
-def test_roc_auc_counts_pairs_in_the_right_order() -> None:
+def test_roc_auc_is_share_of_ordered_pairs() -> None:
     areas = []
     for number in range(3):
         scores, mine = THREE.probabilities[:, number], THREE.labels == number
@@ -92,7 +92,7 @@ def test_roc_auc_counts_pairs_in_the_right_order() -> None:
     assert compute_metrics(THREE, 10)["roc_auc"] == pytest.approx(np.mean(areas))
 
 
-def test_every_metric_is_there_in_order_and_plain() -> None:
+def test_metrics_have_order_and_plain_types() -> None:
     metrics = compute_metrics(THREE, 10)
 
     assert tuple(metrics) == METRICS
@@ -105,13 +105,13 @@ def test_two_classes() -> None:
 
     assert tuple(metrics) == METRICS
     assert metrics["accuracy"] == 0.75
-    # Of the pairs of a "yes" with each of three "no": two in order, one level.
+    # Of the three pairs of "yes" and "no", two are ordered and one is tied.
     assert metrics["roc_auc"] == pytest.approx(2.5 / 3)
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_class_without_images_leaves_the_averages_alone() -> None:
-    # The third of the a's is taken for b, a class of which there is no image.
+def test_class_without_images_is_left_out_of_averages() -> None:
+    # Class b has no images.
     metrics = compute_metrics(with_labels([0, 2, 0, 0, 0]), 10)
 
     assert "roc_auc" not in metrics
@@ -121,15 +121,15 @@ def test_a_class_without_images_leaves_the_averages_alone() -> None:
     assert metrics["recall_min"] == 0
 
 
-def test_certainty_of_the_wrong_class_has_a_finite_loss() -> None:
+def test_certain_mistake_has_finite_loss() -> None:
     metrics = compute_metrics(Predictions(np.eye(2), np.array([1, 1]), ("a", "b")), 10)
 
     assert math.isfinite(metrics["log_loss"])
     assert metrics["log_loss"] > 10
 
 
-def test_classes_know_where_their_errors_went() -> None:
-    a, b, c = judge_classes(THREE)
+def test_class_metrics_name_most_frequent_confusion() -> None:
+    a, b, c = compute_class_metrics(THREE)
 
     assert (a.name, a.images, a.errors, a.confused_with, a.confused_images) == ("a", 4, 1, "b", 1)
     assert (b.name, b.images, b.errors, b.confused_with, b.confused_images) == ("b", 2, 1, "c", 1)
@@ -138,8 +138,8 @@ def test_classes_know_where_their_errors_went() -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_class_without_images_has_empty_results() -> None:
-    results = judge_classes(with_labels([0, 2, 0, 0, 0]))
+def test_class_without_images_has_no_metrics() -> None:
+    results = compute_class_metrics(with_labels([0, 2, 0, 0, 0]))
 
     assert (results[1].images, results[1].precision, results[1].recall, results[1].f1) == (
         0,
@@ -152,8 +152,8 @@ def test_a_class_without_images_has_empty_results() -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_the_report_has_a_line_for_each_class() -> None:
-    lines = report_text(THREE).splitlines()
+def test_report_has_line_per_class() -> None:
+    lines = format_report(THREE).splitlines()
 
     assert [line.split()[0] for line in lines[2:5]] == ["a", "b", "c"]
     assert lines[2].split()[1:] == ["1.0000", "0.7500", "0.8571", "4"]
@@ -168,7 +168,7 @@ def random_predictions(classes: int, images: int = 300) -> Predictions:
 
 
 @pytest.mark.parametrize("classes", [2, 4, 8])
-def test_the_rest_agrees_with_scikit_learn(classes: int) -> None:
+def test_other_metrics_equal_scikit_learns(classes: int) -> None:
     predictions = random_predictions(classes)
     labels, shares = predictions.labels, predictions.probabilities
 
@@ -176,7 +176,7 @@ def test_the_rest_agrees_with_scikit_learn(classes: int) -> None:
 
     areas = [average_precision_score(labels == number, shares[:, number]) for number in range(classes)]
     assert metrics["average_precision"] == pytest.approx(np.mean(areas))
-    results = judge_classes(predictions)
+    results = compute_class_metrics(predictions)
     assert [result.average_precision for result in results] == pytest.approx(areas)
     assert metrics["roc_auc"] == pytest.approx(np.mean([result.roc_auc for result in results]))
     assert metrics["mcc"] == pytest.approx(matthews_corrcoef(labels, shares.argmax(axis=1)))
@@ -186,35 +186,35 @@ def test_the_rest_agrees_with_scikit_learn(classes: int) -> None:
         assert metrics["top3"] == pytest.approx(top_k_accuracy_score(labels, shares, k=3))
 
 
-def test_the_positive_class_is_judged_at_the_operating_point() -> None:
+def test_positive_metrics_use_threshold() -> None:
     shares = np.array([0.9, 0.6, 0.4, 0.2, 0.7, 0.3, 0.1, 0.1])
     labels = np.array([1, 1, 1, 1, 0, 0, 0, 0])
     predictions = Predictions(np.stack([1 - shares, shares], axis=1), labels, ("no", "yes"), 0.35)
 
-    found = judge_positive(predictions, 1)
+    found = compute_positive_metrics(predictions, 1)
 
     assert found == pytest.approx(
         {"sensitivity": 3 / 4, "specificity": 3 / 4, "precision_positive": 3 / 4, "f1_positive": 3 / 4}
     )
-    other = judge_positive(predictions, 0)
+    other = compute_positive_metrics(predictions, 0)
     assert (other["sensitivity"], other["specificity"]) == (found["specificity"], found["sensitivity"])
 
 
-def test_what_two_classes_leave_undefined_is_missing() -> None:
+def test_undefined_positive_metrics_are_missing() -> None:
     predictions = Predictions(np.array([[0.9, 0.1], [0.8, 0.2]]), np.array([0, 0]), ("no", "yes"))
 
-    assert judge_positive(predictions, 1) == {"specificity": 1.0}
+    assert compute_positive_metrics(predictions, 1) == {"specificity": 1.0}
 
 
-def test_confusions_are_counted_by_actual_and_predicted_class() -> None:
+def test_confusion_matrix_has_actual_classes_down() -> None:
     assert count_confusions(THREE).tolist() == [[3, 1, 0], [0, 1, 1], [0, 0, 4]]
 
 
-def test_the_temperature_can_be_undone() -> None:
+def test_temperature_is_undone() -> None:
     predictions = random_predictions(5)
     cooled = predictions.probabilities ** (1 / 2.5)
     calibrated = Predictions(
         cooled / cooled.sum(axis=1, keepdims=True), predictions.labels, predictions.classes
     )
 
-    assert uncalibrated(calibrated, 2.5).probabilities == pytest.approx(predictions.probabilities)
+    assert undo_temperature(calibrated, 2.5).probabilities == pytest.approx(predictions.probabilities)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from judged_models import HOSTILE, IMAGES, judged_report
+from evaluated_models import HOSTILE, IMAGES, evaluated_report
 from visiongate.registration.model_card import (
     ModelCard,
     escape_cell,
@@ -26,7 +26,7 @@ DATASET = {
 
 
 def make_card(classes: int = 10, skill: float = 2.0) -> ModelCard:
-    report = judged_report(classes, skill)
+    report = evaluated_report(classes, skill).result
     transform = {"size": 8, "mode": "L", "resize": "stretch", "classes": list(report.test.classes)}
     return ModelCard(
         name="digits-classifier",

@@ -1,94 +1,69 @@
-"""The rows behind the plots: small tables that `dvc plots` draws and compares between revisions."""
+"""The points of the plots: confusions, ROC and precision-recall curves, histograms of confidence."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from visiongate.models.predictions import Predictions
+from visiongate.records.evaluation import ConfidenceBin, ConfusionRow, PrecisionRecallPoint, RocPoint
 
-CURVE_POINTS = 100  # of each class
+# Per class.
+MAX_POINTS = 100
 HISTOGRAM_BINS = 20
 
 
-@dataclass(frozen=True, slots=True)
-class ConfusionRow:
-    """One image, by the names of its classes; the plot counts them."""
-
-    actual: str
-    predicted: str
-
-
-@dataclass(frozen=True, slots=True)
-class RocPoint:
-    """The share of the rest and of the class itself that some threshold lets through."""
-
-    name: str
-    fpr: float
-    tpr: float
-
-
-@dataclass(frozen=True, slots=True)
-class PrecisionRecallPoint:
-    """The share of a class that some threshold finds, and the share of what it finds that is of the class."""
-
-    name: str
-    recall: float
-    precision: float
-
-
-@dataclass(frozen=True, slots=True)
-class ConfidenceBin:
-    """Test images whose confidence lies in one of equal parts of 0..1."""
-
-    confidence: float  # the part's middle
-    right: int
-    wrong: int
-
-
 def confusion_rows(predictions: Predictions) -> list[ConfusionRow]:
-    """List what each image is and what it was taken for, in the predictions' order."""
+    """Return the actual and the predicted class of each image."""
     names = predictions.classes
-    return [
-        ConfusionRow(names[label], names[guess])
-        for label, guess in zip(predictions.labels, predictions.predicted, strict=True)
-    ]
+    pairs = zip(predictions.labels, predictions.predicted, strict=True)
+    return [ConfusionRow(names[label], names[predicted]) for label, predicted in pairs]
 
 
-def roc_points(predictions: Predictions, most: int = CURVE_POINTS) -> list[RocPoint]:
-    """Draw each class's ROC curve against the rest, thinned to at most so many points, both ends kept.
+def roc_points(predictions: Predictions, max_points: int = MAX_POINTS) -> list[RocPoint]:
+    """Return each class's ROC curve against the rest, thinned to ``max_points`` with both ends kept.
 
-    A class that has no image, or all of them, has no curve.
+    A class without images, or with all of them, has no curve.
     """
     points = []
-    for number, name in enumerate(predictions.classes):
-        mine = predictions.labels == number
-        if mine.any() and not mine.all():
-            fpr, tpr, _ = roc_curve(mine, predictions.probabilities[:, number])
-            kept = np.unique(np.linspace(0, len(fpr) - 1, most).round().astype(int))
-            points += [RocPoint(name, float(fpr[index]), float(tpr[index])) for index in kept]
+    for name, positive, scores in _one_against_rest(predictions):
+        fpr, tpr, _ = roc_curve(positive, scores)
+        points += [RocPoint(name, float(fpr[k]), float(tpr[k])) for k in _thin(len(fpr), max_points)]
     return points
 
 
-def precision_recall_points(predictions: Predictions, most: int = CURVE_POINTS) -> list[PrecisionRecallPoint]:
-    """Draw each class's precision by recall against the rest, thinned as in `roc_points`.
-
-    A class that has no image, or all of them, has no curve.
-    """
+def precision_recall_points(
+    predictions: Predictions, max_points: int = MAX_POINTS
+) -> list[PrecisionRecallPoint]:
+    """Return each class's precision-recall curve against the rest, thinned as in `roc_points`."""
     points = []
-    for number, name in enumerate(predictions.classes):
-        mine = predictions.labels == number
-        if mine.any() and not mine.all():
-            precision, recall, _ = precision_recall_curve(mine, predictions.probabilities[:, number])
-            kept = np.unique(np.linspace(0, len(recall) - 1, most).round().astype(int))
-            points += [PrecisionRecallPoint(name, float(recall[at]), float(precision[at])) for at in kept]
+    for name, positive, scores in _one_against_rest(predictions):
+        precision, recall, _ = precision_recall_curve(positive, scores)
+        points += [
+            PrecisionRecallPoint(name, float(recall[k]), float(precision[k]))
+            for k in _thin(len(recall), max_points)
+        ]
     return points
 
 
 def confidence_bins(predictions: Predictions) -> list[ConfidenceBin]:
-    """Count the images by confidence, the right ones and the wrong ones apart."""
+    """Return how many correct and wrong predictions are in each bin of confidence."""
     confidence, correct = predictions.confidence, predictions.correct
     right, edges = np.histogram(confidence[correct], HISTOGRAM_BINS, (0, 1))
     wrong, _ = np.histogram(confidence[~correct], HISTOGRAM_BINS, (0, 1))
     middles = ((edges[1:] + edges[:-1]) / 2).round(6)
     return [ConfidenceBin(*row) for row in zip(middles.tolist(), right.tolist(), wrong.tolist(), strict=True)]
+
+
+def _one_against_rest(
+    predictions: Predictions,
+) -> Iterator[tuple[str, npt.NDArray[np.bool_], npt.NDArray[np.float64]]]:
+    for number, name in enumerate(predictions.classes):
+        positive = predictions.labels == number
+        if positive.any() and not positive.all():
+            yield name, positive, predictions.probabilities[:, number]
+
+
+def _thin(length: int, max_points: int) -> npt.NDArray[np.int64]:
+    return np.unique(np.linspace(0, length - 1, max_points).round().astype(np.int64))

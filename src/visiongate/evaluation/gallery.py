@@ -1,4 +1,4 @@
-"""Galleries: test images worth a look, small enough to lie in a page."""
+"""Galleries: thumbnails of test images that a person should look at."""
 
 import io
 from collections.abc import Sequence
@@ -8,20 +8,22 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from visiongate.evaluation.label_errors import Suspect
+from visiongate.evaluation.label_errors import LabelErrors
 from visiongate.models.predictions import Predictions
 from visiongate.pages.rendering import data_uri
 
-LARGEST = 96  # pixels of a tile's longer side
-PIXELATED = 48  # below it each pixel is shown as it is, enlarged, and stored without loss
+# The longer side of a thumbnail, in pixels.
+MAX_SIDE = 96
+# A smaller image is enlarged without smoothing and stored without loss.
+PIXELATED_SIDE = 48
 QUALITY = 85
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """An image, and what there is to say of it."""
+    """An image, uint8 H×W×C of 1 or 3 channels, with two lines of text."""
 
-    image: npt.NDArray[np.uint8]  # H×W×C, of 1 or 3 channels
+    image: npt.NDArray[np.uint8]
     title: str
     caption: str
 
@@ -35,22 +37,22 @@ class Gallery:
     tiles: tuple[Tile, ...]
 
 
-def small_enough(image: npt.NDArray[np.uint8]) -> bool:
-    """Tell whether an image is shown pixel by pixel."""
-    return bool(max(image.shape[0], image.shape[1]) < PIXELATED)
+def is_pixelated(image: npt.NDArray[np.uint8]) -> bool:
+    """Return whether an image is so small that its pixels are shown."""
+    return bool(max(image.shape[:2]) < PIXELATED_SIDE)
 
 
 def embed(image: npt.NDArray[np.uint8]) -> str:
-    """Turn an image, uint8 H×W×C of 1 or 3 channels, into an address that holds it, with neither side over `LARGEST`.
+    """Return the data URI of a thumbnail.
 
-    Tiny images are PNG and lose nothing. Larger ones are JPEG: photographs would take five times the bytes as PNG.
+    Small images are PNG, without loss. Larger ones are JPEG: as PNG, photographs take five times the bytes.
     """
     picture = Image.fromarray(np.ascontiguousarray(image[..., 0] if image.shape[-1] == 1 else image))
     buffer = io.BytesIO()
-    if small_enough(image):
+    if is_pixelated(image):
         picture.save(buffer, "PNG", optimize=True)
         return data_uri(buffer.getvalue())
-    picture.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
+    picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
     picture.save(buffer, "JPEG", quality=QUALITY, optimize=True, subsampling=0)
     return data_uri(buffer.getvalue(), "image/jpeg")
 
@@ -59,50 +61,43 @@ def pick_galleries(
     test: Predictions,
     images: npt.NDArray[np.uint8],
     paths: Sequence[str],
-    suspects: Sequence[Suspect],
-    most: int,
+    label_errors: LabelErrors,
+    max_images: int,
 ) -> list[Gallery]:
-    """Choose what a person should look at; a gallery without an image is left out.
+    """Choose the images that a person should look at; an empty gallery is left out.
 
     Args:
-        test: Predictions of N images.
+        test: Predictions for N images.
         images: uint8, N×H×W×C.
-        paths: Of the images.
-        suspects: Images whose label is likely wrong, the most suspicious first.
-        most: Images in a gallery, at most.
+        paths: N.
+        label_errors: Likely label errors, the most suspicious first.
+        max_images: Per gallery.
     """
-    own = np.take_along_axis(test.probabilities, test.labels[:, None], axis=1)[:, 0]
+
+    def mistake(row: int) -> Tile:
+        actual, predicted = test.classes[test.labels[row]], test.classes[test.predicted[row]]
+        return Tile(images[row], f"{actual}, predicted {predicted} ({test.confidence[row]:.0%})", paths[row])
+
     wrong = np.flatnonzero(~test.correct)
-    worst = wrong[np.argsort(own[wrong], kind="stable")][:most]
-    surest = wrong[np.argsort(-test.confidence[wrong], kind="stable")][:most]
-
-    def tile(index: int, what: str) -> Tile:
-        return Tile(images[index], what, paths[index])
-
-    def mistake(index: int) -> Tile:
-        names, called = test.classes, test.predicted[index]
-        return tile(
-            index, f"{names[test.labels[index]]}, taken for {names[called]} ({test.confidence[index]:.0%})"
-        )
-
+    worst = wrong[np.argsort(test.label_probability[wrong], kind="stable")][:max_images].tolist()
+    confident = wrong[np.argsort(-test.confidence[wrong], kind="stable")][:max_images].tolist()
+    suspects = zip(label_errors.rows, label_errors.suspects, strict=True)
+    doubtful = [
+        Tile(images[row], f"labeled {suspect.given}, predicted {suspect.suggested}", paths[row])
+        for row, suspect in suspects
+    ]
     galleries = [
-        Gallery(
-            "Worst mistakes",
-            "What the model thought least likely, and was true.",
-            tuple(mistake(index) for index in worst),
-        ),
+        Gallery("Worst mistakes", "The true class had the lowest probability.", tuple(map(mistake, worst))),
         Gallery(
             "Most confident mistakes",
-            "Where the model was surest, and wrong.",
-            tuple(mistake(index) for index in surest) if surest.tolist() != worst.tolist() else (),
+            "The wrong class had the highest probability.",
+            tuple(map(mistake, confident)) if confident != worst else (),
         ),
         Gallery(
             "Likely label errors",
-            "Where the model is surer of another class than, on average, of images of that class. Look before you change one.",
-            tuple(
-                tile(each.index, f"labeled {each.given}, looks like {each.suggested}")
-                for each in suspects[:most]
-            ),
+            "The model is more confident of another class than it is, on average, for images of that class. "
+            "Check each image before you change its label.",
+            tuple(doubtful[:max_images]),
         ),
     ]
     return [gallery for gallery in galleries if gallery.tiles]

@@ -1,4 +1,4 @@
-"""Where to draw the line between two classes: chosen on the validation split, for the test split must not choose for itself."""
+"""The operating point: the threshold between two classes, chosen on the validation split."""
 
 import numpy as np
 import numpy.typing as npt
@@ -11,67 +11,64 @@ Scores = npt.NDArray[np.float64]
 
 
 def positive_class(classes: tuple[str, ...], settings: Evaluation) -> int | None:
-    """Return the number of the class that sensitivity is of, the last unless one is named; None unless there are two classes.
+    """Return the number of the positive class, by default the last; None unless there are two classes.
 
     Raises:
-        SettingsError: The class that is named does not exist, or a threshold is asked for where there are not two classes.
+        SettingsError: The named class does not exist, or a threshold is set and there are not two classes.
     """
     if len(classes) != 2:  # noqa: PLR2004
         if settings.threshold != "argmax":
             raise SettingsError(
-                f"evaluation.threshold = {settings.threshold!r}: a threshold is between two classes, and there are "
-                f"{len(classes)}: set it to argmax"
+                f"evaluation.threshold = {settings.threshold!r} needs two classes, and there are {len(classes)}; "
+                "set it to argmax"
             )
         return None
     if settings.positive is None:
-        return len(classes) - 1
+        return 1
     if settings.positive not in classes:
         raise SettingsError(
-            f"evaluation.positive = {settings.positive!r}: the classes are {', '.join(classes)}"
+            f"evaluation.positive = {settings.positive!r} is not a class; choose one of {', '.join(classes)}"
         )
     return classes.index(settings.positive)
 
 
 def choose_threshold(validation: Predictions, settings: Evaluation) -> float | None:
-    """Choose as `evaluation.threshold` asks: by Youden's index, by a floor on the positive class's recall, or not at all.
+    """Choose the threshold by the rule of `evaluation.threshold`.
 
-    A threshold lies half-way between two scores, so that no image lies on it.
-
-    Youden, W. J. (1950), Index for rating diagnostic tests, Cancer 3, 32-35.
+    ``youden`` maximizes sensitivity plus specificity: Youden, W. J. (1950), Index for rating diagnostic tests, Cancer 3, 32-35.
+    ``recall`` keeps the recall of the positive class at `evaluation.recall_floor` with the highest specificity. Thresholds are
+    halfway between two scores, so that no image is exactly at one.
 
     Args:
-        validation: Of the validation split, by the most probable class.
+        validation: Predictions for the validation split, without a threshold.
         settings: The rule.
 
     Returns:
-        The probability of the second class from which it is answered, whichever is the positive one; None where the more
-        probable is.
+        The probability of the second class from which it is predicted; None for ``argmax``.
 
     Raises:
-        SettingsError: As `positive_class`, or the validation split lacks one of the two classes.
+        SettingsError: As `positive_class`, or the validation split lacks one of the classes.
     """
     positive = positive_class(validation.classes, settings)
     if positive is None or settings.threshold == "argmax":
         return None
-    actual = validation.labels == positive
-    if actual.all() or not actual.any():
+    second = validation.labels == 1
+    if second.all() or not second.any():
         raise SettingsError(
-            f"evaluation.threshold = {settings.threshold!r}: the validation split has images of one class alone; "
+            f"evaluation.threshold = {settings.threshold!r}: the validation split has a single class; "
             "set it to argmax, or raise transformation.split.val"
         )
-    thresholds, sensitivity, specificity = _sweep(validation.probabilities[:, 1], validation.labels == 1)
-    if positive == 0:
-        sensitivity, specificity = specificity, sensitivity
+    thresholds, second_recall, first_recall = _sweep(validation.probabilities[:, 1], second)
+    sensitivity, specificity = (second_recall, first_recall) if positive else (first_recall, second_recall)
     if settings.threshold == "youden":
         return float(thresholds[(sensitivity + specificity).argmax()])
-    # Of the thresholds that meet the floor, the one that takes the fewest of the others for positive, and finds the most then.
-    (meeting,) = np.nonzero(sensitivity >= settings.recall_floor)
-    best = np.lexsort((sensitivity[meeting], specificity[meeting]))[-1]
-    return float(thresholds[meeting[best]])
+    (allowed,) = np.nonzero(sensitivity >= settings.recall_floor)
+    best = np.lexsort((sensitivity[allowed], specificity[allowed]))[-1]
+    return float(thresholds[allowed[best]])
 
 
 def _sweep(scores: Scores, second: npt.NDArray[np.bool_]) -> tuple[Scores, Scores, Scores]:
-    """Return all thresholds that tell apart what can be, ascending, and the recall of the second and the first class at each.
+    """Return all distinct thresholds, ascending, and the recall of the second and of the first class at each.
 
     Args:
         scores: N, the probability of the second class.

@@ -1,12 +1,11 @@
-"""The judged model as one page that opens from disk: the verdict first, then what it rests on."""
+"""The page ``reports/evaluation/index.html``: the gate's verdict, the metrics, figures and galleries of a model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from visiongate.evaluation.calibration import calibration_curve
-from visiongate.evaluation.curves import precision_recall_points, roc_points
-from visiongate.evaluation.diagnosis import Diagnosis
+from visiongate.evaluation.curves import confidence_bins, precision_recall_points, roc_points
 from visiongate.evaluation.figures import (
     draw_classes,
     draw_confidence,
@@ -17,106 +16,126 @@ from visiongate.evaluation.figures import (
     draw_roc,
     draw_training,
 )
-from visiongate.evaluation.gallery import Gallery, embed, small_enough
+from visiongate.evaluation.gallery import Gallery, embed, is_pixelated, pick_galleries
 from visiongate.evaluation.latency import LATENCY
 from visiongate.evaluation.metrics import count_confusions
-from visiongate.evaluation.scorecard import Scorecard
-from visiongate.models.predictions import Predictions
+from visiongate.evaluation.result import EvaluationResult, Split
 from visiongate.pages.rendering import render_page
 from visiongate.records.files import atomic_path, write_text
 from visiongate.records.history import EpochMetrics
-from visiongate.records.verdict import GateVerdict
+from visiongate.records.metrics import HEADLINES, METRICS, title
+from visiongate.records.verdict import RuleResult
+from visiongate.settings.schema import Settings
 
-HEADLINES = ("accuracy", "f1_macro", "recall_min", "sensitivity", "specificity", "roc_auc", "ece")
-MOST_SLICES = 30
+MAX_SLICES = 30
 TITLES = {
-    "confusion": "What is taken for what",
-    "classes": "Recall of each class",
-    "reliability": "Is it as sure as it is right?",
-    "confidence": "How sure it is",
-    "roc": "ROC: each class against the rest",
-    "precision_recall": "Precision by recall",
-    "robustness": "On worse pictures",
-    "training": "How it was trained",
+    "confusion": "Confusion matrix",
+    "classes": "Recall by class",
+    "reliability": "Calibration",
+    "confidence": "Confidence",
+    "roc": "ROC curve",
+    "precision_recall": "Precision-recall curve",
+    "robustness": "Accuracy on corrupted images",
+    "training": "Training",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the page shows."""
+    """The content of the page.
+
+    Attributes:
+        model: The name of the model.
+        dataset: The name of the data set.
+        result: The evaluation.
+        galleries: Images to look at.
+        history: The training, by epoch.
+        confidence: Of the intervals.
+    """
 
     model: str
     dataset: str
-    test: Predictions
-    card: Scorecard
-    verdict: GateVerdict
-    diagnosis: Diagnosis
+    result: EvaluationResult
     galleries: Sequence[Gallery]
-    history: Sequence[EpochMetrics]  # by epoch; empty where it is not known
-    confidence: float  # of the intervals
+    history: Sequence[EpochMetrics]
+    confidence: float
 
 
-def write_report(report: Report, bins: int, folder: Path) -> None:
-    """Write ``index.html`` and, by their names, the pictures in ``pictures/``.
-
-    Args:
-        report: What to show.
-        bins: Of the reliability diagram.
-        folder: Where to.
-    """
-    pictures = draw_pictures(report, bins)
-    for name, content in pictures.items():
-        with atomic_path(folder / "pictures" / f"{name}.png") as temporary:
-            temporary.write_bytes(content)
-    write_text(folder / "index.html", render_report(report, pictures))
-
-
-def draw_pictures(report: Report, bins: int) -> dict[str, bytes]:
-    """Draw the pictures as PNG, in the order in which a reviewer asks for them; what there is nothing to draw of is missing."""
-    test, card = report.test, report.card
-    likeliest = test.by_probability()
-    curve = calibration_curve(likeliest.confidence, likeliest.correct, bins)
-    pictures = {
-        "confusion": draw_confusion(count_confusions(test), test.classes),
-        "classes": draw_classes(card.classes, card.class_intervals["recall"]),
-        "reliability": draw_reliability(curve),
-        "confidence": draw_confidence(test.confidence, test.correct),
-    }
-    if "roc_auc" in card.metrics:
-        rates, precisions = _curves(test)
-        pictures["roc"] = draw_roc(rates, test.classes, card.metrics["roc_auc"])
-        average = card.classes[-1].average_precision if len(test.classes) == 2 else None  # noqa: PLR2004
-        average = card.metrics["average_precision"] if average is None else average
-        pictures["precision_recall"] = draw_precision_recall(precisions, test.classes, average)
-    if report.diagnosis.robustness:
-        pictures["robustness"] = draw_robustness(report.diagnosis.robustness)
-    if report.history:
-        pictures["training"] = draw_training(report.history)
-    return pictures
-
-
-def render_report(report: Report, pictures: Mapping[str, bytes]) -> str:
-    """Return the page."""
-    return render_page(
-        "evaluation/page.html",
-        report=report,
-        headlines=[name for name in HEADLINES if name in report.card.metrics],
-        pictures=[(TITLES[name], content) for name, content in pictures.items()],
-        slices=sorted(report.diagnosis.slices, key=lambda each: each.accuracy)[:MOST_SLICES],
-        measured=LATENCY,  # by which the page would differ from run to run
-        embed=embed,
-        small_enough=small_enough,
+def build_report(
+    result: EvaluationResult, test: Split, history: Sequence[EpochMetrics], settings: Settings
+) -> Report:
+    """Collect the content of the page."""
+    galleries = pick_galleries(
+        result.test,
+        test.pixels.images,
+        test.manifest.column("path").to_pylist(),
+        result.diagnosis.label_errors,
+        settings.evaluation.gallery_images,
+    )
+    return Report(
+        settings.model.name, settings.dataset.name, result, galleries, history, settings.evaluation.confidence
     )
 
 
-def _curves(
-    test: Predictions,
-) -> tuple[dict[str, list[tuple[float, float]]], dict[str, list[tuple[float, float]]]]:
-    """Return each class's ROC curve, and its precision by recall."""
-    rates: dict[str, list[tuple[float, float]]] = {}
-    precisions: dict[str, list[tuple[float, float]]] = {}
-    for rate in roc_points(test):
-        rates.setdefault(rate.name, []).append((rate.fpr, rate.tpr))
-    for point in precision_recall_points(test):
-        precisions.setdefault(point.name, []).append((point.recall, point.precision))
-    return rates, precisions
+def write_report(report: Report, bins: int, folder: Path) -> None:
+    """Write ``index.html`` and the figures, as ``pictures/NAME.png``.
+
+    Args:
+        report: The content.
+        bins: Of the reliability diagram.
+        folder: Where to write.
+    """
+    figures = draw_figures(report, bins)
+    for name, content in figures.items():
+        with atomic_path(folder / "pictures" / f"{name}.png") as temporary:
+            temporary.write_bytes(content)
+    write_text(folder / "index.html", render_report(report, figures))
+
+
+def draw_figures(report: Report, bins: int) -> dict[str, bytes]:
+    """Return the figures as PNG, by name; a figure without data is left out."""
+    test, card = report.result.test, report.result.card
+    probable = test.by_probability()
+    figures = {
+        "confusion": draw_confusion(count_confusions(test), test.classes),
+        "classes": draw_classes(card.classes, card.class_intervals["recall"]),
+        "reliability": draw_reliability(calibration_curve(probable.confidence, probable.correct, bins)),
+        "confidence": draw_confidence(confidence_bins(test)),
+    }
+    if "roc_auc" in card.metrics:
+        # Of two classes, the curve is that of the second.
+        second = card.classes[1].average_precision if len(test.classes) == 2 else None  # noqa: PLR2004
+        average = card.metrics["average_precision"] if second is None else second
+        figures["roc"] = draw_roc(roc_points(test), card.classes, card.metrics["roc_auc"])
+        figures["precision_recall"] = draw_precision_recall(
+            precision_recall_points(test), card.classes, average
+        )
+    if report.result.diagnosis.robustness:
+        figures["robustness"] = draw_robustness(report.result.diagnosis.robustness)
+    if report.history:
+        figures["training"] = draw_training(report.history)
+    return figures
+
+
+def render_report(report: Report, figures: Mapping[str, bytes]) -> str:
+    """Return the page."""
+    result = report.result
+    return render_page(
+        "evaluation/page.html",
+        report=report,
+        result=result,
+        rules=sorted(result.verdict.rules, key=_rank),
+        headlines=[METRICS[name] for name in HEADLINES if name in result.card.metrics],
+        figures=[(TITLES[name], content) for name, content in figures.items()],
+        slices=sorted(result.diagnosis.slices, key=lambda each: each.accuracy)[:MAX_SLICES],
+        # Measured times are left out, so that the page is the same in every run.
+        measured=LATENCY,
+        embed=embed,
+        is_pixelated=is_pixelated,
+        title=title,
+    )
+
+
+def _rank(rule: RuleResult) -> int:
+    """Order rules: failed, not evaluated, passed."""
+    return {False: 0, None: 1, True: 2}[rule.passed]

@@ -1,4 +1,4 @@
-"""All that is known of a model in numbers: of the test split, and of what it is held against."""
+"""The scorecard: every metric of a model, with its interval."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,108 +6,125 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from visiongate.evaluation.baselines import BaselineResults
 from visiongate.evaluation.calibration import expected_calibration_error
-from visiongate.evaluation.intervals import Judged, class_intervals, find_intervals
+from visiongate.evaluation.intervals import class_intervals, find_intervals
 from visiongate.evaluation.metrics import (
-    TOP_FROM,
-    ClassResult,
+    MIN_TOP_CLASSES,
     brier_by_image,
+    compute_class_metrics,
     compute_metrics,
-    judge_classes,
-    judge_positive,
+    compute_positive_metrics,
     loss_by_image,
-    top_by_image,
-    uncalibrated,
+    top3_by_image,
+    undo_temperature,
 )
 from visiongate.evaluation.operating_point import positive_class
-from visiongate.evaluation.references import References
+from visiongate.evaluation.sampled_metrics import ResampledSplit
 from visiongate.models.predictions import Predictions
-from visiongate.records.interval import Interval
+from visiongate.records.evaluation import ClassMetrics
+from visiongate.records.interval import Interval, number_groups
 from visiongate.settings.evaluation import Evaluation
 
-GAPS = {"accuracy_gap": "accuracy", "f1_gap": "f1_macro"}  # train less test
+# The metric on training images minus that on test images.
+GAPS = {"accuracy_gap": "accuracy", "f1_gap": "f1_macro"}
 
 
 @dataclass(frozen=True, slots=True)
 class Scorecard:
-    """Metrics with their intervals, in all and by class."""
+    """The metrics of a model.
+
+    Attributes:
+        metrics: By name.
+        intervals: Of the metrics that have one.
+        classes: The metrics of each class.
+        class_intervals: By metric and class.
+    """
 
     metrics: dict[str, float]
     intervals: dict[str, Interval]
-    classes: list[ClassResult]
-    class_intervals: dict[str, dict[str, Interval]]  # by metric and class
+    classes: list[ClassMetrics]
+    class_intervals: dict[str, dict[str, Interval]]
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the predictions of the test split do not tell by themselves."""
+    """What the metrics need besides the test predictions.
 
-    groups: Sequence[str | None]  # of the test images
-    train: Predictions  # of training images
-    references: References
-    temperature: float | None  # that is in the model, where that is known
-    facts: Mapping[str, float] = field(default_factory=dict)  # further metrics, taken as they are
+    Attributes:
+        groups: Of the test images.
+        train: Predictions for training images.
+        baselines: On the test images.
+        temperature: The calibration in the model, or None if it is unknown.
+        extra: Further metrics, without an interval.
+    """
+
+    groups: Sequence[str | None]
+    train: Predictions
+    baselines: BaselineResults
+    temperature: float | None
+    extra: Mapping[str, float] = field(default_factory=dict)
 
 
 def score(test: Predictions, context: Context, settings: Evaluation) -> Scorecard:
     """Compute every metric and its interval.
 
     Args:
-        test: Of the test split.
-        context: What it is held against.
+        test: Predictions for the test split.
+        context: Training predictions, baselines and further metrics.
         settings: Bins, samples, confidence, seed and the positive class.
     """
     positive = positive_class(test.classes, settings)
-    raw = None if context.temperature is None else uncalibrated(test, context.temperature)
-    judged = Judged(test, context.groups, positive, raw, _means(test, context.references))
-    intervals = find_intervals(judged, settings)
+    raw = None if context.temperature is None else undo_temperature(test, context.temperature)
+    split = ResampledSplit(
+        test, number_groups(context.groups), positive, raw, _means(test, context.baselines)
+    )
     metrics = compute_metrics(test, settings.calibration_bins)
     if raw is not None:
         metrics["ece_uncalibrated"] = expected_calibration_error(
             raw.confidence, raw.correct, settings.calibration_bins
         )
     if positive is not None:
-        metrics |= judge_positive(test, positive)
+        metrics |= compute_positive_metrics(test, positive)
     if test.threshold is not None:
         metrics["threshold"] = test.threshold
     metrics |= _train_metrics(context.train, metrics, settings)
-    metrics |= {**_reference_metrics(context.references, metrics), **context.facts}
-    intervals |= {name: _gap(name, metrics, intervals) for name in GAPS}
-    classes = judge_classes(test)
+    metrics |= {**_baseline_metrics(context.baselines, metrics["accuracy"]), **context.extra}
+    intervals = find_intervals(split, settings)
+    intervals |= {name: _gap_interval(name, metrics, intervals) for name in GAPS}
+    intervals = {name: intervals[name] for name in metrics if name in intervals}
+    classes = compute_class_metrics(test)
     by_class = class_intervals(test, context.groups, classes, settings.confidence)
-    return Scorecard(
-        metrics, {name: intervals[name] for name in metrics if name in intervals}, classes, by_class
-    )
+    return Scorecard(metrics, intervals, classes, by_class)
 
 
 def _means(
-    test: Predictions, references: References
+    test: Predictions, baselines: BaselineResults
 ) -> dict[str, npt.NDArray[np.floating] | npt.NDArray[np.bool_]]:
-    """Return the metrics that are a mean over images, each by its values."""
-    right = test.correct.astype(np.float64)
-    top = {"top3": top_by_image(test)} if len(test.classes) >= TOP_FROM else {}
+    """Return the values, N, of each metric that is a mean over images."""
+    correct = test.correct.astype(np.float64)
+    top = {"top3": top3_by_image(test)} if len(test.classes) >= MIN_TOP_CLASSES else {}
     return {
         **top,
         "log_loss": loss_by_image(test),
         "brier": brier_by_image(test),
-        "majority_accuracy": references.majority,
-        "linear_accuracy": references.linear,
-        "gain_over_majority": right - references.majority,
-        "gain_over_linear": right - references.linear,
+        "majority_accuracy": baselines.majority,
+        "linear_accuracy": baselines.linear,
+        "gain_over_majority": correct - baselines.majority,
+        "gain_over_linear": correct - baselines.linear,
     }
 
 
 def _train_metrics(
-    train: Predictions, metrics: Mapping[str, float], settings: Evaluation
+    train: Predictions, test_metrics: Mapping[str, float], settings: Evaluation
 ) -> dict[str, float]:
-    known = compute_metrics(train, settings.calibration_bins)
-    found = {f"train_{name}": known[name] for name in GAPS.values()}
-    return found | {gap: known[name] - metrics[name] for gap, name in GAPS.items()}
+    train_metrics = compute_metrics(train, settings.calibration_bins)
+    gaps = {gap: train_metrics[name] - test_metrics[name] for gap, name in GAPS.items()}
+    return {f"train_{name}": train_metrics[name] for name in GAPS.values()} | gaps
 
 
-def _reference_metrics(references: References, metrics: Mapping[str, float]) -> dict[str, float]:
-    majority, linear = float(references.majority.mean()), float(references.linear.mean())
-    accuracy = metrics["accuracy"]
+def _baseline_metrics(baselines: BaselineResults, accuracy: float) -> dict[str, float]:
+    majority, linear = float(baselines.majority.mean()), float(baselines.linear.mean())
     return {
         "majority_accuracy": majority,
         "linear_accuracy": linear,
@@ -116,7 +133,7 @@ def _reference_metrics(references: References, metrics: Mapping[str, float]) -> 
     }
 
 
-def _gap(name: str, metrics: Mapping[str, float], intervals: Mapping[str, Interval]) -> Interval:
-    """Return the interval of a gap: the training images are the ones trained on, so that the test split's alone counts."""
+def _gap_interval(name: str, metrics: Mapping[str, float], intervals: Mapping[str, Interval]) -> Interval:
+    """Return the interval of a gap. Only its test part is uncertain: the training images are given."""
     test, train = intervals[GAPS[name]], metrics[f"train_{GAPS[name]}"]
     return Interval(metrics[name], train - test.high, train - test.low)

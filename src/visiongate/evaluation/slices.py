@@ -1,4 +1,4 @@
-"""On which parts of a split does the model fare worse than on the rest, and by more than bad luck?"""
+"""Slices: on which parts of the test split is the model less accurate than on the rest, by more than chance?"""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from scipy.stats import fisher_exact
 
+from visiongate.images.pixels import Pixels
 from visiongate.models.predictions import Predictions
 from visiongate.records.evaluation import Slice
-from visiongate.records.interval import effective_draws, wilson_interval
+from visiongate.records.interval import effective_draws, number_groups, wilson_interval
 
-MOST_SOURCES, MOST_GROUPS = 20, 10
+MAX_SOURCES, MAX_GROUPS = 20, 10
 SIZES, BRIGHTNESSES = ("small", "medium", "large"), ("dark", "medium", "bright")
 
 Mask = npt.NDArray[np.bool_]
@@ -20,156 +22,154 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Description:
-    """What is known of an image apart from its class."""
+class ImageAttributes:
+    """The attributes that define slices, one value per image.
 
-    brightness: float  # mean of the pixels that the model is given, 0..255
-    source: str
-    group: str | None  # images of one group, a patient's say, are no independent witnesses
-    width: int | None = None  # of the original, in pixels
-    height: int | None = None
+    Attributes:
+        pixels: Width times height of the original image; NaN if unknown.
+        brightness: Mean of the model's input, 0..255.
+        sources: The top folder of each path.
+        groups: None for an image without a group.
+    """
+
+    pixels: Floats
+    brightness: Floats
+    sources: Sequence[str]
+    groups: Sequence[str | None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Cut:
+class _Part:
+    """A slice's images, N, and the accuracy and independent draws of these images and of the rest."""
+
     dimension: str
     name: str
-    mask: Mask  # N
+    mask: Mask
+    accuracy: tuple[float, float]
+    draws: tuple[float, float]
 
 
-@dataclass(frozen=True, slots=True)
-class _Share:
-    """An accuracy, and the independent draws that it was seen in."""
+def read_attributes(images: Pixels, manifest: pa.Table) -> ImageAttributes:
+    """Return the attributes of images.
 
-    accuracy: float
-    draws: float
+    Args:
+        images: uint8, N×H×W×C.
+        manifest: Columns ``path``, ``group``, ``width`` and ``height``, in the same order.
+    """
+    sides = [manifest.column(name).cast(pa.float64()).to_numpy() for name in ("width", "height")]
+    return ImageAttributes(
+        sides[0] * sides[1],
+        np.array([float(image.mean()) for image in images]),
+        [path.partition("/")[0] for path in manifest.column("path").to_pylist()],
+        manifest.column("group").to_pylist(),
+    )
 
-    @property
-    def right(self) -> int:
-        return round(self.accuracy * round(self.draws))
 
-
-def cut_slices(
-    predictions: Predictions, descriptions: Sequence[Description], confidence: float, smallest: int
+def find_slices(
+    predictions: Predictions, attributes: ImageAttributes, confidence: float, min_images: int
 ) -> list[Slice]:
-    """Judge a split by class, by thirds of size and of brightness, by source and by group.
+    """Evaluate a split by class, by thirds of size and brightness, by source and by group.
 
-    Whether a slice is worse than the rest is told by Fisher's exact test, one-sided, and the p-values are adjusted by Holm's
-    method over every slice that was cut, so that the worst of many is not just the unluckiest. For the interval and the
-    test, images of one group count as in `find_intervals`, except where the slice is itself a group.
+    Each slice is compared with the rest by Fisher's exact test, one-sided. Holm's method adjusts the p-values for the number of
+    slices, so that the worst of many is not just the unluckiest. Images of a group count as in `find_intervals`, except in a
+    slice that is a group.
 
     Fisher, R. A. (1935), The design of experiments, section 21.1 of later editions; Holm, S. (1979), A simple sequentially
-    rejective multiple test procedure, Scandinavian Journal of Statistics 6, 65-70; Wilson as in `wilson_interval`.
+    rejective multiple test procedure, Scandinavian Journal of Statistics 6, 65-70.
 
     Args:
         predictions: Of N images.
-        descriptions: N, in the same order.
+        attributes: Of the same images.
         confidence: Of the intervals.
-        smallest: Images that a group needs in order to be a slice.
+        min_images: Smaller groups are not slices.
 
     Returns:
-        Classes in their order; thirds from small to large and from dark to bright, where images differ; the `MOST_SOURCES`
-        largest sources, where there are several; the `MOST_GROUPS` worst groups. No slice is empty, or the whole split.
-
-    Raises:
-        ValueError: The two differ in length.
+        Classes in order; thirds, ascending; the `MAX_SOURCES` largest sources; the `MAX_GROUPS` worst groups. A slice that is
+        empty or the whole split is left out.
     """
-    if len(predictions.labels) != len(descriptions):
-        raise ValueError(f"{len(predictions.labels)} predictions, but {len(descriptions)} descriptions")
-    units = _number_units([description.group for description in descriptions])
-    cuts = [cut for cut in _cut(predictions, descriptions, smallest) if not cut.mask.all()]
-    shares = [_weigh(cut, predictions.correct, units) for cut in cuts]
-    p_values = _adjust([_test(mine, rest) for mine, rest in shares])
-    slices = [
-        _judge(cut, mine, rest, p_value, confidence)
-        for cut, (mine, rest), p_value in zip(cuts, shares, p_values, strict=True)
+    numbers = number_groups(attributes.groups)
+    masks = _masks(predictions, attributes, min_images)
+    parts = [
+        _measure(dimension, name, mask, predictions.correct, numbers)
+        for dimension, name, mask in masks
+        if mask.any() and not mask.all()
     ]
-    groups = sorted((found for found in slices if found.dimension == "group"), key=_badness)
-    return [found for found in slices if found.dimension != "group"] + groups[:MOST_GROUPS]
+    p_values = _adjust([_fisher_p(part) for part in parts])
+    slices = [_to_slice(part, p_value, confidence) for part, p_value in zip(parts, p_values, strict=True)]
+    groups = sorted(
+        (each for each in slices if each.dimension == "group"), key=lambda each: (each.accuracy, -each.images)
+    )
+    return [each for each in slices if each.dimension != "group"] + groups[:MAX_GROUPS]
 
 
-def _badness(found: Slice) -> tuple[float, int]:
-    return found.accuracy, -found.images
+def _masks(
+    predictions: Predictions, attributes: ImageAttributes, min_images: int
+) -> Iterator[tuple[str, str, Mask]]:
+    """Yield dimension, name and images of every slice."""
+    for number, name in enumerate(predictions.classes):
+        yield "class", name, predictions.labels == number
+    yield from _thirds("size", attributes.pixels, SIZES, " pixels")
+    # To a tenth, as in the names of the slices.
+    yield from _thirds("brightness", attributes.brightness.round(1), BRIGHTNESSES, "")
+    sources = Counter(attributes.sources)
+    largest = sorted(sources, key=lambda name: (-sources[name], name))[:MAX_SOURCES]
+    groups = Counter(attributes.groups)
+    large = sorted(name for name, images in groups.items() if name is not None and images >= min_images)
+    for dimension, column, names in (
+        ("source", attributes.sources, largest),
+        ("group", attributes.groups, large),
+    ):
+        values = np.array(column, dtype=object)
+        yield from ((dimension, name, values == name) for name in names)
 
 
-def _cut(predictions: Predictions, descriptions: Sequence[Description], smallest: int) -> Iterator[_Cut]:
-    """Yield every slice that holds an image; groups only if they hold enough."""
-    classes = [predictions.classes[label] for label in predictions.labels]
-    yield from _cut_names("class", classes, predictions.classes)
-    sizes = np.array([_count_pixels(description) for description in descriptions])
-    yield from _cut_thirds("size", sizes, SIZES, " pixels")
-    # To a tenth, which is what the names tell of the bounds.
-    brightness = np.array([description.brightness for description in descriptions]).round(1)
-    yield from _cut_thirds("brightness", brightness, BRIGHTNESSES, "")
-    sources = Counter(description.source for description in descriptions)
-    largest = sorted(sources, key=lambda name: (-sources[name], name))[:MOST_SOURCES]
-    yield from _cut_names("source", [description.source for description in descriptions], largest)
-    groups = Counter(description.group for description in descriptions)
-    enough = sorted(name for name, images in groups.items() if name is not None and images >= smallest)
-    yield from _cut_names("group", [description.group for description in descriptions], enough)
-
-
-def _cut_names(dimension: str, given: Sequence[str | None], names: Sequence[str]) -> Iterator[_Cut]:
-    column = np.array(given, dtype=object)
-    for name in names:
-        if (mask := column == name).any():
-            yield _Cut(dimension, name, mask)
-
-
-def _count_pixels(description: Description) -> float:
-    if description.width is None or description.height is None:
-        return np.nan
-    return float(description.width * description.height)
-
-
-def _cut_thirds(dimension: str, values: Floats, names: tuple[str, str, str], unit: str) -> Iterator[_Cut]:
-    """Yield the images up to a bound, up to the next, and above; two parts where most images are equal, none where all are."""
+def _thirds(
+    dimension: str, values: Floats, names: tuple[str, str, str], unit: str
+) -> Iterator[tuple[str, str, Mask]]:
+    """Yield three parts of nearly equal size; two or none if too many values are equal."""
     bounds = _find_bounds(values[np.isfinite(values)])
     if not len(bounds):
         return
     part = np.where(np.isfinite(values), np.searchsorted(bounds, values), -1)
     first, last = f"{bounds[0]:,.10g}", f"{bounds[-1]:,.10g}"
-    yield _Cut(dimension, f"{names[0]} (up to {first}{unit})", part == 0)
+    yield dimension, f"{names[0]} (up to {first}{unit})", part == 0
     if len(bounds) > 1:
-        yield _Cut(dimension, f"{names[1]} (over {first}, up to {last}{unit})", part == 1)
-    yield _Cut(dimension, f"{names[-1]} (over {last}{unit})", part == len(bounds))
+        yield dimension, f"{names[1]} (over {first}, up to {last}{unit})", part == 1
+    yield dimension, f"{names[-1]} (over {last}{unit})", part == len(bounds)
 
 
 def _find_bounds(values: Floats) -> Floats:
-    """Find the one or two values that cut nearest to the thirds, equal values kept together; none where all are equal."""
+    """Return the one or two values nearest to the thirds; none if all values are equal."""
     levels, counts = np.unique(values, return_counts=True)
     below = counts.cumsum()[:-1]
     if not len(below):
         return levels[:0]
-    cuts = [int(np.abs(3 * below - share * len(values)).argmin()) for share in (1, 2)]
+    cuts = [int(np.abs(3 * below - third * len(values)).argmin()) for third in (1, 2)]
     return levels[np.unique(cuts)]
 
 
-def _number_units(groups: Sequence[str | None]) -> npt.NDArray[np.int64]:
-    """Number what counts as one draw: a group, or an image of none."""
-    numbers: dict[tuple[int, str | None], int] = {}
-    keys = [(index if group is None else -1, group) for index, group in enumerate(groups)]
-    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
-
-
-def _weigh(cut: _Cut, correct: Mask, units: npt.NDArray[np.int64]) -> tuple[_Share, _Share]:
-    """Count the draws of a slice and of the rest."""
-    images = np.arange(len(correct))
-    drawn = images if cut.dimension == "group" else units
-    mine, rest = (
-        _Share(float(correct[mask].mean()), effective_draws(drawn[mask])) for mask in (cut.mask, ~cut.mask)
+def _measure(dimension: str, name: str, mask: Mask, correct: Mask, groups: npt.NDArray[np.int64]) -> _Part:
+    draws = np.arange(len(correct)) if dimension == "group" else groups
+    return _Part(
+        dimension,
+        name,
+        mask,
+        (float(correct[mask].mean()), float(correct[~mask].mean())),
+        (effective_draws(draws[mask]), effective_draws(draws[~mask])),
     )
-    return mine, rest
 
 
-def _test(mine: _Share, rest: _Share) -> float:
-    """Return the probability of a slice as bad as this, were it no worse than the rest."""
-    table = [[share.right, round(share.draws) - share.right] for share in (mine, rest)]
+def _fisher_p(part: _Part) -> float:
+    """Return the probability of so low an accuracy if the slice is not worse than the rest."""
+    table = []
+    for accuracy, draws in zip(part.accuracy, part.draws, strict=True):
+        right = round(accuracy * round(draws))
+        table.append([right, round(draws) - right])
     return float(fisher_exact(table, alternative="less").pvalue)
 
 
 def _adjust(p_values: Sequence[float]) -> list[float]:
-    """Adjust by Holm's method: where no slice is worse than the rest, one is below x with a chance of at most x."""
+    """Adjust p-values by Holm's method."""
     order = np.argsort(p_values, kind="stable")
     factors = np.arange(len(p_values), 0, -1)
     adjusted = np.empty(len(p_values))
@@ -177,15 +177,10 @@ def _adjust(p_values: Sequence[float]) -> list[float]:
     return [float(p_value) for p_value in adjusted]
 
 
-def _judge(cut: _Cut, mine: _Share, rest: _Share, p_value: float, confidence: float) -> Slice:
-    interval = wilson_interval(mine.accuracy, mine.draws, confidence)
+def _to_slice(part: _Part, p_value: float, confidence: float) -> Slice:
+    accuracy, rest = part.accuracy
+    interval = wilson_interval(accuracy, part.draws[0], confidence)
+    images = int(np.count_nonzero(part.mask))
     return Slice(
-        dimension=cut.dimension,
-        name=cut.name,
-        images=int(np.count_nonzero(cut.mask)),
-        accuracy=mine.accuracy,
-        low=interval.low,
-        high=interval.high,
-        gap=mine.accuracy - rest.accuracy,
-        p_value=p_value,
+        part.dimension, part.name, images, accuracy, interval.low, interval.high, accuracy - rest, p_value
     )

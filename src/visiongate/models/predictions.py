@@ -43,6 +43,14 @@ class Predictions:
         return confidence
 
     @property
+    def label_probability(self) -> npt.NDArray[np.float64]:
+        """The probability of each image's label, N."""
+        own: npt.NDArray[np.float64] = np.take_along_axis(
+            self.probabilities, self.labels[:, None], axis=1
+        )[:, 0]
+        return own
+
+    @property
     def correct(self) -> npt.NDArray[np.bool_]:
         """Whether each prediction is correct, N."""
         return np.equal(self.predicted, self.labels)
