@@ -53,11 +53,10 @@ class RemoteFile:
 def download_file(
     url: str, target: Path, expected: File | None, max_bytes: int, *, show_progress: bool = True
 ) -> Path:
-    """Download a file unless the target is already up to date.
+    """Download a file, unless the target has the expected checksum or the server still has the same version.
 
-    The target is up to date if its checksum is the expected one, or if the server still has the same version. The partial file
-    and the version lie beside the target as ``.NAME.part`` and ``.NAME.json``. An interrupted download of the same version is
-    resumed.
+    The partial file and the version lie beside the target as ``.NAME.part`` and ``.NAME.json``, so that an interrupted download
+    of the same version can be resumed.
 
     Args:
         url: The file's URL.
@@ -80,9 +79,8 @@ def download_file(
     if same_version and target.exists():
         return target
     # From here on the sidecar describes the partial file.
-    target.unlink(missing_ok=True)
-    if not same_version:
-        part.unlink(missing_ok=True)
+    for stale in [target] if same_version else [target, part]:
+        stale.unlink(missing_ok=True)
     write_json(sidecar, asdict(remote))
     with _progress_bar(target.name, remote.size, visible=show_progress) as show:
         with_retries(url, lambda: _download(url, remote, part, max_bytes, show))

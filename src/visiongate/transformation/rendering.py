@@ -75,8 +75,7 @@ def write_splits(
     Raises:
         DataError: An image cannot be decoded. The error names the first such image.
     """
-    for stale in (file for pattern in OUTPUTS for file in directory.glob(pattern)):
-        stale.unlink()
+    _remove_outputs(directory)
     shape = (settings.size, settings.size, len(settings.mode))
     counts = {
         entry["values"]: entry["counts"] for entry in manifest.column("split").value_counts().to_pylist()
@@ -94,6 +93,12 @@ def write_splits(
             manifest = manifest.append_column(name, pa.array(sizes[:, column]))
         _write_labels(directory, manifest, counts)
         write_manifest(directory, manifest)
+
+
+def _remove_outputs(directory: Path) -> None:
+    for pattern in OUTPUTS:
+        for stale in directory.glob(pattern):
+            stale.unlink()
 
 
 def _create_array(path: Path, shape: tuple[int, ...]) -> Array:
