@@ -1,4 +1,4 @@
-"""``make propose``: a promoted model comes as a pull request, by CML's client; any other does not."""
+"""`visiongate pr propose`: only a promoted model is proposed in a pull request."""
 
 import json
 from pathlib import Path
@@ -8,13 +8,15 @@ import pytest
 from clones import call
 from command_line import run_cli
 from github_imitation import SLUG, WRITER, GitHub
+from visiongate.errors import DataError
+from visiongate.review.proposals import propose_model
 
 LOCK = "schema: '2.0'\nstages:\n  train:\n    outs:\n    - path: models/model.onnx\n      md5: {}\n"
 
 
 @pytest.fixture
 def clone(server: GitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A clone of the team's repository, in a workflow, with nothing proposed yet."""
+    """A clone of the team's repository in a workflow, without pull requests."""
     server.pulls.clear()
     origin, folder = tmp_path / "origin.git", tmp_path / "clone"
     call(tmp_path, "git", "init", "-q", "--bare", "-b", "main", str(origin))
@@ -29,7 +31,7 @@ def clone(server: GitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     call(folder, "git", "commit", "-qm", "The tree")
     call(folder, "git", "push", "-q", "origin", "HEAD:main")
     sha = call(folder, "git", "rev-parse", "HEAD").stdout.strip()
-    # The client pushes to GitHub by the token; here that is the bare repository.
+    # The client pushes to GitHub with the token. The address is redirected to the bare repository.
     address = f"https://token:{WRITER}@{server.address.removeprefix('https://')}/{SLUG}.git"
     redirect = {"COUNT": "1", "KEY_0": f"url.{origin}.insteadOf", "VALUE_0": address}
     known = {f"GIT_CONFIG_{key}": value for key, value in redirect.items()}
@@ -43,7 +45,7 @@ def write_run(model: str, decision: str) -> None:
     Path("reports").mkdir(exist_ok=True)
     Path("dvc.lock").write_text(LOCK.format(model))
     Path("params.yaml").write_text("model: {}\n")
-    registration = {"decision": decision, "reason": "right on 12 images that the champion missed"}
+    registration = {"decision": decision, "reason": "12 errors fixed", "name": "digits", "version": "2"}
     Path("reports/registration.json").write_text(json.dumps(registration))
 
 
@@ -62,31 +64,33 @@ def test_a_promoted_model_is_proposed(
     assert Path("notes.txt").read_text() == "changed by something else"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("client")
-def test_what_lies_in_the_repository_is_proposed_with_it(
+def test_the_store_in_the_repository_is_part_of_the_pull_request(
     clone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call(clone, "dvc", "remote", "add", "-q", "--default", "store", ".dvc/store")
     call(clone, "git", "commit", "-qam", "Keep the data in the repository")
     call(clone, "git", "push", "-q", "origin", "HEAD:main")
     Path("models").mkdir()
-    Path("models/model.onnx").write_text("trained anew")
+    Path("models/model.onnx").write_text("another model")
     call(clone, "dvc", "stage", "add", "-q", "-n", "train", "-o", "models/model.onnx", "true")
     Path("dvc.lock").unlink()
     call(clone, "dvc", "commit", "-q", "--force")
     call(clone, "git", "add", "dvc.yaml", "models/.gitignore")
     monkeypatch.setenv("GITHUB_SHA", call(clone, "git", "rev-parse", "HEAD~1").stdout.strip())
-    assert run_cli("pr", "propose") == 2
+    with pytest.raises(DataError, match="limit"):
+        propose_model(max_store_bytes=3)
     assert run_cli("pr", "propose") == 0
     branch = call(clone, "git", "branch", "--show-current").stdout.strip()
     colleague = clone.parent / "colleague"
     call(clone, "git", "clone", "-q", "-b", branch, str(clone.parent / "origin.git"), str(colleague))
     call(colleague, "dvc", "pull", "-q")
-    assert (colleague / "models/model.onnx").read_text() == "trained anew"
+    assert (colleague / "models/model.onnx").read_text() == "another model"
 
 
 @pytest.mark.usefixtures("client")
-def test_the_settings_of_git_stay_as_they_were(clone: Path, tmp_path: Path) -> None:
+def test_git_settings_do_not_change(clone: Path, tmp_path: Path) -> None:
     before = (clone / ".git/config").read_text()
     write_run("2" * 32, "promoted")
     assert run_cli("pr", "propose") == 0
@@ -104,30 +108,32 @@ def test_a_second_call_opens_no_second_pull_request(server: GitHub) -> None:
 
 @pytest.mark.parametrize("decision", ["rejected", "registered"])
 @pytest.mark.usefixtures("clone")
-def test_another_decision_is_told(decision: str, server: GitHub, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_that_was_not_promoted_is_not_proposed(
+    decision: str, server: GitHub, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_run("2" * 32, decision)
     assert run_cli("pr", "propose") == 0
-    assert capsys.readouterr().out.startswith(f"Not proposed: {decision}, right on 12 images")
+    assert capsys.readouterr().out.startswith(f"Not proposed: {decision}, 12 errors fixed")
     assert not server.pulls
 
 
 @pytest.mark.usefixtures("clone")
 def test_the_committed_model_is_not_proposed(server: GitHub, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli("pr", "propose") == 0
-    assert "nothing to propose" in capsys.readouterr().out
+    assert "Not proposed" in capsys.readouterr().out
     assert not server.pulls
 
 
 @pytest.mark.usefixtures("clone")
-def test_a_run_without_a_registration_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_without_a_registration_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     write_run("2" * 32, "promoted")
     Path("reports/registration.json").unlink()
     assert run_cli("pr", "propose") == 2
-    assert "propose: reports/registration.json: no such file" in capsys.readouterr().err
+    assert "reports/registration.json" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("clone")
-def test_a_clone_without_a_lock_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_clone_without_a_lock_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     Path("dvc.lock").unlink()
     assert run_cli("pr", "propose") == 2
-    assert "propose: dvc.lock: no such file" in capsys.readouterr().err
+    assert "dvc.lock" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The few calls to GitHub's REST API that CML's client has no command for."""
+"""GitHub's REST API, for the calls that CML's client has no command for."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -9,105 +9,110 @@ import requests
 
 from visiongate.errors import VisiongateError
 
-TIMEOUT = 30.0  # seconds without a byte
-PER_PAGE = 100  # the most that GitHub gives
-ACCEPT = "application/vnd.github+json"
+TIMEOUT_SECONDS = 30.0
+# GitHub returns at most 100.
+ITEMS_PER_PAGE = 100
+MEDIA_TYPE = "application/vnd.github+json"
+# Fixes for GitHub's messages, which CML's client passes on.
+FIXES = {
+    "Resource not accessible by integration": "give the job `pull-requests: write`; a run for a fork never gets it, "
+    "so that the workflow `comment` writes for forks",
+    "Bad credentials": "the token is wrong or expired; replace the secret that contains it",
+}
 
 
-class PullRequestError(VisiongateError):
-    """GitHub, or CML's client, does not do what is asked."""
+class GitHubError(VisiongateError):
+    """GitHub is unreachable or refused a request."""
 
 
 @dataclass(frozen=True, slots=True)
-class Repository:
-    """A repository on GitHub, and what opens it."""
+class GitHubRepository:
+    """A repository on GitHub.
 
-    api: str  # address of the REST API
-    slug: str  # owner/name
+    Attributes:
+        api: The address of the REST API.
+        slug: ``owner/name``.
+        token: A token of GitHub.
+    """
+
+    api: str
+    slug: str
     token: str
 
     def pages(self, path: str, **query: str) -> Iterator[dict[str, Any]]:
         """Yield the items of a list, page after page.
 
         Args:
-            path: Below the repository, as ``issues/12/comments``.
-            query: Of the address.
+            path: The path in the repository, such as ``issues/12/comments``.
+            query: Parameters of the address.
 
         Raises:
-            PullRequestError: GitHub cannot be reached, or refuses.
+            GitHubError: GitHub is unreachable or refused.
         """
-        url: str | None = self._address(path)
-        parameters: dict[str, str] = {**query, "per_page": str(PER_PAGE)}
+        url: str | None = self._url(path)
+        parameters: dict[str, str] = {**query, "per_page": str(ITEMS_PER_PAGE)}
         while url:
-            answer = self._ask("GET", url, parameters)
-            yield from _items(answer)
-            url, parameters = answer.links.get("next", {}).get("url"), {}
+            response = self._request("GET", url, parameters)
+            yield from _parse_items(response)
+            url, parameters = response.links.get("next", {}).get("url"), {}
 
     def item(self, path: str) -> dict[str, Any]:
-        """Return what lies at a path below the repository.
+        """Return the item at a path in the repository.
 
         Raises:
-            PullRequestError: GitHub cannot be reached, or refuses.
+            GitHubError: GitHub is unreachable or refused.
         """
-        content: dict[str, Any] = self._ask("GET", self._address(path), {}).json()
+        content: dict[str, Any] = self._request("GET", self._url(path), {}).json()
         return content
 
     def delete(self, path: str) -> None:
-        """Delete what lies at a path below the repository."""
-        self._ask("DELETE", self._address(path), {})
+        """Delete the item at a path in the repository."""
+        self._request("DELETE", self._url(path), {})
 
-    def _address(self, path: str) -> str:
+    def _url(self, path: str) -> str:
         return f"{self.api}/repos/{self.slug}/{path}"
 
-    def _ask(self, method: str, url: str, query: Mapping[str, str]) -> requests.Response:
-        headers = {"Authorization": f"Bearer {self.token}", "Accept": ACCEPT}
+    def _request(self, method: str, url: str, query: Mapping[str, str]) -> requests.Response:
+        headers = {"Authorization": f"Bearer {self.token}", "Accept": MEDIA_TYPE}
         try:
-            answer = requests.request(method, url, params=dict(query), headers=headers, timeout=TIMEOUT)
+            response = requests.request(
+                method, url, params=dict(query), headers=headers, timeout=TIMEOUT_SECONDS
+            )
         except requests.RequestException as error:
-            raise PullRequestError(
-                f"{self.api}: cannot be reached ({type(error).__name__}); try again"
-            ) from None
-        if not answer.ok:
-            raise PullRequestError(f"{method} {url}: {answer.status_code} {_reason(answer)}")
-        return answer
+            raise GitHubError(f"{self.api}: is unreachable ({type(error).__name__}); try again") from None
+        if not response.ok:
+            raise GitHubError(f"{method} {url}: {response.status_code} {_describe_failure(response)}")
+        return response
 
 
-def open_repository(environment: Mapping[str, str] = os.environ) -> Repository:
+def open_repository(environment: Mapping[str, str] = os.environ) -> GitHubRepository:
     """Return the repository that a workflow runs for, from the variables that GitHub sets.
 
     Raises:
-        PullRequestError: One is missing.
+        GitHubError: A variable is missing.
     """
     names = {"api": "GITHUB_API_URL", "slug": "GITHUB_REPOSITORY", "token": "GITHUB_TOKEN"}
     missing = [name for name in names.values() if not environment.get(name)]
     if missing:
-        raise PullRequestError(
-            f"{', '.join(missing)} not set: a workflow on GitHub has it, or set it yourself"
-        )
-    return Repository(**{key: environment[name] for key, name in names.items()})
+        raise GitHubError(f"{', '.join(missing)}: not set; set it, or run this in a workflow on GitHub")
+    return GitHubRepository(**{key: environment[name] for key, name in names.items()})
 
 
-def _items(answer: requests.Response) -> list[dict[str, Any]]:
+def _parse_items(response: requests.Response) -> list[dict[str, Any]]:
     try:
-        content = answer.json()
+        content = response.json()
     except ValueError:
         content = None
     if not isinstance(content, list):
-        raise PullRequestError(f"GET {answer.url}: no list came, but {answer.text[:80]!r}; try again")
+        raise GitHubError(
+            f"GET {response.url}: the response is not a list but {response.text[:80]!r}; try again"
+        )
     return content
 
 
-def _reason(answer: requests.Response) -> str:
+def _describe_failure(response: requests.Response) -> str:
     try:
-        message = answer.json()["message"]
+        message = response.json()["message"]
     except (ValueError, TypeError, KeyError):
-        return answer.reason
-    return f"{message}; {ADVICE[message]}" if message in ADVICE else str(message)
-
-
-# What GitHub says no with, by what to do about it.
-ADVICE = {
-    "Resource not accessible by integration": "the job's `permissions` must let it write pull requests, and a run for a fork "
-    "never may: there the workflow `comment` writes",
-    "Bad credentials": "the token is wrong or has expired: see the secret that holds it",
-}
+        return response.reason
+    return f"{message}; {FIXES[message]}" if message in FIXES else str(message)

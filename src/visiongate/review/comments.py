@@ -1,4 +1,4 @@
-"""One comment a pull request, whatever others write there."""
+"""Post the report as one comment per pull request, and the verdict as a check."""
 
 import itertools
 import re
@@ -8,75 +8,87 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from visiongate.adapters.cml import run_cml
-from visiongate.adapters.github import PullRequestError, Repository
-from visiongate.review.events import PullRequest
+from visiongate.adapters.github import GitHubRepository
+from visiongate.review.events import PullRequest, PullRequestError
 
 TITLE = "visiongate"
-LIMIT = 65_536  # characters of a comment on GitHub, the client's watermark among them
+# Of a comment on GitHub, with the watermark by which the client finds it again.
+MAX_CHARACTERS = 65_536
 WATERMARK = re.compile(rf'!\[\]\(\S+ "CML watermark ({TITLE}(?:-[0-9a-f]+)?)"\)')
 WATERMARK_LENGTH = 200
-ADDRESS = re.compile(r"#issuecomment-(\d+)$")
-AUTHOR = "github-actions[bot]"  # whom the token of a workflow writes as
+COMMENT_ID = re.compile(r"#issuecomment-(\d+)$")
+# The author of comments that a workflow writes with its own token.
+WORKFLOW_AUTHOR = "github-actions[bot]"
 
 
 @dataclass(frozen=True, slots=True)
-class _Comment:
+class _MarkedComment:
+    """A comment with a watermark of ours, whoever wrote it."""
+
     number: int
     author: str
-    title: str  # in its watermark
+    title: str
 
 
-def post_report(report: Path, pull_request: PullRequest, repository: Repository, author: str = AUTHOR) -> str:
-    """Write a report as the pull request's comment, in the place of the one before, and return its address.
+def post_report(
+    report: Path, pull_request: PullRequest, repository: GitHubRepository, author: str = WORKFLOW_AUTHOR
+) -> str:
+    """Post a report as the pull request's comment, or update the comment; return its address.
 
-    The client updates the last comment that bears its watermark, whoever wrote it, and looks at the first thirty alone. So the
-    watermark is one that no stranger's comment bears, nor could foresee, and what the client did not find again is deleted.
+    The client updates the last comment with a watermark, whoever wrote it, and reads only the first thirty comments. Therefore
+    the watermark is one that no other author's comment has and that nobody can predict. Our other comments are deleted.
 
     Args:
         report: Markdown.
-        pull_request: To comment on.
-        repository: That it is in.
-        author: Login that the token writes as.
+        pull_request: The pull request.
+        repository: Its repository.
+        author: The login of the token's user.
 
     Raises:
-        PullRequestError: The report is too long, or GitHub or the client refuses.
+        PullRequestError: The report is too long, or the comment has another author.
+        VisiongateError: GitHub or the client refused.
     """
     length = len(report.read_text(encoding="utf-8"))
-    if length > LIMIT - WATERMARK_LENGTH:
-        raise PullRequestError(f"{report}: {length} characters, where GitHub takes {LIMIT} in a comment")
-    title = _choose_title(list(_marked(pull_request, repository)), author)
+    if length > MAX_CHARACTERS - WATERMARK_LENGTH:
+        raise PullRequestError(
+            f"{report}: has {length} characters; GitHub accepts {MAX_CHARACTERS} in a comment"
+        )
+    title = _choose_title(list(_list_marked(pull_request, repository)), author)
     target = ["--target", f"pr/{pull_request.number}", "--watermark-title", title]
     address = run_cml(["comment", "update", *target, "--publish=false", str(report)])
-    written = ADDRESS.search(address)
-    if written is None:
-        raise PullRequestError(f"cml comment update: {address or 'nothing'} is no comment's address")
-    ours = [found.number for found in _marked(pull_request, repository) if found.author == author]
-    if int(written[1]) not in ours:
-        raise PullRequestError(f"{address} is not by {author}: COMMENT_AUTHOR names whom the token writes as")
+    match = COMMENT_ID.search(address)
+    if match is None:
+        raise PullRequestError(f"cml comment update: {address or 'nothing'} is not the address of a comment")
+    ours = [comment.number for comment in _list_marked(pull_request, repository) if comment.author == author]
+    if int(match[1]) not in ours:
+        raise PullRequestError(
+            f"{address}: is not by {author}; set COMMENT_AUTHOR to the login of the token's user"
+        )
     for number in ours:
-        if number != int(written[1]):
+        if number != int(match[1]):
             repository.delete(f"issues/comments/{number}")
     return address
 
 
-def _choose_title(marked: Sequence[_Comment], author: str) -> str:
-    """Return the title of our last comment, or a new one where a stranger's comment bears it."""
-    taken = {found.title for found in marked if found.author != author}
-    ours = [found.title for found in marked if found.author == author]
+def _choose_title(comments: Sequence[_MarkedComment], author: str) -> str:
+    """Return the title of our last comment, or a random one if a comment of another author has the same."""
+    taken = {comment.title for comment in comments if comment.author != author}
+    ours = [comment.title for comment in comments if comment.author == author]
     title = ours[-1] if ours else TITLE
     return f"{TITLE}-{secrets.token_hex(8)}" if title in taken else title
 
 
-def _marked(pull_request: PullRequest, repository: Repository) -> Iterator[_Comment]:
-    """Yield the comments that bear a watermark of ours."""
-    for found in repository.pages(f"issues/{pull_request.number}/comments"):
-        if mark := WATERMARK.search(found["body"] or ""):
-            # The author of a comment may be deleted.
-            yield _Comment(int(found["id"]), str((found["user"] or {}).get("login")), mark[1])
+def _list_marked(pull_request: PullRequest, repository: GitHubRepository) -> Iterator[_MarkedComment]:
+    """Yield the comments that have a watermark of ours."""
+    for comment in repository.pages(f"issues/{pull_request.number}/comments"):
+        if mark := WATERMARK.search(comment["body"] or ""):
+            # The account of the author may have been deleted.
+            author = str((comment["user"] or {}).get("login"))
+            yield _MarkedComment(int(comment["id"]), author, mark[1])
 
 
 def post_check(report: Path, pull_request: PullRequest, *, passed: bool) -> None:
-    """Set a check beside the commit, for pull requests whose own run may not be believed: a fork's."""
+    """Set a check on the commit, for pull requests whose own runs are not trusted."""
     conclusion = "success" if passed else "failure"
     options = {"--title": f"{TITLE}: gate", "--head-sha": pull_request.head_sha, "--conclusion": conclusion}
     run_cml(["check", "create", *itertools.chain(*options.items()), str(report)])

@@ -1,4 +1,4 @@
-"""Which pull request a workflow runs for."""
+"""Find the pull request that a workflow runs for."""
 
 import json
 import os
@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from visiongate.adapters.github import PullRequestError, Repository
+from visiongate.adapters.github import GitHubRepository
+from visiongate.errors import VisiongateError
+
+
+class PullRequestError(VisiongateError):
+    """There is no pull request, or no report for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class PullRequest:
-    """A pull request, at the commit that was judged."""
+    """A pull request at a commit."""
 
     number: int
     head_sha: str
@@ -22,32 +27,32 @@ def read_event(environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
     """Read the event that started the workflow.
 
     Raises:
-        PullRequestError: This is no workflow on GitHub.
+        PullRequestError: This is not a workflow on GitHub.
     """
     path = environment.get("GITHUB_EVENT_PATH")
     if not path:
-        raise PullRequestError("GITHUB_EVENT_PATH not set: name the pull request, as in `make comment PR=12`")
+        raise PullRequestError("there is no event of GitHub; name the pull request with --number")
     event: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
     return event
 
 
-def find_pull_request(event: Mapping[str, Any], repository: Repository) -> PullRequest | None:
-    """Find the pull request of an event; None where its branch has moved on, or it is closed.
+def find_pull_request(event: Mapping[str, Any], repository: GitHubRepository) -> PullRequest | None:
+    """Return the pull request of an event; None if it is closed, or has a newer commit.
 
-    The event of a ``workflow_run`` names no pull request when the branch lies in a fork. What it does name, GitHub wrote, not
-    the fork: the owner, the branch and the commit, by which the open pull requests are searched. Nothing that the run
-    left behind is asked for the number, for then a fork could have any pull request commented.
+    A ``workflow_run`` event does not name the pull request of a fork. It has the owner, the branch and the commit, by which the
+    pull request is found among the open ones. GitHub wrote them; a number in the files of the run could be chosen by the fork.
 
     Raises:
-        PullRequestError: The event is about no pull request.
+        PullRequestError: The event belongs to no pull request.
     """
     if event.get("pull_request"):
         found = event["pull_request"]
         return PullRequest(int(found["number"]), str(found["head"]["sha"]))
     if not event.get("workflow_run"):
-        raise PullRequestError("this event is about no pull request: name it, as in `make comment PR=12`")
+        raise PullRequestError("the event belongs to no pull request; name one with --number")
     run = event["workflow_run"]
-    if not run["head_repository"]:  # the fork is deleted
+    # The fork may have been deleted.
+    if not run["head_repository"]:
         return None
     head = f"{run['head_repository']['owner']['login']}:{run['head_branch']}"
     for found in repository.pages("pulls", state="open", head=head):

@@ -4,11 +4,10 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-import yaml
-
 from visiongate.adapters.dvc import DvcError, run_dvc
 from visiongate.adapters.git import Repository
 from visiongate.errors import VisiongateError
+from visiongate.records.dvc_lock import read_lock
 from visiongate.records.files import atomic_path, write_json, write_text
 from visiongate.sharing.address import Remote
 
@@ -137,7 +136,10 @@ def _push_git_outputs(repository: Path) -> None:
     ``dvc push`` omits them, but DVC restores a run from the run cache only with all of its outputs.
     """
     cache = Path(run_dvc(["cache", "dir"], repository).strip())
-    objects = [md5 for md5 in _list_files(repository / "dvc.lock") if (cache / object_path(md5)).exists()]
+    files = {
+        md5 for md5 in read_lock(repository / "dvc.lock").outs.values() if md5 and not md5.endswith(".dir")
+    }
+    objects = [md5 for md5 in sorted(files) if (cache / object_path(md5)).exists()]
     if not objects:
         return
     listing = repository / GIT_OUTPUTS
@@ -146,15 +148,6 @@ def _push_git_outputs(repository: Path) -> None:
         run_dvc(["push", listing.name], repository)
     finally:
         listing.unlink(missing_ok=True)
-
-
-def _list_files(lock: Path) -> list[str]:
-    """Return the md5 of each output that is a file."""
-    if not lock.exists():
-        return []
-    stages = (yaml.safe_load(lock.read_bytes()) or {}).get("stages", {})
-    outs = [out for stage in stages.values() for out in stage.get("outs", [])]
-    return sorted({out["md5"] for out in outs if "md5" in out and not out["md5"].endswith(".dir")})
 
 
 def object_path(md5: str) -> Path:
