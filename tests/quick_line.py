@@ -46,7 +46,14 @@ manifest = {"split": ["train"] * 2 + ["test"] * 40, "group": pa.array([None] * 4
 pq.write_table(pa.table(manifest), "data/transformed/manifest.parquet")
 accuracy = right / 40
 texts = {
-    "data/transformed/transform.json": {"classes": ["cat", "dog"]},
+    "data/transformed/transform.json": {
+        "size": 4,
+        "mode": "L",
+        "resize": "stretch",
+        "mean": [0.5],
+        "std": [0.3],
+        "classes": ["cat", "dog"],
+    },
     "reports/evaluation/intervals.json": {"accuracy": {"value": accuracy, "low": accuracy - 0.1, "high": 1.0}},
     "reports/metrics.json": {"images": 40, "accuracy": accuracy, "log_loss": 1 - accuracy, "ece": 0.1},
     "reports/training.json": {"epochs": 30, "parameters": 57000, "hardware": "none"},

@@ -17,6 +17,7 @@ from visiongate.experiments.listing import Experiment
 from visiongate.records.history import read_history
 from visiongate.records.interval import Interval
 from visiongate.records.manifest import parse_manifest
+from visiongate.records.transform import parse_transform
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,8 @@ class Evidence:
         if None in found:
             return None
         predictions, manifest, transform = (path for path in found if path is not None)
-        classes = {name: number for number, name in enumerate(json.loads(transform.read_bytes())["classes"])}
+        names = parse_transform(transform.read_bytes()).classes
+        classes = {name: number for number, name in enumerate(names)}
         table = pq.read_table(predictions)
         tested = parse_manifest(manifest.read_bytes(), ["split", "group"])
         tested = tested.filter(pc.equal(tested.column("split"), "test"))
