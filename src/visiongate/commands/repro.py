@@ -46,7 +46,8 @@ def run(config: Path | None, *, offline: bool, minimal: bool) -> int:
     pull = () if offline else ("--pull",)
     if not minimal:
         return _run(["repro", *pull])
-    return _run(["repro", *pull, "--allow-missing"], ["pull", *REPORTS])
+    reports = [] if offline else [["pull", *REPORTS]]
+    return _run(["repro", *pull, "--allow-missing"], *reports)
 
 
 def run_experiment(overrides: tuple[str, ...]) -> int:
