@@ -74,7 +74,8 @@ def test_two_processes_learn_like_one_and_agree(tmp_path: Path, script: Path) ->
     assert first["accuracy"] > 0.9
     labels = make_task().val.labels
     loss = torch.nn.functional.cross_entropy(torch.tensor(first["logits"]), labels).item()
-    assert math.isclose(loss, first["loss"], rel_tol=1e-4)  # the images are in their order
+    # Equal losses show that the logits are in the order of the labels.
+    assert math.isclose(loss, first["loss"], rel_tol=1e-4)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Nothing that a registration stores, and nothing that the repository tracks, runs code when it is loaded."""
+"""No file that the pipeline, a registration or the repository contains is a pickle, which would run code when loaded."""
 
 import gzip
 import io
@@ -18,22 +18,24 @@ from visiongate.registration import stage as register
 from workspaces import ROOT, enter_workspace, tracked_settings, write_judged_model
 
 NAMES = {".pkl", ".pickle", ".joblib", ".pt", ".pth", ".ckpt", ".dill", ".cloudpickle"}
-PICKLED = b"\x80"  # PROTO, with which protocols 2 to 5 begin
+# The opcode PROTO, the first byte in protocols 2 to 5.
+PICKLED = b"\x80"
 PROTOCOLS = {2, 3, 4, 5}
 
 
 def is_pickle(content: bytes) -> bool:
-    """Tell a pickle by its first opcode and by whether it can be read to its STOP; nothing in it is run."""
+    """Return whether the content starts with PROTO and can be parsed to STOP, without running it."""
     if not (content[:1] == PICKLED and content[1:2] and content[1] in PROTOCOLS):
         return False
     try:
         return any(opcode.name == "STOP" for opcode, _, _ in pickletools.genops(content))
-    except (ValueError, UnicodeDecodeError):  # joblib puts the bytes of arrays in between
+    # joblib inserts the bytes of arrays, which cannot be parsed.
+    except (ValueError, UnicodeDecodeError):
         return b"joblib" in content or b"numpy" in content
 
 
-def unpacked(content: bytes) -> bytes:
-    """What compression, by which joblib and others hide a pickle, hides."""
+def decompress(content: bytes) -> bytes:
+    """Return the content without the compression that joblib and others apply."""
     for unpack in (gzip.decompress, zlib.decompress):
         try:
             return unpack(content)
@@ -42,28 +44,28 @@ def unpacked(content: bytes) -> bytes:
     return content
 
 
-def findings(path: Path) -> list[str]:
-    """What of a file would be unpickled by who loads it."""
+def find_pickles(path: Path) -> list[str]:
+    """List the pickles in a file."""
     content = path.read_bytes()
-    found = [f"{path}: named like a pickle"] if path.suffix in NAMES else []
-    if is_pickle(content) or is_pickle(unpacked(content)):
-        found.append(f"{path}: a pickle")
+    problems = [f"{path}: named like a pickle"] if path.suffix in NAMES else []
+    if is_pickle(content) or is_pickle(decompress(content)):
+        problems.append(f"{path}: a pickle")
     if zipfile.is_zipfile(io.BytesIO(content)) and path.suffix != ".jar":
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             names = [
                 name for name in archive.namelist() if is_pickle(archive.read(name)) or name.endswith(".pkl")
             ]
-        found += [f"{path}: a pickle in {name}" for name in names]
+        problems += [f"{path}: a pickle in {name}" for name in names]
     if path.suffix == ".npy":
         try:
             np.load(path, allow_pickle=False)
         except ValueError:
-            found.append(f"{path}: an array of objects")
-    return found
+            problems.append(f"{path}: an array of objects")
+    return problems
 
 
 def scan(folder: Path) -> list[str]:
-    return [line for path in sorted(folder.rglob("*")) if path.is_file() for line in findings(path)]
+    return [line for path in sorted(folder.rglob("*")) if path.is_file() for line in find_pickles(path)]
 
 
 def test_a_registration_stores_no_pickle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +81,7 @@ def test_a_registration_stores_no_pickle(tmp_path: Path, monkeypatch: pytest.Mon
     assert scan(Path.cwd()) == []
 
 
-def test_the_line_makes_no_pickle(line_outputs: Path) -> None:
+def test_the_pipeline_writes_no_pickle(line_outputs: Path) -> None:
     scanned = [line_outputs / name for name in ("data", "models", "reports")]
     assert sum(1 for folder in scanned for _ in folder.rglob("*")) > 10
     assert [line for folder in scanned for line in scan(folder)] == []
@@ -89,26 +91,26 @@ def test_the_repository_tracks_no_pickle() -> None:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
     paths = [ROOT / name for name in listed.decode().split("\0") if name]
     assert len(paths) > 100
-    assert [line for path in paths if path.is_file() for line in findings(path)] == []
+    assert [line for path in paths if path.is_file() for line in find_pickles(path)] == []
 
 
 @pytest.mark.parametrize("protocol", sorted(PROTOCOLS))
-def test_a_pickle_by_any_name_is_noticed(tmp_path: Path, protocol: int) -> None:
+def test_a_pickle_of_any_name_is_found(tmp_path: Path, protocol: int) -> None:
     path = tmp_path / "model.bin"
     path.write_bytes(pickle.dumps({"a": np.arange(3)}, protocol))
-    assert findings(path) == [f"{path}: a pickle"]
+    assert find_pickles(path) == [f"{path}: a pickle"]
     path.write_bytes(gzip.compress(path.read_bytes()))
-    assert findings(path) == [f"{path}: a pickle"]
+    assert find_pickles(path) == [f"{path}: a pickle"]
 
 
-def test_what_hides_a_pickle_is_noticed(tmp_path: Path) -> None:
+def test_a_pickle_inside_another_file_is_found(tmp_path: Path) -> None:
     for name, compress in {"a.bin": 0, "b.bin": 3}.items():
         joblib.dump({"a": np.arange(30)}, tmp_path / name, compress=compress)
-        assert findings(tmp_path / name) == [f"{tmp_path / name}: a pickle"]
-    with zipfile.ZipFile(tmp_path / "c.bin", "w") as archive:  # as torch.save does
+        assert find_pickles(tmp_path / name) == [f"{tmp_path / name}: a pickle"]
+    with zipfile.ZipFile(tmp_path / "c.bin", "w") as archive:
         archive.writestr("archive/data.pkl", pickle.dumps([1]))
-    assert findings(tmp_path / "c.bin") == [f"{tmp_path}/c.bin: a pickle in archive/data.pkl"]
+    assert find_pickles(tmp_path / "c.bin") == [f"{tmp_path}/c.bin: a pickle in archive/data.pkl"]
     np.save(tmp_path / "d.npy", np.array([{}], dtype=object), allow_pickle=True)
-    assert f"{tmp_path}/d.npy: an array of objects" in findings(tmp_path / "d.npy")
+    assert f"{tmp_path}/d.npy: an array of objects" in find_pickles(tmp_path / "d.npy")
     (tmp_path / "e.pkl").touch()
-    assert findings(tmp_path / "e.pkl") == [f"{tmp_path}/e.pkl: named like a pickle"]
+    assert find_pickles(tmp_path / "e.pkl") == [f"{tmp_path}/e.pkl: named like a pickle"]

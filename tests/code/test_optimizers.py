@@ -64,12 +64,14 @@ def test_weight_decay_applies_to_matrices_only(name: str, kind: type) -> None:
     network = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2))
     (optimizer,) = make_optimizers(network, recipe(optimizer=name, bias_lr=2.0))
     assert type(optimizer) is kind
-    found = {
+    settings_of = {
         id(p): (group["weight_decay"], group["lr"])
         for group in optimizer.param_groups
         for p in group["params"]
     }
-    assert [found[id(parameter)] for parameter in network.parameters()] == [(0.01, 0.05)] + 3 * [(0, 0.1)]
+    assert [settings_of[id(parameter)] for parameter in network.parameters()] == [(0.01, 0.05)] + 3 * [
+        (0, 0.1)
+    ]
 
 
 def test_muon_updates_hidden_matrices_and_sgd_the_rest() -> None:

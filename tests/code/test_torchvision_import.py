@@ -10,7 +10,7 @@ from visiongate.models import torchvision_import
 SOURCE = Path(__file__).parents[2] / "src"
 
 
-def test_torchvision_imports_over_the_installed_torch() -> None:
+def test_torchvision_imports_with_the_installed_torch() -> None:
     code = (
         "from visiongate.models.torchvision_import import import_torchvision as load; "
         "v = load(); assert load() is v; from torchvision.transforms import v2; print(v.models.resnet18.__name__)"
@@ -21,7 +21,7 @@ def test_torchvision_imports_over_the_installed_torch() -> None:
     assert (result.returncode, result.stdout) == (0, "resnet18\n"), result.stderr
 
 
-def test_another_failure_of_torchvision_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_import_error_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_name: str) -> None:
         raise RuntimeError("torchvision was built for another CUDA")
 
@@ -31,5 +31,5 @@ def test_another_failure_of_torchvision_is_not_hidden(monkeypatch: pytest.Monkey
 
 
 def test_the_schemas_are_valid() -> None:
-    for schema in torchvision_import._SCHEMAS:  # noqa: SLF001 - what is declared is the point
+    for schema in torchvision_import._SCHEMAS:  # noqa: SLF001
         assert str(torch._C.parse_schema(f"test::{schema}")).startswith("test::")  # noqa: SLF001

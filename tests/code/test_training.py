@@ -119,14 +119,14 @@ def test_the_weight_average_starts_as_a_plain_mean() -> None:
     network = nn.Sequential(nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1))
     nn.init.zeros_(network[0].weight)
     average = average_weights(network, 0.9)
-    seen = []
+    weights = []
     for value in (0.0, 1.0, 1.0):
         nn.init.constant_(network[0].weight, value)
         network[1].num_batches_tracked += 1
         average.update_parameters(network)
-        seen.append(average.module[0].weight.item())
-    assert seen[0] == 0
-    assert 0.5 < seen[1] < seen[2] < 1
+        weights.append(average.module[0].weight.item())
+    assert weights[0] == 0
+    assert 0.5 < weights[1] < weights[2] < 1
     assert average.module[1].num_batches_tracked == 3
 
 
@@ -136,9 +136,9 @@ def test_the_weight_average_starts_as_a_plain_mean() -> None:
 def test_hardware_is_chosen_by_name_or_automatically() -> None:
     assert choose_hardware("cpu", "bf16").precision == "bf16"
     assert choose_hardware("cpu", "fp32").precision == "fp32"
-    found = choose_hardware("auto", "auto")
-    assert found.device.type in ("cpu", "cuda", "mps")
-    assert choose_hardware("auto", "auto") == found
+    chosen = choose_hardware("auto", "auto")
+    assert chosen.device.type in ("cpu", "cuda", "mps")
+    assert choose_hardware("auto", "auto") == chosen
 
 
 @pytest.mark.parametrize(

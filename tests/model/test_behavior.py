@@ -1,4 +1,4 @@
-"""How the model behaves: the work tree's, or else the committed one."""
+"""The behavior of the trained model: that of the work tree, or the committed one."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ def unseen(line_outputs: Path) -> PixelSplit:
     return load_split(line_outputs / "data/transformed", "test")
 
 
-def test_accuracy_is_what_the_metrics_say_and_what_was_promised(
+def test_accuracy_matches_the_metrics_and_reaches_the_minimum(
     model: Predictor, unseen: PixelSplit, line_outputs: Path
 ) -> None:
     accuracy = (model.predict(unseen.images).argmax(axis=1) == unseen.labels).mean()
@@ -30,14 +30,14 @@ def test_accuracy_is_what_the_metrics_say_and_what_was_promised(
     assert accuracy >= 0.985
 
 
-def test_each_class_is_found(model: Predictor, unseen: PixelSplit) -> None:
+def test_each_class_has_a_minimum_recall(model: Predictor, unseen: PixelSplit) -> None:
     predicted = model.predict(unseen.images).argmax(axis=1)
     for label in np.unique(unseen.labels):
         assert (predicted[unseen.labels == label] == label).mean() >= 0.85
 
 
 @pytest.mark.parametrize(("axis", "step"), [(1, 1), (1, -1), (2, 1), (2, -1)])
-def test_a_shift_of_one_pixel_keeps_most_labels(
+def test_a_shift_of_one_pixel_keeps_most_predictions(
     model: Predictor, unseen: PixelSplit, axis: int, step: int
 ) -> None:
     shifted = np.roll(unseen.images, step, axis=axis)
@@ -48,13 +48,13 @@ def test_a_shift_of_one_pixel_keeps_most_labels(
     assert same.mean() >= 0.9
 
 
-def test_a_blank_image_gets_less_confidence_than_a_digit(model: Predictor, unseen: PixelSplit) -> None:
+def test_a_blank_image_has_lower_confidence_than_a_digit(model: Predictor, unseen: PixelSplit) -> None:
     shape = unseen.images.shape[1:]
     blank = np.stack([np.full(shape, value, np.uint8) for value in (0, 128, 255)])
     assert model.predict(blank).max() < np.median(model.predict(unseen.images).max(axis=1))
 
 
-def test_an_image_is_judged_alike_alone_and_in_a_batch(model: Predictor, unseen: PixelSplit) -> None:
+def test_predictions_do_not_depend_on_the_batch(model: Predictor, unseen: PixelSplit) -> None:
     together = model.predict(unseen.images[:20])
     alone = np.concatenate([model.predict(unseen.images[index : index + 1]) for index in range(20)])
     np.testing.assert_allclose(together, alone, atol=1e-6)
