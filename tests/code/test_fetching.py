@@ -85,14 +85,14 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(site.status or 404)
             return
         content = site.files[path]
-        wanted = self.headers.get("Range")
+        requested = self.headers.get("Range")
         start, stop = 0, len(content)
-        if wanted and site.ranges:
-            first, _, last = wanted.removeprefix("bytes=").partition("-")
+        if requested and site.ranges:
+            first, _, last = requested.removeprefix("bytes=").partition("-")
             start, stop = int(first), min(int(last or stop) + 1, stop)
         self.protocol_version = "HTTP/1.1" if site.chunked else "HTTP/1.0"
-        self.send_response(206 if wanted and site.ranges else 200)
-        if wanted and site.ranges:
+        self.send_response(206 if requested and site.ranges else 200)
+        if requested and site.ranges:
             self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(content)}")
         self._describe(stop - start)
         if not with_body:
@@ -203,15 +203,15 @@ def test_an_unchanged_file_is_not_downloaded_again(site: Site, downloads: Downlo
 
 def test_a_file_with_the_expected_checksum_needs_no_request(site: Site, downloads: DownloadSettings) -> None:
     fetch(site.address, {"set.zip": KNOWN}, downloads)
-    asked = len(site.requests)
+    requests = len(site.requests)
     fetch(site.address, {"set.zip": KNOWN}, downloads)
-    assert len(site.requests) == asked
+    assert len(site.requests) == requests
 
 
 def test_a_dropped_connection_is_resumed(site: Site, downloads: DownloadSettings) -> None:
     site.failures = 2
     assert fetch(site.address, {"set.zip": KNOWN}, downloads)["set.zip"].read_bytes() == CONTENT
-    starts = [wanted for method, _, wanted in site.requests if method == "GET" and wanted]
+    starts = [requested for method, _, requested in site.requests if method == "GET" and requested]
     assert len(starts) <= len(CONTENT) // 10_000 + 4
 
 
@@ -343,7 +343,8 @@ class Listing(SimpleHTTPRequestHandler):
         return io.BytesIO(listed.read().replace(b"<ul>", links))
 
     def send_header(self, keyword: str, value: str) -> None:
-        if keyword != "Content-Length":  # http.server's is of its own page
+        # The length that http.server states is that of its own page.
+        if keyword != "Content-Length":
             super().send_header(keyword, value)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name that is overridden

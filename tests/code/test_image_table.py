@@ -112,11 +112,11 @@ def test_large_images_give_shards_of_few_rows(tmp_path: Path, monkeypatch: pytes
     assert sizes(tmp_path) == [1, 1, 1]
 
 
-@pytest.mark.parametrize("place", [0, 500, 999])
-def test_new_images_leave_other_shards_unchanged(tmp_path: Path, place: int) -> None:
+@pytest.mark.parametrize("position", [0, 500, 999])
+def test_new_images_leave_other_shards_unchanged(tmp_path: Path, position: int) -> None:
     write_shards(tmp_path, rows(1000))
     before = shards(tmp_path)
-    added = [row(f"{place:04d}.png-{index:03d}", bytes([index])) for index in range(100)]
+    added = [row(f"{position:04d}.png-{index:03d}", bytes([index])) for index in range(100)]
     write_shards(tmp_path, sorted([*rows(1000), *added], key=lambda row: row["path"]))
     gone = before.keys() - shards(tmp_path).keys()
     assert len(gone) <= 2

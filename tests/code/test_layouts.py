@@ -253,7 +253,7 @@ def test_cifar_batches_give_images_and_splits() -> None:
     files = cifar_files()
     source = find_images(tree(files), dataset(classes=["ship", "cat", "airplane"]))
     assert source.classes == ["ship", "cat", "airplane"]
-    assert source.ignored == {"no batch": 2}
+    assert source.ignored == {"not a batch": 2}
     found = placed(source)
     assert Counter(split for _, split, _ in found) == {"train": 8, "test": 4}
     assert found[4:6] == [("train/000000.png", "train", "airplane"), ("train/000001.png", "train", "cat")]

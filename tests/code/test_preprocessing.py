@@ -50,9 +50,8 @@ def test_colors_keep_their_channels() -> None:
     for mode in ("RGB", "CMYK"):
         orange = encode(Image.new("RGB", (4, 4), (200, 100, 50)).convert(mode), "TIFF")
         assert to_pixels(orange, 4, "RGB", "stretch")[0, 0].tolist() == [200, 100, 50]
-        assert to_pixels(orange, 4, "L", "stretch")[0, 0].tolist() == [
-            124
-        ]  # ITU-R 601: .299 R + .587 G + .114 B
+        # ITU-R 601: 0.299 R + 0.587 G + 0.114 B.
+        assert to_pixels(orange, 4, "L", "stretch")[0, 0].tolist() == [124]
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
@@ -82,7 +81,7 @@ def test_exif_orientation_is_applied(orientation: int, expected: list[list[int]]
 
 BAD = {
     "empty": b"",
-    "text": b"this is no image",
+    "text": b"not an image",
     "truncated": encode(Image.fromarray(gradient(64, 64)), "JPEG")[:400],
     "cut in its header": encode(Image.fromarray(gradient(64, 64)))[:20],
     "damaged": encode(Image.fromarray(gradient(64, 64))).replace(b"IDAT", b"IDAD"),

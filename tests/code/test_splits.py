@@ -49,10 +49,11 @@ def splits_by(candidates: Sequence[Candidate], splits: Sequence[str], field: str
 
 
 def test_position_is_uniform_and_fixed() -> None:
-    places = [hash_position(f"key-{index}", 0) for index in range(4000)]
-    assert all(0 <= place < 1 for place in places)
-    tenths = Counter(int(place * 10) for place in places)
-    assert all(320 < tenths[tenth] < 480 for tenth in range(10))  # 400 ± 4 standard deviations
+    positions = [hash_position(f"key-{index}", 0) for index in range(4000)]
+    assert all(0 <= position < 1 for position in positions)
+    tenths = Counter(int(position * 10) for position in positions)
+    # 400 ± 4 standard deviations.
+    assert all(320 < tenths[tenth] < 480 for tenth in range(10))
     assert hash_position("key", 0) == pytest.approx(0.41015, abs=1e-5)
 
 
@@ -77,14 +78,14 @@ def test_linked_images_are_split_by_the_shares() -> None:
     assert abs(counts["train"] / len(sets) - 0.8) < 0.02
 
 
-@pytest.mark.parametrize("place", ["before", "after", "between"])
-def test_unlinked_new_images_move_no_old_image(place: str) -> None:
+@pytest.mark.parametrize("position", ["before", "after", "between"])
+def test_unlinked_new_images_move_no_old_image(position: str) -> None:
     old, new = mixed(600), mixed(300, "new-")
     together = {
         "before": new + old,
         "after": old + new,
         "between": old[300:] + new + old[:300][::-1],
-    }[place]
+    }[position]
     before, after = assign(old), assign(together)
     assert {name: after[name] for name in before} == before
 
@@ -96,13 +97,13 @@ def test_a_new_image_moves_only_linked_images() -> None:
         new = Candidate(f"new-{number}", "a", cluster=f"cluster-{number}")
         before, after = assign(old), assign([*old, new])
         changed = {name for name in before if after[name] != before[name]}
-        joined = joined_to(new, [*old, new])
-        assert changed <= joined
+        linked = linked_to(new, [*old, new])
+        assert changed <= linked
         moved += bool(changed)
     assert moved < 10
 
 
-def joined_to(start: Candidate, candidates: Sequence[Candidate]) -> set[str]:
+def linked_to(start: Candidate, candidates: Sequence[Candidate]) -> set[str]:
     found, seen = {start}, set[Candidate]()
     while found - seen:
         image = (found - seen).pop()
@@ -127,12 +128,12 @@ def test_an_image_that_links_two_others_moves_at_most_one() -> None:
     old = images(100)
     before = assign(old)
     for index, (one, other) in enumerate(pairwise(old)):
-        joined = [
+        linked = [
             one._replace(cluster="c"),
             other._replace(cluster="c"),
             Candidate(f"new-{index}", "a", cluster="c"),
         ]
-        after = assign([*joined[:2], *(image for image in old if image not in (one, other))])
+        after = assign([*linked[:2], *(image for image in old if image not in (one, other))])
         assert after[one.sha256] == after[other.sha256]
         assert after[one.sha256] in (before[one.sha256], before[other.sha256])
 
@@ -171,16 +172,20 @@ def test_a_group_and_a_cluster_of_the_same_name_are_not_linked() -> None:
 
 def test_given_splits_are_kept_and_a_missing_val_is_drawn_from_train() -> None:
     given = images(250)
-    given = [image._replace(given="test" if place < 50 else "train") for place, image in enumerate(given)]
+    given = [
+        image._replace(given="test" if position < 50 else "train") for position, image in enumerate(given)
+    ]
     splits = assign_splits(given, SPLIT)
     assert splits[:50] == ["test"] * 50
     assert set(splits[50:]) == {"train", "val"}
-    assert 8 < splits[50:].count("val") < 45  # 22 expected
+    # The expected number is 22.
+    assert 8 < splits[50:].count("val") < 45
 
 
 def test_a_missing_test_is_drawn_from_train() -> None:
     given = [
-        image._replace(given="val" if place < 50 else "train") for place, image in enumerate(images(250))
+        image._replace(given="val" if position < 50 else "train")
+        for position, image in enumerate(images(250))
     ]
     splits = assign_splits(given, SPLIT)
     assert splits[:50] == ["val"] * 50
@@ -260,7 +265,7 @@ def test_a_missing_class_takes_the_nearest_unit() -> None:
     some = [image for image in images(20) if hash_position(image.sha256, SPLIT.seed) < SPLIT.train][:4]
     drawn = [hash_position(image.sha256, SPLIT.seed) for image in some]
     splits = dict(zip(drawn, assign_splits(some, SPLIT), strict=True))
-    assert [splits[place] for place in sorted(drawn)] == ["train", "train", "val", "test"]
+    assert [splits[position] for position in sorted(drawn)] == ["train", "train", "val", "test"]
 
 
 def test_given_splits_do_not_fill_missing_classes() -> None:

@@ -27,32 +27,32 @@ FILES = {"b/2.png": b"two" * 100, "a/é.png": b"", "a/1.png": bytes(range(256)) 
 Build = Callable[[Path, dict[str, bytes]], Path]
 
 
-def as_folder(place: Path, files: dict[str, bytes]) -> Path:
+def as_folder(folder: Path, files: dict[str, bytes]) -> Path:
     for name, content in files.items():
-        (place / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
-        (place / "tree" / name).write_bytes(content)
-    return place / "tree"
+        (folder / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "tree" / name).write_bytes(content)
+    return folder / "tree"
 
 
-def as_zip(place: Path, files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
-    with zipfile.ZipFile(place / "tree.zip", "w", method) as archive:
+def as_zip(folder: Path, files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(folder / "tree.zip", "w", method) as archive:
         for name, content in files.items():
             archive.writestr(name, content)
-    return place / "tree.zip"
+    return folder / "tree.zip"
 
 
-def as_tar(place: Path, files: dict[str, bytes], kind: int = tarfile.PAX_FORMAT) -> Path:
-    with tarfile.open(place / "tree.tar", "w", format=kind) as archive:
+def as_tar(folder: Path, files: dict[str, bytes], kind: int = tarfile.PAX_FORMAT) -> Path:
+    with tarfile.open(folder / "tree.tar", "w", format=kind) as archive:
         for name, content in files.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
-    return place / "tree.tar"
+    return folder / "tree.tar"
 
 
 def compressed(compress: Callable[[bytes], bytes]) -> Build:
-    def build(place: Path, files: dict[str, bytes]) -> Path:
-        path = as_tar(place, files)
+    def build(folder: Path, files: dict[str, bytes]) -> Path:
+        path = as_tar(folder, files)
         path.write_bytes(compress(path.read_bytes()))
         return path
 
@@ -62,12 +62,12 @@ def compressed(compress: Callable[[bytes], bytes]) -> Build:
 BUILDS: dict[str, Build] = {
     "folder": as_folder,
     "zip": as_zip,
-    "zip stored": lambda place, files: as_zip(place, files, zipfile.ZIP_STORED),
-    "zip bzip2": lambda place, files: as_zip(place, files, zipfile.ZIP_BZIP2),
-    "zip lzma": lambda place, files: as_zip(place, files, zipfile.ZIP_LZMA),
+    "zip stored": lambda folder, files: as_zip(folder, files, zipfile.ZIP_STORED),
+    "zip bzip2": lambda folder, files: as_zip(folder, files, zipfile.ZIP_BZIP2),
+    "zip lzma": lambda folder, files: as_zip(folder, files, zipfile.ZIP_LZMA),
     "tar": as_tar,
-    "tar ustar": lambda place, files: as_tar(place, files, tarfile.USTAR_FORMAT),
-    "tar gnu": lambda place, files: as_tar(place, files, tarfile.GNU_FORMAT),
+    "tar ustar": lambda folder, files: as_tar(folder, files, tarfile.USTAR_FORMAT),
+    "tar gnu": lambda folder, files: as_tar(folder, files, tarfile.GNU_FORMAT),
     "tar gz": compressed(gzip.compress),
     "tar bz2": compressed(bz2.compress),
     "tar xz": compressed(lzma.compress),
@@ -275,7 +275,8 @@ def test_an_encrypted_entry_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_compression_is_refused(tmp_path: Path) -> None:
     path = as_zip(tmp_path, {"a": b"x"})
     content = bytearray(path.read_bytes())
-    content[content.index(b"PK\x01\x02") + 10] = 93  # Zstandard
+    zstandard = 93
+    content[content.index(b"PK\x01\x02") + 10] = zstandard
     path.write_bytes(content)
     assert "compression" in refusal(path)
 

@@ -58,7 +58,7 @@ def open_archive(path: Path, limits: Limits) -> Iterator[Archive]:
     """Open a zip or a tar (plain, gzip, bzip2 or xz), recognized by its content.
 
     Raises:
-        DataError: The file is no archive, is damaged, exceeds a limit, or holds links or suspicious paths.
+        DataError: The file is not an archive, is damaged, exceeds a limit, or holds links or suspicious paths.
     """
     with ExitStack() as stack:
         with _explain_damage(path.name):

@@ -52,7 +52,7 @@ def open_cifar10(tree: Tree, dataset: Dataset) -> Source:
         )
     images = sum(len(_read_batch(tree, path, len(classes))) for path in batches)
     order = sorted(batches, key=lambda path: (not path.endswith("test_batch.bin"), path))
-    ignored = tree.ignored + Counter({"no batch": len(tree.paths) - len(batches)})
+    ignored = tree.ignored + Counter({"not a batch": len(tree.paths) - len(batches)})
 
     def read() -> Iterator[SourceImage]:
         counts: Counter[str] = Counter()
