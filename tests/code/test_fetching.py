@@ -25,13 +25,13 @@ from moto.server import ThreadedMotoServer
 from visiongate.errors import DataError
 from visiongate.ingestion import download
 from visiongate.ingestion.download import without_credentials
-from visiongate.ingestion.fetching import DownloadSettings, fetch, file_name
-from visiongate.settings.dataset import PublishedFile as File
+from visiongate.ingestion.fetching import DownloadOptions, fetch, file_name
+from visiongate.settings.dataset import PublishedFile
 
 CONTENT = bytes(range(256)) * 400
 SOURCE = Path(__file__).parents[2] / "src"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-KNOWN = File(sha256=SHA256, size=len(CONTENT))
+KNOWN = PublishedFile(sha256=SHA256, size=len(CONTENT))
 
 
 @dataclass
@@ -152,8 +152,8 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 
 @pytest.fixture
-def downloads(tmp_path: Path) -> DownloadSettings:
-    return DownloadSettings(tmp_path / "downloads", None, 10**6)
+def downloads(tmp_path: Path) -> DownloadOptions:
+    return DownloadOptions(tmp_path / "downloads", None, 10**6)
 
 
 def refusal(action: Callable[[], object]) -> str:
@@ -163,7 +163,7 @@ def refusal(action: Callable[[], object]) -> str:
     return str(error.value)
 
 
-def left_behind(downloads: DownloadSettings) -> list[str]:
+def left_behind(downloads: DownloadOptions) -> list[str]:
     return sorted(path.name for path in downloads.folder.rglob("*") if path.is_file())
 
 
@@ -174,7 +174,7 @@ def left_behind(downloads: DownloadSettings) -> list[str]:
 @pytest.mark.parametrize("etag", ['"1"', None])
 def test_a_file_is_downloaded(
     site: Site,
-    downloads: DownloadSettings,
+    downloads: DownloadOptions,
     ranges: bool,  # noqa: FBT001 - a parameter of the test
     etag: str | None,
 ) -> None:
@@ -185,13 +185,15 @@ def test_a_file_is_downloaded(
     assert left_behind(downloads) == [".set.zip.json", "set.zip"]
 
 
-def test_named_files_are_downloaded_from_below_the_url(site: Site, downloads: DownloadSettings) -> None:
-    files = fetch(site.address, {"set.zip": KNOWN, "deep/a/1.png": File(sha256=None, size=3)}, downloads)
+def test_named_files_are_downloaded_from_below_the_url(site: Site, downloads: DownloadOptions) -> None:
+    files = fetch(
+        site.address, {"set.zip": KNOWN, "deep/a/1.png": PublishedFile(sha256=None, size=3)}, downloads
+    )
     assert files["set.zip"].read_bytes() == CONTENT
     assert files["deep/a/1.png"].read_bytes() == b"one"
 
 
-def test_an_unchanged_file_is_not_downloaded_again(site: Site, downloads: DownloadSettings) -> None:
+def test_an_unchanged_file_is_not_downloaded_again(site: Site, downloads: DownloadOptions) -> None:
     url = f"{site.address}/set.zip"
     fetch(url, {}, downloads)
     before = site.gets()
@@ -201,14 +203,20 @@ def test_an_unchanged_file_is_not_downloaded_again(site: Site, downloads: Downlo
     assert fetch(url, {}, downloads)["set.zip"].read_bytes() == CONTENT[::-1]
 
 
-def test_a_file_with_the_expected_checksum_needs_no_request(site: Site, downloads: DownloadSettings) -> None:
+def test_a_file_with_the_expected_checksum_needs_no_request(site: Site, downloads: DownloadOptions) -> None:
     fetch(site.address, {"set.zip": KNOWN}, downloads)
     requests = len(site.requests)
     fetch(site.address, {"set.zip": KNOWN}, downloads)
     assert len(site.requests) == requests
 
 
-def test_a_dropped_connection_is_resumed(site: Site, downloads: DownloadSettings) -> None:
+def test_a_damaged_local_file_is_downloaded_again(site: Site, downloads: DownloadOptions) -> None:
+    target = fetch(site.address, {"set.zip": KNOWN}, downloads)["set.zip"]
+    target.write_bytes(bytes(len(CONTENT)))
+    assert fetch(site.address, {"set.zip": KNOWN}, downloads)["set.zip"].read_bytes() == CONTENT
+
+
+def test_a_dropped_connection_is_resumed(site: Site, downloads: DownloadOptions) -> None:
     site.failures = 2
     assert fetch(site.address, {"set.zip": KNOWN}, downloads)["set.zip"].read_bytes() == CONTENT
     starts = [requested for method, _, requested in site.requests if method == "GET" and requested]
@@ -216,7 +224,7 @@ def test_a_dropped_connection_is_resumed(site: Site, downloads: DownloadSettings
 
 
 def test_a_file_of_unknown_length_restarts_after_a_dropped_connection(
-    site: Site, downloads: DownloadSettings
+    site: Site, downloads: DownloadOptions
 ) -> None:
     site.chunked, site.failures = True, 1
     assert fetch(f"{site.address}/set.zip", {}, downloads)["set.zip"].read_bytes() == CONTENT
@@ -224,20 +232,20 @@ def test_a_file_of_unknown_length_restarts_after_a_dropped_connection(
     assert left_behind(downloads) == [".set.zip.json", "set.zip"]
 
 
-def test_an_interrupted_download_is_resumed(site: Site, downloads: DownloadSettings) -> None:
+def test_an_interrupted_download_is_resumed(site: Site, downloads: DownloadOptions) -> None:
     _interrupt(site, downloads)
     before = site.gets()
     assert fetch(f"{site.address}/set.zip", {}, downloads)["set.zip"].read_bytes() == CONTENT
     assert site.gets() - before <= len(CONTENT) // 10_000 - 3
 
 
-def test_a_partial_file_of_another_version_is_discarded(site: Site, downloads: DownloadSettings) -> None:
+def test_a_partial_file_of_another_version_is_discarded(site: Site, downloads: DownloadOptions) -> None:
     _interrupt(site, downloads)
     site.files["set.zip"], site.etag = bytes(len(CONTENT)), '"2"'
     assert fetch(f"{site.address}/set.zip", {}, downloads)["set.zip"].read_bytes() == bytes(len(CONTENT))
 
 
-def _interrupt(site: Site, downloads: DownloadSettings) -> None:
+def _interrupt(site: Site, downloads: DownloadOptions) -> None:
     """Leave a partial file of several chunks, as a killed process does."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(download, "_read_chunks", _some_chunks(download._read_chunks))  # noqa: SLF001
@@ -261,7 +269,7 @@ def _some_chunks(read: Callable[..., Iterator[bytes]]) -> Callable[..., Iterator
 
 @pytest.mark.parametrize("content", [bytes(len(CONTENT)), CONTENT[:-1]], ids=["checksum", "size"])
 def test_a_file_that_differs_from_the_expected_one_is_removed(
-    site: Site, downloads: DownloadSettings, content: bytes
+    site: Site, downloads: DownloadOptions, content: bytes
 ) -> None:
     site.files["set.zip"] = content
     assert refusal(lambda: fetch(site.address, {"set.zip": KNOWN}, downloads)).startswith("set.zip: ")
@@ -272,7 +280,7 @@ def test_a_file_that_differs_from_the_expected_one_is_removed(
     ("status", "message"), [(404, "no such file"), (401, "credentials"), (403, "credentials"), (410, "410")]
 )
 def test_a_permanent_error_is_not_retried(
-    site: Site, downloads: DownloadSettings, status: int, message: str
+    site: Site, downloads: DownloadOptions, status: int, message: str
 ) -> None:
     site.status = status
     assert message in refusal(lambda: fetch(f"{site.address}/set.zip", {}, downloads))
@@ -280,19 +288,19 @@ def test_a_permanent_error_is_not_retried(
     assert left_behind(downloads) == []
 
 
-def test_a_server_error_is_retried(site: Site, downloads: DownloadSettings) -> None:
+def test_a_server_error_is_retried(site: Site, downloads: DownloadOptions) -> None:
     site.status = 503
     assert "VISIONGATE_MIRROR" in refusal(lambda: fetch(f"{site.address}/set.zip", {}, downloads))
     assert 3 <= len(site.requests) <= 6
 
 
 @pytest.mark.usefixtures("site")
-def test_an_unreachable_server_is_an_error(downloads: DownloadSettings) -> None:
+def test_an_unreachable_server_is_an_error(downloads: DownloadOptions) -> None:
     message = refusal(lambda: fetch("http://127.0.0.1:9/set.zip", {}, downloads))
     assert message.startswith("http://127.0.0.1:9/set.zip: ")
 
 
-def test_secrets_in_a_url_are_neither_shown_nor_stored(site: Site, downloads: DownloadSettings) -> None:
+def test_secrets_in_a_url_are_neither_shown_nor_stored(site: Site, downloads: DownloadOptions) -> None:
     site.status = 404
     message = refusal(
         lambda: fetch(
@@ -307,7 +315,7 @@ def test_secrets_in_a_url_are_neither_shown_nor_stored(site: Site, downloads: Do
 
 
 def test_a_full_disk_keeps_the_partial_file(
-    site: Site, downloads: DownloadSettings, monkeypatch: pytest.MonkeyPatch
+    site: Site, downloads: DownloadOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def write_nothing(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -318,7 +326,7 @@ def test_a_full_disk_keeps_the_partial_file(
     assert site.gets() == 0
 
 
-def test_a_file_over_the_size_limit_is_refused(site: Site, downloads: DownloadSettings) -> None:
+def test_a_file_over_the_size_limit_is_refused(site: Site, downloads: DownloadOptions) -> None:
     site.files["set.zip"], site.ranges = bytes(2 * 10**6), False
     message = refusal(lambda: fetch(f"{site.address}/set.zip", {}, downloads))
     assert "max_total_bytes" in message
@@ -328,7 +336,7 @@ def test_a_file_over_the_size_limit_is_refused(site: Site, downloads: DownloadSe
     assert left_behind(downloads) == [".set.zip.json"]
 
 
-def test_a_url_without_a_file_name_is_refused(downloads: DownloadSettings) -> None:
+def test_a_url_without_a_file_name_is_refused(downloads: DownloadOptions) -> None:
     assert "slash" in refusal(lambda: fetch("http://127.0.0.1:1", {}, downloads))
 
 
@@ -351,7 +359,7 @@ class Listing(SimpleHTTPRequestHandler):
         pass
 
 
-def test_a_folder_is_downloaded_from_a_listing(downloads: DownloadSettings, tmp_path: Path) -> None:
+def test_a_folder_is_downloaded_from_a_listing(downloads: DownloadOptions, tmp_path: Path) -> None:
     contents = {"a cat/1 é#?.png": b"one", "dog/100%.png": b"two", "dog/deep/3.png": b"three"}
     for name, content in contents.items():
         (tmp_path / "site/set" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -365,19 +373,19 @@ def test_a_folder_is_downloaded_from_a_listing(downloads: DownloadSettings, tmp_
 
 
 def test_a_listed_path_that_leads_out_of_the_folder_is_refused(
-    site: Site, downloads: DownloadSettings
+    site: Site, downloads: DownloadOptions
 ) -> None:
     site.files["set/"] = b'<a href="%2e%2e%2fescaped.png">x</a>'
     message = refusal(lambda: fetch(f"{site.address}/set/", {}, downloads))
     assert "'../escaped.png'" in message
 
 
-def test_a_missing_package_is_named(downloads: DownloadSettings) -> None:
+def test_a_missing_package_is_named(downloads: DownloadOptions) -> None:
     message = refusal(lambda: fetch("gs://bucket/set.zip", {}, downloads))
     assert "gcsfs" in message
 
 
-def test_an_unknown_protocol_is_named(downloads: DownloadSettings) -> None:
+def test_an_unknown_protocol_is_named(downloads: DownloadOptions) -> None:
     assert "nonsense" in refusal(lambda: fetch("nonsense://bucket/set.zip", {}, downloads))
 
 
@@ -402,13 +410,13 @@ def bucket() -> Iterator[str]:
     server.stop()
 
 
-def test_a_file_is_downloaded_from_a_bucket(bucket: str, downloads: DownloadSettings) -> None:
+def test_a_file_is_downloaded_from_a_bucket(bucket: str, downloads: DownloadOptions) -> None:
     assert fetch(f"{bucket}/set.zip", {}, downloads)["set.zip"].read_bytes() == CONTENT
     assert fetch(bucket, {"set.zip": KNOWN}, downloads)["set.zip"].read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("prefix", ["images", "images/"])
-def test_a_prefix_is_downloaded_from_a_bucket(bucket: str, downloads: DownloadSettings, prefix: str) -> None:
+def test_a_prefix_is_downloaded_from_a_bucket(bucket: str, downloads: DownloadOptions, prefix: str) -> None:
     (downloads.folder / "c").mkdir(parents=True)
     (downloads.folder / "c/gone.png").write_bytes(b"from an earlier run")
     files = fetch(f"{bucket}/{prefix}", {}, downloads)
@@ -419,12 +427,12 @@ def test_a_prefix_is_downloaded_from_a_bucket(bucket: str, downloads: DownloadSe
     assert not (downloads.folder / "c/gone.png").exists()
 
 
-def test_a_missing_object_is_an_error(bucket: str, downloads: DownloadSettings) -> None:
+def test_a_missing_object_is_an_error(bucket: str, downloads: DownloadOptions) -> None:
     assert "no such file" in refusal(lambda: fetch(f"{bucket}/none.zip", {}, downloads))
     assert "no files" in refusal(lambda: fetch(f"{bucket}/none/", {}, downloads))
 
 
-def test_folder_markers_in_a_bucket_are_skipped(bucket: str, downloads: DownloadSettings) -> None:
+def test_folder_markers_in_a_bucket_are_skipped(bucket: str, downloads: DownloadOptions) -> None:
     client = boto3.client("s3")
     for name in ("marked/", "marked/a/", "marked/a/1 #+%20?é[*].png"):
         client.put_object(Bucket="bucket", Key=name, Body=b"one" if name.endswith("png") else b"")
@@ -435,7 +443,7 @@ def test_folder_markers_in_a_bucket_are_skipped(bucket: str, downloads: Download
 # Mirrors
 
 
-def test_a_mirror_directory_replaces_the_server(downloads: DownloadSettings, tmp_path: Path) -> None:
+def test_a_mirror_directory_replaces_the_server(downloads: DownloadOptions, tmp_path: Path) -> None:
     (tmp_path / "mirror/deep").mkdir(parents=True)
     (tmp_path / "mirror/deep/set.zip").write_bytes(CONTENT)
     mirrored = replace(downloads, mirror=str(tmp_path / "mirror"))
@@ -448,7 +456,7 @@ def test_a_mirror_directory_replaces_the_server(downloads: DownloadSettings, tmp
     assert refusal(lambda: fetch(f"{url}other.zip", {}, mirrored)).startswith("other.zip: ")
 
 
-def test_a_file_name_is_not_a_pattern_in_a_mirror(downloads: DownloadSettings, tmp_path: Path) -> None:
+def test_a_file_name_is_not_a_pattern_in_a_mirror(downloads: DownloadOptions, tmp_path: Path) -> None:
     (tmp_path / "mirror").mkdir()
     (tmp_path / "mirror/a[1].zip").write_bytes(CONTENT)
     mirrored = replace(downloads, mirror=str(tmp_path / "mirror"))
@@ -457,7 +465,7 @@ def test_a_file_name_is_not_a_pattern_in_a_mirror(downloads: DownloadSettings, t
     assert "names no file" in refusal(lambda: fetch("http://nowhere/", {}, mirrored))
 
 
-def test_a_mirror_url_replaces_the_server(site: Site, downloads: DownloadSettings) -> None:
+def test_a_mirror_url_replaces_the_server(site: Site, downloads: DownloadOptions) -> None:
     mirrored = replace(downloads, mirror=site.address)
     assert fetch("kaggle://owner/set", {}, mirrored)["set.zip"].read_bytes() == CONTENT
 
@@ -501,7 +509,7 @@ def kaggle(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
     return site
 
 
-def test_kaggle_is_downloaded_once(kaggle: Site, downloads: DownloadSettings) -> None:
+def test_kaggle_is_downloaded_once(kaggle: Site, downloads: DownloadOptions) -> None:
     for _ in range(2):
         files = fetch("kaggle://owner/set", {}, downloads)
         assert {name: path.read_bytes() for name, path in files.items()} == {"set.zip": CONTENT}
@@ -509,13 +517,13 @@ def test_kaggle_is_downloaded_once(kaggle: Site, downloads: DownloadSettings) ->
     assert left_behind(downloads) == [".set.zip.complete", "set.zip"]
 
 
-def test_a_dropped_connection_to_kaggle_is_resumed(kaggle: Site, downloads: DownloadSettings) -> None:
+def test_a_dropped_connection_to_kaggle_is_resumed(kaggle: Site, downloads: DownloadOptions) -> None:
     kaggle.failures = 1
     assert fetch("kaggle://owner/set", {}, downloads)["set.zip"].read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 500])
-def test_an_error_of_kaggle_is_one_line(kaggle: Site, downloads: DownloadSettings, status: int) -> None:
+def test_an_error_of_kaggle_is_one_line(kaggle: Site, downloads: DownloadOptions, status: int) -> None:
     kaggle.status = status
     assert refusal(lambda: fetch("kaggle://owner/set", {}, downloads)).startswith(
         f"kaggle://owner/set: {status}"
@@ -524,7 +532,7 @@ def test_an_error_of_kaggle_is_one_line(kaggle: Site, downloads: DownloadSetting
 
 
 @pytest.mark.parametrize("slug", ["owner", "owner/", "owner/set/versions/1", "owner/..", "owner/a b"])
-def test_an_invalid_kaggle_url_is_refused(downloads: DownloadSettings, slug: str) -> None:
+def test_an_invalid_kaggle_url_is_refused(downloads: DownloadOptions, slug: str) -> None:
     assert "kaggle://OWNER/DATASET" in refusal(lambda: fetch(f"kaggle://{slug}", {}, downloads))
 
 
@@ -534,6 +542,6 @@ def test_file_names_of_urls() -> None:
     assert file_name("s3://bucket/prefix/") == "prefix"
 
 
-def test_gzip_files_stay_compressed(site: Site, downloads: DownloadSettings) -> None:
+def test_gzip_files_stay_compressed(site: Site, downloads: DownloadOptions) -> None:
     site.files["x.gz"] = gzip.compress(CONTENT)
     assert fetch(f"{site.address}/x.gz", {}, downloads)["x.gz"].read_bytes() == site.files["x.gz"]

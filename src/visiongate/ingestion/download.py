@@ -19,7 +19,7 @@ from visiongate.errors import DataError
 from visiongate.ingestion.limits import ADVICE
 from visiongate.records.files import sha256_of, write_json
 from visiongate.records.json_record import read_record
-from visiongate.settings.dataset import PublishedFile as File
+from visiongate.settings.dataset import PublishedFile
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -51,7 +51,7 @@ class RemoteFile:
 
 
 def download_file(
-    url: str, target: Path, expected: File | None, max_bytes: int, *, show_progress: bool = True
+    url: str, target: Path, expected: PublishedFile | None, max_bytes: int, *, show_progress: bool = True
 ) -> Path:
     """Download a file, unless the target has the expected checksum or the server still has the same version.
 
@@ -76,7 +76,7 @@ def download_file(
     remote = with_retries(url, lambda: _inspect(url))
     sidecar, part = target.with_name(f".{target.name}.json"), target.with_name(f".{target.name}.part")
     same_version = remote.version is not None and _read_sidecar(sidecar) == remote
-    if same_version and target.exists():
+    if same_version and target.exists() and not (expected and expected.sha256):
         return target
     # From here on the sidecar describes the partial file.
     for stale in [target] if same_version else [target, part]:
@@ -92,7 +92,7 @@ def download_file(
     return part.replace(target)
 
 
-def check_file(path: Path, name: str, expected: File | None) -> None:
+def check_file(path: Path, name: str, expected: PublishedFile | None) -> None:
     """Compare a file with its expected size and checksum.
 
     Raises:

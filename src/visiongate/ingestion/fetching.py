@@ -19,7 +19,7 @@ from visiongate.ingestion.download import (
 )
 from visiongate.ingestion.kaggle_download import SCHEME as KAGGLE
 from visiongate.ingestion.kaggle_download import download_from_kaggle
-from visiongate.settings.dataset import PublishedFile as File
+from visiongate.settings.dataset import PublishedFile
 
 logger = logging.getLogger(__name__)
 # Files of a folder that are downloaded at the same time. With small files, most of the time is spent waiting.
@@ -27,7 +27,7 @@ WORKERS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class DownloadSettings:
+class DownloadOptions:
     """Where downloads go, and where they may come from.
 
     Attributes:
@@ -41,13 +41,13 @@ class DownloadSettings:
     max_bytes: int
 
 
-def fetch(url: str, files: Mapping[str, File], settings: DownloadSettings) -> dict[str, Path]:
+def fetch(url: str, files: Mapping[str, PublishedFile], options: DownloadOptions) -> dict[str, Path]:
     """Download files, unless they are already up to date.
 
     Args:
         url: The URL of a file; of a folder, if it ends with a slash or ``files`` are given; or ``kaggle://OWNER/DATASET``.
         files: The files to fetch below the URL, with their expected size and checksum; if empty, all files.
-        settings: Where to put the files.
+        options: Where to put the files.
 
     Returns:
         The local files by name, or by path below the URL.
@@ -55,17 +55,17 @@ def fetch(url: str, files: Mapping[str, File], settings: DownloadSettings) -> di
     Raises:
         DataError: A file cannot be downloaded, or has another size or checksum than expected.
     """
-    if settings.mirror is not None:
+    if options.mirror is not None:
         names = files or [_require_name(url)]
-        return {name: _fetch_from_mirror(settings.mirror, name, files.get(name), settings) for name in names}
+        return {name: _fetch_from_mirror(options.mirror, name, files.get(name), options) for name in names}
     if urlsplit(url).scheme == KAGGLE:
-        return {file_name(url): download_from_kaggle(url, settings.folder / file_name(url))}
+        return {file_name(url): download_from_kaggle(url, options.folder / file_name(url))}
     if files:
         base = url.rstrip("/")
-        return {name: _fetch_file(f"{base}/{name}", name, known, settings) for name, known in files.items()}
+        return {name: _fetch_file(f"{base}/{name}", name, known, options) for name, known in files.items()}
     if url.endswith("/") or _is_folder(url):
-        return _fetch_folder(f"{url.rstrip('/')}/", settings)
-    return {_require_name(url): _fetch_file(url, _require_name(url), None, settings)}
+        return _fetch_folder(f"{url.rstrip('/')}/", options)
+    return {_require_name(url): _fetch_file(url, _require_name(url), None, options)}
 
 
 def file_name(url: str) -> str:
@@ -81,14 +81,16 @@ def _require_name(url: str) -> str:
     return name
 
 
-def _fetch_file(url: str, name: str, expected: File | None, settings: DownloadSettings) -> Path:
-    return download_file(url, settings.folder / name, expected, settings.max_bytes)
+def _fetch_file(url: str, name: str, expected: PublishedFile | None, options: DownloadOptions) -> Path:
+    return download_file(url, options.folder / name, expected, options.max_bytes)
 
 
-def _fetch_from_mirror(mirror: str, name: str, expected: File | None, settings: DownloadSettings) -> Path:
+def _fetch_from_mirror(
+    mirror: str, name: str, expected: PublishedFile | None, options: DownloadOptions
+) -> Path:
     """Find a file in a directory or below it, or download it from a URL."""
     if "://" in mirror:
-        return _fetch_file(f"{mirror.rstrip('/')}/{name}", name, expected, settings)
+        return _fetch_file(f"{mirror.rstrip('/')}/{name}", name, expected, options)
     matches = sorted(path for path in Path(mirror).rglob(glob.escape(name)) if path.is_file())
     if not matches:
         raise DataError(f"{name}: not found in or below VISIONGATE_MIRROR={mirror}; copy it there")
@@ -107,19 +109,19 @@ def _is_folder(url: str) -> bool:
     return with_retries(url, is_directory)
 
 
-def _fetch_folder(url: str, settings: DownloadSettings) -> dict[str, Path]:
+def _fetch_folder(url: str, options: DownloadOptions) -> dict[str, Path]:
     urls = with_retries(url, partial(_list_folder, url))
     if not urls:
         raise DataError(f"{without_credentials(url)}: no files found; check the address")
     for name in urls:
         if {"", ".", ".."} & set(name.split("/")) or "\\" in name or "\0" in name:
             raise DataError(f"{without_credentials(url)}: {name!r}: a path that could lead out of the folder")
-    _remove_others(settings.folder, urls)
+    _remove_others(options.folder, urls)
     logger.info("downloading %d files from %s", len(urls), without_credentials(url))
 
     def download(name: str) -> Path:
-        target = settings.folder / name
-        return download_file(urls[name], target, None, settings.max_bytes, show_progress=False)
+        target = options.folder / name
+        return download_file(urls[name], target, None, options.max_bytes, show_progress=False)
 
     with ThreadPoolExecutor(WORKERS) as pool:
         return dict(zip(urls, pool.map(download, urls), strict=True))

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from visiongate.errors import DataError
 from visiongate.ingestion.download import without_credentials
 from visiongate.ingestion.embedded import EMBEDDED, SCHEME
-from visiongate.ingestion.fetching import DownloadSettings, fetch, file_name
+from visiongate.ingestion.fetching import DownloadOptions, fetch, file_name
 from visiongate.ingestion.layouts import find_images
 from visiongate.ingestion.source import Source
 from visiongate.ingestion.trees import list_files, open_tree
@@ -33,7 +33,7 @@ class OpenedSource:
 
 
 @contextmanager
-def open_source(dataset: Dataset, downloads: DownloadSettings) -> Iterator[OpenedSource]:
+def open_source(dataset: Dataset, downloads: DownloadOptions) -> Iterator[OpenedSource]:
     """Open the archive or folder at ``dataset.path``, or the data set at ``dataset.url``.
 
     Raises:
@@ -66,7 +66,7 @@ def _open_embedded(url: str) -> Source:
 
 
 @contextmanager
-def _open_fetched(dataset: Dataset, url: str, downloads: DownloadSettings) -> Iterator[OpenedSource]:
+def _open_fetched(dataset: Dataset, url: str, downloads: DownloadOptions) -> Iterator[OpenedSource]:
     files = fetch(url, dataset.files, downloads)
     address = without_credentials(url)
     if len(files) == 1 and (dataset.files or not url.endswith("/")):

@@ -13,7 +13,7 @@ from dotenv import load_dotenv
 from visiongate import paths
 from visiongate.errors import DataError
 from visiongate.images.table import content_hash, write_shards
-from visiongate.ingestion.fetching import DownloadSettings
+from visiongate.ingestion.fetching import DownloadOptions
 from visiongate.ingestion.opening import OpenedSource, open_source
 from visiongate.ingestion.source import Source
 from visiongate.records.dataset import DatasetRecord, write_dataset
@@ -27,7 +27,7 @@ MIRROR = "VISIONGATE_MIRROR"
 def run(settings: Settings) -> None:
     """Write the data set's image table to ``data/raw``."""
     hashes: list[str] = []
-    with open_source(settings.dataset, _download_settings(settings.dataset)) as opened:
+    with open_source(settings.dataset, _download_options(settings.dataset)) as opened:
         images = write_shards(paths.RAW, _rows(opened.source, settings.dataset.limit, hashes))
         if not images:
             raise DataError(f"{opened.address}: holds no image; choose another source")
@@ -42,12 +42,12 @@ def run(settings: Settings) -> None:
     )
 
 
-def _download_settings(dataset: Dataset) -> DownloadSettings:
+def _download_options(dataset: Dataset) -> DownloadOptions:
     # DVC sets the variable in an experiment's temporary copy too, so that all experiments share the downloads.
     root = Path(os.environ.get("DVC_ROOT") or ".")
     load_dotenv(root / ".env")
     mirror = os.environ.get(MIRROR) or None
-    return DownloadSettings(root / paths.DOWNLOADS / dataset.name, mirror, dataset.limits.max_total_bytes)
+    return DownloadOptions(root / paths.DOWNLOADS / dataset.name, mirror, dataset.limits.max_total_bytes)
 
 
 def _rows(source: Source, limit: int | None, hashes: list[str]) -> Iterator[dict[str, Any]]:
