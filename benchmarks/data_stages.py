@@ -45,7 +45,7 @@ def measure_stages(overrides: list[str]) -> dict[str, Cost]:
         folder = Path(name)
         shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(ROOT / "conf", folder / "conf")
-        run_process(folder, "-m", "visiongate.settings.composition", *overrides)
+        run_process(folder, "-m", "visiongate", "params", *overrides)
         return {stage: run_process(folder, "src/run.py", stage) for stage in STAGES}
 
 

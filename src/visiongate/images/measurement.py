@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict
 from functools import partial
 
 import numpy as np
@@ -11,6 +10,7 @@ from PIL import Image
 from visiongate.images.decoding import (
     MAX_PIXELS,
     RefusedImageError,
+    StoredImage,
     decode,
     turn_upright,
 )
@@ -36,11 +36,11 @@ def measure(encoded: bytes, max_pixels: int = MAX_PIXELS) -> Measurement:
     try:
         decoded = decode(encoded, "L", lambda _: (MEASURED_SIDE, MEASURED_SIDE), max_pixels)
     except RefusedImageError as error:
-        return Measurement(**asdict(error.stored), fault=error.fault, error=str(error))
+        return Measurement(*_header(error.stored), fault=error.fault, error=str(error))
     brightness, contrast = _gray_levels(decoded.image)
     sketch = decoded.image.resize((SKETCH_SIDE, SKETCH_SIDE), Image.Resampling.LANCZOS, decoded.crop_box())
     upright = turn_upright(sketch, decoded.orientation).tobytes()
-    return Measurement(**asdict(decoded.stored), brightness=brightness, contrast=contrast, sketch=upright)
+    return Measurement(*_header(decoded.stored), brightness=brightness, contrast=contrast, sketch=upright)
 
 
 def measure_images(images: Iterable[bytes], max_pixels: int = MAX_PIXELS) -> list[Measurement]:
@@ -51,6 +51,10 @@ def measure_images(images: Iterable[bytes], max_pixels: int = MAX_PIXELS) -> lis
         max_pixels: As in `measure`.
     """
     return list(map_in_order(partial(measure, max_pixels=max_pixels), images, len))
+
+
+def _header(stored: StoredImage) -> tuple[str | None, int | None, int | None, str | None, bool]:
+    return stored.format, stored.width, stored.height, stored.mode, stored.animated
 
 
 def _gray_levels(gray: Image.Image) -> tuple[float, float]:

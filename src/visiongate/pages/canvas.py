@@ -1,4 +1,4 @@
-"""Small pictures whose bytes depend on nothing but what they show: no user's settings, no window, no version."""
+"""Small figures as PNG, independent of the user's matplotlib settings, with the same bytes on each run."""
 
 import io
 import unicodedata
@@ -13,12 +13,15 @@ from matplotlib.font_manager import findfont, get_font
 from PIL import Image
 
 DPI = 150
-WIDTH = 4.0  # inches: 600 pixels, which a phone shows at about half
-TONES = 96  # of the palette; a plot has few colors, and pays for more
-FONT = "DejaVu Sans"  # comes with matplotlib
-LONGEST_NAME = 16  # characters
+# In inches: 600 pixels, for high-resolution screens of phones.
+WIDTH = 4.0
+# A palette makes the file small, and a plot has few colors.
+MAX_COLORS = 96
+# Part of matplotlib.
+FONT = "DejaVu Sans"
+MAX_NAME_LENGTH = 16
 
-# Okabe, M., Ito, K. (2008), Color universal design: told apart whatever the color vision.
+# Okabe and Ito, Color Universal Design, 2008: distinguishable with any color vision.
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK = (
     "#0072b2",
     "#d55e00",
@@ -46,7 +49,8 @@ STYLE = {
     "legend.fontsize": 9,
     "legend.frameon": False,
     "text.color": INK,
-    "text.parse_math": False,  # names of classes are text, dollars and all
+    # A dollar in a class name is not the start of a formula.
+    "text.parse_math": False,
     "xtick.color": INK,
     "ytick.color": INK,
     "xtick.labelsize": 9,
@@ -55,11 +59,11 @@ STYLE = {
 
 
 def render(height: float, draw: Callable[[Figure], None]) -> bytes:
-    """Make a PNG, `WIDTH` inches wide, on white ground.
+    """Return a figure as a PNG, `WIDTH` inches wide, on a white background.
 
     Args:
         height: In inches.
-        draw: Fills the figure.
+        draw: Draws on the figure.
     """
     with style.context(["default", STYLE]):
         figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
@@ -68,25 +72,29 @@ def render(height: float, draw: Callable[[Figure], None]) -> bytes:
         canvas.draw()  # type: ignore[no-untyped-call]
         pixels = np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
     buffer = io.BytesIO()
-    small = Image.fromarray(np.ascontiguousarray(pixels)).quantize(TONES, dither=Image.Dither.NONE)
+    small = Image.fromarray(np.ascontiguousarray(pixels)).quantize(MAX_COLORS, dither=Image.Dither.NONE)
     small.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
 def short_name(name: str, number: int) -> str:
-    """Spell a class's name in a picture: shortened in the middle where it is long, its number where the font lacks a letter.
+    """Return a class's name for a figure: a long one shortened, and its number if the font lacks a character.
 
     Args:
-        name: Any text.
-        number: Of the class, from 0.
+        name: Name of the class.
+        number: Position of the class, from 0.
     """
-    text = " ".join("".join(" " if unicodedata.category(sign)[0] in "CZ" else sign for sign in name).split())
-    if not text or any(ord(sign) not in _letters() for sign in text):
+    text = " ".join(
+        "".join(
+            " " if unicodedata.category(character)[0] in "CZ" else character for character in name
+        ).split()
+    )
+    if not text or any(ord(character) not in _font_characters() for character in text):
         return f"#{number}"
-    half = LONGEST_NAME // 2
-    return text if len(text) <= LONGEST_NAME else f"{text[: half - 1]}…{text[-half:]}"
+    half = MAX_NAME_LENGTH // 2
+    return text if len(text) <= MAX_NAME_LENGTH else f"{text[: half - 1]}…{text[-half:]}"
 
 
 @cache
-def _letters() -> frozenset[int]:
+def _font_characters() -> frozenset[int]:
     return frozenset(get_font(findfont(FONT)).get_charmap())

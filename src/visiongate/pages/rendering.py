@@ -1,4 +1,4 @@
-"""Self-contained HTML pages: no script, no link to the outside, readable from disk and on a phone."""
+"""Self-contained HTML pages: without scripts and external links, readable from disk and on a phone."""
 
 import base64
 from functools import cache
@@ -7,28 +7,28 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-ROOMS = Path(__file__).parent.parent
+TEMPLATES = Path(__file__).parent.parent
 
 
-def render_page(template: str, **context: Any) -> str:  # noqa: ANN401 - whatever the template shows
-    """Render a template of this package, with every value escaped.
+def render_page(template: str, **context: Any) -> str:  # noqa: ANN401 - any value of the template
+    """Render a template and escape all values.
 
     Args:
-        template: The path from ``src/visiongate``, such as ``preparation/page.html``; pages extend ``pages/base.html``.
-        context: What the template shows; a name it misses is an error.
+        template: Path within ``src/visiongate``, such as ``preparation/page.html``; pages extend ``pages/base.html``.
+        context: Values of the template; a missing one raises `jinja2.UndefinedError`.
     """
     return _environment().get_template(template).render(**context)
 
 
 def data_uri(content: bytes, media_type: str = "image/png") -> str:
-    """Embed a file in a page."""
+    """Return a file's content as a URI that a page can embed."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(ROOMS),
+        loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -13,8 +13,10 @@ from visiongate.records.preparation import Leak
 from visiongate.records.splits import SPLITS, protection
 from visiongate.settings.preparation import NearDuplicates
 
-NAME_LENGTH = 16  # hexadecimal digits
-MAX_COMPARED = 64  # images of a protected split in which the most similar is searched
+# In hexadecimal digits.
+NAME_LENGTH = 16
+# Images of a protected split among which the most similar one is searched.
+MAX_COMPARED = 64
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from visiongate.records.measurements import Measurement
 from visiongate.records.splits import protection
 from visiongate.settings.preparation import Preparation
 
-MAX_NAMED = 5  # other images in a detail
+# Copies in a detail.
+MAX_NAMED = 5
 
 
 class Reason(StrEnum):

@@ -53,8 +53,8 @@ from visiongate.records.preparation import (
 from visiongate.settings.preparation import Preparation
 from visiongate.settings.schema import Settings
 
-THUMBNAIL_SIDE = 64  # pixels
-# On the page:
+THUMBNAIL_SIDE = 64
+# On the page.
 MAX_QUARANTINED = 50
 MAX_CLUSTERS = 24
 MAX_MEMBERS = 8

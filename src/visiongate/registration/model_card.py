@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from visiongate.pages.rendering import ROOMS
+from visiongate.pages.rendering import TEMPLATES
 from visiongate.records.evaluation import Slice
 from visiongate.records.files import write_text
 from visiongate.records.interval import Interval
@@ -84,7 +84,7 @@ def write_card(card: ModelCard, path: Path) -> None:
 def render_card(card: ModelCard) -> str:
     """Return the card as Markdown, front matter first."""
     environment = Environment(  # noqa: S701 - Markdown, whose cells are escaped by `cell`
-        loader=FileSystemLoader(ROOMS), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"cell": escape_cell, "number": format_number}
     matter = yaml.safe_dump(front_matter(card), sort_keys=False, allow_unicode=True, width=1000)

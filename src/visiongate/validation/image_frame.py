@@ -19,7 +19,8 @@ from visiongate.records.measurements import Measurement
 # The columns of the image table that `describe_images` needs.
 COLUMNS = ("path", "label", "split", "group", "sha256")
 MEASURED = ("format", "mode", "width", "height", "brightness", "error")
-MAX_GROUP_IMAGES = 3  # shown of a group in each split
+# Images to show of a group, in each split.
+MAX_GROUP_IMAGES = 3
 
 
 def describe_columns(schema: pa.Schema = SCHEMA) -> str:
@@ -77,20 +78,26 @@ def describe_images(table: pa.Table, measurements: Sequence[Measurement]) -> pd.
         f"its bytes are {kind}" if isinstance(kind, str) and is_misnamed(path, kind) else None
         for path, kind in named
     ]
-    measured = ["format", "mode", "width", "height"]
-    images[measured] = images[measured].where(images["error"].isna())
-    sides = images[["width", "height"]].astype("Int64")
-    shorter, longer = sides.min(axis=1), sides.max(axis=1)
+    decoded = ["format", "mode", "width", "height"]
+    images[decoded] = images[decoded].where(images["error"].isna())
     first = images.groupby("sha256")["row"].transform("first")
-    return images.assign(
-        shorter=shorter,
-        longer=longer,
-        size=sides["width"].astype("string") + " × " + sides["height"].astype("string") + " pixels",
-        aspect=(longer / shorter).astype("Float64"),
+    return _add_sizes(images).assign(
         brightness=images["brightness"].astype("float64"),
         copy_of=first.where(images.duplicated("sha256")).astype("Int64"),
         other_label=find_counterparts(images, "label"),
         other_split=find_counterparts(images, "split"),
+    )
+
+
+def _add_sizes(images: pd.DataFrame) -> pd.DataFrame:
+    sides = images[["width", "height"]].astype("Int64")
+    shorter, longer = sides.min(axis=1), sides.max(axis=1)
+    width, height = (sides[name].astype("string") for name in sides)
+    return images.assign(
+        shorter=shorter,
+        longer=longer,
+        size=width + " × " + height + " pixels",
+        aspect=(longer / shorter).astype("Float64"),
     )
 
 

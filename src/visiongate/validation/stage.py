@@ -29,9 +29,11 @@ from visiongate.validation.image_frame import COLUMNS, count_values, describe_im
 from visiongate.validation.suite import check_columns, check_images
 
 PAGE = paths.VALIDATION / "index.html"
-THUMBNAIL_SIDE = 96  # pixels
-MAX_SIZES = 10  # on the page
-MAX_EXAMPLES = 3  # in a message
+THUMBNAIL_SIDE = 96
+# On the page.
+MAX_SIZES = 10
+# In a message.
+MAX_EXAMPLES = 3
 
 logger = logging.getLogger(__name__)
 

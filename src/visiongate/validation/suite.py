@@ -33,7 +33,7 @@ from great_expectations.expectations.expectation_configuration import Expectatio
 
 from visiongate.errors import DataError
 from visiongate.records.validation import Example, ExpectationResult, Severity
-from visiongate.settings.validation import Expectation, MaxCount, Validation
+from visiongate.settings.validation import Expectation, MaxCount, MaxRatio, SizeRange, Validation
 from visiongate.validation.image_frame import (
     count_values,
     describe_classes,
@@ -42,7 +42,7 @@ from visiongate.validation.image_frame import (
 )
 
 MAX_EXAMPLES = 10
-MAX_VALUES = 5  # of a column, listed in a text
+MAX_LISTED_VALUES = 5
 MAX_BRIGHTNESS = 255
 COUNTERPARTS = ("copy_of", "other_label", "other_split")
 
@@ -83,6 +83,7 @@ def check_images(images: pd.DataFrame, classes: Sequence[str], limits: Validatio
     sides = images["shorter"].where(images["shorter"] < limits.size.min_side, images["longer"])
     image_rules = [
         *_image_rules(limits),
+        *_size_rules(limits.size, limits.aspect),
         *_share_rules(len(images), limits),
         _label_rule(classes, limits.classes),
     ]
@@ -97,8 +98,8 @@ def check_images(images: pd.DataFrame, classes: Sequence[str], limits: Validatio
 
 
 def _image_rules(limits: Validation) -> list[GxExpectation]:
-    """Return the expectations about a single image; they skip missing values, so images that do not decode."""
-    formats, modes, size = limits.formats.allowed, limits.modes.allowed, limits.size
+    """Return the expectations about each image; they skip missing values, and so images that do not decode."""
+    formats, modes = limits.formats.allowed, limits.modes.allowed
     return [
         ExpectColumnValuesToBeNull(
             column="misnamed",
@@ -109,33 +110,38 @@ def _image_rules(limits: Validation) -> list[GxExpectation]:
             column="format",
             value_set=formats,
             description=f"the format of every image is {' or '.join(formats)}",
-            **_options("formats", limits.formats, ["format"]),
+            **_options("formats", limits.formats),
         ),
         ExpectColumnValuesToBeInSet(
             column="mode",
             value_set=modes,
             description=f"the color mode of every image is {' or '.join(modes)}",
-            **_options("modes", limits.modes, ["mode"]),
-        ),
-        ExpectColumnValuesToBeBetween(
-            column="side",
-            min_value=size.min_side,
-            max_value=size.max_side,
-            description=f"both sides of every image have {size.min_side:,} to {size.max_side:,} pixels",
-            **_options("size", size, ["shorter", "longer"], shows="size"),
-        ),
-        ExpectColumnValuesToBeBetween(
-            column="aspect",
-            max_value=limits.aspect.max_ratio,
-            description=f"longer side / shorter side <= {limits.aspect.max_ratio:g} for every image",
-            **_options("aspect", limits.aspect, ["aspect"], shows="size"),
+            **_options("modes", limits.modes),
         ),
         ExpectColumnValuesToBeBetween(
             column="brightness",
             min_value=0,
             max_value=MAX_BRIGHTNESS,
             description=f"the mean brightness of every image is 0 to {MAX_BRIGHTNESS}",
-            **_options("brightness", limits.brightness, ["brightness"]),
+            **_options("brightness", limits.brightness),
+        ),
+    ]
+
+
+def _size_rules(size: SizeRange, aspect: MaxRatio) -> list[GxExpectation]:
+    return [
+        ExpectColumnValuesToBeBetween(
+            column="side",
+            min_value=size.min_side,
+            max_value=size.max_side,
+            description=f"both sides of every image have {size.min_side:,} to {size.max_side:,} pixels",
+            **_options("size", size, shows="size", values=("shorter", "longer")),
+        ),
+        ExpectColumnValuesToBeBetween(
+            column="aspect",
+            max_value=aspect.max_ratio,
+            description=f"longer side / shorter side <= {aspect.max_ratio:g} for every image",
+            **_options("aspect", aspect, shows="size"),
         ),
     ]
 
@@ -186,13 +192,13 @@ def _class_rules(limits: Validation) -> list[GxExpectation]:
             column="images",
             min_value=limits.rows_per_class.min_rows,
             description=f"every class has at least {limits.rows_per_class.min_rows:,} images",
-            **_options("rows_per_class", limits.rows_per_class, ["images"], shows="size"),
+            **_options("rows_per_class", limits.rows_per_class, shows="size"),
         ),
         ExpectColumnValuesToBeBetween(
             column="ratio",
             max_value=limits.balance.max_ratio,
             description=f"images of the largest class / images of any class <= {limits.balance.max_ratio:g}",
-            **_options("balance", limits.balance, ["ratio"], shows="size"),
+            **_options("balance", limits.balance, shows="size"),
         ),
     ]
 
@@ -207,20 +213,17 @@ def _group_rule(groups: int, limits: MaxCount) -> GxExpectation:
 
 
 def _options(
-    name: str, limits: Expectation, values: Sequence[str] = (), shows: str | None = None
+    name: str, limits: Expectation, shows: str | None = None, values: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Return the arguments that every expectation has.
 
     Args:
         name: The key in the settings.
         limits: The severity.
-        values: Columns whose range or values the result describes.
-        shows: The column that describes a failing row; by default the one that is checked.
+        shows: The column that describes a failing row, if it is not the one that is checked.
+        values: The columns whose range describes the table, likewise.
     """
-    return {
-        "severity": limits.severity,
-        "meta": {"name": name, "values": list(values), "shows": shows},
-    }
+    return {"severity": limits.severity, "meta": {"name": name, "shows": shows, "values": list(values)}}
 
 
 def _share_without(count: int, total: int) -> float:
@@ -300,13 +303,15 @@ def _describe_rows(
 
 
 def _describe_values(frame: pd.DataFrame, config: ExpectationConfiguration) -> list[str]:
-    """Describe the range or the most frequent values of the columns that an expectation limits, if these say anything."""
-    columns = config.meta["values"]
-    values = pd.concat([frame[column].dropna() for column in columns]) if columns else pd.Series()
-    if values.empty:
+    """Describe the most frequent values of a column, or its range, if the expectation limits them."""
+    columns = config.meta["values"] or [config.kwargs["column"]]
+    values = pd.concat([frame[column].dropna() for column in columns])
+    if values.empty or config.kwargs["column"] == "columns":
         return []
     if "value_set" in config.kwargs:
         return [_join(f"{count:,} {value}" for value, count in count_values(values).items())]
+    if not {"min_value", "max_value"} & config.kwargs.keys():
+        return []
     low, high = (f"{value:,.5g}" for value in (values.min(), values.max()))
     return [low if low == high else f"{low} to {high}"]
 
@@ -324,5 +329,5 @@ def _make_example(frame: pd.DataFrame, record: "pd.Series[Any]", shows: str) -> 
 def _join(values: Iterable[str]) -> str:
     """Join a few values, and count the rest."""
     listed = list(values)
-    more = f" and {len(listed) - MAX_VALUES:,} more" if len(listed) > MAX_VALUES else ""
-    return ", ".join(listed[:MAX_VALUES]) + more
+    more = f" and {len(listed) - MAX_LISTED_VALUES:,} more" if len(listed) > MAX_LISTED_VALUES else ""
+    return ", ".join(listed[:MAX_LISTED_VALUES]) + more
