@@ -1,8 +1,8 @@
-"""``python benchmarks/profile_stage.py STAGE``: run a stage as ``src/run.py`` does, and tell where its seconds went.
+"""``python benchmarks/profile_stage.py STAGE``: run a stage as ``src/run.py`` does, and measure its seconds by kind.
 
-The outcome goes to ``.dvc/tmp/STAGE.json``. Import is the time within the outermost ``import`` statement, wherever it stands;
-write is the time within `records.files`, through which all outputs go (`transformation` decodes straight into its arrays,
-so there the decoding is in it); work is the rest.
+The result is ``.dvc/tmp/STAGE.json``. Import is the time within the outermost ``import`` statement. Write is the time within
+`records.files`, through which all outputs go; `transformation` decodes into its arrays, so its decoding is included. Work
+is the rest.
 """
 
 import builtins
@@ -20,7 +20,7 @@ WRITERS = ("write_text", "write_json", "write_csv")
 
 
 class Clock:
-    """Adds up seconds by kind; what an import takes within a write counts as import alone."""
+    """Adds up seconds by kind; an import within a write counts as import."""
 
     def __init__(self) -> None:
         """Start with work."""
@@ -30,7 +30,7 @@ class Clock:
 
     @contextlib.contextmanager
     def span(self, kind: str) -> Iterator[None]:
-        """Count the block's time as of a kind; within an import all is import."""
+        """Count the time of the block as one kind; within an import everything is import."""
         self.switch()
         self._kinds.append("import" if self._kinds[-1] == "import" else kind)
         try:
@@ -40,13 +40,13 @@ class Clock:
             self._kinds.pop()
 
     def switch(self) -> None:
-        """Add the time since the last switch to the present kind."""
+        """Add the time since the last switch to the current kind."""
         now = time.perf_counter()
         self.seconds[self._kinds[-1]] += now - self._since
         self._since = now
 
     def timed(self, kind: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Wrap a function so that its time counts as of a kind."""
+        """Wrap a function so that its time counts as one kind."""
 
         @functools.wraps(function)
         def wrapper(*arguments: object, **options: object) -> object:

@@ -1,4 +1,4 @@
-"""What tests of every family share."""
+"""Fixtures that all tests share."""
 
 import os
 import shutil
@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as src/run.py does: test processes share the cores
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # for there are as many processes as cores
+# There are as many test processes as cores; see src/run.py for the first variable.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 pytest_plugins = ("shared_github",)
-# A shell that starts this in the background has it and all that it starts ignore Ctrl-C, which some tests press.
+# A shell makes background processes ignore Ctrl-C, which some tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 ROOT = Path(__file__).parents[1]
 OUTPUTS = ("data/raw", "data/prepared", "data/transformed", "models/model.onnx", "reports/validation")
@@ -20,8 +21,8 @@ OUTPUTS = ("data/raw", "data/prepared", "data/transformed", "models/model.onnx",
 
 @pytest.fixture(scope="session")
 def line_outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the line's outputs: this one where they are, or else a copy that pulls the committed run from its store."""
-    if all((ROOT / name).exists() for name in OUTPUTS):
+    """Return a folder with the outputs of the pipeline: the root if it has them, otherwise a copy that pulls the committed
+    run.""" if all((ROOT / name).exists() for name in OUTPUTS):
         return ROOT
     folder = tmp_path_factory.mktemp("pulled")
     for name in ("dvc.yaml", "dvc.lock", "params.yaml"):

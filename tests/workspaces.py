@@ -1,4 +1,4 @@
-"""Folders that look like a repository in which the line has run."""
+"""Folders like a repository in which the pipeline has run."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ TRACKING = Tracking(uri="sqlite:///mlruns/mlflow.db", experiment="tried")
 
 
 def enter_workspace(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Go to an empty workspace whose MLflow store is made already, which takes a second only once."""
+    """Enter an empty workspace with an MLflow store, whose creation takes a second once per process."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     (path / "mlruns").mkdir(parents=True)
@@ -44,7 +44,7 @@ def write_judged_model(
     accuracy: float = 0.9,
     groups: Sequence[str | None] | None = None,
 ) -> None:
-    """Write what `transformation`, `train` and `evaluate` leave for `register`, here."""
+    """Write the files that `register` reads into the current folder."""
     images, labels = tiny_models.brightness_images(200)
     if not Path("params.yaml").exists():
         shutil.copy(ROOT / "params.yaml", "params.yaml")
@@ -63,7 +63,7 @@ def write_judged_model(
         "temperature": 1.0,
     }
     description |= {"transform": tiny_models.transform()}
-    rule = {"name": "accuracy", "metric": "accuracy", "asked": ">= 0.8", "low": None, "high": None}
+    rule = {"name": "accuracy", "metric": "accuracy", "required": ">= 0.8", "low": None, "high": None}
     rule |= {"value": accuracy, "margin": accuracy - 0.8, "passed": passed, "note": ""}
     _write_json("models/model.json", description)
     _write_json("reports/metrics.json", {"accuracy": accuracy, "images": 200})
@@ -80,7 +80,7 @@ def write_judged_model(
 
 
 def write_pixels(folder: Path) -> None:
-    """Write what `transformation` leaves, here: 8×8 gray images of two classes, told by their brighter half."""
+    """Write pixel arrays of 8×8 gray images in two classes, which differ by the brighter half."""
     folder.mkdir(parents=True)
     generator = np.random.default_rng(0)
     for split, count in {"train": 160, "val": 60, "test": 60}.items():
@@ -91,7 +91,7 @@ def write_pixels(folder: Path) -> None:
         np.save(folder / f"{split}.npy", images)
         np.save(folder / f"{split}_labels.npy", labels)
     _write_json(f"{folder}/transform.json", tiny_models.transform(("above", "below"), 8))
-    (folder / "manifest.parquet").write_bytes(b"what came from where")
+    (folder / "manifest.parquet").write_bytes(b"a manifest")
 
 
 def _write_json(path: str, value: object) -> None:

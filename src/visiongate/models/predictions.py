@@ -45,9 +45,9 @@ class Predictions:
     @property
     def label_probability(self) -> npt.NDArray[np.float64]:
         """The probability of each image's label, N."""
-        own: npt.NDArray[np.float64] = np.take_along_axis(
-            self.probabilities, self.labels[:, None], axis=1
-        )[:, 0]
+        own: npt.NDArray[np.float64] = np.take_along_axis(self.probabilities, self.labels[:, None], axis=1)[
+            :, 0
+        ]
         return own
 
     @property

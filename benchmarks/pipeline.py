@@ -1,12 +1,13 @@
-"""How long the line takes, and on what: ``make bench``.
+"""The time of the pipeline, by stage and kind: ``make bench``.
 
-Two measurements, in temporary copies of the working tree, on the committed settings:
+Two measurements in temporary copies of the work tree, with the committed settings:
 
-1. ``dvc repro`` of the whole line from nothing but a ready environment, each stage split into import, work and write as
-   ``profile_stage.py`` tells; the rest is DVC's own time and the interpreters' start and end.
-2. ``dvc repro`` when nothing changed, against ``dvc repro`` over eight stages that run ``true``, in turn, as a ratio.
+1. ``dvc repro`` of the whole pipeline from scratch. `profile_stage.py` splits each stage into import, work and write; the
+rest is
+   DVC and the start and end of the interpreters.
+2. ``dvc repro`` with nothing to do, in turn with ``dvc repro`` over eight stages that run ``true``, as a ratio.
 
-The figures are medians of several runs and hold for the machine that they are taken on.
+The figures are medians of several runs, for this machine.
 """
 
 import argparse
@@ -47,27 +48,30 @@ ENVIRONMENT = {
 
 def main() -> None:
     """Measure and print both tables."""
-    parser = argparse.ArgumentParser(description="Measure the line.")
+    parser = argparse.ArgumentParser(description="Measure the pipeline.")
     parser.add_argument(
-        "--runs", type=int, default=3, help="runs of the whole line; the no-op takes four times as many"
+        "--runs",
+        type=int,
+        default=3,
+        help="runs of the whole pipeline; four times as many with nothing to do",
     )
     runs = parser.parse_args().runs
     print(
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n"
     )
-    print_stages([measure_line() for _ in range(runs)])
+    print_stages([measure_pipeline() for _ in range(runs)])
     print_no_op(4 * runs)
 
 
-def measure_line() -> dict[str, dict[str, float]]:
-    """Run the line once from nothing; return seconds by stage and kind, and the whole as ``line``."""
+def measure_pipeline() -> dict[str, dict[str, float]]:
+    """Run the pipeline once from scratch; return seconds by stage and kind, and the total as ``pipeline``."""
     with working_copy() as folder:
-        # The stages run as they do for a user, but through the profiler, which writes its seconds outside of DVC's sight.
+        # The stages run through the profiler, which writes its seconds to a folder that DVC ignores.
         pipeline = folder / "dvc.yaml"
         pipeline.write_text(pipeline.read_text().replace("python src/run.py", f"python '{PROFILER}'"))
         seconds = repro(folder)
         parts = {stage: json.loads((folder / ".dvc/tmp" / f"{stage}.json").read_text()) for stage in STAGES}
-    return {**parts, "line": {"total": seconds}}
+    return {**parts, "pipeline": {"total": seconds}}
 
 
 def print_stages(runs: list[dict[str, dict[str, float]]]) -> None:
@@ -80,11 +84,9 @@ def print_stages(runs: list[dict[str, dict[str, float]]]) -> None:
         sums = {kind: sums[kind] + medians[kind] for kind in kinds}
         print_row(stage, medians)
     print_row("all stages", sums)
-    total = statistics.median(run["line"]["total"] for run in runs)
-    spread = (
-        f"{min(run['line']['total'] for run in runs):.1f} to {max(run['line']['total'] for run in runs):.1f}"
-    )
-    print(f"\ndvc repro from nothing: {total:.1f} s (median of {len(runs)}, {spread}); limit 60 s")
+    total = statistics.median(run["pipeline"]["total"] for run in runs)
+    spread = f"{min(run['pipeline']['total'] for run in runs):.1f} to {max(run['pipeline']['total'] for run in runs):.1f}"
+    print(f"\ndvc repro from scratch: {total:.1f} s (median of {len(runs)}, {spread}); limit 60 s")
     rest = total - sum(sums.values())
     print(
         f"of which imports {sums['import'] / total:.0%} (limit 50%), DVC and the interpreters' start and end {rest:.1f} s\n"
@@ -101,15 +103,15 @@ def print_row(name: str, seconds: dict[str, float]) -> None:
 
 
 def print_no_op(runs: int) -> None:
-    """Print how long `dvc repro` takes when nothing changed, beside the same over stages that do nothing."""
-    with working_copy() as line, empty_pipeline() as empty:
-        repro(line)
+    """Print the time of `dvc repro` with nothing to do, beside the time over stages that do nothing."""
+    with working_copy() as whole, empty_pipeline() as empty:
+        repro(whole)
         repro(empty)
-        pairs = [(repro(line), repro(empty)) for _ in range(runs)]
+        pairs = [(repro(whole), repro(empty)) for _ in range(runs)]
     ours, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
     ratio = statistics.median(one / other for one, other in pairs)
     print(
-        f"dvc repro, nothing changed: {ours:.2f} s; over eight stages of `true`: {theirs:.2f} s (medians of {runs})"
+        f"dvc repro, nothing to do: {ours:.2f} s; over eight stages of `true`: {theirs:.2f} s (medians of {runs})"
     )
     print(f"ratio, pair by pair: {ratio:.2f}; limit 1.5")
 
