@@ -1,4 +1,4 @@
-"""CML's client for tests: the real one where it is installed, and the one that stands in for it everywhere."""
+"""CML's client for tests: the real client if it is installed, otherwise a stand-in."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ CLIENTS = ["stand-in", "real"]
 
 
 def install_client(kind: str, folder: Path) -> Path:
-    """Return a folder to put on the PATH that has the client; skip the test where the real one is not installed."""
+    """Return a folder with the client for the PATH; skip the test if the real client is not installed."""
     folder.mkdir(parents=True, exist_ok=True)
     if kind == "stand-in":
         script = folder / "cml"
@@ -24,12 +24,14 @@ def install_client(kind: str, folder: Path) -> Path:
     path = os.pathsep.join([str(ROOT / ".cml/node_modules/.bin"), os.environ["PATH"]])
     found = shutil.which("cml", path=path)
     if found is None or VERSION not in _version(found):
-        pytest.skip(f"CML's client {VERSION} is not installed: `make cml`")
+        pytest.skip(
+            f"CML's client {VERSION} is not installed: `npm install --prefix .cml @dvcorg/cml@{VERSION}`"
+        )
     return Path(found).parent
 
 
 def best_client(folder: Path) -> Path:
-    """Return a folder with the real client where it is installed, else with the one that stands in for it."""
+    """Return a folder with the real client if it is installed, otherwise with the stand-in."""
     try:
         return install_client("real", folder)
     except pytest.skip.Exception:

@@ -1,7 +1,6 @@
-"""Stands in for CML's client where that is not installed: the same arguments and calls.
+"""A stand-in for CML's client 0.20.6, with the same arguments and requests.
 
-Like version 0.20.6 it looks at the first thirty comments, and takes the last that bears the watermark, whoever
-wrote it.
+Like the client, it reads the first thirty comments, and updates the last one with the watermark, whoever wrote it.
 """
 
 import argparse
@@ -28,7 +27,7 @@ def main() -> int:
     return 0
 
 
-def call(method: str, path: str, body: dict[str, Any] | None = None) -> Any:  # noqa: ANN401 - whatever GitHub answers
+def call(method: str, path: str, body: dict[str, Any] | None = None) -> Any:  # noqa: ANN401 - any JSON
     server, _, slug = os.environ["CML_REPO"].partition("://")[2].partition("/")
     url = f"https://{server}/api/v3/repos/{slug}/{path}"
     headers = {"Authorization": f"token {os.environ['GITHUB_TOKEN']}"}

@@ -1,7 +1,7 @@
-"""An imitation of the part of GitHub's REST API that comments, checks and pull requests need, over TLS on loopback.
+"""An imitation of GitHub's REST API for comments, checks and pull requests, over TLS on loopback.
 
-It keeps to what GitHub documents: thirty items a page unless asked for more, a ``Link`` to the next, a limit to a
-comment's length, and ``Resource not accessible by integration`` for a token that may not write.
+It follows GitHub's documentation: thirty items per page by default, a ``Link`` to the next page, a limit to the length of a
+comment, and ``Resource not accessible by integration`` for a token without the right to write.
 """
 
 import itertools
@@ -20,8 +20,9 @@ from urllib.parse import parse_qs, urlsplit
 
 SLUG = "team/flowers"
 BOT = "github-actions[bot]"
-MOST_CHARACTERS = 65_536
-WRITER, READER = "may-write", "may-read"  # the tokens that there are
+MAX_CHARACTERS = 65_536
+# The valid tokens.
+WRITER, READER = "may-write", "may-read"
 SIGN = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
 NAMED = ["-addext", "subjectAltName=DNS:localhost"]
 Answer = tuple[int, Any]
@@ -29,20 +30,20 @@ Answer = tuple[int, Any]
 
 @dataclass
 class GitHub:
-    """What is in the repository; tests read and change it."""
+    """The content of the repository, which tests read and change."""
 
     address: str = ""
     certificate: Path = Path()
-    writers: dict[str, str] = field(default_factory=lambda: {WRITER: BOT})  # logins by token
+    writers: dict[str, str] = field(default_factory=lambda: {WRITER: BOT})
     readers: set[str] = field(default_factory=lambda: {READER})
-    comments: dict[int, list[dict[str, Any]]] = field(default_factory=dict)  # by pull request
+    comments: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     pulls: list[dict[str, Any]] = field(default_factory=list)
     checks: list[dict[str, Any]] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     identifiers: Iterator[int] = field(default_factory=lambda: itertools.count(1000))
 
     def environment(self, token: str = WRITER) -> dict[str, str]:
-        """Return what a runner sets, for clients that are to come here."""
+        """Return the variables of a runner, with the address of this server."""
         return {
             "CML_REPO": f"{self.address}/{SLUG}",
             "GITHUB_API_URL": f"{self.address}/api/v3",
@@ -54,7 +55,7 @@ class GitHub:
         }
 
     def comment(self, number: int, body: str, author: str = "someone") -> dict[str, Any]:
-        """Add a comment, as by a person."""
+        """Add a comment."""
         identifier = next(self.identifiers)
         url = f"{self.address}/{SLUG}/pull/{number}#issuecomment-{identifier}"
         found = {"id": identifier, "body": body, "user": {"login": author}, "html_url": url}
@@ -73,13 +74,13 @@ class GitHub:
     def answer(
         self, method: str, path: str, query: dict[str, str], body: dict[str, Any], token: str
     ) -> Answer:
-        """Answer a request; the path lies below the repository."""
+        """Return the response to a request; the path is relative to the repository."""
         self.requests.append(f"{method} {path}")
         if token not in self.writers and token not in self.readers:
             return 401, {"message": "Bad credentials"}
         if method != "GET" and token not in self.writers:
             return 403, {"message": "Resource not accessible by integration"}
-        if len(body.get("body") or "") > MOST_CHARACTERS:
+        if len(body.get("body") or "") > MAX_CHARACTERS:
             return 422, {"message": "Validation Failed: body is too long (maximum is 65536 characters)"}
         for pattern, act in ROUTES.items():
             if found := re.fullmatch(pattern, f"{method} {path}"):
@@ -178,7 +179,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(payload)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 @contextmanager
