@@ -21,8 +21,8 @@ OUTPUTS = ("data/raw", "data/prepared", "data/transformed", "models/model.onnx",
 
 @pytest.fixture(scope="session")
 def line_outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the outputs of the pipeline: the root if it has them, otherwise a copy that pulls the committed
-    run.""" if all((ROOT / name).exists() for name in OUTPUTS):
+    """Return a folder with the outputs of the pipeline: the root, or a copy that pulls the committed run."""
+    if all((ROOT / name).exists() for name in OUTPUTS):
         return ROOT
     folder = tmp_path_factory.mktemp("pulled")
     for name in ("dvc.yaml", "dvc.lock", "params.yaml"):
