@@ -1,4 +1,4 @@
-"""A registry seen from outside, clients that die, and processes that register at the same time."""
+"""Helpers for tests of the registry: its aliases and versions, clients that fail, and concurrent registrations."""
 
 import subprocess
 import sys
@@ -21,12 +21,12 @@ register.run(load_settings(Path({params!r})))
 """
 
 
-class PulledPlug(BaseException):
-    """The process is gone."""
+class ProcessKilledError(BaseException):
+    """The process was killed."""
 
 
-class MortalClient:
-    """An MLflow client that works, until so many of its writes are done."""
+class FailingClient:
+    """An MLflow client that fails after a number of writes."""
 
     def __init__(self, client: Any, writes: int) -> None:  # noqa: ANN401
         self._client, self.left = client, writes
@@ -37,28 +37,28 @@ class MortalClient:
 
     def _counted(self, method: Any) -> Any:  # noqa: ANN401
         def call(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401
-            answer = method(*arguments, **options)
+            result = method(*arguments, **options)
             self.left -= 1
             if self.left == 0:
-                raise PulledPlug
-            return answer
+                raise ProcessKilledError
+            return result
 
         return call
 
 
-def mortal(store: Store, writes: int) -> Store:
-    """The same store, reached by a client that dies after so many writes."""
-    return replace(store, client=MortalClient(store.client, writes))  # type: ignore[arg-type]
+def fail_after(store: Store, writes: int) -> Store:
+    """Return the store with a client that fails after a number of writes."""
+    return replace(store, client=FailingClient(store.client, writes))  # type: ignore[arg-type]
 
 
 def aliases(store: Store, settings: Settings) -> dict[str, str]:
-    """Which version each alias names."""
+    """Return the version that each alias points to."""
     found = store.client.get_registered_model(settings.registry.name).aliases
     return {alias: str(number) for alias, number in found.items()}
 
 
 def numbers(store: Store, settings: Settings) -> list[str]:
-    """The versions there are."""
+    """Return the numbers of the versions."""
     found = store.client.search_model_versions(f"name = '{settings.registry.name}'")
     return sorted((str(item.version) for item in found), key=int)
 
@@ -76,5 +76,5 @@ def start_registering(folder: Path, **environment: str) -> "subprocess.Popen[str
 
 
 def change(settings: Settings, **registry: Any) -> Settings:  # noqa: ANN401
-    """The same settings, but for some of the registry's."""
+    """Return the settings with some of the registry's replaced."""
     return settings.model_copy(update={"registry": settings.registry.model_copy(update=registry)})

@@ -74,6 +74,7 @@ def write_judged_model(
     Path("reports/evaluation/slices.csv").write_text(
         "dimension,slice,images,accuracy,low,high,gap,p_value\nclass,dark,100,0.85,0.77,0.91,-0.1,0.04\n"
     )
+    _write_json("reports/training/environment.json", {"python": "3.11.0", "packages": {"torch": "2.13.0"}})
     Path("reports/training/history.csv").write_text(
         "epoch,lr,train_loss,train_accuracy,val_loss,val_accuracy\n1,0.1,0.6,0.7,0.5,0.8\n2,,0.3,0.8,0.25,0.9\n"
     )

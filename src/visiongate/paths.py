@@ -24,6 +24,8 @@ MODEL_DESCRIPTION = Path("models/model.json")
 # Not tracked by DVC: exists during a training.
 CHECKPOINT = Path("models/checkpoint.safetensors")
 HISTORY = Path("reports/training/history.csv")
+# The machine, interpreter and packages of the training.
+TRAINING_ENVIRONMENT = Path("reports/training/environment.json")
 MODEL_SUMMARY = Path("reports/training/model_summary.txt")
 # Written for baselines only.
 PIXEL_IMPORTANCE = Path("reports/training/pixel_importance.png")

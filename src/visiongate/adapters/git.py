@@ -147,10 +147,10 @@ class Repository:
         Repository(folder).run("checkout", "--quiet", "--detach", commit)
 
     def address(self) -> str:
-        """Return the address of the remote ``origin`` without its password; without an origin, the path of the root."""
+        """Return the address of the remote ``origin`` without its password, otherwise the path of the root."""
         url = self._try("remote", "get-url", "origin")
         if url is None:
-            return str(self.root())
+            return (self._try("rev-parse", "--show-toplevel") or str(self.directory)).strip()
         scheme, mark, rest = url.strip().rpartition("://")
         return scheme + mark + (rest.rpartition("@")[2] if mark else rest)
 

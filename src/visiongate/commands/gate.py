@@ -11,7 +11,7 @@ from pathlib import Path
 from visiongate.records.verdict import GateVerdict, RuleResult
 from visiongate.review.verdicts import read_gate_verdict
 from visiongate.settings.loading import load_settings
-from visiongate.text_tables import lay_out
+from visiongate.text_tables import format_table
 
 HEADER = ("pass", "rule", "metric", "required", "actual", "interval", "margin", "note")
 PASS_WORDS = {True: "yes", False: "NO", None: "-"}
@@ -31,7 +31,7 @@ def run(base: str | None, folder: Path | None, *, as_json: bool) -> int:
 
 def format_verdict(verdict: GateVerdict) -> str:
     """Return the verdict as a table and a sentence."""
-    table = lay_out(HEADER, [_cells(result) for result in verdict.rules], width=None)
+    table = format_table(HEADER, [_cells(result) for result in verdict.rules], width=None)
     not_judged = sum(result.passed is None for result in verdict.rules)
     names = ", ".join(result.name for result in verdict.failed)
     summary = f"The gate failed: {names}." if names else "The gate passed."

@@ -9,7 +9,7 @@ from visiongate.experiments.evidence import Evidence
 from visiongate.experiments.listing import Experiment
 from visiongate.records.interval import Interval
 from visiongate.records.metrics import lower_is_better
-from visiongate.text_tables import lay_out
+from visiongate.text_tables import format_table
 
 WORDS = {True: "passes", False: "FAILS", None: "-"}
 ABSENT = "-"  # of a setting or metric that an experiment does not have
@@ -113,7 +113,7 @@ def lay_out_ranking(ranking: Ranking, width: int | None) -> str:
     """Write the ranking as a table; its last column, the settings that differ, is cut where there is a width."""
     header = ["experiment", ranking.metric, "interval", "change", "gate", "settings that differ"]
     rows = [_cells(ranking, row) for row in (*ranking.rows, ranking.base)]
-    return lay_out(header, rows, width)
+    return format_table(header, rows, width)
 
 
 def _cells(ranking: Ranking, row: Row) -> list[str]:

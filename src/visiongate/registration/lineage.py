@@ -1,8 +1,7 @@
-"""What a model was made from: the hashes that DVC recorded of data, model and parameters.
+"""What a model was made from: the hashes of data, model and parameters in ``dvc.lock``.
 
-``dvc.lock`` records what DVC last ran, which need not be what is in the work tree. So the chain is checked: a file that one
-stage wrote and another read must be the same, and the recorded model must be the file in the work tree. Differences are
-recorded.
+``dvc.lock`` may differ from the work tree. Therefore the hashes are checked: each stage must have read what the stage before
+it wrote, and the recorded model must be the file in the work tree. Differences are recorded.
 """
 
 import hashlib
@@ -19,14 +18,14 @@ from visiongate.records.files import md5_of
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """The record of ``dvc.lock`` about a model, and where it is contradicted.
+    """The data, parameters and file of a model, and where ``dvc.lock`` contradicts them.
 
     Attributes:
         data_md5: By path; None if nothing is recorded.
         model_md5: Of the file in the work tree.
         params: Of all stages, merged.
         params_sha256: None without parameters.
-        differences: Empty if the record agrees.
+        differences: Empty if ``dvc.lock`` agrees.
     """
 
     data_md5: Mapping[str, str | None]
@@ -49,12 +48,12 @@ class Lineage:
 
 
 def read_lineage(lock: Path, stages: Sequence[str], data: Sequence[Path], model: Path) -> Lineage:
-    """Read what a model was made from, and check it.
+    """Read what a model was made from, and check it against the model's file.
 
     Args:
         lock: ``dvc.lock``; it need not exist.
-        stages: The stages, in order, whose parameters and files count.
-        data: Folders that one of the stages writes.
+        stages: The stages that the model comes from, in order.
+        data: Folders that the stages write.
         model: The model's file.
     """
     locked = read_lock(lock).stages
@@ -70,7 +69,7 @@ def read_lineage(lock: Path, stages: Sequence[str], data: Sequence[Path], model:
     differences = [f"{name}: not in {lock}" for name in stages if name not in chain]
     differences += _broken_links(chain, written)
     if (recorded := written.get(model.as_posix())) != model_md5:
-        differences.append(f"{model}: {lock} has md5 {recorded or 'none'}, the file {model_md5}")
+        differences.append(f"{model}: {lock} has md5 {recorded or 'unknown'}, the file has {model_md5}")
     return Lineage(
         data_md5={path.as_posix(): written.get(path.as_posix()) for path in data},
         model_md5=model_md5,
@@ -81,11 +80,11 @@ def read_lineage(lock: Path, stages: Sequence[str], data: Sequence[Path], model:
 
 
 def _broken_links(chain: Mapping[str, LockedStage], written: Mapping[str, str | None]) -> Iterator[str]:
-    """Name the files that a stage read and another has changed since, because one of them ran alone."""
+    """List the files that a stage wrote after another had read them, because it ran alone."""
     for name, stage in chain.items():
         for path, md5 in stage.deps.items():
             if written.get(path, md5) != md5:
-                yield f"{path}: {name} read md5 {md5}, and it is now {written[path]}"
+                yield f"{path}: {name} read md5 {md5}, but the current md5 is {written[path]}"
 
 
 def _sha256_of_json(value: object) -> str:

@@ -1,25 +1,28 @@
 """The model card: what a model is, what it was made from, how good it is, and where it should not be used.
 
-Mitchell, M. et al. (2019), Model cards for model reporting, FAT*; the front matter is that of Hugging Face's hub
+Mitchell, M. et al. (2019), Model cards for model reporting, FAT*. The front matter is that of the Hugging Face Hub
 (https://huggingface.co/docs/hub/model-cards).
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from visiongate.pages.rendering import TEMPLATES
+from visiongate.records import metrics as catalog
 from visiongate.records.evaluation import Slice
-from visiongate.records.files import write_text
 from visiongate.records.interval import Interval
+from visiongate.records.model import ModelDescription
+from visiongate.records.registration import RecordedLineage, Registration
 from visiongate.records.verdict import GateVerdict
+from visiongate.settings.dataset import Dataset
 
-# Ours to the hub's: https://huggingface.co/docs/hub/repositories-licenses
+TEMPLATE = "registration/model_card.md"
+# Our license names, and the identifiers of the hub: https://huggingface.co/docs/hub/repositories-licenses
 LICENSES = {
     "cc by 4.0": "cc-by-4.0",
     "cc by-sa 3.0": "cc-by-sa-3.0",
@@ -30,132 +33,125 @@ LICENSES = {
     "mit": "mit",
     "apache 2.0": "apache-2.0",
 }
-HEADLINES = {
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
-    "f1_macro": "F1, mean of the classes",
-    "recall_min": "Recall of the worst class",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-    "roc_auc": "ROC-AUC",
-    "average_precision": "Average precision",
-    "mcc": "Matthews correlation",
-    "log_loss": "Log loss",
-    "brier": "Brier score",
-    "ece": "Expected calibration error",
-}
-HUB_METRICS = {"accuracy": "accuracy", "f1_macro": "f1", "roc_auc": "roc_auc", "mcc": "matthews_correlation"}
-FEW_IMAGES = 500  # below which the limits say so
-MOST_CLASSES = 20  # that are listed by name
+# With fewer test images, the card warns.
+MIN_TEST_IMAGES = 500
+MAX_LISTED_CLASSES = 20
 
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What a card tells."""
+    """The content of a model card.
 
-    name: str  # of the registered model
-    version: str
-    decision: str  # promoted, registered or rejected, and why
-    network: str
-    parameters: int | None
-    transform: Mapping[str, Any]  # as in ``transform.json``
-    dataset: Mapping[str, str]  # name, license, citation and homepage
-    images: Mapping[str, int]  # by split
+    Attributes:
+        registration: Name, version, decision and lineage.
+        model: Network, parameters and preprocessing.
+        dataset: Name, license, citation and homepage.
+        images: Number of images by split.
+        metrics: Of the test split.
+        intervals: Of the metrics that have one.
+        confidence: Of the intervals.
+        verdict: Of the gate.
+        worst: The slice with the lowest accuracy.
+    """
+
+    registration: Registration
+    model: ModelDescription
+    dataset: Dataset
+    images: Mapping[str, int]
     metrics: Mapping[str, float]
     intervals: Mapping[str, Interval]
-    confidence: float  # of the intervals
+    confidence: float
     verdict: GateVerdict
     worst: Slice | None
-    lineage: Mapping[str, str]  # in words, by what it is
-    commands: Sequence[str]  # that make the model again
-
-    @property
-    def classes(self) -> Sequence[str]:
-        """Their names, in the order of the outputs."""
-        names: Sequence[str] = self.transform["classes"]
-        return names
-
-
-def write_card(card: ModelCard, path: Path) -> None:
-    """Write the card as Markdown."""
-    write_text(path, render_card(card))
 
 
 def render_card(card: ModelCard) -> str:
-    """Return the card as Markdown, front matter first."""
+    """Return the card as Markdown, with front matter."""
     environment = Environment(  # noqa: S701 - Markdown, whose cells are escaped by `cell`
         loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"cell": escape_cell, "number": format_number}
+    environment.filters |= {"cell": escape_cell, "number": _format_number}
     matter = yaml.safe_dump(front_matter(card), sort_keys=False, allow_unicode=True, width=1000)
-    body = environment.get_template("registration/model_card.md").render(
-        card=card, headlines=HEADLINES, limits=find_limits(card), shown=card.classes[:MOST_CLASSES]
+    body = environment.get_template(TEMPLATE).render(
+        card=card,
+        classes=card.model.transform["classes"],
+        max_classes=MAX_LISTED_CLASSES,
+        metrics={catalog.title(name): name for name in catalog.HEADLINES if name in card.metrics},
+        limits=list_limits(card),
+        lineage=_describe_lineage(card.registration.lineage, card.registration.model_sha256),
     )
     return f"---\n{matter}---\n\n{body.strip()}\n"
 
 
 def front_matter(card: ModelCard) -> dict[str, Any]:
-    """Return what the hub reads."""
-    license_id = LICENSES.get(" ".join(card.dataset["license"].lower().replace("-by-", " by-").split()))
-    named = (
-        {"license": license_id}
-        if license_id
-        else {"license": "other", "license_name": card.dataset["license"]}
-    )
+    """Return the metadata that the hub reads."""
     results = [
-        {"type": hub, "value": round(card.metrics[name], 6), "name": HEADLINES[name]}
-        for name, hub in HUB_METRICS.items()
-        if name in card.metrics
+        {"type": metric.hub, "value": round(card.metrics[name], 6), "name": metric.title}
+        for name, metric in catalog.METRICS.items()
+        if metric.hub and name in card.metrics
     ]
-    data = {"type": card.dataset["name"], "name": card.dataset["name"], "split": "test"}
-    task = {"type": "image-classification", "name": "Image classification"}
+    name = card.dataset.name
+    result = {
+        "task": {"type": "image-classification", "name": "Image classification"},
+        "dataset": {"type": name, "name": name, "split": "test"},
+        "metrics": results,
+    }
     return {
-        **named,
+        **_license(card.dataset.license),
         "library_name": "onnx",
         "pipeline_tag": "image-classification",
         "tags": ["image-classification", "onnx", "visiongate"],
-        "datasets": [card.dataset["name"]],
-        "metrics": [result["type"] for result in results],
-        "model-index": [
-            {"name": card.name, "results": [{"task": task, "dataset": data, "metrics": results}]}
-        ],
+        "datasets": [name],
+        "metrics": [metric["type"] for metric in results],
+        "model-index": [{"name": card.registration.name, "results": [result]}],
     }
 
 
-def find_limits(card: ModelCard) -> list[str]:
-    """Say what was measured that speaks against the model, and what was not measured."""
-    metrics, limits = card.metrics, []
-    if card.images.get("test", 0) < FEW_IMAGES:
+def list_limits(card: ModelCard) -> list[str]:
+    """Return the measured weaknesses of the model, and what was not measured, as sentences."""
+    metrics, worst, limits = card.metrics, card.worst, []
+    test_images = card.images.get("test", 0)
+    if test_images < MIN_TEST_IMAGES:
+        limits.append(f"The test split has only {test_images} images, so the confidence intervals are wide.")
+    if worst is not None and worst.gap < 0:
         limits.append(
-            f"It was judged on {card.images.get('test', 0)} images: look at the intervals, not at the points."
-        )
-    if card.worst is not None and card.worst.gap < 0:
-        limits.append(
-            f"It does worst on {card.worst.dimension} {card.worst.name!r}: accuracy {card.worst.accuracy:.1%} on "
-            f"{card.worst.images} images ({card.worst.low:.1%} to {card.worst.high:.1%}; p = {card.worst.p_value:.2g} after "
-            "correction for the number of slices)."
+            f"Accuracy is lowest on {worst.dimension} {worst.name!r}: {worst.accuracy:.1%} on {worst.images} images "
+            f"({worst.low:.1%} to {worst.high:.1%}; p = {worst.p_value:.2g}, adjusted for the number of slices)."
         )
     if "corrupted_accuracy" in metrics:
         limits.append(
-            f"With noise, blur, less contrast, JPEG artifacts or shifts its accuracy is {metrics['corrupted_accuracy']:.1%} on "
-            f"average, and {metrics['accuracy']:.1%} without."
+            f"Accuracy is {metrics['corrupted_accuracy']:.1%} on average with noise, blur, low contrast, JPEG artifacts or "
+            f"shifts, and {metrics['accuracy']:.1%} without."
         )
     if "ece" in metrics:
-        limits.append(
-            f"Its confidence is off by {metrics['ece']:.1%} on average, on images like those of the test split."
-        )
+        limits.append(f"The confidence deviates from the accuracy by {metrics['ece']:.1%} on average.")
     limits.append(
-        "It answers every image with one of its classes, also one that shows none of them. How it fares on images from other "
-        "sources, cameras or people is not known."
+        "The model predicts one of its classes for every image, even for an image of something else. Its accuracy on images "
+        "from other sources, cameras or people is unknown."
     )
     return limits
 
 
 def escape_cell(text: object) -> str:
-    """Keep text on its line and in its cell, and from being read as Markdown or HTML."""
+    """Return text on one line, with the special characters of Markdown and HTML escaped."""
     return re.sub(r"([\\`*_\[\]<>|#~$&])", r"\\\1", " ".join(str(text).split()))
 
 
-def format_number(value: float | None) -> str:
-    """Format a metric to four digits."""
+def _format_number(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.4g}"
+
+
+def _license(name: str) -> dict[str, str]:
+    identifier = LICENSES.get(" ".join(name.lower().replace("-by-", " by-").split()))
+    return {"license": identifier} if identifier else {"license": "other", "license_name": name}
+
+
+def _describe_lineage(lineage: RecordedLineage, sha256: str) -> dict[str, str]:
+    states = {True: " with uncommitted changes", False: "", None: " (unknown whether clean)"}
+    return {
+        "commit": f"{lineage.git_commit}{states[lineage.git_dirty]}",
+        **{f"md5 of {path}": md5 or "unknown" for path, md5 in lineage.data_md5.items()},
+        "sha256 of the parameters": lineage.params_sha256 or "unknown",
+        "md5 of models/model.onnx": lineage.model_md5,
+        "sha256 of models/model.onnx": sha256,
+    }

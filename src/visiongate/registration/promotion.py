@@ -1,139 +1,146 @@
-"""What becomes of a model: rejected, registered, or promoted to be served."""
+"""The decision about a model: reject it, register it as challenger, or promote it to champion."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
-from visiongate.adapters.git import UNKNOWN, Commit
+from visiongate.adapters.git import SHORT_COMMIT, UNKNOWN, Commit
 from visiongate.comparison.paired_test import Comparison
+from visiongate.records.registration import Action
 from visiongate.records.verdict import RuleResult
 from visiongate.registration.gains import Gain
 from visiongate.settings.registry import NonInferiority
 
-GateVerdict = Literal["rejected", "registered", "promoted"]
+STAYS_CHAMPION = "; it stays champion until another version is promoted"
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What becomes of a model, and why."""
+    """What to do with a model.
 
-    verdict: GateVerdict
-    reason: str  # a sentence with the numbers
-    comparison: Comparison | None = None  # with the champion, where there was one to compare with
-    moves_aliases: bool = True  # False where the model was not even judged
+    Attributes:
+        action: What to do.
+        reason: A sentence with the numbers.
+        comparison: With the champion, if the two were compared.
+        moves_aliases: False if the model was not judged, so that its aliases stay as they are.
+    """
+
+    action: Action
+    reason: str
+    comparison: Comparison | None = None
+    moves_aliases: bool = True
 
 
 def reject(failed: Sequence[RuleResult], *, is_champion: bool) -> Decision:
-    """Decide about a model that did not pass the gate.
+    """Reject a model that failed the gate.
 
     Args:
-        failed: The rules that are not met.
-        is_champion: It is the one being served.
+        failed: The rules that failed.
+        is_champion: Whether the model is the champion.
     """
-    return Decision("rejected", f"the gate failed: {'; '.join(map(str, failed))}{_keeps(is_champion)}")
+    rules = "; ".join(map(str, failed))
+    return Decision("rejected", f"the gate failed: {rules}{STAYS_CHAMPION if is_champion else ''}")
 
 
-def refuse_dirty(commit: Commit, *, is_champion: bool) -> Decision:
-    """Decide about a model from a work tree that is not what its commit says: nobody could rebuild it.
+def reject_dirty(commit: Commit, *, is_champion: bool) -> Decision:
+    """Reject a model that nobody could rebuild, because its work tree differs from its commit.
 
     Args:
-        commit: What is checked out.
-        is_champion: It is the one being served.
+        commit: The commit that is checked out.
+        is_champion: Whether the model is the champion.
     """
-    found = (
-        "there is no git commit to name"
+    problem = (
+        "there is no git commit"
         if commit.sha == UNKNOWN
-        else f"tracked files differ from commit {commit.sha[:7]}"
+        else f"tracked files differ from commit {commit.sha[:SHORT_COMMIT]}"
     )
+    stays = STAYS_CHAMPION if is_champion else ""
     return Decision(
         "rejected",
-        f"gate.clean_tree asks for a clean work tree, and {found}: commit, and register again{_keeps(is_champion)}",
+        f"gate.clean_tree requires a clean work tree, but {problem}; commit the changes and register again{stays}",
         moves_aliases=False,
     )
 
 
-def accept_first() -> Decision:
-    """Decide about a model that passed the gate when there is no champion."""
-    return Decision("promoted", "it passed the gate, and there is no champion yet")
+def promote_first() -> Decision:
+    """Promote a model that passed the gate when there is no champion."""
+    return Decision("promoted", "passed the gate; there was no champion")
 
 
-def accept_again() -> Decision:
-    """Decide about the champion itself, judged once more."""
-    return Decision("promoted", "already champion, and it passed the gate")
+def keep_champion() -> Decision:
+    """Keep a champion that passed the gate again."""
+    return Decision("promoted", "passed the gate; already champion")
 
 
-def accept_unlike(champion: str, difference: str) -> Decision:
-    """Decide about a model that passed the gate and cannot be compared with the champion.
-
-    Args:
-        champion: The version being served.
-        difference: In what it differs.
-    """
-    return Decision(
-        "registered", f"it passed the gate, but champion version {champion} cannot be compared: {difference}"
-    )
-
-
-def accept_rolled_back(number: str, story: str) -> Decision:
-    """Decide about a version that a person took out of service: no test puts it back.
+def register_incomparable(champion: str, difference: str) -> Decision:
+    """Register a model that passed the gate and cannot be compared with the champion.
 
     Args:
-        number: The version.
-        story: When and why it was rolled back.
+        champion: The champion's version.
+        difference: Why they cannot be compared.
     """
     return Decision(
         "registered",
-        f"it passed the gate, but was rolled back ({story}): `make rollback TO={number}` would put it back",
+        f"passed the gate, but cannot be compared with champion version {champion}: {difference}",
     )
 
 
-def judge(champion: str, comparison: Comparison, alpha: float) -> Decision:
-    """Decide about a model that passed the gate, by how it compares with the champion.
+def register_rolled_back(number: str, rollback: str) -> Decision:
+    """Register a version that was rolled back, which only a person may promote again.
 
     Args:
-        champion: The version being served.
-        comparison: Of the two, on the same images.
-        alpha: The p-value must lie below it.
+        number: The version.
+        rollback: When and why it was rolled back.
+    """
+    return Decision(
+        "registered",
+        f"passed the gate, but was rolled back ({rollback}); `visiongate registry rollback --to {number}` restores it",
+    )
+
+
+def decide_by_test(champion: str, comparison: Comparison, alpha: float) -> Decision:
+    """Promote a model that is significantly better than the champion, otherwise register it.
+
+    Args:
+        champion: The champion's version.
+        comparison: Of the two models on the same images.
+        alpha: The p-value must be below it.
     """
     better = comparison.p_value < alpha
-    test = f"one-sided {comparison.test} p = {comparison.p_value:.3g} {'<' if better else '>='} {alpha:g}"
     reason = (
-        f"{'better' if better else 'not shown to be better'}: {comparison.metric} {comparison.challenger:.4g} to champion "
-        f"version {champion}'s {comparison.champion:.4g}, a gain of {comparison.difference:.4f} "
-        f"({1 - 2 * alpha:.0%} interval {comparison.low:.4f} to {comparison.high:.4f}); of {comparison.images} images right "
-        f"on {comparison.wins} that it gets wrong, and wrong on {comparison.losses} that it gets right ({test})"
+        f"{'better' if better else 'not significantly better'} than champion version {champion}: {comparison.metric} "
+        f"{comparison.challenger:.4g} against {comparison.champion:.4g}, difference {comparison.difference:.4f} "
+        f"({1 - 2 * alpha:.0%} confidence interval {comparison.low:.4f} to {comparison.high:.4f}); "
+        f"of {comparison.images} images, {comparison.wins} are correct only for the challenger and {comparison.losses} only "
+        f"for the champion; one-sided {comparison.test} p = {comparison.p_value:.3g} {'<' if better else '>='} {alpha:g}"
     )
     return Decision("promoted" if better else "registered", reason, comparison)
 
 
-def may_be_worse(comparison: Comparison, wanted: NonInferiority) -> bool:
-    """Tell whether the challenger may be worse by more than the margin."""
-    return -comparison.low > wanted.margin
+def exceeds_margin(comparison: Comparison, required: NonInferiority) -> bool:
+    """Return whether the challenger may be worse by more than the margin."""
+    return -comparison.low > required.margin
 
 
-def judge_gain(
-    decision: Decision, comparison: Comparison, wanted: NonInferiority, gain: Gain | None
+def decide_by_gain(
+    decision: Decision, comparison: Comparison, required: NonInferiority, gain: Gain | None
 ) -> Decision:
-    """Decide anew about a model that is not shown to be better: hardly worse and cheaper will do.
+    """Promote a model that is not significantly better, if it is non-inferior and cheaper.
 
     Args:
-        decision: As `judge` had it.
+        decision: Of `decide_by_test`.
         comparison: With the champion.
-        wanted: What must be shown.
-        gain: What it saves; None where it may be worse by more than the margin, so that nothing was measured.
+        required: The margin and the gain that are required.
+        gain: What the challenger saves; None if it exceeds the margin, so that no gain was measured.
     """
-    lost = f"at most {max(0.0, -comparison.low):.4f} worse, {{}} the margin of {wanted.margin:g}"
+    loss = max(0.0, -comparison.low)
     if gain is None:
-        told = f"nor shown to be hardly worse: {lost.format('not within')}"
-        return Decision(decision.verdict, f"{decision.reason}; {told}", comparison)
-    enough = gain.saved >= wanted.by
-    told = (
-        f"hardly worse: {lost.format('within')}, and {gain}: {gain.saved:.1%} less, {'' if enough else 'not '}at "
-        f"least {wanted.by:.1%}"
+        reason = (
+            f"not non-inferior: it may be worse by {loss:.4f}, more than the margin of {required.margin:g}"
+        )
+        return replace(decision, reason=f"{decision.reason}; {reason}")
+    reason = (
+        f"non-inferior: worse by {loss:.4f} at most, within the margin of {required.margin:g}; {gain}, "
+        f"{gain.saved:.1%} less, {required.by:.1%} required"
     )
-    verdict: GateVerdict = "promoted" if enough else decision.verdict
-    return Decision(verdict, f"{decision.reason}; {told}", comparison)
-
-
-def _keeps(is_champion: bool) -> str:  # noqa: FBT001 - said by name where it is called from outside
-    return "; it stays champion until another is promoted" if is_champion else ""
+    action: Action = "promoted" if gain.saved >= required.by else decision.action
+    return replace(decision, action=action, reason=f"{decision.reason}; {reason}")

@@ -1,4 +1,4 @@
-"""Put an earlier champion back into service."""
+"""Roll back: make an earlier champion the champion again."""
 
 from datetime import UTC, datetime
 
@@ -7,94 +7,88 @@ from visiongate.adapters.mlflow.registry import (
     CHAMPION,
     ROLLED_BACK_TAG,
     Version,
+    clear_alias,
     clear_tag,
     find_champion,
     find_number,
     list_versions,
-    read_aliases,
+    refresh,
+    set_alias,
     set_tags,
 )
-from visiongate.adapters.mlflow.store import Store, TrackingError, mlflow_errors
+from visiongate.adapters.mlflow.store import Store, TrackingError
 from visiongate.registration.aliases import champion_tags
-from visiongate.registration.lease import exclusive
 
-RESTORED_TAG = "visiongate.restored"  # when and why it was put back
+# When and why a version was restored.
+RESTORED_TAG = "visiongate.restored"
 
 
-def rollback(store: Store, name: str, number: str | None, why: str, *, force: bool) -> Version:
-    """Make an earlier version champion, tag why and when, and return it.
+def roll_back(store: Store, name: str, number: str | None, reason: str, *, force: bool) -> Version:
+    """Make an earlier version the champion, record when and why in tags, and return it.
 
-    What is tagged is tagged first, and ``champion`` moves in one step: stopped half-way, it can be run again.
+    Tags are written first and ``champion`` moves in one step, so that an interrupted rollback can be run again.
 
     Args:
-        store: Where.
+        store: The registry.
         name: Of the registered model.
-        number: The version to put back; None takes the champion before the present one that is still there and was not itself
-            rolled back, so that one rollback after another goes back in time.
-        why: The reason, for the tags.
-        force: Take a version that never passed the gate.
+        number: The version to restore. By default the previous champion that still exists and was not rolled back itself, so
+            that repeated rollbacks go back in time.
+        reason: Kept in the tags.
+        force: Accept a version that never passed the gate.
 
     Raises:
-        TrackingError: MLflow failed, there is no champion before, there is no such version, or it never passed the gate.
+        TrackingError: MLflow failed, there is no such version or no previous champion, or the version never passed the gate.
     """
-    with exclusive(store, name) as renew:
+    with store.exclusive():
         champion = find_champion(store, name)
-        target = _find_target(store, name, champion, number)
+        target = (
+            _find_previous(store, name, champion) if number is None else _find_version(store, name, number)
+        )
         if champion is not None and champion.number == target.number:
-            raise TrackingError(f"registered model {name}: version {target.number} is champion already")
+            raise TrackingError(f"registered model {name}: version {target.number} is already champion")
         if not (target.passed or force):
             raise TrackingError(
-                f"registered model {name}: version {target.number} never passed the gate; FORCE=1 puts it into "
-                "service all the same"
+                f"registered model {name}: version {target.number} never passed the gate; --force restores it anyway"
             )
-        _tag(store, champion, target, why)
-        renew()
-        return _move(store, target)
+        _tag(store, champion, target, reason)
+        set_alias(store, target, CHAMPION)
+        # A champion is neither rolled back nor a challenger.
+        clear_tag(store, target, ROLLED_BACK_TAG)
+        clear_alias(store, target, CHALLENGER)
+        return refresh(store, target)
 
 
-def _find_target(store: Store, name: str, champion: Version | None, number: str | None) -> Version:
-    if number is not None:
-        found = find_number(store, name, number)
-        if found is None:
-            raise TrackingError(
-                f"registered model {name}: there is no version {number}; {_offer(store, name)}"
-            )
-        return found
+def _find_version(store: Store, name: str, number: str) -> Version:
+    version = find_number(store, name, number)
+    if version is None:
+        raise TrackingError(f"registered model {name}: no version {number}; {_suggest(store, name)}")
+    return version
+
+
+def _find_previous(store: Store, name: str, champion: Version | None) -> Version:
     if champion is None:
-        raise TrackingError(
-            f"registered model {name}: there is no champion to roll back; {_offer(store, name)}"
-        )
-    for earlier in champion.before:
-        found = find_number(store, name, earlier)
-        if found is not None and ROLLED_BACK_TAG not in found.tags:
-            return found
+        raise TrackingError(f"registered model {name}: no champion; {_suggest(store, name)}")
+    for number in champion.before:
+        version = find_number(store, name, number)
+        if version is not None and ROLLED_BACK_TAG not in version.tags:
+            return version
     raise TrackingError(
-        f"registered model {name}: there is no champion before version {champion.number}; {_offer(store, name)}"
+        f"registered model {name}: no champion before version {champion.number}; {_suggest(store, name)}"
     )
 
 
-def _offer(store: Store, name: str) -> str:
+def _suggest(store: Store, name: str) -> str:
     numbers = [version.number for version in list_versions(store, name) if version.passed]
-    return f"TO=NUMBER chooses one of those that passed the gate: {', '.join(numbers) or 'none did'}"
+    return f"choose one that passed the gate with --to: {', '.join(numbers) or 'none did'}"
 
 
-def _tag(store: Store, champion: Version | None, target: Version, why: str) -> None:
-    """Tell of it on both; only who is left for an earlier one was rolled back, and whoever comes anew remembers the other."""
+def _tag(store: Store, champion: Version | None, target: Version, reason: str) -> None:
+    """Tag both versions: an earlier target means that the champion was rolled back, a later one records its predecessor."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    left = f"from version {champion.number}" if champion is not None else "there was no champion"
-    tags = {RESTORED_TAG: f"{now}, {left}: {why}"}
+    origin = f"from version {champion.number}" if champion is not None else "without a champion"
+    tags = {RESTORED_TAG: f"{now}, {origin}: {reason}"}
     if champion is not None and target.number in champion.before:
-        set_tags(store, champion, {ROLLED_BACK_TAG: f"{now}, to version {target.number}: {why}"})
+        set_tags(store, champion, {ROLLED_BACK_TAG: f"{now}, to version {target.number}: {reason}"})
     elif champion is not None:
         tags |= champion_tags(target, champion)
     set_tags(store, target, tags)
-
-
-def _move(store: Store, target: Version) -> Version:
-    """Move the aliases; a version in service is neither rolled back nor a challenger."""
-    with mlflow_errors(store.address):
-        store.client.set_registered_model_alias(target.name, CHAMPION, target.number)
-        target = clear_tag(store, target, ROLLED_BACK_TAG)
-        if read_aliases(store, target.name).get(CHALLENGER) == target.number:
-            store.client.delete_registered_model_alias(target.name, CHALLENGER)
-    return set_tags(store, target, {})

@@ -1,89 +1,102 @@
-"""Where a registered model comes from, and how to make it again."""
+"""What a registered model was made from."""
 
 import json
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from visiongate.adapters.git import UNKNOWN
-from visiongate.adapters.mlflow.registry import Version, find_number, read_aliases, unless_missing
-from visiongate.adapters.mlflow.runs import MODEL_TAG
-from visiongate.adapters.mlflow.store import Store, TrackingError, mlflow_errors
+from visiongate.adapters.mlflow.registry import Version, find_alias, find_number
+from visiongate.adapters.mlflow.runs import MODEL_TAG, find_run, read_artifact
+from visiongate.adapters.mlflow.store import Store, TrackingError
 
 ENVIRONMENT, SETTINGS = "environment.json", "params.yaml"
 DATA_TAG = re.compile(r"visiongate\.(data_\w+)_md5")
+VERSION_URI = re.compile(r"models:/([^/@]+)(?:/(\d+)|@([^/@]+))")
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What a version was made from."""
+    """What a version was made from.
+
+    Attributes:
+        version: The version.
+        commit: ``unknown`` outside a repository.
+        dirty: Whether tracked files differed from the commit: ``true``, ``false`` or ``unknown``.
+        data_md5: By folder.
+        params: Of its run.
+        environment: Of its training; empty if the run does not have it.
+        settings: The content of ``params.yaml`` at the registration, if the run has it.
+    """
 
     version: Version
-    commit: str  # or "unknown"
-    dirty: str  # "true", "false" or "unknown"
+    commit: str
+    dirty: str
     data_md5: Mapping[str, str]
-    params: Mapping[str, str]  # out of its run
-    environment: Mapping[str, Any]  # of its training; empty where its run was made from the records
-    settings: str | None = None  # params.yaml when it was registered, where the run has it
+    params: Mapping[str, str]
+    environment: Mapping[str, Any]
+    settings: str | None = None
 
     @property
     def model_md5(self) -> str:
-        """Of the model's file, as DVC hashes it."""
+        """The md5 of the model's file."""
         return self.version.tags.get("visiongate.model_md5", UNKNOWN)
 
 
 def trace_version(store: Store, uri: str) -> Trace:
-    """Find out what a version was made from.
+    """Read what a version was made from.
 
     Args:
-        store: Where.
+        store: The registry.
         uri: ``models:/NAME/3`` or ``models:/NAME@champion``.
 
     Raises:
         TrackingError: MLflow failed, or there is no such version.
     """
-    version = _resolve(store, uri)
-    with mlflow_errors(store.address):
-        run = unless_missing(lambda: store.client.get_run(version.run_id))
-        environment = json.loads(_read_artifact(store, version.run_id, ENVIRONMENT) or "{}") if run else {}
-        settings = _read_artifact(store, version.run_id, SETTINGS) if run else None
+    version = _find(store, uri)
+    run = find_run(store, version.run_id)
+    environment = read_artifact(store, run.id, ENVIRONMENT) if run else None
     tags = version.tags
-    data = {
-        match[1].replace("_", "/", 1): tags[tag] for tag in sorted(tags) if (match := DATA_TAG.fullmatch(tag))
-    }
     return Trace(
         version=version,
         commit=tags.get("mlflow.source.git.commit", UNKNOWN),
         dirty=tags.get("visiongate.git_dirty", UNKNOWN),
-        data_md5=data,
-        params=run.data.params if run else {},
-        environment=environment,
-        settings=settings,
+        data_md5={
+            match[1].replace("_", "/", 1): tags[tag]
+            for tag in sorted(tags)
+            if (match := DATA_TAG.fullmatch(tag))
+        },
+        params=run.params if run else {},
+        environment=json.loads(environment or "{}"),
+        settings=read_artifact(store, run.id, SETTINGS) if run else None,
     )
 
 
-def describe_trace(trace: Trace, source: str) -> str:
-    """Say it in lines, with the commands that make the model again.
+def format_trace(trace: Trace, source: str) -> str:
+    """Return a trace as lines of text, with the commands that rebuild the model.
 
     Args:
         trace: Of the version.
-        source: Where the repository can be cloned from.
+        source: Address from which the repository can be cloned.
     """
+    rows = _describe(trace)
+    width = max(len(name) for name, _ in rows)
+    lines = "\n".join(f"  {name.ljust(width)}  {value}" for name, value in rows)
+    aliases = f" ({', '.join(trace.version.aliases)})" if trace.version.aliases else ""
+    return f"{trace.version.uri}{aliases}\n{lines}\n\n{_explain_rebuild(trace, source)}"
+
+
+def _describe(trace: Trace) -> list[tuple[str, str]]:
     tags, environment = trace.version.tags, trace.environment
     packages = ", ".join(f"{name} {version}" for name, version in environment.get("packages", {}).items())
-    aliases = f" ({', '.join(trace.version.aliases)})" if trace.version.aliases else ""
-    changed = {"true": "tracked files differed from it", "false": "clean"}.get(
-        trace.dirty, "clean or not: unknown"
-    )
-    lines = [
-        ("commit", f"{trace.commit} ({changed})"),
+    states = {"true": "with uncommitted changes", "false": "clean"}
+    return [
+        ("commit", f"{trace.commit} ({states.get(trace.dirty, 'unknown whether clean')})"),
         *((path, f"md5 {md5}") for path, md5 in trace.data_md5.items()),
         ("dvc.lock", tags.get("visiongate.dvc_lock", UNKNOWN)),
         ("parameters", f"sha256 {tags.get('visiongate.params_sha256', UNKNOWN)}"),
-        ("", f"{len(trace.params)} of them in run {trace.version.run_id}"),
+        ("", f"{len(trace.params)} in run {trace.version.run_id}"),
         ("python", str(environment.get("python", UNKNOWN))),
         ("platform", str(environment.get("platform", UNKNOWN))),
         ("processor", f"{environment.get('cpu', UNKNOWN)}, {environment.get('cores', UNKNOWN)} cores"),
@@ -91,45 +104,29 @@ def describe_trace(trace: Trace, source: str) -> str:
         ("model", f"md5 {trace.model_md5}"),
         ("", f"sha256 {tags.get(MODEL_TAG, UNKNOWN)}"),
     ]
-    width = max(len(name) for name, _ in lines)
-    told = "\n".join(f"  {name.ljust(width)}  {value}" for name, value in lines)
-    return f"{trace.version.uri}{aliases}\n{told}\n\n{_explain_rebuild(trace, source)}"
 
 
 def _explain_rebuild(trace: Trace, source: str) -> str:
     if trace.commit == UNKNOWN:
-        return "It cannot be made again: it was registered outside of a git commit."
-    caution = "" if trace.dirty == "false" else " (if what differed from the commit did not matter)"
+        return "It cannot be rebuilt, because it was registered outside a git commit."
+    caution = "" if trace.dirty == "false" else ", provided that the uncommitted changes did not matter"
     return (
-        f"To make it again, from the data of that commit{caution}:\n"
+        f"To rebuild it from the data of that commit{caution}:\n"
         f"  git clone {source} rebuilt && cd rebuilt && git checkout {trace.commit}\n"
         "  make setup && . .venv/bin/activate\n"
         "  dvc pull\n"
-        "  dvc repro --force --single-item train   # models/model.onnx then has the md5 above\n"
-        "If `dvc exp run -S` made it, the commit has other settings: put those of the run in place before the last command,\n"
+        "  dvc repro --force --single-item train\n"
+        "If it is from `dvc exp run -S`, the commit has other settings. Download those of the run before `dvc repro`:\n"
         f"  mlflow artifacts download --run-id {trace.version.run_id} --artifact-path {SETTINGS} --dst-path ."
     )
 
 
-def _resolve(store: Store, uri: str) -> Version:
-    match = re.fullmatch(r"models:/([^/@]+)(?:/(\d+)|@([^/@]+))", uri)
+def _find(store: Store, uri: str) -> Version:
+    match = VERSION_URI.fullmatch(uri)
     if match is None:
-        raise TrackingError(f"VERSION={uri}: a version is named models:/NAME/3 or models:/NAME@champion")
+        raise TrackingError(f"{uri}: invalid version; use models:/NAME/3 or models:/NAME@champion")
     name, number, alias = match.groups()
-    if alias is not None:
-        with mlflow_errors(store.address):
-            number = read_aliases(store, name).get(alias)
-    found = find_number(store, name, number) if number else None
-    if found is None:
-        raise TrackingError(
-            f"VERSION={uri}: there is no such version; `make registry` lists those that there are"
-        )
-    return found
-
-
-def _read_artifact(store: Store, run_id: str, name: str) -> str | None:
-    """Return a run's file as text, if it has one."""
-    if name not in {item.path for item in store.client.list_artifacts(run_id)}:
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        return Path(store.client.download_artifacts(run_id, name, folder)).read_text(encoding="utf-8")
+    version = find_number(store, name, number) if number else find_alias(store, name, alias)
+    if version is None:
+        raise TrackingError(f"{uri}: no such version; list the versions with `visiongate registry list`")
+    return version

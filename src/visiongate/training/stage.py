@@ -12,13 +12,14 @@ from safetensors.torch import save
 from torch import Tensor
 
 from visiongate import paths
+from visiongate.adapters.mlflow.environment import describe_environment
 from visiongate.adapters.mlflow.runs import MODEL_TAG, Run, open_run
 from visiongate.images.pixels import load_split
 from visiongate.models.baseline_export import export_baseline
 from visiongate.models.onnx_export import ServingNetwork, export_network
 from visiongate.models.registry import build_baseline, parameter_count
 from visiongate.models.summary import HEADER, Layer, summarize
-from visiongate.records.files import atomic_path, sha256_of, write_text
+from visiongate.records.files import atomic_path, sha256_of, write_json, write_text
 from visiongate.records.history import EpochMetrics, write_history
 from visiongate.records.model import (
     ModelDescription,
@@ -29,7 +30,7 @@ from visiongate.records.model import (
 from visiongate.records.transform import read_transform
 from visiongate.settings.model import Baseline
 from visiongate.settings.schema import Settings
-from visiongate.text_tables import lay_out
+from visiongate.text_tables import format_table
 from visiongate.training import distributed
 from visiongate.training.baselines import fit_baseline
 from visiongate.training.calibration import fit_temperature
@@ -214,11 +215,12 @@ def _write(settings: Settings, trained: TrainedModel, tracked: Run) -> None:
         transform=transform,
     )
     write_model_description(paths.MODEL_DESCRIPTION, description)
-    write_text(paths.MODEL_SUMMARY, lay_out(HEADER, trained.layers, width=None) + "\n")
+    write_text(paths.MODEL_SUMMARY, format_table(HEADER, trained.layers, width=None) + "\n")
     history, best = trained.result.history, trained.result.best
     write_history(paths.HISTORY, history)
     summary = TrainingSummary(best, len(history), trained.temperature, trained.parameters, trained.hardware)
     write_training_summary(paths.TRAINING_SUMMARY, summary)
+    write_json(paths.TRAINING_ENVIRONMENT, describe_environment())
     tracked.set_tags({MODEL_TAG: sha256_of(paths.MODEL_ONNX)})
     print(
         f"{settings.model.name}: validation accuracy {best.val_accuracy:.2%} at epoch {best.epoch} of {len(history)}, "

@@ -6,14 +6,14 @@ version that passed the gate and was not promoted.
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from visiongate.adapters.mlflow.model_files import Candidate, check_same_file, download_model, store_model
 from visiongate.adapters.mlflow.runs import MODEL_TAG
-from visiongate.adapters.mlflow.store import Store, mlflow_errors
+from visiongate.adapters.mlflow.store import Store, mlflow_errors, unless_missing
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -35,7 +35,6 @@ MAX_TAG = 5000
 MAX_DESCRIPTION = 5000
 
 logger = logging.getLogger(__name__)
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +97,21 @@ def find_champion(store: Store, name: str) -> Version | None:
     Raises:
         TrackingError: MLflow failed.
     """
+    return find_alias(store, name, CHAMPION)
+
+
+def find_alias(store: Store, name: str, alias: str) -> Version | None:
+    """Return the version that an alias points to, None if there is none.
+
+    Raises:
+        TrackingError: MLflow failed.
+    """
     with mlflow_errors(store.address):
-        number = read_aliases(store, name).get(CHAMPION)
-    champion = find_number(store, name, number) if number else None
-    if number and champion is None:
-        logger.warning("%s@%s points to the missing version %s; ignoring it", name, CHAMPION, number)
-    return champion
+        number = read_aliases(store, name).get(alias)
+    version = find_number(store, name, number) if number else None
+    if number and version is None:
+        logger.warning("%s@%s points to the missing version %s; ignoring it", name, alias, number)
+    return version
 
 
 def find_number(store: Store, name: str, number: str) -> Version | None:
@@ -114,18 +122,6 @@ def find_number(store: Store, name: str, number: str) -> Version | None:
     """
     with mlflow_errors(store.address):
         return unless_missing(lambda: read_version(store, name, number))
-
-
-def unless_missing(query: Callable[[], Result]) -> Result | None:
-    """Return the result of an MLflow call, None if the object does not exist."""
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415
-
-    try:
-        return query()
-    except MlflowException as error:
-        if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
-            raise
-        return None
 
 
 def list_versions(store: Store, name: str) -> list[Version]:
@@ -244,6 +240,16 @@ def clear_tag(store: Store, version: Version, key: str) -> Version:
         return read_version(store, version.name, version.number)
 
 
+def refresh(store: Store, version: Version) -> Version:
+    """Return a version with its current tags and aliases.
+
+    Raises:
+        TrackingError: MLflow failed.
+    """
+    with mlflow_errors(store.address):
+        return read_version(store, version.name, version.number)
+
+
 def read_version(store: Store, name: str, number: str) -> Version:
     """Return a version that exists."""
     item: ModelVersion = store.client.get_model_version(name, number)
@@ -254,6 +260,27 @@ def read_aliases(store: Store, name: str) -> dict[str, str]:
     """Return the version that each alias points to; empty if the model is not registered."""
     models = store.client.search_registered_models(f"name = '{name}'")
     return {alias: str(number) for alias, number in models[0].aliases.items()} if models else {}
+
+
+def set_alias(store: Store, version: Version, alias: str) -> None:
+    """Point an alias to a version.
+
+    Raises:
+        TrackingError: MLflow failed.
+    """
+    with mlflow_errors(store.address):
+        store.client.set_registered_model_alias(version.name, alias, version.number)
+
+
+def clear_alias(store: Store, version: Version, alias: str) -> None:
+    """Delete an alias, if it points to this version.
+
+    Raises:
+        TrackingError: MLflow failed.
+    """
+    with mlflow_errors(store.address):
+        if read_aliases(store, version.name).get(alias) == version.number:
+            store.client.delete_registered_model_alias(version.name, alias)
 
 
 def create_registered_model(store: Store, name: str) -> None:

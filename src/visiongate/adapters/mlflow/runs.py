@@ -6,18 +6,22 @@ function of their inputs. A store that has no such run, as in a fresh clone, get
 
 import json
 import logging
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from visiongate.adapters.git import Repository
 from visiongate.adapters.mlflow.environment import describe_environment, list_requirements, source_tags
-from visiongate.adapters.mlflow.store import Store, TrackingError, mlflow_errors, open_store
+from visiongate.adapters.mlflow.store import Store, TrackingError, mlflow_errors, open_store, unless_missing
 from visiongate.settings.tracking import Tracking
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run as MlflowRun
 
 MODEL_TAG = "visiongate.model_sha256"
 RECONSTRUCTED_TAG = "visiongate.reconstructed"
@@ -134,11 +138,30 @@ def search_runs(
     order = [f"metrics.`{metric}` {'ASC' if ascending else 'DESC'}"] if metric else []
     with mlflow_errors(store.address):
         runs = store.client.search_runs([store.experiment_id], order_by=order, max_results=limit)
-    return [
-        RecordedRun(run.info.run_id, run.info.run_name or "", run.data.metrics, run.data.params)
-        for run in runs
-        if not metric or metric in run.data.metrics
-    ]
+    return [_convert(run) for run in runs if not metric or metric in run.data.metrics]
+
+
+def find_run(store: Store, run_id: str) -> RecordedRun | None:
+    """Return a run by its id, None if it does not exist.
+
+    Raises:
+        TrackingError: MLflow failed.
+    """
+    with mlflow_errors(store.address):
+        run = unless_missing(lambda: store.client.get_run(run_id))
+    return None if run is None else _convert(run)
+
+
+def read_artifact(store: Store, run_id: str, name: str) -> str | None:
+    """Return a file of a run as text, None if the run does not have it.
+
+    Raises:
+        TrackingError: MLflow failed.
+    """
+    with mlflow_errors(store.address), tempfile.TemporaryDirectory() as folder:
+        if name not in {item.path for item in store.client.list_artifacts(run_id)}:
+            return None
+        return Path(store.client.download_artifacts(run_id, name, folder)).read_text(encoding="utf-8")
 
 
 @contextmanager
@@ -196,18 +219,15 @@ def _open(
 
 def _reopen(store: Store, run_id: str) -> Run | None:
     """Return a run of this experiment, set to RUNNING; None if there is none with this id."""
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415
-
     if not run_id:
         return None
     with mlflow_errors(store.address):
-        try:
-            run = store.client.get_run(run_id)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            return None
-        if run.info.lifecycle_stage != "active" or run.info.experiment_id != store.experiment_id:
+        run = unless_missing(lambda: store.client.get_run(run_id))
+        if (
+            run is None
+            or run.info.lifecycle_stage != "active"
+            or run.info.experiment_id != store.experiment_id
+        ):
             return None
         store.client.update_run(run_id, status="RUNNING")
         # The metrics of a step are sent in one call, so one metric's steps are those of all.
@@ -307,6 +327,10 @@ def set_run_tags(store: Store, run_id: str, tags: Mapping[str, str]) -> None:
     from mlflow.entities import RunTag  # noqa: PLC0415
 
     store.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+
+def _convert(run: "MlflowRun") -> RecordedRun:
+    return RecordedRun(run.info.run_id, run.info.run_name or "", run.data.metrics, run.data.params)
 
 
 def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

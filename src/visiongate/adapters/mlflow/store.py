@@ -2,16 +2,16 @@
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from visiongate.errors import VisiongateError
 from visiongate.records.files import atomic_path
@@ -36,6 +36,8 @@ ENVIRONMENT = {
 }
 MAX_DETAIL = 300
 
+Result = TypeVar("Result")
+
 
 class TrackingError(VisiongateError):
     """MLflow cannot be reached, failed, or does not have what is needed."""
@@ -57,9 +59,28 @@ class Store:
     address: str
     database: Path | None
 
-    def exclusive(self) -> AbstractContextManager[object]:
-        """Lock a local store against other processes that register a model; a server has no lock."""
-        return nullcontext() if self.database is None else _lock(self.database)
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Lock a local store against other processes that register a model; a server has no lock.
+
+        Raises:
+            TrackingError: Another process holds the lock for too long.
+        """
+        if self.database is None:
+            yield
+            return
+        lock = _lock(self.database)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise TrackingError(
+                f"MLflow at {self.address}: another process has been registering a model for {LOCK_SECONDS} seconds; stop it, "
+                "or run the command again later"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
 
 def main_workspace() -> Path:
@@ -117,6 +138,18 @@ def mlflow_errors(address: str) -> Iterator[None]:
             f"MLflow at {_hide_password(address, address)}: {detail}; check that the address answers, or set another in "
             "tracking.uri or MLFLOW_TRACKING_URI"
         ) from error
+
+
+def unless_missing(query: Callable[[], Result]) -> Result | None:
+    """Return the result of an MLflow call, None if the object does not exist."""
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415
+
+    try:
+        return query()
+    except MlflowException as error:
+        if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+            raise
+        return None
 
 
 def _check_health(address: str) -> None:

@@ -1,0 +1,116 @@
+"""Decide about an evaluated model: the gate first, then a test against the champion on the same test images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from visiongate.adapters.git import Commit
+from visiongate.adapters.mlflow.registry import ROLLED_BACK_TAG, Version, fetch_model
+from visiongate.adapters.mlflow.runs import MODEL_TAG
+from visiongate.adapters.mlflow.store import Store
+from visiongate.comparison.paired_test import Comparison, compare, uses_mcnemar
+from visiongate.comparison.predictions import GroundTruth, predict_images
+from visiongate.images.pixels import PixelSplit
+from visiongate.models.predictor import Predictor, open_predictor
+from visiongate.records.model import ModelDescription
+from visiongate.records.verdict import GateVerdict
+from visiongate.registration import promotion
+from visiongate.registration.gains import measure_gain
+from visiongate.registration.lineage import Lineage
+from visiongate.registration.promotion import Decision
+from visiongate.settings.schema import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluatedModel:
+    """A model, its test images, the verdict of the gate, and what it was made from.
+
+    Attributes:
+        file: The ONNX file.
+        sha256: Of the file.
+        predictor: The loaded file.
+        description: Network, parameters and preprocessing.
+        test: The test images.
+        groups: Of each test image; None for an image without a group.
+        threshold: The probability from which the second of two classes is predicted; None for the likelier class.
+        verdict: Of the gate.
+        commit: The commit that is checked out.
+        lineage: The data, parameters and file, as ``dvc.lock`` records them.
+    """
+
+    file: Path
+    sha256: str
+    predictor: Predictor
+    description: ModelDescription
+    test: PixelSplit
+    groups: Sequence[str | None]
+    threshold: float | None
+    verdict: GateVerdict
+    commit: Commit
+    lineage: Lineage
+
+
+def decide(
+    store: Store, model: EvaluatedModel, version: Version, champion: Version | None, settings: Settings
+) -> Decision:
+    """Decide whether to reject, register or promote a model.
+
+    Args:
+        store: Where the champion's file is.
+        model: The model.
+        version: Its version.
+        champion: The current champion.
+        settings: Of the gate, the registry and the evaluation.
+
+    Raises:
+        TrackingError: The champion's file cannot be downloaded.
+    """
+    is_champion = champion is not None and champion.number == version.number
+    if not model.verdict.passed:
+        return promotion.reject(model.verdict.failed, is_champion=is_champion)
+    if settings.gate.clean_tree and model.commit.dirty is not False:
+        return promotion.reject_dirty(model.commit, is_champion=is_champion)
+    if champion is None:
+        return promotion.promote_first()
+    if is_champion:
+        return promotion.keep_champion()
+    if ROLLED_BACK_TAG in version.tags:
+        return promotion.register_rolled_back(version.number, version.tags[ROLLED_BACK_TAG])
+    return _challenge(store, model, champion, settings)
+
+
+def _challenge(store: Store, model: EvaluatedModel, champion: Version, settings: Settings) -> Decision:
+    """Run both models on the current test images, because the champion was evaluated on those of its own time."""
+    if MODEL_TAG not in champion.tags:
+        return promotion.register_incomparable(champion.number, "it was not registered by this pipeline")
+    opponent = open_predictor(fetch_model(store, champion))
+    if difference := model.predictor.contract.difference(opponent.contract):
+        return promotion.register_incomparable(champion.number, f"the champion has {difference}")
+    truth = GroundTruth(model.test.labels, model.groups)
+    if _is_single_group(truth) and not uses_mcnemar(truth, settings.registry):
+        return promotion.register_incomparable(champion.number, "all test images are of one group")
+    challenger_predictions = predict_images(model.predictor, model.test.images, model.threshold)
+    champion_predictions = predict_images(opponent, model.test.images, champion.threshold)
+    comparison = compare(challenger_predictions, champion_predictions, truth, settings.registry)
+    decision = promotion.decide_by_test(champion.number, comparison, settings.registry.alpha)
+    return _consider_gain(model, opponent, decision, comparison, settings)
+
+
+def _is_single_group(truth: GroundTruth) -> bool:
+    return len(set(truth.groups)) == 1 and truth.groups[0] is not None
+
+
+def _consider_gain(
+    model: EvaluatedModel,
+    opponent: Predictor,
+    decision: Decision,
+    comparison: Comparison,
+    settings: Settings,
+) -> Decision:
+    required = settings.registry.non_inferiority
+    if required is None or decision.action == "promoted":
+        return decision
+    gain = None
+    if not promotion.exceeds_margin(comparison, required):
+        gain = measure_gain(required.gain, model.predictor, opponent, model.test.images, settings.evaluation)
+    return promotion.decide_by_gain(decision, comparison, required, gain)
