@@ -20,8 +20,9 @@ class EpochLog:
         if self._writer is None:
             return
         for name, value in epoch.defined().items():
-            split, _, metric = name.partition("_")
-            self._writer.add_scalar(f"{metric}/{split}" if metric else name, value, epoch.epoch)
+            if name != "epoch":
+                split, _, metric = name.partition("_")
+                self._writer.add_scalar(f"{metric}/{split}" if metric else name, value, epoch.epoch)
 
 
 @contextmanager
