@@ -1,125 +1,106 @@
-"""What DVC's messages mean and what to do about them, in one line each.
+"""DVC's failures, explained in one line each.
 
-DVC passes on what its storage clients say, on several lines and without the cure. The table is of symptoms as DVC 3.67 with
-s3fs 2026.9 prints them; the tests bring about each of those on S3 and on disk.
+DVC passes on what its storage clients print, on several lines and without a fix. The patterns are of DVC 3.67 and s3fs 2026.9.
 """
 
 import re
 from typing import NamedTuple
 
-LONGEST = 300  # characters of an unknown message that are passed on
+# Characters of an unknown message.
+MAX_LENGTH = 300
 
 
-class Symptom(NamedTuple):
-    """A pattern in what DVC says, and a sentence in which the pattern's groups are filled in."""
+class Fault(NamedTuple):
+    """A pattern in DVC's output, and an explanation in which the pattern's groups are filled in."""
 
     pattern: re.Pattern[str]
-    meaning: str
+    explanation: str
 
 
-def _symptom(pattern: str, meaning: str) -> Symptom:
-    return Symptom(re.compile(pattern, re.IGNORECASE | re.MULTILINE), meaning)
+def _fault(pattern: str, explanation: str) -> Fault:
+    return Fault(re.compile(pattern, re.IGNORECASE | re.MULTILINE), explanation)
 
 
-# The first that is found counts: what is wrong altogether comes before what went wrong with one object.
-SYMPTOMS = (
-    _symptom(
-        r"Unable to locate credentials|NoCredentialsError|Unable to (?:retrieve|load) credentials",
-        "no AWS credentials were found: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+# The first match counts, so general causes come before failures of single objects.
+FAULTS = (
+    _fault(
+        r"Unable to locate credentials|NoCredentialsError|Unable to (?:retrieve|load) credentials|Partial credentials found",
+        "no complete AWS credentials found; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
     ),
-    _symptom(
-        r"Partial credentials found.*?missing: (\S+)",
-        "the AWS credentials lack {0}: set both AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-    ),
-    _symptom(
+    _fault(
         r"The config profile \((.*?)\) could not be found",
-        "the AWS profile {0} does not exist: name one of ~/.aws/config in AWS_PROFILE",
+        "the AWS profile {0} does not exist; set AWS_PROFILE to one of ~/.aws/config",
     ),
-    _symptom(
+    _fault(
         r"\((ExpiredToken|ExpiredTokenException|TokenRefreshRequired)\)|Token has expired",
-        "the AWS session has expired: log in again (`aws sso login`, or new keys) and repeat the command",
+        "the AWS session has expired; log in again (`aws sso login`, or new keys)",
     ),
-    _symptom(
+    _fault(
         r"\((InvalidAccessKeyId|SignatureDoesNotMatch|InvalidToken|AuthorizationHeaderMalformed)\)",
-        "the storage does not take these AWS credentials ({0}): check AWS_PROFILE, or the keys",
+        "the storage rejects the AWS credentials ({0}); check AWS_PROFILE, or the keys",
     ),
-    _symptom(
-        r"\((RequestTimeTooSkewed)\)",
-        "this machine's clock is wrong by minutes, so that the storage refuses its requests: set it, and repeat",
-    ),
-    _symptom(
+    _fault(r"\((RequestTimeTooSkewed)\)", "the clock of this machine is wrong; set it"),
+    _fault(
         r"\((NoSuchBucket)\)|The specified bucket does not exist",
-        "the bucket does not exist: make it, or mend the remote's address",
+        "the bucket does not exist; create it, or correct the address of the remote",
     ),
-    _symptom(
+    _fault(
         r"\((?:AccessDenied|AllAccessDisabled)\)|\(403\)|Forbidden|Access Denied",
-        "the storage refuses access: the AWS credentials are wrong or expired, or have no rights on the bucket",
+        "the storage denies access; check the AWS credentials and their rights on the bucket",
     ),
-    _symptom(
-        r"Could not connect to the endpoint URL: \"(https?://[^/\"]+)|Connect timeout on endpoint URL: \"(https?://[^/\"]+)",
-        "{0} cannot be reached: check the network and the endpoint, and repeat the command",
+    _fault(
+        r"(?:Could not connect to the|Connect timeout on) endpoint URL: \"(https?://[^/\"]+)",
+        "{0} cannot be reached; check the network and the endpoint",
     ),
-    _symptom(
-        r"Read timeout on endpoint URL: \"(https?://[^/\"]+)",
-        "{0} does not answer: repeat the command later",
-    ),
-    _symptom(
+    _fault(r"Read timeout on endpoint URL: \"(https?://[^/\"]+)", "{0} does not answer; try again later"),
+    _fault(
         r"No space left on device|Disk quota exceeded|File too large|database or disk is full|disk I/O error",
-        "the disk is full: make room, and repeat the command, which goes on where it stopped",
+        "the disk is full; free some space and run the command again, which resumes",
     ),
-    _symptom(
-        r"Permission denied: '(.*?)'",
-        "{0}: no right to read or write there: choose another place, or have the rights changed",
-    ),
-    _symptom(
+    _fault(r"Permission denied: '(.*?)'", "{0}: permission denied; check the owner and the permissions"),
+    _fault(
         r"SlowDown|ServiceUnavailable|InternalError|Internal Server Error|\(50\d\)",
-        "the storage fails at the moment: repeat the command later",
+        "the storage fails at the moment; try again later",
     ),
-    _symptom(
+    _fault(
         r"Connection (?:was closed|reset|broken)|Server disconnected|Response payload is not completed|IncompleteRead"
         r"|Connection refused|Temporary failure",
-        "the connection to the storage broke off: repeat the command, which goes on where it stopped",
+        "the connection to the storage failed; run the command again, which resumes",
     ),
-    _symptom(
+    _fault(
         r"^Expected checksum \S+ did not match",
-        "an object came damaged from the remote: repeat the command, and if that does not help, `make push` in a clone "
-        "that has the data whole",
+        "an object of the remote is damaged; run the command again, or `visiongate remote push` in a clone with intact data",
     ),
-    _symptom(
-        r"Checkout failed for following targets:\s*(\S+)",
-        "{0} is missing or damaged in the remote: run `visiongate remote push` in a clone that has the data",
-    ),
-    _symptom(
+    _fault(
         r"requires these missing dependencies: (.*?)\. To",
         "this kind of remote needs packages that are not installed: {0}",
     ),
-    _symptom(
+    _fault(
         r"Unable to acquire lock|is busy, it is being blocked|Unable to lock",
-        "another DVC command is running in this repository: wait for it to end",
+        "another DVC command is running in this repository; wait for it to end",
     ),
 )
-ERROR = re.compile(r"^(?:\d{4}-\d\d-\d\d [\d:,]+ )?ERROR: (?:unexpected error - )?(.*)", re.MULTILINE)
+_ERROR = re.compile(r"^(?:\d{4}-\d\d-\d\d [\d:,]+ )?ERROR: (?:unexpected error - )?(.*)", re.MULTILINE)
 
 
-def explain(said: str) -> str:
-    """Say in one line what DVC's output means and what to do; where the table does not know it, DVC's own first error."""
-    return find_symptom(said) or _first_error(said)
+def explain(output: str) -> str:
+    """Return what DVC's output means and what to do; for an unknown failure, DVC's own first error."""
+    return find_fault(output) or _first_error(output)
 
 
-def find_symptom(said: str) -> str | None:
-    """Say in one line what DVC's output means and what to do, None where the table does not know it.
+def find_fault(output: str) -> str | None:
+    """Return what DVC's output means and what to do, None if it is unknown.
 
-    What DVC calls an error counts before what it tells under ``--verbose``, where the client's tries that came to a good end
-    are told too.
+    Errors count before other output, because ``--verbose`` also shows attempts that succeeded later.
     """
-    for text in ("\n".join(ERROR.findall(said)), said):
-        for pattern, meaning in SYMPTOMS:
-            if found := pattern.search(text):
-                return meaning.format(*filter(None, found.groups()))
+    for text in ("\n".join(_ERROR.findall(output)), output):
+        for pattern, explanation in FAULTS:
+            if match := pattern.search(text):
+                return explanation.format(*filter(None, match.groups()))
     return None
 
 
-def _first_error(said: str) -> str:
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    chosen = next(iter(ERROR.findall(said)), lines[-1] if lines else "no reason given")
-    return chosen if len(chosen) <= LONGEST else chosen[:LONGEST] + "…"
+def _first_error(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    error = next(iter(_ERROR.findall(output)), lines[-1] if lines else "no reason given")
+    return error if len(error) <= MAX_LENGTH else error[:MAX_LENGTH] + "…"
