@@ -150,15 +150,15 @@ def test_interval_covers_truth_at_its_confidence() -> None:
     truth, metrics = all_metrics(noisy(100_000, seed=99)), ("f1_macro", "roc_auc", "mcc", "brier")
 
     covered = dict.fromkeys(metrics, 0)
-    for seed in range(150):
+    for seed in range(100):
         drawn = noisy(250, seed=seed)
         found = intervals(drawn, alone(drawn), settings(200, confidence=0.9))
         for metric in metrics:
             covered[metric] += found[metric].low <= truth[metric] <= found[metric].high
 
     for metric in metrics:
-        # 0.9, give or take the error of 150 draws.
-        assert 0.82 <= covered[metric] / 150 <= 0.97, metric
+        # 0.9, give or take the error of 100 draws.
+        assert 0.81 <= covered[metric] / 100 <= 0.98, metric
 
 
 def test_class_missing_from_samples_is_left_out() -> None:
@@ -218,7 +218,7 @@ def test_interval_of_nearly_perfect_model_covers_truth() -> None:
     metrics = ("f1_macro", "balanced_accuracy", "mcc", "recall_macro")
 
     covered, perfect = dict.fromkeys(metrics, 0), 0
-    for seed in range(150):
+    for seed in range(100):
         drawn = nearly_perfect(150, seed=seed)
         perfect += bool(drawn.correct.all())
         found = intervals(drawn, alone(drawn), settings(200))
@@ -226,8 +226,8 @@ def test_interval_of_nearly_perfect_model_covers_truth() -> None:
             covered[metric] += found[metric].low <= truth[metric] <= found[metric].high
 
     # The bootstrap alone has no width for these.
-    assert perfect > 20
-    assert min(covered.values()) / 150 >= 0.9
+    assert perfect > 15
+    assert min(covered.values()) / 100 >= 0.9
 
 
 def nearly_perfect(images: int, seed: int) -> Predictions:

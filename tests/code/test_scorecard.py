@@ -73,7 +73,7 @@ def test_extra_metrics_are_kept_and_only_metrics_have_intervals() -> None:
 
 
 def split(images: int, seed: int, classes: int = 2) -> PixelSplit:
-    """Images whose first pixel tells the class, the rest noise."""
+    """Return images of noise whose first pixel depends on the class."""
     generator = np.random.default_rng(seed)
     labels = generator.integers(classes, size=images)
     pixels = generator.integers(256, size=(images, 4, 4, 1), dtype=np.uint8)
