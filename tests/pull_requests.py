@@ -11,8 +11,9 @@ from visiongate.records.history import EpochMetrics
 from visiongate.records.interval import Interval
 from visiongate.records.predictions import RecordedPredictions
 from visiongate.records.preparation import QuarantinedImage
+from visiongate.records.registration import Action, RecordedLineage, Registration
 from visiongate.records.validation import ExpectationResult
-from visiongate.review.parsing import Registration, Search
+from visiongate.review.parsing import Search
 from visiongate.review.snapshot import ReportInputs, Snapshot
 from visiongate.settings.gate import Rule
 from visiongate.settings.loading import load_settings
@@ -122,9 +123,24 @@ def make_snapshot(name: str, skill: float, names: list[str], text: str = "plain"
                 "group": pa.array([None] * IMAGES, pa.string()),
             }
         ),
-        search=Search(20, text, 0.9, 0.8, better=True, verdict=text, values={f"model.{text}": text}),
-        registration=Registration(text, text, text, text),
+        search=Search(20, text, 0.9, 0.8, better=True, conclusion=text, values={f"model.{text}": text}),
+        registration=make_registration("promoted", text, text),
     )
+
+
+def make_registration(decision: Action, reason: str, name: str = "digits") -> Registration:
+    """Return a registration of version 2 of a model."""
+    lineage = RecordedLineage(
+        "0" * 40, git_dirty=False, data_md5={}, model_md5="", params_sha256="", differences=[]
+    )
+    facts = {
+        "aliases": [],
+        "model_sha256": "",
+        "gate_passed": True,
+        "previous_champion": None,
+        "comparison": None,
+    }
+    return Registration(decision, reason, name, "2", lineage=lineage, **facts)
 
 
 def make_inputs(

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from clones import call
+from pull_requests import make_registration
 from visiongate.gate.rules import Measured, apply_rules
 from visiongate.records.csv_rows import write_rows
 from visiongate.records.evaluation import ClassMetrics, ConfusionRow, Slice
@@ -17,6 +18,7 @@ from visiongate.records.files import write_json
 from visiongate.records.history import EpochMetrics, write_history
 from visiongate.records.interval import Interval
 from visiongate.records.preparation import QuarantinedImage, write_quarantine
+from visiongate.records.registration import write_registration
 from visiongate.records.transform import Transform, write_transform
 from visiongate.records.validation import ExpectationResult, ValidationReport, write_validation
 from visiongate.settings.loading import load_settings
@@ -150,7 +152,7 @@ def _write_model(skill: float) -> None:
 def _write_decisions() -> None:
     summary = {"trials": 3, "best_value": 0.9, "current_value": 0.8, "beats_current": True}
     write_json(Path("reports/optimize.json"), summary)
-    write_json(Path("reports/optimize/study.json"), {"beaten": True, "verdict": "better"})
+    write_json(Path("reports/optimize/study.json"), {"beaten": True, "conclusion": "better"})
     Path("reports/optimize/best_params.yaml").write_text("model.lr: 0.02\n", encoding="utf-8")
-    registration = {"decision": "promoted", "reason": "it passed the gate", "name": "digits", "version": "1"}
-    write_json(Path("reports/registration.json"), registration)
+    registration = make_registration("promoted", "it passed the gate")
+    write_registration(Path("reports/registration.json"), registration)

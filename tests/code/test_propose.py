@@ -1,6 +1,5 @@
 """`visiongate pr propose`: only a promoted model is proposed in a pull request."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,9 @@ import pytest
 from clones import call
 from command_line import run_cli
 from github_imitation import SLUG, WRITER, GitHub
+from pull_requests import make_registration
 from visiongate.errors import DataError
+from visiongate.records.registration import Action, write_registration
 from visiongate.review.proposals import propose_model
 
 LOCK = "schema: '2.0'\nstages:\n  train:\n    outs:\n    - path: models/model.onnx\n      md5: {}\n"
@@ -41,12 +42,11 @@ def clone(server: GitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     return folder
 
 
-def write_run(model: str, decision: str) -> None:
+def write_run(model: str, decision: Action) -> None:
     Path("reports").mkdir(exist_ok=True)
     Path("dvc.lock").write_text(LOCK.format(model))
     Path("params.yaml").write_text("model: {}\n")
-    registration = {"decision": decision, "reason": "12 errors fixed", "name": "digits", "version": "2"}
-    Path("reports/registration.json").write_text(json.dumps(registration))
+    write_registration(Path("reports/registration.json"), make_registration(decision, "12 errors fixed"))
 
 
 @pytest.mark.usefixtures("client")
@@ -109,7 +109,7 @@ def test_a_second_call_opens_no_second_pull_request(server: GitHub) -> None:
 @pytest.mark.parametrize("decision", ["rejected", "registered"])
 @pytest.mark.usefixtures("clone")
 def test_a_model_that_was_not_promoted_is_not_proposed(
-    decision: str, server: GitHub, capsys: pytest.CaptureFixture[str]
+    decision: Action, server: GitHub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_run("2" * 32, decision)
     assert run_cli("pr", "propose") == 0

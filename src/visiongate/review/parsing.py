@@ -1,4 +1,4 @@
-"""Parsers of the records that have no module in `records` yet."""
+"""Parsers for what the report reads from several files, or from a file without a schema."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,18 +23,8 @@ class Search:
     best: float
     current: float | None
     better: bool
-    verdict: str
+    conclusion: str
     values: Mapping[str, object]
-
-
-@dataclass(frozen=True, slots=True)
-class Registration:
-    """The decision of `register`."""
-
-    decision: str
-    reason: str
-    name: str
-    version: str
 
 
 def parse_values(content: bytes) -> dict[str, object]:
@@ -56,15 +46,10 @@ def parse_search(summary: bytes, study: bytes, best: bytes) -> Search:
         "best": figures.get("best_value"),
         "current": figures.get("current_value"),
         "better": figures.get("beats_current"),
-        "verdict": details.get("verdict", ""),
+        "conclusion": details.get("conclusion", details.get("verdict", "")),
         "values": parse_params(best),
     }
     return check_type(TypeAdapter(Search), values)
-
-
-def parse_registration(content: bytes) -> Registration:
-    """Parse ``registration.json``."""
-    return check_type(TypeAdapter(Registration), parse_json(content))
 
 
 def parse_images(manifest: bytes, transform: bytes) -> pa.Table:

@@ -11,8 +11,8 @@ from visiongate.adapters.dvc import run_dvc
 from visiongate.adapters.git import Repository
 from visiongate.errors import DataError
 from visiongate.records.dvc_lock import parse_lock
+from visiongate.records.registration import read_registration
 from visiongate.review.comments import WORKFLOW_AUTHOR
-from visiongate.review.parsing import parse_registration
 
 EMAIL = "41898282+github-actions[bot]@users.noreply.github.com"
 # The files of a run in git. CML commits those that changed.
@@ -46,7 +46,7 @@ def propose_model(max_store_bytes: int = MAX_STORE_BYTES) -> str:
     model = _model_md5(paths.LOCK.read_bytes())
     if model == _model_md5((repository.read("HEAD", paths.LOCK) or "").encode()):
         return "Not proposed: the model is the committed one"
-    registration = parse_registration(paths.REGISTRATION.read_bytes())
+    registration = read_registration(paths.REGISTRATION)
     if registration.decision != "promoted":
         return f"Not proposed: {registration.decision}, {registration.reason}"
     _fill_store(repository, max_store_bytes)

@@ -11,9 +11,10 @@ from visiongate.records.history import EpochMetrics
 from visiongate.records.interval import Interval
 from visiongate.records.predictions import RecordedPredictions
 from visiongate.records.preparation import QuarantinedImage
+from visiongate.records.registration import Registration
 from visiongate.records.validation import ExpectationResult
 from visiongate.records.verdict import GateVerdict
-from visiongate.review.parsing import Registration, Search
+from visiongate.review.parsing import Search
 from visiongate.settings.registry import Registry
 
 

@@ -22,6 +22,7 @@ from visiongate.records.dvc_lock import parse_lock
 from visiongate.records.history import parse_history
 from visiongate.records.predictions import parse_predictions
 from visiongate.records.preparation import parse_quarantine
+from visiongate.records.registration import parse_registration
 from visiongate.records.validation import ExpectationResult, parse_validation
 from visiongate.records.verdict import GateVerdict, parse_verdict
 from visiongate.review import parsing
@@ -77,7 +78,7 @@ PARTS = {
         (paths.OPTIMIZE_SUMMARY, paths.OPTIMIZE / "study.json", paths.OPTIMIZE / "best_params.yaml"),
         parsing.parse_search,
     ),
-    "registration": Part("register", (paths.REGISTRATION,), parsing.parse_registration),
+    "registration": Part("register", (paths.REGISTRATION,), parse_registration),
 }
 # The report does not compare these with the base.
 NOT_COMPARED = {"search", "registration"}
