@@ -72,6 +72,10 @@ FAULTS = (
         "an object of the remote is damaged; run the command again, or `visiongate remote push` in a clone with intact data",
     ),
     _fault(
+        r"Checkout failed for following targets:\s*(\S+)",
+        "{0} is missing or damaged in the remote; run `visiongate remote push` in a clone that has the data",
+    ),
+    _fault(
         r"requires these missing dependencies: (.*?)\. To",
         "this kind of remote needs packages that are not installed: {0}",
     ),
