@@ -17,6 +17,15 @@ MAX_SIDE = 96
 # A smaller image is enlarged without smoothing and stored without loss.
 PIXELATED_SIDE = 48
 QUALITY = 85
+# Title and lead of each gallery.
+_TEXTS = (
+    ("Worst mistakes", "The true class had the lowest probability."),
+    ("Most confident mistakes", "The wrong class had the highest probability."),
+    (
+        "Likely label errors",
+        "The model is more confident of another class than, on average, for images of that class. Check before you relabel.",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,31 +82,30 @@ def pick_galleries(
         label_errors: Likely label errors, the most suspicious first.
         max_images: Per gallery.
     """
-
-    def mistake(row: int) -> Tile:
-        actual, predicted = test.classes[test.labels[row]], test.classes[test.predicted[row]]
-        return Tile(images[row], f"{actual}, predicted {predicted} ({test.confidence[row]:.0%})", paths[row])
-
     wrong = np.flatnonzero(~test.correct)
     worst = wrong[np.argsort(test.label_probability[wrong], kind="stable")][:max_images].tolist()
     confident = wrong[np.argsort(-test.confidence[wrong], kind="stable")][:max_images].tolist()
+    if confident == worst:
+        confident = []
     suspects = zip(label_errors.rows, label_errors.suspects, strict=True)
     doubtful = [
         Tile(images[row], f"labeled {suspect.given}, predicted {suspect.suggested}", paths[row])
         for row, suspect in suspects
     ]
-    galleries = [
-        Gallery("Worst mistakes", "The true class had the lowest probability.", tuple(map(mistake, worst))),
-        Gallery(
-            "Most confident mistakes",
-            "The wrong class had the highest probability.",
-            tuple(map(mistake, confident)) if confident != worst else (),
-        ),
-        Gallery(
-            "Likely label errors",
-            "The model is more confident of another class than it is, on average, for images of that class. "
-            "Check each image before you change its label.",
-            tuple(doubtful[:max_images]),
-        ),
+    tiles = (
+        _mistakes(test, images, paths, worst),
+        _mistakes(test, images, paths, confident),
+        doubtful[:max_images],
+    )
+    return [Gallery(*text, tuple(shown)) for text, shown in zip(_TEXTS, tiles, strict=True) if shown]
+
+
+def _mistakes(
+    test: Predictions, images: npt.NDArray[np.uint8], paths: Sequence[str], rows: Sequence[int]
+) -> list[Tile]:
+    actual = [test.classes[test.labels[row]] for row in rows]
+    predicted = [test.classes[test.predicted[row]] for row in rows]
+    return [
+        Tile(images[row], f"{label}, predicted {name} ({test.confidence[row]:.0%})", paths[row])
+        for row, label, name in zip(rows, actual, predicted, strict=True)
     ]
-    return [gallery for gallery in galleries if gallery.tiles]
