@@ -111,7 +111,7 @@ def test_a_network_is_added_as_the_docs_say(followed: Path, tmp_path: Path, line
     shutil.copytree(line_outputs / "data/transformed", tmp_path / "data/transformed")
     command = next(command for command in COMMANDS if "wide_cnn" in command)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "src"), "DVC_ROOT": str(tmp_path)}
-    compose = ["-m", "visiongate.settings.composition", *overrides_of(command), "training.epochs=1"]
+    compose = ["-m", "visiongate", "params", *overrides_of(command), "training.epochs=1"]
     for arguments in (compose, ["src/run.py", "train"]):
         result = subprocess.run(
             [sys.executable, *arguments],

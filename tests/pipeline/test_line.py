@@ -45,7 +45,7 @@ def runs_of(folder: Path, name: str) -> int:
 def line(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """A clone in which the whole line has run once on few images, one process a stage."""
     folder = clone_tree(tmp_path_factory.mktemp("line"))
-    call(folder, sys.executable, "-m", "visiongate.settings.composition", *SMOKE, PYTHONPATH="src")
+    call(folder, sys.executable, "-m", "visiongate", "params", *SMOKE, PYTHONPATH="src")
     return folder, call(folder, "dvc", "repro")
 
 

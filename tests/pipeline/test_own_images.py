@@ -42,7 +42,7 @@ def images(tmp_path: Path) -> Path:
 def clone(tmp_path: Path, images: Path) -> Path:
     """Return a clone whose data stages have run on the folder."""
     folder = clone_tree(tmp_path / "clone")
-    compose = ("-m", "visiongate.settings.composition", "dataset=folder", f"dataset.path={images}")
+    compose = ("-m", "visiongate", "params", "dataset=folder", f"dataset.path={images}")
     call(folder, sys.executable, *compose, PYTHONPATH="src")
     call(folder, "dvc", "repro", "transformation")
     return folder
@@ -94,7 +94,7 @@ def test_a_run_after_killed_stages_gives_the_same_outputs(clone: Path) -> None:
 
 def test_a_missing_folder_names_the_setting(tmp_path: Path) -> None:
     folder = clone_tree(tmp_path)
-    call(folder, sys.executable, "-m", "visiongate.settings.composition", "dataset=folder", PYTHONPATH="src")
+    call(folder, sys.executable, "-m", "visiongate", "params", "dataset=folder", PYTHONPATH="src")
     result = call(folder, sys.executable, "src/run.py", "ingestion", check=False)
     assert result.returncode == 1
     assert "dataset.path" in result.stderr
