@@ -91,11 +91,14 @@ def main() -> None:
         }
         models = [model for model in options.models if model not in done]
         results = [result for result in results if result.data != name or result.model in done]
-        for result in measure(name, sources.get(name), limits, models, options):
-            results.append(result)
-            store.write_text(json.dumps([asdict(row) for row in results], indent=2))
-            options.output.write_text(render(results), encoding="utf-8")
-            print(describe(result), flush=True)
+        try:
+            for result in measure(name, sources.get(name), limits, models, options):
+                results.append(result)
+                store.write_text(json.dumps([asdict(row) for row in results], indent=2))
+                options.output.write_text(render(results), encoding="utf-8")
+                print(describe(result), flush=True)
+        except (RuntimeError, subprocess.TimeoutExpired) as error:
+            print(f"{name}: failed before training: {error}", file=sys.stderr, flush=True)
 
 
 def parse_arguments() -> argparse.Namespace:
