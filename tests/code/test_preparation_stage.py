@@ -22,6 +22,7 @@ from visiongate.preparation import stage as preparation
 from visiongate.records.dataset import DatasetRecord, read_dataset, write_dataset
 from visiongate.records.files import read_json
 from visiongate.records.measurements import remove_measurements, write_measurements
+from visiongate.records.preparation import QuarantinedImage, parse_quarantine
 from visiongate.records.splits import SPLITS
 from visiongate.settings.loading import load_settings, replace_settings
 from visiongate.settings.schema import Settings
@@ -135,9 +136,9 @@ def leaking_images() -> list[tuple[str, str, bytes]]:
     ]
 
 
-def quarantine() -> dict[str, dict[str, str]]:
-    with Path("reports/preparation/quarantine.csv").open(encoding="utf-8", newline="") as file:
-        return {row["path"]: row for row in csv.DictReader(file)}
+def quarantine() -> dict[str, QuarantinedImage]:
+    content = Path("reports/preparation/quarantine.csv").read_bytes()
+    return {image.path: image for image in parse_quarantine(content)}
 
 
 def prepared(column: str) -> list[Any]:
@@ -182,7 +183,7 @@ def strict(settings: Settings) -> Settings:
 def test_every_damaged_image_is_quarantined_with_its_reason(strict: Settings) -> None:
     write_raw(good_images() + bad_images())
     preparation.run(strict)
-    assert {path: row["reason"] for path, row in quarantine().items()} == {
+    assert {path: image.reason for path, image in quarantine().items()} == {
         "truncated.png": "truncated",
         "lab.tif": "unsupported_mode",
         "vast.png": "too_large",
@@ -197,11 +198,11 @@ def test_every_damaged_image_is_quarantined_with_its_reason(strict: Settings) ->
         "the-copy.png": "duplicate",
         f"{HOSTILE}2.png": "duplicate",
     }
-    assert quarantine()["the-copy.png"]["detail"] == "same bytes as levels.png"
-    assert quarantine()["palette.png"]["detail"] == "same bytes as again.png (b)"
-    assert quarantine()["wrong.jpg"]["detail"] == "named as JPEG, but its bytes are PNG"
-    assert quarantine()["blank.png"]["sha256"] == hashlib.sha256(bad_images()[8][2]).hexdigest()
-    assert all(row["detail"] for row in quarantine().values())
+    assert quarantine()["the-copy.png"].detail == "same bytes as levels.png"
+    assert quarantine()["palette.png"].detail == "same bytes as again.png (b)"
+    assert quarantine()["wrong.jpg"].detail == "named as JPEG, but its bytes are PNG"
+    assert quarantine()["blank.png"].sha256 == hashlib.sha256(bad_images()[8][2]).hexdigest()
+    assert all(image.detail for image in quarantine().values())
 
 
 def test_the_rest_is_kept_unchanged_and_in_order(strict: Settings) -> None:
@@ -252,7 +253,7 @@ def test_the_summary_accounts_for_every_image(strict: Settings, capsys: pytest.C
 def test_leaks_between_given_splits_are_quarantined_and_counted(settings: Settings) -> None:
     write_raw(leaking_images())
     preparation.run(settings)
-    assert {path: (row["reason"], row["detail"], row["split"]) for path, row in quarantine().items()} == {
+    assert {path: (image.reason, image.detail, image.split) for path, image in quarantine().items()} == {
         "train/exact.png": ("duplicate", "same bytes as test/own.png (test)", "train"),
         "train/near.jpg": ("split_leak", "near-duplicate of test/own.png (test)", "train"),
         "val/near.jpg": ("split_leak", "near-duplicate of test/own.png (test)", "val"),
@@ -414,6 +415,12 @@ def test_the_limits_are_the_settings(settings: Settings) -> None:
     assert "flat.png" in prepared("path")
     with pytest.raises(DataError, match="1 too_small"):
         preparation.run(replace_settings(settings, {"preparation.min_side": 33}, "test"))
+
+
+@pytest.mark.parametrize("content", [b"path,label\n", b"path,label,split,sha256,reason,detail\na,b\n", b'"'])
+def test_an_invalid_quarantine_raises(content: bytes) -> None:
+    with pytest.raises(DataError, match=r"quarantine\.csv"):
+        parse_quarantine(content)
 
 
 def flat() -> bytes:
