@@ -1,5 +1,6 @@
 """Fixtures that all tests share."""
 
+import logging
 import os
 import shutil
 import signal
@@ -17,6 +18,12 @@ pytest_plugins = ("shared_github",)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 ROOT = Path(__file__).parents[1]
 OUTPUTS = ("data/raw", "data/prepared", "data/transformed", "models/model.onnx", "reports/validation")
+
+
+@pytest.fixture(autouse=True)
+def _propagating_logger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undo `logs.configure` of an earlier test, so that ``caplog`` gets the messages."""
+    monkeypatch.setattr(logging.getLogger("visiongate"), "propagate", True)
 
 
 @pytest.fixture(scope="session")

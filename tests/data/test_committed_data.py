@@ -1,4 +1,4 @@
-"""What the line's data must hold: the work tree's, or else the committed."""
+"""The data of the last pipeline run, in the work tree or else as committed, are consistent."""
 
 import hashlib
 import json
