@@ -1,4 +1,4 @@
-"""Lineage: the commit out of git, the hashes out of ``dvc.lock``, and what does not agree with them."""
+"""Lineage: the commit of git, the hashes of ``dvc.lock``, and their differences from the work tree."""
 
 import hashlib
 import subprocess
@@ -40,7 +40,7 @@ def commit_here() -> Commit:
 
 
 @pytest.mark.usefixtures("repository")
-def test_commit_is_clean_whatever_the_line_itself_wrote() -> None:
+def test_outputs_of_the_pipeline_do_not_make_a_commit_dirty() -> None:
     Path("dvc.lock").write_text("changed")
     Path("reports/metrics.json").write_text("changed")
     Path("untracked").touch()
@@ -74,7 +74,7 @@ def test_without_commit_repository_or_git_it_is_unknown(
 
 
 def locked() -> dict[str, Any]:
-    """What DVC writes after a run in which everything fits."""
+    """Return the stages of a lock file without differences."""
     return {
         "transformation": {
             "deps": [{"path": "src/code.py", "md5": "c0"}],
@@ -103,7 +103,7 @@ def lineage_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa:
     return read
 
 
-def test_hashes_come_out_of_the_lock(lineage_of: Any) -> None:  # noqa: ANN401
+def test_hashes_are_read_from_the_lock(lineage_of: Any) -> None:  # noqa: ANN401
     lineage = lineage_of(locked())
     assert lineage.differences == ()
     assert lineage.data_md5 == {"data/transformed": "d1.dir"}
@@ -116,7 +116,7 @@ def test_hashes_come_out_of_the_lock(lineage_of: Any) -> None:  # noqa: ANN401
     }
 
 
-def test_hash_of_params_is_of_the_stages_asked_for(lineage_of: Any) -> None:  # noqa: ANN401
+def test_hash_of_params_covers_the_given_stages(lineage_of: Any) -> None:  # noqa: ANN401
     first = lineage_of(locked()).params_sha256
     other = locked()
     other["optimize"]["params"]["params.yaml"]["optimize"]["trials"] = 1
@@ -125,25 +125,24 @@ def test_hash_of_params_is_of_the_stages_asked_for(lineage_of: Any) -> None:  # 
     assert lineage_of(other).params_sha256 != first
 
 
-def test_model_made_by_hand_is_told(lineage_of: Any) -> None:  # noqa: ANN401
+def test_model_that_differs_from_the_lock_is_reported(lineage_of: Any) -> None:  # noqa: ANN401
     MODEL.write_bytes(b"another model")
     lineage = lineage_of(locked())
     assert lineage.model_md5 != MD5
-    assert lineage.differences == (
-        f"models/model.onnx: dvc.lock has md5 {MD5}, the file {lineage.model_md5}",
-    )
+    (difference,) = lineage.differences
+    assert MD5 in difference
+    assert lineage.model_md5 in difference
     assert lineage.tags()["visiongate.dvc_lock"] == lineage.differences[0]
 
 
-def test_data_made_anew_since_training_is_told(lineage_of: Any) -> None:  # noqa: ANN401
+def test_data_that_changed_since_the_training_are_reported(lineage_of: Any) -> None:  # noqa: ANN401
     stages = locked()
     stages["transformation"]["outs"][0]["md5"] = "d2.dir"
-    assert lineage_of(stages).differences == (
-        "data/transformed: train read md5 d1.dir, and it is now d2.dir",
-    )
+    (difference,) = lineage_of(stages).differences
+    assert difference.startswith("data/transformed: train")
 
 
-def test_stage_that_never_ran_is_told(lineage_of: Any) -> None:  # noqa: ANN401
+def test_missing_stage_is_reported(lineage_of: Any) -> None:  # noqa: ANN401
     stages = locked()
     del stages["transformation"]
     lineage = lineage_of(stages)
@@ -153,7 +152,7 @@ def test_stage_that_never_ran_is_told(lineage_of: Any) -> None:  # noqa: ANN401
 
 @pytest.mark.parametrize("content", [None, "", "schema: '2.0'\nstages: {}\n"])
 @pytest.mark.usefixtures("lineage_of")
-def test_nothing_recorded_is_told(content: str | None) -> None:
+def test_empty_lock_is_reported(content: str | None) -> None:
     if content is not None:
         Path("dvc.lock").write_text(content)
     lineage = read_lineage(Path("dvc.lock"), STAGES, DATA, MODEL)

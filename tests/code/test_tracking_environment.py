@@ -1,4 +1,4 @@
-"""What a run tells of the machine."""
+"""The environment of a run."""
 
 import platform
 from importlib.metadata import version
@@ -14,7 +14,7 @@ from visiongate.adapters.mlflow.environment import (
 )
 
 
-def test_processor_is_named_as_linux_names_it(tmp_path: Path) -> None:
+def test_processor_has_the_name_of_linux(tmp_path: Path) -> None:
     (tmp_path / "cpuinfo").write_text(
         "processor\t: 0\nmodel name\t: Fast Chip @ 2 GHz\nmodel name\t: other\n"
     )
@@ -22,13 +22,13 @@ def test_processor_is_named_as_linux_names_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, "processor: 0\n"])
-def test_processor_without_a_name_is_named_by_its_kind(tmp_path: Path, content: str | None) -> None:
+def test_unnamed_processor_has_the_name_of_its_architecture(tmp_path: Path, content: str | None) -> None:
     if content:
         (tmp_path / "cpuinfo").write_text(content)
     assert processor_name(tmp_path / "cpuinfo") in (platform.processor(), platform.machine())
 
 
-def test_environment_names_the_versions() -> None:
+def test_environment_has_the_versions() -> None:
     environment = describe_environment()
     assert environment["python"] == platform.python_version()
     assert environment["packages"]["torch"] == version("torch")
@@ -42,7 +42,7 @@ def test_user_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch) -> Non
     assert source_tags()["mlflow.user"] == "54321"
 
 
-def test_experiment_is_named_when_dvc_runs_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dvc_experiment_is_a_tag(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DVC_EXP_NAME", raising=False)
     assert "visiongate.dvc_experiment" not in source_tags()
     monkeypatch.setenv("DVC_EXP_NAME", "rooky-nard")

@@ -38,7 +38,7 @@ def values(store: Store, run_id: str, metric: str) -> list[tuple[int, float]]:
     return [(entry.step, entry.value) for entry in store.client.get_metric_history(run_id, metric)]
 
 
-def test_run_holds_what_it_was_given(store: Store, tmp_path: Path) -> None:
+def test_run_has_params_metrics_tags_and_files(store: Store, tmp_path: Path) -> None:
     (tmp_path / "report.txt").write_text("fine")
     with open_run(TRACKING, "train tiny", {"model": {"lr": 0.1}, "epochs": 2}, {"color": "blue"}) as run:
         run.log_metrics({"val_loss": 0.5}, step=1)
@@ -56,7 +56,7 @@ def test_run_holds_what_it_was_given(store: Store, tmp_path: Path) -> None:
     assert (artifacts / "notes/note.txt").read_text() == "a note"
 
 
-def test_run_tells_its_environment_and_commit(store: Store) -> None:
+def test_run_has_its_environment_and_commit(store: Store) -> None:
     with open_run(TRACKING, "train tiny", {}, {}) as run:
         pass
     found = store.client.get_run(run.id)
@@ -86,9 +86,7 @@ def test_nested_run_leaves_the_environment_to_its_parent(store: Store) -> None:
 @pytest.mark.parametrize(
     ("error", "status"), [(ValueError, "FAILED"), (SystemExit, "FAILED"), (KeyboardInterrupt, "KILLED")]
 )
-def test_run_that_raises_ends_so_and_keeps_its_metrics(
-    store: Store, error: type[BaseException], status: str
-) -> None:
+def test_failed_run_keeps_its_metrics(store: Store, error: type[BaseException], status: str) -> None:
     with pytest.raises(error), open_run(TRACKING, "train tiny", {}, {}) as run:  # noqa: PT012 - ends by raising
         run.log_metrics({"loss": 1.0}, step=1)
         raise error
@@ -213,7 +211,7 @@ def test_results_are_added_once_and_again_when_they_change(store: Store) -> None
     assert store.client.get_run(made).data.tags["visiongate.gate"] == "passed"
 
 
-def test_params_become_dotted_text_that_mlflow_takes(store: Store) -> None:
+def test_params_are_flattened_and_cut(store: Store) -> None:
     params = {"a": {"b": None, "c": True, "d": [1, 2]}, "text": "as it is", "long": "x" * 7000}
     flat = flatten(params)
     assert flat.pop("long") == "x" * 5999 + "…"

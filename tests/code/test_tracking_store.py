@@ -1,12 +1,14 @@
-"""The MLflow store: where it is, that it is made once and whole, and what is said when it cannot be used."""
+"""The MLflow store: its address, its creation, and its errors."""
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
+from visiongate.adapters.mlflow import store as store_module
 from visiongate.adapters.mlflow.store import TrackingError, open_store, resolve_address
 from visiongate.settings.tracking import Tracking
 from workspaces import ROOT, TRACKING, enter_workspace
@@ -15,6 +17,7 @@ OPEN = """
 import sys
 sys.path.insert(0, {source!r})
 from visiongate.settings.tracking import Tracking
+from visiongate.adapters.mlflow import store as store_module
 from visiongate.adapters.mlflow.store import open_store
 print(open_store(Tracking(uri="sqlite:///mlruns/mlflow.db", experiment="tried")).experiment_id)
 """
@@ -26,7 +29,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.usefixtures("workspace")
-def test_relative_path_is_taken_from_the_main_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_path_is_relative_to_the_main_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
     here = Path.cwd()
     assert resolve_address("sqlite:///mlruns/mlflow.db") == f"sqlite:///{here}/mlruns/mlflow.db"
     monkeypatch.setenv("DVC_ROOT", "/elsewhere")
@@ -59,7 +62,9 @@ def test_opening_again_finds_the_same_experiment() -> None:
     assert open_store(TRACKING).experiment_id == open_store(TRACKING).experiment_id
 
 
-def test_two_processes_at_once_make_one_quiet_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_create_one_store_without_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     command = [sys.executable, "-c", OPEN.format(source=str(ROOT / "src"))]
@@ -76,14 +81,14 @@ def test_two_processes_at_once_make_one_quiet_store(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.usefixtures("workspace")
-def test_deleted_experiment_is_refused() -> None:
+def test_deleted_experiment_is_an_error() -> None:
     store = open_store(TRACKING)
     store.client.delete_experiment(store.experiment_id)
-    with pytest.raises(TrackingError, match="'tried' is deleted"):
+    with pytest.raises(TrackingError, match="'tried'"):
         open_store(TRACKING)
 
 
-def test_moved_store_is_refused(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_moved_store_is_an_error(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_store(TRACKING)
     moved = workspace.parent / "moved"
     workspace.rename(moved)
@@ -92,7 +97,7 @@ def test_moved_store_is_refused(workspace: Path, monkeypatch: pytest.MonkeyPatch
         open_store(TRACKING)
 
 
-def test_absent_server_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_of_an_absent_server_has_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(TrackingError, match="MLFLOW_TRACKING_URI") as caught:
@@ -101,34 +106,39 @@ def test_absent_server_is_named_without_its_password(monkeypatch: pytest.MonkeyP
     assert "secret" not in str(caught.value)
 
 
-def test_impossible_place_is_explained(workspace: Path) -> None:
+def test_invalid_path_is_an_error(workspace: Path) -> None:
     (workspace / "file").touch()
     with pytest.raises(TrackingError, match=r"file/mlflow\.db"):
         open_store(Tracking(uri="sqlite:///file/mlflow.db", experiment="tried"))
 
 
-def test_file_that_is_no_database_is_explained(workspace: Path) -> None:
+def test_file_that_is_not_a_database_is_an_error(workspace: Path) -> None:
     (workspace / "mlruns/mlflow.db").write_bytes(b"not a database" * 100)
     with pytest.raises(TrackingError, match="file is not a database"):
         open_store(TRACKING)
 
 
 @pytest.mark.usefixtures("workspace")
-def test_local_store_is_exclusive_and_a_server_is_not() -> None:
-    from filelock import FileLock, Timeout  # noqa: PLC0415
-
+def test_local_store_is_exclusive_and_a_server_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "LOCK_SECONDS", 0.1)
     store = open_store(TRACKING)
-    with store.exclusive(), pytest.raises(Timeout):
-        FileLock("mlruns/.mlflow.db.lock", timeout=0).acquire()
-    FileLock("mlruns/.mlflow.db.lock", timeout=0).acquire()
+    server = replace(store, database=None)
+    with (
+        store.exclusive(),
+        server.exclusive(),
+        pytest.raises(TrackingError, match="another process"),
+        store.exclusive(),
+    ):
+        pass
+    with store.exclusive():
+        pass
 
 
-def test_another_process_that_makes_the_experiment_first_is_no_error(
-    workspace: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_concurrently_created_experiment_is_used(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = open_store(TRACKING)
     asked = MlflowClient.get_experiment_by_name
-    answers = iter([lambda *_: None])  # as it was a moment before the other made it
+    # The first call is before the other process created it.
+    answers = iter([lambda *_: None])
 
     def late(client: MlflowClient, name: str) -> object:
         return next(answers, asked)(client, name)

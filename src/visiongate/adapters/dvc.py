@@ -98,7 +98,7 @@ def fetch_outputs(
 ) -> None:
     """Pull outputs, or files in them, into a clone: from the cache of a project, otherwise from the remote.
 
-    The clone also gets DVC's settings of this machine. Nothing is written to the project.
+    The clone also gets DVC's settings of this machine, but a cache of its own. Nothing is written to the project.
 
     Args:
         project: The folder with ``.dvc`` whose cache is read.
@@ -116,6 +116,8 @@ def fetch_outputs(
     names = [str(path) for path in outputs]
     shown = names[0] if len(names) == 1 else f"{len(names)} files"
     cache = run_dvc(["cache", "dir"], project).strip()
+    # The project's settings may name its cache, which the clone must not write to.
+    run(["config", "--local", "--quiet", "cache.dir", str((clone / ".dvc/cache").resolve())], clone)
     run(["remote", "add", "--local", "--force", "--quiet", CACHE_REMOTE, cache], clone)
     try:
         run(["pull", "--quiet", "--remote", CACHE_REMOTE, *names], clone)
