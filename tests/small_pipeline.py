@@ -150,9 +150,20 @@ def _write_model(skill: float) -> None:
 
 
 def _write_decisions() -> None:
-    summary = {"trials": 3, "best_value": 0.9, "current_value": 0.8, "beats_current": True}
+    summary = {
+        "trials": 3,
+        "pruned": 0,
+        "epochs": 9,
+        "best_trial": 1,
+        "best_value": 0.9,
+        "current_value": 0.8,
+        "beats_current": True,
+    }
     write_json(Path("reports/optimize.json"), summary)
-    write_json(Path("reports/optimize/study.json"), {"beaten": True, "conclusion": "better"})
+    write_json(
+        Path("reports/optimize/study.json"),
+        {"settings": {}, "data": "0", "beaten": True, "conclusion": "better"},
+    )
     Path("reports/optimize/best_params.yaml").write_text("model.lr: 0.02\n", encoding="utf-8")
     registration = make_registration("promoted", "it passed the gate")
     write_registration(Path("reports/registration.json"), registration)

@@ -3,9 +3,9 @@
 from typing import cast
 
 import numpy as np
+from visiongate.experiments.evidence import Answered, Evidence
 
 from visiongate.comparison.predictions import GroundTruth, UnlabeledPredictions
-from visiongate.experiments.evidence import Answered, Evidence
 from visiongate.experiments.listing import Experiment, State
 from visiongate.records.interval import Interval
 

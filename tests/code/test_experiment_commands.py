@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from visiongate.experiments.cached_outputs import Cache
 
 from clones import ROOT, call
 from command_line import run_cli
@@ -14,7 +15,6 @@ from visiongate.adapters.dvc import DvcError
 from visiongate.adapters.git import GitError, Repository
 from visiongate.commands import adopt, branch, experiments, sweep
 from visiongate.experiments import queue as queueing
-from visiongate.experiments.cached_outputs import Cache
 from visiongate.experiments.grid import Combination
 from visiongate.experiments.listing import ListingError, list_experiments
 from visiongate.experiments.lookup import NoExperimentError, find_experiment

@@ -2,9 +2,9 @@ import io
 
 import pytest
 from PIL import Image
+from visiongate.experiments.figures import draw_by_setting, draw_curves, draw_parallel, draw_values
 
 from tried import EVIDENCE, experiment
-from visiongate.experiments.figures import draw_by_setting, draw_curves, draw_parallel, draw_values
 from visiongate.experiments.page import Trials, render_experiments
 from visiongate.experiments.ranking import Ranking, RankingError, difference, lay_out_ranking, rank, show
 from visiongate.experiments.significance import Contest, hold_contest, with_metric

@@ -1,77 +1,76 @@
-"""``visiongate adopt``: write the settings of an experiment, or those that `optimize` suggests, as a recipe."""
+"""``visiongate adopt``: write the settings of an experiment, or the best ones of `optimize`, as a recipe."""
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from visiongate import paths
-from visiongate.commands.selection import Wanted, describe, find_wanted
+from visiongate.commands.selection import Selection, describe, find_selected
 from visiongate.errors import DataError, VisiongateError
 from visiongate.experiments.listing import leaves
-from visiongate.experiments.recipe import check_recipe, find_recipe
-from visiongate.optimization.identity import study_settings
-from visiongate.records.files import read_json, write_text
+from visiongate.experiments.ranking import find_differences
+from visiongate.experiments.recipe import Recipe, check_recipe, find_recipe
+from visiongate.optimization.fingerprint import study_settings
+from visiongate.records.files import write_text
+from visiongate.records.search import SearchSummary, StudyRecord, read_best, read_study, read_summary
 from visiongate.settings.composition import CONF
 from visiongate.settings.loading import load_settings
-from visiongate.settings.schema import Settings
 from visiongate.training.fingerprint import data_sha256
 
-EXPERIMENTS = Path("conf/experiment")
+RECIPES = Path("conf/experiment")
 
 
 def run(experiment: str | None, name: str, metric: str, *, force: bool) -> int:
     """Write the recipe and print how to run it.
 
     Raises:
-        VisiongateError: As `adopt` and `adopt_experiment`.
+        VisiongateError: As `adopt_search` and `adopt_experiment`.
     """
-    wanted = Wanted(experiment, metric) if experiment else None
-    path = adopt_experiment(name, wanted, force=force) if wanted else adopt(name, force=force)
-    print(f"{path} written; to run it: dvc exp run -S experiment={name}")
+    if experiment is None:
+        path = adopt_search(name, force=force)
+    else:
+        path = adopt_experiment(name, Selection(experiment, metric), force=force)
+    print(f"Wrote {path}. To run it: dvc exp run -S experiment={name}")
     return 0
 
 
-def adopt(name: str, *, force: bool) -> Path:
-    """Write ``conf/experiment/NAME.yaml`` from ``reports/optimize`` and return its path.
+def adopt_search(name: str, *, force: bool) -> Path:
+    """Write ``conf/experiment/NAME.yaml`` from the result of `optimize` and return its path.
 
     Args:
-        name: Of the recipe.
-        force: Replace a recipe of this name.
+        name: The recipe's name.
+        force: Whether to replace a recipe of this name.
 
     Raises:
-        DataError: There is no report, it is of other settings or images, no trial beats the current settings, or the name is
-            none or is taken.
+        DataError: There is no result, it belongs to other settings or images, no trial beats the current settings, or the
+            name is invalid or exists.
     """
     path = _recipe_path(name)
-    study, summary = _read(paths.OPTIMIZE / "study.json"), _read(paths.OPTIMIZE_SUMMARY)
-    _check_same(study, load_settings())
-    if not study["beaten"]:
-        raise DataError(f"{paths.OPTIMIZE}: no trial beats the current settings: there is nothing to adopt")
-    values = yaml.safe_load((paths.OPTIMIZE / "best_params.yaml").read_text(encoding="utf-8"))
-    _write_recipe(path, _recipe(name, study, summary, values), force=force)
+    study, summary = read_study(paths.OPTIMIZE), read_summary(paths.OPTIMIZE_SUMMARY)
+    _check_current(study)
+    if not study.beaten:
+        raise DataError(f"{paths.OPTIMIZE}: no trial beats the current settings; there is nothing to adopt")
+    recipe = Recipe((), read_best(paths.OPTIMIZE))
+    _write_recipe(path, recipe.format(_describe_search(name, study, summary)), force=force)
     return path
 
 
-def adopt_experiment(name: str, wanted: Wanted, *, force: bool) -> Path:
+def adopt_experiment(name: str, selection: Selection, *, force: bool) -> Path:
     """Write ``conf/experiment/NAME.yaml`` from an experiment and return its path; it composes to the experiment's parameters.
 
     Args:
-        name: Of the recipe.
-        wanted: The experiment.
-        force: Replace a recipe of this name.
+        name: The recipe's name.
+        selection: The experiment.
+        force: Whether to replace a recipe of this name.
 
     Raises:
-        DataError: The name is none or is taken.
-        VisiongateError: There is no such experiment, or ``conf/`` cannot yield its parameters.
+        DataError: The name is invalid or exists.
+        VisiongateError: There is no such experiment, or ``conf/`` cannot compose to its parameters.
     """
     path = _recipe_path(name)
-    experiment = find_wanted(wanted, Path.cwd())
+    experiment = find_selected(selection, Path.cwd())
     recipe = find_recipe(CONF, experiment.params)
     before = path.read_text(encoding="utf-8") if path.exists() else None
-    _write_recipe(path, recipe.text(describe(experiment, wanted.metric, name)), force=force)
+    _write_recipe(path, recipe.format(describe(experiment, selection.metric, name)), force=force)
     try:
         check_recipe(CONF, name, experiment.params)
     except VisiongateError:
@@ -83,7 +82,7 @@ def adopt_experiment(name: str, wanted: Wanted, *, force: bool) -> Path:
 def _recipe_path(name: str) -> Path:
     if not re.fullmatch(r"[A-Za-z0-9][\w-]*", name):
         raise DataError(f"--name {name} is invalid: use letters, digits, - and _")
-    return EXPERIMENTS / f"{name}.yaml"
+    return RECIPES / f"{name}.yaml"
 
 
 def _write_recipe(path: Path, text: str, *, force: bool) -> None:
@@ -92,51 +91,29 @@ def _write_recipe(path: Path, text: str, *, force: bool) -> None:
     write_text(path, text)
 
 
-def _read(path: Path) -> Any:  # noqa: ANN401 - whatever JSON gives
-    try:
-        return read_json(path)
-    except FileNotFoundError:
+def _check_current(study: StudyRecord) -> None:
+    """Check that the result belongs to the current settings and images."""
+    changed = find_differences(dict(leaves(study.settings)), dict(leaves(study_settings(load_settings()))))
+    if changed:
         raise DataError(
-            f"{path}: no such file; `dvc repro optimize` makes it, `dvc pull` fetches it"
-        ) from None
-
-
-def _check_same(study: Mapping[str, Any], settings: Settings) -> None:
-    then, now = dict(leaves(study["settings"])), dict(leaves(study_settings(settings)))
-    for key in [*then, *now]:
-        if then.get(key) != now.get(key):
-            raise DataError(
-                f"{paths.OPTIMIZE}: found with other settings: {key} was {then.get(key)!r} and is {now.get(key)!r} in "
-                f"{paths.PARAMS}; `dvc repro optimize` searches anew"
-            )
+            f"{paths.OPTIMIZE}: {', '.join(changed)} changed since the search; run `dvc repro optimize`"
+        )
     try:
-        same = study["data"] == data_sha256(paths.TRANSFORMED)
+        data = data_sha256(paths.TRANSFORMED)
     except FileNotFoundError as error:
-        raise DataError(
-            f"{error.filename}: no such file; `dvc repro` makes it, `dvc pull` fetches it"
-        ) from None
-    if not same:
-        raise DataError(f"{paths.OPTIMIZE}: found on other images; `dvc repro optimize` searches anew")
+        raise DataError(f"{error.filename}: no such file; run `dvc repro` or `dvc pull`") from None
+    if data != study.data:
+        raise DataError(f"{paths.OPTIMIZE}: the images changed since the search; run `dvc repro optimize`")
 
 
-def _recipe(
-    name: str, study: Mapping[str, Any], summary: Mapping[str, Any], values: Mapping[str, Any]
-) -> str:
-    """Write the recipe: what it costs, what it reached, how to run it, and the values with all their digits."""
-    model, optimize = study["settings"]["model"]["name"], study["settings"]["optimize"]
-    current = "none" if summary["current_value"] is None else f"{summary['current_value']:.4f}"
-    tree: dict[str, Any] = {}
-    for key, value in values.items():
-        *sections, last = key.split(".")
-        node = tree
-        for section in sections:
-            node = node.setdefault(section, {})
-        node[last] = value
+def _describe_search(name: str, study: StudyRecord, summary: SearchSummary) -> str:
+    """Return the comment of the recipe: cost, score, conclusion and command."""
+    model, optimize = study.settings["model"]["name"], study.settings["optimize"]
+    current = "undefined" if summary.current_value is None else f"{summary.current_value:.4f}"
     return (
-        "# @package _global_\n"
-        f"# Cost: what {model} costs without it; finding it took {summary['epochs']} epochs in {summary['trials']} trials.\n"
-        f"# Score: {optimize['metric']} {summary['best_value']:.4f} in a trial of {optimize['epochs']} epochs, "
-        f"{current} with the settings as they were;\n"
-        f"# {study['verdict']}.\n"
-        f"#   dvc exp run -S experiment={name}\n" + yaml.safe_dump(tree, sort_keys=False)
+        f"# Cost: as {model} without it; the search took {summary.epochs} epochs in {summary.trials} trials.\n"
+        f"# Score: {optimize['metric']} {summary.best_value:.4f} in a trial of {optimize['epochs']} epochs; "
+        f"{current} with the settings before.\n"
+        f"# {study.conclusion}\n"
+        f"#   dvc exp run -S experiment={name}\n"
     )

@@ -1,79 +1,85 @@
-"""Is the best trial better than the current settings, or was its seed luckier?"""
+"""Test whether the best trial is better than the current settings, or whether its seed was lucky."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-ALPHA = 0.05  # the chance to be taken in by luck, one-sided
+ALPHA = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """How the best trial's settings and the current ones differ when both are trained on the same fresh seeds."""
+class Confirmation:
+    """The difference between the best trial's settings and the current ones, trained with the same fresh seeds.
 
-    seeds: list[int]
-    current: list[float]  # by seed; more is better
-    best: list[float]
-    mean_difference: float  # best less current
-    low: float  # of the interval on it
+    Attributes:
+        seeds: The seeds.
+        current: The score of the current settings for each seed; higher is better.
+        best: The score of the best trial's settings.
+        mean_difference: Mean of best minus current.
+        low: Lower bound of its confidence interval.
+        high: Upper bound.
+        confidence: Level of the interval.
+        p_value: One-sided, of so large a mean difference if the settings are equally good.
+    """
+
+    seeds: Sequence[int]
+    current: Sequence[float]
+    best: Sequence[float]
+    mean_difference: float
+    low: float
     high: float
-    confidence: float  # of the interval
-    p_value: float  # of so large a mean difference, were the settings equally good
+    confidence: float
+    p_value: float
 
     @property
     def decidable(self) -> bool:
-        """Say whether so few seeds can show anything at all."""
+        """Whether there are enough seeds for a significant difference."""
         return bool(0.5 ** len(self.seeds) <= ALPHA)
 
     @property
     def better(self) -> bool:
-        """Say whether the difference is more than seed noise."""
+        """Whether the best trial's settings are significantly better."""
         return self.p_value <= ALPHA
 
 
-def judge(seeds: Sequence[int], current: Sequence[float], best: Sequence[float]) -> Verdict:
-    """Test the differences, paired by seed, by flipping their signs, and give the interval that goes with the test.
+def confirm(seeds: Sequence[int], current: Sequence[float], best: Sequence[float]) -> Confirmation:
+    """Test the paired differences with the exact sign-flip test, and compute the matching confidence interval.
 
-    Were the two equally good, each difference could as well have had the other sign. The p-value is the share of the 2^n ways
-    to choose the signs whose mean is at least the observed: exact, for any distribution (Fisher, 1935, The Design of
-    Experiments, section 21). No p-value is below 2^-n, so fewer than five seeds cannot show a difference at 5%.
+    If the settings are equally good, each difference is as likely to have the opposite sign. The p-value is the share of the
+    2^n sign choices whose mean is at least the observed one (Fisher, 1935, The Design of Experiments, section 21). It is at
+    least 2^-n, so that fewer than five seeds cannot show a difference at 5%.
 
-    The means of the 2^n - 1 subsets of the differences cut the line into 2^n parts, each of which holds the true difference
-    with the same chance if the differences are symmetric about it (Hartigan, 1969, Using subsample values as typical values,
-    JASA 64:1303-1317; for continuous differences: ties only make it more likely to be held). The interval leaves out 5% of the
-    parts at either end, so its lower end is above 0 just when the test decides; where that is less than one part, it goes
-    from the smallest to the largest difference.
+    The means of the 2^n - 1 nonempty subsets divide the real line into 2^n parts, each of which contains the true difference
+    with equal probability if the differences are symmetric (Hartigan, 1969, Using subsample values as typical values, JASA
+    64:1303-1317). The interval omits 5% of the parts at each end, so that its lower bound is above 0 exactly if the
+    difference is significant; if 5% is less than one part, it ranges from the smallest to the largest difference.
 
     Args:
-        seeds: At most 16, for every choice of signs is tried.
-        current: The current settings' value for each seed, more being better.
-        best: The best trial's settings' for the same seeds.
+        seeds: At most 16, because every choice of signs is tried.
+        current: The score of the current settings for each seed; higher is better.
+        best: The score of the best trial's settings for each seed.
 
     Raises:
-        ValueError: Not one value each for every seed, or there is no seed.
+        ValueError: There is no seed, or the lengths differ.
     """
     if not seeds or not len(seeds) == len(current) == len(best):
         raise ValueError(f"{len(seeds)} seeds, {len(current)} and {len(best)} values")
     differences = np.array(best, dtype=np.float64) - np.array(current, dtype=np.float64)
     count = len(differences)
-    chosen = (np.arange(2**count)[:, None] >> np.arange(count)) & 1  # every subset, one a row
-    sums = (2 * chosen - 1) @ differences
-    slack = 1e-9 * np.abs(differences).sum()  # sums that are equal but for rounding
-    cut = max(1, int(ALPHA * 2**count))
-    means = np.sort(chosen[1:] @ differences / chosen[1:].sum(axis=1))
-    return Verdict(
-        list(seeds),
-        list(current),
-        list(best),
-        float(differences.mean()),
-        *_ends(means, cut),
-        1 - 2 * cut / 2**count,
-        float(np.mean(sums >= differences.sum() - slack)),
+    subsets = (np.arange(2**count)[:, None] >> np.arange(count)) & 1
+    sums = (2 * subsets - 1) @ differences
+    rounding = 1e-9 * np.abs(differences).sum()
+    omitted = max(1, int(ALPHA * 2**count))
+    means = np.sort(subsets[1:] @ differences / subsets[1:].sum(axis=1))
+    return Confirmation(
+        seeds=list(seeds),
+        current=list(current),
+        best=list(best),
+        mean_difference=float(differences.mean()),
+        # Adding 0 turns -0 into 0.
+        low=float(means[omitted - 1]) + 0.0,
+        high=float(means[-omitted]) + 0.0,
+        confidence=1 - 2 * omitted / 2**count,
+        p_value=float(np.mean(sums >= differences.sum() - rounding)),
     )
-
-
-def _ends(means: npt.NDArray[np.float64], cut: int) -> tuple[float, float]:
-    """Return the values with fewer than ``cut`` below or above; adding 0 turns -0 into 0."""
-    return float(means[cut - 1]) + 0.0, float(means[-cut]) + 0.0

@@ -1,8 +1,8 @@
-"""The hyper-parameter search: an Optuna study whose trials have places, each of which is run to its end once.
+"""The hyperparameter search: an Optuna study that can be interrupted and resumed.
 
-A worker takes the smallest place that nobody has, and whatever never ended is taken again. The sampler is seeded by the
-place, not carried over from the trial before. So one worker's study ends the same whether it was interrupted or not, and
-depends on the settings and the data alone; of several workers' nothing is lost and no place is run to its end twice.
+Each trial of the plan has an index, kept as an attribute of Optuna's trial. A worker runs the smallest index that has neither
+finished nor started, so that an interrupted trial is run again at its position. The sampler is seeded by the index, and not
+continued from the previous trial. So a study with one worker gives the same result whether it was interrupted or not.
 """
 
 import time
@@ -14,9 +14,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from visiongate.errors import DivergedError
-from visiongate.optimization.pruning import is_hopeless
-from visiongate.optimization.space import Values, search_space, suggest
-from visiongate.optimization.storage import Place, explained
+from visiongate.optimization.pruning import should_prune
+from visiongate.optimization.space import search_space, suggest
+from visiongate.optimization.storage import StudyStorage
+from visiongate.records.search import Values
 from visiongate.settings.optimize import Optimize, SearchRange
 from visiongate.settings.schema import Settings
 
@@ -24,37 +25,55 @@ if TYPE_CHECKING:
     from optuna import Study, Trial
     from optuna.trial import FrozenTrial
 
-Report = Callable[[int, float], None]  # takes an epoch and its value; raises to end a pruned trial
-Objective = Callable[[int, Values, Report], float]  # takes the trial's place, its values and a report
-PLACE, WORKER = "place", "worker"  # what is noted on a trial
-WAIT_SECONDS = 0.2  # between two looks at what others are at
+# Reports the score after an epoch, and raises an exception that ends the trial if it is pruned.
+Report = Callable[[int, float], None]
+# Trains with the values of the trial with this index and returns its score; higher is better.
+Objective = Callable[[int, Values, Report], float]
+INDEX = "index"
+POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What all workers of a study must know alike."""
+class StudyPlan:
+    """The trials of a study.
 
-    name: str  # must change with whatever changes a trial's value
-    places: int
+    Attributes:
+        name: The study's name, which must change with everything that a trial's value depends on.
+        trials: The number of trials.
+        optimize: Sampler, pruner and epochs.
+        space: The settings that the sampler chooses.
+        fixed: The values that the sampler does not choose, by index of the trial.
+    """
+
+    name: str
+    trials: int
     optimize: Optimize
     space: list[SearchRange] = field(default_factory=list)
-    fixed: dict[int, Values] = field(default_factory=dict)  # by place: what is not left to the sampler
+    fixed: dict[int, Values] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
-    """One finished trial."""
+    """A finished trial.
 
-    trial: int  # its place, from 0; in a search, trial 0 is the current settings
-    state: str  # complete or pruned
-    value: float | None  # of a pruned trial, none
-    curve: list[float]  # the value after each epoch
+    Attributes:
+        trial: Its index, from 0. In a search, trial 0 is the current settings.
+        state: ``complete`` or ``pruned``.
+        value: Its score; None if it was pruned.
+        curve: The score after each epoch.
+        values: The settings that it tried.
+    """
+
+    trial: int
+    state: str
+    value: float | None
+    curve: list[float]
     values: Values
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """A finished study: its trials in order, the best of them, and the share of the variation that each setting explains."""
+    """A finished study: its trials by index, the best one and its score, and the importance of each setting."""
 
     trials: list[TrialResult]
     best: TrialResult
@@ -62,44 +81,40 @@ class SearchResult:
     importances: dict[str, float]
 
 
-class _WithdrawnError(Exception):
-    """A trial without a place, or whose place somebody else has."""
+class _SurplusTrialError(Exception):
+    """Another worker runs the trial that this worker enqueued or saw waiting."""
 
 
-def plan_search(settings: Settings, name: str) -> Plan:
-    """Plan the study of ``settings.optimize``: trial 0 is the current settings, the others are drawn.
+def plan_search(settings: Settings, name: str) -> StudyPlan:
+    """Plan the study of ``settings.optimize``. Trial 0 has the current settings, the sampler chooses the others.
 
     Raises:
-        SettingsError: The space holds what cannot be searched.
+        SettingsError: The space has a setting that cannot be searched.
     """
     space = search_space(settings)
     current = {dimension.setting: settings.value(dimension.setting) for dimension in space}
-    return Plan(name, settings.optimize.trials, settings.optimize, space, {0: current})
+    return StudyPlan(name, settings.optimize.trials, settings.optimize, space, {0: current})
 
 
-def work(plan: Plan, place: Place, objective: Objective, worker: str = "") -> None:
-    """Run places of a study until none is left, taking up what its storage holds.
+def run_trials(plan: StudyPlan, storage: StudyStorage, objective: Objective) -> None:
+    """Run the trials of a study that have not finished, and wait for those of other workers."""
+    from optuna.exceptions import ExperimentalWarning  # noqa: PLC0415 - imported for the search only
 
-    Args:
-        plan: The study.
-        place: Its storage.
-        objective: Trains with the values it is given, reports after each epoch, and returns the value, to be maximized.
-        worker: Who runs them, noted on each trial.
-    """
-    with explained(place.address):
-        study = open_study(plan, place)
-        while (wanted := _next_place(study, plan)) is not None:
-            study.sampler = _make_sampler(plan.optimize, wanted)
-            _Attempt(plan, objective, worker).run(study)
+    study = open_study(plan, storage)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        while (index := _enqueue_next(study, plan)) is not None:
+            study.sampler = _make_sampler(plan.optimize, index)
+            study.optimize(partial(_run_trial, plan, objective), n_trials=1, catch=(_SurplusTrialError,))
 
 
-def open_study(plan: Plan, place: Place) -> "Study":
-    """Open a study in its storage; make it if there is none."""
-    import optuna  # noqa: PLC0415 - for the search alone
+def open_study(plan: StudyPlan, storage: StudyStorage) -> "Study":
+    """Open a study in its storage, or create it."""
+    import optuna  # noqa: PLC0415 - imported for the search only
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna.create_study(
-        storage=place.open(),
+        storage=storage.open(),
         study_name=plan.name,
         direction="maximize",
         load_if_exists=True,
@@ -107,172 +122,125 @@ def open_study(plan: Plan, place: Place) -> "Study":
     )
 
 
-def fail_running(study: "Study", worker: str | None = None) -> list[int]:
-    """Fail the trials that a worker left running, or that anybody did; return their places, to be taken again."""
-    left = [trial for trial in _running(study) if worker is None or trial.user_attrs.get(WORKER) == worker]
-    fail_trials(study, {trial.number for trial in left})
-    return [trial.user_attrs[PLACE] for trial in left if PLACE in trial.user_attrs]
+def fail_interrupted(study: "Study") -> None:
+    """Mark the trials as failed that an interrupted process left in the state ``running``."""
+    from optuna.trial import TrialState  # noqa: PLC0415 - imported for the search only
 
-
-def running_nameless(study: "Study") -> set[int]:
-    """Return the numbers of the running trials that no worker has put its name on."""
-    return {trial.number for trial in _running(study) if WORKER not in trial.user_attrs}
-
-
-def fail_trials(study: "Study", numbers: set[int]) -> None:
-    """Fail trials by number, unless they ended meanwhile."""
-    from optuna.trial import TrialState  # noqa: PLC0415 - for the search alone
-
-    for number in sorted(numbers):
-        study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
-
-
-def _running(study: "Study") -> "list[FrozenTrial]":
-    from optuna.trial import TrialState  # noqa: PLC0415 - for the search alone
-
-    return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        study.tell(trial.number, state=TrialState.FAIL)
 
 
 def read_trials(study: "Study") -> list[TrialResult]:
-    """Return the finished trials by place."""
-    from optuna.trial import TrialState  # noqa: PLC0415 - for the search alone
+    """Return the finished trials by index."""
+    from optuna.trial import TrialState  # noqa: PLC0415 - imported for the search only
 
     finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-    return sorted(
-        (
-            TrialResult(
-                trial=trial.user_attrs[PLACE],
-                state=trial.state.name.lower(),
-                value=trial.value if trial.state == TrialState.COMPLETE else None,
-                curve=_curve(trial),
-                values=dict(trial.params),
-            )
-            for trial in finished
-        ),
-        key=lambda result: result.trial,
-    )
+    results = [
+        TrialResult(
+            trial=trial.user_attrs[INDEX],
+            state=trial.state.name.lower(),
+            value=trial.value if trial.state == TrialState.COMPLETE else None,
+            curve=_curve(trial),
+            values=dict(trial.params),
+        )
+        for trial in finished
+    ]
+    return sorted(results, key=lambda result: result.trial)
 
 
-def summarize(study: "Study") -> SearchResult:
-    """Judge a search that has ended.
+def summarize_study(study: "Study") -> SearchResult:
+    """Return the result of a finished search.
 
     Raises:
-        DivergedError: No trial came to its end.
+        DivergedError: No trial completed.
     """
     trials = read_trials(study)
-    # `max` takes the earliest of equals: the current settings before a proposal that is no better.
     complete = [(trial.value, trial) for trial in trials if trial.value is not None]
     if not complete:
-        raise DivergedError("no trial came to its end; lower the learning rates in optimize.space")
+        raise DivergedError("every trial diverged; lower the learning rates in optimize.space")
+    # Of equal values, `max` returns the first: the current settings, if nothing is better.
     best_value, best = max(complete, key=lambda pair: pair[0])
     return SearchResult(trials, best, best_value, _importances(study))
 
 
-class _Attempt:
-    """One trial, from its start to whatever becomes of it."""
+def _run_trial(plan: StudyPlan, objective: Objective, trial: "Trial") -> float:
+    from optuna import TrialPruned  # noqa: PLC0415 - imported for the search only
 
-    def __init__(self, plan: Plan, objective: Objective, worker: str) -> None:
-        self._plan = plan
-        self._objective = objective
-        self._worker = worker
-        self._lost = False  # somebody took this worker for dead, and the place away from it
-
-    def run(self, study: "Study") -> None:
-        """Run whichever trial waits; one that turns out to be another's, or is lost, is left."""
-        from optuna.exceptions import ExperimentalWarning  # noqa: PLC0415 - for the search alone
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            try:
-                study.optimize(self._try, n_trials=1, catch=(_WithdrawnError,))
-            except Exception:
-                if not self._lost:  # Optuna fails in several ways to finish a trial that is finished
-                    raise
-
-    def _try(self, trial: "Trial") -> float:
-        from optuna import TrialPruned  # noqa: PLC0415 - for the search alone
-
-        place: int | None = trial.user_attrs.get(PLACE)
-        if place is None or _taken_before(trial, place):
-            raise _WithdrawnError
-        trial.set_user_attr(WORKER, self._worker)
-        values = dict(self._plan.fixed.get(place, {}))
-        values |= {dimension.setting: suggest(trial, dimension) for dimension in self._plan.space}
-        try:
-            value = self._objective(place, values, partial(self._report, trial, place))
-        except DivergedError:  # a training that diverges is a bad trial, not the end of the study
-            raise TrialPruned from None
-        self._lost = _is_finished(trial)
-        return value
-
-    def _report(self, trial: "Trial", place: int, epoch: int, value: float) -> None:
-        from optuna import TrialPruned  # noqa: PLC0415 - for the search alone
-        from optuna.exceptions import UpdateFinishedTrialError  # noqa: PLC0415
-
-        try:
-            trial.report(value, epoch)
-        except UpdateFinishedTrialError:
-            self._lost = True
-            raise
-        everyone = trial.study.get_trials(deepcopy=False)
-        curve = _curve(everyone[trial.number])
-        others = [_curve(other) for other in _alive(everyone) if other.number != trial.number]
-        if self._plan.space and is_hopeless(self._plan.optimize, place, curve, others):
-            raise TrialPruned
+    # If no trial was waiting any more, Optuna made one without an index.
+    index: int | None = trial.user_attrs.get(INDEX)
+    if index is None or _is_duplicate(trial, index):
+        raise _SurplusTrialError
+    values = dict(plan.fixed.get(index, {}))
+    values |= {dimension.setting: suggest(trial, dimension) for dimension in plan.space}
+    try:
+        return objective(index, values, partial(_report, plan, trial))
+    except DivergedError:
+        # A training that diverges is a bad trial, and does not end the study.
+        raise TrialPruned from None
 
 
-def _next_place(study: "Study", plan: Plan) -> int | None:
-    """Return the place to run next, and see that a trial waits for it; None when all have ended."""
-    import optuna  # noqa: PLC0415 - for the search alone
+def _report(plan: StudyPlan, trial: "Trial", epoch: int, score: float) -> None:
+    from optuna import TrialPruned  # noqa: PLC0415 - imported for the search only
+
+    trial.report(score, epoch)
+    active = _active_trials(trial.study)
+    curve = next(_curve(each) for each in active if each.number == trial.number)
+    others = [_curve(each) for each in active if each.number != trial.number]
+    if plan.space and should_prune(plan.optimize, trial.user_attrs[INDEX], curve, others):
+        raise TrialPruned
+
+
+def _enqueue_next(study: "Study", plan: StudyPlan) -> int | None:
+    """Enqueue the next trial unless one is waiting; return its index, or None when all trials have finished."""
+    import optuna  # noqa: PLC0415 - imported for the search only
     from optuna.trial import TrialState  # noqa: PLC0415
 
-    first: int
     while True:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            optuna.storages.fail_stale_trials(study)
-        alive = _alive(study.get_trials(deepcopy=False))
-        waiting = [trial.user_attrs[PLACE] for trial in alive if trial.state == TrialState.WAITING]
-        missing = set(range(plan.places)) - {trial.user_attrs[PLACE] for trial in alive}
+        # Trials of other machines that stopped without finishing. It does nothing for a journal.
+        optuna.storages.fail_stale_trials(study)
+        active = _active_trials(study)
+        waiting = [_index(trial) for trial in active if trial.state == TrialState.WAITING]
+        missing = set(range(plan.trials)) - {_index(trial) for trial in active}
         if waiting:
-            first = min(waiting)
-            return first
+            return min(waiting)
         if missing:
-            first = min(missing)
+            index = min(missing)
             searched = {dimension.setting for dimension in plan.space}
-            values = {key: value for key, value in plan.fixed.get(first, {}).items() if key in searched}
-            study.enqueue_trial(values, user_attrs={PLACE: first})
-            return first
-        if not any(trial.state == TrialState.RUNNING for trial in alive):
+            values = {key: value for key, value in plan.fixed.get(index, {}).items() if key in searched}
+            study.enqueue_trial(values, user_attrs={INDEX: index})
+            return index
+        if not any(trial.state == TrialState.RUNNING for trial in active):
             return None
-        time.sleep(WAIT_SECONDS)
+        time.sleep(POLL_SECONDS)
 
 
-def _alive(trials: "list[FrozenTrial]") -> "list[FrozenTrial]":
-    """Return the trials that have a place and did not fail."""
-    from optuna.trial import TrialState  # noqa: PLC0415 - for the search alone
+def _active_trials(study: "Study") -> "list[FrozenTrial]":
+    """Return the trials that have an index and did not fail."""
+    from optuna.trial import TrialState  # noqa: PLC0415 - imported for the search only
 
-    return [trial for trial in trials if trial.state != TrialState.FAIL and PLACE in trial.user_attrs]
-
-
-def _taken_before(trial: "Trial", place: int) -> bool:
-    """Say whether two workers put the same place in the queue at once: the first stands."""
-    alive = _alive(trial.study.get_trials(deepcopy=False))
-    return any(other.user_attrs[PLACE] == place and other.number < trial.number for other in alive)
+    trials = study.get_trials(deepcopy=False)
+    return [trial for trial in trials if trial.state != TrialState.FAIL and INDEX in trial.user_attrs]
 
 
-def _is_finished(trial: "Trial") -> bool:
-    return bool(trial.study.get_trials(deepcopy=False)[trial.number].state.is_finished())
+def _is_duplicate(trial: "Trial", index: int) -> bool:
+    """Return whether two workers enqueued the same trial at once; the first one counts."""
+    active = _active_trials(trial.study)
+    return any(_index(other) == index and other.number < trial.number for other in active)
+
+
+def _index(trial: "FrozenTrial") -> int:
+    index: int = trial.user_attrs[INDEX]
+    return index
 
 
 def _curve(trial: "FrozenTrial") -> list[float]:
     return [value for _, value in sorted(trial.intermediate_values.items())]
 
 
-def _make_sampler(optimize: Optimize, place: int) -> Any:  # noqa: ANN401 - optuna's, imported late
+def _make_sampler(optimize: Optimize, index: int) -> Any:  # noqa: ANN401 - optuna is imported late
     from optuna import samplers  # noqa: PLC0415
 
-    seed = (optimize.seed * 1_000_003 + place) % 2**32
+    seed = (optimize.seed * 1_000_003 + index) % 2**32
     if optimize.sampler == "tpe":
         return samplers.TPESampler(n_startup_trials=optimize.startup_trials, multivariate=True, seed=seed)
     return samplers.RandomSampler(seed=seed)
@@ -281,6 +249,7 @@ def _make_sampler(optimize: Optimize, place: int) -> Any:  # noqa: ANN401 - optu
 def _importances(study: "Study") -> dict[str, float]:
     from optuna.importance import get_param_importances  # noqa: PLC0415
 
-    with suppress(RuntimeError, ValueError):  # too few trials, or all of one value
+    # Raised if there are too few trials, or if all have the same value.
+    with suppress(RuntimeError, ValueError):
         return get_param_importances(study)
     return {}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import cache
 
 import numpy as np
+from matplotlib import pyplot as plt
 from matplotlib import style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -71,9 +72,27 @@ def render(height: float, draw: Callable[[Figure], None]) -> bytes:
         draw(figure)
         canvas.draw()  # type: ignore[no-untyped-call]
         pixels = np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
+    return _encode(Image.fromarray(np.ascontiguousarray(pixels)))
+
+
+def render_pyplot(plot: Callable[[], Figure]) -> bytes:
+    """Make a PNG of a figure that a library draws with pyplot, such as Optuna.
+
+    Args:
+        plot: Draws and returns the figure.
+    """
+    with style.context(["default", STYLE]):
+        plt.switch_backend("agg")
+        figure = plot()
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight")
+        plt.close(figure)
+    return _encode(Image.open(buffer).convert("RGB"))
+
+
+def _encode(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    small = Image.fromarray(np.ascontiguousarray(pixels)).quantize(MAX_COLORS, dither=Image.Dither.NONE)
-    small.save(buffer, "PNG", optimize=True)
+    image.quantize(MAX_COLORS, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
-from pydantic import TypeAdapter
 
 from visiongate.errors import DataError
+from visiongate.records import search
 from visiongate.records.manifest import parse_manifest
-from visiongate.records.parsing import check_type, flatten, parse_json, parse_yaml
+from visiongate.records.parsing import flatten, parse_json, parse_yaml
 from visiongate.records.transform import parse_transform
 
 MANIFEST = ("sha256", "path", "split", "label", "group")
@@ -39,17 +39,16 @@ def parse_params(content: bytes) -> dict[str, object]:
 
 def parse_search(summary: bytes, study: bytes, best: bytes) -> Search:
     """Parse ``optimize.json``, ``study.json`` and ``best_params.yaml``."""
-    figures, details = parse_values(summary), parse_values(study)
-    values = {
-        "trials": figures.get("trials"),
-        "metric": details.get("settings.optimize.metric", "metric"),
-        "best": figures.get("best_value"),
-        "current": figures.get("current_value"),
-        "better": figures.get("beats_current"),
-        "conclusion": details.get("conclusion", details.get("verdict", "")),
-        "values": parse_params(best),
-    }
-    return check_type(TypeAdapter(Search), values)
+    figures, record = search.parse_summary(summary), search.parse_study(study)
+    return Search(
+        trials=figures.trials,
+        metric=str(flatten(record.settings).get("optimize.metric", "metric")),
+        best=figures.best_value,
+        current=figures.current_value,
+        better=figures.beats_current,
+        conclusion=record.conclusion,
+        values=search.parse_best(best),
+    )
 
 
 def parse_images(manifest: bytes, transform: bytes) -> pa.Table:
