@@ -1,4 +1,4 @@
-"""DVC beside DVC: a worker in the background holds a lock, or clears a folder away, that another command wanted."""
+"""DVC commands while a queue worker uses the repository, too."""
 
 import re
 import time
@@ -7,25 +7,25 @@ from pathlib import Path
 
 from visiongate.adapters.dvc import DvcError, run_dvc
 
-TRIES = 20  # a second apart
-PASSING = re.compile(
-    r"\block|/tmp/exps/|Empty git repo", re.IGNORECASE
-)  # what is over in a second: a lock; a copy that is cleared away, or not yet whole
+MAX_ATTEMPTS = 20
+DELAY_SECONDS = 1.0
+# Another command holds a lock, or a worker is creating or deleting its copy of the repository.
+TRANSIENT = re.compile(r"\block|/tmp/exps/|Empty git repo", re.IGNORECASE)
 
 
-def insist_dvc(
+def run_dvc_with_retries(
     arguments: Sequence[str], directory: Path, environment: Mapping[str, str] | None = None
 ) -> str:
-    """Run DVC as `run_dvc` does, and again while it is in another's way.
+    """Run DVC as `run_dvc` does, and retry while another DVC command is in the way.
 
     Raises:
-        DvcError: It failed for another reason, or too often.
+        DvcError: DVC failed for another reason, or too often.
     """
-    for _ in range(TRIES):
+    for _ in range(MAX_ATTEMPTS - 1):
         try:
             return run_dvc(arguments, directory, environment)
         except DvcError as error:
-            if not PASSING.search(error.output):
+            if not TRANSIENT.search(error.output):
                 raise
-            time.sleep(1)
+            time.sleep(DELAY_SECONDS)
     return run_dvc(arguments, directory, environment)

@@ -4,9 +4,8 @@ from pathlib import Path
 
 from visiongate import paths
 from visiongate.adapters.git import Repository
-from visiongate.commands.selection import Wanted, describe, find_wanted
-from visiongate.experiments.branching import Branch, make_branch
-from visiongate.experiments.listing import Experiment
+from visiongate.commands.selection import Selection, describe, find_selected
+from visiongate.experiments.branching import BranchPlan, make_branch
 from visiongate.settings.composition import CONF
 
 
@@ -14,32 +13,23 @@ def run(experiment: str, name: str, metric: str) -> int:
     """Make the branch and print the next steps.
 
     Raises:
-        VisiongateError: As `branch`.
+        VisiongateError: There is no such experiment, the name is invalid or exists, or ``conf/`` cannot compose to the
+            experiment's parameters.
     """
-    print(branch(Wanted(experiment, metric), name, Path.cwd()))
+    directory = Path.cwd()
+    selected = find_selected(Selection(experiment, metric), directory)
+    plan = BranchPlan(name, CONF, paths.PARAMS)
+    recipe = make_branch(Repository(directory), selected, plan, describe(selected, metric, plan.recipe))
+    print(_format_next_steps(selected.name, name, recipe))
     return 0
 
 
-def branch(wanted: Wanted, name: str, directory: Path) -> str:
-    """Make the branch and say what to do with it.
-
-    Raises:
-        VisiongateError: There is no such experiment, the name is none or is taken, or ``conf/`` cannot yield the parameters.
-    """
-    experiment = find_wanted(wanted, directory)
-    plan = Branch(name, CONF, paths.PARAMS)
-    recipe = make_branch(
-        Repository(directory), experiment, plan, describe(experiment, wanted.metric, plan.recipe)
-    )
-    return _tell(experiment, name, recipe)
-
-
-def _tell(experiment: Experiment, name: str, recipe: Path | None) -> str:
-    chosen = f", whose settings are in {recipe}, chosen in {CONF}/config.yaml" if recipe else ""
+def _format_next_steps(experiment: str, branch: str, recipe: Path | None) -> str:
+    chosen = f"; {CONF}/config.yaml chooses its recipe {recipe}" if recipe else ""
     return (
-        f"Branch {name} holds experiment {experiment.name}{chosen}. Next:\n"
-        f"  git switch {name} && dvc checkout && visiongate repro   # runs the stages that the experiment skipped\n"
+        f"Made branch {branch} of experiment {experiment}{chosen}. Next:\n"
+        f"  git switch {branch} && dvc checkout && visiongate repro   # runs the stages that the experiment skipped\n"
         "  make store      # shares its outputs through git; with a remote of the team: visiongate remote push\n"
-        f'  git add --all && git commit -m "Take {experiment.name}" && git push -u origin {name}\n'
-        "and open a pull request."
+        f'  git add --all && git commit -m "Take {experiment}" && git push -u origin {branch}\n'
+        "Then open a pull request."
     )

@@ -1,4 +1,4 @@
-"""The experiment that FROM names, for ``make adopt`` and ``make branch``."""
+"""The experiment that a user selects, for ``visiongate adopt`` and ``visiongate branch``."""
 
 import textwrap
 from dataclasses import dataclass
@@ -6,67 +6,64 @@ from pathlib import Path
 
 from visiongate import paths
 from visiongate.adapters.git import SHORT_COMMIT, Repository
-from visiongate.commands.experiments import PLACES, Question, survey
-from visiongate.experiments.cached_outputs import Cache
-from visiongate.experiments.evidence import Evidence
+from visiongate.commands.experiments import RESULTS, Query, collect
+from visiongate.experiments.cache import Cache
 from visiongate.experiments.listing import Experiment
-from visiongate.experiments.lookup import NoExperimentError, find_experiment
+from visiongate.experiments.lookup import ExperimentNotFoundError, find_experiment
+from visiongate.experiments.results import ResultReader
 
 BEST = "best"
-WIDTH = 124  # characters of a comment
+MAX_WIDTH = 124
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a person asks for."""
+class Selection:
+    """A selected experiment: its name or commit, or ``best`` by a metric."""
 
-    source: str  # an experiment's name or commit, or `BEST`
+    source: str
     metric: str
 
 
-def find_wanted(wanted: Wanted, directory: Path) -> Experiment:
-    """Find the experiment, or the best of those that start from HEAD.
+def find_selected(selection: Selection, directory: Path) -> Experiment:
+    """Return the selected experiment; ``best`` is one of those that start from HEAD.
 
     Raises:
-        NoExperimentError: There is none.
-        VisiongateError: As `survey`.
+        ExperimentNotFoundError: There is no such experiment.
+        VisiongateError: As `collect`.
     """
-    if not wanted.source:
-        raise NoExperimentError("FROM names no experiment: give one of `make experiments`, or FROM=best")
-    if wanted.source != BEST:
-        return find_experiment(Repository(directory), wanted.source)
-    best = survey(Question(wanted.metric), directory).ranking.best
+    if selection.source != BEST:
+        return find_experiment(Repository(directory), selection.source)
+    best = collect(Query(selection.metric), directory).ranking.best
     if best is None:
-        raise NoExperimentError(f"no experiment has {wanted.metric}")
+        raise ExperimentNotFoundError(f"no experiment has {selection.metric}")
     return best.experiment
 
 
 def describe(experiment: Experiment, metric: str, recipe: str) -> str:
-    """Write the comment that a recipe opens with: what it costs, what it reached, where it comes from, how to run it."""
-    lines = textwrap.wrap(f"Cost: {_cost(experiment)}. Score: {_score(experiment, metric)}.", WIDTH)
-    lines.append(
-        f"From experiment {experiment.name}, which started from commit {experiment.baseline[:SHORT_COMMIT]}."
+    """Return the comment of a recipe: cost, score, origin and command."""
+    lines = textwrap.wrap(
+        f"Cost: {_format_cost(experiment)}. Score: {_format_score(experiment, metric)}.", MAX_WIDTH
     )
+    lines.append(f"From experiment {experiment.name} on commit {experiment.baseline[:SHORT_COMMIT]}.")
     lines.append(f"  dvc exp run -S experiment={recipe}")
     return "".join(f"# {line}\n" for line in lines)
 
 
-def _cost(experiment: Experiment) -> str:
-    """Say what training took, as far as it was recorded: an experiment keeps no times."""
-    known = experiment.metrics
-    epochs = known.get(f"{paths.TRAINING_SUMMARY.stem}.epochs", known.get("epochs"))
-    if epochs is None or "parameters" not in known:
+def _format_cost(experiment: Experiment) -> str:
+    metrics = experiment.metrics
+    epochs = metrics.get(f"{paths.TRAINING_SUMMARY.stem}.epochs", metrics.get("epochs"))
+    if epochs is None or "parameters" not in metrics:
         return "not recorded"
-    return f"{epochs:.0f} epochs of {known['parameters']:,.0f} parameters"
+    return f"{epochs:.0f} epochs of {metrics['parameters']:,.0f} parameters"
 
 
-def _score(experiment: Experiment, metric: str) -> str:
+def _format_score(experiment: Experiment, metric: str) -> str:
     value = experiment.metrics.get(metric)
     if value is None:
-        return f"{metric} is not known"
+        return f"{metric} is unknown"
     directory = Path.cwd()
-    evidence = Evidence(Repository(directory), Cache.of(directory), PLACES)
-    interval = evidence.intervals(experiment).get(metric)
-    shown = "" if interval is None else f" ({interval.low:.4f} to {interval.high:.4f})"
+    reader = ResultReader(Repository(directory), Cache.of(directory), RESULTS)
+    interval = reader.read_intervals(experiment).get(metric)
+    bounds = "" if interval is None else f" ({interval.low:.4f} to {interval.high:.4f})"
     images = experiment.metrics.get("images")
-    return f"{metric} {value:.4f}{shown}" + ("" if images is None else f", {images:.0f} test images")
+    return f"{metric} {value:.4f}{bounds}" + ("" if images is None else f", {images:.0f} test images")

@@ -1,9 +1,9 @@
 """``visiongate sweep``: run an experiment for every combination of values."""
 
+import logging
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,21 +12,23 @@ import yaml
 
 from visiongate import paths
 from visiongate.adapters.git import FinishedExperiments, Repository
-from visiongate.commands.experiments import Question, show
+from visiongate.commands.experiments import Query, show
 from visiongate.errors import SettingsError
-from visiongate.experiments.grid import MOST, Combination, Identity, plan_sweep, read_grid, read_list
-from visiongate.experiments.queue import Queue, Work
-from visiongate.experiments.sweep import Outcome, Sweep
+from visiongate.experiments.grid import SweepIdentity, plan_sweep, read_list
+from visiongate.experiments.queue import Queue
+from visiongate.experiments.sweep import Sweep, SweepResult
 from visiongate.settings.composition import CONF
 
 PIPELINE = Path("dvc.yaml")
-FORCED = 100_000
-# Two trainings of a small network with a thread each take a third less of the processor than one after the other with two.
-JOBS = min(2, os.cpu_count() or 1)
-# What the line writes is no change of what it is given.
+MAX_COMBINATIONS, MAX_FORCED = 200, 100_000
+# Two trainings of a small network with one thread each need a third less time than one after the other with two threads.
+DEFAULT_JOBS = min(2, os.cpu_count() or 1)
+# Files that the pipeline writes. Their changes are not part of an experiment.
 WRITTEN = (paths.PARAMS, paths.LOCK, Path("reports"))
-COPIED = ("src", "conf", "data")  # where a file that git does not track would be missed
-NAMED = 5  # files that are named
+# Folders whose untracked files an experiment lacks.
+INPUT_FOLDERS = ("src", "conf", "data")
+MAX_NAMED_FILES = 5
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,21 +59,17 @@ def _run(options: Options, directory: Path) -> int:
     commit = repository.commit("HEAD")
     _check(options)
     changed, changes = repository.changes(WRITTEN)
-    identity = Identity(options.name, commit, options.stage, changes)
-    lines = read_grid(" ".join(options.overrides)) if options.file is None else read_list(options.file)
-    combinations = plan_sweep(lines, CONF, identity, FORCED if options.force else MOST)
-    queue = Queue(Work(directory, commit, options.stage, options.jobs or JOBS))
-    sweep = Sweep(
-        combinations, queue, FinishedExperiments(repository, commit), lambda line: print(line, flush=True)
-    )
-    _warn(changed, repository.untracked([folder for folder in COPIED if (directory / folder).is_dir()]))
+    identity = SweepIdentity(options.name, commit, options.stage, changes)
+    lines = [list(options.overrides)] if options.file is None else read_list(options.file)
+    limit = MAX_FORCED if options.force else MAX_COMBINATIONS
+    combinations = plan_sweep(lines, CONF, identity, limit)
+    queue = Queue(directory, commit, options.stage, options.jobs or DEFAULT_JOBS)
+    sweep = Sweep(combinations, queue, FinishedExperiments(repository, commit))
+    _warn(changed, repository.untracked([folder for folder in INPUT_FOLDERS if Path(folder).is_dir()]))
     if options.dry_run:
-        _tell_plan(sweep.sort(queue.look()))
+        _print_plan(sweep)
         return 0
-    queue.check()
-    outcome = sweep.run()
-    print()
-    return _conclude(outcome, options.metric, directory)
+    return _print_result(sweep.run(), options.metric, directory)
 
 
 def _check(options: Options) -> None:
@@ -82,39 +80,35 @@ def _check(options: Options) -> None:
     try:
         stages = list(yaml.safe_load(PIPELINE.read_text(encoding="utf-8"))["stages"])
     except FileNotFoundError:
-        raise SettingsError(f"{PIPELINE}: no such file; call this in the root of the repository") from None
+        raise SettingsError(f"{PIPELINE}: no such file; change to the root of the repository") from None
     if options.stage not in stages:
         raise SettingsError(f"--stage {options.stage}: unknown stage; the stages are {', '.join(stages)}")
 
 
 def _warn(changed: list[str], untracked: list[str]) -> None:
     if changed:
-        print(f"Not committed, and part of each experiment: {_name(changed)}")
+        logger.warning("Uncommitted changes are part of each experiment: %s", _join(changed))
     if untracked:
-        print(f"Not known to git, so that no experiment sees it (git add makes it known): {_name(untracked)}")
+        logger.warning("Untracked files are missing in each experiment; run git add: %s", _join(untracked))
 
 
-def _name(files: list[str]) -> str:
-    more = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
-    return ", ".join(files[:NAMED]) + more
+def _join(files: list[str]) -> str:
+    more = f" and {len(files) - MAX_NAMED_FILES} more" if len(files) > MAX_NAMED_FILES else ""
+    return ", ".join(files[:MAX_NAMED_FILES]) + more
 
 
-def _tell_plan(groups: Mapping[str, Sequence[Combination]]) -> None:
-    words = {"done": "has run", "waiting": "is queued", "new": "would run"}
-    for group, combinations in groups.items():
+def _print_plan(sweep: Sweep) -> None:
+    words = {"done": "has run", "queued": "is queued", "new": "would run"}
+    for status, combinations in sweep.classify().items():
         for combination in combinations:
-            print(f"{words[group]}  {combination.name}  {combination.label}")
+            print(f"{words[status]}  {combination.name}  {combination.label}")
 
 
-def _conclude(outcome: Outcome, metric: str, directory: Path) -> int:
-    if outcome.done:
-        show(Question(metric), directory)
-    for name, lines in outcome.failed.items():
-        said = "\n  ".join(lines)
-        print(f"sweep: {name} failed; it said last:\n  {said}", file=sys.stderr)
-    if outcome.failed:
-        print(
-            f"sweep: {len(outcome.failed)} failed; the same command runs them again, and only them",
-            file=sys.stderr,
-        )
-    return 1 if outcome.failed else 0
+def _print_result(result: SweepResult, metric: str, directory: Path) -> int:
+    if result.done:
+        show(Query(metric), directory)
+    for name, lines in result.failed.items():
+        print(f"sweep: {name} failed:", *lines, sep="\n  ", file=sys.stderr)
+    if result.failed:
+        print(f"sweep: {len(result.failed)} failed; run the same command to retry them", file=sys.stderr)
+    return 1 if result.failed else 0

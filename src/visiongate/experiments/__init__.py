@@ -1,1 +1,1 @@
-"""DVC's experiments: planned from a grid, run by its queue, read back, ranked, and made into recipes or branches."""
+"""DVC experiments: sweeps in DVC's queue, a ranking, and experiments as recipes or branches."""

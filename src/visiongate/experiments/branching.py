@@ -1,7 +1,7 @@
-"""An experiment as a branch, on which ``conf/`` composes to its parameters.
+"""An experiment as a branch whose ``conf/`` composes to its parameters.
 
-`dvc exp branch` alone is not enough: `params.yaml` is composed from `conf/`, so the next `make repro` on that branch would undo
-the experiment, and `make check` refuses it. So a second commit adds the parameters as a recipe, and has `conf/` choose it.
+``dvc exp branch`` alone leaves ``conf/`` as it was, so that the next `visiongate repro` would compose the old parameters again.
+A second commit on the branch adds the parameters as a recipe and makes ``conf/config.yaml`` choose it.
 """
 
 import re
@@ -20,57 +20,67 @@ CHOICE = re.compile(r"^(\s*- experiment:\s*)\S+", flags=re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
-class Branch:
-    """A branch to make."""
+class BranchPlan:
+    """A branch to make.
+
+    Attributes:
+        name: The branch's name.
+        conf: The folder of the groups, relative to the repository's root.
+        params: The file with the parameters, likewise.
+    """
 
     name: str
-    conf: Path  # from the root of the repository
+    conf: Path
     params: Path
 
     @property
     def recipe(self) -> str:
-        """The name of its recipe."""
+        """The name of the recipe."""
         return re.sub(r"\W+", "_", self.name).strip("_").lower() or "branch"
 
 
-def make_branch(repository: Repository, experiment: Experiment, wanted: Branch, comment: str) -> Path | None:
-    """Make a branch of an experiment, or nothing at all, and leave the workspace as it is.
+def make_branch(
+    repository: Repository, experiment: Experiment, plan: BranchPlan, comment: str
+) -> Path | None:
+    """Make a branch from an experiment. The work tree does not change; if an error is raised, there is no branch.
 
     Args:
-        repository: Where the experiment is.
-        experiment: One that has run.
-        wanted: The branch.
-        comment: On top of its recipe.
+        repository: The repository.
+        experiment: A finished experiment.
+        plan: The branch.
+        comment: The comment at the top of the recipe.
 
     Returns:
-        The recipe that was added; None where ``conf/`` composes to the experiment's parameters as it is.
+        The path of the recipe; None if ``conf/`` composes to the experiment's parameters without one.
 
     Raises:
-        GitError: The name is none or is taken, or nothing can be committed.
-        RecipeError: ``conf/`` cannot yield the parameters.
-        DvcError: DVC refuses.
+        GitError: The name is invalid or exists, or the commit failed.
+        RecipeError: ``conf/`` cannot compose to the parameters.
+        DvcError: DVC failed.
     """
-    if not repository.is_branch_name(wanted.name):
-        raise GitError(f"NAME={wanted.name}: git allows no branch of this name")
-    if repository.has_branch(wanted.name):
+    if not repository.is_branch_name(plan.name):
+        raise GitError(f"{plan.name}: git does not allow this name of a branch; choose another")
+    if repository.has_branch(plan.name):
         raise GitError(
-            f"NAME={wanted.name}: there is such a branch; choose another, or delete it: git branch -D {wanted.name}"
+            f"{plan.name}: the branch exists; choose another name, or run `git branch -D {plan.name}`"
         )
-    run_dvc(["exp", "branch", experiment.rev, wanted.name], repository.directory)
+    run_dvc(["exp", "branch", experiment.rev, plan.name], repository.directory)
     try:
-        return _settle(repository, experiment, wanted, comment)
+        return _commit_recipe(repository, experiment, plan, comment)
     except BaseException:
-        repository.run("update-ref", "-d", f"refs/heads/{wanted.name}")
+        repository.run("update-ref", "-d", f"refs/heads/{plan.name}")
         raise
 
 
-def _settle(repository: Repository, experiment: Experiment, wanted: Branch, comment: str) -> Path | None:
-    """Commit the recipe on the branch, in a work tree of its own."""
+def _commit_recipe(
+    repository: Repository, experiment: Experiment, plan: BranchPlan, comment: str
+) -> Path | None:
+    """Commit the recipe on the branch, in a temporary work tree."""
     with tempfile.TemporaryDirectory(prefix="visiongate-branch-") as folder:
         root = Path(folder) / "tree"
-        repository.run("worktree", "add", "--quiet", str(root), wanted.name)
+        repository.run("worktree", "add", "--quiet", str(root), plan.name)
         try:
-            recipe = _write(root, experiment, wanted, comment)
+            recipe = _write_recipe(root, experiment, plan, comment)
             tree = Repository(root)
             tree.run("add", "--all")
             if tree.run("status", "--porcelain"):
@@ -81,24 +91,24 @@ def _settle(repository: Repository, experiment: Experiment, wanted: Branch, comm
     return recipe
 
 
-def _write(root: Path, experiment: Experiment, wanted: Branch, comment: str) -> Path | None:
-    conf, path = root / wanted.conf, wanted.conf / RECIPES / f"{wanted.recipe}.yaml"
-    found = find_recipe(conf, experiment.params)
-    if found.choices or found.values:
+def _write_recipe(root: Path, experiment: Experiment, plan: BranchPlan, comment: str) -> Path | None:
+    conf, path = root / plan.conf, plan.conf / RECIPES / f"{plan.recipe}.yaml"
+    recipe = find_recipe(conf, experiment.params)
+    is_needed = bool(recipe.choices or recipe.values)
+    if is_needed:
         if (root / path).exists():
-            raise RecipeError(f"{path}: there is a recipe of this name; choose another, NAME=...")
-        write_text(root / path, found.text(comment))
-        _choose(conf / PRIMARY, wanted.recipe)
-        check_recipe(conf, wanted.recipe, experiment.params)
-    write_text(root / wanted.params, compose_params(conf))
-    return path if found.choices or found.values else None
+            raise RecipeError(f"{path}: the recipe exists; choose another name of the branch")
+        write_text(root / path, recipe.format(comment))
+        _choose_recipe(conf / PRIMARY, plan.recipe)
+        check_recipe(conf, plan.recipe, experiment.params)
+    write_text(root / plan.params, compose_params(conf))
+    return path if is_needed else None
 
 
-def _choose(primary: Path, recipe: str) -> None:
-    text = primary.read_text(encoding="utf-8")
-    chosen, count = CHOICE.subn(rf"\g<1>{recipe}", text)
+def _choose_recipe(primary: Path, recipe: str) -> None:
+    text, count = CHOICE.subn(rf"\g<1>{recipe}", primary.read_text(encoding="utf-8"))
     if count != 1:
         raise RecipeError(
-            f"{primary.parent.name}/{primary.name}: `defaults` has no line `- experiment: null` to choose by"
+            f"{primary.parent.name}/{primary.name}: `defaults` has no entry `- experiment: null`; add it"
         )
-    write_text(primary, chosen)
+    write_text(primary, text)

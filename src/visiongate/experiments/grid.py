@@ -1,111 +1,95 @@
-"""What a sweep is to try: a grid or a list of overrides, every combination composed and checked before anything runs.
+"""The combinations of a sweep, composed and validated before anything runs.
 
-DVC can expand a sweep itself, ``dvc exp run --queue -S model.lr=0.01,0.1``. It is not used for that: it numbers the
-experiments in the order of the grid, so that a value more gives each another name and nothing can be resumed; it takes no list;
-and it puts `model.lr=abc` into the queue as well. The grammar is the same.
+``dvc exp run --queue -S model.lr=0.01,0.1`` expands a grid, too, but it numbers the experiments in order, so that a grid with
+one more value cannot resume; it takes no list; and it queues invalid values. The grammar here is the same.
 """
 
 import hashlib
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from visiongate.errors import SettingsError
 from visiongate.settings.composition import compose_params, expand_sweeps
 
-MOST = 200  # combinations, unless more are asked for by force
-DIGITS = 8  # of a combination's hash
+HASH_DIGITS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Combination:
-    """One experiment to run."""
+    """An experiment to run. Its name is the same for the same parameters, stage and code."""
 
-    name: str  # the same for the same parameters, stage and code
+    name: str
     overrides: tuple[str, ...]
 
     @property
     def label(self) -> str:
-        """The overrides as a person writes them."""
+        """The overrides as text."""
         return " ".join(self.overrides) or "no override"
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """What names the experiments of a sweep, besides their parameters."""
+class SweepIdentity:
+    """What an experiment's name depends on besides its parameters.
+
+    Attributes:
+        prefix: The start of the name.
+        commit: The commit that it starts from.
+        stage: The last stage to run.
+        changes: The uncommitted changes.
+    """
 
     prefix: str
-    commit: str  # that they start from
+    commit: str
     stage: str
-    changes: str  # to the commit, of the files
-
-
-def read_grid(text: str) -> list[list[str]]:
-    """Split a grid into overrides, as a shell does.
-
-    Raises:
-        SettingsError: A quotation has no end, or there is nothing.
-    """
-    overrides = _split(text, "GRID")
-    if not overrides:
-        raise SettingsError(
-            "GRID is empty: give overrides, as in GRID='model.lr=0.01,0.1 model.batch_size=32,64'"
-        )
-    return [overrides]
+    changes: str
 
 
 def read_list(path: Path) -> list[list[str]]:
-    """Read a list: overrides on each line, which may be grids themselves; ``#`` begins a comment.
+    """Read the overrides on each line of a file; ``#`` starts a comment.
 
     Raises:
-        SettingsError: The file cannot be read, is empty, or a quotation has no end.
+        SettingsError: The file cannot be read or has no overrides, or a quotation is not closed.
     """
-    if path.exists() and not path.is_file():
-        raise SettingsError(f"LIST={path}: no plain file")
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise SettingsError(f"LIST={path}: {reason}") from None
-    lines = [_split(line, f"{path}:{number}") for number, line in enumerate(text.splitlines(), start=1)]
+        raise SettingsError(f"{path}: {reason}") from None
+    lines = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        try:
+            lines.append(shlex.split(line, comments=True))
+        except ValueError as error:
+            raise SettingsError(f"{path}:{number}: {line.strip()}: {str(error).lower()}") from None
     if not any(lines):
-        raise SettingsError(f"LIST={path}: nothing to try: give overrides on each line, as in model.lr=0.1")
+        raise SettingsError(f"{path}: no overrides; write some on each line, such as model.lr=0.1")
     return [line for line in lines if line]
 
 
-def _split(text: str, source: str) -> list[str]:
-    try:
-        return shlex.split(text, comments=True)
-    except ValueError as error:
-        raise SettingsError(f"{source}: {text.strip()}: {str(error).lower()}") from None
-
-
 def plan_sweep(
-    lines: Sequence[Sequence[str]], conf: Path, identity: Identity, most: int
+    lines: Sequence[Sequence[str]], conf: Path, identity: SweepIdentity, limit: int
 ) -> list[Combination]:
-    """Expand each line into its combinations, compose and check every one, and name it by what it comes to.
-
-    Combinations that come to the same parameters are one.
+    """Expand each line into combinations, compose each one and name it. Those with equal parameters are one combination.
 
     Args:
-        lines: Overrides, which may sweep over values.
-        conf: The settings' source.
-        identity: What else distinguishes the experiments.
-        most: Combinations that are allowed.
+        lines: Overrides, some with several values.
+        conf: The folder of the groups.
+        identity: What else the names depend on.
+        limit: The maximum number of combinations.
 
     Raises:
-        SettingsError: An override is wrong, with the combination it is in, or there are too many.
+        SettingsError: A combination is invalid, or there are too many.
     """
-    expanded = [overrides for line in lines for overrides in expand_sweeps(list(line), most)]
-    if len(expanded) > most:
-        raise SettingsError(f"{len(expanded)} combinations, more than {most}")
-    given = (identity.commit, identity.stage, identity.changes)
-    found: dict[str, Combination] = {}
+    expanded = [overrides for line in lines for overrides in expand_sweeps(list(line), limit)]
+    if len(expanded) > limit:
+        raise SettingsError(f"{len(expanded)} combinations, more than {limit}; use --force to allow them")
+    combinations: dict[str, Combination] = {}
     for overrides in expanded:
-        name = f"{identity.prefix}-{_hash((_compose(conf, overrides), *given))}"
-        found.setdefault(name, Combination(name, tuple(overrides)))
-    return list(found.values())
+        name = _name(_compose(conf, overrides), identity)
+        combinations.setdefault(name, Combination(name, tuple(overrides)))
+    return list(combinations.values())
 
 
 def _compose(conf: Path, overrides: list[str]) -> str:
@@ -115,6 +99,7 @@ def _compose(conf: Path, overrides: list[str]) -> str:
         raise SettingsError(f"{' '.join(overrides)}: {error}") from None
 
 
-def _hash(texts: Iterable[str]) -> str:
-    digest = hashlib.sha256("\0".join(texts).encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()[:DIGITS]
+def _name(params: str, identity: SweepIdentity) -> str:
+    parts = (params, identity.commit, identity.stage, identity.changes)
+    digest = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
+    return f"{identity.prefix}-{digest[:HASH_DIGITS]}"

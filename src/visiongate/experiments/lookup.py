@@ -1,52 +1,39 @@
-"""The experiment that a person names."""
+"""Find an experiment by its name or commit."""
 
-from collections.abc import Sequence
-
-from visiongate.adapters.git import SHORT_COMMIT, ExperimentReference, Repository
+from visiongate.adapters.git import SHORT_COMMIT, Repository
 from visiongate.errors import VisiongateError
 from visiongate.experiments.listing import Experiment, list_experiments
 
 
-class NoExperimentError(VisiongateError):
-    """There is no such experiment, it has not run, or there are several."""
+class ExperimentNotFoundError(VisiongateError):
+    """There is no such experiment, it has not finished, or the name is ambiguous."""
 
 
 def find_experiment(repository: Repository, name: str) -> Experiment:
-    """Find an experiment that has run, by its name or its commit; one that starts from HEAD before those that do not.
+    """Return a finished experiment. Those that start from HEAD take precedence.
+
+    Args:
+        repository: The repository.
+        name: The experiment's name, or at least seven digits of its commit.
 
     Raises:
-        NoExperimentError: There is none, several start from other commits, or it is still to run or has failed.
+        ExperimentNotFoundError: There is no such experiment, it has not finished, or experiments of several other commits
+            have the name.
     """
     head = repository.commit("HEAD")
-    found = [each for each in repository.experiments() if _is_meant(each, name)]
-    near = [each for each in found if each.baseline == head] or found
-    if not near:
-        raise NoExperimentError(f"FROM={name}: {_explain(repository, head, name)}")
-    if len(near) > 1:
-        listed = ", ".join(f"{each.rev[:SHORT_COMMIT]} from {each.baseline[:SHORT_COMMIT]}" for each in near)
-        raise NoExperimentError(
-            f"FROM={name}: several experiments have this name; name the commit of one: {listed}"
+    matching = [
+        each
+        for each in repository.experiments()
+        if name == each.name or (len(name) >= SHORT_COMMIT and each.rev.startswith(name))
+    ]
+    candidates = [each for each in matching if each.baseline == head] or matching
+    if not candidates:
+        raise ExperimentNotFoundError(
+            f"{name}: no such finished experiment; `visiongate experiments --all` lists them"
         )
-    (reference,) = near
+    if len(candidates) > 1:
+        revisions = ", ".join(each.rev[:SHORT_COMMIT] for each in candidates)
+        raise ExperimentNotFoundError(f"{name}: ambiguous; use the commit of one: {revisions}")
+    (reference,) = candidates
     (baseline,) = list_experiments(repository.directory, [reference.baseline])
     return next(each for each in baseline.experiments if each.rev == reference.rev)
-
-
-def _is_meant(reference: ExperimentReference, name: str) -> bool:
-    return name == reference.name or (len(name) >= SHORT_COMMIT and reference.rev.startswith(name))
-
-
-def _explain(repository: Repository, head: str, name: str) -> str:
-    (baseline,) = list_experiments(repository.directory, [head])
-    states = {experiment.name: experiment.state for experiment in baseline.experiments}
-    if name in states:
-        return f"this experiment is {states[name]}: there is nothing to take from it"
-    return f"no such experiment; {_name_some(sorted(states))}"
-
-
-def _name_some(names: Sequence[str]) -> str:
-    return (
-        f"there are {', '.join(names)}"
-        if names
-        else "none starts from this commit; `make experiments ALL=1` lists all"
-    )

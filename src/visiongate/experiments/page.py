@@ -1,56 +1,38 @@
-"""The page on all that was tried."""
+"""The page of the experiments."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from visiongate.experiments.figures import (
-    draw_by_setting,
-    draw_curves,
-    draw_parallel,
-    draw_values,
-    varied_settings,
-)
+from visiongate.experiments.figures import draw_metric, draw_settings, varied_settings
 from visiongate.experiments.listing import Experiment
-from visiongate.experiments.ranking import WORDS, Ranking, show
-from visiongate.experiments.significance import Contest
+from visiongate.experiments.ranking import GATE_WORDS, Ranking, format_setting
+from visiongate.experiments.significance import SignificanceTest
 from visiongate.pages.rendering import render_page
 
 
 @dataclass(frozen=True, slots=True)
-class Trials:
-    """What the page tells of."""
+class ExperimentReport:
+    """The finished experiments, the test of the best one, and the experiments that are queued, running or failed."""
 
     ranking: Ranking
-    contest: Contest
-    column: str | None  # of the training's history
-    curves: Mapping[str, Sequence[float]]  # the base's and those of the best, by name
+    significance: SignificanceTest
     unfinished: Sequence[Experiment] = ()
-    words: Mapping[str, Sequence[str]] = field(
-        default_factory=dict
-    )  # last lines of those that failed, by name
 
 
-def render_experiments(trials: Trials) -> str:
-    """Write the page.
-
-    Returns:
-        HTML that needs nothing else.
-    """
-    ranking = trials.ranking
-    known = ranking.best is not None
+def render_experiments(report: ExperimentReport) -> str:
+    """Return the page as HTML."""
+    ranking = report.ranking
+    settings = varied_settings(ranking) if ranking.best is not None else []
     return render_page(
         "experiments/page.html",
-        trials=trials,
+        report=report,
         ranking=ranking,
-        rows=[*ranking.rows, ranking.base],
-        settings=varied_settings(ranking),
-        hidden=len(ranking.varied) - len(varied_settings(ranking)),
-        show=show,
-        words=WORDS,
-        values=draw_values(ranking) if known else None,
-        by_setting=draw_by_setting(ranking) if known else {},
-        parallel=draw_parallel(ranking)
-        if known and len(ranking.varied) > 1 and len(ranking.rows) > 1
-        else None,
-        curves=draw_curves(trials.curves, trials.column) if trials.column and trials.curves else None,
+        rows=[*ranking.experiments, ranking.baseline],
+        settings=settings,
+        hidden=len(ranking.varied) - len(settings),
+        format_setting=format_setting,
+        gate_words=GATE_WORDS,
+        metric_plot=draw_metric(ranking) if ranking.best is not None else None,
+        slice_plot=draw_settings(ranking, "slice") if settings else None,
+        parallel_plot=draw_settings(ranking, "parallel_coordinate") if len(settings) > 1 else None,
     )

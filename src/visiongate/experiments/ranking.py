@@ -1,137 +1,139 @@
-"""Experiments side by side, the best by a metric first."""
+"""Experiments in order of a metric, compared with the commit that they start from."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from visiongate.errors import VisiongateError
-from visiongate.experiments.evidence import Evidence
 from visiongate.experiments.listing import Experiment
+from visiongate.experiments.results import ResultReader
 from visiongate.records.interval import Interval
 from visiongate.records.metrics import lower_is_better
 from visiongate.text_tables import format_table
 
-WORDS = {True: "passes", False: "FAILS", None: "-"}
-ABSENT = "-"  # of a setting or metric that an experiment does not have
+GATE_WORDS = {True: "passed", False: "FAILED", None: "-"}
+# The value of a setting or metric that an experiment does not have.
+ABSENT = "-"
 
 
 class RankingError(VisiongateError):
-    """There is nothing to rank, or nothing to rank it by."""
+    """There are no finished experiments, or none has the metric."""
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """An experiment in the ranking."""
+class RankedExperiment:
+    """An experiment in the ranking.
+
+    Attributes:
+        experiment: The experiment.
+        value: Its metric; None if it does not have the metric.
+        interval: The metric's confidence interval.
+        passed: Whether the gate passed; None without a verdict.
+        changes: The settings that differ from the baseline.
+    """
 
     experiment: Experiment
-    value: float | None  # of the metric
+    value: float | None
     interval: Interval | None
-    passed: bool | None  # the gate's verdict
-    changes: Mapping[str, Any]  # settings that differ from the base, as they are in the experiment
+    passed: bool | None
+    changes: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """What has run, the best first, against the commit that it is compared with."""
+    """Finished experiments, the best first, and their baseline."""
 
     metric: str
-    base: Row
-    rows: tuple[Row, ...]
+    baseline: RankedExperiment
+    experiments: tuple[RankedExperiment, ...]
 
     @property
-    def lower(self) -> bool:
-        """Whether less is better."""
-        return is_lower_better(self.metric)
-
-    @property
-    def best(self) -> Row | None:
-        """The first that has the metric."""
-        return next((row for row in self.rows if row.value is not None), None)
+    def best(self) -> RankedExperiment | None:
+        """The best experiment that has the metric."""
+        return next((each for each in self.experiments if each.value is not None), None)
 
     @property
     def varied(self) -> list[str]:
-        """The settings that differ from the base in any experiment."""
-        return sorted({name for row in self.rows for name in row.changes})
+        """The settings in which any experiment differs from the baseline."""
+        return sorted({name for each in self.experiments for name in each.changes})
+
+    @property
+    def tried(self) -> int:
+        """The number of different settings that were tried."""
+        return len({repr(sorted(each.changes.items())) for each in self.experiments})
 
 
-def is_lower_better(metric: str) -> bool:
-    """Say whether less of a metric is better."""
-    return lower_is_better(metric) or metric.endswith("loss")
-
-
-def rank(metric: str, base: Experiment, experiments: Sequence[Experiment], evidence: Evidence) -> Ranking:
-    """Put experiments that have run in order.
+def rank_experiments(
+    metric: str, baseline: Experiment, experiments: Sequence[Experiment], reader: ResultReader
+) -> Ranking:
+    """Sort finished experiments by a metric; those without the metric come last.
 
     Args:
-        metric: One of the metrics that the line writes.
-        base: The commit to compare with.
-        experiments: What has run; those without the metric come last.
-        evidence: Of what they showed.
+        metric: The metric.
+        baseline: The commit to compare with.
+        experiments: The finished experiments.
+        reader: Reads their results.
 
     Raises:
-        RankingError: None has run, or none has the metric; the message names those that there are.
+        RankingError: No experiment has finished, or none has the metric.
     """
     if not experiments:
+        raise RankingError("no finished experiment; run `visiongate sweep model.lr=0.01,0.02`")
+    if not any(metric in each.metrics for each in experiments):
+        known = sorted({name for each in experiments for name in each.metrics})
         raise RankingError(
-            "no experiment has run yet: make sweep GRID='model.lr=0.01,0.02', or dvc exp run -S model.lr=0.02"
+            f"--metric {metric}: no experiment has it; choose one of {', '.join(known) or '(none)'}"
         )
-    if not any(metric in experiment.metrics for experiment in experiments):
-        known = sorted({name for experiment in experiments for name in experiment.metrics})
-        there = (
-            f"there are {', '.join(known)}"
-            if known
-            else "they have no metrics at all: they ended before `evaluate`"
-        )
-        raise RankingError(f"METRIC={metric}: no experiment has it; {there}")
-    rows = [_row(metric, base, experiment, evidence) for experiment in experiments]
-    sign = 1 if is_lower_better(metric) else -1
-    ordered = sorted(
-        rows, key=lambda row: (row.value is None, sign * (row.value or 0.0), row.experiment.name)
-    )
-    return Ranking(metric, _row(metric, base, base, evidence), tuple(ordered))
+    sign = 1 if lower_is_better(metric) else -1
+    ranked = [_rank(metric, baseline, each, reader) for each in experiments]
+    ranked.sort(key=lambda each: (each.value is None, sign * (each.value or 0.0), each.experiment.name))
+    return Ranking(metric, _rank(metric, baseline, baseline, reader), tuple(ranked))
 
 
-def _row(metric: str, base: Experiment, experiment: Experiment, evidence: Evidence) -> Row:
-    return Row(
-        experiment,
-        experiment.metrics.get(metric),
-        evidence.intervals(experiment).get(metric),
-        evidence.passed(experiment),
-        difference(base.params, experiment.params),
-    )
-
-
-def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that differ, as they are afterwards; what is gone is `ABSENT`."""
-    names = [*after, *(name for name in before if name not in after)]
+def find_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that differ, with the values after; `ABSENT` is the value of a setting that was removed."""
+    names = dict.fromkeys([*after, *before])
     return {
         name: after.get(name, ABSENT) for name in names if before.get(name, ABSENT) != after.get(name, ABSENT)
     }
 
 
-def lay_out_ranking(ranking: Ranking, width: int | None) -> str:
-    """Write the ranking as a table; its last column, the settings that differ, is cut where there is a width."""
-    header = ["experiment", ranking.metric, "interval", "change", "gate", "settings that differ"]
-    rows = [_cells(ranking, row) for row in (*ranking.rows, ranking.base)]
+def format_ranking(ranking: Ranking, width: int | None) -> str:
+    """Return the ranking as a text table. A width cuts the last column, the settings that differ."""
+    header = ["experiment", ranking.metric, "interval", "change", "gate", "changed settings"]
+    rows = [_format_cells(ranking, each) for each in (*ranking.experiments, ranking.baseline)]
     return format_table(header, rows, width)
 
 
-def _cells(ranking: Ranking, row: Row) -> list[str]:
-    is_base = row is ranking.base
-    value, base = row.value, ranking.base.value
-    known = value is not None and base is not None and not is_base
-    return [
-        f"({row.experiment.name}, the base)" if is_base else row.experiment.name,
-        ABSENT if value is None else f"{value:.4f}",
-        "" if row.interval is None else f"{row.interval.low:.4f} to {row.interval.high:.4f}",
-        f"{(value or 0) - (base or 0):+.4f}" if known else "",
-        WORDS[row.passed],
-        " ".join(f"{name}={show(value)}" for name, value in row.changes.items()),
-    ]
-
-
-def show(value: Any) -> str:  # noqa: ANN401 - whatever a setting holds
-    """Write a setting's value as Hydra reads it."""
+def format_setting(value: Any) -> str:  # noqa: ANN401 - a setting's value
+    """Return a setting's value as Hydra reads it."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _rank(
+    metric: str, baseline: Experiment, experiment: Experiment, reader: ResultReader
+) -> RankedExperiment:
+    return RankedExperiment(
+        experiment,
+        experiment.metrics.get(metric),
+        reader.read_intervals(experiment).get(metric),
+        reader.read_gate(experiment),
+        find_differences(baseline.params, experiment.params),
+    )
+
+
+def _format_cells(ranking: Ranking, ranked: RankedExperiment) -> list[str]:
+    is_baseline = ranked is ranking.baseline
+    value, base = ranked.value, ranking.baseline.value
+    change = "" if value is None or base is None or is_baseline else f"{value - base:+.4f}"
+    name, interval = ranked.experiment.name, ranked.interval
+    return [
+        f"({name}, baseline)" if is_baseline else name,
+        ABSENT if value is None else f"{value:.4f}",
+        "" if interval is None else f"{interval.low:.4f} to {interval.high:.4f}",
+        change,
+        GATE_WORDS[ranked.passed],
+        " ".join(f"{name}={format_setting(value)}" for name, value in ranked.changes.items()),
+    ]

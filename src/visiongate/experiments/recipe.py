@@ -1,4 +1,4 @@
-"""An experiment's parameters as a recipe of ``conf/experiment``: what to choose and to set, so that they come out again."""
+"""An experiment's parameters as a recipe in ``conf/experiment`` that composes to them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,29 +9,31 @@ import yaml
 
 from visiongate.errors import SettingsError, VisiongateError
 from visiongate.experiments.listing import leaves
-from visiongate.experiments.ranking import ABSENT, difference
+from visiongate.experiments.ranking import ABSENT, find_differences
 from visiongate.settings.composition import compose_values
 
 PRIMARY = "config.yaml"
 RECIPES = "experiment"
-FIRST = ("dataset", "model")  # these choose others
-WORTH = 2  # settings that differ make another choice of their group worth a look
-NAMED = 5  # differences that a message names
+# The groups that choose other groups.
+FIRST_GROUPS = ("dataset", "model")
+# A group is replaced only if that saves more than one value.
+MIN_CHANGES = 2
+MAX_NAMES = 5
 
 
 class RecipeError(VisiongateError):
-    """Parameters that no recipe yields."""
+    """No recipe composes to the parameters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Choices of groups, and values on top of them."""
+    """Choices of groups, and values that replace settings by dotted name."""
 
     choices: tuple[tuple[str, str], ...]
     values: Mapping[str, Any]
 
-    def text(self, comment: str) -> str:
-        """Write the recipe's file, under a comment."""
+    def format(self, comment: str) -> str:
+        """Return the text of the recipe's file, under a comment."""
         defaults = [{f"override /{group}": name} for group, name in self.choices]
         tree: dict[str, Any] = {"defaults": defaults} if defaults else {}
         for name, value in self.values.items():
@@ -40,62 +42,60 @@ class Recipe:
             for section in sections:
                 node = node.setdefault(section, {})
             node[last] = value
-        return "# @package _global_\n" + comment + (yaml.safe_dump(tree, sort_keys=False) if tree else "{}\n")
+        return f"# @package _global_\n{comment}{yaml.safe_dump(tree, sort_keys=False)}"
 
 
-def find_recipe(conf: Path, wanted: Mapping[str, Any]) -> Recipe:
-    """Find the choices of groups that come closest to some parameters, and the values that are still to be set.
-
-    The data set and the model come first, for they choose others. Where a single setting of a group differs, setting it is as
-    short as choosing another.
+def find_recipe(conf: Path, params: Mapping[str, Any]) -> Recipe:
+    """Find the choices of groups that compose closest to some parameters, and the values that remain to be set.
 
     Args:
-        conf: The settings' source.
-        wanted: Every setting by dotted name.
+        conf: The folder of the groups.
+        params: Every parameter by dotted name.
 
     Raises:
-        RecipeError: The parameters lack a setting that the closest choice has: no value on top can take it away.
+        RecipeError: ``conf/`` does not compose, or composes to a setting that the parameters lack.
     """
     choices: dict[str, str] = {}
-    left = _distance(conf, choices, wanted)
-    for group in _groups(conf) if left else ():
-        if sum(name.startswith(f"{group.replace('/', '.')}.") for name in left or ()) < WORTH:
+    remaining = _try_compose(conf, choices, params)
+    for group in _groups(conf) if remaining else ():
+        if sum(name.startswith(f"{group.replace('/', '.')}.") for name in remaining or ()) < MIN_CHANGES:
             continue
         for name in sorted(path.stem for path in (conf / group).glob("*.yaml")):
             tried = {**choices, group: name}
-            found = _distance(conf, tried, wanted)
-            if found is not None and (left is None or len(found) < len(left)):
-                choices, left = tried, found
-    if left is None:
-        raise RecipeError(f"{conf}/ does not compose: `make params` says why")
-    surplus = [name for name, value in left.items() if value == ABSENT]
+            differences = _try_compose(conf, tried, params)
+            if differences is not None and (remaining is None or len(differences) < len(remaining)):
+                choices, remaining = tried, differences
+    if remaining is None:
+        raise RecipeError(f"{conf}/ does not compose; run `visiongate params`")
+    surplus = [name for name, value in remaining.items() if value == ABSENT]
     if surplus:
         raise RecipeError(
-            f"{', '.join(surplus[:NAMED])}: composed from {conf}/, and the experiment does not have it: no recipe can take it "
-            "away; was it composed from another state of conf/?"
+            f"{', '.join(surplus[:MAX_NAMES])}: {conf}/ composes to it, but the experiment does not have it; adopt the "
+            "experiment on the commit that it started from"
         )
-    return Recipe(tuple(choices.items()), left)
+    return Recipe(tuple(choices.items()), remaining)
 
 
-def check_recipe(conf: Path, name: str, wanted: Mapping[str, Any]) -> None:
-    """Make sure that a recipe composes to exactly these parameters.
+def check_recipe(conf: Path, name: str, params: Mapping[str, Any]) -> None:
+    """Check that a recipe composes to exactly these parameters.
 
     Raises:
-        RecipeError: It does not; the message names what differs.
+        RecipeError: It composes to others.
     """
-    found = difference(_compose(conf, [f"{RECIPES}={name}"]), wanted)
-    if found:
+    differences = find_differences(_compose(conf, [f"{RECIPES}={name}"]), params)
+    if differences:
         raise RecipeError(
-            f"experiment={name} composes to other parameters than the experiment had: {', '.join(list(found)[:NAMED])}"
+            f"experiment={name}: composes to other values of {', '.join(list(differences)[:MAX_NAMES])} than the experiment had"
         )
 
 
-def _distance(conf: Path, choices: Mapping[str, str], wanted: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what the parameters differ in from what the choices compose to; None where they do not compose."""
+def _try_compose(conf: Path, choices: Mapping[str, str], params: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return how the parameters differ from what the choices compose to, None if these do not compose."""
     try:
-        return difference(_compose(conf, [f"{group}={name}" for group, name in choices.items()]), wanted)
+        composed = _compose(conf, [f"{group}={name}" for group, name in choices.items()])
     except SettingsError:
         return None
+    return find_differences(composed, params)
 
 
 def _compose(conf: Path, overrides: list[str]) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def _compose(conf: Path, overrides: list[str]) -> dict[str, Any]:
 
 
 def _groups(conf: Path) -> list[str]:
-    """List the groups among which the primary config chooses, those that choose others first."""
+    """Return the groups of the primary config; those that choose other groups come first."""
     defaults = yaml.safe_load((conf / PRIMARY).read_text(encoding="utf-8"))["defaults"]
     groups = [group for entry in defaults if isinstance(entry, dict) for group in entry if group != RECIPES]
-    return [*FIRST, *(group for group in groups if group not in FIRST)]
+    return [*FIRST_GROUPS, *(group for group in groups if group not in FIRST_GROUPS)]

@@ -1,85 +1,99 @@
-"""Is the best of many experiments better than what there was, or only the luckiest?"""
+"""Test whether the best of many experiments is better than the baseline, or the luckiest of many."""
 
 from dataclasses import dataclass, replace
 
 from visiongate.comparison.paired_test import Comparison, compare
 from visiongate.errors import SettingsError
-from visiongate.experiments.evidence import Evidence
 from visiongate.experiments.listing import Experiment
+from visiongate.experiments.results import ResultReader, TestedModel
 from visiongate.settings.loading import replace_settings
+from visiongate.settings.registry import Registry
 from visiongate.settings.schema import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Contest:
-    """The best against the base."""
+class SignificanceTest:
+    """The test of the best experiment against the baseline.
+
+    Attributes:
+        comparison: None if they cannot be compared.
+        tried: The number of experiments that the best one was chosen from.
+        alpha: The significance level.
+        reason: Why they cannot be compared.
+    """
 
     comparison: Comparison | None
-    tried: int  # among how many it is the best
+    tried: int
     alpha: float
-    reason: str = ""  # why there is no comparison
+    reason: str = ""
 
     @property
     def p_value(self) -> float | None:
-        """One-sided, multiplied by how many were tried: Bonferroni's correction, for the best of many is also the luckiest."""
+        """One-sided, with Bonferroni's correction: multiplied by the number of experiments tried."""
         return None if self.comparison is None else min(1.0, self.comparison.p_value * self.tried)
 
     @property
     def better(self) -> bool:
-        """Whether the best is shown to be better."""
+        """Whether the best experiment is significantly better."""
         return self.p_value is not None and self.p_value < self.alpha
 
     def __str__(self) -> str:
-        """Say it in a sentence."""
-        found = self.comparison
-        if found is None or self.p_value is None:
-            return f"Whether it is really better is not known: {self.reason}."
-        verdict = (
-            "better than the base by more than luck"
-            if self.better
-            else "not shown to be better than the base"
-        )
-        corrected = f", times {self.tried} tried" if self.tried > 1 else ""
+        """Return the result in a sentence."""
+        comparison = self.comparison
+        if comparison is None or self.p_value is None:
+            return f"Not compared with the baseline: {self.reason}."
+        verdict = "Better" if self.better else "Not shown to be better"
+        values = f"{comparison.metric} {comparison.challenger:.4f} against {comparison.champion:.4f}"
+        correction = f", corrected for {self.tried} experiments" if self.tried > 1 else ""
+        p_value = f"p = {self.p_value:.3g}, required < {self.alpha:g}"
         return (
-            f"It is {verdict}: {found.metric} {found.champion:.4f} and {found.challenger:.4f} on the same {found.images} test "
-            f"images, {found.wins} of which it alone gets right and {found.losses} the base alone; {found.test}{corrected}: "
-            f"p = {self.p_value:.3g}, asked < {self.alpha:g}."
+            f"{verdict} than the baseline: {values} on {comparison.images} test images "
+            f"({comparison.test}{correction}: {p_value})."
         )
 
 
-def hold_contest(
-    best: Experiment, base: Experiment, tried: int, evidence: Evidence, settings: Settings
-) -> Contest:
-    """Test whether an experiment is better than the base, on the answers that both gave to the same test images.
+def compare_with_baseline(
+    best: Experiment, baseline: Experiment, tried: int, reader: ResultReader, registry: Registry
+) -> SignificanceTest:
+    """Test whether an experiment is better than the baseline, by the predictions of both for the same test images.
 
     Args:
-        best: The best of those tried.
-        base: The commit that it is compared with.
-        tried: Among how many it is the best.
-        evidence: Of what they answered.
-        settings: Whose ``registry`` says by which metric and test, and at what level.
+        best: The best experiment.
+        baseline: The commit that it is compared with.
+        tried: The number of experiments that it was chosen from.
+        reader: Reads the predictions.
+        registry: Metric, test and significance level.
     """
-    blank = Contest(None, tried, settings.registry.alpha)
-    challenger, champion = evidence.answered(best), evidence.answered(base)
+    test = SignificanceTest(None, tried, registry.alpha)
+    challenger, champion = reader.read_predictions(best), reader.read_predictions(baseline)
     if challenger is None or champion is None:
-        missing = best.name if challenger is None else base.name
-        return replace(
-            blank,
-            reason=f"the predictions of {missing} are not in DVC's cache; `dvc pull` fetches those of a commit",
-        )
-    if challenger.images != champion.images:
-        return replace(blank, reason="the two were tested on different images")
-    if set(champion.exam.groups) == {champion.exam.groups[0]} and champion.exam.groups[0] is not None:
-        return replace(blank, reason="all test images are of one group")
-    if challenger.answers.probabilities.shape != champion.answers.probabilities.shape:
-        return replace(blank, reason="the two know different classes")
-    found = compare(challenger.answers, champion.answers, champion.exam, settings.registry)
-    return replace(blank, comparison=found)
+        missing = best.name if challenger is None else baseline.name
+        reason = f"the predictions of {missing} are not in DVC's cache; run `dvc pull`"
+        return replace(test, reason=reason)
+    problem = _find_mismatch(challenger, champion)
+    if problem is not None:
+        return replace(test, reason=problem)
+    return replace(
+        test, comparison=compare(challenger.predictions, champion.predictions, champion.truth, registry)
+    )
 
 
-def with_metric(settings: Settings, metric: str) -> Settings | None:
-    """Return the settings with another metric to compare by; None where no test of it on paired answers is known."""
+def registry_with_metric(settings: Settings, metric: str) -> Registry | None:
+    """Return the settings of the test with another metric, None if the metric has no paired test."""
     try:
-        return replace_settings(settings, {"registry.metric": metric, "registry.test": "auto"}, "METRIC")
+        changes = {"registry.metric": metric, "registry.test": "auto"}
+        return replace_settings(settings, changes, "--metric").registry
     except SettingsError:
         return None
+
+
+def _find_mismatch(challenger: TestedModel, champion: TestedModel) -> str | None:
+    """Return why two models cannot be compared, None if they can."""
+    groups = set(champion.truth.groups)
+    if challenger.sha256 != champion.sha256:
+        return "the test images differ"
+    if len(groups) == 1 and None not in groups:
+        return "all test images are of one group"
+    if challenger.predictions.probabilities.shape != champion.predictions.probabilities.shape:
+        return "the classes differ"
+    return None

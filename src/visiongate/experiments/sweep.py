@@ -1,150 +1,122 @@
-"""A sweep: whatever of its combinations has not run yet is queued, run, and waited for."""
+"""A sweep: queue the combinations that have not run, start workers, and wait for the results."""
 
+import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from visiongate.adapters.git import FinishedExperiments
 from visiongate.experiments.grid import Combination
-from visiongate.experiments.queue import Entry, Look, Queue, QueueError
+from visiongate.experiments.listing import Experiment
+from visiongate.experiments.queue import Queue, QueueError
 
-LOOK = 10.0  # seconds between two looks at the queue, when nothing ends
-GLANCE = 1.0  # seconds between two glances at whether something ended
-START = 15.0  # seconds that a worker may take before it answers
-ATTEMPTS = 3  # to get workers going, or to run one experiment whose worker was killed
-
-Tell = Callable[[str], None]
+POLL_SECONDS = 10.0
+GIT_POLL_SECONDS = 1.0
+# Polls in a row without an answer of a worker, after which there are none.
+MAX_SILENT_POLLS = 4
+Status = Literal["done", "queued", "new"]
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of a sweep."""
+class SweepResult:
+    """The experiments of a sweep that have run, and the last lines of those that failed, by name."""
 
     done: tuple[str, ...]
-    failed: Mapping[str, Sequence[str]]  # the last lines that each said
-
-
-@dataclass(slots=True)
-class _Course:
-    """How far a sweep is."""
-
-    waiting: dict[str, Combination]
-    total: int
-    done: list[str] = field(default_factory=list)
-    failed: dict[str, list[str]] = field(default_factory=dict)
-    starts: int = 0  # of workers, since something last moved
-    started: float = 0.0
-    attempts: dict[str, int] = field(default_factory=dict)  # by name
-
-    @property
-    def place(self) -> str:
-        return f"[{self.total - len(self.waiting)}/{self.total}]"
+    failed: Mapping[str, Sequence[str]]
 
 
 class Sweep:
     """Combinations, and the queue that runs them."""
 
     def __init__(
-        self, combinations: Sequence[Combination], queue: Queue, finished: FinishedExperiments, tell: Tell
+        self, combinations: Sequence[Combination], queue: Queue, finished: FinishedExperiments
     ) -> None:
         self._combinations = {combination.name: combination for combination in combinations}
         self._queue = queue
         self._finished = finished
-        self._tell = tell
 
-    def sort(self, look: Look) -> dict[str, list[Combination]]:
-        """Sort the combinations by what is to be done: ``done``, ``waiting`` in the queue or running, ``new``."""
-        finished = self._finished.names()
-        groups: dict[str, list[Combination]] = {"done": [], "waiting": [], "new": []}
+    def classify(self) -> dict[Status, list[Combination]]:
+        """Return the combinations that have run, that are queued or running, and that are new or failed."""
+        experiments = self._queue.list_experiments()
+        running = any(each.state == "running" for each in experiments.values())
+        has_workers = running and self._has_workers()
+        groups: dict[Status, list[Combination]] = {"done": [], "queued": [], "new": []}
         for name, combination in self._combinations.items():
-            entry = look.entries.get(name)
-            waits = entry is not None and entry.state in {"Queued", "Running"}
-            groups["done" if name in finished else "waiting" if waits else "new"].append(combination)
+            groups[_classify(experiments.get(name), has_workers=has_workers)].append(combination)
         return groups
 
-    def run(self) -> Outcome:
-        """Queue what is new or has failed before, start workers, and wait until all has ended.
+    def run(self) -> SweepResult:
+        """Queue the combinations that are new or failed before, and wait until all have ended.
 
         Raises:
-            QueueError: No worker stays alive.
-            DvcError: DVC refuses an experiment.
+            QueueError: The workers have stopped.
+            DvcError: DVC failed.
         """
-        look = self._queue.look()
-        groups = self.sort(look)
-        course = _Course(dict(self._combinations), len(self._combinations))
+        groups = self.classify()
         if groups["done"]:
-            self._tell(f"{len(groups['done'])} of {course.total} have run already")
-        for combination in groups["done"]:
-            course.done.append(course.waiting.pop(combination.name).name)
+            logger.info("%d of %d have run already", len(groups["done"]), len(self._combinations))
         if groups["new"]:
-            self._tell(f"Queueing {len(groups['new'])}, a second or two for each")
+            logger.info("Queueing %d experiments", len(groups["new"]))
+        before = self._queue.list_experiments()
         for combination in groups["new"]:
-            self._put(combination, look.entries.get(combination.name))
-        while course.waiting:
-            self._step(course)
-        return Outcome(tuple(course.done), course.failed)
+            if combination.name in before:
+                self._queue.remove(before[combination.name])
+            self._queue.add(combination)
+        pending = {each.name for group in ("queued", "new") for each in groups[group]}
+        if pending:
+            self._queue.start_workers()
+        done = [combination.name for combination in groups["done"]]
+        return self._wait(pending, done)
 
-    def _put(self, combination: Combination, before: Entry | None) -> None:
-        """Queue a combination, in the place of an entry that came to nothing: what it failed for may be mended."""
-        if before is not None:
-            self._queue.drop(before)
-        self._queue.put(combination)
+    def _wait(self, pending: set[str], done: list[str]) -> SweepResult:
+        failed: dict[str, list[str]] = {}
+        silent_polls = 0
+        while pending:
+            refs = self._finished.fingerprint()
+            experiments = self._queue.list_experiments()
+            ended = {name for name in pending if name in experiments and _has_ended(experiments[name])}
+            pending -= ended
+            for name in sorted(ended):
+                experiment = experiments[name]
+                if experiment.state == "done":
+                    done.append(name)
+                else:
+                    failed[name] = experiment.last_lines()
+                self._log_progress(experiment, len(pending))
+            silent_polls = 0 if ended or self._queue.count_workers() else silent_polls + 1
+            if pending and silent_polls >= MAX_SILENT_POLLS:
+                raise QueueError(
+                    "the workers of the queue have stopped; run the same command to resume, or `dvc queue logs` to see why"
+                )
+            self._pause(refs, pending)
+        return SweepResult(tuple(done), failed)
 
-    def _step(self, course: _Course) -> None:
-        """Tell what has ended, get going what stands still, and wait until more has ended."""
-        before = self._finished.fingerprint()
-        look = self._queue.look()
-        self._close_finished(course)
-        for name in list(course.waiting):
-            entry = look.entries.get(name)
-            if entry is not None and entry.state == "Failed":
-                self._fail(course, name, self._queue.last_words(entry))
-        if course.waiting and time.monotonic() - course.started > START:
-            self._get_going(course, look)
-        self._pause(course, before)
+    def _log_progress(self, experiment: Experiment, pending: int) -> None:
+        total = len(self._combinations)
+        label = self._combinations[experiment.name].label
+        outcome = "finished" if experiment.state == "done" else "FAILED"
+        logger.info("[%d/%d] %s %s: %s", total - pending, total, experiment.name, outcome, label)
 
-    def _close_finished(self, course: _Course) -> None:
-        for name in sorted(self._finished.names() & course.waiting.keys()):
-            combination = course.waiting.pop(name)
-            course.done.append(name)
-            course.starts = 0
-            self._tell(f"{course.place} {name}: {combination.label}")
+    def _has_workers(self) -> bool:
+        return any(self._queue.count_workers() for _ in range(MAX_SILENT_POLLS))
 
-    def _fail(self, course: _Course, name: str, said: list[str]) -> None:
-        combination = course.waiting.pop(name)
-        course.failed[name] = said
-        course.starts = 0
-        self._tell(f"{course.place} {name} FAILED: {combination.label}")
+    def _pause(self, refs: str, pending: set[str]) -> None:
+        """Wait until an experiment ends, at most `POLL_SECONDS`."""
+        deadline = time.monotonic() + POLL_SECONDS
+        while pending and time.monotonic() < deadline and self._finished.fingerprint() == refs:
+            time.sleep(GIT_POLL_SECONDS)
 
-    def _get_going(self, course: _Course, look: Look) -> None:
-        """Queue again what was lost or cut off with its worker; start workers where they are missing."""
-        for name in list(course.waiting):
-            entry = look.entries.get(name)
-            alive = entry is not None and (
-                entry.state == "Queued" or (entry.state == "Running" and look.workers)
-            )
-            if not alive:
-                self._repeat(course, name, entry)
-        queued = any(look.entries[name].state == "Queued" for name in course.waiting if name in look.entries)
-        if look.workers >= self._queue.jobs or (look.workers and not queued):
-            return
-        course.starts += not look.workers
-        if course.starts > ATTEMPTS:
-            said = " | ".join(self._queue.worker_lines()) or "nothing"
-            raise QueueError(f"the queue's workers run nothing; they said last: {said}")
-        self._queue.start()
-        course.started = time.monotonic()
 
-    def _repeat(self, course: _Course, name: str, entry: Entry | None) -> None:
-        course.attempts[name] = course.attempts.get(name, 0) + 1
-        if course.attempts[name] > ATTEMPTS:
-            self._fail(course, name, [f"given up after it was cut off {ATTEMPTS} times"])
-            return
-        self._tell(f"{name} was cut off; it runs again")
-        self._put(course.waiting[name], entry)
+def _has_ended(experiment: Experiment) -> bool:
+    return experiment.state in {"done", "failed"}
 
-    def _pause(self, course: _Course, before: str) -> None:
-        """Wait until something has ended, but not for long: a worker that is killed ends nothing."""
-        until = time.monotonic() + LOOK
-        while course.waiting and time.monotonic() < until and self._finished.fingerprint() == before:
-            time.sleep(GLANCE)
+
+def _classify(experiment: Experiment | None, *, has_workers: bool) -> Status:
+    if experiment is None or experiment.state == "failed":
+        return "new"
+    if experiment.state == "done":
+        return "done"
+    # An experiment that runs without a worker was interrupted.
+    return "queued" if experiment.state == "queued" or has_workers else "new"
