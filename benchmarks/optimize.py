@@ -1,11 +1,11 @@
-"""What the search costs to reach the best score of 20 unpruned random trials: ``make bench BENCH=optimize``.
+"""Cost of the search to reach the best score of 20 random trials that are not pruned: ``python benchmarks/optimize.py``.
 
-For each seed, 20 trials are drawn at random from the space of ``conf/optimize`` and trained to their end; then the search
-runs as it is set there, from the current settings on, until a trial is as good as the best of them. Both train the same
-network on the same images with the same training seed. Counted are the epochs trained and the seconds, the sampler's
-included, in one process. The search is given up once it has cost as much as the random trials, and counts as 1.
+For each seed, 20 random trials of the space in ``conf/optimize`` are trained completely. Then the search runs with its
+settings, from the current settings on, until a trial is as good as the best random one. Both train the same network on the
+same images with the same training seed, in one process. The cost is the epochs trained and the seconds, including those of
+the sampler. The search ends when it has cost as much as the random trials.
 
-It needs ``data/transformed``: ``dvc pull`` or ``make repro`` puts it there.
+It needs ``data/transformed``: run ``dvc pull`` or ``dvc repro``.
 """
 
 import argparse
@@ -23,11 +23,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 import optuna
 import torch
 
-from visiongate.optimization.space import Values
-from visiongate.optimization.storage import Place
-from visiongate.optimization.study import Plan, Report, plan_search
-from visiongate.optimization.workers import conduct
+from visiongate.optimization.storage import StudyStorage
+from visiongate.optimization.study import Report, StudyPlan, plan_search
+from visiongate.optimization.workers import run_study
 from visiongate.records.history import EpochMetrics
+from visiongate.records.search import Values
 from visiongate.settings.loading import load_settings, replace_settings
 from visiongate.settings.schema import Settings
 from visiongate.training.hardware import reproducible
@@ -42,7 +42,7 @@ GOAL = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a search took, and its best value."""
+    """The cost of a search, and its best score."""
 
     epochs: int
     seconds: float
@@ -51,11 +51,11 @@ class Cost:
 
 
 class _DoneError(Exception):
-    """The target is reached, or has cost too much."""
+    """The target or the limit is reached."""
 
 
 class Meter:
-    """Trains trials and counts; ends the search at a target or at a limit of epochs."""
+    """Trains trials, counts them, and ends the search at a target or a limit of epochs."""
 
     def __init__(self, settings: Settings, target: float | None, limit: int) -> None:
         self._settings, self._target, self._limit = settings, target, limit
@@ -63,7 +63,7 @@ class Meter:
         self.trials = 0
         self.best = float("-inf")
 
-    def __call__(self, _place: int, values: Values, report: Report) -> float:
+    def __call__(self, _index: int, values: Values, report: Report) -> float:
         """Train one trial."""
         optimize = self._settings.optimize
         tried = replace_settings(self._settings, {**values, "training.epochs": optimize.epochs}, "trial")
@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=9)
     options = parser.parse_args()
     if not DATA.exists():
-        sys.exit(f"{DATA}: no such folder; `dvc pull` or `make repro` puts it there")
+        sys.exit(f"{DATA}: no such folder; run `dvc pull` or `dvc repro`")
     settings = load_settings(ROOT / "params.yaml")
     print(
         f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
@@ -116,30 +116,30 @@ def main() -> None:
 
 
 def compare(settings: Settings) -> tuple[Cost, Cost]:
-    """Run the random trials, and the search up to their best."""
+    """Run the random trials, then the search up to their best score."""
     random = replace_settings(
         settings, {"optimize.sampler": "random", "optimize.pruner": "none"}, "benchmark"
     )
-    plan = replace(plan_search(random, "random"), places=TRIALS, fixed={})
+    plan = replace(plan_search(random, "random"), trials=TRIALS, fixed={})
     drawn = measure(plan, Meter(random, None, 0))
-    plan = replace(plan_search(settings, "search"), places=10 * TRIALS)
+    plan = replace(plan_search(settings, "search"), trials=10 * TRIALS)
     return drawn, measure(plan, Meter(settings, drawn.best, drawn.epochs))
 
 
-def measure(plan: Plan, meter: Meter) -> Cost:
-    """Run a study, or the part of it that is needed."""
+def measure(plan: StudyPlan, meter: Meter) -> Cost:
+    """Run a study until it ends or the meter stops it."""
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, suppress(_DoneError):
-        conduct(plan, Place(Path(folder, "journal")), meter, 1)
+        run_study(plan, StudyStorage(Path(folder, "journal")), meter, 1)
     return Cost(meter.epochs, time.perf_counter() - started, meter.best, meter.trials)
 
 
 def print_ratios(pairs: list[tuple[Cost, Cost]]) -> None:
-    """Print the search's share of the random trials' cost."""
+    """Print the cost of the search, divided by that of the random trials."""
     epochs = [found.epochs / drawn.epochs for drawn, found in pairs]
     seconds = [found.seconds / drawn.seconds for drawn, found in pairs]
     reached = sum(found.best >= drawn.best for drawn, found in pairs)
-    print(f"reached in {reached} of {len(pairs)}; share of the random trials' cost, goal {GOAL}:")
+    print(f"reached in {reached} of {len(pairs)}; cost divided by that of the random trials, goal {GOAL}:")
     for name, ratios in {"epochs": epochs, "seconds": seconds}.items():
         print(
             f"{name:>8}: median {statistics.median(ratios):.2f}, mean {statistics.mean(ratios):.2f}, "

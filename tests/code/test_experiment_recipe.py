@@ -25,49 +25,48 @@ def composed(conf: Path, *overrides: str) -> dict[str, object]:
     [
         (["model.lr=0.02", "training.patience=3"], [], {"model.lr": 0.02, "training.patience": 3}),
         (["model=random_forest"], [("model", "random_forest")], {}),
-        (
+        pytest.param(
             ["dataset=mnist", "model=speed_cnn", "training/augmentation=none", "model.options.stem=18"],
             [("dataset", "mnist"), ("model", "speed_cnn"), ("training/augmentation", "none")],
             {"model.options.stem": 18},
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["values", "a group", "groups and a value"],
 )
-def test_a_recipe_chooses_groups_and_sets_the_rest(
+def test_recipe_chooses_groups_and_sets_the_remaining_values(
     conf: Path, overrides: list[str], choices: list[tuple[str, str]], values: dict[str, object]
 ) -> None:
     wanted = composed(conf, *overrides)
     recipe = find_recipe(conf, wanted)
     assert (list(recipe.choices), dict(recipe.values)) == (choices, values)
     path = conf / "experiment/found.yaml"
-    path.write_text(recipe.text("# why\n"))
+    path.write_text(recipe.format("# why\n"))
     assert path.read_text().startswith("# @package _global_\n# why\n")
     check_recipe(conf, "found", wanted)
     assert composed(conf, "experiment=found") == wanted
 
 
-def test_parameters_as_they_are_need_nothing(conf: Path) -> None:
+def test_recipe_of_the_current_parameters_is_empty(conf: Path) -> None:
     recipe = find_recipe(conf, composed(conf))
-    assert recipe.text("") == "# @package _global_\n{}\n"
+    assert recipe.format("") == "# @package _global_\n{}\n"
 
 
-def test_what_no_recipe_can_take_away_is_told(conf: Path) -> None:
+def test_surplus_setting_raises(conf: Path) -> None:
     wanted = composed(conf)
     del wanted["model.options.dropout"]
-    with pytest.raises(
-        RecipeError, match=r"model\.options\.dropout: composed from .*, and the experiment does not have it"
-    ):
+    with pytest.raises(RecipeError, match=r"model\.options\.dropout"):
         find_recipe(conf, wanted)
 
 
-def test_a_recipe_that_composes_to_something_else_is_told(conf: Path) -> None:
+def test_recipe_that_composes_to_other_parameters_raises(conf: Path) -> None:
     (conf / "experiment/other.yaml").write_text("# @package _global_\nmodel: {lr: 0.5}\n")
-    with pytest.raises(RecipeError, match=r"experiment=other composes to other parameters .*: model\.lr"):
+    with pytest.raises(RecipeError, match=r"experiment=other: .*model\.lr"):
         check_recipe(conf, "other", composed(conf))
 
 
-def test_settings_that_do_not_compose_are_told(conf: Path) -> None:
+def test_groups_that_do_not_compose_raise(conf: Path) -> None:
     wanted = composed(conf)
     (conf / "model/base/recipe.yaml").write_text("lr: {\n")
-    with pytest.raises(RecipeError, match="does not compose"):
+    with pytest.raises(RecipeError, match="visiongate params"):
         find_recipe(conf, wanted)

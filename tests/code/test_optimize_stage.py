@@ -19,7 +19,9 @@ from command_line import run_cli
 from visiongate.errors import SettingsError
 from visiongate.optimization import stage as optimize
 from visiongate.optimization.confirmation import confirm
+from visiongate.optimization.page import render_search
 from visiongate.optimization.report import SearchReport, format_conclusion, format_report, summarize_search
+from visiongate.optimization.space import search_space
 from visiongate.optimization.study import SearchResult, TrialResult
 from visiongate.settings.composition import compose_params
 from visiongate.settings.loading import load_settings, replace_settings
@@ -38,6 +40,7 @@ SETTINGS = replace_settings(
     "test",
 )
 REPORT = Path("reports/optimize")
+LR = 0.0012345678901234567
 
 
 @pytest.fixture
@@ -225,23 +228,22 @@ def test_report_shows_losses_with_their_own_sign() -> None:
 # adopt
 
 
-@pytest.fixture
-def report(project: Path) -> Path:
-    """A report whose best trial is trial 2."""
+def make_full_report() -> SearchReport:
+    """Return a report whose best trial is trial 2."""
     made = make_report([0.8, None, 0.9], [0.1] * 5)
     trials = [
-        TrialResult(
-            trial.trial,
-            trial.state,
-            trial.value,
-            trial.curve,
-            values(0.0012345678901234567 * (1 + trial.trial)),
-        )
+        TrialResult(trial.trial, trial.state, trial.value, trial.curve, values(LR * (1 + trial.trial)))
         for trial in made.result.trials
     ]
-    plan = optimize.plan_search(SETTINGS, "test")
     result = SearchResult(trials, trials[2], 0.9, {"model.lr": 0.75, "model.batch_size": 0.25})
-    optimize._write(SearchReport("val_accuracy", result, made.confirmation), plan, SETTINGS)  # noqa: SLF001 - `run` trains
+    return SearchReport("val_accuracy", result, made.confirmation)
+
+
+@pytest.fixture
+def report(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with the report, but without its page, which takes a second to draw."""
+    monkeypatch.setattr(optimize, "render_search", lambda *_: "")
+    optimize._write(make_full_report(), optimize.plan_search(SETTINGS, "test"), SETTINGS)  # noqa: SLF001 - `run` trains
     return project
 
 
@@ -265,15 +267,16 @@ def test_recipe_composes_to_the_best_values(report: Path) -> None:
     assert text.startswith("# @package _global_\n# Cost: ")
     assert "# Score: val_accuracy 0.9000 in a trial of 2 epochs; 0.8000 " in text
     composed = yaml.safe_load(compose_params(Path("conf"), ["experiment=tuned"]))
-    assert composed["model"]["lr"] == 0.0012345678901234567 * 3
+    assert composed["model"]["lr"] == LR * 3
     assert composed["model"]["batch_size"] == 32
     assert composed["training"]["label_smoothing"] == 0
 
 
-def test_page_shows_the_command_with_all_digits(report: Path) -> None:
-    command = re.search(r"<code>(dvc exp run .*?)</code>", (report / REPORT / "index.html").read_text())
+def test_page_shows_the_command_with_all_digits() -> None:
+    page = render_search(make_full_report(), search_space(SETTINGS), SETTINGS)
+    command = re.search(r"<code>(dvc exp run .*?)</code>", page)
     assert command
-    assert f"model.lr={0.0012345678901234567 * 3}" in shlex.split(command[1])
+    assert f"model.lr={LR * 3}" in shlex.split(command[1])
 
 
 @pytest.mark.usefixtures("report")
@@ -281,7 +284,7 @@ def test_existing_recipe_is_overwritten_only_with_force() -> None:
     path = Path("conf/experiment/mine.yaml")
     path.parent.mkdir(parents=True)
     path.write_text("# @package _global_\n")
-    assert run_adopt("mine") == 1
+    assert run_adopt("mine") == 2
     assert path.read_text() == "# @package _global_\n"
     assert run_adopt("mine", "--force") == 0
     # The content is the same.
@@ -313,7 +316,7 @@ def test_result_of_other_settings_or_images_is_not_adopted(
     change: Callable[[], object], named: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     change()
-    assert run_adopt("tuned") == 1
+    assert run_adopt("tuned") == 2
     message = capsys.readouterr().err
     assert re.search(named, message)
     assert message.count("\n") == 1
@@ -330,7 +333,7 @@ def test_workers_and_storage_do_not_change_the_study() -> None:
 
 @pytest.mark.usefixtures("report")
 def test_path_as_name_is_invalid(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_adopt("../mine") == 1
+    assert run_adopt("../mine") == 2
     assert "--name ../mine" in capsys.readouterr().err
 
 

@@ -249,7 +249,8 @@ def _make_sampler(optimize: Optimize, index: int) -> Any:  # noqa: ANN401 - optu
 def _importances(study: "Study") -> dict[str, float]:
     from optuna.importance import get_param_importances  # noqa: PLC0415
 
-    # Raised if there are too few trials, or if all have the same value.
-    with suppress(RuntimeError, ValueError):
+    with warnings.catch_warnings(), suppress(RuntimeError, ValueError):
+        # Too few trials, or equal values: a warning or an error.
+        warnings.simplefilter("ignore")
         return get_param_importances(study)
     return {}
