@@ -43,11 +43,11 @@ class DataSet:
 
 
 DATA_SETS = {
-    "digits": DataSet("Digits of scikit-learn", None, 30),
-    "mnist": DataSet("MNIST", 12_000, 4),
-    "cifar10": DataSet("CIFAR-10", 12_000, 6),
-    "cats_dogs": DataSet("Cats and dogs", None, 6),
-    "chest_xray": DataSet("Chest X-rays", 3_000, 6),
+    "digits": DataSet("Digits of scikit-learn", None, 10),
+    "mnist": DataSet("MNIST", 3_000, 3),
+    "cifar10": DataSet("CIFAR-10", 3_000, 3),
+    "cats_dogs": DataSet("Cats and dogs", 1_500, 3),
+    "chest_xray": DataSet("Chest X-rays", 1_500, 3),
 }
 
 
