@@ -27,7 +27,7 @@ def _propagating_logger(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def line_outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pipeline_outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the outputs of the pipeline: the root, or a copy that pulls the committed run."""
     if all((ROOT / name).exists() for name in OUTPUTS):
         return ROOT

@@ -81,8 +81,8 @@ def test_a_registration_stores_no_pickle(tmp_path: Path, monkeypatch: pytest.Mon
     assert scan(Path.cwd()) == []
 
 
-def test_the_pipeline_writes_no_pickle(line_outputs: Path) -> None:
-    scanned = [line_outputs / name for name in ("data", "models", "reports")]
+def test_the_pipeline_writes_no_pickle(pipeline_outputs: Path) -> None:
+    scanned = [pipeline_outputs / name for name in ("data", "models", "reports")]
     assert sum(1 for folder in scanned for _ in folder.rglob("*")) > 10
     assert [line for folder in scanned for line in scan(folder)] == []
 

@@ -21,9 +21,9 @@ from visiongate.settings.validation import Validation
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _here(line_outputs: Path) -> Iterator[None]:
+def _here(pipeline_outputs: Path) -> Iterator[None]:
     before = Path.cwd()
-    os.chdir(line_outputs)
+    os.chdir(pipeline_outputs)
     yield
     os.chdir(before)
 

@@ -11,21 +11,21 @@ from visiongate.models.predictor import Predictor, open_predictor
 
 
 @pytest.fixture(scope="module")
-def model(line_outputs: Path) -> Predictor:
-    return open_predictor(line_outputs / "models/model.onnx")
+def model(pipeline_outputs: Path) -> Predictor:
+    return open_predictor(pipeline_outputs / "models/model.onnx")
 
 
 @pytest.fixture(scope="module")
-def unseen(line_outputs: Path) -> PixelSplit:
-    return load_split(line_outputs / "data/transformed", "test")
+def unseen(pipeline_outputs: Path) -> PixelSplit:
+    return load_split(pipeline_outputs / "data/transformed", "test")
 
 
 def test_accuracy_matches_the_metrics_and_reaches_the_minimum(
-    model: Predictor, unseen: PixelSplit, line_outputs: Path
+    model: Predictor, unseen: PixelSplit, pipeline_outputs: Path
 ) -> None:
     accuracy = (model.predict(unseen.images).argmax(axis=1) == unseen.labels).mean()
     assert accuracy == pytest.approx(
-        json.loads((line_outputs / "reports/metrics.json").read_text())["accuracy"]
+        json.loads((pipeline_outputs / "reports/metrics.json").read_text())["accuracy"]
     )
     assert accuracy >= 0.985
 

@@ -24,11 +24,11 @@ MODEL = Path("models/model.onnx")
 
 
 @pytest.fixture
-def settings(tmp_path: Path, line_outputs: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def settings(tmp_path: Path, pipeline_outputs: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A workspace with the digits, and a forest to be trained on them."""
     enter_workspace(tmp_path / "workspace", monkeypatch)
-    shutil.copytree(line_outputs / "data/transformed", DATA)
-    shutil.copytree(line_outputs / "reports/validation", "reports/validation")
+    shutil.copytree(pipeline_outputs / "data/transformed", DATA)
+    shutil.copytree(pipeline_outputs / "reports/validation", "reports/validation")
     tree = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     tree["model"] = {"kind": "baseline", "name": "random_forest", "options": {"trees": 200}}
     tree["optimize"]["space"] = {"smoothing": tree["optimize"]["space"]["label_smoothing"]}

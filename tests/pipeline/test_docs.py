@@ -106,9 +106,9 @@ def test_code_in_a_page_parses(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_network_is_added_as_the_docs_say(followed: Path, tmp_path: Path, line_outputs: Path) -> None:
+def test_a_network_is_added_as_the_docs_say(followed: Path, tmp_path: Path, pipeline_outputs: Path) -> None:
     shutil.copytree(followed, tmp_path, dirs_exist_ok=True)
-    shutil.copytree(line_outputs / "data/transformed", tmp_path / "data/transformed")
+    shutil.copytree(pipeline_outputs / "data/transformed", tmp_path / "data/transformed")
     command = next(command for command in COMMANDS if "wide_cnn" in command)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "src"), "DVC_ROOT": str(tmp_path)}
     compose = ["-m", "visiongate", "params", *overrides_of(command), "training.epochs=1"]

@@ -12,9 +12,9 @@ NOTEBOOK = Path("notebooks/01_explore.ipynb")
 
 
 @pytest.mark.slow
-def test_the_notebook_runs(tmp_path: Path, line_outputs: Path) -> None:
+def test_the_notebook_runs(tmp_path: Path, pipeline_outputs: Path) -> None:
     for name in ("dvc.yaml", "data", "models", "reports"):
-        (tmp_path / name).symlink_to(line_outputs / name)
+        (tmp_path / name).symlink_to(pipeline_outputs / name)
     (tmp_path / "notebooks").mkdir()
     shutil.copy(ROOT / NOTEBOOK, tmp_path / NOTEBOOK)
     notebook = nbformat.read(tmp_path / NOTEBOOK, as_version=4)

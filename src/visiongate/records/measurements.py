@@ -76,7 +76,12 @@ def write_measurements(folder: Path, hashes: Sequence[str], measurements: Sequen
     }
     name = hashlib.sha256("".join(hashes).encode("ascii")).hexdigest()[:16]
     with atomic_path(folder / f"measurements-{name}.parquet") as temporary:
-        pq.write_table(pa.table({"sha256": hashes, **columns}, schema=_SCHEMA), temporary, compression="zstd", compression_level=19)
+        pq.write_table(
+            pa.table({"sha256": hashes, **columns}, schema=_SCHEMA),
+            temporary,
+            compression="zstd",
+            compression_level=19,
+        )
 
 
 def remove_measurements(folder: Path) -> None:

@@ -1,14 +1,15 @@
-"""The whole line in a temporary clone, on few images: what a new user and an experiment meet."""
+"""The whole pipeline in a temporary clone, on few images."""
 
 import json
 import sqlite3
-import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import yaml
 
+import run
 from clones import call, clone_tree
 
 SMOKE = [
@@ -22,16 +23,13 @@ SMOKE = [
     "evaluation.bootstrap_samples=50",
 ]
 SMOKE_OVERRIDES = [word for override in SMOKE for word in ("-S", override)]
-STAGES = [
-    "ingestion",
-    "validation",
-    "preparation",
-    "transformation",
-    "train",
-    "evaluate",
-    "optimize",
-    "register",
-]
+
+
+class PipelineRun(NamedTuple):
+    """A clone, and what its pipeline printed."""
+
+    folder: Path
+    output: str
 
 
 def runs_of(folder: Path, name: str) -> int:
@@ -42,32 +40,35 @@ def runs_of(folder: Path, name: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def line(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """A clone in which the whole line has run once on few images, one process a stage."""
-    folder = clone_tree(tmp_path_factory.mktemp("line"))
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> PipelineRun:
+    """A clone in which the whole pipeline has run once on few images."""
+    folder = clone_tree(tmp_path_factory.mktemp("pipeline"))
     call(folder, sys.executable, "-m", "visiongate", "params", *SMOKE, PYTHONPATH="src")
-    return folder, call(folder, "dvc", "repro")
+    return PipelineRun(folder, call(folder, "dvc", "repro").stdout)
 
 
-def test_every_stage_ran_and_said_what_it_did(line: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
-    folder, result = line
-    for stage in STAGES:
-        assert f"Running stage '{stage}'" in result.stdout
-    assert "600 images in 10 classes" in result.stdout
+@pytest.mark.slow
+def test_every_stage_runs_and_prints_its_result(pipeline: PipelineRun) -> None:
+    folder = pipeline.folder
+    for stage in run.STAGES:
+        assert f"Running stage '{stage}'" in pipeline.output
+    assert "600 images in 10 classes" in pipeline.output
     assert "up to date" in call(folder, "dvc", "status").stdout
 
 
-def test_images_in_are_images_kept_and_quarantined(
-    line: tuple[Path, subprocess.CompletedProcess[str]],
+@pytest.mark.slow
+def test_every_image_is_kept_or_quarantined(
+    pipeline: PipelineRun,
 ) -> None:
-    folder, _ = line
+    folder = pipeline.folder
     summary = json.loads((folder / "reports/preparation/summary.json").read_text())
     assert summary["images"] == 600 == summary["kept"] + summary["quarantined"]
     assert json.loads((folder / "data/prepared/dataset.json").read_text())["images"] == summary["kept"]
 
 
-def test_gate_and_registration_agree(line: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
-    folder, _ = line
+@pytest.mark.slow
+def test_gate_and_registration_agree(pipeline: PipelineRun) -> None:
+    folder = pipeline.folder
     gate = json.loads((folder / "reports/gate.json").read_text())
     assert gate["passed"] == all(rule["passed"] for rule in gate["rules"])
     registration = json.loads((folder / "reports/registration.json").read_text())
@@ -77,30 +78,33 @@ def test_gate_and_registration_agree(line: tuple[Path, subprocess.CompletedProce
     assert registration["lineage"]["model_md5"] == outs["models/model.onnx"]
 
 
+@pytest.mark.slow
 def test_training_and_searching_twice_gives_the_same_bytes(
-    line: tuple[Path, subprocess.CompletedProcess[str]],
+    pipeline: PipelineRun,
 ) -> None:
-    folder, _ = line
+    folder = pipeline.folder
     before = (folder / "dvc.lock").read_text()
     for stage in ("train", "optimize"):
         call(folder, "dvc", "repro", "--force", "--single-item", stage)
     assert (folder / "dvc.lock").read_text() == before
 
 
+@pytest.mark.slow
 def test_registering_the_same_model_again_adds_nothing(
-    line: tuple[Path, subprocess.CompletedProcess[str]],
+    pipeline: PipelineRun,
 ) -> None:
-    folder, _ = line
+    folder = pipeline.folder
     before = json.loads((folder / "reports/registration.json").read_text())
     call(folder, "dvc", "repro", "--force", "--single-item", "register")
     after = json.loads((folder / "reports/registration.json").read_text())
     assert (after["version"], after["model_sha256"]) == (before["version"], before["model_sha256"])
 
 
+@pytest.mark.slow
 def test_a_temporary_experiment_runs_its_own_code_and_logs_to_the_main_store(
-    line: tuple[Path, subprocess.CompletedProcess[str]],
+    pipeline: PipelineRun,
 ) -> None:
-    folder, _ = line
+    folder = pipeline.folder
     stage = folder / "src/visiongate/training/stage.py"
     original = stage.read_text()
     stage.write_text(original.replace('"hardware": trained.hardware,\n    }', '"edited": 1,\n    }'))
@@ -118,28 +122,29 @@ def test_a_temporary_experiment_runs_its_own_code_and_logs_to_the_main_store(
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "message"),
     [
-        ("model.lr=abc", "model.lr = 'abc': must be a number greater than 0"),
-        ("model.lr=-1", "model.lr = -1: must be a number greater than 0"),
-        ("training.epochs=0", "training.epochs = 0: must be a whole number at least 1"),
-        ("model.lr=???", "model.lr = '???'"),
-        ("+model.nonsense=1", "model.nonsense = 1: unknown key"),
+        ("model.lr=abc", "model.lr = 'abc' is invalid"),
+        ("model.lr=-1", "model.lr = -1 is invalid"),
+        ("training.epochs=0", "training.epochs = 0 is invalid"),
+        ("model.lr=???", "model.lr: a value is required"),
+        ("+model.nonsense=1", "model.nonsense = 1 is invalid"),
     ],
 )
-def test_a_bad_setting_ends_an_experiment_in_one_line(
-    line: tuple[Path, subprocess.CompletedProcess[str]], override: str, told: str
+@pytest.mark.slow
+def test_an_invalid_setting_ends_an_experiment_in_one_line(
+    pipeline: PipelineRun, override: str, message: str
 ) -> None:
-    folder, _ = line
+    folder = pipeline.folder
     params = (folder / "params.yaml").read_text()
     try:
         result = call(folder, "dvc", "exp", "run", *SMOKE_OVERRIDES, "-S", override, "train", check=False)
     finally:
         (folder / "params.yaml").write_text(params)
     assert result.returncode != 0
-    said = [text for text in (result.stdout + result.stderr).splitlines() if text.startswith("train: ")]
-    assert len(said) == 1, result.stdout + result.stderr
-    assert told in said[0]
+    lines = [text for text in (result.stdout + result.stderr).splitlines() if text.startswith("train: ")]
+    assert len(lines) == 1, result.stdout + result.stderr
+    assert message in lines[0]
     assert "Traceback" not in result.stdout + result.stderr
 
 
