@@ -106,3 +106,4 @@ def test_workers_that_have_stopped_raise() -> None:
     queue = ScriptedQueue([], workers=0)
     with pytest.raises(QueueError, match="resume"):
         make_sweep(queue, "a").run()
+    assert queue.calls == ["add a", "start", "start"]

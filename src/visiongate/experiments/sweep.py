@@ -13,8 +13,8 @@ from visiongate.experiments.queue import Queue, QueueError
 
 POLL_SECONDS = 10.0
 GIT_POLL_SECONDS = 1.0
-# Polls in a row without an answer of a worker, after which there are none.
-MAX_SILENT_POLLS = 4
+# Polls in a row without an answer of a worker, after which workers are started again, and after which the sweep fails.
+RESTART_POLLS, MAX_SILENT_POLLS = 3, 6
 Status = Literal["done", "queued", "new"]
 logger = logging.getLogger(__name__)
 
@@ -84,23 +84,28 @@ class Sweep:
                     done.append(name)
                 else:
                     failed[name] = experiment.last_lines()
-                self._log_progress(experiment, len(pending))
+                self._log_progress(experiment, len(done) + len(failed))
             silent_polls = 0 if ended or self._queue.count_workers() else silent_polls + 1
-            if pending and silent_polls >= MAX_SILENT_POLLS:
-                raise QueueError(
-                    "the workers of the queue have stopped; run the same command to resume, or `dvc queue logs` to see why"
-                )
+            if pending and silent_polls:
+                self._restart_workers(silent_polls)
             self._pause(refs, pending)
         return SweepResult(tuple(done), failed)
 
-    def _log_progress(self, experiment: Experiment, pending: int) -> None:
-        total = len(self._combinations)
+    def _restart_workers(self, silent_polls: int) -> None:
+        if silent_polls >= MAX_SILENT_POLLS:
+            raise QueueError(
+                "the workers of the queue have stopped; run the same command to resume, or `dvc queue logs` to see why"
+            )
+        if silent_polls == RESTART_POLLS:
+            self._queue.start_workers()
+
+    def _log_progress(self, experiment: Experiment, ended: int) -> None:
         label = self._combinations[experiment.name].label
         outcome = "finished" if experiment.state == "done" else "FAILED"
-        logger.info("[%d/%d] %s %s: %s", total - pending, total, experiment.name, outcome, label)
+        logger.info("[%d/%d] %s %s: %s", ended, len(self._combinations), experiment.name, outcome, label)
 
     def _has_workers(self) -> bool:
-        return any(self._queue.count_workers() for _ in range(MAX_SILENT_POLLS))
+        return any(self._queue.count_workers() for _ in range(RESTART_POLLS))
 
     def _pause(self, refs: str, pending: set[str]) -> None:
         """Wait until an experiment ends, at most `POLL_SECONDS`."""

@@ -1,4 +1,4 @@
-"""A repository with the real settings and a line of one stage that takes no time, for what is done with whole experiments."""
+"""A repository with the real settings and a pipeline of one fast stage, for tests of experiments."""
 
 import json
 import os
@@ -34,12 +34,12 @@ right = round(40 * (1 - min(10 * abs(rate - 0.03), 0.5)))
 for folder in ("data/transformed", "reports/evaluation", "reports/training"):
     Path(folder).mkdir(parents=True, exist_ok=True)
 labels = ["cat", "dog"] * 20
-answers = [label if place < right else {"cat": "dog", "dog": "cat"}[label] for place, label in enumerate(labels)]
+predicted = [label if place < right else {"cat": "dog", "dog": "cat"}[label] for place, label in enumerate(labels)]
 table = {
     "sha256": [f"{place:064}" for place in range(40)],
     "label": labels,
-    "predicted": answers,
-    "probabilities": pa.array([[0.9, 0.1] if name == "cat" else [0.1, 0.9] for name in answers]),
+    "predicted": predicted,
+    "probabilities": pa.array([[0.9, 0.1] if name == "cat" else [0.1, 0.9] for name in predicted], pa.list_(pa.float64(), 2)),
 }
 pq.write_table(pa.table(table), "reports/evaluation/predictions.parquet")
 manifest = {"split": ["train"] * 2 + ["test"] * 40, "group": pa.array([None] * 42, pa.string())}
@@ -66,7 +66,7 @@ rows = [f"{epoch},0.1,1,0.5,{1 / epoch},{accuracy * (1 - 1 / (epoch + 1))}" for 
 header = "epoch,lr,train_loss,train_accuracy,val_loss,val_accuracy"
 Path("reports/training/history.csv").write_text("\\n".join([header, *rows, ""]))
 '''
-LINE = """stages:
+PIPELINE = """stages:
   evaluate:
     cmd: python src/stage.py
     deps: [src/stage.py]
@@ -84,35 +84,35 @@ LINE = """stages:
 
 
 def make_repository(root: Path) -> Path:
-    """Make it, with the line run and one commit."""
+    """Make the repository, run the pipeline, and commit."""
     shutil.copytree(ROOT / "conf", root / "conf")
     shutil.copy(ROOT / "Makefile", root)
     (root / "src").mkdir()
     (root / "src/stage.py").write_text(STAGE)
-    (root / "dvc.yaml").write_text(LINE)
+    (root / "dvc.yaml").write_text(PIPELINE)
     call(root, "git", "init", "-q", "-b", "main")
     call(root, "git", "config", "user.name", "test")
     call(root, "git", "config", "user.email", "test@example.org")
     call(root, "dvc", "init", "-q")
     shutil.copy(ROOT / ".dvc/config", root / ".dvc/config")
-    run_module(root, "compose")
+    run_visiongate(root, "params")
     call(root, "dvc", "repro", "-q")
     call(root, "git", "add", "-A")
-    call(root, "git", "commit", "-qm", "The line")
+    call(root, "git", "commit", "-qm", "Start")
     return root
 
 
-def run_module(
-    root: Path, module: str, *arguments: str, check: bool = True, **environment: str
+def run_visiongate(
+    root: Path, *arguments: str, check: bool = True, **environment: str
 ) -> tuple[int, str, str]:
-    """Run a module of the package there; return its exit status, and what it said on both channels."""
-    command = ("python", "-m", f"visiongate.{module}", *arguments)
-    done = call(root, *command, check=check, PYTHONPATH=str(ROOT / "src"), **environment)
-    return done.returncode, done.stdout, done.stderr
+    """Run ``visiongate`` in the repository; return its exit status, standard output and standard error."""
+    command = ("python", "-m", "visiongate", *arguments)
+    result = call(root, *command, check=check, PYTHONPATH=str(ROOT / "src"), **environment)
+    return result.returncode, result.stdout, result.stderr
 
 
 def end_workers(root: Path) -> None:
-    """Kill whatever DVC's queue has running there."""
+    """Kill the workers of the queue, and what they run."""
     for path in root.glob(".dvc/tmp/exps/**/*.json"):
         with suppress(ValueError, KeyError, TypeError, ProcessLookupError, FileNotFoundError):
             os.killpg(os.getpgid(json.loads(path.read_text())["pid"]), signal.SIGKILL)
