@@ -20,6 +20,7 @@ ROWS: list[tuple[float | None, float, int, Value]] = [
     (None, 0.001, 9, True),
     (0.6, 0.1, 9, True),
 ]
+METRIC = "val_accuracy"
 PLOTS: tuple[Plot, ...] = ("optimization_history", "slice", "parallel_coordinate")
 
 
@@ -37,7 +38,7 @@ def results(rows: list[tuple[float | None, float, int, Value]]) -> list[TrialRes
 
 
 def test_rebuilt_study_has_the_trials_by_index() -> None:
-    study = rebuild_study(results(ROWS), SPACE)
+    study = rebuild_study(results(ROWS), SPACE, METRIC)
     assert [trial.number for trial in study.trials] == [0, 1, 2, 3]
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "COMPLETE", "PRUNED", "COMPLETE"]
     assert study.best_trial.params["model.optimizer"] is None
@@ -46,13 +47,15 @@ def test_rebuilt_study_has_the_trials_by_index() -> None:
 @pytest.mark.parametrize("plot", PLOTS)
 @pytest.mark.parametrize("count", [1, 4])
 def test_plot_is_a_reproducible_picture(plot: Plot, count: int) -> None:
-    study = rebuild_study(results(ROWS[:count]), SPACE)
-    content = draw_study(study, "val_accuracy", plot)
+    study = rebuild_study(results(ROWS[:count]), SPACE, METRIC)
+    content = draw_study(study, METRIC, plot)
     with Image.open(io.BytesIO(content)) as image:
         assert len(np.unique(np.asarray(image))) > 2
-    assert draw_study(study, "val_accuracy", plot) == content
+    assert draw_study(study, METRIC, plot) == content
 
 
-def test_loss_is_drawn_with_its_own_sign() -> None:
-    study = rebuild_study(results(ROWS), SPACE)
-    assert draw_study(study, "val_loss", "slice") != draw_study(study, "val_accuracy", "slice")
+def test_losses_have_their_own_sign() -> None:
+    losses = [TrialResult(0, "complete", -0.5, [], {}), TrialResult(1, "complete", -0.25, [], {})]
+    study = rebuild_study(losses, [], "val_loss")
+    assert [trial.value for trial in study.trials] == [0.5, 0.25]
+    assert study.best_trial.number == 1

@@ -55,6 +55,8 @@ def test_sweep_runs_retries_and_is_adopted(repository: Path, tmp_path: Path) -> 
 
     _, output, _ = run_visiongate(repository, "sweep", grid, "--dry-run")
     assert (output.count("has run"), output.count("would run  sweep-")) == (2, 1)
+    # Idle workers would not see MENDED.
+    end_workers(repository)
     status, _, errors = run_visiongate(
         repository, "sweep", grid, "--jobs=2", check=False, TRACE=str(trace), MENDED="1"
     )

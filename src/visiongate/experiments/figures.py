@@ -46,7 +46,7 @@ def draw_settings(ranking: Ranking, plot: Plot) -> bytes:
         TrialResult(index, "complete", sign * (each.value or 0.0), [], _trial_values(each, space))
         for index, each in enumerate(shown)
     ]
-    return draw_study(rebuild_study(trials, space), ranking.metric, plot)
+    return draw_study(rebuild_study(trials, space, ranking.metric), ranking.metric, plot)
 
 
 def varied_settings(ranking: Ranking) -> list[str]:

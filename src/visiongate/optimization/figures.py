@@ -6,8 +6,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from visiongate.optimization.study import TrialResult
 from visiongate.pages.canvas import GRID, render_pyplot
@@ -20,26 +21,28 @@ if TYPE_CHECKING:
 
 Plot = Literal["optimization_history", "slice", "parallel_coordinate"]
 HEIGHT = 3.6
-MIN_WIDTH, WIDTH_PER_SETTING = 7.0, 2.0
+MIN_WIDTH, WIDTH_PER_SETTING = 7.0, 2.2
 
 
-def rebuild_study(trials: Sequence[TrialResult], space: Sequence[SearchRange]) -> "Study":
+def rebuild_study(trials: Sequence[TrialResult], space: Sequence[SearchRange], metric: str) -> "Study":
     """Return a study in memory with the finished trials, numbered by index, without those that were interrupted.
 
     Args:
-        trials: The trials by index; a higher value is better.
+        trials: The trials by index.
         space: The searched settings.
+        metric: The metric, whose sign the study's values have.
     """
     import optuna  # noqa: PLC0415 - imported for the search only
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(direction="maximize")
+    lower = lower_is_better(metric)
+    study = optuna.create_study(direction="minimize" if lower else "maximize")
     distributions = {dimension.setting: _distribution(dimension) for dimension in space}
     for trial in trials:
         study.add_trial(
             optuna.trial.create_trial(
                 state=optuna.trial.TrialState[trial.state.upper()],
-                value=trial.value,
+                value=-trial.value if lower and trial.value is not None else trial.value,
                 params=trial.values,
                 distributions=distributions,
             )
@@ -48,11 +51,11 @@ def rebuild_study(trials: Sequence[TrialResult], space: Sequence[SearchRange]) -
 
 
 def draw_study(study: "Study", metric: str, plot: Plot) -> bytes:
-    """Draw one of Optuna's plots.
+    """Draw one of Optuna's plots of a study with at least one complete trial.
 
     Args:
-        study: At least one trial is complete. Its values are scores: metrics, negated if a lower metric is better.
-        metric: The metric that the plot shows.
+        study: As `rebuild_study` returns it.
+        metric: The name of its values.
         plot: ``optimization_history`` shows the metric of each trial, ``slice`` the metric by each setting,
             ``parallel_coordinate`` a line for each trial through its settings and its metric.
     """
@@ -62,30 +65,34 @@ def draw_study(study: "Study", metric: str, plot: Plot) -> bytes:
 def _plot(study: "Study", metric: str, plot: Plot) -> Figure:
     from optuna.visualization import matplotlib as plots  # noqa: PLC0415 - imported for the search only
 
-    sign = -1 if lower_is_better(metric) else 1
     with warnings.catch_warnings():
         # The plots are marked as experimental.
         warnings.simplefilter("ignore")
         draw = cast("Callable[..., Any]", getattr(plots, f"plot_{plot}"))
-        axes = np.ravel(draw(study, target=lambda trial: sign * trial.value, target_name=metric))
+        axes = np.ravel(draw(study, target_name=metric))
     figure: Figure = axes[0].figure
-    _restyle(figure, len(study.trials[0].params))
+    figure.set_size_inches(max(MIN_WIDTH, WIDTH_PER_SETTING * len(study.trials[0].params)), HEIGHT)
+    figure.suptitle("")
+    for each in figure.axes:
+        _restyle(each)
+        each.yaxis.grid(visible=plot != "parallel_coordinate")
+    if plot == "optimization_history":
+        axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 
-def _restyle(figure: Figure, settings: int) -> None:
-    """Replace the grey style that Optuna sets, and drop titles and crowded labels."""
-    figure.set_size_inches(max(MIN_WIDTH, WIDTH_PER_SETTING * settings), HEIGHT)
-    figure.suptitle("")
-    for axes in figure.axes:
-        axes.set_facecolor("white")
-        axes.set_title("")
-        axes.tick_params(labelsize=8)
-        axes.grid(visible=False, axis="x")
-        axes.grid(color=GRID, axis="y")
-        axes.set_xlabel(axes.get_xlabel(), fontsize=9)
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_minor_formatter(NullFormatter())
+def _restyle(axes: Axes) -> None:
+    """Replace the style that Optuna sets: gray ground, large titles and a label at each minor tick."""
+    axes.set_facecolor("white")
+    axes.set_title("")
+    axes.tick_params(labelsize=8, grid_color=GRID)
+    axes.xaxis.grid(visible=False)
+    axes.xaxis.label.set_fontsize(8)
+    axes.yaxis.label.set_fontsize(9)
+    for axis, scale in ((axes.xaxis, axes.get_xscale()), (axes.yaxis, axes.get_yscale())):
+        axis.set_minor_formatter(NullFormatter())
+        if scale == "log":
+            axis.set_major_formatter("{x:g}")
 
 
 def _distribution(dimension: SearchRange) -> "BaseDistribution":

@@ -18,7 +18,7 @@ from visiongate.settings.schema import Settings
 
 def render_search(report: SearchReport, space: Sequence[SearchRange], settings: Settings) -> str:
     """Return the page as HTML."""
-    study = rebuild_study(report.result.trials, space)
+    study = rebuild_study(report.result.trials, space, report.metric)
     return render_page(
         "optimization/page.html",
         model=settings.model.name,
