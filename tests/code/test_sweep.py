@@ -2,25 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import pytest
 
-from visiongate.experiments import sweep as sweeping
 from visiongate.experiments.grid import Combination
 from visiongate.experiments.listing import Experiment, State
 from visiongate.experiments.queue import Queue, QueueError
 from visiongate.experiments.sweep import Sweep
-
-if TYPE_CHECKING:
-    from visiongate.adapters.git import FinishedExperiments
 
 Step = Callable[["ScriptedQueue"], None]
 
 
 @dataclass
 class ScriptedQueue:
-    """A queue whose experiments change at each count of the workers, which ends a poll."""
+    """A queue whose experiments change at each listing after the first."""
 
     steps: list[Step]
     workers: int = 1
@@ -46,8 +42,8 @@ class ScriptedQueue:
     def count_workers(self) -> int:
         return self.workers
 
-    def fingerprint(self) -> str:
-        return str(len(self.steps))
+    def wait(self, seconds: float) -> None:
+        assert seconds > 0
 
 
 def make_experiment(name: str, state: State) -> Experiment:
@@ -61,15 +57,9 @@ def change(name: str, state: State) -> Step:
     return step
 
 
-@pytest.fixture(autouse=True)
-def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweeping, "POLL_SECONDS", 0.01)
-    monkeypatch.setattr(sweeping, "GIT_POLL_SECONDS", 0.001)
-
-
 def make_sweep(queue: ScriptedQueue, *names: str) -> Sweep:
     combinations = [Combination(name, (f"x={name}",)) for name in names]
-    return Sweep(combinations, cast("Queue", queue), cast("FinishedExperiments", queue))
+    return Sweep(combinations, cast("Queue", queue))
 
 
 def test_finished_and_queued_experiments_are_not_queued_again() -> None:

@@ -185,21 +185,5 @@ class Repository:
             raise GitError("git is not installed") from None
 
 
-class FinishedExperiments:
-    """The experiments that have run from one commit."""
-
-    def __init__(self, repository: Repository, commit: str) -> None:
-        self._repository = repository
-        self._commit = commit
-
-    def names(self) -> set[str]:
-        """Return their names."""
-        return {each.name for each in self._repository.experiments() if each.baseline == self._commit}
-
-    def fingerprint(self) -> str:
-        """Return a text that changes when an experiment of any commit ends or fails."""
-        return self._repository.run("for-each-ref", "refs/exps")
-
-
 def _pathspec(ignored: Iterable[Path]) -> list[str]:
     return [".", *(f":(exclude){path.as_posix()}" for path in ignored)]

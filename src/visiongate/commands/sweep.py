@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from visiongate import paths
-from visiongate.adapters.git import FinishedExperiments, Repository
+from visiongate.adapters.git import Repository
 from visiongate.commands.experiments import Query, show
 from visiongate.errors import SettingsError
 from visiongate.experiments.grid import SweepIdentity, plan_sweep, read_list
@@ -64,7 +64,7 @@ def _run(options: Options, directory: Path) -> int:
     limit = MAX_FORCED if options.force else MAX_COMBINATIONS
     combinations = plan_sweep(lines, CONF, identity, limit)
     queue = Queue(directory, commit, options.stage, options.jobs or DEFAULT_JOBS)
-    sweep = Sweep(combinations, queue, FinishedExperiments(repository, commit))
+    sweep = Sweep(combinations, queue)
     _warn(changed, repository.untracked([folder for folder in INPUT_FOLDERS if Path(folder).is_dir()]))
     if options.dry_run:
         _print_plan(sweep)

@@ -5,12 +5,14 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from visiongate.adapters.dvc_retry import run_dvc_with_retries
+from visiongate.adapters.git import Repository
 from visiongate.errors import VisiongateError
 from visiongate.experiments.grid import Combination
 from visiongate.experiments.listing import Experiment, list_experiments
@@ -82,6 +84,13 @@ class Queue:
         """Return how many workers answer. A busy machine may delay an answer, so that 0 does not prove that there are none."""
         status = WORKERS.search(self._run("queue", "status"))
         return sum(map(int, status.groups())) if status else 0
+
+    def wait(self, seconds: float) -> None:
+        """Wait until an experiment ends or fails, at most some seconds. DVC writes a git reference then."""
+        repository, deadline = Repository(self.directory), time.monotonic() + seconds
+        before = repository.run("for-each-ref", "refs/exps")
+        while time.monotonic() < deadline and repository.run("for-each-ref", "refs/exps") == before:
+            time.sleep(1)
 
     def _run(self, *arguments: str) -> str:
         return run_dvc_with_retries(arguments, self.directory, self._environment())

@@ -1,18 +1,15 @@
 """A sweep: queue the combinations that have not run, start workers, and wait for the results."""
 
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from visiongate.adapters.git import FinishedExperiments
 from visiongate.experiments.grid import Combination
 from visiongate.experiments.listing import Experiment
 from visiongate.experiments.queue import Queue, QueueError
 
-POLL_SECONDS = 10.0
-GIT_POLL_SECONDS = 1.0
+POLL_SECONDS = 15.0
 # Polls in a row without an answer of a worker, after which workers are started again, and after which the sweep fails.
 RESTART_POLLS, MAX_SILENT_POLLS = 3, 6
 Status = Literal["done", "queued", "new"]
@@ -30,12 +27,9 @@ class SweepResult:
 class Sweep:
     """Combinations, and the queue that runs them."""
 
-    def __init__(
-        self, combinations: Sequence[Combination], queue: Queue, finished: FinishedExperiments
-    ) -> None:
+    def __init__(self, combinations: Sequence[Combination], queue: Queue) -> None:
         self._combinations = {combination.name: combination for combination in combinations}
         self._queue = queue
-        self._finished = finished
 
     def classify(self) -> dict[Status, list[Combination]]:
         """Return the combinations that have run, that are queued or running, and that are new or failed."""
@@ -74,7 +68,6 @@ class Sweep:
         failed: dict[str, list[str]] = {}
         silent_polls = 0
         while pending:
-            refs = self._finished.fingerprint()
             experiments = self._queue.list_experiments()
             ended = {name for name in pending if name in experiments and _has_ended(experiments[name])}
             pending -= ended
@@ -86,12 +79,13 @@ class Sweep:
                     failed[name] = experiment.last_lines()
                 self._log_progress(experiment, len(done) + len(failed))
             silent_polls = 0 if ended or self._queue.count_workers() else silent_polls + 1
-            if pending and silent_polls:
+            if pending:
                 self._restart_workers(silent_polls)
-            self._pause(refs, pending)
+                self._queue.wait(POLL_SECONDS)
         return SweepResult(tuple(done), failed)
 
     def _restart_workers(self, silent_polls: int) -> None:
+        """Start workers again if none has answered, and give up if none answers after that."""
         if silent_polls >= MAX_SILENT_POLLS:
             raise QueueError(
                 "the workers of the queue have stopped; run the same command to resume, or `dvc queue logs` to see why"
@@ -106,12 +100,6 @@ class Sweep:
 
     def _has_workers(self) -> bool:
         return any(self._queue.count_workers() for _ in range(RESTART_POLLS))
-
-    def _pause(self, refs: str, pending: set[str]) -> None:
-        """Wait until an experiment ends, at most `POLL_SECONDS`."""
-        deadline = time.monotonic() + POLL_SECONDS
-        while pending and time.monotonic() < deadline and self._finished.fingerprint() == refs:
-            time.sleep(GIT_POLL_SECONDS)
 
 
 def _has_ended(experiment: Experiment) -> bool:
