@@ -49,5 +49,6 @@ def wilson_interval(share: float, draws: float, confidence: float) -> Interval:
     center = share + z * z / (2 * draws)
     half = z * (share * (1 - share) / draws + z * z / (4 * draws * draws)) ** 0.5
     scale = 1 + z * z / draws
-    # Rounding must not exclude the share itself.
-    return Interval(share, min(share, (center - half) / scale), max(share, (center + half) / scale))
+    # Rounding must not exclude the share itself, nor leave 0 to 1.
+    low, high = (center - half) / scale, (center + half) / scale
+    return Interval(share, max(0.0, min(share, low)), min(1.0, max(share, high)))
