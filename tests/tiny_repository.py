@@ -1,4 +1,4 @@
-"""A repository with a line of two small stages, as DVC knows the real one: folders, files, metrics in git, parameters."""
+"""A repository with a pipeline of two small stages: folders, files, metrics in git, parameters."""
 
 import shutil
 from pathlib import Path
@@ -41,7 +41,7 @@ FILES = ("data/0.bin", "data/1.bin", "data/2.bin", "data/3.bin", "model")
 
 
 def make_repository(folder: Path) -> Path:
-    """Make it, run its line, and commit."""
+    """Make the repository, run the pipeline, and commit."""
     folder.mkdir(parents=True)
     for command in ("git init -q", "git config user.name test", "git config user.email test@example.org"):
         call(folder, *command.split())
@@ -56,14 +56,14 @@ def make_repository(folder: Path) -> Path:
 
 
 def commit(folder: Path) -> Path:
-    """Commit all that git may see."""
+    """Commit all files that git does not ignore."""
     call(folder, "git", "add", "-A")
-    call(folder, "git", "commit", "-qm", "As it is")
+    call(folder, "git", "commit", "-qm", "Commit")
     return folder
 
 
 def clone(origin: Path, target: Path) -> Path:
-    """Clone it as a colleague does."""
+    """Clone the repository as a colleague does."""
     call(origin, "git", "clone", "-q", str(origin), str(target))
     call(target, "git", "config", "user.name", "colleague")
     call(target, "git", "config", "user.email", "colleague@example.org")
@@ -71,17 +71,17 @@ def clone(origin: Path, target: Path) -> Path:
 
 
 def copy(origin: Path, target: Path) -> Path:
-    """Copy it with its cache."""
+    """Copy the repository with its cache."""
     return shutil.copytree(origin, target, symlinks=True)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Return what the line made, as far as it is here."""
+    """Return the outputs that are in the work tree."""
     return {name: (folder / name).read_bytes() for name in FILES if (folder / name).exists()}
 
 
 def cached(folder: Path) -> dict[str, bytes]:
-    """Return the objects in its cache by their ids."""
+    """Return the objects in the cache by their ids."""
     store = folder / ".dvc/cache/files/md5"
     return {
         path.parent.name + path.name: path.read_bytes() for path in store.rglob("[!.]*") if path.is_file()
@@ -89,6 +89,6 @@ def cached(folder: Path) -> dict[str, bytes]:
 
 
 def settings_files(folder: Path) -> dict[str, bytes]:
-    """Return DVC's settings files as they are."""
+    """Return the content of DVC's settings files."""
     paths = (folder / ".dvc/config", folder / ".dvc/config.local")
     return {path.name: path.read_bytes() for path in paths if path.exists()}

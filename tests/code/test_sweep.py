@@ -87,7 +87,7 @@ def test_experiment_that_runs_without_a_worker_is_queued_again() -> None:
     queue = ScriptedQueue([change("a", "done")], workers=0)
     queue.experiments = {"a": make_experiment("a", "running")}
     sweep = make_sweep(queue, "a")
-    assert [each.name for each in sweep.classify()["new"]] == ["a"]
+    assert [each.name for each in sweep.classify(queue.experiments)["new"]] == ["a"]
     assert sweep.run().done == ("a",)
     assert queue.calls == ["remove a", "add a", "start"]
 

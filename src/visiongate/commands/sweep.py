@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from visiongate import paths
 from visiongate.adapters.git import Repository
 from visiongate.commands.experiments import Query, show
 from visiongate.errors import SettingsError
-from visiongate.experiments.grid import SweepIdentity, plan_sweep, read_list
+from visiongate.experiments.grid import Combination, SweepIdentity, plan_sweep, read_list
 from visiongate.experiments.queue import Queue
-from visiongate.experiments.sweep import Sweep, SweepResult
+from visiongate.experiments.sweep import Status, Sweep, SweepResult
 from visiongate.settings.composition import CONF
 
 PIPELINE = Path("dvc.yaml")
@@ -67,7 +68,7 @@ def _run(options: Options, directory: Path) -> int:
     sweep = Sweep(combinations, queue)
     _warn(changed, repository.untracked([folder for folder in INPUT_FOLDERS if Path(folder).is_dir()]))
     if options.dry_run:
-        _print_plan(sweep)
+        _print_plan(sweep.classify(queue.list_experiments()))
         return 0
     return _print_result(sweep.run(), options.metric, directory)
 
@@ -97,9 +98,9 @@ def _join(files: list[str]) -> str:
     return ", ".join(files[:MAX_NAMED_FILES]) + more
 
 
-def _print_plan(sweep: Sweep) -> None:
-    words = {"done": "has run", "queued": "is queued", "new": "would run"}
-    for status, combinations in sweep.classify().items():
+def _print_plan(groups: Mapping[Status, Sequence[Combination]]) -> None:
+    words: dict[Status, str] = {"done": "has run", "queued": "is queued", "new": "would run"}
+    for status, combinations in groups.items():
         for combination in combinations:
             print(f"{words[status]}  {combination.name}  {combination.label}")
 

@@ -31,9 +31,12 @@ class Sweep:
         self._combinations = {combination.name: combination for combination in combinations}
         self._queue = queue
 
-    def classify(self) -> dict[Status, list[Combination]]:
-        """Return the combinations that have run, that are queued or running, and that are new or failed."""
-        experiments = self._queue.list_experiments()
+    def classify(self, experiments: Mapping[str, Experiment]) -> dict[Status, list[Combination]]:
+        """Return the combinations that have run, that are queued or running, and that are new or failed.
+
+        Args:
+            experiments: As `Queue.list_experiments` returns them.
+        """
         running = any(each.state == "running" for each in experiments.values())
         has_workers = running and self._has_workers()
         groups: dict[Status, list[Combination]] = {"done": [], "queued": [], "new": []}
@@ -48,15 +51,15 @@ class Sweep:
             QueueError: The workers have stopped.
             DvcError: DVC failed.
         """
-        groups = self.classify()
+        experiments = self._queue.list_experiments()
+        groups = self.classify(experiments)
         if groups["done"]:
             logger.info("%d of %d have run already", len(groups["done"]), len(self._combinations))
         if groups["new"]:
             logger.info("Queueing %d experiments", len(groups["new"]))
-        before = self._queue.list_experiments()
         for combination in groups["new"]:
-            if combination.name in before:
-                self._queue.remove(before[combination.name])
+            if combination.name in experiments:
+                self._queue.remove(experiments[combination.name])
             self._queue.add(combination)
         pending = {each.name for group in ("queued", "new") for each in groups[group]}
         if pending:

@@ -252,5 +252,7 @@ def _importances(study: "Study") -> dict[str, float]:
     with warnings.catch_warnings(), suppress(RuntimeError, ValueError):
         # Too few trials, or equal values: a warning or an error.
         warnings.simplefilter("ignore")
-        return get_param_importances(study)
+        importances = get_param_importances(study)
+        # Optuna returns equal importances in any order.
+        return dict(sorted(importances.items(), key=lambda item: (-item[1], item[0])))
     return {}
