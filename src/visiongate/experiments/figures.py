@@ -1,17 +1,18 @@
 """Plots of experiments: metrics with confidence intervals, and Optuna's plots by setting."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from visiongate.experiments.ranking import ABSENT, RankedExperiment, Ranking, format_setting
-from visiongate.optimization.figures import Plot, draw_study, rebuild_study
-from visiongate.optimization.study import TrialResult
 from visiongate.pages.canvas import BLUE, GREEN, VERMILION, render
 from visiongate.records.metrics import lower_is_better
 from visiongate.settings.optimize import SearchRange
+
+if TYPE_CHECKING:
+    from visiongate.optimization.figures import Plot
 
 MAX_EXPERIMENTS = 30
 MAX_SETTINGS = 6
@@ -37,8 +38,12 @@ def draw_metric(ranking: Ranking) -> bytes:
     return render(0.8 + INCHES_PER_EXPERIMENT * len(shown), draw)
 
 
-def draw_settings(ranking: Ranking, plot: Plot) -> bytes:
+def draw_settings(ranking: Ranking, plot: "Plot") -> bytes:
     """Draw the metric by the settings that were varied, with one of Optuna's plots."""
+    # Optuna takes a second to import, and commands that draw nothing import this module.
+    from visiongate.optimization.figures import draw_study, rebuild_study  # noqa: PLC0415
+    from visiongate.optimization.study import TrialResult  # noqa: PLC0415
+
     shown = _with_metric([ranking.baseline, *ranking.experiments])
     space = [_search_range(shown, name) for name in varied_settings(ranking)]
     sign = -1 if lower_is_better(ranking.metric) else 1

@@ -3,28 +3,33 @@
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
+import optuna
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
+from optuna import Study
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.visualization import matplotlib as plots
 
 from visiongate.optimization.study import TrialResult
 from visiongate.pages.canvas import GRID, render_pyplot
 from visiongate.records.metrics import lower_is_better
 from visiongate.settings.optimize import SearchRange
 
-if TYPE_CHECKING:
-    from optuna import Study
-    from optuna.distributions import BaseDistribution
-
 Plot = Literal["optimization_history", "slice", "parallel_coordinate"]
 HEIGHT = 3.6
 MIN_WIDTH, WIDTH_PER_SETTING = 7.0, 2.2
 
 
-def rebuild_study(trials: Sequence[TrialResult], space: Sequence[SearchRange], metric: str) -> "Study":
+def rebuild_study(trials: Sequence[TrialResult], space: Sequence[SearchRange], metric: str) -> Study:
     """Return a study in memory with the finished trials, numbered by index, without those that were interrupted.
 
     Args:
@@ -32,8 +37,6 @@ def rebuild_study(trials: Sequence[TrialResult], space: Sequence[SearchRange], m
         space: The searched settings.
         metric: The metric, whose sign the study's values have.
     """
-    import optuna  # noqa: PLC0415 - imported for the search only
-
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     lower = lower_is_better(metric)
     study = optuna.create_study(direction="minimize" if lower else "maximize")
@@ -50,7 +53,7 @@ def rebuild_study(trials: Sequence[TrialResult], space: Sequence[SearchRange], m
     return study
 
 
-def draw_study(study: "Study", metric: str, plot: Plot) -> bytes:
+def draw_study(study: Study, metric: str, plot: Plot) -> bytes:
     """Draw one of Optuna's plots of a study with at least one complete trial.
 
     Args:
@@ -62,9 +65,7 @@ def draw_study(study: "Study", metric: str, plot: Plot) -> bytes:
     return render_pyplot(partial(_plot, study, metric, plot))
 
 
-def _plot(study: "Study", metric: str, plot: Plot) -> Figure:
-    from optuna.visualization import matplotlib as plots  # noqa: PLC0415 - imported for the search only
-
+def _plot(study: Study, metric: str, plot: Plot) -> Figure:
     with warnings.catch_warnings():
         # The plots are marked as experimental.
         warnings.simplefilter("ignore")
@@ -95,13 +96,7 @@ def _restyle(axes: Axes) -> None:
             axis.set_major_formatter("{x:g}")
 
 
-def _distribution(dimension: SearchRange) -> "BaseDistribution":
-    from optuna.distributions import (  # noqa: PLC0415 - imported for the search only
-        CategoricalDistribution,
-        FloatDistribution,
-        IntDistribution,
-    )
-
+def _distribution(dimension: SearchRange) -> BaseDistribution:
     if dimension.choices is not None:
         return CategoricalDistribution(dimension.choices)
     low, high = float(dimension.low or 0), float(dimension.high or 0)

@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from visiongate.errors import VisiongateError
-
-if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
 
 # The environment variable with the database's password.
 PASSWORD = "VISIONGATE_STORAGE_PASSWORD"  # noqa: S105
@@ -39,15 +40,12 @@ class StudyStorage:
     journal: Path
     address: str | None = None
 
-    def open(self) -> "BaseStorage":
+    def open(self) -> BaseStorage:
         """Connect to the storage. Each process needs its own connection.
 
         Raises:
             StudyError: The database or its driver is unavailable.
         """
-        from optuna.storages import JournalStorage  # noqa: PLC0415 - imported for the search only
-        from optuna.storages.journal import JournalFileBackend  # noqa: PLC0415
-
         if self.address is not None:
             return _open_database(self.address)
         self.journal.parent.mkdir(parents=True, exist_ok=True)
@@ -78,12 +76,7 @@ class StudyStorage:
             self.journal.unlink()
 
 
-def _open_database(address: str) -> "BaseStorage":
-    from optuna.exceptions import ExperimentalWarning  # noqa: PLC0415 - imported for the search only
-    from optuna.storages import RDBStorage  # noqa: PLC0415
-    from sqlalchemy.engine import make_url  # noqa: PLC0415
-    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
-
+def _open_database(address: str) -> BaseStorage:
     try:
         url = make_url(address)
         if PASSWORD in os.environ:

@@ -11,7 +11,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna import Study, Trial, TrialPruned
+from optuna.exceptions import ExperimentalWarning
+from optuna.importance import get_param_importances
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState
 
 from visiongate.errors import DivergedError
 from visiongate.optimization.pruning import should_prune
@@ -20,10 +26,6 @@ from visiongate.optimization.storage import StudyStorage
 from visiongate.records.search import Values
 from visiongate.settings.optimize import Optimize, SearchRange
 from visiongate.settings.schema import Settings
-
-if TYPE_CHECKING:
-    from optuna import Study, Trial
-    from optuna.trial import FrozenTrial
 
 # Reports the score after an epoch, and raises an exception that ends the trial if it is pruned.
 Report = Callable[[int, float], None]
@@ -98,8 +100,6 @@ def plan_search(settings: Settings, name: str) -> StudyPlan:
 
 def run_trials(plan: StudyPlan, storage: StudyStorage, objective: Objective) -> None:
     """Run the trials of a study that have not finished, and wait for those of other workers."""
-    from optuna.exceptions import ExperimentalWarning  # noqa: PLC0415 - imported for the search only
-
     study = open_study(plan, storage)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
@@ -108,10 +108,8 @@ def run_trials(plan: StudyPlan, storage: StudyStorage, objective: Objective) -> 
             study.optimize(partial(_run_trial, plan, objective), n_trials=1, catch=(_SurplusTrialError,))
 
 
-def open_study(plan: StudyPlan, storage: StudyStorage) -> "Study":
+def open_study(plan: StudyPlan, storage: StudyStorage) -> Study:
     """Open a study in its storage, or create it."""
-    import optuna  # noqa: PLC0415 - imported for the search only
-
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna.create_study(
         storage=storage.open(),
@@ -122,18 +120,14 @@ def open_study(plan: StudyPlan, storage: StudyStorage) -> "Study":
     )
 
 
-def fail_interrupted(study: "Study") -> None:
+def fail_interrupted(study: Study) -> None:
     """Mark the trials as failed that an interrupted process left in the state ``running``."""
-    from optuna.trial import TrialState  # noqa: PLC0415 - imported for the search only
-
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
 
 
-def read_trials(study: "Study") -> list[TrialResult]:
+def read_trials(study: Study) -> list[TrialResult]:
     """Return the finished trials by index."""
-    from optuna.trial import TrialState  # noqa: PLC0415 - imported for the search only
-
     finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
     results = [
         TrialResult(
@@ -148,7 +142,7 @@ def read_trials(study: "Study") -> list[TrialResult]:
     return sorted(results, key=lambda result: result.trial)
 
 
-def summarize_study(study: "Study") -> SearchResult:
+def summarize_study(study: Study) -> SearchResult:
     """Return the result of a finished search.
 
     Raises:
@@ -163,9 +157,7 @@ def summarize_study(study: "Study") -> SearchResult:
     return SearchResult(trials, best, best_value, _importances(study))
 
 
-def _run_trial(plan: StudyPlan, objective: Objective, trial: "Trial") -> float:
-    from optuna import TrialPruned  # noqa: PLC0415 - imported for the search only
-
+def _run_trial(plan: StudyPlan, objective: Objective, trial: Trial) -> float:
     # If no trial was waiting any more, Optuna made one without an index.
     index: int | None = trial.user_attrs.get(INDEX)
     if index is None or _is_duplicate(trial, index):
@@ -179,9 +171,7 @@ def _run_trial(plan: StudyPlan, objective: Objective, trial: "Trial") -> float:
         raise TrialPruned from None
 
 
-def _report(plan: StudyPlan, trial: "Trial", epoch: int, score: float) -> None:
-    from optuna import TrialPruned  # noqa: PLC0415 - imported for the search only
-
+def _report(plan: StudyPlan, trial: Trial, epoch: int, score: float) -> None:
     trial.report(score, epoch)
     active = _active_trials(trial.study)
     curve = next(_curve(each) for each in active if each.number == trial.number)
@@ -190,11 +180,8 @@ def _report(plan: StudyPlan, trial: "Trial", epoch: int, score: float) -> None:
         raise TrialPruned
 
 
-def _enqueue_next(study: "Study", plan: StudyPlan) -> int | None:
+def _enqueue_next(study: Study, plan: StudyPlan) -> int | None:
     """Enqueue the next trial unless one is waiting; return its index, or None when all trials have finished."""
-    import optuna  # noqa: PLC0415 - imported for the search only
-    from optuna.trial import TrialState  # noqa: PLC0415
-
     while True:
         # Trials of other machines that stopped without finishing. It does nothing for a journal.
         optuna.storages.fail_stale_trials(study)
@@ -214,41 +201,36 @@ def _enqueue_next(study: "Study", plan: StudyPlan) -> int | None:
         time.sleep(POLL_SECONDS)
 
 
-def _active_trials(study: "Study") -> "list[FrozenTrial]":
+def _active_trials(study: Study) -> list[FrozenTrial]:
     """Return the trials that have an index and did not fail."""
-    from optuna.trial import TrialState  # noqa: PLC0415 - imported for the search only
-
     trials = study.get_trials(deepcopy=False)
     return [trial for trial in trials if trial.state != TrialState.FAIL and INDEX in trial.user_attrs]
 
 
-def _is_duplicate(trial: "Trial", index: int) -> bool:
+def _is_duplicate(trial: Trial, index: int) -> bool:
     """Return whether two workers enqueued the same trial at once; the first one counts."""
     active = _active_trials(trial.study)
     return any(_index(other) == index and other.number < trial.number for other in active)
 
 
-def _index(trial: "FrozenTrial") -> int:
+def _index(trial: FrozenTrial) -> int:
     index: int = trial.user_attrs[INDEX]
     return index
 
 
-def _curve(trial: "FrozenTrial") -> list[float]:
+def _curve(trial: FrozenTrial) -> list[float]:
     return [value for _, value in sorted(trial.intermediate_values.items())]
 
 
-def _make_sampler(optimize: Optimize, index: int) -> Any:  # noqa: ANN401 - optuna is imported late
-    from optuna import samplers  # noqa: PLC0415
+def _make_sampler(optimize: Optimize, index: int) -> BaseSampler:
 
     seed = (optimize.seed * 1_000_003 + index) % 2**32
     if optimize.sampler == "tpe":
-        return samplers.TPESampler(n_startup_trials=optimize.startup_trials, multivariate=True, seed=seed)
-    return samplers.RandomSampler(seed=seed)
+        return TPESampler(n_startup_trials=optimize.startup_trials, multivariate=True, seed=seed)
+    return RandomSampler(seed=seed)
 
 
-def _importances(study: "Study") -> dict[str, float]:
-    from optuna.importance import get_param_importances  # noqa: PLC0415
-
+def _importances(study: Study) -> dict[str, float]:
     with warnings.catch_warnings(), suppress(RuntimeError, ValueError):
         # Too few trials, or equal values: a warning or an error.
         warnings.simplefilter("ignore")

@@ -1,15 +1,14 @@
 """Run a study in this process, or in several processes that share the cores."""
 
-from typing import TYPE_CHECKING
+import torch
+from optuna import Study
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, spawn
 
 from visiongate.optimization.storage import StudyError, StudyStorage
 from visiongate.optimization.study import Objective, StudyPlan, fail_interrupted, open_study, run_trials
 
-if TYPE_CHECKING:
-    from optuna import Study
 
-
-def run_study(plan: StudyPlan, storage: StudyStorage, objective: Objective, workers: int) -> "Study":
+def run_study(plan: StudyPlan, storage: StudyStorage, objective: Objective, workers: int) -> Study:
     """Run the trials that have not finished, and return the study.
 
     Args:
@@ -34,14 +33,7 @@ def run_study(plan: StudyPlan, storage: StudyStorage, objective: Objective, work
 
 def _run_processes(plan: StudyPlan, storage: StudyStorage, objective: Objective, workers: int) -> None:
     """Run several workers. If one fails, PyTorch terminates the others; if this process dies, the workers end, too."""
-    from torch import get_num_threads  # noqa: PLC0415 - imported for several workers only
-    from torch.multiprocessing.spawn import (  # noqa: PLC0415
-        ProcessExitedException,
-        ProcessRaisedException,
-        spawn,
-    )
-
-    threads = max(1, get_num_threads() // workers)
+    threads = max(1, torch.get_num_threads() // workers)
     try:
         spawn(_run_worker, (plan, storage, objective, threads), nprocs=workers)
     except ProcessRaisedException as error:
@@ -58,7 +50,5 @@ def _run_processes(plan: StudyPlan, storage: StudyStorage, objective: Objective,
 def _run_worker(
     _rank: int, plan: StudyPlan, storage: StudyStorage, objective: Objective, threads: int
 ) -> None:
-    from torch import set_num_threads  # noqa: PLC0415 - imported for several workers only
-
-    set_num_threads(threads)
+    torch.set_num_threads(threads)
     run_trials(plan, storage, objective)
