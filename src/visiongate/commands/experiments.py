@@ -20,6 +20,7 @@ from visiongate.experiments.significance import (
     registry_with_metric,
 )
 from visiongate.records.files import write_text
+from visiongate.records.metrics import PAIRED_METRICS
 from visiongate.settings.loading import load_settings
 
 PAGE = paths.EXPERIMENTS / "index.html"
@@ -126,9 +127,7 @@ def _test_best(ranking: Ranking, reader: ResultReader) -> SignificanceTest:
     settings = load_settings()
     registry, best = registry_with_metric(settings, ranking.metric), ranking.best
     if best is None or registry is None:
-        reason = (
-            "the metric has no paired test; use accuracy, balanced_accuracy, f1_macro, log_loss or roc_auc"
-        )
+        reason = f"the metric has no paired test; use one of {', '.join(PAIRED_METRICS)}"
         return SignificanceTest(None, ranking.tried, settings.registry.alpha, reason)
     return compare_with_baseline(
         best.experiment, ranking.baseline.experiment, ranking.tried, reader, registry

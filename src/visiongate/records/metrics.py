@@ -26,6 +26,7 @@ class Metric:
         scope: What it is measured on.
         headline: Whether pages show it at the top.
         hub: Its name on the Hugging Face Hub, if it has one there.
+        paired: Whether `comparison` has a paired test of it, so that it can decide a promotion.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Metric:
     scope: Scope = "test"
     headline: bool = False
     hub: str = ""
+    paired: bool = False
 
     def format(self, value: float) -> str:
         """Return a value as text with the digits that suit its kind."""
@@ -48,21 +50,21 @@ class Metric:
 
 _CATALOG = (
     Metric("images", "Test images", "count", "Number of test images."),
-    Metric("accuracy", "Accuracy", "share", "Share of correct predictions.", headline=True, hub="accuracy"),
+    Metric("accuracy", "Accuracy", "share", "Share of correct predictions.", headline=True, hub="accuracy", paired=True),
     Metric("top3", "Top-3 accuracy", "share", "True class among the three most probable, of more than five."),
-    Metric("balanced_accuracy", "Balanced accuracy", "share", "Mean recall of the classes."),
+    Metric("balanced_accuracy", "Balanced accuracy", "share", "Mean recall of the classes.", paired=True),
     Metric("precision_macro", "Precision, macro", "share", "Mean precision of the classes."),
     Metric("precision_weighted", "Precision, weighted", "share", "Mean precision, weighted by images."),
     Metric("recall_macro", "Recall, macro", "share", "Mean recall of the classes."),
     Metric("recall_weighted", "Recall, weighted", "share", "Mean recall, weighted by images."),
-    Metric("f1_macro", "F1, macro", "share", "Mean F1 of the classes.", headline=True, hub="f1"),
+    Metric("f1_macro", "F1, macro", "share", "Mean F1 of the classes.", headline=True, hub="f1", paired=True),
     Metric("f1_weighted", "F1, weighted", "share", "Mean F1, weighted by images."),
     Metric("recall_min", "Recall of the worst class", "share", "Lowest recall of a class.", headline=True),
     Metric("f1_min", "F1 of the worst class", "share", "Lowest F1 of a class."),
     Metric("mcc", "Matthews correlation", "score", "Correlation of labels and predictions.", hub="matthews_correlation"),
-    Metric("roc_auc", "ROC-AUC", "share", "ROC-AUC of each class against the rest, mean.", headline=True, hub="roc_auc"),
+    Metric("roc_auc", "ROC-AUC", "share", "Mean ROC-AUC of each class.", headline=True, hub="roc_auc", paired=True),
     Metric("average_precision", "Average precision", "share", "Of each class against the rest, mean."),
-    Metric("log_loss", "Log loss", "score", "Mean negative log probability of the true class.", lower_is_better=True),
+    Metric("log_loss", "Log loss", "score", "Mean of -log(p) of the true class.", lower_is_better=True, paired=True),
     Metric("brier", "Brier score", "score", "Mean squared error of probabilities.", lower_is_better=True),
     Metric("ece", "Calibration error", "share", "Expected calibration error, over bins.", lower_is_better=True, headline=True),
     Metric("ece_uncalibrated", "Uncalibrated error", "share", "ECE without temperature scaling.", lower_is_better=True),
@@ -103,6 +105,7 @@ METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _CATALOG}
 TEST_METRICS = tuple(metric.name for metric in _CATALOG if metric.scope == "test")
 CLASS_METRICS = tuple(metric.name for metric in _CATALOG if metric.scope == "class")
 VALIDATION_METRICS = tuple(metric.name for metric in _CATALOG if metric.scope == "validation")
+PAIRED_METRICS = tuple(metric.name for metric in _CATALOG if metric.paired)
 HEADLINES = tuple(metric.name for metric in _CATALOG if metric.headline)
 # Names of metrics that users log themselves, for which lower is better.
 _LOWER = re.compile(r"loss|(?:^|[/_])(?:ece|brier|latency|seconds|error|errors|mae|mse)(?:$|_)")

@@ -4,7 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from visiongate.records.metrics import CLASS_METRICS, TEST_METRICS, VALIDATION_METRICS
+from visiongate.records.metrics import (
+    CLASS_METRICS,
+    PAIRED_METRICS,
+    TEST_METRICS,
+    VALIDATION_METRICS,
+)
 
 # Of a learning rate: torch must be able to multiply it without overflow.
 MAX_RATE = 1e6
@@ -39,3 +44,5 @@ def _one_of(names: tuple[str, ...]) -> AfterValidator:
 # The name of a metric of the test split or of a class, and of the validation split after an epoch.
 MetricName = Annotated[str, _one_of(TEST_METRICS + CLASS_METRICS)]
 Monitor = Annotated[str, _one_of(VALIDATION_METRICS)]
+# A metric that a paired test compares.
+PairedMetricName = Annotated[str, _one_of(PAIRED_METRICS)]

@@ -21,7 +21,7 @@ class Model(Section):
     """A network by registered name, and the recipe that suits it."""
 
     kind: Literal["network"] = Field(description="A network.")
-    name: Name = Field(description="A file of `models/networks`.")
+    name: Name = Field(description="Name of a module of `src/visiongate/models/networks`.")
     options: dict[str, OptionValue] = Field(description="Options of the network, by name.")
     lr: Positive = Field(description="Learning rate.")
     backbone_lr: NonNegative | None = Field(
@@ -59,5 +59,5 @@ class Baseline(Section):
     """A classifier of scikit-learn by registered name, which a network must beat."""
 
     kind: Literal["baseline"] = Field(description="A baseline.")
-    name: Name = Field(description="A file of `models/baselines`.")
+    name: Name = Field(description="Name of a module of `src/visiongate/models/baselines`.")
     options: dict[str, OptionValue] = Field(description="Options of the baseline, by name.")

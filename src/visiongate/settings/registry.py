@@ -5,7 +5,15 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from visiongate.settings.fields import Count, Index, Name, OpenShare, Positive, Section
+from visiongate.settings.fields import (
+    Count,
+    Index,
+    Name,
+    OpenShare,
+    PairedMetricName,
+    Positive,
+    Section,
+)
 
 
 class NonInferiority(Section):
@@ -20,9 +28,7 @@ class Registry(Section):
     """The registered model, and what a challenger must show."""
 
     name: Name = Field(description="Name of the registered model.")
-    metric: Literal["accuracy", "balanced_accuracy", "f1_macro", "log_loss", "roc_auc"] = Field(
-        description="Metric that the paired test compares."
-    )
+    metric: PairedMetricName = Field(description="Metric that the paired test compares.")
     test: Literal["auto", "mcnemar", "bootstrap"] = Field(
         description="Paired test; auto takes McNemar's for accuracy of images without groups."
     )
