@@ -1,4 +1,4 @@
-"""The loop of a sweep on a scripted queue. `tests/pipeline/test_sweep.py` has a real one."""
+"""The loop of a sweep on a scripted queue. `tests/pipeline/test_sweep_queue.py` has a real one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
