@@ -1,0 +1,115 @@
+"""Registration on a real MLflow server: promotion, rollback, and a server that is killed in the middle."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from registering import aliases, numbers
+from visiongate.adapters.mlflow.store import TrackingError, open_store
+from visiongate.records.registration import read_registration
+from visiongate.registration import stage as register
+from visiongate.registry.rollback import roll_back
+from visiongate.settings.loading import replace_settings
+from visiongate.settings.schema import Settings
+from workspaces import enter_workspace, tracked_settings, write_judged_model
+
+pytestmark = pytest.mark.slow
+START_SECONDS = 120
+
+
+class Server:
+    """An MLflow server on loopback that can be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}"
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "mlflow", "server", "--port", str(self.port), "--workers", "1"]
+        command += ["--backend-store-uri", f"sqlite:///{self._folder}/server.db"]
+        command += ["--artifacts-destination", str(self._folder / "artifacts")]
+        environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+        with (self._folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=environment, start_new_session=True
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            assert time.monotonic() < deadline, (self._folder / "server.log").read_text()
+            time.sleep(0.2)
+
+    def kill(self) -> None:
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _answers(self) -> bool:
+        try:
+            urlopen(f"{self.address}/health", timeout=1).close()  # noqa: S310 - loopback
+        except OSError:
+            return False
+        return True
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    running = Server(tmp_path_factory.mktemp("server"))
+    running.start()
+    yield running
+    running.kill()
+
+
+@pytest.fixture
+def settings(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Settings:
+    """Settings for the server, with a registered model of the test's own."""
+    enter_workspace(tmp_path / "workspace", monkeypatch)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
+    name = request.node.name.replace("_", "-")[:60]
+    return replace_settings(tracked_settings(), {"registry.name": name}, "test")
+
+
+def registered(settings: Settings, threshold: float) -> str:
+    write_judged_model(threshold)
+    register.run(settings)
+    return read_registration(Path("reports/registration.json")).decision
+
+
+def test_a_better_model_is_promoted_and_rolled_back(settings: Settings) -> None:
+    assert registered(settings, 140) == "promoted"
+    assert registered(settings, 127.5) == "promoted"
+    store = open_store(settings.tracking)
+    assert aliases(store, settings)["champion"] == "2"
+    roll_back(store, settings.registry.name, "1", "test", force=False)
+    assert aliases(store, settings)["champion"] == "1"
+
+
+def test_a_server_that_is_killed_keeps_the_champion(
+    server: Server, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registered(settings, 140)
+    write_judged_model(127.5)
+    with monkeypatch.context() as patch:
+        patch.setattr(register, "find_champion", lambda *_: server.kill())
+        with pytest.raises(TrackingError, match=r"^MLflow at http://127") as caught:
+            register.run(settings)
+    assert "\n" not in str(caught.value)
+    server.start()
+    store = open_store(settings.tracking)
+    assert aliases(store, settings) == {"champion": "1"}
+    register.run(settings)
+    assert (aliases(store, settings)["champion"], numbers(store, settings)) == ("2", ["1", "2"])
