@@ -317,7 +317,7 @@ def test_significance_has_a_direction() -> None:
     assert worse.startswith("**Significantly worse**")
     assert re.search(r"0 errors fixed, \d+ introduced", worse)
     assert describe_significance(good, near, registry()).startswith("**Not significantly different**")
-    assert describe_significance(good, good, registry()).startswith("Both models are right on the same")
+    assert describe_significance(good, good, registry()).startswith("Both models are correct on the same")
 
 
 def test_significance_is_unknown_if_the_models_are_not_comparable() -> None:
