@@ -47,7 +47,7 @@ def script(tmp_path: Path) -> Path:
 def launch(script: Path, how: Launch, **environment: str) -> subprocess.CompletedProcess[str]:
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r})\n"
-        "from visiongate.settings.schema import Launch\n"
+        "from visiongate.settings.training import Launch\n"
         "from visiongate.errors import TrainingError\n"
         "from visiongate.training.distributed import launch\n"
         f"try: launch([{str(script)!r}], Launch(**{how.model_dump()!r}))\n"
@@ -124,7 +124,7 @@ def test_ctrl_c_stops_all_processes(tmp_path: Path) -> None:
     script.write_text(f"import time; open({str(tmp_path / 'started')!r}, 'w').close(); time.sleep(60)")
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r})\n"
-        "from visiongate.settings.schema import Launch\n"
+        "from visiongate.settings.training import Launch\n"
         "from visiongate.training.distributed import launch\n"
         f"try: launch([{str(script)!r}], Launch(processes=2, machines=1, address='localhost:29400'))\n"
         "except KeyboardInterrupt: sys.exit(130)\n"
