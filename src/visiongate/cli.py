@@ -102,7 +102,7 @@ def _pipeline_commands() -> list[click.Command]:
             "VISIONGATE_TRAINING__EPOCHS=20 visiongate params model.lr=1e-3",
             _overrides(),
             _config(),
-            _flag("--check", "Write nothing; exit with 1 if params.yaml is not what conf/ composes."),
+            _flag("--check", "Write nothing; exit with 1 if params.yaml is out of date with conf/."),
         ),
         _command(
             "repro",
@@ -123,7 +123,7 @@ def _pipeline_commands() -> list[click.Command]:
         _command(
             "retrain",
             _dispatch("repro", "retrain"),
-            "Fetch the data again and rerun what that changes; the committed model is the champion to beat.",
+            "Fetch the data again and rerun the changed stages. The committed model becomes the champion.",
             "visiongate retrain && visiongate pr propose",
         ),
         _command(
@@ -228,7 +228,7 @@ def _registry_commands() -> click.Group:
         _command(
             "register",
             _dispatch("repro", "register"),
-            "Register the current model, also if nothing changed: into a registry that does not have it yet.",
+            "Register the current model, even if no stage changed, for example in an empty registry.",
             "visiongate registry register",
         ),
         _command(
@@ -272,7 +272,7 @@ def _remote_commands() -> click.Group:
         _command(
             "set",
             _dispatch("remote", "set_team_remote"),
-            "Make a bucket or server the default remote: verify it, push to it.",
+            "Make a bucket or server the default remote, after a test push and pull.",
             "visiongate remote set s3://bucket/path",
             click.Argument(["url"]),
             _option("--endpoint", default="", help="Endpoint of an S3 server that is not Amazon's."),
@@ -350,7 +350,7 @@ main = click.Group(
             default="info",
             show_default=True,
             envvar="VISIONGATE_LOG_LEVEL",
-            help="Least severe messages to print.",
+            help="Lowest level of the messages to print.",
         ),
         _flag("--debug", "Show a traceback instead of a one-line error."),
     ],

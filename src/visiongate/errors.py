@@ -1,8 +1,8 @@
-"""The errors a user can act on: one line, without a traceback."""
+"""Errors that a user can fix: each is printed as one line, without a traceback."""
 
 
 class VisiongateError(Exception):
-    """Something the user can mend. The message names the file, key or image, and what to do."""
+    """An error that the user can fix. The message names the file, setting or image, and the fix."""
 
 
 class SettingsError(VisiongateError):
@@ -10,12 +10,12 @@ class SettingsError(VisiongateError):
 
 
 class DataError(VisiongateError):
-    """An image, a table or a data set is not what a stage needs."""
+    """An image, a table or a data set is missing or invalid."""
 
 
 class TrainingError(VisiongateError):
-    """A training that cannot go on, or is not worth going on with."""
+    """A training failed or was stopped."""
 
 
 class DivergedError(TrainingError):
-    """A training whose loss is no longer a number, or that learns nothing."""
+    """The loss is NaN or infinite, or the network learns nothing."""

@@ -12,7 +12,7 @@ def configure(level: str, file: Path | None = None) -> None:
     """Send the package's messages to standard error, and to a file if one is given.
 
     Args:
-        level: Least severe level that standard error shows; a file gets ``INFO`` and above in any case.
+        level: Lowest level on standard error. A file always gets ``INFO`` and above.
         file: Replaced if it exists.
     """
     logger = logging.getLogger("visiongate")

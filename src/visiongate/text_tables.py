@@ -7,7 +7,7 @@ GAP = "  "
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = WIDTH) -> str:
-    """Return rows of text in aligned columns; lines longer than ``width`` characters are cut, unless it is None."""
+    """Return rows of text in aligned columns; lines longer than ``width`` characters are cut; None cuts nothing."""
     table = [[escape_unprintable(cell) for cell in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = (

@@ -17,7 +17,7 @@ from visiongate.records.dvc_lock import Status
 FOREIGN = ("DVC_ROOT", "DVC_STAGE", "GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE")
 # s3fs tries five times; if botocore retried each try as well, an absent server would fail after minutes.
 DEFAULTS = {"AWS_MAX_ATTEMPTS": "1", "DVC_NO_ANALYTICS": "1"}
-# Failures that DVC prints and then exits with 0.
+# Failures after which DVC exits with 0.
 SILENT_FAILURES = {
     "push": ("ERROR: failed to transfer", "WARNING: Some of the cache files do not exist"),
     "pull": ("ERROR: failed to transfer",),
@@ -54,10 +54,10 @@ def run_dvc(
         directory: Where to run it.
         environment: Variables to set besides those of this process.
         command: DVC of another interpreter.
-        isolated: Leave out the variables that concern this work tree, as for a clone of it.
+        isolated: Remove the variables that refer to this work tree, for a run in a clone.
 
     Raises:
-        DvcError: DVC failed, or it left something undone and exited with 0.
+        DvcError: DVC failed, or it exited with 0 after a partial failure.
     """
     own = isolated_environment() if isolated else {k: v for k, v in os.environ.items() if k not in FOREIGN}
     result = subprocess.run(  # noqa: S603 - a list of arguments, no shell

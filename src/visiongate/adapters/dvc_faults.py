@@ -1,6 +1,7 @@
 """DVC's failures, explained in one line each.
 
-DVC passes on what its storage clients print, on several lines and without a fix. The patterns are of DVC 3.67 and s3fs 2026.9.
+DVC prints the messages of its storage clients, on several lines and without a fix.
+The patterns are of DVC 3.67 and s3fs 2026.9.
 """
 
 import re
@@ -88,12 +89,12 @@ _ERROR = re.compile(r"^(?:\d{4}-\d\d-\d\d [\d:,]+ )?ERROR: (?:unexpected error -
 
 
 def explain(output: str) -> str:
-    """Return what DVC's output means and what to do; for an unknown failure, DVC's own first error."""
+    """Return the cause and the fix of a failure; for an unknown failure, DVC's first error."""
     return find_fault(output) or _first_error(output)
 
 
 def find_fault(output: str) -> str | None:
-    """Return what DVC's output means and what to do, None if it is unknown.
+    """Return the cause and the fix of a failure, None if it is unknown.
 
     Errors count before other output, because ``--verbose`` also shows attempts that succeeded later.
     """

@@ -1,1 +1,1 @@
-"""What a person calls besides the line, by a ``make`` target each: thin files that read, call the library, and tell."""
+"""Commands of ``visiongate``: modules that read the inputs, call the library and print the result."""

@@ -1,4 +1,4 @@
-"""``visiongate doctor``: what a run on this machine would use, and what is missing."""
+"""``visiongate doctor``: show the versions and the hardware of this machine, and the problems that would stop a run."""
 
 import json
 import os

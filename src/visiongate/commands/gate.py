@@ -1,7 +1,7 @@
 """``visiongate gate``: print the gate's verdict.
 
-It reads the verdict that `evaluate` wrote. With a base, it also judges the rules on the largest drop, against the metrics that
-the base has committed. The files of another run, in a folder, are judged again by the rules of this work tree.
+It reads the verdict that `evaluate` wrote. With a base, it also applies the rules on the largest drop, compared with the
+committed metrics of the base. For the files of another run, in a folder, it applies the rules of this work tree.
 """
 
 import json

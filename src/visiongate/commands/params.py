@@ -21,7 +21,7 @@ def run(overrides: tuple[str, ...], config: Path | None, *, check: bool) -> int:
     sources = [f"the file {config}"] if config else []
     sources += [f"the environment: {override}" for override in variables]
     text = compose_params(CONF, [*variables, *overrides], config)
-    # The header of a composition that is not that of conf/ alone says so.
+    # The header lists overrides from the environment and a file.
     text = "".join([*(f"# From {source}\n" for source in sources), text])
     for source in sources:
         print(f"From {source}")

@@ -16,7 +16,7 @@ from visiongate.settings.loading import load_settings
 def comment(number: int | None, base: str | None, folder: Path | None, *, check: bool, failed: bool) -> int:
     """Post the report as the pull request's comment, or update the comment.
 
-    A check on the commit has the verdict if the status of the run itself is not trusted.
+    If the status of the run is not trusted, a check on the commit shows the verdict.
 
     Raises:
         VisiongateError: There is no report, or GitHub or CML refused.

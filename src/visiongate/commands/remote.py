@@ -36,5 +36,5 @@ def push() -> int:
 def pull() -> int:
     """Pull the outputs in dvc.lock, and the run cache."""
     remotes.pull(Path.cwd())
-    print("The outputs in dvc.lock and the run cache are here")
+    print("Pulled the outputs in dvc.lock and the run cache")
     return 0

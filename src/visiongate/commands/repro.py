@@ -1,4 +1,4 @@
-"""``visiongate repro``, ``try``, ``retrain`` and ``registry register``: run DVC, and keep the log of the run.
+"""``visiongate repro``, ``try``, ``retrain`` and ``registry register``: run DVC and keep the log of the run.
 
 DVC's output is also written to ``logs/repro.log``, and the exit status to ``logs/repro.json``. `visiongate report` reads both
 if the run failed.
@@ -57,13 +57,13 @@ def run_experiment(overrides: tuple[str, ...]) -> int:
 
 
 def retrain() -> int:
-    """Register the committed model, fetch the data again and rerun what that changes; return DVC's exit status."""
+    """Register the committed model, fetch the data again and rerun the changed stages; return DVC's exit status."""
     params.run((), None, check=False)
     return _run(*_registering(), ["repro", "--force", "--single-item", "ingestion"], ["repro", "--pull"])
 
 
 def register() -> int:
-    """Register the current model in the store, also if no stage changed; return DVC's exit status."""
+    """Register the current model in the store, even if no stage changed; return DVC's exit status."""
     return _run(*_registering())
 
 
@@ -98,7 +98,7 @@ def _run(*commands: Sequence[str]) -> int:
 def _call_dvc(arguments: Sequence[str], keep: Callable[[str], object]) -> int:
     """Call DVC and return its exit status.
 
-    Progress bars need a terminal, so the output is passed to ``keep``, line by line, only if there is none.
+    Each line of the output is passed to ``keep``, except on a terminal, which progress bars need for themselves.
     """
     command = [sys.executable, "-m", "dvc", *arguments]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}

@@ -26,7 +26,7 @@ class BranchPlan:
     Attributes:
         name: The branch's name.
         conf: The folder of the groups, relative to the repository's root.
-        params: The file with the parameters, likewise.
+        params: The file with the parameters, relative to the repository's root.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """The combinations of a sweep, composed and validated before anything runs.
 
-``dvc exp run --queue -S model.lr=0.01,0.1`` expands a grid, too, but it numbers the experiments in order, so that a grid with
-one more value cannot resume; it takes no list; and it queues invalid values. The grammar here is the same.
+``dvc exp run --queue -S model.lr=0.01,0.1`` expands the same grammar. However, it numbers the experiments in order, so that a
+grid with one more value cannot resume. It also accepts no list, and it queues invalid values.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ class Combination:
 
 @dataclass(frozen=True, slots=True)
 class SweepIdentity:
-    """What an experiment's name depends on besides its parameters.
+    """The values besides the parameters that an experiment's name depends on.
 
     Attributes:
         prefix: The start of the name.
@@ -76,7 +76,7 @@ def plan_sweep(
     Args:
         lines: Overrides, some with several values.
         conf: The folder of the groups.
-        identity: What else the names depend on.
+        identity: The other values that the names depend on.
         limit: The maximum number of combinations.
 
     Raises:

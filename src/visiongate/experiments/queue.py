@@ -81,7 +81,7 @@ class Queue:
             )
 
     def count_workers(self) -> int:
-        """Return how many workers answer. A busy machine may delay an answer, so that 0 does not prove that there are none."""
+        """Return how many workers respond. A busy machine may delay a response, so that 0 does not prove that none run."""
         status = WORKERS.search(self._run("queue", "status"))
         return sum(map(int, status.groups())) if status else 0
 

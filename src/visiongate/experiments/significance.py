@@ -1,4 +1,4 @@
-"""Test whether the best of many experiments is better than the baseline, or the luckiest of many."""
+"""Test whether the best of many experiments is better than the baseline, corrected for the number of experiments."""
 
 from dataclasses import dataclass, replace
 

@@ -10,7 +10,7 @@ from visiongate.experiments.listing import Experiment
 from visiongate.experiments.queue import Queue, QueueError
 
 POLL_SECONDS = 15.0
-# Polls in a row without an answer of a worker, after which workers are started again, and after which the sweep fails.
+# Polls in a row without a response from a worker: limits for starting workers again, and for failing the sweep.
 RESTART_POLLS, MAX_SILENT_POLLS = 3, 6
 Status = Literal["done", "queued", "new"]
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Sweep:
         return groups
 
     def run(self) -> SweepResult:
-        """Queue the combinations that are new or failed before, and wait until all have ended.
+        """Queue the new and the failed combinations, and wait until all have ended.
 
         Raises:
             QueueError: The workers have stopped.
@@ -88,7 +88,7 @@ class Sweep:
         return SweepResult(tuple(done), failed)
 
     def _restart_workers(self, silent_polls: int) -> None:
-        """Start workers again if none has answered, and give up if none answers after that."""
+        """Start workers again if none has responded, and raise if none responds after that."""
         if silent_polls >= MAX_SILENT_POLLS:
             raise QueueError(
                 "the workers of the queue have stopped; run the same command to resume, or `dvc queue logs` to see why"

@@ -83,7 +83,7 @@ def _suggest(store: Store, name: str) -> str:
 
 
 def _tag(store: Store, champion: Version | None, target: Version, reason: str) -> None:
-    """Tag both versions: an earlier target means that the champion was rolled back, a later one records its predecessor."""
+    """Tag both versions. An earlier target means a rollback of the champion; a later target records it as its predecessor."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     origin = f"from version {champion.number}" if champion is not None else "without a champion"
     tags = {RESTORED_TAG: f"{now}, {origin}: {reason}"}

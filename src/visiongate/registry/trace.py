@@ -1,4 +1,4 @@
-"""What a registered model was made from."""
+"""The lineage of a registered model: commit, data, parameters and environment."""
 
 import json
 import re
@@ -18,7 +18,7 @@ VERSION_URI = re.compile(r"models:/([^/@]+)(?:/(\d+)|@([^/@]+))")
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What a version was made from.
+    """The lineage of a version.
 
     Attributes:
         version: The version.
@@ -45,7 +45,7 @@ class Trace:
 
 
 def trace_version(store: Store, uri: str) -> Trace:
-    """Read what a version was made from.
+    """Read the lineage of a version.
 
     Args:
         store: The registry.

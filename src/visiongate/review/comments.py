@@ -23,7 +23,7 @@ WORKFLOW_AUTHOR = "github-actions[bot]"
 
 @dataclass(frozen=True, slots=True)
 class _MarkedComment:
-    """A comment with a watermark of ours, whoever wrote it."""
+    """A comment with a watermark of this project, by any author."""
 
     number: int
     author: str
@@ -35,7 +35,7 @@ def post_report(
 ) -> str:
     """Post a report as the pull request's comment, or update the comment; return its address.
 
-    The client updates the last comment with a watermark, whoever wrote it, and reads only the first thirty comments. Therefore
+    The client updates the last comment with a watermark, by any author, and reads only the first thirty comments. Therefore
     the watermark is one that no other author's comment has and that nobody can predict. Our other comments are deleted.
 
     Args:

@@ -1,4 +1,4 @@
-"""Mask secrets in a log. GitHub masks the log of a job, but neither comments nor artifacts."""
+"""Mask secrets in a log. GitHub masks the log of a job, but not comments and artifacts."""
 
 import re
 from collections.abc import Mapping

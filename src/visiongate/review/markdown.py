@@ -151,7 +151,7 @@ def _scalar(value: object) -> str:
 
 
 def _cell(text: str) -> str:
-    """Escape bars as GitHub's tables require, in code spans too. Behind a backslash that is impossible."""
+    """Escape bars as GitHub's tables require, also in code spans. A bar after a backslash cannot be escaped."""
     return text.replace("\\|", "\\¦").replace("|", "\\|").replace("\n", "<br>")
 
 

@@ -125,7 +125,7 @@ def _read_part(part: Part, read: Read, stale: Collection[str]) -> Any:  # noqa: 
         return part.parse(*contents)
     except DataError as error:
         raise DataError(_name_file(part.files[0], str(error))) from None
-    # Whatever an untrusted file contains, the report is written.
+    # The report is written even if an untrusted file is invalid.
     except Exception as error:  # noqa: BLE001
         raise DataError(f"{part.files[0]}: is invalid ({type(error).__name__})") from None
 

@@ -1,6 +1,6 @@
 """``params.yaml``, composed by Hydra from ``conf/``, overrides, environment variables and a file.
 
-DVC composes on ``dvc exp run``, never on ``dvc repro``; so `visiongate repro` and ``make repro`` compose first.
+DVC composes on ``dvc exp run`` but not on ``dvc repro``. Therefore `visiongate repro` and ``make repro`` compose first.
 """
 
 import itertools
@@ -88,7 +88,7 @@ def expand_sweeps(overrides: list[str], limit: int) -> list[list[str]]:
 
     Args:
         overrides: The overrides.
-        limit: Most combinations.
+        limit: Maximum number of combinations.
 
     Raises:
         SettingsError: An override is invalid, or there are too many combinations.

@@ -37,12 +37,12 @@ class Dataset(Section):
 
     name: Name = Field(description="Name of the data set.")
     path: str = Field(
-        description="Archive or folder that replaces the download; the set's own page in conf/ if there is none."
+        description="Archive or folder that replaces the download; without one, the data set's file in conf/."
     )
     url: str | None = Field(
         description="Address of one file, or of a folder with `files`: http(s), s3, gs, file, or kaggle://owner/dataset."
     )
-    files: dict[str, PublishedFile] = Field(description="Files by name; if empty, whatever `url` holds.")
+    files: dict[str, PublishedFile] = Field(description="Files by name; if empty, all files at `url`.")
     classes: list[str] | None = Field(
         description="Classes in the order of the model's outputs; null takes the folders' names in alphabetical order."
     )

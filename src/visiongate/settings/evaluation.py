@@ -22,5 +22,7 @@ class Evaluation(Section):
     )
     recall_floor: Share = Field(description="With threshold recall: lowest recall of the positive class.")
     slice_images: Count = Field(description="Fewest images of a slice that can be the worst.")
-    corruption_images: Index = Field(description="Most test images to corrupt; 0 skips the corruptions.")
-    gallery_images: Count = Field(description="Most images in each gallery of the page.")
+    corruption_images: Index = Field(
+        description="Maximum number of test images to corrupt; 0 skips the corruptions."
+    )
+    gallery_images: Count = Field(description="Maximum number of images in each gallery of the page.")

@@ -21,8 +21,8 @@ PAGE, SCHEMA = Path("docs/configuration.md"), Path("conf/schema.json")
 INTRODUCTION = """\
 # Configuration
 
-Every setting of `params.yaml`, with its type, its default for the digits, and its meaning. Change one in `conf/`, or for
-one run:
+This page lists every setting of `params.yaml` with its type, its default for the digits, and its meaning. Change a setting in
+`conf/`, or for one run:
 
 ```sh
 dvc exp run -S training.epochs=60
@@ -30,9 +30,10 @@ VISIONGATE_TRAINING__EPOCHS=60 visiongate repro
 visiongate repro --config mine.yaml
 ```
 
-An environment variable is `VISIONGATE_`, the section, two underscores, and the key. `mine.yaml` holds the same sections as
-`params.yaml`, as far as they differ. What these two change is printed, and noted at the top of `params.yaml`. The last of
-`conf/`, environment, `-S` and file wins. `conf/schema.json` is the JSON schema, for editors.
+The name of an environment variable is `VISIONGATE_`, the section, two underscores, and the key. `mine.yaml` has the format of
+`params.yaml` and contains only the settings to change. Overrides from the environment and the file are printed and listed at the
+top of `params.yaml`. The file takes precedence over `-S`, `-S` over the environment, and the environment over `conf/`. Editors
+can use the JSON schema in `conf/schema.json`.
 
 This page is generated: `python -m visiongate.settings.reference`.
 """

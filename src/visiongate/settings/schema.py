@@ -27,7 +27,7 @@ class Settings(Section):
     """The content of ``params.yaml``."""
 
     dataset: Dataset = Field(description="Where the images come from.")
-    validation: Validation = Field(description="What the raw images must fulfill.")
+    validation: Validation = Field(description="Requirements on the raw images.")
     preparation: Preparation = Field(description="Quarantine and near-duplicates.")
     transformation: Transformation = Field(description="Pixel arrays and splits.")
     training: Training = Field(description="How to train.")

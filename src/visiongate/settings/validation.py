@@ -1,4 +1,4 @@
-"""The section ``validation``: what the raw image table must fulfill."""
+"""The section ``validation``: requirements on the raw image table."""
 
 from typing import Annotated, Self
 
@@ -28,7 +28,7 @@ class AllowedModes(Expectation):
 class MinShare(Expectation):
     """A lower bound on a share of the rows."""
 
-    min_share: Share = Field(description="Lowest share of the rows.")
+    min_share: Share = Field(description="Minimum share of the rows.")
 
 
 class SizeRange(Expectation):
@@ -47,23 +47,25 @@ class SizeRange(Expectation):
 class MinRows(Expectation):
     """A lower bound on the number of rows."""
 
-    min_rows: Count = Field(description="Fewest rows.")
+    min_rows: Count = Field(description="Minimum number of rows.")
 
 
 class MaxRatio(Expectation):
     """An upper bound on a ratio."""
 
-    max_ratio: Annotated[float, Field(ge=1)] = Field(description="Largest over smallest.")
+    max_ratio: Annotated[float, Field(ge=1)] = Field(
+        description="Maximum ratio of the largest to the smallest."
+    )
 
 
 class MaxCount(Expectation):
     """An upper bound on a number of images."""
 
-    max_count: Index = Field(description="Most images.")
+    max_count: Index = Field(description="Maximum number of images.")
 
 
 class Validation(Section):
-    """What the raw image table must fulfill."""
+    """Requirements on the raw image table."""
 
     columns: Expectation = Field(description="The table has the expected columns.")
     extensions: Expectation = Field(description="A file's extension is that of its format.")

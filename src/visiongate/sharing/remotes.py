@@ -12,7 +12,7 @@ from visiongate.records.files import atomic_path, write_json, write_text
 from visiongate.sharing.address import Remote
 
 CONFIG, LOCAL_CONFIG = Path(".dvc/config"), Path(".dvc/config.local")
-# The remote in the repository: git shares what it holds.
+# The remote in the repository, whose content git shares.
 STORE = "store"
 # A temporary file that lists objects for one push. DVC ignores files in `.dvc`.
 GIT_OUTPUTS = "visiongate-push.dvc"
@@ -23,7 +23,7 @@ class RemoteError(VisiongateError):
 
 
 def set_remote(repository: Path, remote: Remote, *, replace: bool = False) -> None:
-    """Make a remote the default, after what the last commit names was pushed to it and pulled back into a clone.
+    """Push the outputs of the last commit to a remote, pull them into a clone, then make the remote the default.
 
     The settings of the repository change last: if a step fails, the default remote stays as it was.
 
@@ -51,7 +51,7 @@ def set_remote(repository: Path, remote: Remote, *, replace: bool = False) -> No
 
 
 def push(repository: Path) -> bool:
-    """Push what ``dvc.lock`` names to the default remote, with the run cache.
+    """Push the outputs in ``dvc.lock`` and the run cache to the default remote.
 
     Returns:
         False if the default remote is the store in the repository, which git shares.
@@ -71,7 +71,7 @@ def push(repository: Path) -> bool:
 
 
 def pull(repository: Path) -> None:
-    """Pull what ``dvc.lock`` names from the default remote, with the run cache.
+    """Pull the outputs in ``dvc.lock`` and the run cache from the default remote.
 
     Raises:
         DvcError: The pull failed. Complete objects stay in the cache, so that the next pull resumes.
@@ -80,7 +80,7 @@ def pull(repository: Path) -> None:
 
 
 def describe_remote(remote: Remote) -> str:
-    """Say what was set, and where."""
+    """Describe the settings that were written, and their file."""
     verified = f"{remote.url} is the default remote: the last commit was pushed to it and pulled back."
     if remote.is_local:
         return f"{verified} {LOCAL_CONFIG}, which git ignores, names it for this machine."
@@ -113,7 +113,7 @@ def _configure(clone: Path, remote: Remote) -> None:
 
 
 def _verify(repository: Path, clone: Path, temporary: Path) -> None:
-    """Push from the repository's cache, and pull into an empty one. DVC hashes what it pulls."""
+    """Push from the repository's cache, and pull into an empty one. DVC hashes the files that it pulls."""
     former = _read_config(repository).get("core.remote")
     _use_cache(clone, run_dvc(["cache", "dir"], repository).strip())
     if former is not None:

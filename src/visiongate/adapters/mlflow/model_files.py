@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # The name that MLflow's onnx flavor gives the file.
 MODEL_FILE = "model.onnx"
-# What loading the model needs. MLflow would find out by loading it in another process, which takes seconds.
+# The packages that loading the model requires. MLflow would detect them by loading it in another process, which takes seconds.
 REQUIREMENTS = ("mlflow", "numpy", "onnx", "onnxruntime")
 
 
@@ -46,7 +46,7 @@ def store_model(store: Store, name: str, candidate: Candidate, run_id: str) -> "
     Args:
         store: Where to store it.
         name: Name of the model.
-        candidate: The file is stored byte for byte, so that the served file is the judged file.
+        candidate: The file is stored byte for byte, so that the served file is the evaluated file.
         run_id: Of the run that trained it.
 
     Raises:
@@ -82,7 +82,7 @@ def _save_model(candidate: Candidate, directory: Path, logged: "LoggedModel", ru
         signature=_signature(candidate),
         input_example={"images": candidate.example},
         pip_requirements=[f"{package}=={installed_version(package)}" for package in REQUIREMENTS],
-        # The model was judged with this provider.
+        # The model was evaluated with this provider.
         onnx_execution_providers=["CPUExecutionProvider"],
         metadata=dict(candidate.description),
         save_as_external_data=False,

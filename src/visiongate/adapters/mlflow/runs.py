@@ -44,7 +44,7 @@ MetricRow = tuple[str, float, int, int]
 class Run:
     """An open run. It never raises, because a training is worth more than its record.
 
-    A failure is logged once. What was not sent is sent later, at the latest at the end.
+    A failure is logged once. Unsent metrics are sent later, at the latest at the end.
 
     Args:
         store: The store; None if it failed, and then nothing is sent.
@@ -174,9 +174,9 @@ def open_run(  # noqa: PLR0913 - the rarer ones by keyword
     parent_id: str | None = None,
     interrupted_id: str = "",
 ) -> Iterator[Run]:
-    """Open a run. Close it as FINISHED, as FAILED if the block raises, or as KILLED if it is interrupted.
+    """Open a run, and end it as FINISHED, as FAILED if the block raises, or as KILLED if it is interrupted.
 
-    If MLflow fails, that is logged and the work continues: `find_or_create_run` creates the run from the records later.
+    If MLflow fails, the error is logged and the work continues: `find_or_create_run` creates the run from the records later.
 
     Args:
         tracking: The store and the experiment.

@@ -40,7 +40,7 @@ Result = TypeVar("Result")
 
 
 class TrackingError(VisiongateError):
-    """MLflow cannot be reached, failed, or does not have what is needed."""
+    """MLflow cannot be reached, failed, or lacks a required object."""
 
 
 @dataclass(frozen=True, slots=True)
