@@ -1,6 +1,6 @@
 """A stand-in for CML's client 0.20.6, with the same arguments and requests.
 
-Like the client, it reads the first thirty comments, and updates the last one with the watermark, whoever wrote it.
+Like the client, it reads the first thirty comments, and updates the last one with the watermark, by any author.
 """
 
 import argparse

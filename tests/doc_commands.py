@@ -1,4 +1,4 @@
-"""What the docs tell the reader to type: commands, and the files to write."""
+"""The commands and files of the docs."""
 
 import itertools
 import re
@@ -20,7 +20,7 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def commands_of(text: str) -> Iterator[str]:
-    """Split the shell blocks of a page into commands, without what is said beside them."""
+    """Split the shell blocks of a page into commands, without comments."""
     for block in blocks(text, "sh"):
         for line in block.replace("\\\n", " ").splitlines():
             command = re.sub(r"(^|\s+)#\s.*", "", line).strip()
@@ -38,7 +38,7 @@ def overrides_of(command: str) -> list[str]:
 
 
 def files_to_write() -> dict[str, str]:
-    """Return the files that pages have the reader write: a path of conf or src, a colon, and then a block."""
+    """Return the files that the pages ask the reader to write: a path of conf or src, a colon, and then a block."""
     pattern = r"`((?:conf|src)/[\w./]+)`[^`]*:\n\n *```(?:python|yaml)\n(.*?)^ *```$"
     return {
         path: textwrap.dedent(content)

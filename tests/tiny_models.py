@@ -1,4 +1,4 @@
-"""A model small enough to make and judge in milliseconds, in the format that `train` exports."""
+"""A model that is made and evaluated in milliseconds, in the format that `train` exports."""
 
 import json
 from pathlib import Path
@@ -50,7 +50,7 @@ def write_threshold_model(
 
 
 def transform(classes: tuple[str, ...] = CLASSES, side: int = SIDE) -> dict[str, object]:
-    """What ``transform.json`` says of the preprocessing."""
+    """The content of ``transform.json``."""
     return {
         "size": side,
         "mode": "L",

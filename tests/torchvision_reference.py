@@ -1,4 +1,4 @@
-"""What torchvision makes of images, to hold ours against."""
+"""Reference transformations by torchvision."""
 
 import torch
 

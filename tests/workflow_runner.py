@@ -167,7 +167,7 @@ def _download(runner: Runner, options: Mapping[str, str]) -> None:
 
 
 def _nothing(_runner: Runner, _options: Mapping[str, str]) -> None:
-    """The clone, its interpreter and its caches are there already."""
+    """Do nothing: the clone, its interpreter and its caches exist."""
 
 
 ACTIONS: dict[str, Callable[[Runner, Mapping[str, str]], None]] = {

@@ -27,7 +27,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_params_yaml_is_what_conf_composes() -> None:
+def test_params_yaml_is_up_to_date_with_conf() -> None:
     committed = (ROOT / "params.yaml").read_text(encoding="utf-8")
     assert committed == compose_params(CONF), "run `make params`"
 
@@ -42,7 +42,7 @@ def test_each_section_has_a_group() -> None:
     assert {path.parent.name for path in GROUP_FILES} >= set(Settings.model_fields)
 
 
-def test_the_text_starts_by_saying_where_it_comes_from() -> None:
+def test_params_yaml_starts_with_its_source() -> None:
     assert compose_params(CONF).startswith(HEADER)
 
 
@@ -63,7 +63,7 @@ def test_an_override_changes_its_value_and_no_other() -> None:
         ("tracking.experiment=${dataset.title}", "conf/: Interpolation key 'dataset.title' not found"),
     ],
 )
-def test_what_cannot_be_composed_is_refused_in_one_line(workspace: Path, override: str, words: str) -> None:
+def test_an_invalid_composition_is_one_line(workspace: Path, override: str, words: str) -> None:
     with pytest.raises(SettingsError) as error:
         compose_params(workspace.joinpath("conf").relative_to(workspace), [override])
     assert str(error.value).startswith(words)
@@ -87,7 +87,7 @@ def test_overrides_reach_params_yaml(workspace: Path) -> None:
     assert yaml.safe_load((workspace / "params.yaml").read_text(encoding="utf-8"))["training"]["epochs"] == 3
 
 
-def test_the_check_notices_drift_and_writes_nothing(workspace: Path) -> None:
+def test_the_check_detects_drift_and_writes_nothing(workspace: Path) -> None:
     assert run_cli("params", "--check") == 1
     assert not (workspace / "params.yaml").exists()
     run_cli("params")

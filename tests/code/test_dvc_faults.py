@@ -39,11 +39,11 @@ def test_a_known_fault_is_explained(output: str, expected: str) -> None:
 
 
 def test_an_error_counts_before_an_attempt_that_succeeded_later() -> None:
-    said = (
+    output = (
         "2026-11-21 14:30:20,480 DEBUG: Server disconnected\n"
         "2026-11-21 14:30:21,480 ERROR: unexpected error - No space left on device\n"
     )
-    assert explain(said).startswith("the disk is full")
+    assert explain(output).startswith("the disk is full")
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def failing_rows(result: ExpectationResult) -> list[int | None]:
     return [example.row for example in result.examples]
 
 
-def test_valid_images_meet_everything() -> None:
+def test_valid_images_pass_all_expectations() -> None:
     results = check(described("aabb"))
     assert failures(results) == []
     assert all(result.unexpected == 0 and result.examples == () for result in results.values())

@@ -49,7 +49,7 @@ def test_comparisons(comparison: str, below: bool, equal: bool, above: bool) -> 
     assert passed == [below, equal, above]
 
 
-def test_one_failed_rule_fails_the_gate_and_is_named_with_what_it_lacks() -> None:
+def test_one_failed_rule_fails_the_gate_and_is_described() -> None:
     rules = {
         "accuracy": rule(metric="accuracy", comparison=">=", threshold=0.97),
         "calibration": rule(metric="ece", comparison="<=", threshold=0.05),
@@ -71,7 +71,7 @@ def test_one_failed_rule_fails_the_gate_and_is_named_with_what_it_lacks() -> Non
         ("<=", 0.95, True, 0.05),
     ],
 )
-def test_the_worse_bound_can_be_asked_for(
+def test_a_rule_can_require_the_worse_bound(
     comparison: str,
     threshold: float,
     passed: bool,  # noqa: FBT001
@@ -89,7 +89,7 @@ def test_the_worse_bound_can_be_asked_for(
     assert found.required == f"{comparison} {threshold:g} at the worse bound"
 
 
-def test_a_bound_that_is_not_known_is_not_met() -> None:
+def test_an_unknown_bound_fails_its_rule() -> None:
     found = ruling({**ACCURACY, "bound": "worst"}, Measured({"accuracy": 1.0}))
 
     assert found.passed is False
@@ -112,7 +112,7 @@ def test_an_undefined_metric_fails_its_rule() -> None:
         ("worst", ["cat"], "cat", True),
     ],
 )
-def test_a_floor_holds_for_each_class_and_the_worst_is_told(
+def test_a_threshold_applies_to_each_class_and_the_worst_is_reported(
     bound: str,
     classes: object,
     worst: str,
@@ -127,7 +127,7 @@ def test_a_floor_holds_for_each_class_and_the_worst_is_told(
 
 
 @pytest.mark.parametrize("classes", [["cat", "eel"], "all"])
-def test_a_class_without_test_images_fails_its_floor(classes: object) -> None:
+def test_a_class_without_test_images_fails_its_rule(classes: object) -> None:
     asked = {"metric": "recall", "comparison": ">=", "threshold": 0.1, "classes": classes}
 
     found = ruling(asked, Measured({}, {}, CLASSES, (*NAMES, "eel")))
@@ -135,7 +135,7 @@ def test_a_class_without_test_images_fails_its_floor(classes: object) -> None:
     assert (found.passed, found.note) == (False, "no test image of eel")
 
 
-def test_a_class_that_does_not_exist_is_told() -> None:
+def test_an_unknown_class_is_reported() -> None:
     asked = {"metric": "recall", "comparison": ">=", "threshold": 0.1, "classes": ["zebra"]}
 
     found = ruling(asked, Measured({}, {}, CLASSES, NAMES))
@@ -169,7 +169,7 @@ def test_a_rule_is_described(changes: dict[str, Any], words: str) -> None:
         ("log_loss", 0.33, 0.3, False, -0.005),
     ],
 )
-def test_no_more_than_so_much_may_be_lost_against_the_base(
+def test_a_drop_against_the_base_is_limited(
     metric: str,
     value: float,
     before: float,
@@ -204,7 +204,7 @@ def test_a_verdict_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         ({"metric": "accuracy"}, "give either comparison and threshold, or max_drop"),
         ({**ACCURACY, "max_drop": 0.1}, "give either comparison and threshold, or max_drop"),
@@ -217,6 +217,6 @@ def test_a_verdict_is_read_as_it_was_written(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_rule_that_contradicts_itself_is_refused(values: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValidationError, match=told):
+def test_a_rule_that_contradicts_itself_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         rule(**values)

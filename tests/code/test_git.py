@@ -70,7 +70,7 @@ def test_the_address_of_a_repository_has_no_password(repository: Repository) -> 
     assert repository.address() == "https://example.org/a/b.git"
 
 
-def test_without_git_the_error_says_so(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_git_is_an_error(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(GitError, match="not installed"):
         repository.commit("HEAD")

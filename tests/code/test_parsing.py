@@ -1,4 +1,4 @@
-"""`records.parsing`: content that anyone may have written."""
+"""`records.parsing`: untrusted content."""
 
 import pytest
 from pydantic import TypeAdapter

@@ -1,4 +1,4 @@
-"""The preparation stage: from a raw table with every kind of damage to a clean one and a page that tells."""
+"""The preparation stage: from a raw table with every kind of damage to a clean table and a page."""
 
 import csv
 import hashlib
@@ -84,7 +84,7 @@ def write_raw(images: list[tuple[str, str, bytes]], classes: list[str] | None = 
 
 
 def good_images() -> list[tuple[str, str, bytes]]:
-    """Each an unusual kind of image, and none to be left out."""
+    """Unusual images, all of which must be kept."""
     exif = Image.Exif()
     exif[0x0112] = 6
     levels = Image.fromarray(NOISE[12, :, :, 0].astype(np.uint16) << 8)
@@ -377,7 +377,7 @@ def test_the_page_limits_the_clusters_and_their_images(settings: Settings) -> No
     assert len(list(Tags(page()).named("img"))) == 1 + settings.preparation.samples_per_class + 8 + 23 * 2
 
 
-def test_the_page_says_when_it_does_not_show_all_quarantined(settings: Settings) -> None:
+def test_the_page_states_how_many_quarantined_images_it_shows(settings: Settings) -> None:
     copies = [("a", f"copy-{number}.png", good_images()[0][2]) for number in range(60)]
     write_raw([*good_images(), *copies])
     preparation.run(settings)

@@ -58,7 +58,7 @@ def test_hyperband_continues_the_best_of_each_reduction_factor() -> None:
     assert not should_prune(settings, 2, [0.9] * 3, others)
 
 
-def test_median_prunes_after_warmup_what_is_below_the_median() -> None:
+def test_median_prunes_trials_below_the_median_after_warmup() -> None:
     settings = optimize(pruner="median", epochs=4, startup_trials=2, warmup_epochs=1)
     finished = [[0.1, 0.2, 0.3, 0.4], [0.3, 0.4, 0.5, 0.6]]
     assert should_prune(settings, 1, [0.1, 0.29], finished)

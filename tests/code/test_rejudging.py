@@ -1,4 +1,4 @@
-"""Verdicts and metrics out of files that anyone may have written."""
+"""Verdicts and metrics from untrusted files."""
 
 import json
 from dataclasses import asdict
@@ -25,7 +25,7 @@ def test_a_verdict_is_read_as_it_was_written() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("<<<<<<< HEAD", "Invalid JSON"),
         ("[" * 5000, "Invalid JSON"),
@@ -39,10 +39,10 @@ def test_a_verdict_is_read_as_it_was_written() -> None:
     ],
     ids=["conflict", "deep", "list", "half", "text", "no number"],
 )
-def test_an_invalid_verdict_is_refused_by_its_key(text: str, told: str) -> None:
+def test_an_invalid_verdict_is_refused_by_its_key(text: str, message: str) -> None:
     with pytest.raises(DataError, match=r"^gate\.json: ") as refused:
         parse_verdict(text.encode(), "gate.json")
-    assert told in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_a_verdict_that_contradicts_its_rules_is_refused() -> None:

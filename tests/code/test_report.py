@@ -59,7 +59,7 @@ def sections(text: str) -> list[str]:
 
 
 def check_safe(text: str) -> None:
-    """Check that text from files stands in code only, that rows have their cells, and that nothing is invisible."""
+    """Check that text from files is in code only, that rows are complete, and that no character is invisible."""
     trusted = {"<br>", "<details>", "</details>"}
     tokens = list(walk(parse(text)))
     for token in tokens:

@@ -58,7 +58,7 @@ def test_a_stage_runs_the_code_that_lies_beside_the_script(workspace: Path) -> N
     assert start("src/run.py", "ingestion").stdout == "the copy\n"
 
 
-def test_bad_settings_end_in_a_line_each_and_a_status(workspace: Path) -> None:
+def test_each_invalid_setting_is_one_line_with_an_exit_status(workspace: Path) -> None:
     text = (workspace / "params.yaml").read_text(encoding="utf-8").replace("epochs: ", "epochs: -")
     (workspace / "params.yaml").write_text(text, encoding="utf-8")
     done = start(SCRIPT, "train")
@@ -131,7 +131,7 @@ def test_a_file_that_no_stage_makes_is_a_bug_and_keeps_its_traceback(workspace: 
 
 
 @pytest.mark.usefixtures("workspace")
-def test_a_missing_package_is_named_with_what_to_do() -> None:
+def test_a_missing_package_is_named_with_the_fix() -> None:
     done = start("-S", SCRIPT, "train")  # -S: without the environment's packages
     assert done.returncode == 1
     assert done.stderr.startswith(f"train: {sys.executable} has no package ")

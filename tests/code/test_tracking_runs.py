@@ -25,7 +25,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 @contextmanager
 def broken(store: Store, table: str) -> Iterator[None]:
-    """Take a table away, so that what is written to it fails for real."""
+    """Remove a table, so that writes to it fail."""
     assert store.database is not None
     with sqlite3.connect(store.database) as connection:
         connection.execute(f"ALTER TABLE {table} RENAME TO hidden")

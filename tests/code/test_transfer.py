@@ -20,7 +20,7 @@ def build(weights: str, channels: int = 3, name: str = "resnet18") -> TransferNe
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file like those that torchvision publishes: 1000 classes, three channels."""
+    """A file like those that torchvision publishes: 1,000 classes, three channels."""
     torch.manual_seed(1)
     path = tmp_path_factory.mktemp("weights") / "resnet18.pth"
     torch.save(import_torchvision().models.resnet18(weights=None).state_dict(), path)

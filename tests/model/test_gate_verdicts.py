@@ -1,4 +1,4 @@
-"""The default gate on a sound model, and on the same made worse on purpose: each must fail the rule that is meant for it."""
+"""The default gate passes a good model and fails degraded ones, each by the rule for its defect."""
 
 import shutil
 from collections.abc import Callable
@@ -76,7 +76,7 @@ def train_on_the_test_split() -> None:
 
 
 def break_the_calibration() -> None:
-    """Divide the logits by ten more: every answer stays, and none is believed."""
+    """Divide the logits by ten: the predicted classes stay, with low confidence."""
     model = onnx.load(MODEL)
     [temperature] = [each for each in model.graph.initializer if each.name == "temperature"]
     hotter = numpy_helper.to_array(temperature) * np.float32(10)
@@ -98,14 +98,16 @@ def test_a_sound_model_passes(settings: Settings) -> None:
         (train_on_the_test_split, {"no_leaks"}),
     ],
 )
-def test_a_model_of_bad_data_fails(settings: Settings, worsen: Callable[[], None], rules: set[str]) -> None:
+def test_a_model_trained_on_bad_data_fails(
+    settings: Settings, worsen: Callable[[], None], rules: set[str]
+) -> None:
     worsen()
     train.run(settings)
 
     assert failed(settings) >= rules
 
 
-def test_a_model_that_is_sure_of_nothing_fails(settings: Settings) -> None:
+def test_an_uncalibrated_model_fails(settings: Settings) -> None:
     train.run(settings)
     break_the_calibration()
 

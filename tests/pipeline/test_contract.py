@@ -1,7 +1,7 @@
-"""``dvc.yaml``, ``params.yaml`` and the code say the same.
+"""``dvc.yaml``, ``params.yaml`` and the code agree.
 
-DVC reruns a stage when a file of its ``deps`` or a setting of its ``params`` changed. What is missing there reruns nothing,
-silently; what is there without need reruns too much. So both are compared with what the code imports and reads.
+DVC reruns a stage when a file of its ``deps`` or a setting of its ``params`` changes. A missing entry silently
+reruns nothing, and a surplus entry reruns too much. So both lists are compared with the imports and settings of the code.
 """
 
 import ast
@@ -20,11 +20,13 @@ import run
 ROOT = Path(__file__).parents[2]
 PACKAGE = "visiongate"
 SOURCE = Path("src", PACKAGE)
-# What the settings and the paths yield is listed as params, deps and outs; the others change no output.
+# The values of settings and paths are params, deps and outs. The other modules change no output.
 EXEMPT = tuple(
     file.relative_to(ROOT)
-    for room in ("adapters", "settings", "errors.py", "paths.py", "text_tables.py")
-    for file in ([ROOT / SOURCE / room] if room.endswith(".py") else (ROOT / SOURCE / room).rglob("*.py"))
+    for module in ("adapters", "settings", "errors.py", "paths.py", "text_tables.py")
+    for file in (
+        [ROOT / SOURCE / module] if module.endswith(".py") else (ROOT / SOURCE / module).rglob("*.py")
+    )
 )
 # Sections that change no output.
 LOGGING = {"debug", "tracking"}
@@ -49,7 +51,7 @@ def read_stages(root: Path) -> dict[str, dict[str, Any]]:
 STAGES = read_stages(ROOT)
 
 
-# What the code imports
+# Imports of the code
 
 
 def parse(path: Path) -> ast.Module:
@@ -65,7 +67,7 @@ def module_file(root: Path, name: str) -> Path | None:
 
 
 def walk_executed(node: ast.AST) -> Iterator[ast.AST]:
-    """Walk a syntax tree, leaving out what only a type checker sees."""
+    """Walk a syntax tree, without the branches for type checkers."""
     yield node
     for child in ast.iter_child_nodes(node):
         if (
@@ -78,7 +80,7 @@ def walk_executed(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def imported_names(tree: ast.Module) -> set[str]:
-    """Name whatever of the package a module imports, be it a module or something in one."""
+    """Return the modules of the package that a module imports, and the names that it imports from them."""
     names: set[str] = set()
     for node in walk_executed(tree):
         if isinstance(node, ast.Import):
@@ -90,7 +92,7 @@ def imported_names(tree: ast.Module) -> set[str]:
 
 
 def imports_by_name(tree: ast.Module) -> bool:
-    """Say whether a module imports others by a name that is known only when it runs."""
+    """Return whether a module imports others by a computed name."""
     calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
     return any(ast.unparse(call).endswith(("import_module", "__import__")) for call in calls)
 
@@ -135,8 +137,8 @@ def closure(root: Path, start: Path, stop: Iterable[Path]) -> set[Path]:
     return reached.union(*(named_templates(root, file) for file in reached))
 
 
-def says_something(root: Path, file: Path) -> bool:
-    """Say whether a file is more than a docstring."""
+def has_code(root: Path, file: Path) -> bool:
+    """Return whether a file is more than a docstring."""
     return file.suffix != ".py" or any(not isinstance(node, ast.Expr) for node in parse(root / file).body)
 
 
@@ -160,11 +162,11 @@ def missing_deps(root: Path, name: str) -> set[str]:
     """Find the sources that a stage executes and does not list."""
     needed = closure(root, stage_module(name), EXEMPT)
     listed = set().union(*listed_sources(root, name).values())
-    return {file.as_posix() for file in needed - listed if says_something(root, file)}
+    return {file.as_posix() for file in needed - listed if has_code(root, file)}
 
 
 def surplus_deps(root: Path, name: str) -> set[str]:
-    """Find the deps of a stage of which it executes nothing."""
+    """Find the deps of a stage that it does not execute."""
     executed = closure(root, stage_module(name), EXEMPT)
     return {dep for dep, files in listed_sources(root, name).items() if not files & executed}
 
@@ -179,7 +181,7 @@ def test_a_stage_lists_no_source_that_it_does_not_execute(name: str) -> None:
     assert surplus_deps(ROOT, name) == set()
 
 
-# What the settings are for
+# Settings
 
 
 def leaf_names(node: object, name: str = "") -> Iterator[str]:
@@ -199,12 +201,12 @@ def covers(key: str, name: str) -> bool:
 
 
 def unknown_params(root: Path) -> set[str]:
-    """Find the params of stages that ``params.yaml`` has not."""
+    """Find the params of stages that ``params.yaml`` lacks."""
     keys = {key for stage in read_stages(root).values() for key in stage.get("params", [])}
     return {key for key in keys if not any(covers(key, leaf) for leaf in read_leaves(root))}
 
 
-def unheeded_settings(root: Path) -> set[str]:
+def settings_without_rerun(root: Path) -> set[str]:
     """Find the settings whose change reruns nothing."""
     keys = {key for stage in read_stages(root).values() for key in stage.get("params", [])} | LOGGING
     return {leaf for leaf in read_leaves(root) if not any(covers(key, leaf) for key in keys)}
@@ -233,14 +235,14 @@ def test_the_params_of_stages_exist() -> None:
 
 
 def test_a_change_of_any_setting_reruns_a_stage() -> None:
-    assert unheeded_settings(ROOT) == set()
+    assert settings_without_rerun(ROOT) == set()
 
 
 def test_each_setting_is_read_somewhere() -> None:
     assert unread_settings(ROOT) == set()
 
 
-# What the stages make
+# Outputs of the stages
 
 
 def entry_path(entry: str | dict[str, Any]) -> Path:
@@ -271,7 +273,7 @@ def test_a_stage_is_described_and_run_by_the_entry_script(name: str) -> None:
     assert STAGES[name]["desc"]
 
 
-def test_git_tracks_no_output_but_those_that_dvc_leaves_to_it() -> None:
+def test_git_tracks_only_the_outputs_without_cache() -> None:
     listed = subprocess.run(
         ["git", "ls-files", "data", "models", "reports"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()
@@ -282,12 +284,12 @@ def test_git_tracks_no_output_but_those_that_dvc_leaves_to_it() -> None:
     assert {name for name in listed if not name.endswith(".gitignore")} == left
 
 
-# Each of the checks notices what it is there for
+# Tests of the checks
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A copy of what the checks read, to break."""
+    """A copy of the files that the checks read, which a test may break."""
     shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("dvc.yaml", "params.yaml"):
         shutil.copy(ROOT / name, tmp_path)
@@ -316,31 +318,31 @@ def change_stage(root: Path, name: str, **changes: object) -> None:
     ],
 )
 @pytest.mark.parametrize("file", ["ingestion/stage.py", "ingestion/opening.py"])
-def test_an_import_without_a_dep_is_noticed(copy: Path, file: str, text: str) -> None:
+def test_an_import_without_a_dep_is_detected(copy: Path, file: str, text: str) -> None:
     (copy / "src/visiongate/images/added.py").write_text(
         "from visiongate.images import beyond\n", encoding="utf-8"
     )
     (copy / "src/visiongate/images/beyond.py").write_text("something = 1\n", encoding="utf-8")
     before = missing_deps(copy, "ingestion")
     append(copy / "src/visiongate" / file, text)
-    noticed = missing_deps(copy, "ingestion") - before
-    assert noticed >= {"src/visiongate/images/added.py", "src/visiongate/images/beyond.py"}
+    detected = missing_deps(copy, "ingestion") - before
+    assert detected >= {"src/visiongate/images/added.py", "src/visiongate/images/beyond.py"}
 
 
-def test_a_package_that_does_something_is_noticed(copy: Path) -> None:
+def test_a_package_with_code_is_detected(copy: Path) -> None:
     before = missing_deps(copy, "ingestion")
     append(copy / "src/visiongate/images/__init__.py", "something = 1")
     assert missing_deps(copy, "ingestion") - before == {"src/visiongate/images/__init__.py"}
 
 
-def test_what_only_a_type_checker_imports_does_not_count(copy: Path) -> None:
+def test_imports_for_type_checking_are_ignored(copy: Path) -> None:
     before = missing_deps(copy, "ingestion")
     text = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from visiongate.images import splits"
     append(copy / "src/visiongate/ingestion/stage.py", text)
     assert missing_deps(copy, "ingestion") == before
 
 
-def test_a_template_without_a_dep_is_noticed(copy: Path) -> None:
+def test_a_template_without_a_dep_is_detected(copy: Path) -> None:
     (copy / SOURCE / "pages/added.html").write_text('{% extends "pages/base.html" %}', encoding="utf-8")
     before = missing_deps(copy, "ingestion")
     append(copy / "src/visiongate/ingestion/stage.py", 'PAGE = "pages/added.html"')
@@ -353,7 +355,7 @@ def test_a_template_without_a_dep_is_noticed(copy: Path) -> None:
 @pytest.mark.parametrize(
     "dep", ["src/visiongate/images/splits.py", "src/visiongate/evaluation", "src/visiongate/gone.py"]
 )
-def test_a_dep_without_an_import_is_noticed(copy: Path, dep: str) -> None:
+def test_a_dep_without_an_import_is_detected(copy: Path, dep: str) -> None:
     deps = read_stages(copy)["ingestion"]["deps"]
     change_stage(copy, "ingestion", deps=[*deps, dep])
     assert surplus_deps(copy, "ingestion") == {dep}
@@ -370,27 +372,27 @@ def test_a_new_network_belongs_to_the_stages_that_train(copy: Path) -> None:
         )
 
 
-def test_a_param_that_does_not_exist_is_noticed(copy: Path) -> None:
+def test_an_unknown_param_is_detected(copy: Path) -> None:
     change_stage(copy, "ingestion", params=["dataset", "dataset.named", "data"])
     assert unknown_params(copy) == {"dataset.named", "data"}
 
 
-def test_a_setting_that_reruns_nothing_is_noticed(copy: Path) -> None:
-    before = unheeded_settings(copy)
+def test_a_setting_that_reruns_nothing_is_detected(copy: Path) -> None:
+    before = settings_without_rerun(copy)
     unlisted = {leaf for leaf in read_leaves(copy) if leaf.startswith("registry.")} - {"registry.name"}
     change_stage(copy, "register", params=["evaluation", "registry.name"])
     append(copy / "params.yaml", "added: {deep: {down: 1}, none: {}}")
-    assert unheeded_settings(copy) - before == {*unlisted, "added.deep.down", "added.none"}
+    assert settings_without_rerun(copy) - before == {*unlisted, "added.deep.down", "added.none"}
     assert "registry.alpha" in unlisted
 
 
-def test_a_setting_that_nothing_reads_is_noticed(copy: Path) -> None:
+def test_an_unused_setting_is_detected(copy: Path) -> None:
     before = unread_settings(copy)
     append(copy / "src/visiongate/settings/schema.py", "class Added(Section):\n    unread_number: Count")
     assert unread_settings(copy) - before == {"Added.unread_number"}
 
 
-def test_a_path_that_no_stage_declares_is_noticed(copy: Path) -> None:
+def test_an_undeclared_path_is_detected(copy: Path) -> None:
     before = undeclared_paths(copy)
     append(
         copy / "src/visiongate/paths.py",

@@ -1,4 +1,4 @@
-"""The README and the docs say what is true: its paths exist, its commands are known, its table names the stages."""
+"""The README and the docs are correct: paths and commands exist, links are valid, and tables match the settings."""
 
 import json
 import os
@@ -22,7 +22,8 @@ from visiongate.settings.model import Baseline
 
 ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-CREATED = {  # and no stage's output
+# Files that are not outputs of a stage.
+CREATED = {
     "data/downloads",
     "models/checkpoint.safetensors",
     "reports/experiments/index.html",
@@ -34,7 +35,8 @@ CLI_COMMANDS = sorted(
 # In the text, a command may lack its arguments.
 MENTIONED = sorted(set(re.findall(r"`visiongate ([a-z]+(?: [a-z]+)?)", "".join(PAGES.values()))))
 TREE = next(block for block in blocks(README, "text") if "dvc.yaml" in block)
-MAX_LINES = 160  # of the README
+# Of the README.
+MAX_LINES = 160
 
 
 class Accepting:
@@ -55,7 +57,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_there_are_commands_and_files_to_check() -> None:
+def test_commands_and_files_are_found_in_the_docs() -> None:
     assert {"make repro", "make test", "dvc exp run -S model.lr=1e-4", "dvc pull"} <= set(COMMANDS)
     assert {path.split("/")[1] for path in files_to_write()} == {"dataset", "gate", "model", "visiongate"}
     assert len(CLI_COMMANDS) > 15
@@ -84,12 +86,13 @@ def test_each_command_in_the_text_exists(command: str) -> None:
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if overrides_of(command)])
-def test_an_experiment_composes_to_a_model_that_can_be_made(command: str, followed: Path) -> None:
+def test_an_experiment_composes_to_a_valid_model(command: str, followed: Path) -> None:
     overrides = overrides_of(command)
     settings = parse_settings(yaml.safe_load(compose_params(followed / "conf", overrides)), "conf/")
     model = settings.model
     if model.name == "wide_cnn" or model.options.get("weights") == "imagenet":
-        return  # a network that is not in this process's code; weights that are fetched
+        # This process does not have the network; the weights would be downloaded.
+        return
     if isinstance(model, Baseline):
         build_baseline(model.name, model.options, 0)
     else:
@@ -106,7 +109,7 @@ def test_code_in_a_page_parses(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_network_is_added_as_the_docs_say(followed: Path, tmp_path: Path, pipeline_outputs: Path) -> None:
+def test_the_documented_network_trains(followed: Path, tmp_path: Path, pipeline_outputs: Path) -> None:
     shutil.copytree(followed, tmp_path, dirs_exist_ok=True)
     shutil.copytree(pipeline_outputs / "data/transformed", tmp_path / "data/transformed")
     command = next(command for command in COMMANDS if "wide_cnn" in command)
@@ -134,7 +137,7 @@ def test_the_readme_is_short_and_shows_a_report() -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_links_to_what_is_there(name: str) -> None:
+def test_links_between_pages_are_valid(name: str) -> None:
     folder = ROOT if name == "README.md" else ROOT / "docs"
     for target in re.findall(r"\]\(([^)#]+)", PAGES[name]):
         assert target.startswith("https://") or (folder / target).exists(), target
@@ -145,7 +148,7 @@ def test_every_page_is_linked_to_from_another() -> None:
     assert linked == set(PAGES) - {"README.md"}
 
 
-def test_the_tree_is_there_and_whole() -> None:
+def test_the_repository_layout_is_complete() -> None:
     named = re.findall(
         r"(?:^|  )((?:\.dvc/|[A-Za-z_])[\w./]*(?:/|\.\w+)|Makefile)(?=\s)", TREE, flags=re.MULTILINE
     )
@@ -159,7 +162,7 @@ def test_the_tree_is_there_and_whole() -> None:
     assert folders - {"src/", "docs/"} <= set(named)
 
 
-def test_the_stages_are_those_of_the_line_in_order() -> None:
+def test_the_readme_lists_the_stages_in_order() -> None:
     stages = list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
     assert re.findall(r"^\| `(\w+)` \|", README, flags=re.MULTILINE) == stages
 
@@ -176,11 +179,13 @@ def test_paths_in_the_text_are_declared_or_tracked() -> None:
 
 def test_the_expectations_in_the_docs_are_those_of_the_settings() -> None:
     conf = yaml.safe_load((ROOT / "conf/validation/default.yaml").read_text(encoding="utf-8"))
-    told = re.findall(r"^\| `(\w+)` \|.*\| (.*?) ?\| (\w+) \|$", PAGES["validation.md"], flags=re.MULTILINE)
-    assert [(name, severity) for name, _, severity in told] == [
+    documented = re.findall(
+        r"^\| `(\w+)` \|.*\| (.*?) ?\| (\w+) \|$", PAGES["validation.md"], flags=re.MULTILINE
+    )
+    assert [(name, severity) for name, _, severity in documented] == [
         (name, values["severity"]) for name, values in conf.items()
     ]
-    for name, default, _ in told:
+    for name, default, _ in documented:
         values = [value for key, value in conf[name].items() if key != "severity"]
         numbers = [float(number.replace(",", "")) for number in re.findall(r"[\d.,]*\d", default)]
         if default.endswith("%"):

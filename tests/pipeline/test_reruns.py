@@ -1,4 +1,4 @@
-"""The stages that the docs say rerun are those that DVC reruns."""
+"""The documented reruns match those of DVC."""
 
 import json
 import re
@@ -29,7 +29,7 @@ def entry(out: str | dict[str, object]) -> str:
 
 
 def followers(stages: set[str]) -> set[str]:
-    """Return the stages that use what these make, or what those make."""
+    """Return the stages that depend on some stages, directly or indirectly."""
     outs = {
         entry(out) for stage in stages for kind in ("outs", "metrics") for out in STAGES[stage].get(kind, [])
     }
@@ -46,12 +46,12 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def changed(clone: Path, thing: str) -> Iterator[None]:
-    """Change a setting, given with its value, or append a line to a file; put it back afterwards."""
-    path = clone / ("params.yaml" if "=" in thing else thing)
+def changed(clone: Path, change: str) -> Iterator[None]:
+    """Apply an override, or append a line to a file, within the block."""
+    path = clone / ("params.yaml" if "=" in change else change)
     before = path.read_bytes()
     path.write_bytes(
-        compose_params(clone / "conf", [thing]).encode() if "=" in thing else before + b"\n# changed\n"
+        compose_params(clone / "conf", [change]).encode() if "=" in change else before + b"\n# changed\n"
     )
     try:
         yield
@@ -60,14 +60,14 @@ def changed(clone: Path, thing: str) -> Iterator[None]:
 
 
 def changed_stages(clone: Path) -> set[str]:
-    """Ask DVC as `dvc status` does, in this process: a new one takes a second each time."""
+    """Return the changed stages of `dvc status`, called in this process to save a second."""
     from dvc.repo import Repo  # noqa: PLC0415 - for this test alone, not whenever tests are collected
 
     with Repo(str(clone)) as repo:
         return {name.rpartition(":")[2] for name in repo.status()}
 
 
-def test_the_tables_are_read() -> None:
+def test_all_rows_of_the_tables_are_parsed() -> None:
     listed = [line for line in PAGE.splitlines() if line.startswith("| `")]
     assert len(ROWS) == len(listed) >= 25
     assert {row[0].partition(".")[0] for row in ROWS if "=" in row[0]} == set(
@@ -75,20 +75,20 @@ def test_the_tables_are_read() -> None:
     )
 
 
-def test_nothing_is_changed_in_a_fresh_clone(clone: Path) -> None:
+def test_a_fresh_clone_is_up_to_date(clone: Path) -> None:
     assert changed_stages(clone) == set()
 
 
-@pytest.mark.parametrize(("thing", "at_once", "then"), ROWS, ids=[row[0] for row in ROWS])
-def test_what_the_docs_say_runs_again_does(clone: Path, thing: str, at_once: str, then: str) -> None:
-    with changed(clone, thing):
+@pytest.mark.parametrize(("change", "directly", "then"), ROWS, ids=[row[0] for row in ROWS])
+def test_documented_reruns_match_dvc(clone: Path, change: str, directly: str, then: str) -> None:
+    with changed(clone, change):
         direct = changed_stages(clone)
-    assert names(at_once) == [stage for stage in STAGES if stage in direct]
+    assert names(directly) == [stage for stage in STAGES if stage in direct]
     assert names(then) == [stage for stage in STAGES if stage in followers(direct) - direct]
 
 
 @pytest.mark.slow
-def test_a_gate_of_the_docs_is_judged_and_trains_nothing(clone: Path) -> None:
+def test_a_documented_gate_is_applied_without_training(clone: Path) -> None:
     gate = "conf/gate/strict.yaml"
     (clone / gate).write_text(files_to_write()[gate], encoding="utf-8")
     with changed(clone, "gate=strict"):

@@ -1,4 +1,4 @@
-"""A team shares a run by an S3 server on loopback: what a colleague need not compute, and what a failure says."""
+"""A team shares a run through an S3 server on loopback: restored runs, and the messages of failures."""
 
 import os
 import shutil
@@ -83,7 +83,7 @@ def check_pull(team: Team, clone: Path) -> None:
     assert tiny.contents(clone) == team.outputs
 
 
-def test_a_fresh_clone_pulls_what_a_new_default_remote_received(team: Team) -> None:
+def test_a_fresh_clone_pulls_from_a_new_default_remote(team: Team) -> None:
     check_pull(team, team.colleague())
 
 

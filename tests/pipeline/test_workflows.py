@@ -133,7 +133,7 @@ def audit(folder: Path) -> subprocess.CompletedProcess[str]:
         ("  pull_request:\n", "  pull_request_target:\n", "dangerous-triggers"),
     ],
 )
-def test_zizmor_finds_a_hole(sound: str, hole: str, finding: str, tmp_path: Path) -> None:
+def test_zizmor_detects_a_vulnerability(sound: str, hole: str, finding: str, tmp_path: Path) -> None:
     text = WORKFLOWS["pipeline.yml"].read_text()
     assert sound in text
     folder = tmp_path / ".github/workflows"
