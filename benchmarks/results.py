@@ -216,15 +216,15 @@ def render(results: Sequence[Result]) -> str:
 
 HEAD = """# Results
 
-Every model on every data set, with the recipe of its page in `conf/model`. This command writes the page:
+This page compares every model on every data set, with the recipe of the model in `conf/model`. This command writes the page:
 
 ```sh
 make bench BENCH=results ARGS="--source mnist=/data/mnist --source cifar10=/data/cifar10.zip"
 ```
 
-Images and epochs are limited so that the page costs a few hours on a CPU. The numbers compare the models with each other; they
-are not the best that a model can reach. `--limit` and `--epochs` change the limits. The recipes in `conf/experiment` state what
-a full training reaches.
+Images and epochs are limited so that the page costs a few hours on a CPU. The numbers compare the models with each other and
+are not their best accuracies. `--limit` and `--epochs` change the limits. The recipes in `conf/experiment` state the
+accuracy of a full training.
 
 - Seconds: the stage `train`, from pixel arrays to the exported model.
 - 95% interval: the confidence interval of the accuracy on the test split.

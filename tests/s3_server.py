@@ -11,7 +11,8 @@ CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "any",
     "AWS_SECRET_ACCESS_KEY": "any",
     "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_EC2_METADATA_DISABLED": "true",  # else a client without credentials asks the machine's cloud for some
+    # A client without credentials would otherwise request some from the machine's cloud.
+    "AWS_EC2_METADATA_DISABLED": "true",
 }
 
 

@@ -96,8 +96,10 @@ def test_leaks_are_counted_by_pair_of_splits_and_kind() -> None:
         Rejection(Reason.DUPLICATE, "", 0),
         Rejection(Reason.SPLIT_LEAK, "", 0),
         Rejection(Reason.SPLIT_LEAK, "", 0),
-        Rejection(Reason.DUPLICATE, "", 0),  # within a split
-        Rejection(Reason.DUPLICATE, "", 0),  # of no split
+        # Within one split.
+        Rejection(Reason.DUPLICATE, "", 0),
+        # Without a given split.
+        Rejection(Reason.DUPLICATE, "", 0),
     ]
     assert count_leaks(rows, rejections) == [Leak("train", "test", 1, 1), Leak("val", "test", 0, 1)]
     assert count_leaks(rows, [None] * 6) == []

@@ -46,7 +46,8 @@ def test_curves_are_thinned_and_keep_both_ends() -> None:
     assert points[0] == RocPoint("yes", 0, 0)
     assert points[-1] == RocPoint("yes", 1, 1)
     area = np.trapezoid([point.tpr for point in points], [point.fpr for point in points])
-    assert area == pytest.approx(0.76, abs=0.02)  # of two normal distributions one apart: Phi(1/sqrt(2))
+    # The area for two normal distributions with means one apart is Phi(1/sqrt(2)).
+    assert area == pytest.approx(0.76, abs=0.02)
 
 
 @pytest.mark.filterwarnings("error")

@@ -313,8 +313,10 @@ def test_threshold_is_chosen_on_validation_and_used_on_test() -> None:
     evaluate.run(settings(threshold="youden"))
 
     metrics = read_json(REPORTS / "metrics.json")
-    assert metrics["threshold"] < 0.5  # the model's own threshold is too high
-    assert metrics["sensitivity"] >= 0.95  # 0.75 by argmax
+    # The model's own threshold is too high.
+    assert metrics["threshold"] < 0.5
+    # Argmax would give 0.75.
+    assert metrics["sensitivity"] >= 0.95
     assert metrics["specificity"] >= 0.95
     correct = pq.read_table(DETAILS / "predictions.parquet")["correct"].to_pylist()
     assert sum(correct) / IMAGES == metrics["accuracy"]

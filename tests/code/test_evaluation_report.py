@@ -67,7 +67,8 @@ def test_page_is_complete_and_self_contained(classes: int, tmp_path: Path) -> No
     parsed = read(page)
     assert all(address.startswith("data:image/") for address in parsed.loaded)
     assert not re.search(r"@import|url\((?!data:)|<script|<iframe", page)
-    assert HOSTILE in parsed.text  # as text, not as an element
+    # The class name is text, not an element.
+    assert HOSTILE in parsed.text
     assert len(page) < 1_500_000
     assert "class 1" in parsed.text
     figures = {path.stem: path.read_bytes() for path in (tmp_path / "pictures").iterdir()}

@@ -145,7 +145,8 @@ def test_memory_does_not_grow_with_the_pairs() -> None:
     tracemalloc.stop()
     assert sum(pairs) == 4000 * 3999 // 2
     assert max(pairs) <= MAX_PAIRS + 4000
-    assert peak < 80 * (MAX_PAIRS + 4000)  # the 8 million pairs would take 128 MB
+    # The 8 million pairs would take 128 MB.
+    assert peak < 80 * (MAX_PAIRS + 4000)
 
 
 def test_time_grows_slower_than_the_square() -> None:

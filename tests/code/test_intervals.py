@@ -164,7 +164,8 @@ def test_interval_covers_truth_at_its_confidence() -> None:
 def test_class_missing_from_samples_is_left_out() -> None:
     predictions = noisy(40, classes=2)
     labels = np.zeros(40, dtype=np.int64)
-    labels[0] = 1  # a third of the samples lack it
+    # A third of the samples lack this label.
+    labels[0] = 1
     sparse = Predictions(predictions.probabilities, labels, predictions.classes)
 
     found = intervals(sparse, alone(sparse), settings())
@@ -274,7 +275,8 @@ def test_accuracy_interval_covers_truth_for_groups_of_different_size(sizes: list
     groups = [str(number) for number in unit]
     covered = 0
     for _ in range(100):
-        shares = generator.beta(0.85 * 0.67, 0.15 * 0.67, len(sizes))  # a correlation of 0.6 within a group
+        # A correlation of 0.6 within a group.
+        shares = generator.beta(0.85 * 0.67, 0.15 * 0.67, len(sizes))
         labels = np.zeros(len(unit), dtype=np.int64)
         wrong = generator.random(len(unit)) > shares[unit]
         predictions = Predictions(0.1 + 0.8 * np.eye(2)[wrong.astype(int)], labels, ("a", "b"))

@@ -22,7 +22,8 @@ from visiongate.evaluation.label_errors import (
 from visiongate.models.predictions import Predictions
 from visiongate.records.evaluation import SuspectedLabel
 
-CHANGED = 90  # of 1,797 digits: 5%
+# 5% of the 1,797 digits.
+CHANGED = 90
 
 # In eighths, so that every sum is exact. The thresholds are 16/4, 12/3 and 9/3.
 BY_HAND = Predictions(
@@ -30,14 +31,19 @@ BY_HAND = Predictions(
         [
             [6, 1, 1],
             [5, 2, 1],
-            [1, 6, 1],  # labeled a, is b
-            [4, 1, 3],  # reaches the thresholds of a and c
+            # Labeled a, is b.
+            [1, 6, 1],
+            # Reaches the thresholds of a and c.
+            [4, 1, 3],
             [1, 6, 1],
             [2, 4, 2],
-            [5, 2, 1],  # labeled b, is a
+            # Labeled b, is a.
+            [5, 2, 1],
             [1, 1, 6],
-            [3, 4, 1],  # labeled c, is b
-            [3, 3, 2],  # reaches no threshold
+            # Labeled c, is b.
+            [3, 4, 1],
+            # Reaches no threshold.
+            [3, 3, 2],
         ]
     )
     / 8,
@@ -104,7 +110,8 @@ def test_low_threshold_alone_is_not_suspicious() -> None:
 
 def test_rounding_keeps_a_confident_image_per_class() -> None:
     own = np.full(3, 0.1)
-    assert own.mean() > own.max()  # a rounding error
+    # A rounding error.
+    assert own.mean() > own.max()
 
     predictions = Predictions(np.stack([own, 1 - own], axis=1), np.zeros(3, dtype=np.int64), ("a", "b"))
 

@@ -45,7 +45,8 @@ def test_single_images_and_repeated_batches_are_measured(model: CountingModel) -
     assert 0 < measured["latency_p50_ms"] <= measured["latency_p95_ms"]
     assert 0 < measured["latency_batch_p50_ms"] <= measured["latency_batch_p95_ms"]
     assert measured["throughput_images_per_s"] == pytest.approx(8000 / measured["latency_batch_p50_ms"])
-    assert 20 < measured["peak_memory_mb"] < 400  # of Python, NumPy and onnxruntime
+    # The memory of Python, NumPy and onnxruntime.
+    assert 20 < measured["peak_memory_mb"] < 400
     assert model.shapes.count((1, SIDE, SIDE, 1)) == 20 + module.WARM_UP
     assert model.shapes.count((8, SIDE, SIDE, 1)) == 20 + 1
     assert {type(value) for value in measured.values()} == {float}
@@ -62,7 +63,8 @@ def test_slow_model_runs_few_batches(model: CountingModel, monkeypatch: pytest.M
 
 def test_peak_memory_is_that_of_a_new_process(model: CountingModel) -> None:
     images, _ = brightness_images(3)
-    ballast = np.ones(100_000_000)  # 800 MB, in this process
+    # 800 MB in this process.
+    ballast = np.ones(100_000_000)
 
     measured = measure_latency(model, images, settings(batch_size=8, runs=1))  # type: ignore[arg-type]
 

@@ -27,7 +27,8 @@ from visiongate.settings.preparation import NearDuplicates
 
 LIMITS = NearDuplicates(max_distance=8, max_difference=0.25)
 RANDOM = np.random.default_rng(0)
-LOW = 8  # frequencies of a made picture, in each direction
+# Frequencies of a generated picture, in each direction.
+LOW = 8
 
 
 @cache

@@ -113,7 +113,8 @@ def bad_images() -> list[tuple[str, str, bytes]]:
         ("a", "empty.png", b""),
         ("b", "dot.png", encode(Image.new("L", (1, 1)))),
         ("b", "blank.png", encode(Image.new("L", (16, 16), 255))),
-        ("b", "again.png", good_images()[2][2]),  # with the palette, under another label
+        # The image with a palette, under another label.
+        ("b", "again.png", good_images()[2][2]),
         ("b", "the-copy.png", good_images()[4][2]),
         (HOSTILE, f"{HOSTILE}2.png", good_images()[6][2]),
     ]
@@ -277,7 +278,8 @@ def test_leaks_between_given_splits_are_quarantined_and_counted(settings: Settin
         "across_given_splits": 2,
     }
     assert page().count("across given splits") == 2
-    assert page().count("several labels") == 1 + 1  # the cluster, and the warning above all
+    # Once at the cluster, once in the warning above the clusters.
+    assert page().count("several labels") == 1 + 1
 
 
 def test_clusters_are_recorded_for_transformation_and_listed(settings: Settings) -> None:
@@ -333,7 +335,8 @@ def test_a_clean_set_is_kept_as_the_same_files(settings: Settings) -> None:
     assert "quarantine.csv" not in page()
     assert len(page()) < 300_000
     pictures = list(Tags(page()).named("img"))
-    assert len(pictures) == 10 * (settings.preparation.samples_per_class + 1)  # and the mean of each class
+    # The samples and the mean image of each class.
+    assert len(pictures) == 10 * (settings.preparation.samples_per_class + 1)
 
 
 def test_running_twice_gives_the_same_bytes(strict: Settings) -> None:

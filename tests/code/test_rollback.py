@@ -58,7 +58,8 @@ def test_repeated_rollbacks_go_back_in_time(store: Store, settings: Settings) ->
         back(store, settings)
     assert aliases(store, settings) == {"champion": "1"}
     assert back(store, settings, "3") == "3"
-    assert back(store, settings) == "1"  # the champion before
+    # The previous champion.
+    assert back(store, settings) == "1"
 
 
 def test_rolled_back_version_is_not_promoted_again(store: Store, settings: Settings) -> None:
@@ -133,7 +134,8 @@ def test_interrupted_rollback_can_be_run_again(store: Store, settings: Settings)
             killed += 1
         if aliases(store, settings)["champion"] == "3":
             assert back(store, settings) == "2"
-        assert registered(settings, 145) == "promoted"  # which leaves it no challenger either
+        # A promoted version is not a challenger.
+        assert registered(settings, 145) == "promoted"
         assert aliases(store, settings) == {"champion": "2"}
         assert back(store, settings, "3") == "3"
     assert 3 <= killed < 6

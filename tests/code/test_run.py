@@ -132,7 +132,8 @@ def test_a_file_that_no_stage_makes_is_a_bug_and_keeps_its_traceback(workspace: 
 
 @pytest.mark.usefixtures("workspace")
 def test_a_missing_package_is_named_with_the_fix() -> None:
-    done = start("-S", SCRIPT, "train")  # -S: without the environment's packages
+    # -S: without the environment's packages.
+    done = start("-S", SCRIPT, "train")
     assert done.returncode == 1
     assert done.stderr.startswith(f"train: {sys.executable} has no package ")
     assert "`make setup`" in done.stderr

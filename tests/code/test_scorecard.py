@@ -68,7 +68,8 @@ def test_extra_metrics_are_kept_and_only_metrics_have_intervals() -> None:
 
     assert card.metrics["leaked_images"] == 2
     assert set(card.intervals) <= set(card.metrics)
-    assert "threshold" not in card.metrics  # there are three classes
+    # There are three classes.
+    assert "threshold" not in card.metrics
     assert set(card.class_intervals["recall"]) == {"0", "1"}
 
 

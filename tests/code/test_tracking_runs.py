@@ -99,7 +99,8 @@ def test_the_run_of_a_killed_process_is_resumed(store: Store) -> None:
     run = killed.__enter__()
     run.log_metrics({"loss": 1.0}, step=1)
     run.flush()
-    run.log_metrics({"loss": 0.5}, step=2)  # not sent yet
+    # Not sent yet.
+    run.log_metrics({"loss": 0.5}, step=2)
     with open_run(TRACKING, "train tiny", {}, {}, interrupted_id=run.id) as again:
         assert store.client.get_run(run.id).info.status == "RUNNING"
         for step, loss in enumerate([1.0, 0.5, 0.25], start=1):
@@ -164,7 +165,8 @@ def test_a_store_that_fails_from_the_start_is_logged_once(
 def test_an_absent_server_does_not_stop_the_training(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nothing listens there
+    # Nothing listens there.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with caplog.at_level(logging.WARNING, "visiongate"), open_run(TRACKING, "train tiny", {}, {}) as run:
         run.log_metrics({"loss": 1.0}, step=1)
     assert len([text for text in caplog.messages if "http://127.0.0.1:9" in text]) == 1

@@ -53,7 +53,7 @@ def _compare(
 def _describe(result: Comparison, direction: str, counts: tuple[int, int], alpha: float) -> Markdown:
     fixed, broken = counts
     if fixed == broken == 0 and result.difference == 0:
-        return Markdown(f"Both models are correct on the same test images.")
+        return Markdown("Both models are correct on the same test images.")
     verdict = (
         f"**Significantly {direction}**" if result.p_value < alpha else "**Not significantly different**"
     )
