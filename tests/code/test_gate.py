@@ -28,8 +28,8 @@ def rule(**values: Any) -> Rule:  # noqa: ANN401
 
 
 def ruling(values: dict[str, Any], evidence: Measured, base: dict[str, float] | None = None) -> RuleResult:
-    [found] = apply_rules({"rule": rule(**values)}, evidence, base).rules
-    return found
+    [result] = apply_rules({"rule": rule(**values)}, evidence, base).rules
+    return result
 
 
 @pytest.mark.parametrize(
@@ -42,9 +42,9 @@ def ruling(values: dict[str, Any], evidence: Measured, base: dict[str, float] | 
     ],
 )
 def test_comparisons(comparison: str, below: bool, equal: bool, above: bool) -> None:  # noqa: FBT001
-    asked = {**ACCURACY, "comparison": comparison}
+    requirement = {**ACCURACY, "comparison": comparison}
 
-    passed = [ruling(asked, Measured({"accuracy": value})).passed for value in (0.79, 0.8, 0.81)]
+    passed = [ruling(requirement, Measured({"accuracy": value})).passed for value in (0.79, 0.8, 0.81)]
 
     assert passed == [below, equal, above]
 
@@ -79,28 +79,28 @@ def test_a_rule_can_require_the_worse_bound(
 ) -> None:
     evidence = Measured({"accuracy": 0.85}, {"accuracy": Interval(0.85, 0.75, 0.9)})
 
-    found = ruling(
+    result = ruling(
         {"metric": "accuracy", "comparison": comparison, "threshold": threshold, "bound": "worst"}, evidence
     )
 
-    assert found.passed is passed
-    assert found.margin == pytest.approx(margin)
-    assert (found.low, found.high) == (0.75, 0.9)
-    assert found.required == f"{comparison} {threshold:g} at the worse bound"
+    assert result.passed is passed
+    assert result.margin == pytest.approx(margin)
+    assert (result.low, result.high) == (0.75, 0.9)
+    assert result.required == f"{comparison} {threshold:g} at the worse bound"
 
 
 def test_an_unknown_bound_fails_its_rule() -> None:
-    found = ruling({**ACCURACY, "bound": "worst"}, Measured({"accuracy": 1.0}))
+    result = ruling({**ACCURACY, "bound": "worst"}, Measured({"accuracy": 1.0}))
 
-    assert found.passed is False
-    assert "interval" in found.note
+    assert result.passed is False
+    assert "interval" in result.note
 
 
 def test_an_undefined_metric_fails_its_rule() -> None:
-    found = ruling({"metric": "roc_auc", "comparison": ">=", "threshold": 0.0}, Measured({"accuracy": 1.0}))
+    result = ruling({"metric": "roc_auc", "comparison": ">=", "threshold": 0.0}, Measured({"accuracy": 1.0}))
 
-    assert (found.passed, found.value, found.margin) == (False, None, None)
-    assert str(found).startswith("rule: roc_auc undefined, required >= 0; ")
+    assert (result.passed, result.value, result.margin) == (False, None, None)
+    assert str(result).startswith("rule: roc_auc undefined, required >= 0; ")
 
 
 @pytest.mark.parametrize(
@@ -118,30 +118,36 @@ def test_a_threshold_applies_to_each_class_and_the_worst_is_reported(
     worst: str,
     passed: bool,  # noqa: FBT001
 ) -> None:
-    asked = {"metric": "recall", "comparison": ">=", "threshold": 0.72, "bound": bound, "classes": classes}
+    requirement = {
+        "metric": "recall",
+        "comparison": ">=",
+        "threshold": 0.72,
+        "bound": bound,
+        "classes": classes,
+    }
 
-    found = ruling(asked, Measured({}, {}, CLASSES, NAMES))
+    result = ruling(requirement, Measured({}, {}, CLASSES, NAMES))
 
-    assert (found.passed, found.note) == (passed, f"class {worst}")
-    assert found.value == CLASSES["recall"][worst].value
+    assert (result.passed, result.note) == (passed, f"class {worst}")
+    assert result.value == CLASSES["recall"][worst].value
 
 
 @pytest.mark.parametrize("classes", [["cat", "eel"], "all"])
 def test_a_class_without_test_images_fails_its_rule(classes: object) -> None:
-    asked = {"metric": "recall", "comparison": ">=", "threshold": 0.1, "classes": classes}
+    requirement = {"metric": "recall", "comparison": ">=", "threshold": 0.1, "classes": classes}
 
-    found = ruling(asked, Measured({}, {}, CLASSES, (*NAMES, "eel")))
+    result = ruling(requirement, Measured({}, {}, CLASSES, (*NAMES, "eel")))
 
-    assert (found.passed, found.note) == (False, "no test image of eel")
+    assert (result.passed, result.note) == (False, "no test image of eel")
 
 
 def test_an_unknown_class_is_reported() -> None:
-    asked = {"metric": "recall", "comparison": ">=", "threshold": 0.1, "classes": ["zebra"]}
+    requirement = {"metric": "recall", "comparison": ">=", "threshold": 0.1, "classes": ["zebra"]}
 
-    found = ruling(asked, Measured({}, {}, CLASSES, NAMES))
+    result = ruling(requirement, Measured({}, {}, CLASSES, NAMES))
 
-    assert found.passed is False
-    assert "zebra" in found.note
+    assert result.passed is False
+    assert "zebra" in result.note
 
 
 @pytest.mark.parametrize(
@@ -176,11 +182,11 @@ def test_a_drop_against_the_base_is_limited(
     passed: bool,  # noqa: FBT001
     margin: float,
 ) -> None:
-    found = ruling({"metric": metric, "max_drop": 0.025}, Measured({metric: value}), {metric: before})
+    result = ruling({"metric": metric, "max_drop": 0.025}, Measured({metric: value}), {metric: before})
 
-    assert found.passed is passed
-    assert found.margin == pytest.approx(margin)
-    assert found.note == f"base: {before:g}"
+    assert result.passed is passed
+    assert result.margin == pytest.approx(margin)
+    assert result.note == f"base: {before:g}"
 
 
 def test_without_a_base_a_drop_is_not_judged_and_fails_nothing() -> None:

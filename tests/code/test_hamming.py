@@ -157,6 +157,5 @@ def test_time_grows_slower_than_the_square() -> None:
         return time.perf_counter() - start
 
     seconds(1000)
-    assert seconds(160_000) < 16 * max(
-        seconds(20_000), 0.05
-    )  # eight times the hashes: 64 times as long, if squared
+    # Quadratic time would take 64 times as long for eight times the hashes.
+    assert seconds(160_000) < 16 * max(seconds(20_000), 0.05)
