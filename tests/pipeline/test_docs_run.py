@@ -106,7 +106,7 @@ def run(clone: Path, command: str) -> str:
     result = call(clone, "sh", "-c", command, check=False, COLUMNS="200", PYTHONPATH="src")
     assert result.returncode == 0, f"{command}\n{result.stdout}{result.stderr}"
     assert "Traceback" not in result.stderr, f"{command}\n{result.stderr}"
-    return result.stdout
+    return result.stdout + result.stderr
 
 
 def test_the_commands_run_in_a_clone(clone: Path) -> None:

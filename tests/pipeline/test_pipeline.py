@@ -44,7 +44,8 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> PipelineRun:
     """A clone in which the whole pipeline has run once on few images."""
     folder = clone_tree(tmp_path_factory.mktemp("pipeline"))
     call(folder, sys.executable, "-m", "visiongate", "params", *SMOKE, PYTHONPATH="src")
-    return PipelineRun(folder, call(folder, "dvc", "repro").stdout)
+    result = call(folder, "dvc", "repro")
+    return PipelineRun(folder, result.stdout + result.stderr)
 
 
 @pytest.mark.slow
@@ -105,15 +106,17 @@ def test_a_temporary_experiment_runs_its_own_code_and_logs_to_the_main_store(
     pipeline: PipelineRun,
 ) -> None:
     folder = pipeline.folder
-    stage = folder / "src/visiongate/training/stage.py"
-    original = stage.read_text()
-    stage.write_text(original.replace('"hardware": trained.hardware,\n    }', '"edited": 1,\n    }'))
-    assert stage.read_text() != original
+    module = folder / "src/visiongate/records/model.py"
+    original = module.read_text()
+    module.write_text(
+        original.replace('"hardware": summary.hardware', '"edited": 1, "hardware": summary.hardware')
+    )
+    assert module.read_text() != original
     try:
         command = ["dvc", "exp", "run", "--temp", "--name", "edited", "-S", "model=improved_cnn"]
         call(folder, *command, *SMOKE_OVERRIDES, "train")
     finally:
-        stage.write_text(original)
+        module.write_text(original)
     assert ",edited," in call(folder, "dvc", "exp", "show", "--csv").stdout
     assert runs_of(folder, "train improved_cnn") == 1
     references = call(folder, "git", "for-each-ref", "--format=%(refname)", "refs/exps").stdout.split()
