@@ -35,7 +35,7 @@ def format_verdict(verdict: GateVerdict) -> str:
     not_judged = sum(result.passed is None for result in verdict.rules)
     names = ", ".join(result.name for result in verdict.failed)
     summary = f"The gate failed: {names}." if names else "The gate passed."
-    return f"{table}\n\n{summary}" + (f" Not judged: {not_judged}." if not_judged else "")
+    return f"{table}\n\n{summary}" + (f" Not evaluated: {not_judged}." if not_judged else "")
 
 
 def _cells(result: RuleResult) -> list[str]:

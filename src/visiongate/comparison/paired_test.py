@@ -25,7 +25,7 @@ class Comparison:
         challenger: Its value.
         difference: By how much the challenger is better; positive for a lower loss, too.
         low: Lower bound of the difference, one-sided at `registry.alpha`.
-        high: Upper bound, likewise.
+        high: Upper bound, one-sided at `registry.alpha`.
         p_value: One-sided, of so large a difference if the challenger is not better.
         test: The name of the test.
         images: Test images.

@@ -1,4 +1,4 @@
-"""A verdict that was written earlier, judged again: against a base, or by the rules of this work tree."""
+"""An earlier verdict, evaluated again: against a base, or by the rules of this work tree."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,7 +13,7 @@ from visiongate.settings.gate import Rule
 def compare_with_base(
     verdict: GateVerdict, rules: Mapping[str, Rule], metrics: Mapping[str, float], base: Mapping[str, float]
 ) -> GateVerdict:
-    """Return a verdict with the rules judged that need a base.
+    """Return a verdict in which the rules that need a base are evaluated.
 
     Args:
         verdict: As `evaluate` wrote it.

@@ -38,7 +38,7 @@ def apply_rules(
     Args:
         rules: By name.
         measured: Of the model.
-        base: Metrics of the model to compare with; without them the rules with ``max_drop`` are not judged.
+        base: Metrics of the model to compare with; without them the rules with ``max_drop`` are not evaluated.
     """
     return GateVerdict.of(
         [result for name, rule in rules.items() for result in _apply(name, rule, measured, base)]

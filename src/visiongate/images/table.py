@@ -161,7 +161,7 @@ def _read_first_path(shard: Path) -> bytes:
 
 
 def _split_rows(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    """Split rows into shards. Each row's own hash decides whether a shard ends behind it; larger images do so more often."""
+    """Split rows into shards. A row's own hash decides whether a shard ends after it, more often for a larger image."""
     shard: list[Row] = []
     fill, last = 0.0, ""
     for row in rows:

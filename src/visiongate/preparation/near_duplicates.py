@@ -33,7 +33,7 @@ SINGLE_TOLERANCE = 1e-4
 DOUBLE_TOLERANCE = 1e-9
 # Standard deviation of a sketch's pixels, below which there is no picture to compare.
 MIN_CONTRAST = 1.0
-# A larger cluster is not a set of copies but a crowd of images that look alike.
+# The images of a larger cluster look alike, but are not copies of one picture.
 MAX_CLUSTER = 20
 # Of `max_difference`, within a crowd.
 CROWD_SHARE = 0.5
@@ -98,7 +98,7 @@ def differences(one: Sketches, other: Sketches) -> npt.NDArray[np.float64]:
 
     Args:
         one: uint8, N×1024, none of a single color.
-        other: uint8, N×1024, likewise.
+        other: uint8, N×1024, none of a single color.
     """
     left, right = one.astype(np.int32), other.astype(np.int32)
     pixels = one.shape[1]

@@ -21,8 +21,8 @@ class RuleResult:
         low: Lower bound of its interval, if it has one.
         high: Upper bound.
         margin: By how much the rule passes, in the metric's unit; negative if it fails.
-        passed: None if the rule was not judged.
-        note: The class, or the reason why the rule was not judged.
+        passed: None if the rule was not evaluated.
+        note: The class, or the reason why the rule was not evaluated.
     """
 
     name: str

@@ -63,7 +63,7 @@ def reproducible(seed: int) -> Iterator[None]:
     before = torch.are_deterministic_algorithms_enabled(), deterministic.fill_uninitialized_memory
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(mode=True)
-    # By default torch fills new memory with NaN to expose reads of it, which makes a step half again as long.
+    # By default torch fills new memory with NaN to expose reads of it, which makes a step 1.5 times as long.
     deterministic.fill_uninitialized_memory = False
     try:
         yield

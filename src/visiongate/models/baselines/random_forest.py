@@ -68,7 +68,7 @@ class RandomForest(PixelClassifier):
     def fragment(self, classes: int) -> Fragment:
         """Return one tree ensemble."""
         arrays = self.tensors()
-        # Node 0 is the root, so it is nobody's child.
+        # Node 0 is the root, so it is not a child of another node.
         modes = np.where(arrays["nodes_truenodeids"] == 0, "LEAF", "BRANCH_LEQ")
         attributes: dict[str, Any] = {
             **{name: array.tolist() for name, array in arrays.items()},
