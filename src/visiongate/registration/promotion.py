@@ -21,7 +21,7 @@ class Decision:
         action: What to do.
         reason: A sentence with the numbers.
         comparison: With the champion, if the two were compared.
-        moves_aliases: False if the model was not judged, so that its aliases stay as they are.
+        moves_aliases: False if the model was not evaluated, so that its aliases stay as they are.
     """
 
     action: Action
