@@ -222,7 +222,7 @@ This page compares every model on every data set, with the recipe of the model i
 make bench BENCH=results ARGS="--source mnist=/data/mnist --source cifar10=/data/cifar10.zip"
 ```
 
-Images and epochs are limited so that the page costs a few hours on a CPU. The numbers compare the models with each other and
+Images and epochs are limited so that five data sets cost about two hours on a CPU. The numbers compare the models with each other and
 are not their best accuracies. `--limit` and `--epochs` change the limits. The recipes in `conf/experiment` state the
 accuracy of a full training.
 
