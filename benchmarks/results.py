@@ -216,14 +216,15 @@ def render(results: Sequence[Result]) -> str:
 
 HEAD = """# Results
 
-This page compares every model on every data set, with the recipe of the model in `conf/model`. This command writes the page:
+This page compares every model on each measured data set, with the recipe of the model in `conf/model`. This command writes the
+page, and adds the data sets whose sources it gets:
 
 ```sh
 make bench BENCH=results ARGS="--source mnist=/data/mnist --source cifar10=/data/cifar10.zip"
 ```
 
-Images and epochs are limited so that five data sets cost about two hours on a CPU. The numbers compare the models with each other and
-are not their best accuracies. `--limit` and `--epochs` change the limits. The recipes in `conf/experiment` state the
+Images and epochs are limited so that five data sets cost about two hours on a CPU. The numbers compare the models with each
+other and are not their best accuracies. `--limit` and `--epochs` change the limits. The recipes in `conf/experiment` state the
 accuracy of a full training.
 
 - Seconds: the stage `train`, from pixel arrays to the exported model.
