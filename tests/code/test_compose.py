@@ -134,11 +134,22 @@ def test_a_file_overrides_and_is_recorded(workspace: Path) -> None:
     assert "mine.yaml" in (workspace / "params.yaml").read_text(encoding="utf-8").splitlines()[0]
 
 
-@pytest.mark.parametrize("content", ["training: {epoch: 9}", "- 1", "a: ["])
-def test_an_invalid_file_is_named(workspace: Path, content: str, capsys: pytest.CaptureFixture[str]) -> None:
-    (workspace / "mine.yaml").write_text(content, encoding="utf-8")
+@pytest.mark.parametrize("content", [b"training: {epoch: 9}", b"a: [", b"\xff\xfe\x00", b"{a: &x [*x]}"])
+def test_an_invalid_file_is_named(
+    workspace: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (workspace / "mine.yaml").write_bytes(content)
     assert run_cli("params", "--config", "mine.yaml") == 2
-    assert "mine.yaml" in capsys.readouterr().err
+    errors = capsys.readouterr().err
+    assert "mine.yaml" in errors
+    assert len(errors.splitlines()) == 1
+    assert not (workspace / "params.yaml").exists()
+
+
+def test_a_file_without_sections_is_an_error(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (workspace / "mine.yaml").write_text("- 1\n", encoding="utf-8")
+    assert run_cli("params", "--config", "mine.yaml") == 2
+    assert "mine.yaml: must be a mapping of sections" in capsys.readouterr().err
     assert not (workspace / "params.yaml").exists()
 
 

@@ -75,10 +75,13 @@ def _merge(tree: DictConfig, config: Path) -> DictConfig:
         values = OmegaConf.load(config)
     except OSError as error:
         raise SettingsError(f"{config}: {error.strerror}") from None
-    merged = OmegaConf.merge(tree, values)
-    if not isinstance(merged, DictConfig):
+    except (UnicodeDecodeError, RecursionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise SettingsError(f"{config}: invalid YAML: {reason}") from None
+    if not isinstance(values, DictConfig):
         raise SettingsError(f"{config}: must be a mapping of sections, as in params.yaml")
-    return merged
+    tree.merge_with(values)
+    return tree
 
 
 def expand_sweeps(overrides: list[str], limit: int) -> list[list[str]]:
