@@ -47,6 +47,16 @@ def test_best_comes_first_and_those_without_the_metric_last() -> None:
     assert RANKING.tried == 4
 
 
+def test_best_is_on_the_data_set_of_the_baseline() -> None:
+    other = make_experiment("photos", 1.0, lr=0.01, model="small", width=32, **{"dataset.path": "/photos"})
+    ranking = rank_experiments("accuracy", BASELINE, [*EXPERIMENTS, other], READER)
+    assert names(ranking)[0] == "photos"
+    assert ranking.best is ranking.experiments[1]
+    assert "+0.4" not in format_ranking(ranking, None)
+    alone = rank_experiments("accuracy", BASELINE, [other], READER)
+    assert alone.best is alone.experiments[0]
+
+
 def test_table_has_value_interval_change_gate_and_settings() -> None:
     _, first, *_, missing, baseline = format_ranking(RANKING, None).splitlines()
     assert first.split("  ")[0] == "also best"

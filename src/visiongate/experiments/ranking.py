@@ -38,6 +38,11 @@ class RankedExperiment:
     passed: bool | None
     changes: Mapping[str, Any]
 
+    @property
+    def same_data(self) -> bool:
+        """Whether the data set is the baseline's, so that their metrics can be compared."""
+        return not any(name.startswith("dataset.") for name in self.changes)
+
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
@@ -49,8 +54,9 @@ class Ranking:
 
     @property
     def best(self) -> RankedExperiment | None:
-        """The best experiment that has the metric."""
-        return next((each for each in self.experiments if each.value is not None), None)
+        """The best experiment that has the metric: on the baseline's data set, or on others if there is none on that."""
+        measured = [each for each in self.experiments if each.value is not None]
+        return next((each for each in measured if each.same_data), next(iter(measured), None))
 
     @property
     def varied(self) -> list[str]:
@@ -127,7 +133,8 @@ def _rank(
 def _format_cells(ranking: Ranking, ranked: RankedExperiment) -> list[str]:
     is_baseline = ranked is ranking.baseline
     value, base = ranked.value, ranking.baseline.value
-    change = "" if value is None or base is None or is_baseline else f"{value - base:+.4f}"
+    comparable = not is_baseline and ranked.same_data
+    change = f"{value - base:+.4f}" if comparable and value is not None and base is not None else ""
     name, interval = ranked.experiment.name, ranked.interval
     return [
         f"({name}, baseline)" if is_baseline else name,
