@@ -51,7 +51,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_images_are_numbered_within_their_split() -> None:
     manifest = manifest_of(["train", "test", "train", "val", "train"], ["dog", "cat", "cat", "dog", "dog"])
-    assert manifest.column_names == ["split", "row", "label", "path", "sha256", "group"]
+    assert manifest.column_names == ["split", "row", "label", "path", "sha256", "group", "fold"]
     assert manifest.column("row").to_pylist() == [0, 0, 1, 0, 2]
     assert manifest.column("label").to_pylist() == [1, 0, 0, 1, 1]
 

@@ -11,7 +11,7 @@ from visiongate.errors import DataError
 from visiongate.records.files import atomic_path
 
 MANIFEST_FILE = "manifest.parquet"
-# `row` counts within the split, `label` is the class's number, `width` and `height` are those of the stored image.
+# `row` counts within the split, `label` is the class's number, `fold` is None without cross-validation, `width` and `height` are those of the stored image.
 MANIFEST_SCHEMA = pa.schema(
     {
         "split": pa.string(),
@@ -20,6 +20,7 @@ MANIFEST_SCHEMA = pa.schema(
         "path": pa.string(),
         "sha256": pa.string(),
         "group": pa.string(),
+        "fold": pa.int32(),
         "width": pa.int32(),
         "height": pa.int32(),
     }

@@ -7,3 +7,8 @@ SPLITS = ("train", "val", "test")
 def protection(split: str | None) -> int:
     """Rank a given split by how well its images must be protected: none 0, train 1, val 2, test 3."""
     return SPLITS.index(split) + 1 if split else 0
+
+
+def validation_fold(fold: int, folds: int) -> int:
+    """Return the fold that validates the model which is tested on a fold."""
+    return (fold + 1) % folds

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from visiongate.records.files import write_json
 from visiongate.records.json_record import parse_record, read_record
@@ -20,6 +21,8 @@ class Transform:
         mean: Mean of each channel over the training images, pixels scaled to 0..1.
         std: Standard deviation of each channel, in the same scale.
         classes: Class names in the order of the model's outputs.
+        protocol: How the images judge a model: by a test split, or by cross-validation.
+        folds: Number of folds; None without cross-validation.
     """
 
     size: int
@@ -28,6 +31,8 @@ class Transform:
     mean: list[float]
     std: list[float]
     classes: list[str]
+    protocol: Literal["holdout", "cross_validation"] = "holdout"
+    folds: int | None = None
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

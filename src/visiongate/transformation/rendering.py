@@ -31,13 +31,16 @@ Array = np.memmap[tuple[int, ...], np.dtype[np.uint8]]
 Preprocess = Callable[[bytes], tuple[Pixels, StoredImage]]
 
 
-def build_manifest(table: pa.Table, splits: Sequence[str], classes: Sequence[str]) -> pa.Table:
+def build_manifest(
+    table: pa.Table, splits: Sequence[str], classes: Sequence[str], folds: Sequence[int] | None = None
+) -> pa.Table:
     """Number the images of each split, in the table's order.
 
     Args:
         table: The columns ``label`` and `COPIED_COLUMNS` of an image table.
         splits: The split of each image.
         classes: The labels, in the order of the model's outputs.
+        folds: The fold of each image, with cross-validation.
 
     Returns:
         The manifest without ``width`` and ``height``: one row per image, in the table's order.
@@ -50,7 +53,9 @@ def build_manifest(table: pa.Table, splits: Sequence[str], classes: Sequence[str
     number = {label: index for index, label in enumerate(classes)}
     labels = [number[label] for label in table.column("label").to_pylist()]
     columns = {"split": pa.array(splits, pa.string()), "row": rows, "label": pa.array(labels, pa.int64())}
-    return pa.table({**columns, **{name: table.column(name) for name in COPIED_COLUMNS}})
+    copied = {name: table.column(name) for name in COPIED_COLUMNS}
+    fold = pa.array(folds or [None] * len(names), pa.int32())
+    return pa.table({**columns, **copied, "fold": fold})
 
 
 def write_splits(
