@@ -8,6 +8,7 @@ from evaluation_settings import PARAMS, evaluation_settings
 from visiongate.evaluation.baselines import BaselineResults
 from visiongate.evaluation.gallery import pick_galleries
 from visiongate.evaluation.label_errors import find_label_errors
+from visiongate.evaluation.metrics import undo_temperature
 from visiongate.evaluation.page import Report
 from visiongate.evaluation.result import Diagnosis, EvaluationResult
 from visiongate.evaluation.scorecard import Context, score
@@ -48,7 +49,9 @@ def evaluated_report(classes: int = 10, skill: float = 2.0, *, complete: bool = 
     extra = {**diagnosis.metrics(), "leaked_images": 0, "failed_expectations": 0}
     baselines = BaselineResults(labels == 0, generator.random(IMAGES) < 0.4)
     card = score(
-        test, Context([None] * IMAGES, test, baselines, 1.3, extra), evaluation_settings(bootstrap_samples=50)
+        test,
+        Context([None] * IMAGES, test, baselines, undo_temperature(test, 1.3), extra),
+        evaluation_settings(bootstrap_samples=50),
     )
     measured = Measured(card.metrics, card.intervals, card.class_intervals, names)
     verdict = apply_rules(load_settings(PARAMS).gate.rules, measured)

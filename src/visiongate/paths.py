@@ -21,6 +21,8 @@ PREPARATION = Path("reports/preparation")
 MODEL_ONNX = Path("models/model.onnx")
 MODEL_WEIGHTS = Path("models/model.safetensors")
 MODEL_DESCRIPTION = Path("models/model.json")
+# With cross-validation, the model of each fold, which has not seen its images; otherwise empty.
+FOLDS = Path("models/folds")
 # Not tracked by DVC: exists during a training.
 CHECKPOINT = Path("models/checkpoint.safetensors")
 HISTORY = Path("reports/training/history.csv")
@@ -46,3 +48,8 @@ MODEL_CARD = Path("reports/model_card.md")
 # Written by commands, not by stages.
 REPORT = Path("reports/report.md")
 EXPERIMENTS = Path("reports/experiments")
+
+
+def fold_model(fold: int) -> Path:
+    """Return the model of a fold."""
+    return FOLDS / f"{fold}.onnx"

@@ -47,9 +47,18 @@ def alone(predictions: Predictions) -> list[None]:
 def intervals(
     predictions: Predictions, groups: Sequence[str | None], chosen: Evaluation, positive: int | None = None
 ) -> dict[str, Interval]:
+    return find_intervals(split_of(predictions, groups, positive), chosen)
+
+
+def split_of(
+    predictions: Predictions,
+    groups: Sequence[str | None],
+    positive: int | None = None,
+    independence: float = 1.0,
+) -> ResampledSplit:
     means = {"log_loss": loss_by_image(predictions), "brier": brier_by_image(predictions)}
     raw = undo_temperature(predictions, 2.0)
-    return find_intervals(ResampledSplit(predictions, number_groups(groups), positive, raw, means), chosen)
+    return ResampledSplit(predictions, number_groups(groups), positive, raw, means, independence)
 
 
 def all_metrics(predictions: Predictions, positive: int | None = None) -> dict[str, float]:
@@ -115,7 +124,7 @@ def test_class_recall_and_precision_have_wilsons_interval() -> None:
     predictions = noisy(90)
     results = compute_class_metrics(predictions)
 
-    found = class_intervals(predictions, alone(predictions), results, 0.95)
+    found = class_intervals(split_of(predictions, alone(predictions)), results, 0.95)
 
     for result in results:
         called = int((predictions.predicted == predictions.classes.index(result.name)).sum())
@@ -128,7 +137,9 @@ def test_class_without_images_has_no_interval() -> None:
     whole = noisy(50)
     predictions = subset(whole, whole.labels != 1)
 
-    found = class_intervals(predictions, alone(predictions), compute_class_metrics(predictions), 0.95)
+    found = class_intervals(
+        split_of(predictions, alone(predictions)), compute_class_metrics(predictions), 0.95
+    )
 
     assert set(found["recall"]) == set(found["precision"]) == set(found["f1"]) == {"a", "c"}
     assert "roc_auc" not in intervals(predictions, alone(predictions), settings())
@@ -289,9 +300,22 @@ def test_class_recall_has_the_interval_of_sensitivity() -> None:
     predictions = noisy(100, classes=2)
     groups = [str(number // 10) for number in range(100)]
 
-    found = class_intervals(predictions, groups, compute_class_metrics(predictions), 0.95)["recall"]["b"]
+    found = class_intervals(split_of(predictions, groups), compute_class_metrics(predictions), 0.95)[
+        "recall"
+    ]["b"]
 
     assert found == intervals(predictions, groups, settings(), positive=1)["sensitivity"]
+
+
+def test_every_interval_is_wider_when_images_are_worth_less() -> None:
+    predictions = noisy(120, classes=2)
+    independent, dependent = (
+        find_intervals(split_of(predictions, alone(predictions), 1, share), settings()) for share in (1, 0.5)
+    )
+
+    widths = {name: interval.high - interval.low for name, interval in independent.items()}
+    assert all(dependent[name].high - dependent[name].low > width for name, width in widths.items())
+    assert dependent["accuracy"] == wilson_interval(float(predictions.correct.mean()), 60, 0.95)
 
 
 CONFUSIONS = np.array([[18, 2, 0], [0, 30, 0], [0, 0, 0]])

@@ -5,6 +5,7 @@ import pytest
 
 from evaluation_settings import evaluation_settings
 from visiongate.evaluation.baselines import BaselineResults, evaluate_baselines
+from visiongate.evaluation.metrics import undo_temperature
 from visiongate.evaluation.scorecard import Context, Scorecard, score
 from visiongate.images.pixels import PixelSplit
 from visiongate.models.predictions import Predictions
@@ -25,15 +26,15 @@ def scored(temperature: float | None = 1.0, classes: int = 2) -> Scorecard:
     right = [True] * 8 + [False, True, True, False]
     majority = np.arange(12) % 2 == 0
     linear = np.array([True] * 6 + [False] * 6)
-    groups = [None] * 12
+    groups, test = [None] * 12, predictions(right, classes)
     context = Context(
         groups,
         predictions([True] * 10, classes),
         BaselineResults(majority, linear),
-        temperature,
+        None if temperature is None else undo_temperature(test, temperature),
         {"leaked_images": 2},
     )
-    return score(predictions(right, classes), context, SETTINGS)
+    return score(test, context, SETTINGS)
 
 
 def test_gains_are_paired_with_the_baselines() -> None:

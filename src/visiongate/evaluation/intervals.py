@@ -14,9 +14,8 @@ from visiongate.evaluation.sampled_metrics import (
     rank_classes,
     ranking_metrics,
 )
-from visiongate.models.predictions import Predictions
 from visiongate.records.evaluation import ClassMetrics
-from visiongate.records.interval import Interval, effective_draws, number_groups, wilson_interval
+from visiongate.records.interval import Interval, wilson_interval
 from visiongate.settings.evaluation import Evaluation
 
 Floats = npt.NDArray[np.float64]
@@ -44,7 +43,7 @@ def find_intervals(split: ResampledSplit, settings: Evaluation) -> dict[str, Int
         split: The test split.
         settings: Samples, bins, confidence and seed.
     """
-    draws = effective_draws(split.groups)
+    draws = split.draws()
     accuracy = wilson_interval(float(split.predictions.correct.mean()), draws, settings.confidence)
     bounds = _posterior_bounds(split, draws, settings)
     intervals = {
@@ -54,24 +53,21 @@ def find_intervals(split: ResampledSplit, settings: Evaluation) -> dict[str, Int
 
 
 def class_intervals(
-    predictions: Predictions,
-    groups: Sequence[str | None],
-    results: Sequence[ClassMetrics],
-    confidence: float,
+    split: ResampledSplit, results: Sequence[ClassMetrics], confidence: float
 ) -> dict[str, dict[str, Interval]]:
     """Return the intervals of each class's recall, precision and F1, by metric and class; undefined ones are missing.
 
     Recall and precision have Wilson's interval, with groups as in `find_intervals`. The bounds of F1 are those at the bounds of
     both, which is wider than necessary.
     """
-    numbers, predicted = number_groups(groups), predictions.predicted
+    labels, predicted = split.predictions.labels, split.predictions.predicted
     intervals: dict[str, dict[str, Interval]] = {"recall": {}, "precision": {}, "f1": {}}
     for number, result in enumerate(results):
         if result.recall is None or result.precision is None or result.f1 is None:
             continue
-        actual, called = predictions.labels == number, predicted == number
-        called_draws = effective_draws(numbers[called]) if called.any() else 1.0
-        recall = wilson_interval(result.recall, effective_draws(numbers[actual]), confidence)
+        actual, called = labels == number, predicted == number
+        called_draws = split.draws(called) if called.any() else 1.0
+        recall = wilson_interval(result.recall, split.draws(actual), confidence)
         precision = wilson_interval(result.precision, called_draws, confidence)
         low, high = (_harmonic_mean(recall.low, precision.low), _harmonic_mean(recall.high, precision.high))
         intervals["recall"][result.name] = recall
@@ -121,7 +117,7 @@ def _binary_shares(split: ResampledSplit, confidence: float) -> dict[str, Interv
     for name, chosen in (("sensitivity", actual), ("specificity", ~actual)):
         if chosen.any():
             share = float(split.predictions.correct[chosen].mean())
-            intervals[name] = wilson_interval(share, effective_draws(split.groups[chosen]), confidence)
+            intervals[name] = wilson_interval(share, split.draws(chosen), confidence)
     return intervals
 
 
@@ -134,11 +130,11 @@ def _bootstrap(split: ResampledSplit, settings: Evaluation) -> dict[str, Interva
     cost = max(1, len(ranked) * len(split.groups))
     samples = min(settings.bootstrap_samples, max(MIN_RANKED_SAMPLES, MAX_RANKED_CELLS // cost))
     summed = [
-        metrics(weights) for weights in _draw(groups, metrics.rows, settings, settings.bootstrap_samples)
+        metrics(weights) for weights in _draw(split, metrics.rows, settings.seed, settings.bootstrap_samples)
     ]
     rankings = [
         ranking_metrics(ranked, weights[split.groups])
-        for weights in _draw(groups, len(split.groups), settings, samples)
+        for weights in _draw(split, len(split.groups), settings.seed, samples)
     ]
     values = _concatenate(summed) | _concatenate(rankings)
     levels = _levels(settings)
@@ -180,11 +176,17 @@ def _widen(interval: Interval, bounds: tuple[float, float] | None) -> Interval:
     return Interval(interval.value, min(interval.low, bounds[0]), max(interval.high, bounds[1]))
 
 
-def _draw(groups: int, rows: int, settings: Evaluation, samples: int) -> Iterator[Floats]:
-    """Yield how often each group is drawn, groups × samples, in chunks that bound the memory."""
-    generator = np.random.default_rng(settings.seed)
+def _draw(split: ResampledSplit, rows: int, seed: int, samples: int) -> Iterator[Floats]:
+    """Yield how often each group is drawn, groups × samples, in chunks that bound the memory.
+
+    Images that are worth less than independent ones are resampled by fewer draws, which widens the distribution: Politis, D.
+    N., Romano, J. P., Wolf, M. (1999), Subsampling, section 2.
+    """
+    groups = int(split.groups.max()) + 1
+    draws = max(1, round(groups * split.independence))
+    generator = np.random.default_rng(seed)
     for width in _chunks(samples, MAX_CELLS // max(groups, rows)):
-        cells = generator.integers(groups, size=(groups, width)) * width + np.arange(width)
+        cells = generator.integers(groups, size=(draws, width)) * width + np.arange(width)
         counts = np.bincount(cells.ravel(), minlength=groups * width).reshape(groups, width)
         yield counts.astype(np.float64)
 

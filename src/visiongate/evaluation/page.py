@@ -16,10 +16,11 @@ from visiongate.evaluation.figures import (
     draw_roc,
     draw_training,
 )
+from visiongate.evaluation.folds import Split
 from visiongate.evaluation.gallery import Gallery, embed, is_pixelated, pick_galleries
 from visiongate.evaluation.latency import LATENCY
 from visiongate.evaluation.metrics import count_confusions
-from visiongate.evaluation.result import EvaluationResult, Split
+from visiongate.evaluation.result import EvaluationResult
 from visiongate.pages.rendering import render_page
 from visiongate.records.files import atomic_path, write_text
 from visiongate.records.history import EpochMetrics

@@ -13,6 +13,7 @@ from scipy.sparse import csr_array
 
 from visiongate.evaluation.calibration import assign_bins
 from visiongate.models.predictions import Predictions
+from visiongate.records.interval import effective_draws
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -28,6 +29,7 @@ class ResampledSplit:
         positive: The number of the positive class of two, or None.
         uncalibrated: The predictions without the temperature, or None if it is unknown.
         means: By metric, the values of N images whose mean the metric is.
+        independence: How many independent images each image is worth, at most 1.
     """
 
     predictions: Predictions
@@ -35,6 +37,12 @@ class ResampledSplit:
     positive: int | None
     uncalibrated: Predictions | None
     means: Mapping[str, npt.NDArray[np.floating | np.bool_]]
+    independence: float = 1.0
+
+    def draws(self, chosen: npt.NDArray[np.bool_] | None = None) -> float:
+        """Return how many independent images the images, or the chosen ones, are worth."""
+        groups = self.groups if chosen is None else self.groups[chosen]
+        return effective_draws(groups) * self.independence
 
 
 class SampledMetrics:

@@ -17,7 +17,6 @@ from visiongate.evaluation.metrics import (
     compute_positive_metrics,
     loss_by_image,
     top3_by_image,
-    undo_temperature,
 )
 from visiongate.evaluation.operating_point import positive_class
 from visiongate.evaluation.sampled_metrics import ResampledSplit
@@ -55,15 +54,17 @@ class Context:
         groups: Of the test images.
         train: Predictions for training images.
         baselines: On the test images.
-        temperature: The calibration in the model, or None if it is unknown.
+        uncalibrated: The test predictions without calibration, or None if it is unknown.
         extra: Further metrics, without an interval.
+        independence: How many independent images each test image is worth, at most 1.
     """
 
     groups: Sequence[str | None]
     train: Predictions
     baselines: BaselineResults
-    temperature: float | None
+    uncalibrated: Predictions | None
     extra: Mapping[str, float] = field(default_factory=dict)
+    independence: float = 1.0
 
 
 def score(test: Predictions, context: Context, settings: Evaluation) -> Scorecard:
@@ -75,10 +76,9 @@ def score(test: Predictions, context: Context, settings: Evaluation) -> Scorecar
         settings: Bins, samples, confidence, seed and the positive class.
     """
     positive = positive_class(test.classes, settings)
-    raw = None if context.temperature is None else undo_temperature(test, context.temperature)
-    split = ResampledSplit(
-        test, number_groups(context.groups), positive, raw, _means(test, context.baselines)
-    )
+    raw, groups = context.uncalibrated, number_groups(context.groups)
+    means = _means(test, context.baselines)
+    split = ResampledSplit(test, groups, positive, raw, means, context.independence)
     metrics = compute_metrics(test, settings.calibration_bins)
     if raw is not None:
         metrics["ece_uncalibrated"] = expected_calibration_error(
@@ -94,7 +94,7 @@ def score(test: Predictions, context: Context, settings: Evaluation) -> Scorecar
     intervals |= {name: _gap_interval(name, metrics, intervals) for name in GAPS}
     intervals = {name: intervals[name] for name in metrics if name in intervals}
     classes = compute_class_metrics(test)
-    by_class = class_intervals(test, context.groups, classes, settings.confidence)
+    by_class = class_intervals(split, classes, settings.confidence)
     return Scorecard(metrics, intervals, classes, by_class)
 
 

@@ -7,10 +7,10 @@ from visiongate import paths
 from visiongate.evaluation.calibration import calibration_curve
 from visiongate.evaluation.corruptions import CORRUPTIONS
 from visiongate.evaluation.curves import confidence_bins, confusion_rows, precision_recall_points, roc_points
+from visiongate.evaluation.folds import Split, judged_images, read_folds, read_holdout
 from visiongate.evaluation.metrics import format_report
 from visiongate.evaluation.page import build_report, write_report
-from visiongate.evaluation.result import EvaluationResult, Split, evaluate_model
-from visiongate.images.pixels import load_split
+from visiongate.evaluation.result import EvaluationResult, evaluate_model
 from visiongate.models.predictions import check_contract, tabulate
 from visiongate.models.predictor import open_predictor
 from visiongate.records.csv_rows import write_rows
@@ -33,9 +33,8 @@ from visiongate.records.evaluation import (
 )
 from visiongate.records.files import write_text
 from visiongate.records.history import read_history
-from visiongate.records.manifest import read_manifest
 from visiongate.records.predictions import write_predictions
-from visiongate.records.transform import read_transform
+from visiongate.records.transform import TRANSFORM_FILE, read_transform
 from visiongate.records.validation import read_validation
 from visiongate.records.verdict import write_verdict
 from visiongate.settings.schema import Settings
@@ -45,23 +44,21 @@ log = logging.getLogger(__name__)
 
 def run(settings: Settings) -> None:
     """Write metrics, latency and the gate's verdict to ``reports/``, and the details to ``reports/evaluation/``."""
-    model = open_predictor(paths.MODEL_ONNX)
-    check_contract(model, read_transform(paths.TRANSFORMED), str(paths.TRANSFORMED / "transform.json"))
-    splits = {name: _read_split(name) for name in ("train", "val", "test")}
-    result = evaluate_model(model, splits, _count_failed_expectations(), settings)
+    model, transform = open_predictor(paths.MODEL_ONNX), read_transform(paths.TRANSFORMED)
+    is_holdout = transform.protocol == "holdout"
+    folds = read_holdout(paths.TRANSFORMED, model) if is_holdout else read_folds(paths.TRANSFORMED)
+    for predictor in (model, *(fold.model for fold in folds)):
+        check_contract(predictor, transform, str(paths.TRANSFORMED / TRANSFORM_FILE))
+    result, test = evaluate_model(model, folds, _count_failed_expectations(), settings), judged_images(folds)
     write_metrics(paths.METRICS, result.card.metrics)
     write_metrics(paths.LATENCY, result.latency)
     write_verdict(paths.GATE, result.verdict)
     bins = settings.evaluation.calibration_bins
-    _write_tables(paths.EVALUATION, result, splits["test"])
+    _write_tables(paths.EVALUATION, result, test)
     _write_plots(paths.EVALUATION / "plots", result, bins)
-    report = build_report(result, splits["test"], read_history(paths.HISTORY), settings)
+    report = build_report(result, test, read_history(paths.HISTORY), settings)
     write_report(report, bins, paths.EVALUATION)
     _log_summary(result)
-
-
-def _read_split(name: str) -> Split:
-    return Split(load_split(paths.TRANSFORMED, name), read_manifest(paths.TRANSFORMED, name))
 
 
 def _count_failed_expectations() -> int:
@@ -94,8 +91,9 @@ def _log_summary(result: EvaluationResult) -> None:
     accuracy = result.card.intervals["accuracy"]
     gate = "passed" if result.verdict.passed else "failed"
     log.info(
-        "%d test images: accuracy %.2f%% (%.2f%% to %.2f%%); the gate %s",
+        "%d %s images: accuracy %.2f%% (%.2f%% to %.2f%%); the gate %s",
         result.card.metrics["images"],
+        "test" if result.folds == 1 else f"out-of-fold (of {result.folds} folds)",
         *(100 * value for value in (accuracy.value, accuracy.low, accuracy.high)),
         gate,
     )

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -48,6 +49,28 @@ class EpochMetrics:
     def defined(self) -> dict[str, float]:
         """Return the defined metrics by name."""
         return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def average_histories(histories: Sequence[Sequence[EpochMetrics]]) -> list[EpochMetrics]:
+    """Return the mean metrics of each epoch that all trainings reached; a metric that one of them lacks is None."""
+    return [_average(epochs) for epochs in zip(*histories, strict=False)]
+
+
+def best_epoch(history: Sequence[EpochMetrics], monitor: str) -> EpochMetrics:
+    """Return the best epoch by a metric; of equal ones, the first."""
+    best = history[0]
+    for epoch in history[1:]:
+        if epoch.is_better_than(best, monitor):
+            best = epoch
+    return best
+
+
+def _average(epochs: Sequence[EpochMetrics]) -> EpochMetrics:
+    values = {name: [getattr(epoch, name) for epoch in epochs] for name in COLUMNS[1:]}
+    means: dict[str, Any] = {
+        name: None if None in each else sum(each) / len(each) for name, each in values.items()
+    }
+    return EpochMetrics(epoch=epochs[0].epoch, **means)
 
 
 COLUMNS = [field.name for field in fields(EpochMetrics)]

@@ -11,7 +11,8 @@ from visiongate.errors import DataError
 from visiongate.records.files import atomic_path
 
 MANIFEST_FILE = "manifest.parquet"
-# `row` counts within the split, `label` is the class's number, `fold` is None without cross-validation, `width` and `height` are those of the stored image.
+# `row` counts within the split, `label` is the class's number, `width` and `height` are those of the stored image.
+# `fold` counts from 0, and is null without cross-validation.
 MANIFEST_SCHEMA = pa.schema(
     {
         "split": pa.string(),

@@ -19,10 +19,11 @@ from visiongate.training.validation_metrics import measure_logits
 
 @dataclass(frozen=True, slots=True)
 class BaselineResult:
-    """A fitted baseline and its metrics before calibration."""
+    """A fitted baseline, its metrics before calibration, and its validation logits, N×K."""
 
     baseline: ServingBaseline
     epoch: EpochMetrics
+    val_logits: Tensor
 
 
 def fit_baseline(
@@ -55,7 +56,27 @@ def fit_baseline(
         **{f"val_{name}": value for name, value in validated.items()},
     )
     temperature = fit_temperature(val_logits, val_labels)
-    return BaselineResult(ServingBaseline(classifier, pooling, classes, temperature), epoch)
+    return BaselineResult(ServingBaseline(classifier, pooling, classes, temperature), epoch, val_logits)
+
+
+def fit_calibrated_baseline(
+    classifier: PixelClassifier, images: PixelSplit, transform: Transform, temperature: float
+) -> ServingBaseline:
+    """Fit a classifier on images whose temperature is known from other images.
+
+    Args:
+        classifier: Fitted in place.
+        images: All training images.
+        transform: The preprocessing of the images.
+        temperature: Divides the logits.
+
+    Raises:
+        DataError: All images have the same class.
+    """
+    _check_classes(images.labels, transform)
+    pooling = Pooling(transform.input_shape, classifier.side)
+    classifier.fit(pooling(images.images), images.labels)
+    return ServingBaseline(classifier, pooling, len(transform.classes), temperature)
 
 
 def _check_classes(labels: Labels, transform: Transform) -> None:

@@ -8,7 +8,7 @@ from visiongate.records.files import sha256_of
 
 SOURCE = Path(__file__).parents[1]
 PACKAGES = ("models", "training")
-MODULES = ("images/pixels.py", "records/transform.py")
+MODULES = ("images/folds.py", "images/pixels.py", "records/splits.py", "records/transform.py")
 DATA = ("transform.json", "train.npy", "train_labels.npy", "val.npy", "val_labels.npy")
 
 

@@ -88,6 +88,30 @@ def fit(
     return FitResult(progress.history, progress.best or progress.history[-1])
 
 
+def fit_without_validation(
+    task: Task, model: Model, training: Training, epochs: int, callbacks: Callbacks
+) -> None:
+    """Train for a number of epochs that other images determined, and leave the last weights in the network.
+
+    The learning rate follows the schedule of ``training.epochs``, as in the trainings that determined the number.
+
+    Args:
+        task: Its network is trained in place; its validation images are not used.
+        model: ``model`` of the settings.
+        training: ``training`` of the settings.
+        epochs: At most ``training.epochs``.
+        callbacks: Only ``on_images`` is called.
+
+    Raises:
+        DivergedError: The loss is NaN or infinite.
+    """
+    trainer = Trainer(task, model, training)
+    for number in range(1, epochs + 1):
+        _, loss, _ = trainer.train_epoch(number, callbacks.on_images)
+        _check_finite(number, loss, model)
+    task.network.load_state_dict(trainer.averaged.state_dict())
+
+
 class _Progress:
     """The history, the best epoch's weights and the trainer's state, which a checkpoint stores."""
 

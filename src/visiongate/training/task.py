@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from visiongate.errors import DataError, SettingsError
-from visiongate.images.pixels import load_split
+from visiongate.images.pixels import PixelSplit, load_split
 from visiongate.models.registry import build_network
 from visiongate.records.transform import Transform, read_transform
 from visiongate.settings.model import Model
@@ -35,7 +35,7 @@ class Task:
 
 
 def prepare_task(directory: Path, model: Model, training: Training) -> Task:
-    """Build the network, and copy the network and the data to the device; call within `reproducible`.
+    """Build the task of the training and the validation split; call within `reproducible`.
 
     Args:
         directory: Contains the pixel arrays and ``transform.json``.
@@ -43,16 +43,33 @@ def prepare_task(directory: Path, model: Model, training: Training) -> Task:
         training: Selects device and precision.
 
     Raises:
-        SettingsError: The network, an option or the device is invalid, or the images are too small for the network.
+        SettingsError: As `build_task`.
         DataError: A split has too few images.
     """
+    train, val = (load_split(directory, split) for split in ("train", "val"))
+    _check_counts(len(train.labels), len(val.labels))
+    return build_task(read_transform(directory), (train, val), model, training)
+
+
+def build_task(
+    transform: Transform, splits: tuple[PixelSplit, PixelSplit], model: Model, training: Training
+) -> Task:
+    """Build the network, and copy the network and the data to the device; call within `reproducible`.
+
+    Args:
+        transform: The preprocessing of the images.
+        splits: The images to train and to validate on.
+        model: Selects the network.
+        training: Selects device and precision.
+
+    Raises:
+        SettingsError: The network, an option or the device is invalid, or the images are too small for the network.
+    """
     keep_freed_memory()
-    transform = read_transform(directory)
     hardware = _agree_on_hardware(training)
     classes = len(transform.classes)
     network = build_network(model.name, model.options, len(transform.mode), transform.size, classes)
-    train, val = (to_device(load_split(directory, split), hardware.device) for split in ("train", "val"))
-    _check_counts(len(train), len(val))
+    train, val = (to_device(split, hardware.device) for split in splits)
     normalize = _normalization(transform, hardware.device)
     network = hardware.place(network)
     _initialize(network, train, normalize)

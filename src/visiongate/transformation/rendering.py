@@ -54,7 +54,7 @@ def build_manifest(
     labels = [number[label] for label in table.column("label").to_pylist()]
     columns = {"split": pa.array(splits, pa.string()), "row": rows, "label": pa.array(labels, pa.int64())}
     copied = {name: table.column(name) for name in COPIED_COLUMNS}
-    fold = pa.array(folds or [None] * len(names), pa.int32())
+    fold = pa.nulls(len(names), pa.int32()) if folds is None else pa.array(folds, pa.int32())
     return pa.table({**columns, **copied, "fold": fold})
 
 

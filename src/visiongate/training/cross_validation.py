@@ -1,0 +1,116 @@
+"""Train a model for each fold, which judges the recipe, and the final model on all images.
+
+The model of a fold does not see its images, which `evaluate` predicts with it. Its epoch and its temperature are chosen on the
+next fold, and it is trained on the others. No images are left to choose the final model's epoch on: it is trained for the
+number of epochs that is best on the average of the folds, and has the temperature that fits the validation predictions of all
+folds together.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from visiongate import paths
+from visiongate.adapters.mlflow.runs import Run
+from visiongate.images.folds import FoldedImages, load_folds
+from visiongate.images.pixels import PixelSplit
+from visiongate.models.baseline_export import ServingBaseline
+from visiongate.models.registry import build_baseline
+from visiongate.records.files import sha256_of
+from visiongate.records.history import EpochMetrics, average_histories, best_epoch
+from visiongate.records.manifest import MANIFEST_FILE
+from visiongate.records.transform import Transform, read_transform
+from visiongate.settings.schema import Settings
+from visiongate.training import distributed
+from visiongate.training.baselines import BaselineResult, fit_baseline, fit_calibrated_baseline
+from visiongate.training.calibration import fit_temperature
+from visiongate.training.loop import Callbacks, FitResult, fit_without_validation, predict_split
+from visiongate.training.progress import TrainingProgress
+from visiongate.training.task import Task, build_task
+from visiongate.training.tracked_fit import Part, fit_tracked, open_checkpoint
+from visiongate.training.trained_model import TrainedModel, describe_baseline, describe_network
+
+
+@dataclass(frozen=True, slots=True)
+class _FoldResult:
+    """The history of a fold's training, and its logits, N×K, and labels, N, of the fold that validates it."""
+
+    history: list[EpochMetrics]
+    logits: Tensor
+    labels: Tensor
+
+
+def fold_checkpoint(fold: int) -> Path:
+    """Return the checkpoint of a fold's training. All are kept until the final model is written."""
+    return paths.CHECKPOINT.with_name(f"{paths.CHECKPOINT.stem}-fold-{fold}{paths.CHECKPOINT.suffix}")
+
+
+def train_network_on_folds(settings: Settings, tracked: Run | None) -> tuple[TrainedModel, FitResult]:
+    """Write the network of each fold to ``models/folds``; return the final one, and the mean history of the folds.
+
+    Args:
+        settings: The sections ``model`` and ``training``.
+        tracked: The run; None in every process but the first.
+
+    Raises:
+        VisiongateError: As `visiongate.training.loop.fit`.
+    """
+    data, transform = load_folds(paths.TRANSFORMED), read_transform(paths.TRANSFORMED)
+    results = [_train_fold(settings, data, fold, tracked) for fold in data]
+    history = average_histories([result.history for result in results])
+    best = best_epoch(history, settings.training.monitor)
+    task = _prepare(settings, data.pixels, data.split(0, "val"))
+    name = f"{settings.model.name} · all images"
+    with TrainingProgress(name, best.epoch, len(task.train), settings.training.monitor) as progress:
+        callbacks = Callbacks(on_images=progress.advance)
+        fit_without_validation(task, settings.network, settings.training, best.epoch, callbacks)
+    logits, labels = (torch.cat([getattr(each, name) for each in results]) for name in ("logits", "labels"))
+    return describe_network(task, transform, fit_temperature(logits, labels)), FitResult(history, best)
+
+
+def train_baseline_on_folds(settings: Settings) -> tuple[ServingBaseline, FitResult]:
+    """Write the baseline of each fold to ``models/folds``; return the final one, and the mean metrics of the folds.
+
+    Raises:
+        DataError: All training images of a fold have the same class.
+    """
+    data, transform = load_folds(paths.TRANSFORMED), read_transform(paths.TRANSFORMED)
+    results = [_fit_fold(settings, data, fold, transform) for fold in data]
+    (epoch,) = average_histories([[result.epoch] for result in results])
+    labels = np.concatenate([data.split(fold, "val").labels for fold in data])
+    logits = torch.cat([result.val_logits for result in results])
+    classifier = build_baseline(settings.model.name, settings.model.options, settings.training.seed)
+    temperature = fit_temperature(logits, torch.from_numpy(labels))
+    return fit_calibrated_baseline(classifier, data.pixels, transform, temperature), FitResult([epoch], epoch)
+
+
+def _train_fold(settings: Settings, data: FoldedImages, fold: int, tracked: Run | None) -> _FoldResult:
+    task = _prepare(settings, data.split(fold, "train"), data.split(fold, "val"))
+    images = sha256_of(paths.TRANSFORMED / MANIFEST_FILE)
+    checkpoint = open_checkpoint(fold_checkpoint(fold), settings, task, fold=fold, images=images)
+    title = f"{settings.model.name} · fold {fold + 1} of {len(list(data))}"
+    result = fit_tracked(settings, task, Part(title, checkpoint, f"fold_{fold}/"), tracked)
+    logits = predict_split(task, task.network, settings.network.batch_size).cpu()
+    labels = task.val.labels.cpu()
+    if distributed.rank() == 0:
+        described = describe_network(task, read_transform(paths.TRANSFORMED), fit_temperature(logits, labels))
+        described.export(paths.fold_model(fold))
+    return _FoldResult(result.history, logits, labels)
+
+
+def _prepare(settings: Settings, train: PixelSplit, val: PixelSplit) -> Task:
+    # Each fold starts from the same weights, as it would if its training were resumed alone.
+    torch.manual_seed(settings.training.seed)
+    transform = read_transform(paths.TRANSFORMED)
+    return build_task(transform, (train, val), settings.network, settings.training)
+
+
+def _fit_fold(settings: Settings, data: FoldedImages, fold: int, transform: Transform) -> BaselineResult:
+    classifier = build_baseline(settings.model.name, settings.model.options, settings.training.seed)
+    result = fit_baseline(classifier, data.split(fold, "train"), data.split(fold, "val"), transform)
+    described = describe_baseline(settings.model.name, result.baseline, transform)
+    described.export(paths.fold_model(fold))
+    return result

@@ -1,0 +1,88 @@
+"""A trained network or baseline, ready to be written."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from visiongate.models.baseline_export import ServingBaseline, export_baseline
+from visiongate.models.onnx_export import ServingNetwork, export_network
+from visiongate.models.registry import parameter_count
+from visiongate.models.summary import Layer, summarize
+from visiongate.records.transform import Transform
+from visiongate.training.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """A trained network or baseline.
+
+    Attributes:
+        tensors: All trained values by name.
+        parameters: Their number.
+        pretrained: The URL or hash of the weights that the training started from; None if they were random.
+        hardware: Precision and device.
+        temperature: Divides the logits.
+        layers: The model summary.
+        export: Writes the ONNX file.
+    """
+
+    tensors: Mapping[str, Tensor]
+    parameters: int
+    pretrained: str | None
+    hardware: str
+    temperature: float
+    layers: list[Layer]
+    export: Callable[[Path], None]
+
+
+def describe_network(task: Task, transform: Transform, temperature: float) -> TrainedModel:
+    """Return the network of a finished training; it is moved to the CPU.
+
+    Args:
+        task: Its network is trained.
+        transform: The preprocessing, which the ONNX file contains.
+        temperature: Of the calibration.
+    """
+    network = task.network.cpu().float()
+    serving = ServingNetwork(network, transform.mean, transform.std, temperature)
+    metadata = _metadata(transform, temperature)
+    return TrainedModel(
+        tensors=network.state_dict(),
+        parameters=parameter_count(network),
+        pretrained=getattr(network, "pretrained", None),
+        hardware=f"{task.hardware.precision} on {task.hardware.device}",
+        temperature=temperature,
+        layers=summarize(network, transform.input_shape),
+        export=lambda path: export_network(serving, transform.input_shape, metadata, path),
+    )
+
+
+def describe_baseline(name: str, baseline: ServingBaseline, transform: Transform) -> TrainedModel:
+    """Return a fitted baseline.
+
+    Args:
+        name: Of the baseline.
+        baseline: Fitted and calibrated.
+        transform: The preprocessing, which the ONNX file contains.
+    """
+    metadata = _metadata(transform, baseline.temperature)
+    tensors = {key: torch.from_numpy(array) for key, array in baseline.classifier.tensors().items()}
+    return TrainedModel(
+        tensors=tensors,
+        parameters=sum(tensor.numel() for tensor in tensors.values()),
+        pretrained=None,
+        hardware="fp32 on cpu",
+        temperature=baseline.temperature,
+        layers=[
+            (key, name, "×".join(map(str, tensor.shape)), f"{tensor.numel():,}")
+            for key, tensor in tensors.items()
+        ],
+        export=lambda path: export_baseline(baseline, metadata, path),
+    )
+
+
+def _metadata(transform: Transform, temperature: float) -> dict[str, object]:
+    return {"classes": transform.classes, "transform": asdict(transform), "temperature": temperature}
