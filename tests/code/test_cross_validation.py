@@ -1,5 +1,6 @@
 """Cross-validation: every image is judged by a model that has not seen it, and the final model is trained on all."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from visiongate.records.files import sha256_of
 from visiongate.records.history import EpochMetrics, average_histories, best_epoch
 from visiongate.records.interval import wilson_interval
 from visiongate.records.predictions import PREDICTIONS_FILE
+from visiongate.records.transform import read_transform, write_transform
 from visiongate.records.validation import ValidationReport, write_validation
 from visiongate.settings.loading import load_settings, parse_settings, replace_settings
 from visiongate.settings.schema import Settings

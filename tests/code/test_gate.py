@@ -89,6 +89,26 @@ def test_a_rule_can_require_the_worse_bound(
     assert result.required == f"{comparison} {threshold:g} at the worse bound"
 
 
+@pytest.mark.parametrize(("threshold", "passed"), [(0.88, True), (0.92, False)])
+def test_a_rule_can_require_that_the_images_do_not_show_a_failure(threshold: float, passed: bool) -> None:  # noqa: FBT001
+    evidence = Measured({"accuracy": 0.85}, {"accuracy": Interval(0.85, 0.75, 0.9)})
+
+    result = ruling({**ACCURACY, "threshold": threshold, "bound": "best"}, evidence)
+
+    assert result.passed is passed
+    assert result.required == f">= {threshold:g} at the better bound"
+
+
+def test_a_rule_that_only_few_images_fail_says_how_many_are_needed() -> None:
+    evidence = Measured({"accuracy": 0.85, "images": 40}, {"accuracy": Interval(0.85, 0.7, 0.93)})
+
+    result = ruling({**ACCURACY, "threshold": 0.8, "bound": "worst"}, evidence)
+
+    # The lower half of the interval has three times the width that is left.
+    assert result.note == "40 images are too few to be sure; about 360 are needed at this value"
+    assert not ruling({**ACCURACY, "threshold": 0.9, "bound": "worst"}, evidence).note
+
+
 def test_an_unknown_bound_fails_its_rule() -> None:
     result = ruling({**ACCURACY, "bound": "worst"}, Measured({"accuracy": 1.0}))
 

@@ -49,7 +49,7 @@ def describe_rule(rule: Rule) -> str:
     """Return what a rule requires, as text."""
     if rule.max_drop is not None:
         return f"{'rise' if lower_is_better(rule.metric) else 'drop'} of at most {rule.max_drop:g}"
-    bound = " at the worse bound" if rule.bound == "worst" else ""
+    bound = {"point": "", "worst": " at the worse bound", "best": " at the better bound"}[rule.bound]
     names = "each class" if rule.classes == "all" else ", ".join(rule.classes or ())
     return f"{rule.comparison} {rule.threshold:g}{bound}{f' for {names}' if names else ''}"
 
@@ -63,7 +63,10 @@ def _apply(
         yield _apply_to_classes(name, rule, measured)
     else:
         value, interval = measured.metrics.get(rule.metric), measured.intervals.get(rule.metric)
-        yield _compare(_failed(name, rule), rule, value, interval)
+        result = _compare(_failed(name, rule), rule, value, interval)
+        yield replace(
+            result, note=result.note or _estimate_images(result, rule, measured.metrics.get("images"))
+        )
 
 
 def _failed(name: str, rule: Rule) -> RuleResult:
@@ -77,12 +80,30 @@ def _compare(result: RuleResult, rule: Rule, value: float | None, interval: Inte
     low, high = (interval.low, interval.high) if interval else (None, None)
     result = replace(result, value=value, low=low, high=high)
     higher_passes = rule.comparison in {">=", ">"}
-    worst = low if higher_passes else high
-    compared = value if rule.bound == "point" else worst
+    compared = {
+        "point": value,
+        "worst": low if higher_passes else high,
+        "best": high if higher_passes else low,
+    }[rule.bound]
     if compared is None:
         return replace(result, note=f"{rule.metric} has no interval; use `bound: point`")
     margin = compared - rule.threshold if higher_passes else rule.threshold - compared
     return replace(result, margin=margin, passed=bool(_COMPARE[rule.comparison](compared, rule.threshold)))
+
+
+def _estimate_images(result: RuleResult, rule: Rule, images: float | None) -> str:
+    """Return how many images would narrow the interval enough, if only its width fails the rule."""
+    if result.passed or rule.bound != "worst" or images is None or rule.threshold is None:
+        return ""
+    worst = result.low if rule.comparison in {">=", ">"} else result.high
+    if result.value is None or worst is None:
+        return ""
+    distance, half_width = result.value - rule.threshold, result.value - worst
+    if distance * half_width <= 0:
+        return ""
+    # The width of an interval shrinks with the square root of the number of images.
+    needed = images * (half_width / distance) ** 2
+    return f"{images:.0f} images are too few to be sure; about {float(f'{needed:.2g}'):,.0f} are needed at this value"
 
 
 def _apply_to_classes(name: str, rule: Rule, measured: Measured) -> RuleResult:

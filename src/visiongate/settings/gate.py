@@ -16,8 +16,10 @@ class Rule(Section):
         default=None, description="How the metric is compared with the threshold."
     )
     threshold: float | None = Field(default=None, description="Threshold.")
-    bound: Literal["point", "worst"] = Field(
-        default="point", description="`worst` compares the worse end of the interval."
+    bound: Literal["point", "worst", "best"] = Field(
+        default="point",
+        description="`worst` compares the worse end of the interval: the model must be shown to pass. `best` compares the "
+        "better end: it must not be shown to fail.",
     )
     classes: Literal["all"] | list[str] | None = Field(
         default=None, description="Classes that must each pass, with recall, precision and f1."
