@@ -11,7 +11,9 @@ import yaml
 from command_line import run_cli
 from visiongate.errors import SettingsError
 from visiongate.settings.composition import HEADER, compose_params
+from visiongate.settings.grammar import environment_overrides, parse_setting
 from visiongate.settings.loading import parse_settings
+from visiongate.settings.overrides import quote_text
 from visiongate.settings.schema import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -55,11 +57,17 @@ def test_an_override_changes_its_value_and_no_other() -> None:
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("model.rate=1", "conf/: Could not override 'model.rate'"),
-        ("model=none_such", "conf/: In 'config': Could not find 'model/none_such'"),
-        ("model.lr=???", "conf/: model.lr: "),
-        ("model.lr=abc", "conf/: model.lr = 'abc' is invalid: "),
-        ("+model.rate=1", "conf/: model.rate = 1 is invalid: unknown key"),
+        ("training.epocs=3", "training.epocs: unknown setting; did you mean training.epochs?"),
+        ("lr=0.1", "lr: unknown setting; did you mean model.lr?"),
+        ("modle=resnet18", "modle: unknown setting; did you mean model?"),
+        ("model.options.widht=8", "model.options.widht: unknown setting; did you mean model.options.width?"),
+        ("model=none_such", "model=none_such: no such file in conf/model; choose one of "),
+        ("training/augmentation=object", "training/augmentation=object: no such file in conf/training/augme"),
+        ("model.lr=1,2", "model.lr=1,2: several values; `visiongate sweep` "),
+        ("model.lr=(", "model.lr=(: not an override "),
+        ("model.lr=???", "model.lr: a value is required"),
+        ("model.lr=abc", "model.lr = 'abc' is invalid: "),
+        ("+model.rate=1", "model.rate = 1 is invalid: unknown key; choose one of "),
         ("tracking.experiment=${dataset.title}", "conf/: Interpolation key 'dataset.title' not found"),
     ],
 )
@@ -68,6 +76,60 @@ def test_an_invalid_composition_is_one_line(workspace: Path, override: str, word
         compose_params(workspace.joinpath("conf").relative_to(workspace), [override])
     assert str(error.value).startswith(words)
     assert "\n" not in str(error.value)
+
+
+# What Hydra, OmegaConf and YAML would read as something else than this text.
+TEXTS = (
+    "My Pets (2026)",
+    "a[1],b=c",
+    "#1 & more!",
+    'it\'s "quoted"',
+    "größe 写真",
+    "$b ${x}",
+    "\\'\\${x}\\",
+    "{a: b}",
+    "a\nb",
+    "2026",
+    "1e4",
+    "yes",
+    "~",
+    "",
+)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_any_text_reaches_the_settings(text: str) -> None:
+    variables = environment_overrides({"VISIONGATE_DATASET__PATH": text, "VISIONGATE_LOG_LEVEL": "info"})
+    composed = yaml.safe_load(compose_params(CONF, [f"dataset.license={quote_text(text)}"], None, variables))
+    assert (composed["dataset"]["path"], composed["dataset"]["license"]) == (text, text)
+
+
+def test_a_text_needs_no_quotes_of_hydra() -> None:
+    composed = yaml.safe_load(compose_params(CONF, ["dataset.path=/My Pets (2026)", "dataset.url=null"]))
+    assert (composed["dataset"]["path"], composed["dataset"]["url"]) == ("/My Pets (2026)", None)
+    assert parse_setting("dataset.path=/a, b") == ("dataset.path", "/a, b")
+    assert parse_setting("dataset.classes=[cat, dog]") == ("dataset.classes", ["cat", "dog"])
+
+
+@pytest.mark.parametrize("override", ["model.lr=1,2", "~model", "+model.rate=1", "model.lr"])
+def test_a_setting_has_one_value(override: str) -> None:
+    with pytest.raises(SettingsError, match=r"not a"):
+        parse_setting(override)
+
+
+@pytest.mark.parametrize(
+    ("variable", "words"),
+    [
+        (("TRAINING__EPOCS", "3"), "training.epocs: unknown setting; did you mean training.epochs?"),
+        (("MODEL__LR", "abc"), "model.lr = 'abc' is invalid: "),
+        (("DATASET__CLASSES", "[a, b"), "dataset.classes = '[a, b' is invalid: "),
+    ],
+)
+def test_an_invalid_variable_is_named(variable: tuple[str, str], words: str) -> None:
+    name, value = f"VISIONGATE_{variable[0]}", variable[1]
+    with pytest.raises(SettingsError) as error:
+        compose_params(CONF, [], None, environment_overrides({name: value}))
+    assert str(error.value).startswith(f"{name}: {words}")
 
 
 def test_params_yaml_is_written_once(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from visiongate.errors import SettingsError
 from visiongate.experiments.grid import SweepIdentity, plan_sweep, read_list
-from visiongate.settings.composition import expand_sweeps
+from visiongate.settings.grammar import expand_sweeps
 
 CONF = Path(__file__).parents[2] / "conf"
 IDENTITY = SweepIdentity("try", "commit", "evaluate", "")

@@ -147,7 +147,8 @@ def test_an_invalid_setting_gives_one_line_with_its_key(name: str, value: object
 
 
 def test_an_unknown_key_lists_the_known_ones() -> None:
-    assert refusal(changed("gate.rule", 1)).endswith("choose one of rules, clean_tree")
+    assert refusal(changed("gate.rule", 1)).endswith(": unknown key; did you mean rules?")
+    assert refusal(changed("gate.limit", 1)).endswith("choose one of rules, clean_tree")
     assert "backbone_lr" in refusal(changed("model.rate", 1))
     assert "max_drop" in refusal(changed("gate.rules.new", RULE | {"name": "x"}))
     assert refusal(changed("lr", 1)).endswith(", ".join(TREE))

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from visiongate.paths import PARAMS
 from visiongate.records.files import write_text
-from visiongate.settings.composition import CONF, compose_params, environment_overrides
+from visiongate.settings.composition import CONF, compose_params
+from visiongate.settings.grammar import environment_overrides
 
 
 def run(overrides: tuple[str, ...], config: Path | None, *, check: bool) -> int:
@@ -17,10 +18,10 @@ def run(overrides: tuple[str, ...], config: Path | None, *, check: bool) -> int:
     Raises:
         SettingsError: Hydra cannot compose, or a value is invalid.
     """
-    variables = [] if check else environment_overrides(os.environ)
+    variables = {} if check else environment_overrides(os.environ)
     sources = [f"the file {config}"] if config else []
-    sources += [f"the environment: {override}" for override in variables]
-    text = compose_params(CONF, [*variables, *overrides], config)
+    sources += [f"the environment: {override}" for override in variables.values()]
+    text = compose_params(CONF, overrides, config, variables)
     # The header lists overrides from the environment and a file.
     text = "".join([*(f"# From {source}\n" for source in sources), text])
     for source in sources:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from visiongate.errors import SettingsError
-from visiongate.settings.composition import compose_params, expand_sweeps
+from visiongate.settings.composition import compose_params
+from visiongate.settings.grammar import expand_sweeps
 
 HASH_DIGITS = 8
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from visiongate.errors import SettingsError
 from visiongate.paths import PARAMS
+from visiongate.settings.overrides import suggest
 from visiongate.settings.schema import Settings
 
 # OmegaConf's mark for a value that must be given; DVC passes it on.
@@ -44,23 +45,30 @@ def load_settings(path: Path = PARAMS) -> Settings:
     return parse_settings(tree, str(path))
 
 
-def parse_settings(tree: object, source: str) -> Settings:
+def parse_settings(tree: object, source: str, origins: Mapping[str, str] | None = None) -> Settings:
     """Validate plain values.
 
     Args:
         tree: The values.
         source: Where they come from, for the messages.
+        origins: Where single values come from instead, by dotted name, such as an environment variable.
 
     Raises:
         SettingsError: As `load_settings`.
     """
-    missing = [f"{source}: {_dotted(location)}: a value is required" for location in _find_missing(tree)]
+    given = origins or {}
+    missing = [_dotted(location) for location in _find_missing(tree)]
     if missing:
-        raise SettingsError("\n".join(missing))
+        raise SettingsError(
+            "\n".join(f"{_origin(key, source, given)}{key}: a value is required" for key in missing)
+        )
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
-        raise SettingsError("\n".join(f"{source}: {line}" for line in _explain(error, tree))) from None
+        lines = _explain(error, tree)
+        raise SettingsError(
+            "\n".join(f"{_origin(key, source, given)}{text}" for key, text in lines)
+        ) from None
 
 
 def replace_settings(settings: Settings, values: Mapping[str, Any], source: str) -> Settings:
@@ -89,27 +97,31 @@ def _find_missing(node: object, location: Location = ()) -> Iterator[Location]:
         yield location
 
 
-def _explain(error: ValidationError, tree: object) -> list[str]:
-    """Return a line for each invalid setting: its key, its value and pydantic's message."""
-    lines: dict[str, list[str]] = {}
+def _origin(key: str, source: str, origins: Mapping[str, str]) -> str:
+    """Return the start of a message: where the value comes from. The name of an override on the command line says it itself."""
+    origin = next((origins[name] for name in origins if f"{key}.".startswith(f"{name}.")), source)
+    return "" if origin in origins else f"{origin}: "
+
+
+def _explain(error: ValidationError, tree: object) -> list[tuple[str, str]]:
+    """Return each invalid setting: its key, and a line with the key, the value and pydantic's message."""
+    lines: dict[tuple[str, str], list[str]] = {}
     for problem in error.errors(include_url=False):
         location = _in_file(problem["loc"], tree, is_missing=problem["type"] == "missing")
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
-            message = f"unknown key; choose one of {', '.join(_keys(location[:-1], tree))}"
+            message = _explain_unknown(location, tree)
         key = _dotted(location)
         is_value = problem["type"] != "missing" and not isinstance(problem["input"], Mapping | BaseModel)
-        start = (
-            f"{key or 'the file'} = {problem['input']!r} is invalid: "
-            if is_value
-            else f"{key}: "
-            if key
-            else ""
-        )
-        messages = lines.setdefault(start, [])
+        shown = f"{key or 'the file'} = {problem['input']!r} is invalid" if is_value else key
+        messages = lines.setdefault((key, f"{shown}: " if shown else ""), [])
         if message not in messages:
             messages.append(message)
-    return [start + " or ".join(messages) for start, messages in lines.items()]
+    return [(key, start + " or ".join(messages)) for (key, start), messages in lines.items()]
+
+
+def _explain_unknown(location: Location, tree: object) -> str:
+    return f"unknown key{suggest(str(location[-1]), _keys(location[:-1], tree))}"
 
 
 def _in_file(location: Location, tree: Any, *, is_missing: bool) -> Location:  # noqa: ANN401 - plain values
