@@ -26,7 +26,7 @@ from visiongate.records.preparation import QuarantinedImage, parse_quarantine
 from visiongate.records.splits import SPLITS
 from visiongate.settings.loading import load_settings, replace_settings
 from visiongate.settings.schema import Settings
-from visiongate.transformation.splits import read_candidates
+from visiongate.transformation.units import read_candidates
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = '<script>alert("x")</script>'

@@ -22,7 +22,7 @@ from visiongate.settings.transformation import Split, Transformation
 from visiongate.transformation.rendering import build_manifest, write_splits
 
 CLASSES = ["cat", "dog"]
-SPLIT = Split(train=0.7, val=0.15, test=0.15, seed=0)
+SPLIT = Split(method="auto", train=0.7, val=0.15, test=0.15, seed=0)
 
 
 def settings(**changes: Any) -> Transformation:  # noqa: ANN401 - fields

@@ -101,7 +101,7 @@ INVALID = {
     ),
     "shares above one": (
         "transformation.split",
-        {"train": 0.5, "val": 0.5, "test": 0.5, "seed": 0},
+        {"method": "auto", "train": 0.5, "val": 0.5, "test": 0.5, "seed": 0},
         "transformation.split",
     ),
     "a log range from zero": ("optimize.space.new", a_range(kind="log", low=0), "optimize.space.new"),
@@ -144,6 +144,19 @@ def test_an_invalid_setting_gives_one_line_with_its_key(name: str, value: object
     )
     assert "\n" not in message
     assert "secret" not in message
+
+
+@pytest.mark.parametrize(
+    ("protocol", "method"),
+    [("cross_validation", "hash"), ("cross_validation", "stratified"), ("holdout", "kfold")],
+)
+def test_a_protocol_and_a_method_that_exclude_each_other_are_both_named(protocol: str, method: str) -> None:
+    tree = changed("evaluation.protocol", protocol)
+    tree["transformation"]["split"]["method"] = method
+    expected = (
+        f"params.yaml: evaluation.protocol = {protocol}: transformation.split.method = {method} contradicts"
+    )
+    assert refusal(tree).startswith(expected)
 
 
 def test_an_unknown_key_lists_the_known_ones() -> None:

@@ -8,14 +8,23 @@ from pathlib import Path
 
 import pytest
 
+from evaluation_settings import evaluation_settings
 from visiongate.errors import DataError
 from visiongate.images.table import write_shards
 from visiongate.records.clusters import write_clusters
 from visiongate.settings.transformation import Split
-from visiongate.transformation.splits import Candidate, assign_splits, hash_position, read_candidates
+from visiongate.transformation.folds import assign_folds
+from visiongate.transformation.protocol import assign_images
+from visiongate.transformation.splits import Method
+from visiongate.transformation.splits import assign_splits as assign_by
+from visiongate.transformation.units import Candidate, hash_position, read_candidates
 
-SPLIT = Split(train=0.8, val=0.1, test=0.1, seed=0)
+SPLIT = Split(method="auto", train=0.8, val=0.1, test=0.1, seed=0)
 DICE = random.Random(0)  # noqa: S311 - no secret
+
+
+def assign_splits(images: Sequence[Candidate], split: Split, method: Method = "hash") -> list[str]:
+    return assign_by(images, split, method)
 
 
 def images(count: int, **fields: str) -> list[Candidate]:
@@ -243,9 +252,18 @@ def test_linked_images_without_a_given_split_stay_together_despite_contradicting
     assert found["b"] == found["c"] == "test"
 
 
-def test_a_class_missing_from_a_split_is_an_error() -> None:
-    with pytest.raises(DataError, match="rare"):
-        assign_splits([*images(100), Candidate("other", "rare")], SPLIT)
+@pytest.mark.parametrize("method", ["hash", "stratified"])
+def test_a_class_of_one_image_is_trained_and_its_absence_elsewhere_reported(
+    method: Method, caplog: pytest.LogCaptureFixture
+) -> None:
+    for seed in range(12):
+        caplog.clear()
+        split = SPLIT.model_copy(update={"seed": seed})
+        assert assign_splits([*images(100), Candidate("other", "rare")], split, method)[-1] == "train"
+        assert [record.message.split(":")[0] for record in caplog.records] == [
+            "class 'rare' has no images in val",
+            "class 'rare' has no images in test",
+        ]
 
 
 @pytest.mark.parametrize("count", [3, 5, 10])
@@ -268,16 +286,165 @@ def test_a_missing_class_takes_the_nearest_unit() -> None:
     assert [splits[position] for position in sorted(drawn)] == ["train", "train", "val", "test"]
 
 
-def test_given_splits_do_not_fill_missing_classes() -> None:
-    given = [Candidate(f"{label}-{index}", label, given="train") for label in "ab" for index in range(9)]
+def test_a_class_without_given_test_images_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    given = [Candidate(f"{label}-{index}", label, given="train") for label in "abcdef" for index in range(9)]
     given += [Candidate("only", "a", given="test")]
-    with pytest.raises(DataError, match=r"'b' .* test"):
+    assert assign_splits(given, SPLIT).count("test") == 1
+    assert [record.message for record in caplog.records] == [
+        "5 classes, such as 'b', 'c', 'd', have no images in test: nothing measures them"
+    ]
+
+
+def test_a_class_without_given_training_images_names_its_split_and_what_to_do() -> None:
+    given = [Candidate(f"{own}-{n}", "a", own) for own in ("train", "val", "test") for n in range(5)]
+    given += [Candidate(f"b-{n}", "b", ("val", "test", "test")[n]) for n in range(3)]
+    with pytest.raises(
+        DataError, match=r"class 'b' has no training images: .* 2 in test and 1 in val; add .* pool all"
+    ):
         assign_splits(given, SPLIT)
 
 
-def test_a_class_in_a_single_cluster_is_an_error() -> None:
-    with pytest.raises(DataError, match="'a'"):
-        assign_splits(images(100, cluster="all"), SPLIT)
+@pytest.mark.parametrize("method", ["hash", "stratified"])
+def test_images_in_a_single_cluster_are_an_error(method: Method) -> None:
+    with pytest.raises(DataError, match=r"no images for val and test: .* 100 images"):
+        assign_splits(images(100, cluster="all"), SPLIT, method)
+
+
+def labelled(counts: dict[str, int]) -> list[Candidate]:
+    return [Candidate(f"{label}-{n}", label) for label, count in counts.items() for n in range(count)]
+
+
+def count_by_class(
+    candidates: Sequence[Candidate], places: Sequence[str | int]
+) -> Counter[tuple[str, str | int]]:
+    return Counter((image.label, place) for image, place in zip(candidates, places, strict=True))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_stratified_splits_have_each_class_by_its_share(seed: int) -> None:
+    candidates = labelled({"a": 20, "b": 37, "c": 178, "d": 500})
+    splits = assign_splits(candidates, SPLIT.model_copy(update={"seed": seed}), "stratified")
+    sizes = Counter(image.label for image in candidates)
+    for (label, split), count in count_by_class(candidates, splits).items():
+        assert abs(count - sizes[label] * getattr(SPLIT, str(split))) < 1
+
+
+def test_stratified_splits_keep_groups_together_and_close_to_the_shares() -> None:
+    candidates = mixed(1200)
+    splits = assign_splits(candidates, SPLIT, "stratified")
+    for field in ("group", "cluster"):
+        assert {len(found) for found in splits_by(candidates, splits, field).values()} == {1}
+    apart = [Candidate(f"i{n}", "ab"[n % 40 // 20], group=f"p{n // 4}") for n in range(800)]
+    for (_, split), count in count_by_class(apart, assign_splits(apart, SPLIT, "stratified")).items():
+        assert abs(count - 400 * getattr(SPLIT, str(split))) <= 4
+
+
+def test_a_new_image_moves_at_most_two_images_of_its_class_between_stratified_splits() -> None:
+    old = labelled({"a": 90, "b": 133})
+    before = dict(zip(old, assign_splits(old, SPLIT, "stratified"), strict=True))
+    moved = []
+    for number in range(60):
+        added = [Candidate(f"new-{number}", "a"), *old]
+        after = dict(zip(added, assign_splits(added, SPLIT, "stratified"), strict=True))
+        changed = [image for image in old if before[image] != after[image]]
+        assert all(image.label == "a" for image in changed)
+        moved.append(len(changed))
+    assert max(moved) <= 2
+    assert sum(moved) / len(moved) < 1
+
+
+def test_stratified_splits_differ_little_from_those_by_hash() -> None:
+    candidates = labelled({"a": 4000, "b": 4000})
+    pairs = zip(*(assign_splits(candidates, SPLIT, method) for method in ("hash", "stratified")), strict=True)
+    assert sum(one != other for one, other in pairs) < 160
+
+
+def test_given_splits_are_kept_in_stratified_splits() -> None:
+    given = [image._replace(given="test" if n < 50 else "train") for n, image in enumerate(images(250))]
+    splits = assign_splits(given, SPLIT, "stratified")
+    # The share of val in train and val is 1/9, of 200 images.
+    assert (splits[:50], splits.count("val")) == (["test"] * 50, 22)
+
+
+@pytest.mark.parametrize("folds", [3, 5])
+def test_folds_have_the_same_number_of_each_class(folds: int) -> None:
+    candidates = labelled({"a": 11, "b": 43, "c": 101})
+    counts = count_by_class(candidates, assign_folds(candidates, folds, 0))
+    for label in "abc":
+        numbers = [counts[label, fold] for fold in range(folds)]
+        assert max(numbers) - min(numbers) <= 1
+    totals = [sum(counts[label, fold] for label in "abc") for fold in range(folds)]
+    assert max(totals) - min(totals) <= 1
+
+
+def test_folds_keep_linked_images_together_and_have_every_class() -> None:
+    candidates = mixed(600)
+    folds = assign_folds(candidates, 5, 0)
+    for field in ("group", "cluster"):
+        found = defaultdict[str, set[int]](set)
+        for image, fold in zip(candidates, folds, strict=True):
+            if name := getattr(image, field):
+                found[name].add(fold)
+        assert {len(each) for each in found.values()} == {1}
+    assert len(count_by_class(candidates, folds)) == 10
+
+
+def test_folds_depend_on_the_images_and_the_seed_only() -> None:
+    candidates = mixed(300)
+    shuffled = DICE.sample(candidates, len(candidates))
+    folds = dict(zip(candidates, assign_folds(candidates, 4, 0), strict=True))
+    assert dict(zip(shuffled, assign_folds(shuffled, 4, 0), strict=True)) == folds
+    assert dict(zip(candidates, assign_folds(candidates, 4, 1), strict=True)) != folds
+
+
+def test_the_smallest_class_limits_the_folds(caplog: pytest.LogCaptureFixture) -> None:
+    candidates = labelled({"a": 50, "b": 4})
+    assert len(count_by_class(candidates, assign_folds(candidates, 5, 0))) == 8
+    assert caplog.messages == ["4 folds instead of evaluation.folds = 5: class 'b' has 4 images"]
+
+
+def test_too_few_units_for_folds_are_an_error() -> None:
+    linked = [Candidate(f"b{n}", "b", group=f"patient-{n % 2}") for n in range(30)]
+    with pytest.raises(DataError, match=r"class 'b': 30 images, linked by groups .* to 2, but .* at least 3"):
+        assign_folds([*images(50), *linked], 5, 0)
+
+
+@pytest.mark.parametrize(
+    ("count", "given", "protocol", "method", "expected"),
+    [
+        (999, None, "auto", "auto", ("cross_validation", "kfold")),
+        (1000, None, "auto", "auto", ("holdout", "stratified")),
+        (10_000, None, "auto", "auto", ("holdout", "hash")),
+        (60, "test", "auto", "auto", ("holdout", "stratified")),
+        (60, "val", "auto", "auto", ("cross_validation", "kfold")),
+        (60, "test", "cross_validation", "auto", ("cross_validation", "kfold")),
+        (60, None, "holdout", "auto", ("holdout", "stratified")),
+        (60, None, "auto", "hash", ("holdout", "hash")),
+        (1500, None, "auto", "kfold", ("cross_validation", "kfold")),
+    ],
+)
+def test_the_number_of_images_and_the_given_splits_choose_the_protocol(
+    count: int, given: str | None, protocol: str, method: str, expected: tuple[str, str]
+) -> None:
+    candidates = [*images(count - 10), *images_of(10, given)]
+    split = SPLIT.model_copy(update={"method": method})
+    assignment = assign_images(candidates, split, evaluation_settings(protocol=protocol))
+    assert (assignment.protocol, assignment.method) == expected
+    assert assignment.fold_count == (5 if expected[1] == "kfold" else None)
+
+
+def images_of(count: int, given: str | None) -> list[Candidate]:
+    return [Candidate(f"given-{index}", "a", given) for index in range(count)]
+
+
+def test_cross_validation_pools_given_splits_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    candidates = [*images(50), *images_of(10, "test")]
+    assignment = assign_images(candidates, SPLIT, evaluation_settings(protocol="cross_validation"))
+    assert assignment.folds is not None
+    placed = set(zip(assignment.folds, assignment.splits, strict=True))
+    assert placed == {(0, "test"), (1, "val"), (2, "train"), (3, "train"), (4, "train")}
+    assert "pools all images" in caplog.text
 
 
 def test_candidates_are_read_with_their_clusters(tmp_path: Path) -> None:

@@ -9,6 +9,11 @@ def protection(split: str | None) -> int:
     return SPLITS.index(split) + 1 if split else 0
 
 
+def fold_split(fold: int) -> str:
+    """Return the split that a fold is in the pixel arrays: that of its images for the model which is tested on fold 0."""
+    return "test" if fold == 0 else "val" if fold == validation_fold(0, 2) else "train"
+
+
 def validation_fold(fold: int, folds: int) -> int:
     """Return the fold that validates the model which is tested on a fold."""
     return (fold + 1) % folds

@@ -10,6 +10,11 @@ from visiongate.settings.fields import Count, Index, OpenShare, Section, Share
 class Evaluation(Section):
     """How the exported model is measured."""
 
+    protocol: Literal["auto", "holdout", "cross_validation"] = Field(
+        description="How images judge a model: a test split, or cross-validation; auto cross-validates fewer than 1,000 images "
+        "without a given test split."
+    )
+    folds: Annotated[int, Field(ge=3)] = Field(description="Folds of the cross-validation.")
     batch_size: Count = Field(description="Images per batch.")
     calibration_bins: Count = Field(description="Bins of the calibration error.")
     bootstrap_samples: Annotated[int, Field(ge=50)] = Field(description="Samples of the bootstrap.")

@@ -49,6 +49,8 @@ class Settings(Section):
         small = self.training.progressive.size
         if small is not None and small >= size:
             raise ValueError(_too_large("training.progressive.size", small, "", size))
+        if problem := _contradiction(self.evaluation.protocol, self.transformation.split.method):
+            raise ValueError(problem)
         for name, dimension in self.optimize.space.items():
             if not self.has(dimension.setting):
                 raise ValueError(f"optimize.space.{name}.setting: {dimension.setting} does not exist")
@@ -94,6 +96,17 @@ class Settings(Section):
             *sections, key = name.split(".")
             reduce(getitem, sections, tree)[key] = value
         return tree
+
+
+def _contradiction(protocol: str, method: str) -> str | None:
+    """Explain why a protocol and a method of the splits exclude each other."""
+    if "auto" in {protocol, method} or (protocol == "cross_validation") == (method == "kfold"):
+        return None
+    needed = "kfold" if protocol == "cross_validation" else "hash or stratified"
+    return (
+        f"evaluation.protocol = {protocol}: transformation.split.method = {method} contradicts it; choose {needed}, or "
+        "set one of the two to auto"
+    )
 
 
 def _too_large(name: str, value: int, part: str, size: int) -> str:

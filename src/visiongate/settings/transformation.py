@@ -10,8 +10,12 @@ TOLERANCE = 1e-9
 
 
 class Split(Section):
-    """Shares of the images, drawn by content hash."""
+    """Shares of the images, and how they are drawn."""
 
+    method: Literal["auto", "hash", "stratified", "kfold"] = Field(
+        description="How splits are drawn: by content hash, by its rank within each class, or as folds; auto takes stratified "
+        "below 10,000 images, and kfold with cross-validation."
+    )
     train: OpenShare = Field(description="Share of the training images.")
     val: OpenShare = Field(description="Share of the validation images.")
     test: OpenShare = Field(description="Share of the test images.")

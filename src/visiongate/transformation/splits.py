@@ -1,213 +1,96 @@
-"""Assign images to splits by their content, so that new images do not move old ones.
+"""Assign images to splits by their content, so that new images move no or few old ones.
 
-Images that share a group or a cluster of near-duplicates must not be separated, so they form a *unit*. Each unit has a *key*:
-the group or content hash of one of its members. The key's hash is the unit's *position* in [0, 1), and the splits divide that
-interval by their shares.
+The splits divide the interval [0, 1) by their shares. With the method ``hash``, the position of a unit decides; with
+``stratified``, its rank among the units of its class.
 """
 
-import hashlib
+import logging
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import accumulate
-from pathlib import Path
-from typing import NamedTuple, TypeVar
-
-import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from typing import Literal
 
 from visiongate.errors import DataError
-from visiongate.images.table import read_table
-from visiongate.records.clusters import read_clusters
-from visiongate.records.splits import SPLITS, protection
+from visiongate.records.splits import SPLITS
 from visiongate.settings.transformation import Split
+from visiongate.transformation.missing_classes import ClassFiller
+from visiongate.transformation.units import Candidate, Unit, form_units
 
-Key = TypeVar("Key")
-# A group or a cluster, by kind and name.
-Link = tuple[str, str]
-
-
-class Candidate(NamedTuple):
-    """An image and the values that determine its split.
-
-    Attributes:
-        sha256: Content hash.
-        label: Class name.
-        given: The split that the source gives, if any.
-        group: Group name, such as a patient.
-        cluster: Name of the cluster of near-duplicates.
-    """
-
-    sha256: str
-    label: str
-    given: str | None = None
-    group: str | None = None
-    cluster: str | None = None
+Method = Literal["hash", "stratified"]
+# Classes that a message names.
+EXAMPLES = 3
+logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Unit:
-    """Images that are assigned together.
-
-    Attributes:
-        members: Indices of the images.
-        position: Hash of the unit's key, in [0, 1).
-        choices: Splits that the unit may be assigned to.
-    """
-
-    members: list[int]
-    position: float
-    choices: list[str]
-
-    def assign(self, split: str, splits: list[str]) -> None:
-        """Assign all members to a split."""
-        for member in self.members:
-            splits[member] = split
-
-    def distance(self, name: str, split: Split) -> float:
-        """Return the distance of the position from the interval of a split; negative inside."""
-        edges = _interval_edges(self.choices, split)
-        index = self.choices.index(name)
-        return max(edges[index] - self.position, self.position - edges[index + 1])
-
-
-def assign_splits(images: Sequence[Candidate], split: Split) -> list[str]:
+def assign_splits(images: Sequence[Candidate], split: Split, method: Method) -> list[str]:
     """Assign each image to a split.
 
     Given splits are kept. If the source gives no ``val`` or no ``test``, that split is drawn from its ``train``. An image
     without a given split follows the images that it is linked to: those of its cluster before those of its group, and the most
     protected of several splits (test, then val, then train).
 
-    A key is independent of labels, so every class is drawn with the same shares, up to chance. A new image can only move images
-    that it is linked to: a unit with k keys changes its key with probability 1 / (k + 1). A new image of an existing group
-    moves no image, unless it is a near-duplicate of an image outside the group.
+    Method ``hash``: a key is independent of labels, so every class is drawn with the same shares, up to chance. A new image
+    can only move images that it is linked to: a unit with k keys changes its key with probability 1 / (k + 1). A new image of
+    an existing group moves no image, unless it is a near-duplicate of an image outside the group.
+
+    Method ``stratified``: the units of each class are sorted by position and cut at the shares, so the number of images of a
+    class in a split differs from its share by less than the images of a unit. A unit with several classes counts for the
+    rarest of them. A new image can also move the unit on each side of a cut of its class.
 
     If a class would be missing from a split, the unit with this class whose position is nearest moves there, provided that no
-    class loses its last image in the unit's split. The unit may move back when the class has more images.
+    class loses its last image in the unit's split. The training split goes first and takes the last image too, because a class
+    without training images cannot be predicted. The unit may move back when the class has more images.
 
     Args:
         images: All images of the data set.
         split: The shares and the seed.
+        method: How the splits are drawn.
 
     Returns:
         ``train``, ``val`` or ``test`` for each image.
 
     Raises:
-        DataError: A split would have no image of some class.
+        DataError: A class has no training images, or a split has no images. A class that ``val`` or ``test``
+            misses is a warning in the log.
     """
-    units = _form_units(images, split.seed)
-    splits = [""] * len(images)
-    for unit in units:
-        unit.assign(_draw(unit, split), splits)
+    units = form_units(images, split.seed)
     labels = [image.label for image in images]
-    _fill_missing_classes(splits, units, labels, split)
-    _check_classes(splits, labels)
+    splits = [""] * len(images)
+    drawn = _draw_by_rank(units, labels, split) if method == "stratified" else _draw_by_position(units, split)
+    for unit, name in drawn:
+        for member in unit.members:
+            splits[member] = name
+    filler = ClassFiller(splits, units, labels)
+    for name in ("train", "test", "val"):
+        filler.fill(name, partial(_distance, name=name, split=split), at_any_cost=name == "train")
+    _check_classes(splits, images)
     return splits
 
 
-def hash_position(key: str, seed: int) -> float:
-    """Map a key to a uniformly distributed position in [0, 1), by SHA-256."""
-    digest = hashlib.sha256(f"{seed}:{key}".encode()).digest()
-    # Six bytes: every such fraction is an exact float, and the largest is less than 1.
-    return int.from_bytes(digest[:6], "big") / 2**48
+def _draw_by_position(units: Sequence[Unit], split: Split) -> Iterator[tuple[Unit, str]]:
+    for unit in units:
+        yield unit, _choose(unit.choices, unit.position, split)
 
 
-def read_candidates(directory: Path) -> list[Candidate]:
-    """Read the candidates from a prepared image table, in its order.
-
-    Raises:
-        DataError: The table or ``near_duplicates.csv`` is missing.
-    """
-    clusters = read_clusters(directory)
-    table = read_table(directory, ["sha256", "label", "split", "group"]).to_pydict()
-    return [
-        Candidate(sha256, label, split, group, clusters.get(sha256))
-        for sha256, label, split, group in zip(*table.values(), strict=True)
-    ]
-
-
-def _form_units(images: Sequence[Candidate], seed: int) -> list[_Unit]:
-    """Form units of linked images that follow the same given split, or none."""
-    components = _connect(images)
-    keys, given = _choose_keys(images, components), _resolve_given(images)
-    given_splits = {image.given for image in images}
-    choices: dict[str | None, list[str]] = {
-        None: list(SPLITS),
-        "train": [name for name in SPLITS if name == "train" or name not in given_splits],
-    }
-    members = defaultdict[tuple[int, str | None], list[int]](list)
-    for index, unit in enumerate(zip(components, given, strict=True)):
-        members[unit].append(index)
-    return [
-        _Unit(indices, hash_position(keys[component], seed), choices.get(followed, [str(followed)]))
-        for (component, followed), indices in members.items()
-    ]
+def _draw_by_rank(units: Sequence[Unit], labels: Sequence[str], split: Split) -> Iterator[tuple[Unit, str]]:
+    """Draw from the units of each class, in the order of their positions, by the middle of each one's range of images."""
+    sizes = Counter(labels)
+    strata = defaultdict[tuple[str, ...], list[Unit]](list)
+    for unit in units:
+        rarest = min({labels[member] for member in unit.members}, key=lambda label: (sizes[label], label))
+        strata[rarest, *unit.choices].append(unit)
+    for stratum in strata.values():
+        total, before = sum(len(unit.members) for unit in stratum), 0
+        for unit in sorted(stratum, key=lambda unit: unit.position):
+            yield unit, _choose(unit.choices, (before + len(unit.members) / 2) / total, split)
+            before += len(unit.members)
 
 
-def _connect(images: Sequence[Candidate]) -> list[int]:
-    """Return the number of the connected component that each image belongs to."""
-    nodes: dict[Link, int] = {}
-    edges: list[tuple[int, int]] = []
-    for index, image in enumerate(images):
-        edges.extend((index, nodes.setdefault(link, len(images) + len(nodes))) for link in _links(image))
-    count = len(images) + len(nodes)
-    sources, targets = np.array(edges, dtype=np.int64).reshape(-1, 2).T
-    graph = coo_array((np.ones(len(sources), dtype=np.int8), (sources, targets)), shape=(count, count))
-    numbers: list[int] = connected_components(graph, directed=False)[1][: len(images)].tolist()
-    return numbers
-
-
-def _links(image: Candidate) -> list[Link]:
-    return [(kind, name) for kind, name in (("group", image.group), ("cluster", image.cluster)) if name]
-
-
-def _choose_keys(images: Sequence[Candidate], components: Sequence[int]) -> dict[int, str]:
-    """Choose each component's key by its hash, so that alphabetically early names are not preferred."""
-    keys = defaultdict[int, set[str]](set)
-    for image, component in zip(images, components, strict=True):
-        keys[component].add(image.group or image.sha256)
-    return {
-        component: min(names, key=lambda name: hashlib.sha256(name.encode()).digest())
-        for component, names in keys.items()
-    }
-
-
-def _resolve_given(images: Sequence[Candidate]) -> list[str | None]:
-    """Return the given split that each image follows: its own, or that of the images it is linked to."""
-    free = [index for index, image in enumerate(images) if not image.given]
-    split_of = _most_protected(
-        (link, image.given) for image in images if image.given for link in _links(image)
-    )
-    components = _connect([images[index] for index in free])
-    followed = {
-        kind: _most_protected(
-            (component, split_of[link])
-            for component, index in zip(components, free, strict=True)
-            for link in _links(images[index])
-            if link in split_of and link[0] == kind
-        )
-        for kind in ("cluster", "group")
-    }
-    given = [image.given for image in images]
-    for component, index in zip(components, free, strict=True):
-        given[index] = followed["cluster"].get(component) or followed["group"].get(component)
-    return given
-
-
-def _most_protected(splits: Iterable[tuple[Key, str]]) -> dict[Key, str]:
-    highest: dict[Key, str] = {}
-    for key, split in splits:
-        if protection(split) > protection(highest.get(key)):
-            highest[key] = split
-    return highest
-
-
-def _draw(unit: _Unit, split: Split) -> str:
+def _choose(choices: Sequence[str], position: float, split: Split) -> str:
     # Rounding can leave the last edge just below 1.
-    edges = _interval_edges(unit.choices, split)
-    return unit.choices[min(bisect_right(edges, unit.position), len(unit.choices)) - 1]
+    return choices[min(bisect_right(_interval_edges(choices, split), position), len(choices)) - 1]
 
 
 def _interval_edges(choices: Sequence[str], split: Split) -> list[float]:
@@ -216,46 +99,49 @@ def _interval_edges(choices: Sequence[str], split: Split) -> list[float]:
     return [0.0, *(edge / sum(shares) for edge in accumulate(shares))]
 
 
-def _fill_missing_classes(
-    splits: list[str], units: Sequence[_Unit], labels: Sequence[str], split: Split
-) -> None:
-    """Move the nearest unit that can be spared into each split that misses a class."""
-    counts = Counter(zip(splits, labels, strict=True))
-    missing = [
-        (label, name) for label in sorted(set(labels)) for name in reversed(SPLITS) if not counts[name, label]
-    ]
-    for label, name in missing:
-        spare = [
-            unit for unit in units if name in unit.choices and _can_spare(unit, label, splits, labels, counts)
-        ]
-        if spare:
-            nearest = min(spare, key=lambda unit: unit.distance(name, split))
-            moved = Counter(labels[member] for member in nearest.members)
-            old_split = splits[nearest.members[0]]
-            counts.subtract({(old_split, other): count for other, count in moved.items()})
-            counts.update({(name, other): count for other, count in moved.items()})
-            nearest.assign(name, splits)
+def _distance(unit: Unit, name: str, split: Split) -> float | None:
+    """Return the distance of a unit's position from the interval of a split, None if it may not be assigned to the split."""
+    if name not in unit.choices:
+        return None
+    edges, index = _interval_edges(unit.choices, split), unit.choices.index(name)
+    return max(edges[index] - unit.position, unit.position - edges[index + 1])
 
 
-def _can_spare(
-    unit: _Unit,
-    label: str,
-    splits: Sequence[str],
-    labels: Sequence[str],
-    counts: Mapping[tuple[str, str], int],
-) -> bool:
-    """Return whether a unit has a class, and its split has more images of each of the unit's classes."""
-    in_unit = Counter(labels[member] for member in unit.members)
-    own_split = splits[unit.members[0]]
-    return label in in_unit and all(counts[own_split, other] > count for other, count in in_unit.items())
-
-
-def _check_classes(splits: Sequence[str], labels: Sequence[str]) -> None:
-    present = set(zip(splits, labels, strict=True))
-    for label in sorted(set(labels)):
-        empty = [split for split in SPLITS if (split, label) not in present]
-        if empty:
-            raise DataError(
-                f"class {label!r} has no image in {' and '.join(empty)}; add images of this class, "
-                "or change the shares or the seed in transformation.split"
+def _check_classes(splits: Sequence[str], images: Sequence[Candidate]) -> None:
+    present = {(name, image.label) for name, image in zip(splits, images, strict=True)}
+    labels = sorted({image.label for image in images})
+    without = {name: [label for label in labels if (name, label) not in present] for name in SPLITS}
+    if untrained := without["train"]:
+        counts = Counter(
+            name for name, image in zip(splits, images, strict=True) if image.label == untrained[0]
+        )
+        held_out = " and ".join(f"{count} in {name}" for name, count in sorted(counts.items()))
+        raise DataError(
+            f"{_list_classes(untrained)} no training images: the data set's own splits have those of {untrained[0]!r} "
+            f"elsewhere, {held_out}; add images to the training split, leave the class out with dataset.exclude, or pool all "
+            "images with evaluation.protocol=cross_validation"
+        )
+    if empty := [name for name in SPLITS if name not in splits]:
+        raise DataError(
+            f"no images for {' and '.join(empty)}: groups and near-duplicates link the {len(images)} images too closely to "
+            "divide them; add images of other groups, or change preparation.near_duplicates or dataset.group"
+        )
+    for name, effect in (("val", "the best epoch is chosen without"), ("test", "nothing measures")):
+        if without[name]:
+            one = len(without[name]) == 1
+            logger.warning(
+                "%s no images in %s: %s %s",
+                _list_classes(without[name]),
+                name,
+                effect,
+                "it" if one else "them",
             )
+
+
+def _list_classes(labels: Sequence[str]) -> str:
+    names = ", ".join(repr(label) for label in labels[:EXAMPLES])
+    if len(labels) == 1:
+        return f"class {names} has"
+    return (
+        f"{len(labels)} classes, such as {names}, have" if len(labels) > EXAMPLES else f"classes {names} have"
+    )

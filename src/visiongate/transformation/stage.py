@@ -1,4 +1,4 @@
-"""The transformation stage: decode and resize all images once, and assign them to splits."""
+"""The transformation stage: decode and resize all images once, and assign them to splits or folds."""
 
 import logging
 from collections import Counter
@@ -10,8 +10,9 @@ from visiongate.records.dataset import read_dataset
 from visiongate.records.splits import SPLITS
 from visiongate.records.transform import Transform, write_transform
 from visiongate.settings.schema import Settings
+from visiongate.transformation.protocol import Assignment, assign_images
 from visiongate.transformation.rendering import build_manifest, write_splits
-from visiongate.transformation.splits import assign_splits, read_candidates
+from visiongate.transformation.units import read_candidates
 
 logger = logging.getLogger(__name__)
 
@@ -21,12 +22,29 @@ def run(settings: Settings) -> None:
     chosen = settings.transformation
     classes = read_dataset(paths.PREPARED).classes
     images = read_table(paths.PREPARED, ["label", "path", "split", "group", "sha256"])
-    splits = assign_splits(read_candidates(paths.PREPARED), chosen.split)
-    manifest = build_manifest(images, splits, classes)
+    assignment = assign_images(read_candidates(paths.PREPARED), chosen.split, settings.evaluation)
+    manifest = build_manifest(images, assignment.splits, classes, assignment.folds)
     max_pixels = settings.dataset.limits.max_pixels
     write_splits(paths.TRANSFORMED, manifest, iterate_images(paths.PREPARED), chosen, max_pixels)
     mean, std = channel_statistics(load_split(paths.TRANSFORMED, "train").images)
-    write_transform(paths.TRANSFORMED, Transform(chosen.size, chosen.mode, chosen.resize, mean, std, classes))
-    counts = Counter(splits)
-    sizes = ", ".join(f"{counts[split]} {split}" for split in SPLITS)
-    logger.info("%d images of %d×%d pixels: %s", len(splits), chosen.size, chosen.size, sizes)
+    write_transform(
+        paths.TRANSFORMED,
+        Transform(
+            chosen.size,
+            chosen.mode,
+            chosen.resize,
+            mean,
+            std,
+            classes,
+            assignment.protocol,
+            assignment.fold_count,
+        ),
+    )
+    _log(assignment, chosen.size)
+
+
+def _log(assignment: Assignment, size: int) -> None:
+    parts = Counter[str | int](assignment.splits if assignment.folds is None else assignment.folds)
+    names = SPLITS if assignment.folds is None else sorted(set(assignment.folds))
+    counts = ", ".join(f"{parts[name]} {name}" for name in names)
+    logger.info("%d images of %d×%d pixels: %s", len(assignment.splits), size, size, counts)

@@ -1,0 +1,78 @@
+"""Decide how the images of a data set judge a model, and assign them accordingly."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from visiongate.records.splits import fold_split
+from visiongate.settings.evaluation import Evaluation
+from visiongate.settings.transformation import Split
+from visiongate.transformation.folds import assign_folds
+from visiongate.transformation.splits import Method, assign_splits
+from visiongate.transformation.units import Candidate
+
+# Below, the default test share of 10% has fewer than 100 images, and the 95% interval of an accuracy of 90% is wider than
+# ±6 points. Cross-validation tests on all images instead, and trains the final model on all of them.
+HOLDOUT_IMAGES = 1000
+# Below, a class of ten has fewer than 100 expected test images, and chance changes their number by more than a tenth. Above,
+# chance matters less than that a new image moves no other.
+HASH_IMAGES = 10_000
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """How the images judge a model.
+
+    Attributes:
+        protocol: By a test split, or by cross-validation.
+        method: How splits or folds were drawn.
+        splits: ``train``, ``val`` or ``test`` for each image.
+        folds: The fold of each image with cross-validation, otherwise None.
+    """
+
+    protocol: Literal["holdout", "cross_validation"]
+    method: Literal["hash", "stratified", "kfold"]
+    splits: list[str]
+    folds: list[int] | None = None
+
+    @property
+    def fold_count(self) -> int | None:
+        """The number of folds."""
+        return None if self.folds is None else max(self.folds) + 1
+
+
+def assign_images(images: Sequence[Candidate], split: Split, evaluation: Evaluation) -> Assignment:
+    """Choose a protocol and a method, and assign each image to a split and a fold.
+
+    Args:
+        images: All images of the data set.
+        split: Method, shares and seed.
+        evaluation: Protocol and number of folds.
+
+    Raises:
+        DataError: A class has too few images.
+    """
+    if _is_cross_validated(images, split, evaluation):
+        if any(image.given for image in images):
+            logger.info("cross-validation ignores the data set's own splits and pools all images")
+        folds = assign_folds(images, evaluation.folds, split.seed)
+        splits = [fold_split(fold) for fold in folds]
+        return Assignment("cross_validation", "kfold", splits, folds)
+    method = _choose_method(split, len(images))
+    return Assignment("holdout", method, assign_splits(images, split, method))
+
+
+def _choose_method(split: Split, images: int) -> Method:
+    if split.method == "hash" or split.method == "stratified":  # noqa: PLR1714 - narrows the type
+        return split.method
+    return "stratified" if images < HASH_IMAGES else "hash"
+
+
+def _is_cross_validated(images: Sequence[Candidate], split: Split, evaluation: Evaluation) -> bool:
+    if evaluation.protocol != "auto":
+        return evaluation.protocol == "cross_validation"
+    if split.method != "auto":
+        return split.method == "kfold"
+    return len(images) < HOLDOUT_IMAGES and all(image.given != "test" for image in images)
