@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from command_line import run_cli
+from page_structure import check_page
 from visiongate.errors import SettingsError
 from visiongate.optimization import stage as optimize
 from visiongate.optimization.confirmation import confirm
@@ -99,7 +100,7 @@ def test_stage_writes_trials_summary_and_page(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().out.startswith("4 trials, ")
     page = (REPORT / "index.html").read_text()
     assert page.count("data:image/png") == 3
-    assert not re.search(r"<(script|link)|(?:src|href)=\"(?!data:)", page)
+    check_page(page)
     assert not list(Path("mlruns/optuna").glob("*.journal"))
 
 

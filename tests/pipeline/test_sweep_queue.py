@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from clones import ROOT, call
+from page_structure import check_page
 from quick_pipeline import end_workers, make_repository, run_visiongate
 
 pytestmark = pytest.mark.slow
@@ -65,7 +66,7 @@ def test_sweep_runs_retries_and_is_adopted(repository: Path, tmp_path: Path) -> 
     page = (repository / "reports/experiments/index.html").read_text()
     # A single setting has no parallel coordinates.
     assert page.count("data:image/png") == 2
-    assert not re.search(r"<script|(?:src|href)=\"(?!data:)", page)
+    check_page(page)
 
     check_recipe(repository)
     check_branch(repository)

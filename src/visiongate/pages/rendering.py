@@ -1,6 +1,7 @@
-"""Self-contained HTML pages: without scripts and external links, readable from disk and on a phone."""
+"""HTML pages that open from disk and load nothing from the network, readable on a phone and in the dark."""
 
 import base64
+import hashlib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -8,16 +9,33 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 TEMPLATES = Path(__file__).parent.parent
+# The pages by the package that writes them: the folder in reports/, and the name in the links between the pages.
+PAGES = {
+    "validation": ("validation", "Validation"),
+    "preparation": ("preparation", "Preparation"),
+    "evaluation": ("evaluation", "Evaluation"),
+    "optimization": ("optimize", "Search"),
+    "experiments": ("experiments", "Experiments"),
+}
+# Stands for the digest of the page while it is rendered; the first occurrence is in the element html.
+_DIGEST = "DIGEST-OF-THE-PAGE"
 
 
 def render_page(template: str, **context: Any) -> str:  # noqa: ANN401 - any value of the template
     """Render a template and escape all values.
 
+    The page contains a digest of itself, by which it finds its commit and date in ``reports/runs.js``, a file that DVC does not
+    track: a page depends on its inputs alone.
+
     Args:
         template: Path within ``src/visiongate``, such as ``preparation/page.html``; pages extend ``pages/base.html``.
         context: Values of the template; a missing one raises `jinja2.UndefinedError`.
     """
-    return _environment().get_template(template).render(**context)
+    package = template.partition("/")[0]
+    page = (
+        _environment().get_template(template).render(**context, package=package, pages=PAGES, digest=_DIGEST)
+    )
+    return page.replace(_DIGEST, hashlib.sha256(page.encode()).hexdigest()[:16], 1)
 
 
 def data_uri(content: bytes, media_type: str = "image/png") -> str:
