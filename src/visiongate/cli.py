@@ -96,6 +96,18 @@ def _overrides(*, required: bool = False) -> click.Argument:
 def _pipeline_commands() -> list[click.Command]:
     return [
         _command(
+            "use",
+            _dispatch("use"),
+            "Make a folder, archive, address or data set of conf/dataset the repository's own.",
+            "visiongate use '/data/My Pets (2026)' transformation.size=96",
+            click.Argument(["source"], metavar="PATH|URL|NAME"),
+            click.Argument(["settings"], nargs=-1, metavar="[SETTING]..."),
+            _option("--name", metavar="NAME", help="Name of the data set; by default the folder's."),
+            _flag("--dry-run", "Show the images and what would be written; write nothing."),
+            _flag("--yes -y", "Do not ask."),
+            _force("Overwrite a file of this name."),
+        ),
+        _command(
             "params",
             _dispatch("params"),
             "Compose conf/ into params.yaml.",

@@ -97,11 +97,27 @@ TEXTS = (
 )
 
 
-@pytest.mark.parametrize("text", TEXTS)
-def test_any_text_reaches_the_settings(text: str) -> None:
-    variables = environment_overrides({"VISIONGATE_DATASET__PATH": text, "VISIONGATE_LOG_LEVEL": "info"})
-    composed = yaml.safe_load(compose_params(CONF, [f"dataset.license={quote_text(text)}"], None, variables))
-    assert (composed["dataset"]["path"], composed["dataset"]["license"]) == (text, text)
+FREE = (
+    "dataset.path",
+    "dataset.url",
+    "dataset.license",
+    "dataset.citation",
+    "dataset.homepage",
+    "evaluation.positive",
+)
+
+
+@pytest.mark.parametrize("start", range(0, len(TEXTS), len(FREE)))
+def test_any_text_reaches_the_settings(start: int) -> None:
+    texts = dict(zip(FREE, TEXTS[start:], strict=False))
+    variables = {f"VISIONGATE_{name.upper().replace('.', '__')}": text for name, text in texts.items()}
+    overrides = [f"{name}={quote_text(text)}" for name, text in texts.items()]
+    for composed in (
+        compose_params(CONF, [], None, environment_overrides(variables)),
+        compose_params(CONF, overrides),
+    ):
+        sections = yaml.safe_load(composed)
+        assert {name: sections[name.split(".")[0]][name.split(".")[1]] for name in texts} == texts
 
 
 def test_a_text_needs_no_quotes_of_hydra() -> None:

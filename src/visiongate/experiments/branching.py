@@ -15,8 +15,7 @@ from visiongate.experiments.listing import Experiment
 from visiongate.experiments.recipe import PRIMARY, RECIPES, RecipeError, check_recipe, find_recipe
 from visiongate.records.files import write_text
 from visiongate.settings.composition import compose_params
-
-CHOICE = re.compile(r"^(\s*- experiment:\s*)\S+", flags=re.MULTILINE)
+from visiongate.settings.dataset_page import choose_default
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +105,4 @@ def _write_recipe(root: Path, experiment: Experiment, plan: BranchPlan, comment:
 
 
 def _choose_recipe(primary: Path, recipe: str) -> None:
-    text, count = CHOICE.subn(rf"\g<1>{recipe}", primary.read_text(encoding="utf-8"))
-    if count != 1:
-        raise RecipeError(
-            f"{primary.parent.name}/{primary.name}: `defaults` has no entry `- experiment: null`; add it"
-        )
-    write_text(primary, text)
+    write_text(primary, choose_default(primary.read_text(encoding="utf-8"), RECIPES, recipe))

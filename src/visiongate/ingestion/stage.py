@@ -27,7 +27,7 @@ MIRROR = "VISIONGATE_MIRROR"
 def run(settings: Settings) -> None:
     """Write the data set's image table to ``data/raw``."""
     hashes: list[str] = []
-    with open_source(settings.dataset, _download_options(settings.dataset)) as opened:
+    with open_source(settings.dataset, download_options(settings.dataset)) as opened:
         images = write_shards(paths.RAW, _rows(opened.source, settings.dataset.limit, hashes))
         if not images:
             raise DataError(f"{opened.address}: holds no image; choose another source")
@@ -42,7 +42,8 @@ def run(settings: Settings) -> None:
     )
 
 
-def _download_options(dataset: Dataset) -> DownloadOptions:
+def download_options(dataset: Dataset) -> DownloadOptions:
+    """Return where the data set's files go, and where they may come from."""
     # DVC sets the variable in an experiment's temporary copy too, so that all experiments share the downloads.
     root = Path(os.environ.get("DVC_ROOT") or ".")
     load_dotenv(root / ".env")

@@ -16,14 +16,17 @@ Alternatives = tuple[Any, ...]
 
 
 def quote_text(text: str) -> str:
-    r"""Return a text as Hydra reads it, whatever characters it has.
-
-    Backslashes are doubled only where Hydra and OmegaConf read them as escapes: before ``${``, before a quote, and at the end.
-    """
-    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
+    """Return a text as Hydra reads it, whatever characters it has."""
+    text = escape_interpolations(text)
+    # Hydra reads backslashes as escapes only before a quote.
     text = re.sub(r"(\\*)'", r"\1\1\\'", text)
     text = re.sub(r"(\\+)$", r"\1\1", text)
     return f"'{text}'"
+
+
+def escape_interpolations(text: str) -> str:
+    """Return a text as OmegaConf reads it: ``${`` starts an interpolation, unless a backslash precedes it."""
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
 
 
 def is_text(name: str) -> bool:

@@ -1,0 +1,152 @@
+"""`visiongate use`: a data set becomes the repository's own, whatever the name of its folder."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from command_line import run_cli
+from drawn_images import write_images
+from visiongate.settings.dataset_page import DatasetPage, choose_default, derive_name, is_name
+from visiongate.settings.loading import load_settings
+
+ROOT = Path(__file__).parents[2]
+AWKWARD = "My 'Pets' (2026), [größe]=#1 & ${x}"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with ``conf/`` and its parameters, and a folder of images beside it."""
+    shutil.copytree(ROOT / "conf", tmp_path / "work/conf")
+    shutil.copy(ROOT / "params.yaml", tmp_path / "work")
+    write_images(tmp_path / AWKWARD, {"cat": 3, "dog": 4})
+    monkeypatch.chdir(tmp_path / "work")
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    return tmp_path
+
+
+def contents() -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in Path().rglob("*.yaml")}
+
+
+def test_the_images_become_the_default(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = Path("conf/config.yaml").read_text(encoding="utf-8")
+    assert (
+        run_cli("use", str(workspace / AWKWARD), "transformation.size=96", "dataset.license=our own, all")
+        == 0
+    )
+    output = capsys.readouterr().out
+    assert all(word in output for word in ("7", "cat", "dog"))
+    settings = load_settings()
+    assert settings.dataset.path == str(workspace / AWKWARD)
+    assert (settings.transformation.size, settings.dataset.license) == (96, "our own, all")
+    name = settings.dataset.name
+    assert name == "my_pets_2026_groe_1_x"
+    after = Path("conf/config.yaml").read_text(encoding="utf-8")
+    assert after == before.replace("- dataset: digits", f"- dataset: {name}")
+    page = f"conf/dataset/{name}.yaml"
+    assert f'git add {page} conf/config.yaml params.yaml && git commit -m "Use the data set {name}"' in output
+    assert output.endswith("visiongate repro\n")
+    assert run_cli("params", "--check") == 0
+
+
+def test_a_data_set_of_conf_becomes_the_default_again(workspace: Path) -> None:
+    before = contents()
+    assert run_cli("use", str(workspace / AWKWARD), "--name", "pets") == 0
+    assert load_settings().dataset.name == "pets"
+    assert run_cli("use", "digits") == 0
+    assert {path: text for path, text in contents().items() if path.stem != "pets"} == before
+
+
+def test_a_dry_run_and_a_refusal_write_nothing(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents()
+    assert run_cli("use", str(workspace / AWKWARD), "--name", "pets", "--dry-run") == 0
+    assert "Would write conf/dataset/pets.yaml, conf/config.yaml, params.yaml" in capsys.readouterr().out
+    monkeypatch.setattr("visiongate.commands.use._confirm", lambda _question: False)
+    assert run_cli("use", str(workspace / AWKWARD)) == 1
+    assert contents() == before
+
+
+def test_a_page_of_other_content_is_kept(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pets = [str(workspace / AWKWARD), "--name", "pets"]
+    assert run_cli("use", *pets) == 0
+    assert run_cli("use", *pets) == 0
+    before = contents()
+    assert run_cli("use", *pets, "transformation.size=32") == 2
+    assert "conf/dataset/pets.yaml exists with other content" in capsys.readouterr().err
+    assert contents() == before
+    assert run_cli("use", *pets, "transformation.size=32", "--force") == 0
+    assert load_settings().transformation.size == 32
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["digts"], "digts: no such folder, archive, address or data set; did you mean digits?"),
+        (["folder"], "name the folder or archive"),
+        (["digits", "model.lr=1"], "write its settings there"),
+        (["IMAGES", "--name", "yes"], "--name yes is invalid"),
+        (["IMAGES", "--name", "folder"], "--name folder is invalid"),
+        (["IMAGES", "transformation.sise=96"], "did you mean transformation.size?"),
+        (["IMAGES", "transformation.size=2"], "transformation.size = 2 is invalid"),
+        (["IMAGES", "dataset=mnist"], "dataset: not a setting of a data set"),
+        (["EMPTY"], "no image found"),
+    ],
+)
+def test_an_invalid_use_writes_nothing(
+    workspace: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    (workspace / "empty").mkdir()
+    places = {"IMAGES": str(workspace / AWKWARD), "EMPTY": str(workspace / "empty")}
+    before = contents()
+    assert run_cli("use", *(places.get(word, word) for word in arguments)) == 2
+    assert words in capsys.readouterr().err
+    assert contents() == before
+
+
+def test_a_folder_that_git_tracks_is_found_in_every_clone(workspace: Path) -> None:
+    for name in ("tracked", "own"):
+        shutil.copytree(workspace / AWKWARD, workspace / "work" / name)
+    subprocess.run(["git", "add", "tracked"], check=True)
+    assert run_cli("use", "tracked") == 0
+    assert load_settings().dataset.path == "tracked"
+    assert run_cli("use", "own") == 0
+    # A temporary copy of the repository does not have it.
+    assert load_settings().dataset.path == str(workspace / "work/own")
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("My Pets (2026)", "my_pets_2026"),
+        ("Früchte.tar.gz", "fruchte"),
+        ("photos.v2.zip", "photos_v2"),
+        ("2026", "images_2026"),
+        ("写真", "images"),
+        ("yes", "images_yes"),
+        ("folder", "images_folder"),
+    ],
+)
+def test_a_name_is_derived_from_the_folder(file: str, name: str) -> None:
+    assert derive_name(file) == name
+    assert is_name(name)
+
+
+@pytest.mark.usefixtures("workspace")
+def test_a_page_keeps_any_text() -> None:
+    texts = [AWKWARD, "yes", "2026", "1e4", "~", "a: b", "\\${x}", "\\", "\n", " x ", ""]
+    page = DatasetPage("mine", {"dataset.path": AWKWARD, "dataset.classes": texts}, {"gate": "release"})
+    Path("conf/dataset/mine.yaml").write_text(page.format(), encoding="utf-8")
+    assert run_cli("params", "dataset=mine") == 0
+    dataset = load_settings().dataset
+    assert (dataset.path, dataset.classes) == (AWKWARD, texts)
+
+
+def test_the_choice_keeps_comments_and_order() -> None:
+    text = "defaults:\n  - model: small_cnn\n  # Last.\n  - dataset: digits  # ours\n  - _self_\n"
+    assert choose_default(text, "dataset", "pets") == text.replace("digits", "pets")
+    assert yaml.safe_load(choose_default(text, "dataset", "pets"))["defaults"][1] == {"dataset": "pets"}
