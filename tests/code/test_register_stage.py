@@ -115,14 +115,25 @@ def test_model_that_fails_the_gate_has_no_alias(settings: Settings) -> None:
     assert registered(settings)["aliases"] == ["champion"]
 
 
-def test_champion_with_other_classes_is_not_compared(settings: Settings) -> None:
+@pytest.mark.parametrize(
+    ("classes", "allowed", "decision"),
+    [
+        (("dark", "light"), False, "rejected"),
+        (("dark", "light"), True, "registered"),
+        ((*tiny_models.CLASSES, "more"), False, "registered"),
+    ],
+)
+def test_champion_with_other_classes_is_not_compared(
+    settings: Settings, *, classes: tuple[str, ...], allowed: bool, decision: str
+) -> None:
     registered(settings)
     write_judged_model()
-    tiny_models.write_threshold_model(Path("models/model.onnx"), classes=("dark", "light"))
-    register.run(settings)
+    tiny_models.write_threshold_model(Path("models/model.onnx"), classes=classes)
+    register.run(change(settings, allow_lost_classes=allowed))
     answer = json.loads(Path("reports/registration.json").read_text())
-    assert (answer["decision"], answer["aliases"]) == ("registered", ["challenger"])
-    assert "dark, light" in answer["reason"]
+    assert answer["decision"] == decision
+    assert answer["aliases"] == (["challenger"] if decision == "registered" else [])
+    assert ("registry.allow_lost_classes" in answer["reason"]) == (decision == "rejected")
 
 
 def test_champion_from_elsewhere_is_not_compared(settings: Settings) -> None:

@@ -84,6 +84,9 @@ def _challenge(store: Store, model: EvaluatedModel, champion: Version, settings:
     if MODEL_TAG not in champion.tags:
         return promotion.register_incomparable(champion.number, "it was not registered by this pipeline")
     opponent = open_predictor(fetch_model(store, champion))
+    lost = [name for name in opponent.contract.classes if name not in model.predictor.contract.classes]
+    if lost and not settings.registry.allow_lost_classes:
+        return promotion.reject_lost_classes(champion.number, lost)
     if difference := model.predictor.contract.difference(opponent.contract):
         return promotion.register_incomparable(champion.number, f"the champion has {difference}")
     truth = GroundTruth(model.test.labels, model.groups)

@@ -10,6 +10,8 @@ from visiongate.records.verdict import RuleResult
 from visiongate.registration.gains import Gain
 from visiongate.settings.registry import NonInferiority
 
+# Classes that a reason names.
+EXAMPLES = 3
 STAYS_CHAMPION = "; it stays champion until another version is promoted"
 
 
@@ -58,6 +60,21 @@ def reject_dirty(commit: Commit, *, is_champion: bool) -> Decision:
         "rejected",
         f"gate.clean_tree requires a clean work tree, but {problem}; commit the changes and register again{stays}",
         moves_aliases=False,
+    )
+
+
+def reject_lost_classes(champion: str, lost: Sequence[str]) -> Decision:
+    """Reject a model that cannot predict some classes of the champion.
+
+    Args:
+        champion: The champion's version.
+        lost: The classes that only the champion has.
+    """
+    names = ", ".join(map(repr, lost[:EXAMPLES])) + (" and others" if len(lost) > EXAMPLES else "")
+    return Decision(
+        "rejected",
+        f"passed the gate, but lacks {len(lost)} {'class' if len(lost) == 1 else 'classes'} of champion version {champion}: "
+        f"{names}; restore their images, or set registry.allow_lost_classes=true if they were removed on purpose",
     )
 
 

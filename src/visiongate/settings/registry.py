@@ -35,6 +35,9 @@ class Registry(Section):
     alpha: float = Field(gt=0, lt=0.5, description="Level of the one-sided test against the champion.")
     samples: Count = Field(description="Samples of the bootstrap.")
     seed: Index = Field(description="Seed of the bootstrap.")
+    allow_lost_classes: bool = Field(
+        description="Whether a model that lacks a class of the champion can become challenger."
+    )
     non_inferiority: NonInferiority | None = Field(
         description="When to promote a model that is hardly worse; null never."
     )
