@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Sequence
 from functools import cache
@@ -24,12 +25,22 @@ TRACKING = Tracking(uri="sqlite:///mlruns/mlflow.db", experiment="tried")
 
 def enter_workspace(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Enter an empty workspace with an MLflow store, whose creation takes a second once per process."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.delenv("DVC_ROOT", raising=False)
+    for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT", "DVC_EXP_BASELINE_REV", "DVC_EXP_NAME"):
+        monkeypatch.delenv(name, raising=False)
     (path / "mlruns").mkdir(parents=True)
     (path / "mlruns/mlflow.db").write_bytes(_empty_database())
     monkeypatch.chdir(path)
     return path
+
+
+def commit_workspace() -> str:
+    """Make the current folder a git repository with an empty commit; return its hash. Untracked files do not make it dirty."""
+    identity = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+    subprocess.run(["git", "init", "-q"], check=True)
+    subprocess.run(["git", *identity, "commit", "-q", "--allow-empty", "-m", "first"], check=True)
+    return subprocess.run(
+        ["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 def tracked_settings() -> Settings:

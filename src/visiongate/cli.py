@@ -244,6 +244,16 @@ def _registry_commands() -> click.Group:
             "visiongate registry register",
         ),
         _command(
+            "promote",
+            _dispatch("registry", "promote"),
+            "Register the current model, which must be committed, and promote it if it is better than the champion. "
+            "With VERSION and --force, make that version the champion by hand.",
+            "visiongate registry promote 3 --force --reason 'needed for a demonstration'",
+            click.Argument(["version"], required=False, metavar="[VERSION]"),
+            _option("--reason", default="not given", show_default=True, help="Reason, kept with VERSION."),
+            _force("Promote VERSION without gate and comparison."),
+        ),
+        _command(
             "rollback",
             _dispatch("registry", "roll_back"),
             "Make an earlier champion the champion again.",

@@ -178,7 +178,7 @@ def test_the_check_detects_drift_and_writes_nothing(workspace: Path) -> None:
 
 def test_an_invalid_value_leaves_params_yaml_alone(workspace: Path) -> None:
     (workspace / "params.yaml").write_text("mine", encoding="utf-8")
-    (workspace / "conf/gate/default.yaml").write_text("clean_tree: false\nrules: 3\n", encoding="utf-8")
+    (workspace / "conf/gate/default.yaml").write_text("rules: 3\n", encoding="utf-8")
     assert run_cli("params") == 2
     assert (workspace / "params.yaml").read_text(encoding="utf-8") == "mine"
 

@@ -43,9 +43,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     params = (ROOT / "params.yaml").read_text(encoding="utf-8").partition("\ngate:\n")
     rest = params[2].partition("\nregistry:")
     body = "".join(f"    {name}: {rule}\n" for name, rule in RULES.items()).replace("'", '"')
-    Path("params.yaml").write_text(
-        f"{params[0]}\ngate:\n  clean_tree: false\n  rules:\n{body}\nregistry:{rest[2]}"
-    )
+    Path("params.yaml").write_text(f"{params[0]}\ngate:\n  rules:\n{body}\nregistry:{rest[2]}")
     git("init", "--quiet", "--initial-branch=main")
     git("commit", "--quiet", "--allow-empty", "--message=empty")
     git("tag", "empty")

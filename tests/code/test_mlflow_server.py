@@ -19,7 +19,7 @@ from visiongate.registration import stage as register
 from visiongate.registry.rollback import roll_back
 from visiongate.settings.loading import replace_settings
 from visiongate.settings.schema import Settings
-from workspaces import enter_workspace, tracked_settings, write_judged_model
+from workspaces import commit_workspace, enter_workspace, tracked_settings, write_judged_model
 
 pytestmark = pytest.mark.slow
 START_SECONDS = 120
@@ -78,6 +78,7 @@ def settings(
     """Settings for the server, with a registered model of the test's own."""
     enter_workspace(tmp_path / "workspace", monkeypatch)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    commit_workspace()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
     name = request.node.name.replace("_", "-")[:60]
     return replace_settings(tracked_settings(), {"registry.name": name}, "test")

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from visiongate.adapters.git import Commit
 from visiongate.comparison.paired_test import Comparison
 from visiongate.records.verdict import RuleResult
 from visiongate.registration.gains import Gain
@@ -12,10 +11,10 @@ from visiongate.registration.promotion import (
     decide_by_gain,
     decide_by_test,
     exceeds_margin,
+    hold,
     register_incomparable,
     register_rolled_back,
     reject,
-    reject_dirty,
 )
 from visiongate.settings.registry import NonInferiority
 
@@ -56,14 +55,12 @@ def test_a_rejection_names_each_failed_rule() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("commit", "problem"),
-    [(Commit("0123456789", dirty=True), "0123456"), (Commit("unknown", None), "no git")],
-)
-def test_a_dirty_work_tree_is_rejected_and_moves_no_alias(commit: Commit, problem: str) -> None:
-    decision = reject_dirty(commit, is_champion=False)
-    assert (decision.action, decision.moves_aliases) == ("rejected", False)
-    assert problem in decision.reason
+def test_a_model_without_a_commit_moves_no_alias() -> None:
+    held = hold(decide_by_test("4", COMPARISON, alpha=0.05), "it is not committed: commit it")
+    assert (held.action, held.moves_aliases, held.comparison) == ("registered", False, COMPARISON)
+    assert held.reason.endswith("no alias moved, because it is not committed: commit it")
+    rejected = reject([RULING], is_champion=False)
+    assert hold(rejected, "it is not committed") == replace(rejected, moves_aliases=False)
 
 
 def test_incomparable_and_rolled_back_models_are_not_promoted() -> None:

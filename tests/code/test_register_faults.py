@@ -21,13 +21,14 @@ from visiongate.records.registration import read_registration
 from visiongate.registration import stage as register
 from visiongate.registry.rollback import roll_back
 from visiongate.settings.schema import Settings
-from workspaces import enter_workspace, tracked_settings, write_judged_model
+from workspaces import commit_workspace, enter_workspace, tracked_settings, write_judged_model
 
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     enter_workspace(tmp_path / "workspace", monkeypatch)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    commit_workspace()
     return tracked_settings()
 
 
@@ -136,6 +137,7 @@ def race(tmp_path: Path, address: str) -> None:
         (tmp_path / name).mkdir()
         here = Path.cwd()
         os.chdir(tmp_path / name)
+        commit_workspace()
         write_judged_model(threshold)
         os.chdir(here)
         known = {key: value for key, value in os.environ.items() if not key.startswith("DVC_")}
@@ -182,9 +184,22 @@ def test_alias_of_a_missing_version_is_replaced(settings: Settings, caplog: pyte
     assert store.database is not None
     with sqlite3.connect(store.database) as connection:
         connection.execute("UPDATE registered_model_aliases SET version = 7")
-    assert registered(settings, threshold=129) == "promoted"
+    assert registered(settings, threshold=129) == "registered"
     assert "digits-classifier@champion" in caplog.text
-    assert aliases(store, settings) == {"champion": "2"}
+    assert aliases(store, settings) == {"champion": "1", "challenger": "2"}
+
+
+def test_deleted_alias_is_restored_to_the_last_champion(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    for threshold in (165, 145, 127.5):
+        registered(settings, threshold)
+    store, name = open_store(settings.tracking), settings.registry.name
+    roll_back(store, name, None, "slow", force=False)
+    store.client.delete_registered_model_alias(name, "champion")
+    assert registered(settings, threshold=146) == "registered"
+    assert aliases(store, settings) == {"champion": "2", "challenger": "4"}
+    assert [text for text in caplog.messages if "restoring version 2" in text]
 
 
 def test_deleted_registered_model_is_created_again(settings: Settings) -> None:

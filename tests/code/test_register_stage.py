@@ -1,6 +1,7 @@
 """The stage `register`."""
 
 import json
+import shutil
 import sqlite3
 import subprocess
 from dataclasses import asdict
@@ -19,13 +20,14 @@ from visiongate.registration import promotion
 from visiongate.registration import stage as register
 from visiongate.settings.registry import NonInferiority
 from visiongate.settings.schema import Settings
-from workspaces import enter_workspace, tracked_settings, write_judged_model
+from workspaces import commit_workspace, enter_workspace, tracked_settings, write_judged_model
 
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     enter_workspace(tmp_path / "workspace", monkeypatch)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    commit_workspace()
     return tracked_settings()
 
 
@@ -55,8 +57,8 @@ def test_first_model_is_promoted(settings: Settings, capsys: pytest.CaptureFixtu
         previous_champion=None,
         comparison=None,
         lineage=RecordedLineage(
-            git_commit="unknown",
-            git_dirty=None,
+            git_commit=git("rev-parse", "HEAD"),
+            git_dirty=False,
             data_md5={"data/raw": None, "data/prepared": None, "data/transformed": None},
             model_md5=md5_of(Path("models/model.onnx")),
             params_sha256=None,
@@ -195,7 +197,7 @@ def test_interrupted_registration_keeps_the_aliases(settings: Settings) -> None:
 def test_version_has_lineage_tags(settings: Settings) -> None:
     registered(settings)
     version = open_store(settings.tracking).client.get_model_version(settings.registry.name, "1")
-    assert version.tags["mlflow.source.git.commit"] == "unknown"
+    assert version.tags["mlflow.source.git.commit"] == git("rev-parse", "HEAD")
     assert version.tags["visiongate.dvc_lock"] == "dvc.lock: nothing recorded"
     assert version.tags["visiongate.model_md5"] == md5_of(Path("models/model.onnx"))
 
@@ -203,6 +205,7 @@ def test_version_has_lineage_tags(settings: Settings) -> None:
 def test_only_declared_files_are_written(settings: Settings) -> None:
     registered(settings)
     assert sorted(path.name for path in Path.cwd().iterdir()) == [
+        ".git",
         "data",
         "mlruns",
         "models",
@@ -301,15 +304,12 @@ def test_faster_model_must_save_enough(settings: Settings) -> None:
 
 
 @pytest.fixture
-def repository(settings: Settings) -> Settings:
-    """Settings that require a clean work tree, in a clean repository."""
+def code(settings: Settings) -> Path:  # noqa: ARG001 - enters the workspace
+    """A committed file."""
     Path("code.py").write_text("first")
-    Path(".gitignore").write_text("/data\n/models\n/mlruns\n/reports\n")
-    git("init", "-q")
-    git("add", ".")
+    git("add", "code.py")
     git("commit", "-qm", "first")
-    gate = settings.gate.model_copy(update={"clean_tree": True})
-    return settings.model_copy(update={"gate": gate})
+    return Path("code.py")
 
 
 def git(*arguments: str) -> str:
@@ -318,55 +318,57 @@ def git(*arguments: str) -> str:
     return result.stdout.strip()
 
 
-def test_a_clean_work_tree_is_accepted(repository: Settings) -> None:
-    assert registered(repository)["decision"] == "promoted"
+def test_uncommitted_model_moves_no_alias_until_it_is_committed(settings: Settings, code: Path) -> None:
+    registered(settings, threshold=140)
+    code.write_text("changed")
+    answer = registered(settings)
+    assert (answer["decision"], answer["version"], answer["aliases"]) == ("registered", "2", [])
+    assert answer["comparison"]["difference"] == 0.055
+    for part in ("code.py", git("rev-parse", "--short=7", "HEAD"), "visiongate registry promote"):
+        assert part in answer["reason"]
+    store = open_store(settings.tracking)
+    assert aliases(store, settings) == {"champion": "1"}
+    tags = store.client.get_model_version(settings.registry.name, "2").tags
+    assert (tags["visiongate.git_dirty"], tags["visiongate.decision"]) == ("true", "registered")
 
-
-def test_dirty_work_tree_is_rejected(repository: Settings) -> None:
-    registered(repository, threshold=140)
-    Path("code.py").write_text("changed")
-    answer = registered(repository)
-    assert (answer["decision"], answer["aliases"]) == ("rejected", [])
-    assert answer["reason"].startswith("gate.clean_tree")
-    store = open_store(repository.tracking)
-    assert aliases(store, repository) == {"champion": "1"}
-    tags = store.client.get_model_version(repository.registry.name, "2").tags
-    assert (tags["visiongate.git_dirty"], tags["visiongate.decision"]) == ("true", "rejected")
-    assert "visiongate.gate_passed" not in tags
-
-
-def test_champion_keeps_its_tags_in_a_dirty_tree(repository: Settings) -> None:
-    registered(repository)
-    store = open_store(repository.tracking)
-    before = store.client.get_model_version(repository.registry.name, "1").tags
-    Path("code.py").write_text("changed")
-    answer = registered(repository)
-    assert "stays champion" in answer["reason"]
-    assert answer["aliases"] == ["champion"]
-    assert store.client.get_model_version(repository.registry.name, "1").tags == before
-
-
-def test_dirty_tree_is_recorded_without_clean_tree(repository: Settings) -> None:
-    Path("code.py").write_text("changed")
-    gate = repository.gate.model_copy(update={"clean_tree": False})
-    answer = registered(repository.model_copy(update={"gate": gate}))
-    assert (answer["decision"], answer["lineage"]["git_dirty"]) == ("promoted", True)
-
-
-def test_same_model_takes_over_the_lineage_of_a_clean_tree(repository: Settings) -> None:
-    Path("code.py").write_text("changed")
-    assert registered(repository)["decision"] == "rejected"
     git("commit", "-qam", "second")
-    answer = registered(repository)
-    assert (answer["decision"], answer["version"]) == ("promoted", "1")
-    tags = open_store(repository.tracking).client.get_model_version(repository.registry.name, "1").tags
+    answer = registered(settings)
+    assert (answer["decision"], answer["version"], answer["aliases"]) == ("promoted", "2", ["champion"])
+    tags = store.client.get_model_version(settings.registry.name, "2").tags
     assert tags["mlflow.source.git.commit"] == git("rev-parse", "HEAD")
     assert tags["visiongate.git_dirty"] == "false"
 
 
-def test_rejected_model_keeps_its_threshold(
-    settings: Settings,
-) -> None:
+def test_experiment_moves_no_alias(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DVC_EXP_BASELINE_REV", git("rev-parse", "HEAD"))
+    monkeypatch.setenv("DVC_EXP_NAME", "rooky-nard")
+    answer = registered(settings)
+    assert (answer["decision"], answer["aliases"]) == ("registered", [])
+    assert "`visiongate branch rooky-nard rooky-nard`" in answer["reason"]
+    assert registered(settings, passed=False)["decision"] == "rejected"
+    assert aliases(open_store(settings.tracking), settings) == {}
+
+
+def test_folder_without_a_commit_moves_no_alias(settings: Settings) -> None:
+    shutil.rmtree(".git")
+    answer = registered(settings)
+    assert (answer["decision"], answer["aliases"]) == ("registered", [])
+    assert answer["lineage"]["git_commit"] == "unknown"
+    assert "git init" in answer["reason"]
+
+
+def test_champion_keeps_its_tags_in_a_dirty_tree(settings: Settings, code: Path) -> None:
+    registered(settings)
+    store = open_store(settings.tracking)
+    before = store.client.get_model_version(settings.registry.name, "1").tags
+    code.write_text("changed")
+    answer = registered(settings)
+    assert (answer["decision"], answer["aliases"]) == ("promoted", ["champion"])
+    assert answer["lineage"]["git_dirty"]
+    assert store.client.get_model_version(settings.registry.name, "1").tags == before
+
+
+def test_rejected_model_keeps_its_threshold(settings: Settings) -> None:
     registered(settings)
     write_judged_model(129, passed=False)
     metrics = json.loads(Path("reports/metrics.json").read_text())

@@ -8,18 +8,20 @@ import pytest
 import yaml
 
 from command_line import run_cli
+from registering import aliases
 from visiongate.adapters.mlflow.runs import MODEL_TAG, open_run
 from visiongate.adapters.mlflow.store import Store, open_store
 from visiongate.registration import stage as register
 from visiongate.settings.loading import load_settings
 from visiongate.settings.schema import Settings
-from workspaces import ROOT, enter_workspace, write_judged_model
+from workspaces import ROOT, commit_workspace, enter_workspace, write_judged_model
 
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     enter_workspace(tmp_path / "workspace", monkeypatch)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    commit_workspace()
     Path("params.yaml").write_text((ROOT / "params.yaml").read_text())
     return load_settings()
 
@@ -82,6 +84,31 @@ def test_rollback_to_a_rejected_version_needs_force(capsys: pytest.CaptureFixtur
     assert "--force" in error
     assert error.count("\n") == 1
     assert run_cli("registry", "rollback", "--to", "3", "--force") == 0
+
+
+# Promote
+
+
+def test_version_is_promoted_by_hand_with_force_only(
+    store: Store, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_cli("registry", "promote", "1") == 2
+    assert "--force" in capsys.readouterr().err
+    assert run_cli("registry", "promote", "1", "--force", "--reason", "smaller") == 0
+    assert aliases(store, settings) == {"champion": "1"}
+    run_cli("registry", "list")
+    assert "promoted by hand 20" in capsys.readouterr().out
+
+
+def test_uncommitted_model_is_not_promoted(
+    store: Store, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    subprocess.run(["git", "add", "params.yaml"], check=True)
+    assert run_cli("registry", "promote") == 2
+    error = capsys.readouterr().err
+    assert "params.yaml" in error
+    assert "`visiongate registry promote`" in error
+    assert aliases(store, settings) == {"champion": "2"}
 
 
 def test_invalid_setting_is_an_error(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
@@ -167,8 +194,10 @@ def test_trace_shows_what_the_version_was_made_from(capsys: pytest.CaptureFixtur
     assert ["packages", "torch", "2.13.0"] in words
 
 
-@pytest.mark.usefixtures("store")
-def test_version_without_commit_cannot_be_rebuilt(capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_without_commit_cannot_be_rebuilt(
+    store: Store, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.client.set_model_version_tag(settings.registry.name, "2", "mlflow.source.git.commit", "unknown")
     assert run_cli("registry", "trace", "--verify") == 2
     assert "models:/digits-classifier/2" in capsys.readouterr().err
 

@@ -7,18 +7,20 @@ from pathlib import Path
 import pytest
 
 from registering import ProcessKilledError, aliases, fail_after
+from visiongate.adapters.mlflow.environment import user_name
 from visiongate.adapters.mlflow.registry import find_champion, find_number
 from visiongate.adapters.mlflow.store import Store, TrackingError, open_store
 from visiongate.registration import stage as register
-from visiongate.registry.rollback import roll_back
+from visiongate.registry.rollback import promote_by_hand, roll_back
 from visiongate.settings.schema import Settings
-from workspaces import enter_workspace, tracked_settings, write_judged_model
+from workspaces import commit_workspace, enter_workspace, tracked_settings, write_judged_model
 
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     enter_workspace(tmp_path / "workspace", monkeypatch)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    commit_workspace()
     return tracked_settings()
 
 
@@ -47,8 +49,9 @@ def test_previous_champion_is_restored_with_the_reason(store: Store, settings: S
     left, restored = find_number(store, name, "3"), find_champion(store, name)
     assert left is not None
     assert restored is not None
-    assert left.tags["visiongate.rolled_back"].endswith("+00:00, to version 2: it was slow")
-    assert restored.tags["visiongate.restored"].endswith("+00:00, from version 3: it was slow")
+    user = user_name()
+    assert left.tags["visiongate.rolled_back"].endswith(f"+00:00, by {user}, to version 2: it was slow")
+    assert restored.tags["visiongate.restored"].endswith(f"+00:00, by {user}, from version 3: it was slow")
     assert restored.tags["visiongate.previous_champion"] == "1"
 
 
@@ -108,6 +111,21 @@ def test_without_a_champion_a_version_is_required(store: Store, settings: Settin
     with pytest.raises(TrackingError, match="2, 1"):
         back(store, settings)
     assert back(store, settings, "2") == "2"
+
+
+def test_version_is_promoted_by_hand(store: Store, settings: Settings) -> None:
+    name = settings.registry.name
+    assert registered(settings, 127.7, passed=False) == "rejected"
+    promoted = promote_by_hand(store, name, "4", "for a demonstration")
+    assert aliases(store, settings) == {"champion": "4"}
+    text = f"+00:00, by {user_name()}, from version 3: for a demonstration"
+    assert promoted.tags["visiongate.promoted_by_hand"].endswith(text)
+    assert promoted.tags["visiongate.decision"] == "rejected"
+    with pytest.raises(TrackingError, match="already champion"):
+        promote_by_hand(store, name, "4", "again")
+    with pytest.raises(TrackingError, match="version 9"):
+        promote_by_hand(store, name, "9", "missing")
+    assert back(store, settings) == "3"
 
 
 def test_empty_registry_is_an_error(settings: Settings) -> None:

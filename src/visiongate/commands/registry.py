@@ -1,11 +1,19 @@
-"""``visiongate registry``: list, compare, roll back and trace registered models."""
+"""``visiongate registry``: list, promote, roll back, compare and trace registered models."""
 
 import json
 from pathlib import Path
 
 from visiongate import paths
+from visiongate.adapters.dvc import read_status
 from visiongate.adapters.git import Repository
-from visiongate.adapters.mlflow.store import Store, open_store
+from visiongate.adapters.mlflow.runs import WRITTEN_BY_PIPELINE
+from visiongate.adapters.mlflow.store import Store, TrackingError, open_store
+from visiongate.commands import repro
+from visiongate.errors import DataError
+from visiongate.records.dvc_lock import read_lock
+from visiongate.records.registration import read_registration
+from visiongate.registration.commitment import explain_uncommitted
+from visiongate.registration.evaluated_model import STAGES
 from visiongate.registry import rollback
 from visiongate.registry.listing import export_versions, format_best_runs, format_versions
 from visiongate.registry.rebuild import Training, rebuild
@@ -30,6 +38,25 @@ def roll_back(to: str | None, reason: str, *, force: bool) -> int:
     return 0
 
 
+def promote(version: str | None, reason: str, *, force: bool) -> int:
+    """Promote a version by hand, or the current model if it is better than the champion; return 1 if it is not.
+
+    Raises:
+        VisiongateError: The current model is not committed or not up to date, or there is no such version.
+    """
+    if version is None:
+        return _promote_current()
+    if not force:
+        raise TrackingError(
+            f"version {version}: promoting a version by hand skips the gate and the comparison with the champion; add --force, "
+            "or leave out the version to promote the current model if it is better"
+        )
+    store, name = _open()
+    promoted = rollback.promote_by_hand(store, name, version, reason)
+    print(f"{promoted.name} version {promoted.number} is champion")
+    return 0
+
+
 def compare(top: int, metric: str) -> int:
     """Compare the best runs."""
     store, name = _open()
@@ -47,6 +74,21 @@ def trace(version: str | None, *, verify: bool) -> int:
     result = rebuild(found, TRAINING)
     print(f"\n{result}")
     return 0 if result.is_identical else 1
+
+
+def _promote_current() -> int:
+    directory = Path.cwd()
+    repository = Repository(directory)
+    if obstacle := explain_uncommitted(repository, repository.checked_out(WRITTEN_BY_PIPELINE)):
+        raise TrackingError(f"the current model cannot be promoted, because {obstacle}")
+    stale = read_lock(paths.LOCK).find_stale(read_status(directory))
+    for stage in STAGES:
+        if stage in stale:
+            raise DataError(
+                f"the current model is not that of the commit: {stage} is out of date ({stale[stage]}); run `make repro`, "
+                "then `visiongate registry promote`"
+            )
+    return repro.register() or int(read_registration(paths.REGISTRATION).decision != "promoted")
 
 
 def _open() -> tuple[Store, str]:

@@ -1,66 +1,29 @@
 """Decide about an evaluated model: the gate first, then a test against the champion on the same test images."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-
-from visiongate.adapters.git import Commit
 from visiongate.adapters.mlflow.registry import ROLLED_BACK_TAG, Version, fetch_model
 from visiongate.adapters.mlflow.runs import MODEL_TAG
 from visiongate.adapters.mlflow.store import Store
 from visiongate.comparison.paired_test import Comparison, compare, uses_mcnemar
 from visiongate.comparison.predictions import GroundTruth, predict_images
-from visiongate.images.pixels import PixelSplit
 from visiongate.models.predictor import Predictor, open_predictor
-from visiongate.records.model import ModelDescription
-from visiongate.records.verdict import GateVerdict
 from visiongate.registration import promotion
+from visiongate.registration.evaluated_model import EvaluatedModel
 from visiongate.registration.gains import measure_gain
-from visiongate.registration.lineage import Lineage
 from visiongate.registration.promotion import Decision
 from visiongate.settings.schema import Settings
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluatedModel:
-    """A model, its test images, the verdict of the gate, and what it was made from.
-
-    Attributes:
-        file: The ONNX file.
-        sha256: Of the file.
-        predictor: The loaded file.
-        description: Network, parameters and preprocessing.
-        test: The test images.
-        groups: Of each test image; None for an image without a group.
-        threshold: The probability from which the second of two classes is predicted; None for the likelier class.
-        verdict: Of the gate.
-        commit: The commit that is checked out.
-        lineage: The data, parameters and file, as ``dvc.lock`` records them.
-    """
-
-    file: Path
-    sha256: str
-    predictor: Predictor
-    description: ModelDescription
-    test: PixelSplit
-    groups: Sequence[str | None]
-    threshold: float | None
-    verdict: GateVerdict
-    commit: Commit
-    lineage: Lineage
 
 
 def decide(
     store: Store, model: EvaluatedModel, version: Version, champion: Version | None, settings: Settings
 ) -> Decision:
-    """Decide whether to reject, register or promote a model.
+    """Decide whether to reject, register or promote a model of a commit.
 
     Args:
         store: Where the champion's file is.
         model: The model.
         version: Its version.
         champion: The current champion.
-        settings: Of the gate, the registry and the evaluation.
+        settings: Of the registry and the evaluation.
 
     Raises:
         TrackingError: The champion's file cannot be downloaded.
@@ -68,8 +31,6 @@ def decide(
     is_champion = champion is not None and champion.number == version.number
     if not model.verdict.passed:
         return promotion.reject(model.verdict.failed, is_champion=is_champion)
-    if settings.gate.clean_tree and model.commit.dirty is not False:
-        return promotion.reject_dirty(model.commit, is_champion=is_champion)
     if champion is None:
         return promotion.promote_first()
     if is_champion:

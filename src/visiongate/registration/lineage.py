@@ -47,7 +47,9 @@ class Lineage:
         }
 
 
-def read_lineage(lock: Path, stages: Sequence[str], data: Sequence[Path], model: Path) -> Lineage:
+def read_lineage(
+    lock: Path, stages: Sequence[str], data: Sequence[Path], model: Path, root: Path = Path()
+) -> Lineage:
     """Read what a model was made from, and check it against the model's file.
 
     Args:
@@ -55,8 +57,9 @@ def read_lineage(lock: Path, stages: Sequence[str], data: Sequence[Path], model:
         stages: The stages that the model comes from, in order.
         data: Folders that the stages write.
         model: The model's file.
+        root: The folder that the other paths are relative to.
     """
-    locked = read_lock(lock).stages
+    locked = read_lock(root / lock).stages
     chain = {name: locked[name] for name in stages if name in locked}
     written = {path: md5 for stage in chain.values() for path, md5 in stage.outs.items()}
     params = {
@@ -65,7 +68,7 @@ def read_lineage(lock: Path, stages: Sequence[str], data: Sequence[Path], model:
         for values in stage.params.values()
         for key, value in values.items()
     }
-    model_md5 = md5_of(model)
+    model_md5 = md5_of(root / model)
     differences = [f"{name}: not in {lock}" for name in stages if name not in chain]
     differences += _broken_links(chain, written)
     if (recorded := written.get(model.as_posix())) != model_md5:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from visiongate.adapters.git import SHORT_COMMIT, UNKNOWN, Commit
 from visiongate.comparison.paired_test import Comparison
 from visiongate.records.registration import Action
 from visiongate.records.verdict import RuleResult
@@ -23,7 +22,7 @@ class Decision:
         action: What to do.
         reason: A sentence with the numbers.
         comparison: With the champion, if the two were compared.
-        moves_aliases: False if the model was not evaluated, so that its aliases stay as they are.
+        moves_aliases: False for the model of an experiment or of uncommitted changes.
     """
 
     action: Action
@@ -41,26 +40,6 @@ def reject(failed: Sequence[RuleResult], *, is_champion: bool) -> Decision:
     """
     rules = "; ".join(map(str, failed))
     return Decision("rejected", f"the gate failed: {rules}{STAYS_CHAMPION if is_champion else ''}")
-
-
-def reject_dirty(commit: Commit, *, is_champion: bool) -> Decision:
-    """Reject a model that nobody could rebuild, because its work tree differs from its commit.
-
-    Args:
-        commit: The commit that is checked out.
-        is_champion: Whether the model is the champion.
-    """
-    problem = (
-        "there is no git commit"
-        if commit.sha == UNKNOWN
-        else f"tracked files differ from commit {commit.sha[:SHORT_COMMIT]}"
-    )
-    stays = STAYS_CHAMPION if is_champion else ""
-    return Decision(
-        "rejected",
-        f"gate.clean_tree requires a clean work tree, but {problem}; commit the changes and register again{stays}",
-        moves_aliases=False,
-    )
 
 
 def reject_lost_classes(champion: str, lost: Sequence[str]) -> Decision:
@@ -83,9 +62,35 @@ def promote_first() -> Decision:
     return Decision("promoted", "passed the gate; there was no champion")
 
 
+def promote_committed(commit: str) -> Decision:
+    """Promote the model of a commit when there is no champion, before another model is registered.
+
+    Args:
+        commit: The short hash.
+    """
+    return Decision("promoted", f"it is the promoted model of commit {commit}; there was no champion")
+
+
 def keep_champion() -> Decision:
     """Keep a champion that passed the gate again."""
     return Decision("promoted", "passed the gate; already champion")
+
+
+def hold(decision: Decision, obstacle: str) -> Decision:
+    """Move no alias, because the model belongs to no commit; register it if it would be promoted.
+
+    Args:
+        decision: About the model.
+        obstacle: Why it belongs to no commit, and the commands that change this.
+    """
+    if decision.action == "rejected":
+        return replace(decision, moves_aliases=False)
+    return replace(
+        decision,
+        action="registered",
+        reason=f"{decision.reason}; no alias moved, because {obstacle}",
+        moves_aliases=False,
+    )
 
 
 def register_incomparable(champion: str, difference: str) -> Decision:

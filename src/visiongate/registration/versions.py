@@ -1,6 +1,5 @@
 """The run and the version of an evaluated model in MLflow."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from visiongate.adapters.mlflow.model_files import Candidate
@@ -15,31 +14,22 @@ from visiongate.adapters.mlflow.registry import (
 )
 from visiongate.adapters.mlflow.runs import find_or_create_run, log_results
 from visiongate.adapters.mlflow.store import Store
-from visiongate.records.history import EpochMetrics
-from visiongate.registration.decision import EvaluatedModel
+from visiongate.registration.evaluated_model import EvaluatedModel
 
 DIRTY_TAG = "visiongate.git_dirty"
 
 
-def log_test_results(
-    store: Store, model: EvaluatedModel, history: Sequence[EpochMetrics], metrics: Mapping[str, float]
-) -> str:
+def log_test_results(store: Store, model: EvaluatedModel) -> str:
     """Add the test metrics to the run that trained the model; return the run's id.
-
-    Args:
-        store: Where the run is, or is created from the records.
-        model: The model.
-        history: Of its training.
-        metrics: Of the test split.
 
     Raises:
         TrackingError: MLflow failed.
     """
     title = f"train {model.description.network}"
-    epochs = [epoch.defined() for epoch in history]
+    epochs = [epoch.defined() for epoch in model.history]
     run_id = find_or_create_run(store, model.sha256, title, model.lineage.params, epochs)
     tags = {"visiongate.gate": "passed" if model.verdict.passed else "failed"}
-    log_results(store, run_id, {f"test/{name}": value for name, value in metrics.items()}, tags)
+    log_results(store, run_id, {f"test/{name}": value for name, value in model.metrics.items()}, tags)
     return run_id
 
 

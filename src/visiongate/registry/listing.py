@@ -7,6 +7,7 @@ from typing import Any
 
 from visiongate.adapters.git import SHORT_COMMIT
 from visiongate.adapters.mlflow.registry import (
+    BY_HAND_TAG,
     DECISION_TAG,
     REASON_TAG,
     ROLLED_BACK_TAG,
@@ -75,7 +76,8 @@ def _version_row(store: Store, version: Version) -> list[str]:
     tags, run = version.tags, find_run(store, version.run_id)
     accuracy = run.metrics.get(ACCURACY) if run else None
     commit = tags.get("mlflow.source.git.commit", "?")[:SHORT_COMMIT]
-    rolled_back = f"rolled back {tags[ROLLED_BACK_TAG]}; " if ROLLED_BACK_TAG in tags else ""
+    moved = {"rolled back": ROLLED_BACK_TAG, "promoted by hand": BY_HAND_TAG}
+    by_hand = "".join(f"{what} {tags[tag]}; " for what, tag in moved.items() if tag in tags)
     return [
         version.number,
         ",".join(version.aliases) or "-",
@@ -83,7 +85,7 @@ def _version_row(store: Store, version: Version) -> list[str]:
         "-" if accuracy is None else f"{accuracy:.4f}",
         f"{datetime.fromtimestamp(version.created / 1000, UTC):%Y-%m-%d %H:%M}",
         commit + ("+" if tags.get("visiongate.git_dirty") == "true" else ""),
-        rolled_back + tags.get(REASON_TAG, ""),
+        by_hand + tags.get(REASON_TAG, ""),
     ]
 
 

@@ -1,25 +1,19 @@
-"""Roll back: make an earlier champion the champion again."""
+"""Move the champion by hand: back to an earlier version, or on to any version."""
 
-from datetime import UTC, datetime
-
+from visiongate.adapters.mlflow.environment import user_name
 from visiongate.adapters.mlflow.registry import (
-    CHALLENGER,
-    CHAMPION,
+    BY_HAND_TAG,
     ROLLED_BACK_TAG,
     Version,
-    clear_alias,
-    clear_tag,
     find_champion,
     find_number,
     list_versions,
-    refresh,
-    set_alias,
     set_tags,
 )
 from visiongate.adapters.mlflow.store import Store, TrackingError
-from visiongate.registration.aliases import champion_tags
+from visiongate.registration.aliases import champion_tags, make_champion, now
 
-# When and why a version was restored.
+# When, by whom and why a version was restored.
 RESTORED_TAG = "visiongate.restored"
 
 
@@ -50,12 +44,29 @@ def roll_back(store: Store, name: str, number: str | None, reason: str, *, force
             raise TrackingError(
                 f"registered model {name}: version {target.number} never passed the gate; --force restores it anyway"
             )
-        _tag(store, champion, target, reason)
-        set_alias(store, target, CHAMPION)
-        # A champion is neither rolled back nor a challenger.
-        clear_tag(store, target, ROLLED_BACK_TAG)
-        clear_alias(store, target, CHALLENGER)
-        return refresh(store, target)
+        return make_champion(store, target, _tag(store, champion, target, reason))
+
+
+def promote_by_hand(store: Store, name: str, number: str, reason: str) -> Version:
+    """Make a version the champion without gate and comparison; record when, who and why in a tag, and return it.
+
+    Args:
+        store: The registry.
+        name: Of the registered model.
+        number: The version.
+        reason: Kept in the tag.
+
+    Raises:
+        TrackingError: MLflow failed, there is no such version, or it is champion already.
+    """
+    with store.exclusive():
+        champion, target = find_champion(store, name), _find_version(store, name, number)
+        if champion is not None and champion.number == target.number:
+            raise TrackingError(f"registered model {name}: version {number} is already champion")
+        tags = {BY_HAND_TAG: f"{now()}, by {user_name()}, {_describe_origin(champion)}: {reason}"}
+        if champion is not None:
+            tags |= champion_tags(target, champion)
+        return make_champion(store, target, tags)
 
 
 def _find_version(store: Store, name: str, number: str) -> Version:
@@ -82,13 +93,17 @@ def _suggest(store: Store, name: str) -> str:
     return f"choose one that passed the gate with --to: {', '.join(numbers) or 'none did'}"
 
 
-def _tag(store: Store, champion: Version | None, target: Version, reason: str) -> None:
-    """Tag both versions. An earlier target means a rollback of the champion; a later target records it as its predecessor."""
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    origin = f"from version {champion.number}" if champion is not None else "without a champion"
-    tags = {RESTORED_TAG: f"{now}, {origin}: {reason}"}
+def _tag(store: Store, champion: Version | None, target: Version, reason: str) -> dict[str, str]:
+    """Return the target's tags, and tag the champion if the target is an earlier one, which makes this a rollback of it."""
+    time = now()
+    tags = {RESTORED_TAG: f"{time}, by {user_name()}, {_describe_origin(champion)}: {reason}"}
     if champion is not None and target.number in champion.before:
-        set_tags(store, champion, {ROLLED_BACK_TAG: f"{now}, to version {target.number}: {reason}"})
+        text = f"{time}, by {user_name()}, to version {target.number}: {reason}"
+        set_tags(store, champion, {ROLLED_BACK_TAG: text})
     elif champion is not None:
         tags |= champion_tags(target, champion)
-    set_tags(store, target, tags)
+    return tags
+
+
+def _describe_origin(champion: Version | None) -> str:
+    return f"from version {champion.number}" if champion is not None else "without a champion"

@@ -47,4 +47,3 @@ class Gate(Section):
     """The rules that a model must pass."""
 
     rules: dict[str, Rule] = Field(min_length=1, description="Rules by name.")
-    clean_tree: bool = Field(description="Whether a registered model must be committed.")

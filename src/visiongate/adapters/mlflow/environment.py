@@ -36,9 +36,18 @@ def source_tags() -> dict[str, str]:
     return {
         "mlflow.source.name": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "mlflow.source.type": "LOCAL",
-        "mlflow.user": _user(),
+        "mlflow.user": user_name(),
         **({"visiongate.dvc_experiment": experiment} if experiment else {}),
     }
+
+
+def user_name() -> str:
+    """Return the name of the user, or the number of a user without a name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # As in a container.
+        return str(os.getuid())
 
 
 def processor_name(cpu_info: Path) -> str:
@@ -53,11 +62,3 @@ def processor_name(cpu_info: Path) -> str:
 
 def _installed() -> dict[str, str]:
     return dict(sorted((item.name.lower(), item.version) for item in metadata.distributions()))
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        # In a container the user may have no name.
-        return str(os.getuid())

@@ -25,8 +25,8 @@ PREVIOUS_TAG = "visiongate.previous_champion"
 HISTORY_TAG = "visiongate.champions_before"
 # Set when a version first passes the gate, and kept.
 PASSED_TAG = "visiongate.gate_passed"
-# When and why a version was rolled back.
-ROLLED_BACK_TAG = "visiongate.rolled_back"
+# When, by whom and why a version was rolled back, or promoted without a comparison.
+ROLLED_BACK_TAG, BY_HAND_TAG = "visiongate.rolled_back", "visiongate.promoted_by_hand"
 # The probability from which the second of two classes is predicted; without the tag, the likelier class.
 THRESHOLD_TAG = "visiongate.threshold"
 LINK_TAG = "mlflow.modelVersions"
