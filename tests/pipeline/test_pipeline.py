@@ -73,7 +73,8 @@ def test_gate_and_registration_agree(pipeline: PipelineRun) -> None:
     gate = json.loads((folder / "reports/gate.json").read_text())
     assert gate["passed"] == all(rule["passed"] for rule in gate["rules"])
     registration = json.loads((folder / "reports/registration.json").read_text())
-    assert registration["decision"] == ("promoted" if gate["passed"] else "rejected")
+    # The changed parameters are not committed.
+    assert registration["decision"] == ("registered" if gate["passed"] else "rejected")
     lock = yaml.safe_load((folder / "dvc.lock").read_text())
     outs = {out["path"]: out["md5"] for out in lock["stages"]["train"]["outs"]}
     assert registration["lineage"]["model_md5"] == outs["models/model.onnx"]
