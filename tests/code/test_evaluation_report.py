@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluated_models import HOSTILE, digit_images, evaluated_report
+from evaluated_models import HOSTILE, IMAGES, digit_images, evaluated_report
 from page_structure import check_page
 from visiongate.evaluation.gallery import MAX_SIDE, embed, is_pixelated, pick_galleries
 from visiongate.evaluation.label_errors import LabelErrors
 from visiongate.evaluation.page import draw_figures, render_report, write_report
 from visiongate.models.predictions import Predictions
-from visiongate.records.evaluation import SuspectedLabel
+from visiongate.records.evaluation import Slice, SuspectedLabel
 
 NO_ERRORS = LabelErrors(0.0, (), ())
 FIGURES = [
@@ -62,6 +62,36 @@ def test_failed_rules_come_first() -> None:
     assert "Not evaluated" in text
 
 
+def test_page_states_how_the_model_was_judged() -> None:
+    report = evaluated_report()
+    folded = replace(report, result=replace(report.result, folds=5))
+
+    assert (
+        f"Judged on {IMAGES} test images, which the model has not seen."
+        in check_page(render_report(report, {})).text
+    )
+    text = check_page(render_report(folded, {"training": b""})).text
+    assert f"Judged by 5-fold cross-validation over all {IMAGES} images" in text
+    assert "Training, mean of the 5 folds" in text
+    assert "test images" not in text.partition("All metrics")[0]
+
+
+def test_only_a_significantly_worse_slice_is_called_worse() -> None:
+    report = evaluated_report()
+    weak = Slice("brightness", "dark", 60, 0.5, 0.38, 0.62, -0.1234, 0.001)
+    diagnosis = replace(report.result.diagnosis, slices=[replace(weak, name="bright", p_value=1.0), weak])
+    pages = [
+        check_page(render_report(replace(report, result=replace(report.result, diagnosis=each)), {})).text
+        for each in (diagnosis, replace(diagnosis, slices=diagnosis.slices[:1]))
+    ]
+
+    assert "Significantly less accurate than the rest: brightness dark, 50.00%" in pages[0]
+    assert "-12.34 points" in pages[0]
+    assert "Significantly" not in pages[1]
+    assert "None of the 1 slices is significantly less accurate" in pages[1]
+    assert "Lowest recall of a class" in pages[1]
+
+
 def test_perfect_model_has_a_page() -> None:
     text = check_page(render_report(evaluated_report(skill=50.0), {})).text
 
@@ -104,23 +134,16 @@ def predictions() -> Predictions:
 def test_galleries_are_sorted() -> None:
     suspects = LabelErrors(0.1, (2,), (SuspectedLabel("z", "a", "b", 0.3, -0.4),))
 
-    worst, confident, doubtful = pick_galleries(
-        predictions(), digit_images()[:3], ["x", "y", "z"], suspects, 5
-    )
+    doubtful, worst = pick_galleries(predictions(), digit_images()[:3], ["x", "y", "z"], suspects, 5)
 
-    assert [tile.caption for tile in worst.tiles] == ["y", "z"]
-    assert [tile.caption for tile in confident.tiles] == ["z", "y"]
-    assert [tile.title for tile in confident.tiles] == ["a, predicted b (70%)", "a, predicted b (50%)"]
-    assert [(tile.title, tile.caption) for tile in doubtful.tiles] == [("labeled a, predicted b", "z")]
+    assert [(tile.title, tile.caption) for tile in doubtful.tiles] == [("a, predicted b (70%)", "z")]
+    assert [(tile.title, tile.caption) for tile in worst.tiles] == [("a, predicted b (50%)", "y")]
 
 
-def test_galleries_are_limited_and_repeated_ones_left_out() -> None:
-    [only] = pick_galleries(predictions(), digit_images()[:3], ["x", "y", "z"], NO_ERRORS, 1)[:1]
-    assert len(only.tiles) == 1
-    same = Predictions(predictions().probabilities[2:], np.zeros(1, dtype=np.int64), ("a", "b", "c"))
-    assert [gallery.title for gallery in pick_galleries(same, digit_images()[:1], ["z"], NO_ERRORS, 5)] == [
-        "Worst mistakes"
-    ]
+def test_galleries_are_limited_and_show_an_image_once() -> None:
+    galleries = pick_galleries(predictions(), digit_images()[:3], ["x", "y", "z"], NO_ERRORS, 1)
+    shown = [(gallery.title, [tile.caption for tile in gallery.tiles]) for gallery in galleries]
+    assert shown == [("Worst mistakes", ["y"]), ("Most confident mistakes", ["z"])]
 
 
 @pytest.mark.parametrize(("shape", "kind"), [((8, 8, 1), "png"), ((300, 200, 3), "jpeg")])

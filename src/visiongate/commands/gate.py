@@ -31,7 +31,7 @@ def run(base: str | None, folder: Path | None, *, as_json: bool) -> int:
 
 def format_verdict(verdict: GateVerdict) -> str:
     """Return the verdict as a table and a sentence."""
-    table = format_table(HEADER, [_cells(result) for result in verdict.rules], width=None)
+    table = format_table(HEADER, [_cells(result) for result in verdict.worst_first], width=None)
     not_judged = sum(result.passed is None for result in verdict.rules)
     names = ", ".join(result.name for result in verdict.failed)
     summary = f"The gate failed: {names}." if names else "The gate passed."
@@ -39,8 +39,5 @@ def format_verdict(verdict: GateVerdict) -> str:
 
 
 def _cells(result: RuleResult) -> list[str]:
-    value = "undefined" if result.value is None else f"{result.value:.4g}"
-    interval = "" if result.low is None or result.high is None else f"{result.low:.4g} to {result.high:.4g}"
-    margin = "" if result.margin is None else f"{result.margin:+.4g}"
-    cells = [result.name, result.metric, result.required, value, interval, margin, result.note]
-    return [PASS_WORDS[result.passed], *cells]
+    numbers = (result.value_text, result.interval_text, result.margin_text)
+    return [PASS_WORDS[result.passed], result.name, result.metric, result.required, *numbers, result.note]

@@ -19,12 +19,12 @@ PIXELATED_SIDE = 48
 QUALITY = 85
 # Title and lead of each gallery.
 _TEXTS = (
-    ("Worst mistakes", "The true class had the lowest probability."),
-    ("Most confident mistakes", "The wrong class had the highest probability."),
     (
         "Likely label errors",
         "The model is more confident of another class than, on average, for images of that class. Check before you relabel.",
     ),
+    ("Worst mistakes", "The true class had the lowest probability."),
+    ("Most confident mistakes", "The wrong class had the highest probability."),
 )
 
 
@@ -73,7 +73,7 @@ def pick_galleries(
     label_errors: LabelErrors,
     max_images: int,
 ) -> list[Gallery]:
-    """Choose the images that a person should look at; an empty gallery is left out.
+    """Choose the images that a person should look at: each in one gallery. An empty gallery is left out.
 
     Args:
         test: Predictions for N images.
@@ -83,29 +83,21 @@ def pick_galleries(
         max_images: Per gallery.
     """
     wrong = np.flatnonzero(~test.correct)
-    worst = wrong[np.argsort(test.label_probability[wrong], kind="stable")][:max_images].tolist()
-    confident = wrong[np.argsort(-test.confidence[wrong], kind="stable")][:max_images].tolist()
-    if confident == worst:
-        confident = []
-    suspects = zip(label_errors.rows, label_errors.suspects, strict=True)
-    doubtful = [
-        Tile(images[row], f"labeled {suspect.given}, predicted {suspect.suggested}", paths[row])
-        for row, suspect in suspects
-    ]
-    tiles = (
-        _mistakes(test, images, paths, worst),
-        _mistakes(test, images, paths, confident),
-        doubtful[:max_images],
+    orders = (
+        np.array(label_errors.rows, dtype=np.int64),
+        wrong[np.argsort(test.label_probability[wrong], kind="stable")],
+        wrong[np.argsort(-test.confidence[wrong], kind="stable")],
     )
-    return [Gallery(*text, tuple(shown)) for text, shown in zip(_TEXTS, tiles, strict=True) if shown]
+    shown: set[int] = set()
+    galleries = []
+    for (title, lead), order in zip(_TEXTS, orders, strict=True):
+        rows = [row for row in order.tolist() if row not in shown][:max_images]
+        shown.update(rows)
+        tiles = tuple(Tile(images[row], _describe(test, row), paths[row]) for row in rows)
+        galleries.append(Gallery(title, lead, tiles))
+    return [gallery for gallery in galleries if gallery.tiles]
 
 
-def _mistakes(
-    test: Predictions, images: npt.NDArray[np.uint8], paths: Sequence[str], rows: Sequence[int]
-) -> list[Tile]:
-    actual = [test.classes[test.labels[row]] for row in rows]
-    predicted = [test.classes[test.predicted[row]] for row in rows]
-    return [
-        Tile(images[row], f"{label}, predicted {name} ({test.confidence[row]:.0%})", paths[row])
-        for row, label, name in zip(rows, actual, predicted, strict=True)
-    ]
+def _describe(test: Predictions, row: int) -> str:
+    label, predicted = (test.classes[values[row]] for values in (test.labels, test.predicted))
+    return f"{label}, predicted {predicted} ({test.confidence[row]:.0%})"

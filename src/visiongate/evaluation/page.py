@@ -22,13 +22,15 @@ from visiongate.evaluation.latency import LATENCY
 from visiongate.evaluation.metrics import count_confusions
 from visiongate.evaluation.result import EvaluationResult
 from visiongate.pages.rendering import render_page
+from visiongate.records.evaluation import ClassMetrics, describe_protocol
 from visiongate.records.files import atomic_path, write_text
 from visiongate.records.history import EpochMetrics
 from visiongate.records.metrics import HEADLINES, METRICS, title
-from visiongate.records.verdict import RuleResult
 from visiongate.settings.schema import Settings
 
-MAX_SLICES = 30
+MAX_SLICES, MAX_WORSE_SLICES = 30, 3
+# The adjusted p-value below which a slice is significantly worse than the rest.
+SIGNIFICANT = 0.05
 TITLES = {
     "confusion": "Confusion matrix",
     "classes": "Recall by class",
@@ -121,14 +123,19 @@ def draw_figures(report: Report, bins: int) -> dict[str, bytes]:
 def render_report(report: Report, figures: Mapping[str, bytes]) -> str:
     """Return the page."""
     result = report.result
+    slices = sorted(result.diagnosis.slices, key=lambda each: (each.p_value, each.accuracy))
     return render_page(
         "evaluation/page.html",
         report=report,
         result=result,
-        rules=sorted(result.verdict.rules, key=_rank),
+        protocol=describe_protocol(result.folds, len(result.test.labels)),
+        rules=result.verdict.worst_first,
         headlines=[METRICS[name] for name in HEADLINES if name in result.card.metrics],
-        figures=[(TITLES[name], content) for name, content in figures.items()],
-        slices=sorted(result.diagnosis.slices, key=lambda each: each.accuracy)[:MAX_SLICES],
+        figures=[(_caption(name, result.folds), content) for name, content in figures.items()],
+        worst_class=_worst_class(result.card.classes),
+        worse_slices=[each for each in slices if each.p_value < SIGNIFICANT][:MAX_WORSE_SLICES],
+        slices=slices[:MAX_SLICES],
+        significant=SIGNIFICANT,
         # Measured times are left out, so that the page is the same in every run.
         measured=LATENCY,
         embed=embed,
@@ -137,6 +144,12 @@ def render_report(report: Report, figures: Mapping[str, bytes]) -> str:
     )
 
 
-def _rank(rule: RuleResult) -> int:
-    """Order rules: failed, not evaluated, passed."""
-    return {False: 0, None: 1, True: 2}[rule.passed]
+def _caption(name: str, folds: int) -> str:
+    of_folds = f", mean of the {folds} folds" if name == "training" and folds > 1 else ""
+    return f"{TITLES[name]}{of_folds}"
+
+
+def _worst_class(classes: Sequence[ClassMetrics]) -> ClassMetrics | None:
+    """Return the class with the lowest recall, if a class is not recognized completely."""
+    missed = [each for each in classes if each.recall is not None and each.errors]
+    return min(missed, key=lambda each: each.recall or 0.0, default=None)

@@ -231,6 +231,21 @@ def parse_confusion(content: bytes, source: str = CONFUSION_FILE) -> tuple[Confu
     return parse_rows(content, ConfusionRow, source)
 
 
+def describe_protocol(folds: int, images: int) -> str:
+    """Return how a model was judged, as a sentence.
+
+    Args:
+        folds: 1 for a test split, otherwise the folds of a cross-validation.
+        images: The images that the metrics are about.
+    """
+    if folds == 1:
+        return f"Judged on {images:,} test images, which the model has not seen."
+    return (
+        f"Judged by {folds}-fold cross-validation over all {images:,} images: each image is predicted by a model that has not "
+        "seen it."
+    )
+
+
 def worst_slice(slices: Sequence[Slice], min_images: int) -> Slice | None:
     """Return the slice with the lowest accuracy among those with ``min_images``; of equals the largest, then the first."""
     large = (each for each in slices if each.images >= min_images)

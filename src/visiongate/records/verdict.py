@@ -37,10 +37,24 @@ class RuleResult:
 
     def __str__(self) -> str:
         """Return one line, such as ``accuracy: 0.95, required >= 0.97``."""
-        value = "undefined" if self.value is None else f"{self.value:.4g}"
-        interval = "" if self.low is None or self.high is None else f" ({self.low:.4g} to {self.high:.4g})"
+        interval = f" ({self.interval_text})" if self.interval_text else ""
         note = f"; {self.note}" if self.note else ""
-        return f"{self.name}: {self.metric} {value}{interval}, required {self.required}{note}"
+        return f"{self.name}: {self.metric} {self.value_text}{interval}, required {self.required}{note}"
+
+    @property
+    def value_text(self) -> str:
+        """The value in four digits."""
+        return "undefined" if self.value is None else f"{self.value:.4g}"
+
+    @property
+    def interval_text(self) -> str:
+        """The interval; empty if there is none."""
+        return "" if self.low is None or self.high is None else f"{self.low:.4g} to {self.high:.4g}"
+
+    @property
+    def margin_text(self) -> str:
+        """The margin with its sign; empty if there is none."""
+        return "" if self.margin is None else f"{self.margin:+.4g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +68,12 @@ class GateVerdict:
     def of(cls, rules: Sequence[RuleResult]) -> "GateVerdict":
         """Return the verdict that follows from the results."""
         return cls(all(result.passed is not False for result in rules), tuple(rules))
+
+    @property
+    def worst_first(self) -> tuple[RuleResult, ...]:
+        """All rules: first those that failed, then those that were not evaluated."""
+        order = {False: 0, None: 1, True: 2}
+        return tuple(sorted(self.rules, key=lambda result: order[result.passed]))
 
     @property
     def failed(self) -> tuple[RuleResult, ...]:

@@ -40,11 +40,10 @@ class ConfusionMatrix(NamedTuple):
 
 def gate_rows(verdict: GateVerdict, base: Snapshot | None) -> list[Row]:
     """Return a row per rule, the failed ones first."""
-    order = {False: 0, None: 1, True: 2}
-    rules = sorted(verdict.rules, key=lambda rule: order[rule.passed])
     before = _base_values(base) if base else {}
     return [
-        _gate_row(rule, before.get((rule.name, rule.metric), before.get(("", rule.metric)))) for rule in rules
+        _gate_row(rule, before.get((rule.name, rule.metric), before.get(("", rule.metric))))
+        for rule in verdict.worst_first
     ]
 
 
