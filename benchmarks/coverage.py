@@ -31,7 +31,7 @@ from visiongate.records.splits import validation_fold
 FOLDS, NOISE, CONFIDENCE = 5, 4.0, 0.95
 SIZES = (60, 120, 400)
 CLASSIFIERS: dict[str, Callable[[], ClassifierMixin]] = {
-    "logistic regression": lambda: LogisticRegression(C=0.01, max_iter=200),
+    "logistic regression": lambda: LogisticRegression(C=0.01, max_iter=2000),
     "decision tree": lambda: DecisionTreeClassifier(random_state=0),
     "nearest neighbor": lambda: KNeighborsClassifier(1),
 }
