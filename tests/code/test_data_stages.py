@@ -68,7 +68,8 @@ def test_a_folder_becomes_an_image_table() -> None:
     ingestion.run(settings(path=str(write_folder(Path("mine")))))
     dataset, table = read_dataset(paths.RAW), read_table(paths.RAW)
     assert (dataset.classes, dataset.images, dataset.source) == (["cat", "dog"], 40, "mine")
-    assert dataset.ignored == {"above the classes": 1}
+    assert dataset.ignored == {"not an image: .txt": 1}
+    assert dataset.layout == "2 classes; root mine"
     assert dataset.source_sha256 == dataset.content_sha256
     assert table.column("path").to_pylist()[0] == "cat/00.png"
     assert next(iterate_images(paths.RAW)) == png(60)

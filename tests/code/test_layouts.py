@@ -15,6 +15,8 @@ from sklearn.datasets import load_digits
 
 from visiongate.errors import DataError
 from visiongate.ingestion.embedded import open_digits
+from visiongate.ingestion.fetching import DownloadOptions
+from visiongate.ingestion.inspection import inspect_source
 from visiongate.ingestion.layouts import find_images
 from visiongate.ingestion.source import Source, SourceImage
 from visiongate.ingestion.trees import Tree, open_tree
@@ -59,56 +61,227 @@ def refusal(found: Tree, **changes: object) -> str:
 # Class folders
 
 
+def layout(*found: str, **changes: object) -> dict[tuple[str, str | None], int]:
+    """Return the number of images by class and given split."""
+    source = find_images(of_paths(*found), dataset(**{"splits": None, **changes}))
+    return dict(Counter((image.label, image.split) for image in rows(source)))
+
+
 def test_a_folder_is_the_class_of_all_images_below() -> None:
-    source = find_images(of_paths("dog/1.png", "cat/2.jpg", "cat/deep/er/3.txt"), dataset())
+    source = find_images(of_paths("dog/1.png", "cat/2.jpg", "cat/deep/er/3.gif"), dataset())
     assert source.classes == ["cat", "dog"]
     assert placed(source) == [
         ("cat/2.jpg", None, "cat"),
-        ("cat/deep/er/3.txt", None, "cat"),
+        ("cat/deep/er/3.gif", None, "cat"),
         ("dog/1.png", None, "dog"),
     ]
     assert rows(source)[0].image == b"cat/2.jpg"
+    assert source.layout == "2 classes; root tried"
 
 
-def test_folders_above_the_classes_are_splits() -> None:
-    source = find_images(of_paths("Train/dog/1", "Train/cat/2", "test/dog/3", "val/cat/x/4"), dataset())
-    assert placed(source) == [
-        ("Train/cat/2", "train", "cat"),
-        ("Train/dog/1", "train", "dog"),
-        ("test/dog/3", "test", "dog"),
-        ("val/cat/x/4", "val", "cat"),
-    ]
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("train", "test"),
+        ("Training_Set", "Test_Set"),
+        ("seg_train/seg_train", "seg_test/seg_test"),
+        ("train_images", "test_images"),
+        ("trainset", "testset"),
+        ("TRN", "TST"),
+        ("train 2017", "hold-out 2017"),
+        ("flowers_train", "flowers_test"),
+        ("archive/training_set/training_set", "archive/test_set/test_set"),
+        ("TrainData/images", "TestData/images"),
+    ],
+)
+def test_usual_names_of_splits_are_recognized(train: str, test: str) -> None:
+    found = (f"{train}/cat/1.jpg", f"{train}/dog/2.jpg", f"{test}/cat/3.jpg", f"{test}/dog/4.jpg")
+
+    source = find_images(of_paths(*found), dataset(splits=None))
+
+    assert Counter((image.label, image.split) for image in rows(source)) == Counter(
+        (label, split) for label in ("cat", "dog") for split in ("train", "test")
+    )
+    root = "tried/archive" if train.startswith("archive") else "tried"
+    assert source.layout == f"2 classes × 2 given splits (train, test); root {root}"
+
+
+@pytest.mark.parametrize("name", ["val", "Valid", "validation", "dev", "eval_set"])
+def test_usual_names_of_the_validation_split_are_recognized(name: str) -> None:
+    found = [f"{split}/{label}/1.jpg" for split in ("train", name) for label in "ab"]
+    assert set(layout(*found)) == {(label, split) for label in "ab" for split in ("train", "val")}
+
+
+def test_splits_below_the_classes_are_recognized() -> None:
+    found = ("cat/train/1.jpg", "cat/Test/2.jpg", "dog/train/3.jpg", "dog/Test/4.jpg")
+    assert layout(*found) == {(label, split): 1 for label in ("cat", "dog") for split in ("train", "test")}
+
+
+@pytest.mark.parametrize("name", ["latest", "contest", "trainer", "develop", "train_test", "evaluator"])
+def test_other_words_are_classes(name: str) -> None:
+    assert layout(f"{name}/1.jpg", "dog/2.jpg") == {(name, None): 1, ("dog", None): 1}
+
+
+def test_a_split_in_the_settings_replaces_the_usual_names() -> None:
+    found = ("day/cat/1.jpg", "day/dog/2.jpg", "night/cat/3.jpg", "night/dog/4.jpg")
+    assert layout(*found, splits={"day": "train", "night": "test"})["dog", "test"] == 1
+    assert layout("train/1.jpg", "car/2.jpg", splits={}) == {("train", None): 1, ("car", None): 1}
+    assert layout("train/1.jpg", "car/2.jpg", classes=["car", "train"])["train", None] == 1
 
 
 def test_two_folders_may_form_one_split() -> None:
-    source = find_images(of_paths("train/a/1", "val/b/2"), dataset(splits={"train": "train", "val": "train"}))
-    assert {split for _, split, _ in placed(source)} == {"train"}
+    splits = {"train": "train", "val": "train"}
+    found = find_images(of_paths("train/a/1.jpg", "val/b/2.jpg"), dataset(splits=splits))
+    assert {split for _, split, _ in placed(found)} == {"train"}
+
+
+@pytest.mark.parametrize(
+    ("found", "changes", "expected"),
+    [
+        # Classes that are called like splits, and file names that hold the classes.
+        (
+            ("train/1.jpg", "test/2.jpg"),
+            {},
+            ["without class folders: test, train", "dataset.classes=[test, train]"],
+        ),
+        (
+            ("train/cat.0.jpg", "train/dog.0.jpg"),
+            {},
+            ["without class folders: train", "one folder for each class"],
+        ),
+        (
+            ("color/apple/1.jpg", "color/pear/2.jpg", "gray/apple/3.jpg", "gray/pear/4.jpg"),
+            {},
+            [
+                "color, gray hold the same folders apple, pear",
+                "dataset.exclude=['*gray/*']",
+                "  color/  2 folders (apple, pear)",
+            ],
+        ),
+        (
+            ("train/a/1.jpg", "train/b/1.jpg", "extra/c/2.jpg"),
+            {},
+            ["unknown folders extra beside the splits train", "  extra/  1 folders (c), 1 images"],
+        ),
+    ],
+)
+def test_ambiguous_folders_are_refused_with_the_tree(
+    found: tuple[str, ...], changes: dict[str, Any], expected: list[str]
+) -> None:
+    with pytest.raises(DataError) as error:
+        find_images(of_paths(*found), dataset(**{"splits": None, **changes}))
+    for part in expected:
+        assert part in str(error.value)
+
+
+def test_the_setting_that_a_refusal_names_decides() -> None:
+    found = ("color/apple/1.jpg", "color/pear/2.jpg", "gray/apple/3.jpg", "gray/pear/4.jpg")
+    assert layout(*found, classes=["color", "gray"]) == {("color", None): 2, ("gray", None): 2}
+    assert layout(*found, splits={"color": "train", "gray": "test"})["pear", "test"] == 1
 
 
 @pytest.mark.parametrize("wrapper", ["set/", "set/images/v1/"])
 def test_wrapping_folders_are_skipped(wrapper: str) -> None:
-    source = find_images(of_paths(f"{wrapper}train/a/1", f"{wrapper}test/b/2", "README"), dataset())
-    assert placed(source) == [(f"{wrapper}test/b/2", "test", "b"), (f"{wrapper}train/a/1", "train", "a")]
-    assert source.ignored == {"above the classes": 1}
+    source = find_images(of_paths(f"{wrapper}train/a/1.png", f"{wrapper}test/b/2.png", "README"), dataset())
+    assert placed(source) == [
+        (f"{wrapper}test/b/2.png", "test", "b"),
+        (f"{wrapper}train/a/1.png", "train", "a"),
+    ]
+    assert source.ignored == {"not an image: without an extension": 1}
+    assert source.layout.endswith(f"root tried/{wrapper.rstrip('/')}")
 
 
-def test_files_above_the_classes_are_ignored_and_counted() -> None:
-    source = find_images(of_paths("readme.txt", "train/labels.csv", "train/a/1", "train/b/2"), dataset())
+def test_files_that_are_not_images_are_ignored_and_counted() -> None:
+    found = (
+        "notes.TXT",
+        "cover.png",
+        "train/collage.png",
+        "train/labels.csv",
+        "train/a/1.jpg",
+        "train/a/1.xml",
+        "train/b/2.webp",
+        "train/b/clip.mp4",
+    )
+    source = find_images(of_paths(*found), dataset())
     assert source.images == 2
-    assert source.ignored == {"above the classes": 2}
+    assert source.ignored == {
+        **{f"not an image: {suffix}": 1 for suffix in (".txt", ".csv", ".xml", ".mp4")},
+        "above the classes": 2,
+    }
+
+
+def test_a_file_without_an_extension_is_an_image_by_its_first_bytes() -> None:
+    files = {
+        "a/n01": b"\xff\xd8\xff\xe0",
+        "b/n02": b"\x89PNG\r\n\x1a\n",
+        "b/LICENSE": b"MIT",
+        "b/v1.2": b"\xff\xd8\xff",
+    }
+    source = find_images(tree(files), dataset())
+    assert [image.path for image in rows(source)] == ["a/n01", "b/n02"]
+
+
+def test_masks_and_unsorted_images_are_left_out_with_a_warning() -> None:
+    found = ("cat/1.jpg", "cat/Masks/1.png", "dog/2.jpg", "dog/@eaDir/2.jpg", "_unsorted/3.jpg")
+    source = find_images(of_paths(*found), dataset())
+    assert [path for path, _, _ in placed(source)] == ["cat/1.jpg", "dog/2.jpg", "dog/@eaDir/2.jpg"]
+    assert source.ignored == {"in a folder 'Masks'": 1, "in a folder '_unsorted'": 1}
+    assert any(
+        "cat/Masks/1.png; to keep them, remove the name from dataset.auxiliary" in each
+        for each in source.warnings
+    )
+    assert ("_unsorted", None) in layout(*found, auxiliary=["masks"])
+
+
+@pytest.mark.parametrize(
+    ("found", "classes"),
+    [
+        (("images/cat/1.jpg", "images/dog/2.jpg", "masks/cat/1.png", "masks/dog/2.png"), {"cat", "dog"}),
+        # Faces with and without a mask.
+        (("mask/1.jpg", "no_mask/2.jpg"), {"mask", "no_mask"}),
+    ],
+)
+def test_a_folder_of_masks_may_be_a_class(found: tuple[str, ...], classes: set[str]) -> None:
+    assert {label for label, _ in layout(*found)} == classes
+
+
+def test_a_split_without_class_folders_is_left_out_with_a_warning() -> None:
+    found = ("train/a/1.jpg", "train/b/2.jpg", "val/images/3.jpg", "val/images/4.jpg")
+    source = find_images(of_paths(*found), dataset(splits=None))
+    assert {split for _, split, _ in placed(source)} == {"train"}
+    assert source.ignored == {"in a split without class folders": 2}
+    assert source.warnings == ("val: 2 images in no class folder were left out",)
+
+
+def test_spellings_of_one_name_are_one_class() -> None:
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    found = (f"{composed}/1.jpg", f"{decomposed}/2.jpg", "Dog/3.jpg", "dog/4.jpg", "dog/5.jpg", "dog /6.jpg")
+    source = find_images(of_paths(*found), dataset())
+    assert source.classes == [composed, "dog"]
+    assert "'Dog', 'dog', 'dog ' are one class, 'dog'" in source.warnings
+    assert len(source.warnings) == 2
+
+
+def test_an_empty_folder_is_no_class(tmp_path: Path) -> None:
+    for name in ("cat", "dog", "bird"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name / "1.jpg").write_bytes(b"an image")
+    with open_tree(tmp_path / "pets", dataset().limits) as found:
+        source = find_images(found, dataset())
+    assert source.classes == ["cat", "dog"]
+    assert source.warnings == ("bird: an empty folder, not a class",)
 
 
 def test_named_classes_keep_their_order() -> None:
-    assert find_images(of_paths("a/1", "b/2"), dataset(classes=["b", "a"])).classes == ["b", "a"]
+    source = find_images(of_paths("a/1.jpg", "b/2.jpg"), dataset(classes=["b", "a"]))
+    assert source.classes == ["b", "a"]
 
 
 def test_a_single_split_or_class_is_not_a_wrapper() -> None:
-    assert placed(find_images(of_paths("train/a/1", "train/b/1"), dataset()))[0] == (
-        "train/a/1",
-        "train",
-        "a",
-    )
-    assert "'b'" in refusal(of_paths("a/x/1"), classes=["a", "b"])
+    found = find_images(of_paths("train/a/1.jpg", "train/b/1.jpg"), dataset())
+    assert placed(found)[0] == ("train/a/1.jpg", "train", "a")
+    assert "'b'" in refusal(of_paths("a/x/1.jpg"), classes=["a", "b"])
 
 
 def test_groups_are_read_from_the_paths() -> None:
@@ -121,21 +294,23 @@ def test_groups_are_read_from_the_paths() -> None:
     [
         ((), {}, "tried: no image"),
         (("1.png", "2.png"), {}, "tried: no image"),
-        (("a/1", "a/2"), {}, "only class"),
-        (("a/1", "b/1", "c/1"), {"classes": ["a", "b"]}, "'c'"),
-        (("a/1", "b/1"), {"classes": ["a", "b", "c"]}, "'c'"),
-        (("train/a/1", "extra/b/1"), {}, "extra beside train"),
+        (("a/1.png", "a/2.png"), {}, "only class"),
+        (
+            ("a/1.png", "b/1.png", "c/1.png"),
+            {"classes": ["a", "b"]},
+            "1 folders are not among dataset.classes, such as 'c'",
+        ),
+        (
+            ("a/1.png", "b/1.png"),
+            {"classes": ["a", "b", "c"]},
+            "1 of dataset.classes have no folder with images, such as 'c'",
+        ),
     ],
 )
 def test_invalid_class_folders_are_refused(
     paths: tuple[str, ...], changes: dict[str, Any], message: str
 ) -> None:
     assert message in refusal(of_paths(*paths), **changes)
-
-
-def test_a_named_class_may_be_called_train() -> None:
-    source = find_images(of_paths("train/1", "car/2"), dataset(classes=["car", "train"]))
-    assert placed(source) == [("car/2", None, "car"), ("train/1", None, "train")]
 
 
 # IDX
@@ -305,3 +480,35 @@ def test_the_digits_are_complete_and_in_order() -> None:
     np.testing.assert_array_equal(pixels, np.rint(digits.images[5] * 255 / 16))
     assert images[5].path == "load_digits/0005.png"
     assert len({image.image for image in images}) == 1797
+
+
+def test_a_data_set_is_inspected_without_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in (
+        "train/cat/1.jpg",
+        "train/cat/2.jpg",
+        "train/dog/3.jpg",
+        "test/cat/4.jpg",
+        "notes.txt",
+        "test/dog/masks/5.png",
+    ):
+        (tmp_path / "pets" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "pets" / path).write_bytes(b"an image")
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+
+    inspection = inspect_source(
+        dataset(path="pets", splits=None), DownloadOptions(tmp_path / "none", None, 1)
+    )
+
+    assert list(inspection.lines()) == [
+        "2 classes × 2 given splits (train, test); root pets",
+        "class  train  test",
+        "-----  -----  ----",
+        "cat    2      1",
+        "dog    1      0",
+        "ignored: 1 in a folder 'masks'",
+        "ignored: 1 not an image: .txt",
+        "warning: 1 images in folders named 'masks' were left out, such as test/dog/masks/5.png; to keep them, remove the name from "
+        "dataset.auxiliary",
+    ]
+    assert sorted(tmp_path.rglob("*")) == before

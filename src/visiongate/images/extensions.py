@@ -21,6 +21,8 @@ EXTENSIONS = {
 }
 # An MPO is a JPEG with a second picture; cameras name it .jpg.
 ALIASES = {"MPO": "JPEG"}
+# The first bytes of JPEG, PNG, GIF, BMP and TIFF. PPM's two letters also start texts.
+SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 _FORMAT_OF = {extension: name for name, extensions in EXTENSIONS.items() for extension in extensions}
 
 
@@ -33,3 +35,9 @@ def is_misnamed(path: str, actual_format: str) -> bool:
     """Return whether a file's extension claims another format than its bytes have."""
     claimed = claimed_format(path)
     return claimed is not None and claimed != ALIASES.get(actual_format, actual_format)
+
+
+def has_image_signature(content: bytes) -> bool:
+    """Return whether bytes start like an image of a format that is decoded."""
+    is_riff = content.startswith(b"RIFF") and content[8:12] == b"WEBP"
+    return is_riff or content.startswith(SIGNATURES)

@@ -64,7 +64,7 @@ def open_cifar10(tree: Tree, dataset: Dataset) -> Source:
                 yield SourceImage(encode_png(pixels), names[record[0]], name, split)
                 counts[split] += 1
 
-    return Source(classes, images, +ignored, read)
+    return Source(classes, images, +ignored, read, f"{len(classes)} classes in CIFAR-10 batches")
 
 
 def _read_class_names(tree: Tree) -> list[str]:

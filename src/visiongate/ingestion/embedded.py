@@ -22,7 +22,13 @@ def open_digits() -> Source:
         for index, (image, label) in enumerate(zip(pixels, digits.target, strict=True)):
             yield SourceImage(encode_png(image), str(label), f"load_digits/{index:04d}.png")
 
-    return Source([str(label) for label in range(10)], len(pixels), Counter(), read)
+    return Source(
+        [str(label) for label in range(10)],
+        len(pixels),
+        Counter(),
+        read,
+        "10 classes, embedded in scikit-learn",
+    )
 
 
 EMBEDDED = {"digits": open_digits}

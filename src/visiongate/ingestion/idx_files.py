@@ -60,7 +60,9 @@ def open_idx_files(tree: Tree, dataset: Dataset) -> Source:
             for index, (pixels, label) in enumerate(zip(images, labels[prefix], strict=True)):
                 yield SourceImage(encode_png(pixels), classes[label], f"{split}/{index:06d}.png", split)
 
-    return Source(classes, sum(map(len, labels.values())), +ignored, read)
+    return Source(
+        classes, sum(map(len, labels.values())), +ignored, read, f"{len(classes)} classes in IDX files"
+    )
 
 
 def _read_idx(tree: Tree, path: str, kind: str, dataset: Dataset) -> npt.NDArray[np.uint8]:

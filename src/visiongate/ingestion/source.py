@@ -38,12 +38,16 @@ class Source:
         images: Number of images.
         ignored: Number of files that are not images of a class, by reason.
         read: Yields the images in the order of their paths.
+        layout: How the source was understood, in one line.
+        warnings: What a person should check.
     """
 
     classes: list[str]
     images: int
     ignored: Counter[str]
     read: Callable[[], Iterator[SourceImage]]
+    layout: str
+    warnings: tuple[str, ...] = ()
 
 
 def encode_png(pixels: npt.NDArray[np.uint8]) -> bytes:

@@ -32,14 +32,12 @@ def run(settings: Settings) -> None:
         if not images:
             raise DataError(f"{opened.address}: holds no image; choose another source")
         write_dataset(paths.RAW, _describe(settings.dataset, opened, hashes))
-    ignored = ", ".join(f"{count} {reason}" for reason, count in sorted(opened.source.ignored.items()))
-    logger.info(
-        "%s: %d images in %d classes; ignored files: %s",
-        settings.dataset.name,
-        images,
-        len(opened.source.classes),
-        ignored or "none",
-    )
+    source = opened.source
+    ignored = "; ".join(f"{count} {reason}" for reason, count in sorted(source.ignored.items()))
+    logger.info("%s: %s", settings.dataset.name, source.layout)
+    for warning in source.warnings:
+        logger.warning("%s", warning)
+    logger.info("%s: %d images; ignored files: %s", settings.dataset.name, images, ignored or "none")
 
 
 def download_options(dataset: Dataset) -> DownloadOptions:
@@ -75,4 +73,6 @@ def _describe(dataset: Dataset, opened: OpenedSource, hashes: list[str]) -> Data
         source_sha256=opened.sha256 or content,
         content_sha256=content,
         ignored=dict(sorted(opened.source.ignored.items())),
+        layout=opened.source.layout,
+        warnings=list(opened.source.warnings),
     )

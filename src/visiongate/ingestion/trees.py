@@ -13,8 +13,12 @@ from visiongate.ingestion.archives import open_archive
 from visiongate.ingestion.limits import check_sizes
 from visiongate.settings.dataset import Limits
 
-# Files that operating systems add, besides hidden ones.
-SYSTEM_FILES = {"__MACOSX", "Thumbs.db", "desktop.ini"}
+# Files and folders that operating systems, network drives and photo programs add, besides hidden ones. In lower case.
+SYSTEM_NAMES = {
+    *("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "zbthumbnail.info", "picasa.ini"),
+    *("$recycle.bin", "recycler", "system volume information", "lost+found", "found.000"),
+    *("@eadir", "#recycle", "@recycle", "#snapshot", "@tmp", "__pycache__"),
+}
 ARCHIVE_EXTENSIONS = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 # MNIST's files are compressed one by one.
 IDX_EXTENSION = "-ubyte.gz"
@@ -29,12 +33,14 @@ class Tree:
         paths: Relative paths with forward slashes, sorted and unique. Bytes that are not UTF-8 are written ``\xNN``.
         read: Returns the content of a file by path.
         ignored: Number of files that were left out, by reason.
+        empty_folders: Folders without files, where the source has any.
     """
 
     name: str
     paths: list[str]
     read: Callable[[str], bytes]
     ignored: Counter[str]
+    empty_folders: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -91,15 +97,18 @@ def _build_tree(
 
 
 def _ignore_reason(path: str, exclude: Sequence[str]) -> str | None:
-    if any(part.startswith(".") or part in SYSTEM_FILES for part in path.split("/")):
+    if any(part.startswith(".") or part.lower() in SYSTEM_NAMES for part in path.split("/")):
         return "hidden"
     return "excluded" if any(fnmatchcase(path, pattern) for pattern in exclude) else None
 
 
 def _list_folder(root: Path, limits: Limits, exclude: Sequence[str]) -> Tree:
     files: dict[str, Path] = {}
+    empty: list[str] = []
     ignored: Counter[str] = Counter()
     for folder, subfolders, names in os.walk(root, onerror=_raise):
+        if not subfolders and not names:
+            empty.append(Path(folder).relative_to(root).as_posix())
         for name in [*subfolders, *names]:
             file = Path(folder, name)
             path = os.fsencode(file.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
@@ -120,7 +129,7 @@ def _list_folder(root: Path, limits: Limits, exclude: Sequence[str]) -> Tree:
                     f"{root.name}: {path}: not a regular file; remove it, or add it to dataset.exclude"
                 )
     tree = list_files(root.name, files, limits)
-    return Tree(tree.name, tree.paths, tree.read, ignored)
+    return Tree(tree.name, tree.paths, tree.read, ignored, tuple(sorted(empty)))
 
 
 def _raise(error: OSError) -> None:

@@ -1,6 +1,6 @@
 """``dataset.json``: the facts about a data set as a whole, beside its image table."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from visiongate.records.files import write_json
@@ -24,6 +24,8 @@ class DatasetRecord:
         source_sha256: Hash of the archive, or of the images when there is no single archive.
         content_sha256: Hash of the rows' hashes, in order.
         ignored: Number of source files that are not images of a class, by reason.
+        layout: How the folders of the source were understood, in one line.
+        warnings: What a person should check about the source.
     """
 
     name: str
@@ -36,6 +38,8 @@ class DatasetRecord:
     source_sha256: str
     content_sha256: str
     ignored: dict[str, int]
+    layout: str = ""
+    warnings: list[str] = field(default_factory=list)
 
 
 def write_dataset(directory: Path, dataset: DatasetRecord) -> None:

@@ -47,8 +47,12 @@ class Dataset(Section):
         description="Classes in the order of the model's outputs; null takes the folders' names in alphabetical order."
     )
     exclude: list[str] = Field(description="Shell patterns of paths to leave out.")
-    splits: dict[str, Literal["train", "val", "test"]] = Field(
-        description="Folders above the class folders that give a split."
+    splits: dict[str, Literal["train", "val", "test"]] | None = Field(
+        description="Split by folder above or below the class folders, in lower case; null recognizes the usual names, such as "
+        "train and Test_Set, and {} takes all folders for classes."
+    )
+    auxiliary: list[str] = Field(
+        description="Names of folders whose images are left out with a warning, in any case; a name in `classes` is kept."
     )
     group: str | None = Field(
         description="Regular expression on the path; images whose parenthesized part is equal stay in one split."

@@ -1,0 +1,293 @@
+"""Understand a tree of class folders: which folders are classes, which are splits, and which images are neither."""
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from visiongate.errors import DataError
+from visiongate.images.extensions import claimed_format, has_image_signature
+from visiongate.ingestion.split_names import FILLERS, read_split_name
+from visiongate.ingestion.trees import Tree
+from visiongate.records.splits import SPLITS
+from visiongate.settings.dataset import Dataset
+
+MIN_CLASSES = 2
+# Names that a message lists.
+MAX_LISTED = 5
+# The parts of an image's path below the root: folders, then the file's name.
+Parts = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LabeledPath:
+    """An image with its class, and the split that the tree gives, if any."""
+
+    path: str
+    label: str
+    split: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClassFolders:
+    """The understanding of a tree.
+
+    Attributes:
+        images: In the order of their paths.
+        root: The folder that holds the classes or splits, relative to the tree.
+        ignored: Number of files that are not images of a class, by reason.
+        warnings: What a person should check.
+    """
+
+    images: list[LabeledPath]
+    root: str
+    ignored: Counter[str]
+    warnings: list[str]
+
+    def describe(self, tree: str) -> str:
+        """Return one line, such as ``3 classes × 2 given splits (train, test); root photos/PetImages``."""
+        classes = len({image.label for image in self.images})
+        given = {image.split for image in self.images}
+        splits = [name for name in SPLITS if name in given]
+        line = f"{classes} classes"
+        if splits:
+            line += f" × {len(splits)} given split{'s' if len(splits) > 1 else ''} ({', '.join(splits)})"
+        return f"{line}; root {PurePosixPath(tree, self.root)}"
+
+
+def read_class_folders(tree: Tree, dataset: Dataset) -> ClassFolders:
+    """Find the class and the given split of each image.
+
+    Raises:
+        DataError: There is no image in a class folder, or the folders have several meanings.
+    """
+    reader = _Reader(tree, dataset)
+    images = [
+        LabeledPath(path, label, split) for path, (label, split) in sorted(reader.read_labels().items())
+    ]
+    if not images:
+        raise DataError(
+            f"{tree.name}: no image in a class folder; create one folder per class: CLASS/… or SPLIT/CLASS/…"
+        )
+    merged = _merge_spellings(images, dataset.classes or (), reader.warnings)
+    labels = {image.label for image in merged}
+    for folder in tree.empty_folders:
+        parts = folder.split("/")[reader.depth :]
+        if len(parts) in (1, 2) and _spelling_key(parts[-1]) not in set(map(_spelling_key, labels)):
+            reader.warnings.append(f"{folder}: an empty folder, not a class")
+    return ClassFolders(merged, reader.root, reader.ignored, reader.warnings)
+
+
+class _Reader:
+    """Reads the folders of one tree, and collects what it leaves out."""
+
+    def __init__(self, tree: Tree, dataset: Dataset) -> None:
+        self._tree, self._dataset = tree, dataset
+        self.ignored, self.warnings = Counter(tree.ignored), list[str]()
+        parts = {path: tuple(path.split("/")) for path in tree.paths if self._is_image(path)}
+        parts = self._leave_out_auxiliary(parts)
+        self.depth = self._count_wrappers(list(parts.values()))
+        example = next(iter(parts.values()), ())
+        self.root = "/".join(example[: self.depth])
+        below = {path: names[self.depth :] for path, names in parts.items()}
+        self._parts = {path: names for path, names in below.items() if len(names) > 1}
+        self.ignored["above the classes"] += len(parts) - len(self._parts)
+
+    def read_labels(self) -> dict[str, tuple[str, str | None]]:
+        """Return the label and the given split of each image."""
+        folders = _top_folders(self._parts.values())
+        splits = self._find_splits(folders)
+        others = [folder for folder in folders if folder not in splits]
+        if splits and others:
+            raise self._ambiguous(
+                f"unknown folders {_list(others)} beside the splits {_list(splits)}; add them to dataset.splits or "
+                "dataset.exclude, or set dataset.splits={} if all are classes"
+            )
+        if splits:
+            return self._read_splits(splits)
+        below = self._find_splits_below(folders)
+        if below:
+            return self._label(lambda names: (names[0], below.get(names[1]) if len(names) > 2 else None))  # noqa: PLR2004
+        self._check_repeated_names(folders)
+        return self._label(lambda names: (names[0], None))
+
+    def _is_image(self, path: str) -> bool:
+        """Return whether a file is an image by its extension or, without an extension, by its first bytes."""
+        suffix = PurePosixPath(path).suffix.lower()
+        is_image = (
+            has_image_signature(self._tree.read(path)) if not suffix else claimed_format(path) is not None
+        )
+        if not is_image:
+            self.ignored[f"not an image: {suffix or 'without an extension'}"] += 1
+        return is_image
+
+    def _leave_out_auxiliary(self, parts: Mapping[str, Parts]) -> dict[str, Parts]:
+        """Leave out images in folders of masks, thumbnails and the like, unless these folders are the classes."""
+        names = {_plain(name) for name in self._dataset.auxiliary}
+        known = set(self._dataset.classes or ())
+        found: dict[str, list[str]] = defaultdict(list)
+        kept: dict[str, Parts] = {}
+        for path, each in parts.items():
+            folder = next((name for name in each[:-1] if _plain(name) in names and name not in known), None)
+            if folder is None:
+                kept[path] = each
+            else:
+                found[folder].append(path)
+        if found and len(_class_level(kept.values())) < MIN_CLASSES and not _has_image_folder(kept.values()):
+            return dict(parts)
+        for folder, paths in sorted(found.items()):
+            self.ignored[f"in a folder {folder!r}"] += len(paths)
+            self.warnings.append(
+                f"{len(paths)} images in folders named {folder!r} were left out, such as {paths[0]}; to keep them, remove the "
+                "name from dataset.auxiliary"
+            )
+        return kept
+
+    def _count_wrappers(self, parts: Sequence[Parts]) -> int:
+        """Count the nested folders that hold everything else and are neither a split nor a class."""
+        depth = 0
+        while True:
+            folders = {names[depth] for names in parts if len(names) > depth + 1}
+            has_subfolders = any(len(names) > depth + 2 for names in parts)
+            (only,) = folders if len(folders) == 1 else (None,)
+            known = only is None or self._find_splits([only]) or only in (self._dataset.classes or ())
+            if known or not has_subfolders:
+                return depth
+            depth += 1
+
+    def _find_splits(self, folders: Sequence[str]) -> dict[str, str]:
+        """Return the split of each folder that names one."""
+        if self._dataset.splits is not None:
+            given: Mapping[str, str] = self._dataset.splits
+            return {folder: given[folder.lower()] for folder in folders if folder.lower() in given}
+        if set(folders) <= set(self._dataset.classes or ()):
+            return {}
+        read = {folder: name for folder in folders if (name := read_split_name(folder))}
+        certain = {folder: name.split for folder, name in read.items() if not name.rest}
+        if certain or len(read) < len(folders):
+            return certain
+        # Names such as pets_train and pets_test differ by nothing but the split.
+        splits = {folder: name.split for folder, name in read.items()}
+        is_same = len({name.rest for name in read.values()}) == 1
+        return splits if is_same and len(set(splits.values())) > 1 else {}
+
+    def _find_splits_below(self, folders: Sequence[str]) -> dict[str, str]:
+        """Return the splits of the folders below the classes, as in ``cat/train/1.jpg``; nothing if there are none."""
+        names = sorted({names[1] for names in self._parts.values() if len(names) > 2})  # noqa: PLR2004
+        splits = self._find_splits(names) if len(folders) >= MIN_CLASSES else {}
+        return splits if len(splits) == len(names) and len(set(splits.values())) > 1 else {}
+
+    def _read_splits(self, splits: Mapping[str, str]) -> dict[str, tuple[str, str | None]]:
+        inner = {folder: self._below(folder) for folder in splits}
+        classes = {folder: set(_top_folders(each.values())) for folder, each in inner.items()}
+        if not any(classes.values()):
+            raise self._ambiguous(
+                f"named like splits, but without class folders: {_list(splits)}; if these are the classes, "
+                f"set dataset.classes=[{', '.join(splits)}]; if the file names hold the classes, sort the files into one "
+                "folder for each class"
+            )
+        labeled: dict[str, tuple[str, str | None]] = {}
+        for folder, each in inner.items():
+            others = set[str]().union(*(names for other, names in classes.items() if other != folder))
+            is_unlabeled = len(classes[folder]) < MIN_CLASSES <= len(others) and not classes[folder] & others
+            if is_unlabeled:
+                self.ignored["in a split without class folders"] += len(each)
+                self.warnings.append(f"{folder}: {len(each)} images in no class folder were left out")
+                continue
+            self.ignored["above the classes"] += sum(len(names) == 1 for names in each.values())
+            labeled |= {path: (names[0], splits[folder]) for path, names in each.items() if len(names) > 1}
+        return labeled
+
+    def _below(self, folder: str) -> dict[str, Parts]:
+        """Return the parts below a split's folder, and below folders in it that repeat its name, as in ``train/train``."""
+        below = {path: names[1:] for path, names in self._parts.items() if names[0] == folder}
+        while True:
+            (only,) = found if len(found := _top_folders(below.values())) == 1 else (None,)
+            repeats = only is not None and (_plain(only) in FILLERS or read_split_name(only) is not None)
+            if not repeats or not any(len(names) > 2 for names in below.values()):  # noqa: PLR2004
+                return below
+            below = {path: names[1:] for path, names in below.items() if len(names) > 1}
+
+    def _label(self, read: Callable[[Parts], tuple[str, str | None]]) -> dict[str, tuple[str, str | None]]:
+        return {path: read(names) for path, names in self._parts.items()}
+
+    def _check_repeated_names(self, folders: Sequence[str]) -> None:
+        """Refuse a tree in which every folder has the same folders below it: either of the two may be the classes."""
+        if len(folders) < MIN_CLASSES or set(folders) <= set(self._dataset.classes or ()):
+            return
+        below = [
+            {names[1] for names in self._parts.values() if len(names) > 2 and names[0] == folder}  # noqa: PLR2004
+            for folder in folders
+        ]
+        common = set.intersection(*below)
+        if len(common) >= MIN_CLASSES:
+            raise self._ambiguous(
+                f"{_list(folders)} hold the same folders {_list(sorted(common))}; choose the classes: "
+                f"dataset.classes=[{', '.join(folders[:MAX_LISTED])}], or give the splits, such as "
+                f"dataset.splits={{{folders[0]}: train, {folders[1]}: test}}, or leave some out: "
+                f"dataset.exclude=['*{folders[-1]}/*']"
+            )
+
+    def _ambiguous(self, problem: str) -> DataError:
+        """Return an error that shows the tree."""
+        lines = [f"{PurePosixPath(self._tree.name, self.root)}: {problem}"]
+        folders = _top_folders(self._parts.values())
+        for folder in folders[:MAX_LISTED]:
+            below = self._below_once(folder)
+            inside = _top_folders(below)
+            holds = f"{len(inside)} folders ({_list(inside)}), " if inside else ""
+            lines.append(f"  {folder}/  {holds}{len(below)} images")
+        if len(folders) > MAX_LISTED:
+            lines.append(f"  … and {len(folders) - MAX_LISTED} more folders")
+        return DataError("\n".join(lines))
+
+    def _below_once(self, folder: str) -> list[Parts]:
+        return [names[1:] for names in self._parts.values() if names[0] == folder]
+
+
+def _merge_spellings(
+    images: Sequence[LabeledPath], classes: Iterable[str], warnings: list[str]
+) -> list[LabeledPath]:
+    """Give labels that differ by case, blanks or Unicode's composition one name: that in the settings, or the most frequent."""
+    spellings: dict[str, Counter[str]] = defaultdict(Counter)
+    for image in images:
+        spellings[_spelling_key(image.label)][image.label] += 1
+    listed = {_spelling_key(name): name for name in classes}
+    chosen = {
+        key: listed.get(key)
+        or unicodedata.normalize("NFC", max(sorted(found), key=found.__getitem__)).strip()
+        for key, found in spellings.items()
+    }
+    for key, found in spellings.items():
+        if len(found) > 1:
+            warnings.append(f"{', '.join(map(repr, sorted(found)))} are one class, {chosen[key]!r}")
+    return [LabeledPath(image.path, chosen[_spelling_key(image.label)], image.split) for image in images]
+
+
+def _spelling_key(name: str) -> str:
+    return unicodedata.normalize("NFC", name).strip().casefold()
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).lower()
+
+
+def _top_folders(parts: Iterable[Parts]) -> list[str]:
+    return sorted({names[0] for names in parts if len(names) > 1})
+
+
+def _class_level(parts: Iterable[Parts]) -> set[str]:
+    """Return the names of the folders that directly hold images."""
+    return {names[-2] for names in parts if len(names) > 1}
+
+
+def _has_image_folder(parts: Iterable[Parts]) -> bool:
+    return any(_plain(name) in FILLERS for names in parts for name in names[:-1])
+
+
+def _list(names: Iterable[str]) -> str:
+    each = list(names)
+    more = f" and {len(each) - MAX_LISTED} more" if len(each) > MAX_LISTED else ""
+    return ", ".join(each[:MAX_LISTED]) + more

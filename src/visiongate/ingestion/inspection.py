@@ -1,0 +1,54 @@
+"""Understand a data set without writing anything."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from visiongate.ingestion.fetching import DownloadOptions
+from visiongate.ingestion.opening import open_source
+from visiongate.records.splits import SPLITS
+from visiongate.settings.dataset import Dataset
+from visiongate.text_tables import format_table
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a data set holds.
+
+    Attributes:
+        layout: How the folders were understood, in one line.
+        classes: Class names in the order of the model's outputs.
+        images: Number of images by class and given split; the split is None if the source gives none.
+        ignored: Number of files that are not images of a class, by reason.
+        warnings: What a person should check.
+    """
+
+    layout: str
+    classes: list[str]
+    images: Counter[tuple[str, str | None]]
+    ignored: Counter[str]
+    warnings: tuple[str, ...]
+
+    def lines(self) -> Iterator[str]:
+        """Yield the layout, a table of the images by class and split, the ignored files and the warnings."""
+        yield self.layout
+        given = {split for _, split in self.images}
+        splits = [name for name in (*SPLITS, None) if name in given]
+        header = ["class", *(name or "images" for name in splits)]
+        rows = [[name, *(f"{self.images[name, split]:,}" for split in splits)] for name in self.classes]
+        yield from format_table(header, rows).splitlines()
+        for reason, count in sorted(self.ignored.items()):
+            yield f"ignored: {count:,} {reason}"
+        yield from (f"warning: {warning}" for warning in self.warnings)
+
+
+def inspect_source(dataset: Dataset, downloads: DownloadOptions) -> Inspection:
+    """Read the folders and names of a data set; what is missing is downloaded.
+
+    Raises:
+        DataError: The data set is missing, cannot be downloaded or cannot be read as labeled images.
+    """
+    with open_source(dataset, downloads) as opened:
+        source = opened.source
+        images = Counter((image.label, image.split) for image in source.read())
+        return Inspection(source.layout, source.classes, images, source.ignored, source.warnings)
