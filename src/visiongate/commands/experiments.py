@@ -9,6 +9,7 @@ from typing import Any
 
 from visiongate import paths
 from visiongate.adapters.git import Repository
+from visiongate.commands.page_runs import record_pages
 from visiongate.experiments.cache import Cache
 from visiongate.experiments.listing import list_experiments
 from visiongate.experiments.page import ExperimentReport, render_experiments
@@ -71,6 +72,7 @@ def show(query: Query, directory: Path) -> None:
     report = collect(query, directory)
     print(format_report(report))
     write_text(directory / PAGE, render_experiments(report))
+    record_pages([paths.EXPERIMENTS.name], directory)
     print(f"Plots: {PAGE}")
 
 

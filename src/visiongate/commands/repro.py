@@ -12,6 +12,7 @@ from pathlib import Path
 
 from visiongate import paths
 from visiongate.commands import params
+from visiongate.commands.page_runs import PIPELINE_PAGES, record_pages
 from visiongate.logs import LOGS
 from visiongate.records.files import read_json, write_json
 
@@ -84,7 +85,7 @@ def _registering() -> list[list[str]]:
 
 
 def _run(*commands: Sequence[str]) -> int:
-    """Run DVC commands one after the other until one fails."""
+    """Run DVC commands one after the other until one fails. If none does, record the commit of the pages."""
     LOGS.mkdir(exist_ok=True)
     STATUS.unlink(missing_ok=True)
     status = 0
@@ -92,6 +93,8 @@ def _run(*commands: Sequence[str]) -> int:
         for command in commands:
             status = status or _call_dvc(command, log.write)
     write_json(STATUS, {"status": status})
+    if status == 0:
+        record_pages(PIPELINE_PAGES, Path.cwd())
     return status
 
 
