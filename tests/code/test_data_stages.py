@@ -15,6 +15,7 @@ from visiongate.images.pixels import load_split
 from visiongate.images.table import iterate_images, read_table, write_shards
 from visiongate.ingestion import stage as ingestion
 from visiongate.records.clusters import write_clusters
+from visiongate.records.conversion import ChosenConversion, Conversion, write_conversion
 from visiongate.records.dataset import read_dataset, write_dataset
 from visiongate.records.splits import SPLITS
 from visiongate.records.transform import read_transform
@@ -122,9 +123,11 @@ def test_transformation_writes_arrays_and_transform() -> None:
     write_shards(paths.PREPARED, read_table(paths.RAW).to_pylist())
     write_dataset(paths.PREPARED, read_dataset(paths.RAW))
     write_clusters(paths.PREPARED, [])
+    write_conversion(paths.PREPARED, ChosenConversion(Conversion(12, "gray")))
     transformation.run(settings())
     transform = read_transform(paths.TRANSFORMED)
     splits = [load_split(paths.TRANSFORMED, split) for split in SPLITS]
     assert sum(len(split.images) for split in splits) == 40
     assert splits[0].images.shape[1:] == transform.input_shape
     assert transform.classes == ["cat", "dog"]
+    assert (transform.depth, transform.background) == (12, "gray")

@@ -16,10 +16,13 @@ from PIL import Image
 
 from page_structure import check_page
 from visiongate.errors import DataError
+from visiongate.images.decoding import DecodeOptions
 from visiongate.images.measurement import measure_images
+from visiongate.images.survey import choose_conversion
 from visiongate.images.table import content_hash, read_table, write_shards
 from visiongate.ingestion.embedded import open_digits
 from visiongate.preparation import stage as preparation
+from visiongate.records.conversion import write_conversion
 from visiongate.records.dataset import DatasetRecord, read_dataset, write_dataset
 from visiongate.records.files import read_json
 from visiongate.records.measurements import remove_measurements, write_measurements
@@ -73,8 +76,11 @@ def write_raw(images: list[tuple[str, str, bytes]], classes: list[str] | None = 
     write_shards(Path("data/raw"), rows)
     hashes = [str(row["sha256"]) for row in rows]
     remove_measurements(Path("data/measured"))
-    measurements = measure_images((row["image"] for row in rows), MAX_PIXELS)
+    chosen = choose_conversion(lambda: (row["image"] for row in rows), "auto", "auto", MAX_PIXELS)
+    options = DecodeOptions(chosen.conversion, MAX_PIXELS)
+    measurements = measure_images((row["image"] for row in rows), options)
     write_measurements(Path("data/measured"), hashes, measurements)
+    write_conversion(Path("data/measured"), chosen)
     known = classes or sorted({label for label, _, _ in images})
     write_dataset(
         Path("data/raw"),
@@ -92,6 +98,7 @@ def good_images() -> list[tuple[str, str, bytes]]:
     return [
         ("a", "alpha.png", encode(noise(2).convert("RGBA"))),
         ("a", "cmyk.jpg", encode(noise(0).convert("CMYK"), "JPEG")),
+        ("a", "misnamed.jpg", encode(noise(22))),
         ("a", "palette.png", encode(noise(1).convert("P"))),
         ("a", "scan.0001", encode(noise(6))),
         ("b", "levels.png", encode(levels)),
@@ -109,15 +116,14 @@ def bad_images() -> list[tuple[str, str, bytes]]:
         ("a", "lab.tif", encode(noise(21).convert("LAB"), "TIFF")),
         ("a", "vast.png", encode(Image.new("1", (2000, 2000)))),
         ("a", "animated.gif", encode(frames[0], "GIF", save_all=True, append_images=frames[1:])),
-        ("a", "wrong.jpg", encode(noise(22))),
         ("a", f"{HOSTILE}.txt", b"this is a text"),
         ("a", "empty.png", b""),
         ("b", "dot.png", encode(Image.new("L", (1, 1)))),
         ("b", "blank.png", encode(Image.new("L", (16, 16), 255))),
         # The image with a palette, under another label.
-        ("b", "again.png", good_images()[2][2]),
-        ("b", "the-copy.png", good_images()[4][2]),
-        (HOSTILE, f"{HOSTILE}2.png", good_images()[6][2]),
+        ("b", "again.png", good_images()[3][2]),
+        ("b", "the-copy.png", good_images()[5][2]),
+        (HOSTILE, f"{HOSTILE}2.png", good_images()[7][2]),
     ]
 
 
@@ -190,9 +196,8 @@ def test_every_damaged_image_is_quarantined_with_its_reason(strict: Settings) ->
         "lab.tif": "unsupported_mode",
         "vast.png": "too_large",
         "animated.gif": "animated",
-        "wrong.jpg": "wrong_format",
-        f"{HOSTILE}.txt": "undecodable",
-        "empty.png": "undecodable",
+        f"{HOSTILE}.txt": "unsupported_format",
+        "empty.png": "unsupported_format",
         "dot.png": "too_small",
         "blank.png": "blank",
         "palette.png": "label_conflict",
@@ -202,8 +207,8 @@ def test_every_damaged_image_is_quarantined_with_its_reason(strict: Settings) ->
     }
     assert quarantine()["the-copy.png"].detail == "same bytes as levels.png"
     assert quarantine()["palette.png"].detail == "same bytes as again.png (b)"
-    assert quarantine()["wrong.jpg"].detail == "named as JPEG, but its bytes are PNG"
-    assert quarantine()["blank.png"].sha256 == hashlib.sha256(bad_images()[8][2]).hexdigest()
+    assert quarantine()["empty.png"].detail.startswith("empty file; ")
+    assert quarantine()["blank.png"].sha256 == hashlib.sha256(bad_images()[7][2]).hexdigest()
     assert all(image.detail for image in quarantine().values())
 
 
@@ -223,14 +228,14 @@ def test_the_summary_accounts_for_every_image(strict: Settings, capsys: pytest.C
     preparation.run(strict)
     assert summary() == {
         "images": 20,
-        "kept": 7,
-        "quarantined": 13,
+        "kept": 8,
+        "quarantined": 12,
         "by_reason": {
-            "undecodable": 2,
+            "unsupported_format": 2,
+            "undecodable": 0,
             "truncated": 1,
             "too_large": 1,
             "unsupported_mode": 1,
-            "wrong_format": 1,
             "animated": 1,
             "too_small": 1,
             "blank": 1,
@@ -238,7 +243,7 @@ def test_the_summary_accounts_for_every_image(strict: Settings, capsys: pytest.C
             "duplicate": 2,
             "split_leak": 0,
         },
-        "kept_per_class": {HOSTILE: 2, "a": 3, "b": 2},
+        "kept_per_class": {HOSTILE: 2, "a": 4, "b": 2},
         "near_duplicates": {
             "clusters": 0,
             "images": 0,
@@ -249,7 +254,7 @@ def test_the_summary_accounts_for_every_image(strict: Settings, capsys: pytest.C
         "leaks": [],
         "given_splits": {},
     }
-    assert capsys.readouterr().out == "20 images: 7 kept, 13 quarantined\n"
+    assert capsys.readouterr().out == "20 images: 8 kept, 12 quarantined\n"
 
 
 def test_leaks_between_given_splits_are_quarantined_and_counted(settings: Settings) -> None:
@@ -346,7 +351,7 @@ def test_running_twice_gives_the_same_bytes(strict: Settings) -> None:
     first = output_bytes()
     preparation.run(strict)
     assert output_bytes() == first
-    assert len(first) == 7
+    assert len(first) == 8
 
 
 def test_the_page_is_self_contained_and_escapes_names(strict: Settings) -> None:
@@ -390,8 +395,8 @@ def test_the_page_states_how_many_quarantined_images_it_shows(settings: Settings
 
 
 def test_an_empty_class_raises_and_leaves_the_reasons(settings: Settings) -> None:
-    write_raw([*good_images(), ("c", "text.png", b"text"), ("c", "dot.png", bad_images()[7][2])])
-    with pytest.raises(DataError, match=r"^class 'c': .* 1 too_small, 1 undecodable$"):
+    write_raw([*good_images(), ("c", "text.png", b"text"), ("c", "dot.png", bad_images()[6][2])])
+    with pytest.raises(DataError, match=r"^class 'c': .* 1 too_small, 1 unsupported_format$"):
         preparation.run(settings)
     assert set(quarantine()) == {"text.png", "dot.png"}
     assert not Path("data/prepared").exists()
@@ -399,7 +404,7 @@ def test_an_empty_class_raises_and_leaves_the_reasons(settings: Settings) -> Non
 
 def test_no_image_left_raises(settings: Settings) -> None:
     write_raw([("a", "one.png", b"one"), ("b", "two.png", b"two")])
-    with pytest.raises(DataError, match="1 undecodable"):
+    with pytest.raises(DataError, match="1 unsupported_format"):
         preparation.run(settings)
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, features
 
 from visiongate.errors import DataError
-from visiongate.images.decoding import Fault
+from visiongate.images.decoding import DecodeOptions, Fault
 from visiongate.images.measurement import measure, measure_images
 from visiongate.images.preprocessing import thumbnail, to_pixels
 
@@ -99,11 +99,11 @@ def test_a_damaged_image_gives_one_line(encoded: bytes) -> None:
 @pytest.mark.parametrize("kind", FORMATS)
 def test_the_pixel_limit_is_checked_on_the_header(kind: str) -> None:
     encoded = encode(Image.fromarray(gradient(30, 30)), kind)
-    assert measure(encoded, 900).fault is None
-    measured = measure(encoded, 899)
+    assert measure(encoded, DecodeOptions(max_pixels=900)).fault is None
+    measured = measure(encoded, DecodeOptions(max_pixels=899))
     assert (measured.fault, measured.format, measured.width) == (Fault.TOO_LARGE, kind, 30)
     with pytest.raises(DataError, match="899"):
-        to_pixels(encoded, 4, "L", "stretch", 899)
+        to_pixels(encoded, 4, "L", "stretch", DecodeOptions(max_pixels=899))
 
 
 def test_an_image_of_the_target_size_is_unchanged() -> None:

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from visiongate.errors import DataError
+from visiongate.images.decoding import DecodeOptions
 from visiongate.images.pixels import load_split
 from visiongate.images.preprocessing import to_pixels
 from visiongate.records.manifest import read_manifest
@@ -99,7 +100,7 @@ def test_the_first_damaged_image_is_named(tmp_path: Path) -> None:
 
 def test_an_image_over_the_limit_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"image-0\.png: 4 × 4 pixels"):
-        write_splits(tmp_path, manifest_of(["train"]), [png(1)], settings(), 15)
+        write_splits(tmp_path, manifest_of(["train"]), [png(1)], settings(), DecodeOptions(max_pixels=15))
 
 
 @pytest.mark.parametrize("images", [[], [png(1)] * 3])

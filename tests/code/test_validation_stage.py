@@ -20,6 +20,7 @@ from visiongate.errors import DataError
 from visiongate.images import table as image_table
 from visiongate.images.measurement import measure_images
 from visiongate.images.table import iterate_images, read_table, write_shards
+from visiongate.records.conversion import ChosenConversion, Conversion, read_conversion
 from visiongate.records.dataset import DatasetRecord, write_dataset
 from visiongate.records.files import read_json, write_json
 from visiongate.records.measurements import read_measurements
@@ -60,6 +61,7 @@ class Elements(HTMLParser):
         self.addresses: list[str] = []
         self.links: list[str] = []
         self.headings: list[str] = []
+        self.subheadings: list[str] = []
         self.captions: list[str] = []
         self.placeholders: list[str] = []
         self.names: list[str] = []
@@ -70,7 +72,7 @@ class Elements(HTMLParser):
         self.addresses += [value or "" for name, value in attrs if name == "src" and tag == "img"]
         self.links += [value or "" for name, value in attrs if name == "href" and "#" in (value or "")]
         self.names += [value or "" for name, value in attrs if name == "id" and tag == "h2"]
-        texts = {"h2": self.headings, "figcaption": self.captions}.get(tag)
+        texts = {"h2": self.headings, "h3": self.subheadings, "figcaption": self.captions}.get(tag)
         if ("class", "placeholder") in attrs:
             texts = self.placeholders
         if texts is not None:
@@ -82,7 +84,7 @@ class Elements(HTMLParser):
             self.text[-1] += data
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in {"h2", "figcaption", "span"}:
+        if tag in {"h2", "h3", "figcaption", "span"}:
             self.text = None
 
 
@@ -177,18 +179,18 @@ def test_measurements_are_recorded(rows: Rows) -> None:
 
 def test_a_new_image_changes_the_measurements_of_one_shard(rows: Rows) -> None:
     validation.run(settings())
-    before = {path.name: path.read_bytes() for path in MEASURED.iterdir()}
+    before = {path.name: path.read_bytes() for path in MEASURED.glob("*.parquet")}
     assert len(before) == len(list(RAW.glob("*.parquet")))
     write([*rows, rows_of([png(99)], "b")[0] | {"path": "z.png"}])
     validation.run(settings())
-    after = {path.name: path.read_bytes() for path in MEASURED.iterdir()}
+    after = {path.name: path.read_bytes() for path in MEASURED.glob("*.parquet")}
     assert len(before.items() - after.items()) <= 1
 
 
 @pytest.mark.parametrize("damage", [b"no parquet", b""])
 def test_damaged_measurements_raise(damage: bytes, rows: Rows) -> None:
     validation.run(settings())
-    path = min(MEASURED.iterdir())
+    path = min(MEASURED.glob("*.parquet"))
     path.write_bytes(damage)
     with pytest.raises(DataError, match=path.name):
         read_measurements(MEASURED, [rows[0]["sha256"]])
@@ -223,9 +225,10 @@ def test_critical_failures_raise_after_the_report(rows: Rows) -> None:
     write(rows)
     with pytest.raises(DataError) as caught:
         validation.run(settings(size__severity="critical"))
-    decodable, size, page = str(caught.value).splitlines()
+    decodable, size, text, page = str(caught.value).splitlines()
     assert decodable.startswith("decodable: ")
-    assert "a/0.png" in decodable
+    assert "-S validation.decodable.min_share=0.5" in decodable
+    assert text.startswith("text file: 4 of 8 files, such as a/0.png, a/2.png, b/1.png; ")
     assert size.startswith("size: ")
     assert "4 × 4 pixels" in size
     assert str(PAGE) in page
@@ -242,7 +245,8 @@ def test_the_page_shows_failing_images_that_decode(rows: Rows) -> None:
     found = elements()
     assert found.tags.count("img") == 7
     assert len(set(found.addresses)) == 7
-    assert len(found.placeholders) == 1
+    assert not found.placeholders
+    assert found.subheadings == ["text file: 1 of 8 files"]
 
 
 def test_the_page_shows_both_images_of_a_pair_once(rows: Rows) -> None:
@@ -262,15 +266,18 @@ def test_the_page_shows_both_images_of_a_pair_once(rows: Rows) -> None:
     ]
 
 
-def test_an_image_of_a_pair_may_not_decode(rows: Rows) -> None:
-    broken = b"no image"
+def test_equal_files_that_do_not_decode_are_one_mistake(rows: Rows, caplog: pytest.LogCaptureFixture) -> None:
+    broken = b""
     for row in rows[:2]:
         row |= {"image": broken, "sha256": hashlib.sha256(broken).hexdigest()}
     write(rows)
     validation.run(settings(decodable__min_share=0.5))
+    assert failures() == []
+    (message,) = caplog.messages
+    assert "empty file: 2 of 8 files, such as a/0.png, b/1.png; download" in message
     page = elements()
-    assert len(page.placeholders) == 4
-    assert "img" not in page.tags
+    assert page.subheadings == ["empty file: 2 of 8 files"]
+    assert page.links == ["#refused"]
 
 
 def test_critical_failures_come_first_and_have_links(rows: Rows) -> None:
@@ -303,7 +310,9 @@ def test_every_expectation_can_fail(rows: Rows, caplog: pytest.LogCaptureFixture
     validation.run(settings(**warnings, formats__allowed=["PNG"], balance__max_ratio=1.0))
     failed = [name for name in RULES if name != "brightness"]
     assert failures() == failed
-    assert len(caplog.messages) == len(failed)
+    # One more about the file that is no image.
+    assert len(caplog.messages) == len(failed) + 1
+    assert all(result.advice for result in report().expectations if not result.success)
 
 
 def test_names_are_escaped_and_the_page_is_self_contained(rows: Rows) -> None:
@@ -427,3 +436,68 @@ def test_the_command_needs_no_network_and_makes_no_other_folder(rows: Rows) -> N
     assert done.stdout == "14 of 15 expectations met\n"
     assert done.returncode == 1
     assert "rows_per_class" in done.stderr
+
+
+def photograph(number: int, kind: str = "JPEG", side: int = 32) -> bytes:
+    buffer = io.BytesIO()
+    pixels = np.random.default_rng(number).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def test_a_few_files_among_many_do_not_stop_the_pipeline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Four broken files, two of an unsupported format, a large one and a misnamed one among photographs."""
+    monkeypatch.chdir(tmp_path)
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+    images = [photograph(number) for number in range(120)]
+    odd = {
+        "cut": photograph(200)[:300],
+        "zeros": bytes(500),
+        "page": b"<html>404</html>",
+        "pointer": b"version https://git-lfs.github.com/spec/v1\noid",
+        "one.heic": heic,
+        "two.heic": heic + b"2",
+        "slide": photograph(201, side=200),
+        "browser": photograph(202, "WEBP"),
+    }
+    rows = [
+        row | {"path": f"{row['label']}/{name}" if "." in name else f"{row['label']}/{name}.jpg"}
+        for row, name in zip(
+            rows_of([*images, *odd.values()], "ab" * 64), [*map(str, range(120)), *odd], strict=True
+        )
+    ]
+    write(rows)
+    validation.run(replace_settings(settings(), {"dataset.limits.max_pixels": 10_000}, "test"))
+    assert failures() == ["extensions"]
+    causes = {files.cause: files.files for files in report().refused}
+    assert causes == {
+        "HEIC image": 2,
+        **dict.fromkeys(("Git LFS pointer", "HTML page", "file of zeros", "too large", "truncated"), 1),
+    }
+    messages = "\n".join(caplog.messages)
+    for remedy in ("git lfs pull", "-S dataset.limits.max_pixels=40000", "magick mogrify -format jpg"):
+        assert remedy in messages
+    assert "b/browser.jpg (its bytes are WEBP)" in messages
+
+
+def test_the_choice_of_a_conversion_is_recorded_and_shown(
+    rows: Rows, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number, row in enumerate(rows):
+        buffer = io.BytesIO()
+        levels = np.random.default_rng(number).integers(0, 1024, (8, 8)).astype(np.uint16)
+        levels[0, 0] = 1023
+        Image.fromarray(levels).save(buffer, "PNG")
+        row["image"] = buffer.getvalue()
+    write(rows)
+    with caplog.at_level("INFO"):
+        validation.run(settings())
+    expected = ChosenConversion(Conversion(depth=10), deep=8)
+    assert (read_conversion(MEASURED), report().conversion) == (expected, expected)
+    line = "Images with 16-bit samples: 8; dataset.depth: 10 bits."
+    assert line in caplog.messages
+    assert line in PAGE.read_text(encoding="utf-8")
+    known = read_table(RAW, ["sha256"]).column("sha256").to_pylist()
+    assert all((found.brightness or 0) > 80 for found in read_measurements(MEASURED, known))

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from visiongate.images.decoding import DecodeOptions
 from visiongate.images.pixels import load_split
 from visiongate.images.preprocessing import to_pixels
 from visiongate.images.table import content_hash, iterate_images, read_table
 from visiongate.paths import PREPARATION, PREPARED, RAW, TRANSFORMED, VALIDATION
+from visiongate.records.conversion import Conversion
 from visiongate.records.dataset import read_dataset
 from visiongate.records.manifest import read_manifest
 from visiongate.records.splits import SPLITS
@@ -60,13 +62,13 @@ def test_arrays_hold_the_images_that_the_manifest_names() -> None:
     encoded = dict(
         zip(read_table(PREPARED, ["path"]).column("path").to_pylist(), iterate_images(PREPARED), strict=True)
     )
+    options = DecodeOptions(Conversion(transform.depth, transform.background))
     for split in SPLITS:
         arrays, manifest = load_split(TRANSFORMED, split), read_manifest(TRANSFORMED, split).to_pydict()
         assert manifest["label"] == arrays.labels.tolist()
         for place in range(0, len(arrays.labels), 10):
-            pixels = to_pixels(
-                encoded[manifest["path"][place]], transform.size, transform.mode, transform.resize
-            )
+            image = encoded[manifest["path"][place]]
+            pixels = to_pixels(image, transform.size, transform.mode, transform.resize, options)
             np.testing.assert_array_equal(arrays.images[place], pixels)
 
 

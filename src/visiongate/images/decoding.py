@@ -1,17 +1,20 @@
 """Decode images of any supported format to 8-bit gray or RGB. No other module opens encoded images.
 
-Formats: JPEG, MPO, PNG, BMP, GIF, TIFF, WEBP and PPM, recognized by their bytes and not by the file's name. These formats
-neither run programs nor refer to other files. EPS, WMF, SVG, PDF and other formats are refused.
+Formats: JPEG, MPO, PNG, BMP, GIF, TIFF, WEBP, AVIF and PPM, recognized by their bytes and not by the file's name. These
+formats neither run programs nor refer to other files. EPS, WMF, SVG, PDF and other formats are refused.
 
 Limits: the header's width times height is compared with a limit before any pixel is decoded. A progressive JPEG may have at
-most `MAX_SCANS` scans. Pillow limits the size of compressed text and color profiles.
+most `MAX_SCANS` scans. Texts and color profiles of a PNG that Pillow refuses because of their size are ignored.
 
 Conversion to ``L`` or ``RGB``:
 
-- An animation is represented by its first frame, an MPO file by its first picture.
+- An animation is represented by its first frame, an MPO file by its first picture, a TIFF by the largest of its first
+  `MAX_PAGES` pages.
 - CMYK and YCCK are converted by arithmetic. Color profiles are ignored.
-- 16-bit samples keep their high byte. Samples with more than 16 bits are refused.
-- Transparent areas become white, for an alpha channel, a palette or a single transparent color.
+- Gray and RGB samples of 16 bits keep the highest 8 bits of the data set's range (`Conversion.depth`). Samples with more
+  than 16 bits are refused. Of 16-bit samples with an alpha channel, the highest 8 bits are kept.
+- Transparent areas get the data set's background (`Conversion.background`), for an alpha channel, a palette or a single
+  transparent color.
 - 1-bit pixels become 0 or 255.
 - The EXIF orientation is applied. A damaged EXIF block is ignored.
 - Floating point, LAB, HSV and other modes are refused.
@@ -24,15 +27,20 @@ and settings always give the same pixels, in any number of threads.
 import io
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from visiongate.errors import DataError
-from visiongate.images import colors, jpeg
+from visiongate.images import colors, deep_colors, jpeg
+from visiongate.images.contents import identify
+from visiongate.images.png import drop_descriptions
+from visiongate.records.conversion import DEFAULT_CONVERSION, MAX_DEPTH, Conversion
 
 Pixels = npt.NDArray[np.uint8]
 # Width and height, in pixels.
@@ -42,8 +50,14 @@ Box = tuple[float, float, float, float]
 # From an image's size to the smallest size that a scaled decode must keep.
 MinSize = Callable[[Size], Size]
 
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
+Result = TypeVar("Result")
+
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "AVIF", "TIFF", "PPM")
 MAX_PIXELS = 100_000_000
+# Beyond it, Pillow refuses to read even the header.
+MAX_PILLOW_PIXELS = 2 * 89_478_485
+# Pages of a TIFF that are compared. A whole slide image has about ten.
+MAX_PAGES = 64
 # Encoders write about ten scans. Each scan costs a pass over the whole image.
 MAX_SCANS = 64
 MAX_MESSAGE = 200
@@ -65,10 +79,27 @@ _TRUNCATED = re.compile(
 class Fault(StrEnum):
     """The reason why an image cannot be used."""
 
+    UNSUPPORTED_FORMAT = "unsupported_format"
     UNDECODABLE = "undecodable"
     TRUNCATED = "truncated"
     TOO_LARGE = "too_large"
     UNSUPPORTED_MODE = "unsupported_mode"
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeOptions:
+    """What decoding depends on besides the bytes.
+
+    Attributes:
+        conversion: How samples become 8-bit pixels, decided once for a data set.
+        max_pixels: Largest allowed product of width and height. It protects memory and does not affect the pixels.
+    """
+
+    conversion: Conversion = DEFAULT_CONVERSION
+    max_pixels: int = MAX_PIXELS
+
+
+DEFAULT_OPTIONS = DecodeOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,29 +160,65 @@ class RefusedImageError(DataError):
         self.stored = stored
 
 
-def decode(encoded: bytes, mode: str | None, min_size: MinSize, max_pixels: int) -> DecodedImage:
+def decode(
+    encoded: bytes, mode: str | None, min_size: MinSize, options: DecodeOptions = DEFAULT_OPTIONS
+) -> DecodedImage:
     """Decode an image.
 
     Args:
         encoded: The image file's bytes.
         mode: ``L`` or ``RGB``; with None, ``L`` for a gray image and ``RGB`` for others.
         min_size: The size that a scaled decode must keep, given the stored size.
-        max_pixels: Largest allowed product of width and height.
+        options: The rules of conversion, and the limit of pixels.
 
     Raises:
-        RefusedImageError: The image is damaged, too large or of an unsupported mode.
+        RefusedImageError: The file is no image of a supported format, or it is damaged, too large or of an unsupported mode.
     """
-    image, stored = _open(encoded, max_pixels)
-    if image.format in {"JPEG", "MPO"} and image.mode in {"L", "RGB"}:
-        eighths = jpeg.choose_scale(image.size, min_size(image.size))
-        try:
-            pixels = jpeg.decode(encoded, image.size, mode or image.mode, eighths)
-        except jpeg.MissingPixelsError as error:
-            raise RefusedImageError(Fault.TRUNCATED, str(error), stored) from None
-        if pixels is not None:
-            scaled = Image.fromarray(pixels)
-            return DecodedImage(scaled, image.size, eighths / jpeg.FULL, _read_orientation(image), stored)
-    return _decode_with_pillow(encoded, image, mode, stored)
+
+    def read(content: bytes) -> DecodedImage:
+        image, stored = _open(content, options.max_pixels)
+        scaled = _decode_jpeg(content, image, mode, min_size, stored)
+        return scaled or _decode_with_pillow(content, image, mode, options.conversion, stored)
+
+    return _read_repaired(encoded, read)
+
+
+def load_stored(
+    encoded: bytes, max_pixels: int, is_wanted: Callable[[Image.Image], bool]
+) -> Image.Image | None:
+    """Return an image as Pillow decodes it, without any conversion.
+
+    Args:
+        encoded: The image file's bytes.
+        max_pixels: Largest allowed product of width and height.
+        is_wanted: Decides by the header whether to decode the pixels.
+
+    Returns:
+        The image; None if it is not wanted.
+
+    Raises:
+        RefusedImageError: As `decode`.
+    """
+
+    def read(content: bytes) -> Image.Image | None:
+        image, stored = _open(content, max_pixels)
+        if not is_wanted(image):
+            return None
+        _load(content, image, stored)
+        return image
+
+    return _read_repaired(encoded, read)
+
+
+def _read_repaired(encoded: bytes, read: Callable[[bytes], Result]) -> Result:
+    """Read an image; if it is damaged, read it again without its texts and color profile."""
+    try:
+        return read(encoded)
+    except RefusedImageError as error:
+        repaired = drop_descriptions(encoded)
+        if error.fault is not Fault.UNDECODABLE or len(repaired) == len(encoded):
+            raise
+    return read(repaired)
 
 
 def turn_upright(image: Image.Image, orientation: int) -> Image.Image:
@@ -164,46 +231,96 @@ def _open(encoded: bytes, max_pixels: int) -> tuple[Image.Image, StoredImage]:
     """Read the header and check it against the limits."""
     try:
         image = Image.open(io.BytesIO(encoded), formats=FORMATS)
+        if image.format == "TIFF":
+            _seek_largest_page(image)
         stored = _describe(image)
-    except Image.DecompressionBombError as error:
-        raise RefusedImageError(Fault.TOO_LARGE, str(error), StoredImage()) from None
+    except Image.DecompressionBombError:
+        message = f"more than {MAX_PILLOW_PIXELS:,} pixels, which no setting allows; scale the image down"
+        raise RefusedImageError(Fault.TOO_LARGE, message, StoredImage()) from None
+    except UnidentifiedImageError:
+        raise _refuse_unidentified(encoded) from None
     except Exception as error:  # noqa: BLE001 - on damaged bytes, Pillow raises exceptions of every kind
         raise _refuse(encoded, error, StoredImage()) from None
+    _check_limits(encoded, image, stored, max_pixels)
+    return image, stored
+
+
+def _check_limits(encoded: bytes, image: Image.Image, stored: StoredImage, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
-        message = f"{width} × {height} pixels, more than the {max_pixels:,} allowed"
+        message = f"{width} × {height} pixels, more than dataset.limits.max_pixels = {max_pixels:,}"
         raise RefusedImageError(Fault.TOO_LARGE, message, stored)
     # Coded pixels never contain the marker of a scan.
     scans = encoded.count(b"\xff\xda") if image.info.get("progressive") else 1
     if scans > MAX_SCANS:
-        message = f"{scans} scans, more than the {MAX_SCANS} allowed"
-        raise RefusedImageError(Fault.TOO_LARGE, message, stored)
+        message = f"{scans} scans, more than the {MAX_SCANS} allowed; save the image again"
+        raise RefusedImageError(Fault.UNDECODABLE, message, stored)
     if image.mode not in colors.SUPPORTED:
-        message = f"color mode {image.mode} is not supported"
+        message = f"color mode {image.mode} is not supported; save the image with 8 or 16 bits per sample"
         raise RefusedImageError(Fault.UNSUPPORTED_MODE, message, stored)
-    return image, stored
+
+
+def _seek_largest_page(image: Image.Image) -> None:
+    """Move to the picture of a TIFF: the first of its largest pages. Others are thumbnails, masks or further pictures."""
+    sizes = [image.width * image.height]
+    # After the last page, Pillow raises an EOFError; on a damaged page, exceptions of every kind.
+    with suppress(Exception):
+        for page in range(1, MAX_PAGES):
+            image.seek(page)
+            sizes.append(image.width * image.height)
+    image.seek(sizes.index(max(sizes)))
 
 
 def _describe(image: Image.Image) -> StoredImage:
-    # The second picture of an MPO is a preview or another view, not a frame.
-    animated = image.format != "MPO" and bool(getattr(image, "is_animated", False))
+    # Further pictures of an MPO are previews or other views, and further pages of a TIFF no frames.
+    may_move = image.format not in {"MPO", "TIFF"}
+    animated = may_move and bool(getattr(image, "is_animated", False))
     return StoredImage(image.format, image.width, image.height, image.mode, animated)
 
 
+def _decode_jpeg(
+    encoded: bytes, image: Image.Image, mode: str | None, min_size: MinSize, stored: StoredImage
+) -> DecodedImage | None:
+    """Decode a gray or three-component JPEG with libjpeg-turbo; return None for other images and for a damaged one."""
+    if image.format not in {"JPEG", "MPO"} or image.mode not in {"L", "RGB"}:
+        return None
+    eighths = jpeg.choose_scale(image.size, min_size(image.size))
+    try:
+        pixels = jpeg.decode(encoded, image.size, mode or image.mode, eighths)
+    except jpeg.MissingPixelsError as error:
+        raise RefusedImageError(Fault.TRUNCATED, str(error), stored) from None
+    if pixels is None:
+        return None
+    scaled = Image.fromarray(pixels)
+    return DecodedImage(scaled, image.size, eighths / jpeg.FULL, _read_orientation(image), stored)
+
+
 def _decode_with_pillow(
-    encoded: bytes, image: Image.Image, mode: str | None, stored: StoredImage
+    encoded: bytes, image: Image.Image, mode: str | None, conversion: Conversion, stored: StoredImage
 ) -> DecodedImage:
+    low_bytes = None
+    if conversion.depth < MAX_DEPTH and deep_colors.is_deep_color(image):
+        low_bytes, _ = _open(encoded, image.width * image.height)
+        deep_colors.swap_bytes(low_bytes)
+        _load(encoded, low_bytes, stored)
+    _load(encoded, image, stored)
+    orientation, size = _read_orientation(image), image.size
+    try:
+        if low_bytes is not None:
+            image = deep_colors.scale_colors(image, low_bytes, conversion.depth)
+        flat = colors.flatten(image, mode or ("L" if image.mode in colors.GRAY else "RGB"), conversion)
+    except Exception as error:  # noqa: BLE001 - on damaged bytes, Pillow raises exceptions of every kind
+        message = f"color mode {image.mode}: {_one_line(error)}"
+        raise RefusedImageError(Fault.UNSUPPORTED_MODE, message, stored) from None
+    return DecodedImage(flat, size, 1.0, orientation, stored)
+
+
+def _load(encoded: bytes, image: Image.Image, stored: StoredImage) -> None:
+    """Decode the pixels as they are stored."""
     try:
         image.load()
     except Exception as error:  # noqa: BLE001 - on damaged bytes, Pillow raises exceptions of every kind
         raise _refuse(encoded, error, stored) from None
-    orientation, size = _read_orientation(image), image.size
-    try:
-        flat = colors.flatten(image, mode or ("L" if image.mode in colors.GRAY else "RGB"))
-    except Exception as error:  # noqa: BLE001 - as above
-        message = f"color mode {image.mode}: {_one_line(error)}"
-        raise RefusedImageError(Fault.UNSUPPORTED_MODE, message, stored) from None
-    return DecodedImage(flat, size, 1.0, orientation, stored)
 
 
 def _read_orientation(image: Image.Image) -> int:
@@ -222,6 +339,13 @@ def _refuse(encoded: bytes, error: Exception, stored: StoredImage) -> RefusedIma
     return RefusedImageError(fault, _one_line(error), stored)
 
 
+def _refuse_unidentified(encoded: bytes) -> RefusedImageError:
+    content = identify(encoded)
+    if content is None:
+        return RefusedImageError(Fault.UNDECODABLE, "the header is damaged", StoredImage())
+    return RefusedImageError(Fault.UNSUPPORTED_FORMAT, str(content), StoredImage())
+
+
 def _is_truncated(encoded: bytes, error: Exception) -> bool:
     # The header of a WEBP file states its length.
     if encoded.startswith(b"RIFF") and len(encoded) < int.from_bytes(encoded[4:8], "little") + 8:
@@ -230,8 +354,5 @@ def _is_truncated(encoded: bytes, error: Exception) -> bool:
 
 
 def _one_line(error: Exception) -> str:
-    # The message of an UnidentifiedImageError holds a memory address.
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image of a supported format"
     message = re.sub(r" at 0x[0-9a-fA-F]+", "", " ".join(str(error).split()))
     return message[:MAX_MESSAGE] or type(error).__name__

@@ -2,7 +2,7 @@
 
 from pathlib import PurePosixPath
 
-# By Pillow's name of the format. Formats from AVIF on are never decoded; their extensions only expose misnamed files.
+# By Pillow's name of the format. Formats from HEIF on are never decoded; their extensions only expose misnamed files.
 EXTENSIONS = {
     "BMP": (".bmp", ".dib"),
     "GIF": (".gif",),

@@ -7,9 +7,10 @@ import numpy as np
 from PIL import Image
 
 from visiongate.images.decoding import (
-    MAX_PIXELS,
+    DEFAULT_OPTIONS,
     Box,
     DecodedImage,
+    DecodeOptions,
     MinSize,
     Pixels,
     Size,
@@ -22,7 +23,9 @@ from visiongate.images.decoding import (
 REDUCING_GAP = 3.0
 
 
-def to_pixels(encoded: bytes, size: int, mode: str, resize: str, max_pixels: int = MAX_PIXELS) -> Pixels:
+def to_pixels(
+    encoded: bytes, size: int, mode: str, resize: str, options: DecodeOptions = DEFAULT_OPTIONS
+) -> Pixels:
     """Decode and resize an image. Training, evaluation and serving use this same function.
 
     Args:
@@ -31,7 +34,7 @@ def to_pixels(encoded: bytes, size: int, mode: str, resize: str, max_pixels: int
         mode: ``L`` or ``RGB``.
         resize: ``stretch`` ignores the aspect ratio, ``center-crop`` cuts the longer side, ``letterbox`` pads the shorter side
             with black.
-        max_pixels: Largest allowed product of width and height. It protects memory and does not affect the pixels.
+        options: The data set's conversion to 8 bits, as ``transform.json`` records it, and the limit of pixels.
 
     Returns:
         uint8, ``size`` × ``size`` × channels, read-only.
@@ -39,28 +42,28 @@ def to_pixels(encoded: bytes, size: int, mode: str, resize: str, max_pixels: int
     Raises:
         DataError: The image is damaged, too large or of an unsupported mode.
     """
-    return preprocess(encoded, size, mode, resize, max_pixels)[0]
+    return preprocess(encoded, size, mode, resize, options)[0]
 
 
 def preprocess(
-    encoded: bytes, size: int, mode: str, resize: str, max_pixels: int = MAX_PIXELS
+    encoded: bytes, size: int, mode: str, resize: str, options: DecodeOptions = DEFAULT_OPTIONS
 ) -> tuple[Pixels, StoredImage]:
     """Return the pixels as `to_pixels` does, and the image's header."""
     min_size: MinSize = partial(_fit_inside, size) if resize == "letterbox" else lambda _: (size, size)
-    decoded = decode(encoded, mode, min_size, max_pixels)
+    decoded = decode(encoded, mode, min_size, options)
     box = _center_square(decoded) if resize == "center-crop" else decoded.crop_box()
     image = _resize(decoded.image, min_size(decoded.size), box)
     square = _pad(turn_upright(image, decoded.orientation), size)
     return np.asarray(square, dtype=np.uint8).reshape(size, size, -1), decoded.stored
 
 
-def thumbnail(encoded: bytes, side: int, max_pixels: int = MAX_PIXELS) -> bytes:
+def thumbnail(encoded: bytes, side: int, options: DecodeOptions = DEFAULT_OPTIONS) -> bytes:
     """Return an upright PNG, gray for a gray image, whose sides are at most ``side``. The image is never enlarged.
 
     Raises:
         DataError: As `to_pixels`.
     """
-    decoded = decode(encoded, None, partial(_fit_inside, side), max_pixels)
+    decoded = decode(encoded, None, partial(_fit_inside, side), options)
     target = decoded.size if max(decoded.size) <= side else _fit_inside(side, decoded.size)
     small = _resize(decoded.image, target, decoded.crop_box())
     buffer = io.BytesIO()

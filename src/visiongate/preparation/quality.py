@@ -7,7 +7,6 @@ from enum import StrEnum
 from itertools import islice
 
 from visiongate.errors import DataError
-from visiongate.images.extensions import claimed_format, is_misnamed
 from visiongate.records.measurements import Measurement
 from visiongate.records.splits import protection
 from visiongate.settings.preparation import Preparation
@@ -19,11 +18,11 @@ MAX_NAMED = 5
 class Reason(StrEnum):
     """Why an image is quarantined, in order of precedence."""
 
+    UNSUPPORTED_FORMAT = "unsupported_format"
     UNDECODABLE = "undecodable"
     TRUNCATED = "truncated"
     TOO_LARGE = "too_large"
     UNSUPPORTED_MODE = "unsupported_mode"
-    WRONG_FORMAT = "wrong_format"
     ANIMATED = "animated"
     TOO_SMALL = "too_small"
     BLANK = "blank"
@@ -72,29 +71,26 @@ def find_rejections(
 
     An image gets the first reason that applies:
 
-    1. ``undecodable``, ``truncated``, ``too_large``, ``unsupported_mode``: it does not decode; the detail is the decoder's
-       message.
-    2. ``wrong_format``: its extension names another format than its bytes have. A missing or unknown extension names none.
-    3. ``animated``: it has several frames, and its label may describe any of them.
-    4. ``too_small``: a side has fewer than ``limits.min_side`` pixels.
-    5. ``blank``: its contrast is below ``limits.min_contrast``.
-    6. ``label_conflict``: an image with another label has the same bytes. All copies are quarantined, because no label can be
-       trusted. A misnamed copy counts as evidence, too.
-    7. ``duplicate``: an image with the same label and bytes is kept. Of copies in several given splits the one in test is kept,
+    1. ``unsupported_format``, ``undecodable``, ``truncated``, ``too_large``, ``unsupported_mode``: it does not decode; the
+       detail is the decoder's message.
+    2. ``animated``: it has several frames, and its label may describe any of them.
+    3. ``too_small``: a side has fewer than ``limits.min_side`` pixels.
+    4. ``blank``: its contrast is below ``limits.min_contrast``.
+    5. ``label_conflict``: an image with another label has the same bytes. All copies are quarantined, because no label can be
+       trusted.
+    6. ``duplicate``: an image with the same label and bytes is kept. Of copies in several given splits the one in test is kept,
        or else the one in val; of several in one split the first.
 
     `clusters.find_leaks` adds ``split_leak`` afterwards.
     """
-    rejections = [
-        _check_image(row, measurement, limits) for row, measurement in zip(rows, measurements, strict=True)
-    ]
+    rejections = [_check_image(measurement, limits) for measurement in measurements]
     copies: defaultdict[str, list[int]] = defaultdict(list)
     for index, (row, rejection) in enumerate(zip(rows, rejections, strict=True)):
-        if rejection is None or rejection.reason is Reason.WRONG_FORMAT:
+        if rejection is None:
             copies[row.sha256].append(index)
     for group in copies.values():
         if len(group) > 1:
-            for index, rejection in _check_copies(rows, group, rejections):
+            for index, rejection in _check_copies(rows, group):
                 rejections[index] = rejection
     return rejections
 
@@ -140,12 +136,9 @@ def count_reasons(rejections: Iterable[Rejection | None]) -> dict[str, int]:
     return {reason.value: counts[reason] for reason in Reason}
 
 
-def _check_image(row: ImageRow, found: Measurement, limits: Preparation) -> Rejection | None:
+def _check_image(found: Measurement, limits: Preparation) -> Rejection | None:
     if found.fault:
         return Rejection(Reason(found.fault), str(found.error))
-    if is_misnamed(row.path, str(found.format)):
-        detail = f"named as {claimed_format(row.path)}, but its bytes are {found.format}"
-        return Rejection(Reason.WRONG_FORMAT, detail)
     if found.animated:
         return Rejection(Reason.ANIMATED, f"{found.format} with more than one frame")
     # An image without a fault has these numbers.
@@ -157,21 +150,18 @@ def _check_image(row: ImageRow, found: Measurement, limits: Preparation) -> Reje
     return None
 
 
-def _check_copies(
-    rows: Sequence[ImageRow], group: Sequence[int], rejections: Rejections
-) -> Iterator[tuple[int, Rejection]]:
-    """Yield the rejections of images with the same bytes; misnamed ones already have one."""
+def _check_copies(rows: Sequence[ImageRow], group: Sequence[int]) -> Iterator[tuple[int, Rejection]]:
+    """Yield the rejections of images with the same bytes."""
     paths: defaultdict[str, list[str]] = defaultdict(list)
     for index in group:
         paths[rows[index].label].append(rows[index].path)
-    named = [index for index in group if rejections[index] is None]
     if len(paths) > 1:
-        for index in named:
+        for index in group:
             yield index, Rejection(Reason.LABEL_CONFLICT, _name_others(paths, rows[index].label))
         return
-    kept = max(named, key=lambda index: (protection(rows[index].split), -index), default=None)
-    for index in named:
-        if kept is not None and index != kept:
+    kept = max(group, key=lambda index: (protection(rows[index].split), -index))
+    for index in group:
+        if index != kept:
             yield index, Rejection(Reason.DUPLICATE, f"same bytes as {rows[kept]}", kept)
 
 

@@ -8,7 +8,9 @@ from itertools import chain
 import pyarrow as pa
 
 from visiongate import paths
+from visiongate.images.decoding import DecodeOptions
 from visiongate.images.preprocessing import thumbnail
+from visiongate.images.survey import describe_conversion
 from visiongate.images.table import (
     content_hash,
     iterate_images,
@@ -37,6 +39,7 @@ from visiongate.preparation.quality import (
     find_rejections,
 )
 from visiongate.records.clusters import write_clusters
+from visiongate.records.conversion import ChosenConversion, read_conversion, write_conversion
 from visiongate.records.dataset import DatasetRecord, read_dataset, write_dataset
 from visiongate.records.files import write_text
 from visiongate.records.measurements import Measurement, read_measurements
@@ -68,6 +71,7 @@ class Inspection:
     """
 
     dataset: DatasetRecord
+    conversion: ChosenConversion
     rows: list[ImageRow]
     measurements: list[Measurement]
     rejections: list[Rejection | None]
@@ -113,7 +117,8 @@ def _inspect(limits: Preparation) -> Inspection:
     clusters = name_clusters(rows, measurements, rejections, limits.near_duplicates)
     for index, rejection in find_leaks(rows, measurements, clusters).items():
         rejections[index] = rejection
-    return Inspection(dataset, rows, measurements, rejections, clusters)
+    conversion = read_conversion(paths.MEASURED)
+    return Inspection(dataset, conversion, rows, measurements, rejections, clusters)
 
 
 def _write_findings(inspection: Inspection) -> None:
@@ -139,6 +144,7 @@ def _write_prepared(inspection: Inspection) -> None:
     kept = inspection.kept()
     clusters = kept_clusters(inspection.clusters, inspection.rejections)
     write_clusters(paths.PREPARED, ((inspection.rows[index].sha256, name) for index, name in clusters))
+    write_conversion(paths.PREPARED, inspection.conversion)
     hashes = content_hash(inspection.rows[index].sha256 for index in kept)
     write_dataset(paths.PREPARED, replace(inspection.dataset, images=len(kept), content_sha256=hashes))
 
@@ -204,6 +210,7 @@ def _render(inspection: Inspection, summary: PreparationSummary, settings: Setti
         members=members,
         marked=marked,
         thumbnails=_make_thumbnails(inspection, set(shown), settings.dataset.limits.max_pixels),
+        conversion=describe_conversion(inspection.conversion),
     )
 
 
@@ -215,9 +222,10 @@ def _originals(inspection: Inspection, quarantined: Sequence[int]) -> list[int]:
 
 def _make_thumbnails(inspection: Inspection, shown: set[int], max_pixels: int) -> dict[int, bytes]:
     """Make thumbnails by row; an image that does not decode has none."""
+    options = DecodeOptions(inspection.conversion.conversion, max_pixels)
     images = zip(iterate_images(paths.RAW), inspection.measurements, strict=True)
     return {
-        index: thumbnail(image, THUMBNAIL_SIDE, max_pixels)
+        index: thumbnail(image, THUMBNAIL_SIDE, options)
         for index, (image, measurement) in enumerate(images)
         if index in shown and not measurement.fault
     }

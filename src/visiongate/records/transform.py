@@ -23,6 +23,8 @@ class Transform:
         classes: Class names in the order of the model's outputs.
         protocol: How the images judge a model: by a test split, or by cross-validation.
         folds: Number of folds; None without cross-validation.
+        depth: Bits of the range of 16-bit samples, as in `records.conversion`.
+        background: Color behind transparent areas, as in `records.conversion`.
     """
 
     size: int
@@ -33,6 +35,8 @@ class Transform:
     classes: list[str]
     protocol: Literal["holdout", "cross_validation"] = "holdout"
     folds: int | None = None
+    depth: int = 16
+    background: str = "white"
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from visiongate.records.conversion import ChosenConversion
 from visiongate.records.files import write_json
 from visiongate.records.json_record import parse_record, read_record
 
@@ -39,6 +40,8 @@ class ExpectationResult:
         subject: What `unexpected` counts: images, classes, groups or shards.
         unexpected: How many fail.
         examples: The first that fail.
+        advice: How to mend a failure; empty if none failed.
+        command: A shell command, or options of ``dvc exp run``, that does it; empty if there is none.
     """
 
     name: str
@@ -50,14 +53,44 @@ class ExpectationResult:
     subject: str = "images"
     unexpected: int = 0
     examples: tuple[Example, ...] = ()
+    advice: str = ""
+    command: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedFiles:
+    """Files that cannot be used for the same reason. `preparation` quarantines them.
+
+    Attributes:
+        cause: The reason, such as ``HEIC image`` or ``truncated``.
+        files: How many there are.
+        examples: Paths of the first few.
+        advice: How to mend them.
+        command: As in `ExpectationResult`.
+    """
+
+    cause: str
+    files: int
+    examples: tuple[str, ...]
+    advice: str
+    command: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ValidationReport:
-    """All results; ``images`` is None if the table could not be read and only its columns were checked."""
+    """All results.
+
+    Attributes:
+        images: Number of files; None if the table could not be read and only its columns were checked.
+        expectations: The result of each expectation.
+        refused: The files that cannot be used, by reason, the most frequent first.
+        conversion: How the images become 8-bit pixels; None if they were not measured.
+    """
 
     images: int | None
     expectations: tuple[ExpectationResult, ...]
+    refused: tuple[RefusedFiles, ...] = ()
+    conversion: ChosenConversion | None = None
 
     def failed(self, severity: Severity) -> list[ExpectationResult]:
         """Return the failed expectations of a severity."""

@@ -60,6 +60,12 @@ class Dataset(Section):
     license: str = Field(description="License of the images.")
     citation: str = Field(description="How to cite the data set.")
     homepage: str = Field(description="Page of the data set.")
+    depth: Annotated[int, Field(ge=8, le=16)] | Literal["auto"] = Field(
+        description="Bits of the range that samples of 16-bit files use; `auto` is the smallest range that holds them."
+    )
+    background: Literal["auto", "white", "black", "gray"] = Field(
+        description="Color behind transparent areas; `auto` is white, or else black or gray if more images are visible on it."
+    )
     limits: Limits = Field(description="Limits that protect against decompression bombs.")
     limit: Count | None = Field(description="At most this many images, spread evenly; null takes all.")
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from visiongate.errors import DataError
-from visiongate.images.decoding import MAX_PIXELS, Pixels, StoredImage
+from visiongate.images.decoding import DEFAULT_OPTIONS, DecodeOptions, Pixels, StoredImage
 from visiongate.images.parallel import map_in_order
 from visiongate.images.pixels import release_memory
 from visiongate.images.preprocessing import preprocess
@@ -63,7 +63,7 @@ def write_splits(
     manifest: pa.Table,
     encoded: Iterable[bytes],
     settings: Transformation,
-    max_pixels: int = MAX_PIXELS,
+    options: DecodeOptions = DEFAULT_OPTIONS,
 ) -> None:
     """Decode all images on all cores; write ``SPLIT.npy``, ``SPLIT_labels.npy`` and ``manifest.parquet``.
 
@@ -75,7 +75,7 @@ def write_splits(
         manifest: Result of `build_manifest`. The stored ``width`` and ``height`` of each image are added.
         encoded: The images' bytes, in the manifest's order.
         settings: Size, mode and resize rule.
-        max_pixels: As in `to_pixels`.
+        options: As in `to_pixels`.
 
     Raises:
         DataError: An image cannot be decoded. The error names the first such image.
@@ -86,7 +86,7 @@ def write_splits(
         entry["values"]: entry["counts"] for entry in manifest.column("split").value_counts().to_pylist()
     }
     render = partial(
-        preprocess, size=settings.size, mode=settings.mode, resize=settings.resize, max_pixels=max_pixels
+        preprocess, size=settings.size, mode=settings.mode, resize=settings.resize, options=options
     )
     with ExitStack() as stack:
         files = {split: stack.enter_context(atomic_path(directory / f"{split}.npy")) for split in counts}

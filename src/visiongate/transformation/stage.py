@@ -4,8 +4,10 @@ import logging
 from collections import Counter
 
 from visiongate import paths
+from visiongate.images.decoding import DecodeOptions
 from visiongate.images.pixels import channel_statistics, load_split
 from visiongate.images.table import iterate_images, read_table
+from visiongate.records.conversion import read_conversion
 from visiongate.records.dataset import read_dataset
 from visiongate.records.splits import SPLITS
 from visiongate.records.transform import Transform, write_transform
@@ -24,8 +26,9 @@ def run(settings: Settings) -> None:
     images = read_table(paths.PREPARED, ["label", "path", "split", "group", "sha256"])
     assignment = assign_images(read_candidates(paths.PREPARED), chosen.split, settings.evaluation)
     manifest = build_manifest(images, assignment.splits, classes, assignment.folds)
-    max_pixels = settings.dataset.limits.max_pixels
-    write_splits(paths.TRANSFORMED, manifest, iterate_images(paths.PREPARED), chosen, max_pixels)
+    conversion = read_conversion(paths.PREPARED).conversion
+    options = DecodeOptions(conversion, settings.dataset.limits.max_pixels)
+    write_splits(paths.TRANSFORMED, manifest, iterate_images(paths.PREPARED), chosen, options)
     mean, std = channel_statistics(load_split(paths.TRANSFORMED, "train").images)
     write_transform(
         paths.TRANSFORMED,
@@ -38,6 +41,8 @@ def run(settings: Settings) -> None:
             classes,
             assignment.protocol,
             assignment.fold_count,
+            conversion.depth,
+            conversion.background,
         ),
     )
     _log(assignment, chosen.size)

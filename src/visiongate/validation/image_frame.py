@@ -12,13 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from visiongate.errors import DataError
+from visiongate.images.decoding import Fault
 from visiongate.images.extensions import is_misnamed
 from visiongate.images.table import SCHEMA, SHARDS
 from visiongate.records.measurements import Measurement
 
 # The columns of the image table that `describe_images` needs.
 COLUMNS = ("path", "label", "split", "group", "sha256")
-MEASURED = ("format", "mode", "width", "height", "brightness", "error")
+MEASURED = ("format", "mode", "width", "height", "brightness", "fault", "error")
 # Images to show of a group, in each split.
 MAX_GROUP_IMAGES = 3
 
@@ -58,9 +59,10 @@ def describe_images(table: pa.Table, measurements: Sequence[Measurement]) -> pd.
 
     Returns:
         Besides `COLUMNS` and `MEASURED`: ``shorter`` and ``longer`` side in pixels, ``size`` as a text,
-        ``aspect`` (longer over shorter), ``misnamed`` (what is wrong with the extension), and the rows of the first image
-        with the same bytes: ``copy_of``, ``other_label`` under another label, ``other_split`` in another given split.
-        Values that an image lacks are missing; an image that does not decode has no format, mode or size.
+        ``pixels`` (width × height), ``aspect`` (longer over shorter), ``misnamed`` (what is wrong with the extension),
+        ``undecodable`` (the error, unless the image only exceeds a limit), and the rows of the first image with the same
+        bytes: ``copy_of``, ``other_label`` under another label, ``other_split`` in another given split. Values that an image
+        lacks are missing; a file that does not decode has no format, mode, size or counterpart.
 
     Raises:
         DataError: There is no image.
@@ -78,15 +80,27 @@ def describe_images(table: pa.Table, measurements: Sequence[Measurement]) -> pd.
         f"its bytes are {kind}" if isinstance(kind, str) and is_misnamed(path, kind) else None
         for path, kind in named
     ]
+    pixels = (images["width"] * images["height"]).astype("Int64")
+    decodes = images["fault"].isna()
     decoded = ["format", "mode", "width", "height"]
-    images[decoded] = images[decoded].where(images["error"].isna())
-    first = images.groupby("sha256")["row"].transform("first")
-    return _add_sizes(images).assign(
+    images[decoded] = images[decoded].where(decodes)
+    return _add_counterparts(_add_sizes(images), decodes).assign(
+        pixels=pixels,
         brightness=images["brightness"].astype("float64"),
-        copy_of=first.where(images.duplicated("sha256")).astype("Int64"),
-        other_label=find_counterparts(images, "label"),
-        other_split=find_counterparts(images, "split"),
+        undecodable=images["error"].where(images["fault"] != Fault.TOO_LARGE),
     )
+
+
+def _add_counterparts(images: pd.DataFrame, decodes: "pd.Series[bool]") -> pd.DataFrame:
+    """Point to other images with the same bytes. Files that do not decode, such as empty ones, are no copies."""
+    readable = images[decodes]
+    first = readable.groupby("sha256")["row"].transform("first")
+    counterparts = {
+        "copy_of": first.where(readable.duplicated("sha256")).astype("Int64"),
+        "other_label": find_counterparts(readable, "label"),
+        "other_split": find_counterparts(readable, "split"),
+    }
+    return images.assign(**{name: rows.reindex(images.index) for name, rows in counterparts.items()})
 
 
 def _add_sizes(images: pd.DataFrame) -> pd.DataFrame:

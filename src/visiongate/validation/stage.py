@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -10,10 +11,13 @@ import pandas as pd
 
 from visiongate import paths
 from visiongate.errors import DataError
+from visiongate.images.decoding import DecodeOptions
 from visiongate.images.measurement import measure_images
 from visiongate.images.preprocessing import thumbnail
+from visiongate.images.survey import choose_conversion, describe_conversion
 from visiongate.images.table import iterate_images, iterate_shards, read_table
 from visiongate.pages.rendering import render_page
+from visiongate.records.conversion import ChosenConversion, write_conversion
 from visiongate.records.dataset import DatasetRecord, read_dataset
 from visiongate.records.files import write_text
 from visiongate.records.measurements import Measurement, remove_measurements, write_measurements
@@ -26,6 +30,8 @@ from visiongate.records.validation import (
 from visiongate.settings.schema import Settings
 from visiongate.text_tables import escape_unprintable
 from visiongate.validation.image_frame import COLUMNS, count_values, describe_images, describe_shards
+from visiongate.validation.refusals import format_refusals, group_refusals
+from visiongate.validation.remedies import add_remedy
 from visiongate.validation.suite import check_columns, check_images
 
 PAGE = paths.VALIDATION / "index.html"
@@ -58,38 +64,60 @@ def run(settings: Settings) -> None:
     dataset = read_dataset(paths.RAW)
     remove_measurements(paths.MEASURED)
     columns = check_columns(describe_shards(paths.RAW), settings.validation.columns)
+    images, options = pd.DataFrame(), DecodeOptions()
     if columns.severity == "critical" and not columns.success:
-        images, report = pd.DataFrame(), ValidationReport(None, (columns,))
+        report = ValidationReport(None, (add_remedy(columns, images, settings),))
     else:
-        images = _describe_images(dataset, settings.dataset.limits.max_pixels)
-        results = check_images(images, dataset.classes, settings.validation)
-        report = ValidationReport(len(images), (columns, *results))
+        chosen = _choose_conversion(settings)
+        options = DecodeOptions(chosen.conversion, settings.dataset.limits.max_pixels)
+        images = _describe_images(dataset, options)
+        results = [columns, *check_images(images, dataset.classes, settings.validation)]
+        remedied = (add_remedy(result, images, settings) for result in results)
+        report = ValidationReport(
+            len(images), tuple(remedied), group_refusals(images, settings.dataset.exclude), chosen
+        )
     write_validation(paths.VALIDATION / "result.json", report)
-    write_text(PAGE, _render(dataset, images, report, settings.dataset.limits.max_pixels))
+    write_text(PAGE, _render(dataset, images, report, options))
     _print_results(report)
 
 
-def _describe_images(dataset: DatasetRecord, max_pixels: int) -> pd.DataFrame:
+def _choose_conversion(settings: Settings) -> ChosenConversion:
+    """Choose, record and log how the images become 8-bit pixels."""
+    dataset = settings.dataset
+    chosen = choose_conversion(
+        partial(iterate_images, paths.RAW), dataset.depth, dataset.background, dataset.limits.max_pixels
+    )
+    write_conversion(paths.MEASURED, chosen)
+    for line in describe_conversion(chosen):
+        logger.info("%s", line)
+    return chosen
+
+
+def _describe_images(dataset: DatasetRecord, options: DecodeOptions) -> pd.DataFrame:
     table = read_table(paths.RAW, COLUMNS)
     if table.num_rows and table.num_rows != dataset.images:
         raise DataError(
             f"{paths.RAW}: dataset.json lists {dataset.images:,} images, the table has {table.num_rows:,}; "
             "run `dvc checkout` or rerun ingestion"
         )
-    return describe_images(table, list(_measure(max_pixels)))
+    return describe_images(table, list(_measure(options)))
 
 
-def _measure(max_pixels: int) -> Iterator[Measurement]:
+def _measure(options: DecodeOptions) -> Iterator[Measurement]:
     """Measure and record the images of one shard at a time; yield the measurements without the sketches, to save memory."""
     for shard in iterate_shards(paths.RAW, ["image", "sha256"]):
-        measurements = measure_images((image.as_py() for image in shard.column("image")), max_pixels)
+        measurements = measure_images((image.as_py() for image in shard.column("image")), options)
         write_measurements(paths.MEASURED, shard.column("sha256").to_pylist(), measurements)
         yield from (replace(measurement, sketch=None) for measurement in measurements)
 
 
-def _render(dataset: DatasetRecord, images: pd.DataFrame, report: ValidationReport, max_pixels: int) -> str:
+def _render(
+    dataset: DatasetRecord, images: pd.DataFrame, report: ValidationReport, options: DecodeOptions
+) -> str:
     failed = report.failed("critical") + report.failed("warning")
     examples = {result.name: list(_drop_mirrored(result.examples)) for result in failed}
+    # The table of refused files shows them instead.
+    examples["decodable"] = []
     rows = {row for listed in examples.values() for example in listed for row in _rows(example)}
     return render_page(
         "validation/page.html",
@@ -97,7 +125,8 @@ def _render(dataset: DatasetRecord, images: pd.DataFrame, report: ValidationRepo
         report=report,
         failed=failed,
         examples=examples,
-        pictures=_make_pictures(images, rows, max_pixels),
+        conversion=describe_conversion(report.conversion) if report.conversion else [],
+        pictures=_make_pictures(images, rows, options),
         counts=_count(images, dataset.classes) if len(images) else {},
     )
 
@@ -116,7 +145,7 @@ def _rows(example: Example) -> list[int]:
     return [] if example.row is None else [example.row, *example.others]
 
 
-def _make_pictures(images: pd.DataFrame, rows: set[int], max_pixels: int) -> dict[int, Picture]:
+def _make_pictures(images: pd.DataFrame, rows: set[int], options: DecodeOptions) -> dict[int, Picture]:
     """Return the pictures of some rows; without rows, read no image."""
     pictures = {}
     for row, image in enumerate(islice(iterate_images(paths.RAW), max(rows, default=-1) + 1)):
@@ -125,7 +154,7 @@ def _make_pictures(images: pd.DataFrame, rows: set[int], max_pixels: int) -> dic
             known: dict[str, Any] = {
                 name: None if pd.isna(record[name]) else record[name] for name in ("split", "error")
             }
-            png = None if known["error"] else thumbnail(image, THUMBNAIL_SIDE, max_pixels)
+            png = None if known["error"] else thumbnail(image, THUMBNAIL_SIDE, options)
             pictures[row] = Picture(record["path"], record["label"], **known, thumbnail=png)
     return pictures
 
@@ -148,10 +177,14 @@ def _print_results(report: ValidationReport) -> None:
     """
     met = sum(result.success for result in report.expectations)
     print(f"{met} of {len(report.expectations)} expectations met")
-    for result in report.failed("warning"):
-        logger.warning("validation: warning: %s", _format_failure(result))
-    if critical := report.failed("critical"):
-        raise DataError("\n".join([*map(_format_failure, critical), f"{PAGE} shows what failed"]))
+    critical = report.failed("critical")
+    refused = [format_refusals(files, report.images or 0) for files in report.refused]
+    stops = any(result.name == "decodable" for result in critical)
+    for line in [*map(_format_failure, report.failed("warning")), *([] if stops else refused)]:
+        logger.warning("validation: warning: %s", escape_unprintable(line))
+    if critical:
+        lines = [*map(_format_failure, critical), *(refused if stops else [])]
+        raise DataError("\n".join([*map(escape_unprintable, lines), f"{PAGE} shows what failed"]))
 
 
 def _format_failure(result: ExpectationResult) -> str:
@@ -161,4 +194,7 @@ def _format_failure(result: ExpectationResult) -> str:
         for example in result.examples[:MAX_EXAMPLES]
     ]
     line = f"{result.name}: required: {result.required}; actual: {result.actual}"
-    return escape_unprintable(f"{line}; such as {', '.join(examples)}" if examples else line)
+    if examples and result.name != "decodable":
+        line += f"; such as {', '.join(examples)}"
+    remedy = f"{result.advice}: {result.command}" if result.command else result.advice
+    return f"{line}; {remedy}"

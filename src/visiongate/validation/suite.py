@@ -151,9 +151,9 @@ def _share_rules(images: int, limits: Validation) -> list[GxExpectation]:
     conflicts, overlap = limits.label_conflicts, limits.split_overlap
     return [
         ExpectColumnValuesToBeNull(
-            column="error",
+            column="undecodable",
             mostly=limits.decodable.min_share,
-            description=f"at least {_percent(limits.decodable.min_share)} of the images decode",
+            description=f"at least {_percent(limits.decodable.min_share)} of the files decode",
             **_options("decodable", limits.decodable),
         ),
         ExpectColumnValuesToBeNull(
