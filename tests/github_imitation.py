@@ -114,8 +114,9 @@ class GitHub:
         return 204, None
 
     def list_pulls(self, _found: re.Match[str], query: dict[str, str], *_: object) -> Answer:
-        head = query.get("head")
-        return 200, [pull for pull in self.pulls if head in {None, pull["head"]["label"]}]
+        head, base = query.get("head"), query.get("base")
+        found = [pull for pull in self.pulls if head in {None, pull["head"]["label"]}]
+        return 200, [pull for pull in found if base in {None, pull["base"]["ref"]}]
 
     def find_pull(self, found: re.Match[str], *_: object) -> Answer:
         pull = next((pull for pull in self.pulls if pull["number"] == int(found[1])), None)

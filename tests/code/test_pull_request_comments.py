@@ -151,9 +151,8 @@ def test_a_check_is_set_on_the_commit(github: GitHub) -> None:
 
 def fork_event(sha: str = SHA, branch: str = "$(touch pwned)") -> dict[str, object]:
     head = {"owner": {"login": "mallory"}}
-    return {
-        "workflow_run": {"head_repository": head, "head_branch": branch, "head_sha": sha, "pull_requests": []}
-    }
+    run = {"head_repository": head, "head_branch": branch, "head_sha": sha, "pull_requests": []}
+    return {"workflow_run": run, "repository": {"default_branch": "main"}}
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -164,11 +163,12 @@ def test_the_event_names_the_pull_request(github: GitHub, monkeypatch: pytest.Mo
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_the_pull_request_of_a_fork_is_found_by_owner_branch_and_commit(
+def test_the_pull_request_of_a_fork_is_found_by_owner_branch_base_and_commit(
     github: GitHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     github.open_pull(1, SHA, "someone:$(touch pwned)")
     github.open_pull(2, SHA, "mallory:other")
+    github.open_pull(4, SHA, "mallory:$(touch pwned)", base="release")
     github.open_pull(3, SHA, "mallory:$(touch pwned)")
     write_event(fork_event(), monkeypatch)
     assert run_cli("pr", "comment") == 0

@@ -172,7 +172,8 @@ def poison(folder: Path) -> None:
     params.write_text(f"{params.read_text()}\nhostile: {json.dumps(hostile)}\n")
 
 
-def test_a_superseded_run_of_a_fork_is_ignored(team: Team) -> None:
-    trusted = team.branch("later")
-    run = {"event": "pull_request", "conclusion": "cancelled", "head_repository": {"full_name": FORK}}
+@pytest.mark.parametrize("conclusion", ["cancelled", "action_required"])
+def test_a_run_of_a_fork_that_did_not_run_is_ignored(team: Team, conclusion: str) -> None:
+    trusted = team.branch(conclusion)
+    run = {"event": "pull_request", "conclusion": conclusion, "head_repository": {"full_name": FORK}}
     assert team.runner(trusted, {"workflow_run": run}).run(WORKFLOWS / "comment.yml", "comment") == []

@@ -40,7 +40,8 @@ def find_pull_request(event: Mapping[str, Any], repository: GitHubRepository) ->
     """Return the pull request of an event; None if it is closed, or has a newer commit.
 
     A ``workflow_run`` event does not name the pull request of a fork. It has the owner, the branch and the commit, by which the
-    pull request is found among the open ones. GitHub wrote them; a number in the files of the run could be chosen by the fork.
+    pull request is found among the open ones into the default branch, for which the workflow runs. GitHub wrote them; a number
+    in the files of the run could be chosen by the fork.
 
     Raises:
         PullRequestError: The event belongs to no pull request.
@@ -55,7 +56,9 @@ def find_pull_request(event: Mapping[str, Any], repository: GitHubRepository) ->
     if not run["head_repository"]:
         return None
     head = f"{run['head_repository']['owner']['login']}:{run['head_branch']}"
-    for found in repository.pages("pulls", state="open", head=head):
+    base = str(event["repository"]["default_branch"])
+    # A branch may have pull requests into several branches.
+    for found in repository.pages("pulls", state="open", head=head, base=base):
         if found["head"]["sha"] == run["head_sha"]:
             return PullRequest(int(found["number"]), str(run["head_sha"]))
     return None
