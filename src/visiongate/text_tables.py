@@ -1,6 +1,6 @@
-"""Tables in plain text."""
+"""Tables and lists in plain text."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 WIDTH = 100
 GAP = "  "
@@ -14,6 +14,13 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], width: in
         GAP.join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip() for row in table
     )
     return "\n".join(line if width is None else shorten(line, width) for line in lines)
+
+
+def join_first(names: Iterable[str], limit: int) -> str:
+    """Return the first names, separated by commas, and how many more there are."""
+    listed = list(names)
+    more = f" and {len(listed) - limit:,} more" if len(listed) > limit else ""
+    return ", ".join(listed[:limit]) + more
 
 
 def escape_unprintable(text: str) -> str:

@@ -7,7 +7,6 @@ from visiongate.records.metrics import (
     METRICS,
     TEST_METRICS,
     VALIDATION_METRICS,
-    format_value,
     lower_is_better,
     title,
 )
@@ -31,9 +30,8 @@ def test_a_direction_is_known(name: str, lower: bool) -> None:  # noqa: FBT001
 
 
 def test_values_have_the_digits_of_their_kind() -> None:
-    assert format_value("images", 1234) == "1,234"
-    assert format_value("accuracy", 0.98765) == "0.9877"
-    assert format_value("latency_p50_ms", 1.23456) == "1.235"
-    assert format_value("custom", 0.000123) == "0.000123"
+    assert METRICS["images"].format(1234) == "1,234"
+    assert METRICS["accuracy"].format(0.98765) == "0.9877"
+    assert METRICS["latency_p50_ms"].format(1.23456) == "1.235"
     assert title("ece") == "Calibration error"
     assert title("custom") == "custom"

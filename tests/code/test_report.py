@@ -37,7 +37,7 @@ SECTIONS = [
     "Data validation",
     "Images",
     "Confusion matrix",
-    "Worst slices",
+    "Slices",
     "Suggested settings",
     "Training",
     "Times and training",

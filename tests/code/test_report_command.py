@@ -140,6 +140,19 @@ def test_invalid_settings_are_shown() -> None:
 
 
 @pytest.mark.usefixtures("workspace")
+def test_a_missing_file_is_named() -> None:
+    Path("params.yaml").unlink()
+    assert "params.yaml: no such file; run `visiongate repro`" in report().splitlines()[0]
+
+
+@pytest.mark.usefixtures("workspace")
+def test_a_failed_run_without_files_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    text = report("--base=HEAD", "--from", str(tmp_path / "run"), "--failed")
+    assert text.startswith("❌ **The pipeline failed**")
+
+
+@pytest.mark.usefixtures("workspace")
 def test_outdated_records_are_not_judged() -> None:
     edit("params.yaml", "  lr: 0.01\n", "  lr: 0.02\n")
     assert report().startswith("❌ **Not evaluated**: stage `train` has not run")

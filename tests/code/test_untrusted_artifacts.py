@@ -42,8 +42,8 @@ def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
         open_folder(tmp_path / "absent")
 
 
-def test_parquet_is_not_read() -> None:
-    assert {"predictions", "images"} == UNTRUSTED_PARTS
+def test_neither_parquet_nor_data_are_read() -> None:
+    assert {"predictions", "images", "transform"} == UNTRUSTED_PARTS
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from visiongate import paths
-from visiongate.adapters.git import Repository
+from visiongate.adapters.git import SHORT_COMMIT, Repository
 from visiongate.errors import DataError
 from visiongate.pages.rendering import PAGES
 from visiongate.records.files import write_text
@@ -22,7 +22,6 @@ RUNS = paths.REPORT.parent / "runs.js"
 ASSIGNMENT = "var visiongateRuns = "
 DIGEST = re.compile(r'data-digest="([0-9a-f]+)"')
 HEAD_CHARACTERS = 200
-SHORT_COMMIT = 7
 PIPELINE_PAGES = tuple(folder for folder, _ in PAGES.values() if folder != paths.EXPERIMENTS.name)
 
 

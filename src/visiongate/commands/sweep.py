@@ -19,6 +19,7 @@ from visiongate.experiments.grid import Combination, SweepIdentity, plan_sweep, 
 from visiongate.experiments.queue import Queue
 from visiongate.experiments.sweep import Status, Sweep, SweepResult
 from visiongate.settings.composition import CONF
+from visiongate.text_tables import join_first
 
 PIPELINE = Path("dvc.yaml")
 MAX_COMBINATIONS, MAX_FORCED = 200, 100_000
@@ -88,14 +89,14 @@ def _check(options: Options) -> None:
 
 def _warn(changed: list[str], untracked: list[str]) -> None:
     if changed:
-        logger.warning("Uncommitted changes are part of each experiment: %s", _join(changed))
+        logger.warning(
+            "Uncommitted changes are part of each experiment: %s", join_first(changed, MAX_NAMED_FILES)
+        )
     if untracked:
-        logger.warning("Untracked files are missing in each experiment; run git add: %s", _join(untracked))
-
-
-def _join(files: list[str]) -> str:
-    more = f" and {len(files) - MAX_NAMED_FILES} more" if len(files) > MAX_NAMED_FILES else ""
-    return ", ".join(files[:MAX_NAMED_FILES]) + more
+        logger.warning(
+            "Untracked files are missing in each experiment; run git add: %s",
+            join_first(untracked, MAX_NAMED_FILES),
+        )
 
 
 def _print_plan(groups: Mapping[Status, Sequence[Combination]]) -> None:

@@ -120,8 +120,3 @@ def lower_is_better(name: str) -> bool:
 def title(name: str) -> str:
     """Return a metric's title; a metric that is not in the catalog has its name."""
     return METRICS[name].title if name in METRICS else name
-
-
-def format_value(name: str, value: float) -> str:
-    """Return a metric's value as text."""
-    return METRICS[name].format(value) if name in METRICS else f"{value:.4g}"

@@ -8,6 +8,7 @@ import os
 
 from visiongate.adapters.git import SHORT_COMMIT, UNKNOWN, Commit, Repository
 from visiongate.adapters.mlflow.runs import WRITTEN_BY_PIPELINE
+from visiongate.text_tables import join_first
 
 COMMIT = 'git add --all && git commit -m "Take this model"'
 PROMOTE = "`visiongate registry promote`"
@@ -31,7 +32,6 @@ def explain_uncommitted(repository: Repository, commit: Commit) -> str | None:
         return f"there is no git commit: `git init && {COMMIT}`, then {PROMOTE}"
     if commit.dirty:
         changed, _ = repository.changes(WRITTEN_BY_PIPELINE)
-        rest = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
-        files = f"{', '.join(changed[:SHOWN])}{rest}"
+        files = join_first(changed, SHOWN)
         return f"tracked files differ from commit {commit.sha[:SHORT_COMMIT]} ({files}): `{COMMIT}`, then {PROMOTE}"
     return None

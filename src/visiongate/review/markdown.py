@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 
 from visiongate.records.parsing import is_finite
+from visiongate.text_tables import join_first
 
 MAX_NAME, MAX_SENTENCE, MAX_SCANNED = 60, 300, 10_000
 MAX_ROWS, MAX_ITEMS, MAX_ACCENTS = 20, 10, 2
@@ -73,8 +74,7 @@ def setting(value: object) -> Markdown:
 
 def listing(names: Sequence[object], limit: int = MAX_ITEMS) -> Markdown:
     """Return the first names, and how many more there are."""
-    more = f" and {len(names) - limit:,} more" if len(names) > limit else ""
-    return Markdown(", ".join(map(code, names[:limit])) + more)
+    return Markdown(join_first(map(code, names), limit))
 
 
 def difference(current: object, base: object) -> Markdown:

@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from visiongate.records.evaluation import describe_protocol
 from visiongate.review import rows
 from visiongate.review.charts import training_charts
 from visiongate.review.markdown import (
@@ -98,6 +99,7 @@ def _context(inputs: ReportInputs) -> dict[str, Any]:
         "base": base,
         "score": _describe_score(inputs),
         "open_rules": [rule.name for rule in verdict.rules if rule.passed is None] if verdict else [],
+        "protocol": _describe_protocol(current),
         "significance": _describe_significance(inputs),
         "stage_changes": {} if inputs.problem else _stage_changes(current, base),
         "gaps": list(_gaps(current, base)),
@@ -146,6 +148,14 @@ def _describe_score(inputs: ReportInputs) -> Markdown:
     others = f" ({worse} other metrics are worse)" if worse else ""
     compared = "equal to" if change == "=" else f"{change or '-'} compared with"
     return Markdown(f"{score}, {compared} {code(inputs.base.name)}{others}")
+
+
+def _describe_protocol(current: Snapshot) -> Markdown | None:
+    """Describe how the model was judged."""
+    images = (current.metrics or {}).get("images")
+    if current.transform is None or images is None:
+        return None
+    return Markdown(describe_protocol(current.transform.folds or 1, int(images)))
 
 
 def _describe_significance(inputs: ReportInputs) -> Markdown | None:

@@ -28,7 +28,6 @@ MARKS = {True: "✅", False: "❌", None: "⚪"}
 # They describe the images, not the model, so that a change is neither better nor worse.
 NEUTRAL_METRICS = frozenset({"images", "majority_accuracy", "linear_accuracy", "threshold"})
 MAX_MATRIX_CLASSES, MAX_HEADER, MAX_SLICES = 12, 10, 5
-DEFAULT_SLICE_IMAGES = 20
 
 
 class ConfusionMatrix(NamedTuple):
@@ -181,10 +180,7 @@ def confusion_rows(current: Snapshot, base: Snapshot | None) -> list[Row]:
 
 
 def slice_rows(current: Snapshot, base: Snapshot | None) -> list[Row]:
-    """Return the slices with the lowest accuracy, of those with enough images."""
-    required = (current.params or {}).get("evaluation.slice_images")
-    least = required if isinstance(required, int) else DEFAULT_SLICE_IMAGES
-    large = [found for found in current.slices or () if found.images >= least]
+    """Return some slices, those first whose lower accuracy is the least likely to be chance."""
     before = {
         (found.dimension, found.name): found.accuracy for found in (base.slices if base else None) or ()
     }
@@ -196,7 +192,9 @@ def slice_rows(current: Snapshot, base: Snapshot | None) -> list[Row]:
             difference(found.accuracy, before.get((found.dimension, found.name))),
             found.p_value,
         ]
-        for found in sorted(large, key=lambda found: found.accuracy)[:MAX_SLICES]
+        for found in sorted(current.slices or (), key=lambda found: (found.p_value, found.accuracy))[
+            :MAX_SLICES
+        ]
     ]
 
 

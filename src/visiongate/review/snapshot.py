@@ -12,6 +12,7 @@ from visiongate.records.interval import Interval
 from visiongate.records.predictions import RecordedPredictions
 from visiongate.records.preparation import QuarantinedImage
 from visiongate.records.registration import Registration
+from visiongate.records.transform import Transform
 from visiongate.records.validation import ExpectationResult
 from visiongate.records.verdict import GateVerdict
 from visiongate.review.parsing import Search
@@ -50,6 +51,7 @@ class Snapshot:
     expectations: Sequence[ExpectationResult] | None = None
     quarantine: Sequence[QuarantinedImage] | None = None
     images: pa.Table | None = None
+    transform: Transform | None = None
     search: Search | None = None
     registration: Registration | None = None
     missing: Mapping[str, str] = field(default_factory=dict)

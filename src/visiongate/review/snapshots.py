@@ -23,6 +23,7 @@ from visiongate.records.history import parse_history
 from visiongate.records.predictions import parse_predictions
 from visiongate.records.preparation import parse_quarantine
 from visiongate.records.registration import parse_registration
+from visiongate.records.transform import TRANSFORM_FILE, parse_transform
 from visiongate.records.validation import ExpectationResult, parse_validation
 from visiongate.records.verdict import GateVerdict, parse_verdict
 from visiongate.review import parsing
@@ -31,7 +32,6 @@ from visiongate.review.snapshot import Snapshot
 # Raises DataError if the file does not exist.
 Read = Callable[[Path], bytes]
 OUTDATED = "the stage that writes it has not run with the current code, data and parameters"
-ABSENT = "the file is missing; run `dvc repro` or `dvc pull`"
 NOT_IN_BASE = "the revision does not have it"
 _log = logging.getLogger(__name__)
 
@@ -70,9 +70,10 @@ PARTS = {
     "quarantine": Part("preparation", (paths.PREPARATION / "quarantine.csv",), parse_quarantine),
     "images": Part(
         "transformation",
-        (paths.TRANSFORMED / "manifest.parquet", paths.TRANSFORMED / "transform.json"),
+        (paths.TRANSFORMED / "manifest.parquet", paths.TRANSFORMED / TRANSFORM_FILE),
         parsing.parse_images,
     ),
+    "transform": Part("transformation", (paths.TRANSFORMED / TRANSFORM_FILE,), parse_transform),
     "search": Part(
         "optimize",
         (paths.OPTIMIZE_SUMMARY, paths.OPTIMIZE / "study.json", paths.OPTIMIZE / "best_params.yaml"),
@@ -81,7 +82,7 @@ PARTS = {
     "registration": Part("register", (paths.REGISTRATION,), parse_registration),
 }
 # The report does not compare these with the base.
-NOT_COMPARED = {"search", "registration"}
+NOT_COMPARED = {"search", "registration", "transform"}
 OUTS_IN_GIT = (
     paths.METRICS,
     paths.LATENCY,
@@ -143,7 +144,8 @@ def read_here(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        raise DataError(ABSENT) from None
+        # `visiongate repro` also composes params.yaml again.
+        raise DataError(f"{path}: no such file; run `visiongate repro`") from None
 
 
 @contextmanager

@@ -8,8 +8,11 @@ from visiongate.review.snapshots import PARTS, Read
 MAX_BYTES = 20_000_000
 # Readers of Parquet were not written for hostile files.
 TRUSTED_SUFFIXES = {".json", ".csv", ".yaml", ".lock"}
+# A run keeps its reports, not its data.
 UNTRUSTED_PARTS = frozenset(
-    name for name, part in PARTS.items() if any(path.suffix not in TRUSTED_SUFFIXES for path in part.files)
+    name
+    for name, part in PARTS.items()
+    if any(path.suffix not in TRUSTED_SUFFIXES or path.is_relative_to("data") for path in part.files)
 )
 
 

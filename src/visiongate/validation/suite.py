@@ -4,7 +4,7 @@ Only this module imports Great Expectations, because the import takes seconds. I
 sends no analytics.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import starmap
 from typing import Any, cast
 
@@ -34,6 +34,7 @@ from great_expectations.expectations.expectation_configuration import Expectatio
 from visiongate.errors import DataError
 from visiongate.records.validation import Example, ExpectationResult, Severity
 from visiongate.settings.validation import Expectation, MaxCount, MaxRatio, SizeRange, Validation
+from visiongate.text_tables import join_first
 from visiongate.validation.image_frame import (
     count_values,
     describe_classes,
@@ -277,7 +278,11 @@ def _describe_labels(
 ) -> dict[str, Any]:
     unknown, missing = details["partial_unexpected_list"], details["partial_missing_list"]
     lists = {"without images": missing, "unknown": unknown}
-    parts = [f"{kind}: {_join(map(repr, labels))}" for kind, labels in lists.items() if labels]
+    parts = [
+        f"{kind}: {join_first(map(repr, labels), MAX_LISTED_VALUES)}"
+        for kind, labels in lists.items()
+        if labels
+    ]
     first = images[images["label"].isin(unknown)].drop_duplicates("label")[:MAX_EXAMPLES]
     examples = zip(first["path"], first["label"], first["row"], strict=True)
     return {
@@ -309,7 +314,8 @@ def _describe_values(frame: pd.DataFrame, config: ExpectationConfiguration) -> l
     if values.empty or config.kwargs["column"] == "columns":
         return []
     if "value_set" in config.kwargs:
-        return [_join(f"{count:,} {value}" for value, count in count_values(values).items())]
+        counts = (f"{count:,} {value}" for value, count in count_values(values).items())
+        return [join_first(counts, MAX_LISTED_VALUES)]
     if not {"min_value", "max_value"} & config.kwargs.keys():
         return []
     low, high = (f"{value:,.5g}" for value in (values.min(), values.max()))
@@ -324,10 +330,3 @@ def _make_example(frame: pd.DataFrame, record: "pd.Series[Any]", shows: str) -> 
         place = other["label"] if pd.isna(other["split"]) else f"{other['label']}, {other['split']}"
         observed, others = f"same bytes as {other['path']} ({place})", [other["row"]]
     return Example(path, str(observed), None if row is None else int(row), tuple(map(int, others)))
-
-
-def _join(values: Iterable[str]) -> str:
-    """Join a few values, and count the rest."""
-    listed = list(values)
-    more = f" and {len(listed) - MAX_LISTED_VALUES:,} more" if len(listed) > MAX_LISTED_VALUES else ""
-    return ", ".join(listed[:MAX_LISTED_VALUES]) + more
