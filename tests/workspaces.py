@@ -15,6 +15,11 @@ import pytest
 
 import tiny_models
 from visiongate.adapters.mlflow.store import open_store
+from visiongate.images.pixels import load_split
+from visiongate.models.predictions import Predictions, tabulate
+from visiongate.models.predictor import open_predictor
+from visiongate.records.manifest import read_manifest
+from visiongate.records.predictions import write_predictions
 from visiongate.settings.loading import load_settings
 from visiongate.settings.schema import Settings
 from visiongate.settings.tracking import Tracking
@@ -63,9 +68,17 @@ def write_judged_model(
         Path(folder).mkdir(parents=True, exist_ok=True)
     np.save("data/transformed/test.npy", images)
     np.save("data/transformed/test_labels.npy", labels)
-    manifest = {"split": ["test"] * 200, "group": pa.array(groups or [None] * 200, pa.string())}
+    manifest = {
+        "split": ["test"] * 200,
+        "row": range(200),
+        "path": image_names(200),
+        "sha256": image_names(200),
+        "group": pa.array(groups or [None] * 200, pa.string()),
+        "fold": pa.nulls(200, pa.int32()),
+    }
     pq.write_table(pa.table(manifest), "data/transformed/manifest.parquet")
     tiny_models.write_threshold_model(Path("models/model.onnx"), threshold)
+    write_test_predictions()
     description = {
         "network": "threshold",
         "options": {},
@@ -89,6 +102,20 @@ def write_judged_model(
     Path("reports/training/history.csv").write_text(
         "epoch,lr,train_loss,train_accuracy,val_loss,val_accuracy\n1,0.1,0.6,0.7,0.5,0.8\n2,,0.3,0.8,0.25,0.9\n"
     )
+
+
+def image_names(count: int) -> list[str]:
+    """The sha256 of the images of `tiny_models.brightness_images`."""
+    return [f"{number:064x}" for number in range(count)]
+
+
+def write_test_predictions(threshold: float | None = None) -> None:
+    """Write the predictions of ``models/model.onnx`` for the test images, as `evaluate` does."""
+    model, split = open_predictor(Path("models/model.onnx")), load_split(Path("data/transformed"), "test")
+    manifest = read_manifest(Path("data/transformed"), "test")
+    probabilities = model.predict(split.images).astype(np.float64)
+    predictions = Predictions(probabilities, split.labels, model.contract.classes, threshold)
+    write_predictions(Path("reports/evaluation"), tabulate(predictions, manifest))
 
 
 def write_pixels(folder: Path) -> None:

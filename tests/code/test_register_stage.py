@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import tiny_models
@@ -20,7 +22,13 @@ from visiongate.registration import promotion
 from visiongate.registration import stage as register
 from visiongate.settings.registry import NonInferiority
 from visiongate.settings.schema import Settings
-from workspaces import commit_workspace, enter_workspace, tracked_settings, write_judged_model
+from workspaces import (
+    commit_workspace,
+    enter_workspace,
+    tracked_settings,
+    write_judged_model,
+    write_test_predictions,
+)
 
 
 @pytest.fixture
@@ -216,6 +224,32 @@ def test_only_declared_files_are_written(settings: Settings) -> None:
     assert str(Path.cwd()) not in text
 
 
+def test_champion_is_not_run_on_its_training_images(settings: Settings) -> None:
+    write_judged_model(140)
+    # The champion was trained on the images that the challenger is tested on, and tested on none of them.
+    path = Path("data/transformed/manifest.parquet")
+    learned = pq.read_table(path).to_pydict() | {"split": ["test"] + ["train"] * 199}
+    pq.write_table(pa.table(learned, pq.read_schema(path)), path)
+    table = pq.read_table("reports/evaluation/predictions.parquet").slice(0, 1)
+    pq.write_table(table, "reports/evaluation/predictions.parquet")
+    register.run(settings)
+    answer = registered(settings)
+    assert (answer["decision"], answer["comparison"]) == ("registered", None)
+    assert "199 of 200 evaluated images were left out" in answer["reason"]
+    assert "visiongate registry promote" in answer["reason"]
+
+
+def test_champion_of_an_older_version_is_compared_with_a_note(settings: Settings) -> None:
+    registered(settings, threshold=140)
+    store = open_store(settings.tracking)
+    [run] = store.client.search_runs([store.experiment_id])
+    for name in ("manifest.parquet", "evaluation/predictions.parquet"):
+        Path(run.info.artifact_uri, name).unlink()
+    answer = registered(settings)
+    assert answer["decision"] == "promoted"
+    assert "are not recorded, so it may have learned" in answer["reason"]
+
+
 # Settings
 
 
@@ -266,6 +300,7 @@ def test_each_model_has_its_own_threshold(settings: Settings) -> None:
 def set_threshold(threshold: float) -> None:
     path = Path("reports/metrics.json")
     path.write_text(json.dumps({**json.loads(path.read_text()), "threshold": threshold}))
+    write_test_predictions(threshold)
 
 
 def test_removed_threshold_is_cleared(settings: Settings) -> None:

@@ -19,7 +19,7 @@ from visiongate.records.registration import Registration, parse_registration
 from visiongate.registration import promotion
 from visiongate.registration.aliases import apply_decision
 from visiongate.registration.evaluated_model import EvaluatedModel, read_evaluated_model
-from visiongate.registration.versions import find_or_add_version, log_test_results, set_threshold
+from visiongate.registration.versions import find_or_add_version, log_evaluation, set_threshold
 
 # What `register` reads, besides the files in git.
 OUTPUTS = (
@@ -90,11 +90,10 @@ def register_committed(store: Store, committed: CommittedModel, project: Path) -
         except VisiongateError as error:
             logger.warning("The model of commit %s cannot be registered first: %s", commit, error)
             return None
-        run_id = log_test_results(store, model)
+        run_id = log_evaluation(store, model, clone)
         version = find_or_add_version(store, committed.registration.name, model, run_id)
         version = set_threshold(store, version, model.threshold)
-        reports = (paths.EVALUATION, paths.MODEL_CARD, paths.PARAMS, paths.TRAINING_ENVIRONMENT)
-        log_reports(store, run_id, [clone / path for path in reports])
+        log_reports(store, run_id, [clone / paths.MODEL_CARD])
         describe_version(store, version, (clone / paths.MODEL_CARD).read_text(encoding="utf-8"))
         version = apply_decision(store, version, None, promotion.promote_committed(commit))
     logger.info("Registered the model of commit %s as version %s, the first champion", commit, version.number)

@@ -1,15 +1,19 @@
-"""Decide about an evaluated model: the gate first, then a test against the champion on the same test images."""
+"""Decide about an evaluated model: the gate first, then a test against the champion on the same images."""
+
+from dataclasses import replace
 
 from visiongate.adapters.mlflow.registry import ROLLED_BACK_TAG, Version, fetch_model
 from visiongate.adapters.mlflow.runs import MODEL_TAG
 from visiongate.adapters.mlflow.store import Store
 from visiongate.comparison.paired_test import Comparison, compare, uses_mcnemar
-from visiongate.comparison.predictions import GroundTruth, predict_images
+from visiongate.comparison.predictions import GroundTruth
 from visiongate.models.predictor import Predictor, open_predictor
 from visiongate.registration import promotion
 from visiongate.registration.evaluated_model import EvaluatedModel
 from visiongate.registration.gains import measure_gain
+from visiongate.registration.pairing import pair_predictions
 from visiongate.registration.promotion import Decision
+from visiongate.registration.versions import read_champion
 from visiongate.settings.schema import Settings
 
 
@@ -41,22 +45,25 @@ def decide(
 
 
 def _challenge(store: Store, model: EvaluatedModel, champion: Version, settings: Settings) -> Decision:
-    """Run both models on the current test images, because the champion was evaluated on those of its own time."""
+    """Compare both models on the evaluated images, without those that the champion has learned from."""
     if MODEL_TAG not in champion.tags:
         return promotion.register_incomparable(champion.number, "it was not registered by this pipeline")
     opponent = open_predictor(fetch_model(store, champion))
     lost = [name for name in opponent.contract.classes if name not in model.predictor.contract.classes]
     if lost and not settings.registry.allow_lost_classes:
         return promotion.reject_lost_classes(champion.number, lost)
-    if difference := model.predictor.contract.difference(opponent.contract):
-        return promotion.register_incomparable(champion.number, f"the champion has {difference}")
-    truth = GroundTruth(model.test.labels, model.groups)
-    if _is_single_group(truth) and not uses_mcnemar(truth, settings.registry):
+    ours, theirs = model.predictor.contract, opponent.contract
+    if ours.classes != theirs.classes:
+        difference = f"the champion has {ours.difference(replace(ours, classes=theirs.classes))}"
+        return promotion.register_incomparable(champion.number, difference)
+    record = read_champion(store, champion, opponent if ours == theirs else None)
+    pairing = pair_predictions(model.images, record, ours.classes)
+    if pairing.is_too_small:
+        return promotion.register_too_few(champion.number, len(pairing.truth.labels), pairing.note)
+    if _is_single_group(pairing.truth) and not uses_mcnemar(pairing.truth, settings.registry):
         return promotion.register_incomparable(champion.number, "all test images are of one group")
-    challenger_predictions = predict_images(model.predictor, model.test.images, model.threshold)
-    champion_predictions = predict_images(opponent, model.test.images, champion.threshold)
-    comparison = compare(challenger_predictions, champion_predictions, truth, settings.registry)
-    decision = promotion.decide_by_test(champion.number, comparison, settings.registry.alpha)
+    comparison = compare(pairing.challenger, pairing.champion, pairing.truth, settings.registry)
+    decision = promotion.decide_by_test(champion.number, comparison, settings.registry.alpha, pairing.note)
     return _consider_gain(model, opponent, decision, comparison, settings)
 
 
@@ -73,6 +80,9 @@ def _consider_gain(
 ) -> Decision:
     required = settings.registry.non_inferiority
     if required is None or decision.action == "promoted":
+        return decision
+    # Both are timed on the same images.
+    if required.gain == "latency" and opponent.contract != model.predictor.contract:
         return decision
     gain = None
     if not promotion.exceeds_margin(comparison, required):

@@ -13,8 +13,10 @@ from visiongate.records.files import sha256_of
 from visiongate.records.history import EpochMetrics, read_history
 from visiongate.records.manifest import read_manifest
 from visiongate.records.model import ModelDescription, read_model_description
+from visiongate.records.predictions import PREDICTIONS_FILE, read_predictions
 from visiongate.records.verdict import GateVerdict, read_verdict
 from visiongate.registration.lineage import Lineage, read_lineage
+from visiongate.registration.pairing import EvaluatedImages
 
 # The stages that a model comes from, in order.
 STAGES = ("ingestion", "validation", "preparation", "transformation", "train", "evaluate")
@@ -31,7 +33,7 @@ class EvaluatedModel:
         predictor: The loaded file.
         description: Network, parameters and preprocessing.
         test: The test images.
-        groups: Of each test image; None for an image without a group.
+        images: Those that it was evaluated on, with its predictions.
         metrics: Of the evaluation.
         history: Of the training, by epoch.
         verdict: Of the gate.
@@ -44,7 +46,7 @@ class EvaluatedModel:
     predictor: Predictor
     description: ModelDescription
     test: PixelSplit
-    groups: Sequence[str | None]
+    images: EvaluatedImages
     metrics: dict[str, float]
     history: Sequence[EpochMetrics]
     verdict: GateVerdict
@@ -68,13 +70,19 @@ def read_evaluated_model(root: Path, commit: Commit) -> EvaluatedModel:
         DataError: A file is missing or invalid.
     """
     file, transformed = root / paths.MODEL_ONNX, root / paths.TRANSFORMED
+    description = read_model_description(root / paths.MODEL_DESCRIPTION)
     return EvaluatedModel(
         file=file,
         sha256=sha256_of(file),
         predictor=open_predictor(file),
-        description=read_model_description(root / paths.MODEL_DESCRIPTION),
+        description=description,
         test=load_split(transformed, "test"),
-        groups=read_manifest(transformed, "test").column("group").to_pylist(),
+        images=EvaluatedImages(
+            read_predictions(root / paths.EVALUATION / PREDICTIONS_FILE),
+            read_manifest(transformed),
+            transformed,
+            is_cross_validated=description.transform.get("protocol") == "cross_validation",
+        ),
         metrics=read_metrics(root / paths.METRICS),
         history=read_history(root / paths.HISTORY),
         verdict=read_verdict(root / paths.GATE),

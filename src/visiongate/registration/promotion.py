@@ -7,6 +7,7 @@ from visiongate.comparison.paired_test import Comparison
 from visiongate.records.registration import Action
 from visiongate.records.verdict import RuleResult
 from visiongate.registration.gains import Gain
+from visiongate.registration.pairing import MIN_IMAGES
 from visiongate.settings.registry import NonInferiority
 
 # Classes that a reason names.
@@ -119,13 +120,29 @@ def register_rolled_back(number: str, rollback: str) -> Decision:
     )
 
 
-def decide_by_test(champion: str, comparison: Comparison, alpha: float) -> Decision:
+def register_too_few(champion: str, images: int, note: str) -> Decision:
+    """Register a model that passed the gate, if too few images are new to the champion.
+
+    Args:
+        champion: The champion's version.
+        images: Number of images that can be compared.
+        note: Why the others were left out.
+    """
+    return register_incomparable(
+        champion,
+        f"only {images} images can be compared, {MIN_IMAGES} required: {note}; add images that are new to the champion, or "
+        "choose by hand with `visiongate registry promote VERSION --force`",
+    )
+
+
+def decide_by_test(champion: str, comparison: Comparison, alpha: float, note: str = "") -> Decision:
     """Promote a model that is significantly better than the champion, otherwise register it.
 
     Args:
         champion: The champion's version.
         comparison: Of the two models on the same images.
         alpha: The p-value must be below it.
+        note: What to know about the images; may be empty.
     """
     better = comparison.p_value < alpha
     reason = (
@@ -135,7 +152,8 @@ def decide_by_test(champion: str, comparison: Comparison, alpha: float) -> Decis
         f"of {comparison.images} images, {comparison.wins} are correct only for the challenger and {comparison.losses} only "
         f"for the champion; one-sided {comparison.test} p = {comparison.p_value:.3g} {'<' if better else '>='} {alpha:g}"
     )
-    return Decision("promoted" if better else "registered", reason, comparison)
+    action: Action = "promoted" if better else "registered"
+    return Decision(action, f"{reason}; {note}" if note else reason, comparison)
 
 
 def exceeds_margin(comparison: Comparison, required: NonInferiority) -> bool:

@@ -20,7 +20,7 @@ from visiongate.registration.decision import decide
 from visiongate.registration.evaluated_model import EvaluatedModel, read_evaluated_model
 from visiongate.registration.model_card import ModelCard, render_card
 from visiongate.registration.promotion import Decision, hold
-from visiongate.registration.versions import find_or_add_version, log_test_results, set_threshold
+from visiongate.registration.versions import find_or_add_version, log_evaluation, set_threshold
 from visiongate.settings.schema import Settings
 
 
@@ -32,15 +32,14 @@ def run(settings: Settings) -> None:
     store, name = open_store(settings.tracking), settings.registry.name
     with store.exclusive():
         champion = _find_or_start(store, name, model, is_committed=obstacle is None)
-        run_id = log_test_results(store, model)
+        run_id = log_evaluation(store, model, Path())
         version = find_or_add_version(store, name, model, run_id)
         decision = decide(store, model, version, champion, settings)
         version, decision = _apply(store, model, (version, champion), decision, obstacle)
     registration = _record(model, version, decision)
     card = render_card(_create_card(settings, model, registration))
     write_text(paths.MODEL_CARD, card)
-    reports = (paths.EVALUATION, paths.MODEL_CARD, paths.PARAMS, paths.TRAINING_ENVIRONMENT)
-    log_reports(store, run_id, reports)
+    log_reports(store, run_id, [paths.MODEL_CARD])
     describe_version(store, version, card)
     write_registration(paths.REGISTRATION, registration)
     print(f"{version.name} version {version.number} {decision.action}: {decision.reason}")

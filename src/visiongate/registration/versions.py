@@ -1,7 +1,9 @@
 """The run and the version of an evaluated model in MLflow."""
 
 from dataclasses import asdict
+from pathlib import Path
 
+from visiongate import paths
 from visiongate.adapters.mlflow.model_files import Candidate
 from visiongate.adapters.mlflow.registry import (
     THRESHOLD_TAG,
@@ -12,15 +14,42 @@ from visiongate.adapters.mlflow.registry import (
     link_version,
     set_tags,
 )
-from visiongate.adapters.mlflow.runs import find_or_create_run, log_results
+from visiongate.adapters.mlflow.runs import (
+    find_or_create_run,
+    find_run,
+    log_reports,
+    log_results,
+    read_artifact,
+)
 from visiongate.adapters.mlflow.store import Store
+from visiongate.models.predictor import Predictor
+from visiongate.records.manifest import MANIFEST_FILE, parse_manifest
+from visiongate.records.predictions import PREDICTIONS_FILE, parse_predictions
 from visiongate.registration.evaluated_model import EvaluatedModel
+from visiongate.registration.pairing import Champion
 
 DIRTY_TAG = "visiongate.git_dirty"
+# Files of the run. The manifest says which images the model has learned from.
+REPORTS = (
+    paths.PARAMS,
+    paths.TRAINING_ENVIRONMENT,
+    paths.HISTORY.parent,
+    paths.TRANSFORMED / MANIFEST_FILE,
+    paths.EVALUATION,
+    paths.LATENCY,
+    Path("logs/train.log"),
+)
+# As `log_reports` stores them.
+PREDICTIONS_ARTIFACT = f"evaluation/{PREDICTIONS_FILE}"
 
 
-def log_test_results(store: Store, model: EvaluatedModel) -> str:
-    """Add the test metrics to the run that trained the model; return the run's id.
+def log_evaluation(store: Store, model: EvaluatedModel, root: Path) -> str:
+    """Add the evaluation of a model to the run that trained it; return the run's id.
+
+    Args:
+        store: Where the run is, or is created from the records.
+        model: The model.
+        root: The work tree, whose reports become files of the run.
 
     Raises:
         TrackingError: MLflow failed.
@@ -30,6 +59,7 @@ def log_test_results(store: Store, model: EvaluatedModel) -> str:
     run_id = find_or_create_run(store, model.sha256, title, model.lineage.params, epochs)
     tags = {"visiongate.gate": "passed" if model.verdict.passed else "failed"}
     log_results(store, run_id, {f"test/{name}": value for name, value in model.metrics.items()}, tags)
+    log_reports(store, run_id, [root / path for path in REPORTS if (root / path).exists()])
     return run_id
 
 
@@ -58,6 +88,35 @@ def find_or_add_version(store: Store, name: str, model: EvaluatedModel, run_id: 
     if model.commit.dirty is False and version.tags.get(DIRTY_TAG) != "false":
         return set_tags(store, version, tags)
     return version
+
+
+def read_champion(store: Store, version: Version, model: Predictor | None) -> Champion:
+    """Return the champion with its predictions and the images that it has learned from, as its run has them.
+
+    Args:
+        store: The registry.
+        version: The champion.
+        model: Its loaded file; None if it takes other images than the challenger.
+
+    Raises:
+        TrackingError: MLflow failed.
+    """
+    is_recorded = find_run(store, version.run_id) is not None
+    predictions = read_artifact(store, version.run_id, PREDICTIONS_ARTIFACT) if is_recorded else None
+    manifest = read_artifact(store, version.run_id, MANIFEST_FILE) if is_recorded else None
+    return Champion(
+        model,
+        version.threshold,
+        None if predictions is None else parse_predictions(predictions, f"{version.uri}: {PREDICTIONS_FILE}"),
+        None if manifest is None else _learned_images(manifest, f"{version.uri}: {MANIFEST_FILE}"),
+    )
+
+
+def _learned_images(manifest: bytes, source: str) -> frozenset[str]:
+    """Return the sha256 of the images that a model was trained or validated on: with cross-validation, all."""
+    table = parse_manifest(manifest, ("sha256", "split", "fold"), source)
+    rows = zip(*(table.column(name).to_pylist() for name in table.column_names), strict=True)
+    return frozenset(sha256 for sha256, split, fold in rows if split != "test" or fold is not None)
 
 
 def set_threshold(store: Store, version: Version, threshold: float | None) -> Version:

@@ -56,7 +56,9 @@ def trace_version(store: Store, uri: str) -> Trace:
     """
     version = _find(store, uri)
     run = find_run(store, version.run_id)
-    environment = read_artifact(store, run.id, ENVIRONMENT) if run else None
+    environment, settings = (
+        read_artifact(store, run.id, name) if run else None for name in (ENVIRONMENT, SETTINGS)
+    )
     tags = version.tags
     return Trace(
         version=version,
@@ -68,8 +70,8 @@ def trace_version(store: Store, uri: str) -> Trace:
             if (match := DATA_TAG.fullmatch(tag))
         },
         params=run.params if run else {},
-        environment=json.loads(environment or "{}"),
-        settings=read_artifact(store, run.id, SETTINGS) if run else None,
+        environment=json.loads(environment or b"{}"),
+        settings=settings.decode() if settings else None,
     )
 
 

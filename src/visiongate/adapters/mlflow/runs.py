@@ -152,16 +152,17 @@ def find_run(store: Store, run_id: str) -> RecordedRun | None:
     return None if run is None else _convert(run)
 
 
-def read_artifact(store: Store, run_id: str, name: str) -> str | None:
-    """Return a file of a run as text, None if the run does not have it.
+def read_artifact(store: Store, run_id: str, name: str) -> bytes | None:
+    """Return the content of a file of a run, such as ``evaluation/slices.csv``; None if the run does not have it.
 
     Raises:
         TrackingError: MLflow failed.
     """
     with mlflow_errors(store.address), tempfile.TemporaryDirectory() as folder:
-        if name not in {item.path for item in store.client.list_artifacts(run_id)}:
+        parent = name.rpartition("/")[0] or None
+        if name not in {item.path for item in store.client.list_artifacts(run_id, parent)}:
             return None
-        return Path(store.client.download_artifacts(run_id, name, folder)).read_text(encoding="utf-8")
+        return Path(store.client.download_artifacts(run_id, name, folder)).read_bytes()
 
 
 @contextmanager
