@@ -5,15 +5,15 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 from training_tasks import TRAINING, make_task, train
-from visiongate.errors import SettingsError
+from visiongate.errors import SettingsError, TrainingError
 from visiongate.settings.training import Launch
 from visiongate.training import distributed
 
@@ -44,29 +44,53 @@ def script(tmp_path: Path) -> Path:
     return path
 
 
-def launch(script: Path, how: Launch, **environment: str) -> subprocess.CompletedProcess[str]:
-    code = (
-        f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r})\n"
-        "from visiongate.settings.training import Launch\n"
-        "from visiongate.errors import TrainingError\n"
-        "from visiongate.training.distributed import launch\n"
-        f"try: launch([{str(script)!r}], Launch(**{how.model_dump()!r}))\n"
-        "except TrainingError as error: sys.exit(str(error))\n"
-    )
-    return subprocess.run(
-        [sys.executable, "-c", code],
+LAUNCHER = """
+import json, sys
+sys.path.insert(0, {source!r})
+from visiongate.settings.training import Launch
+from visiongate.training.distributed import launch
+try:
+    launch([{script!r}], Launch(**json.loads(sys.argv[1])))
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Restore the signal handlers that torch's launcher replaces in this process."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def start(script: Path, how: Launch, **environment: str) -> "subprocess.Popen[str]":
+    """Launch a script from another process."""
+    code = LAUNCHER.format(source=str(ROOT / "src"), script=str(script))
+    return subprocess.Popen(
+        [sys.executable, "-c", code, how.model_dump_json()],
         env={**os.environ, **environment},
-        capture_output=True,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
-        timeout=300,
+        start_new_session=True,
     )
 
 
 @pytest.mark.slow
-def test_two_processes_learn_like_one_and_agree(tmp_path: Path, script: Path) -> None:
-    result = launch(script, Launch(processes=2, machines=1, address="localhost:29400"))
-    assert result.returncode == 0, result.stderr
+@pytest.mark.usefixtures("handlers")
+def test_two_machines_learn_like_one_and_agree(
+    tmp_path: Path, script: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    how = Launch(processes=1, machines=2, address=f"localhost:{port}")
+    other = start(script, how, NODE_RANK="1")
+    monkeypatch.setenv("NODE_RANK", "0")
+    distributed.launch([str(script)], how)
+    _, errors = other.communicate(timeout=300)
+    assert other.returncode == 0, errors
     first, second = (json.loads((tmp_path / f"rank{rank}").read_text()) for rank in (0, 1))
     assert first == second
     alone = train(TRAINING.model_copy(update={"epochs": 8}))[1].best
@@ -78,60 +102,32 @@ def test_two_processes_learn_like_one_and_agree(tmp_path: Path, script: Path) ->
     assert math.isclose(loss, first["loss"], rel_tol=1e-4)
 
 
-@pytest.mark.slow
-def test_two_machines_train_together(tmp_path: Path, script: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    how = Launch(processes=1, machines=2, address=f"localhost:{port}")
-    results = []
-    threads = [
-        threading.Thread(
-            target=lambda place: results.append(launch(script, how, NODE_RANK=place)), args=(place,)
-        )
-        for place in ("0", "1")
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [result.returncode for result in results] == [0, 0], results
-    assert (tmp_path / "rank0").read_text() == (tmp_path / "rank1").read_text()
-
-
-@pytest.mark.slow
-def test_a_failed_process_is_reported_without_a_traceback(tmp_path: Path) -> None:
-    script = tmp_path / "fails.py"
-    script.write_text("import sys; sys.exit('no such luck')")
-    result = launch(script, Launch(processes=2, machines=1, address="localhost:29400"))
-    assert result.returncode == 1
-    assert "no such luck" in result.stderr
-    assert "process 0 failed" in result.stderr or "process 1 failed" in result.stderr
-    assert "Traceback" not in result.stderr
-
-
-@pytest.mark.slow
-def test_a_killed_process_is_reported_with_its_signal(tmp_path: Path) -> None:
-    script = tmp_path / "dies.py"
-    script.write_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
-    result = launch(script, Launch(processes=2, machines=1, address="localhost:29400"))
-    assert "SIGKILL" in result.stderr
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        ("import sys; sys.exit('no such luck')", "exit code 1"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL"),
+    ],
+    ids=["failed", "killed"],
+)
+def test_a_failed_process_is_reported_with_its_reason(
+    tmp_path: Path, end: str, reason: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    script = tmp_path / "ends.py"
+    script.write_text(end)
+    with pytest.raises(TrainingError, match=rf"process [01] failed \({reason}\)"):
+        distributed.launch([str(script)], Launch(processes=2, machines=1, address="localhost:29400"))
+    errors = capfd.readouterr().err
+    assert ("no such luck" in errors) == ("luck" in end)
+    assert "Traceback" not in errors
 
 
 @pytest.mark.slow
 def test_ctrl_c_stops_all_processes(tmp_path: Path) -> None:
     script = tmp_path / "waits.py"
     script.write_text(f"import time; open({str(tmp_path / 'started')!r}, 'w').close(); time.sleep(60)")
-    code = (
-        f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r})\n"
-        "from visiongate.settings.training import Launch\n"
-        "from visiongate.training.distributed import launch\n"
-        f"try: launch([{str(script)!r}], Launch(processes=2, machines=1, address='localhost:29400'))\n"
-        "except KeyboardInterrupt: sys.exit(130)\n"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    process = start(script, Launch(processes=2, machines=1, address="localhost:29400"))
     while not (tmp_path / "started").exists() and process.poll() is None:
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGINT)
