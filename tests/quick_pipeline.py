@@ -7,7 +7,7 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
-from clones import ROOT, call
+from clones import ROOT, call, init_dvc
 
 STAGE = '''"""Pretend to train and evaluate: the nearer model.lr is to 0.03, the more of 40 images are right."""
 
@@ -93,7 +93,7 @@ def make_repository(root: Path) -> Path:
     call(root, "git", "init", "-q", "-b", "main")
     call(root, "git", "config", "user.name", "test")
     call(root, "git", "config", "user.email", "test@example.org")
-    call(root, "dvc", "init", "-q")
+    init_dvc(root)
     shutil.copy(ROOT / ".dvc/config", root / ".dvc/config")
     run_visiongate(root, "params")
     call(root, "dvc", "repro", "-q")

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from clones import call
+from clones import call, init_dvc
 from pull_requests import make_registration
 from visiongate.gate.rules import Measured, apply_rules
 from visiongate.records.csv_rows import write_rows
@@ -49,8 +49,7 @@ def make_repository(folder: Path, skill: float = 0.9) -> Path:
     call(folder, "git", "init", "-q", "--initial-branch=main")
     call(folder, "git", "config", "user.name", "test")
     call(folder, "git", "config", "user.email", "test@example.org")
-    call(folder, "dvc", "init", "--quiet")
-    call(folder, "dvc", "config", "core.analytics", "false")
+    init_dvc(folder)
     stages = {
         name: {
             "cmd": f"python make.py {name}",

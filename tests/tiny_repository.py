@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from clones import call
+from clones import call, init_dvc
 
 STAGES = """\
 stages:
@@ -45,7 +45,7 @@ def make_repository(folder: Path) -> Path:
     folder.mkdir(parents=True)
     for command in ("git init -q", "git config user.name test", "git config user.email test@example.org"):
         call(folder, *command.split())
-    call(folder, "dvc", "init", "-q")
+    init_dvc(folder)
     (folder / "dvc.yaml").write_text(STAGES)
     (folder / "prepare.py").write_text(TRACE.format(name="prepare") + PREPARE)
     (folder / "train.py").write_text(TRACE.format(name="train") + TRAIN)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from clones import ROOT, call
+from clones import ROOT, call, init_dvc
 from command_line import run_cli
 from visiongate.adapters import dvc_retry
 from visiongate.adapters.dvc import DvcError
@@ -36,10 +36,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     call(tmp_path, "git", "init", "-q", "-b", "main")
     call(tmp_path, "git", "config", "user.name", "test")
     call(tmp_path, "git", "config", "user.email", "test@example.org")
-    # What `dvc init` writes, in a fiftieth of the time.
-    (tmp_path / ".dvc/tmp").mkdir(parents=True)
-    (tmp_path / ".dvc/config").touch()
-    (tmp_path / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
+    init_dvc(tmp_path)
     return tmp_path
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from clones import call
+from clones import call, init_dvc
 from command_line import run_cli
 from github_imitation import SLUG, WRITER, GitHub
 from pull_requests import make_registration
@@ -25,7 +25,7 @@ def clone(server: GitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     monkeypatch.chdir(folder)
     call(folder, "git", "config", "user.name", "test")
     call(folder, "git", "config", "user.email", "test@example.org")
-    call(folder, "dvc", "init", "-q")
+    init_dvc(folder)
     write_run("1" * 32, "promoted")
     Path("notes.txt").write_text("kept")
     call(folder, "git", "add", "-A")

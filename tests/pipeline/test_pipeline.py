@@ -81,25 +81,19 @@ def test_gate_and_registration_agree(pipeline: PipelineRun) -> None:
 
 
 @pytest.mark.slow
-def test_training_and_searching_twice_gives_the_same_bytes(
-    pipeline: PipelineRun,
-) -> None:
+def test_training_searching_and_registering_twice_gives_the_same_results(pipeline: PipelineRun) -> None:
     folder = pipeline.folder
-    before = (folder / "dvc.lock").read_text()
+    before = yaml.safe_load((folder / "dvc.lock").read_text())["stages"]
+    registration = json.loads((folder / "reports/registration.json").read_text())
+    call(folder, "dvc", "repro", "--force", "--single-item", "train", "optimize", "register")
+    after = yaml.safe_load((folder / "dvc.lock").read_text())["stages"]
+    again = json.loads((folder / "reports/registration.json").read_text())
     for stage in ("train", "optimize"):
-        call(folder, "dvc", "repro", "--force", "--single-item", stage)
-    assert (folder / "dvc.lock").read_text() == before
-
-
-@pytest.mark.slow
-def test_registering_the_same_model_again_adds_nothing(
-    pipeline: PipelineRun,
-) -> None:
-    folder = pipeline.folder
-    before = json.loads((folder / "reports/registration.json").read_text())
-    call(folder, "dvc", "repro", "--force", "--single-item", "register")
-    after = json.loads((folder / "reports/registration.json").read_text())
-    assert (after["version"], after["model_sha256"]) == (before["version"], before["model_sha256"])
+        assert after[stage] == before[stage]
+    assert (again["version"], again["model_sha256"]) == (
+        registration["version"],
+        registration["model_sha256"],
+    )
 
 
 @pytest.mark.slow
@@ -125,37 +119,18 @@ def test_a_temporary_experiment_runs_its_own_code_and_logs_to_the_main_store(
     assert '"edited": 1' in call(folder, "git", "show", f"{experiment}:reports/training.json").stdout
 
 
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        ("model.lr=abc", "model.lr = 'abc' is invalid"),
-        ("model.lr=-1", "model.lr = -1 is invalid"),
-        ("training.epochs=0", "training.epochs = 0 is invalid"),
-        ("model.lr=???", "model.lr: a value is required"),
-        ("+model.nonsense=1", "model.nonsense = 1 is invalid"),
-    ],
-)
 @pytest.mark.slow
-def test_an_invalid_setting_ends_an_experiment_in_one_line(
-    pipeline: PipelineRun, override: str, message: str
-) -> None:
+def test_an_invalid_setting_ends_an_experiment_in_one_line(pipeline: PipelineRun) -> None:
     folder = pipeline.folder
     params = (folder / "params.yaml").read_text()
     try:
-        result = call(folder, "dvc", "exp", "run", *SMOKE_OVERRIDES, "-S", override, "train", check=False)
+        result = call(
+            folder, "dvc", "exp", "run", *SMOKE_OVERRIDES, "-S", "model.lr=abc", "train", check=False
+        )
     finally:
         (folder / "params.yaml").write_text(params)
     assert result.returncode != 0
     lines = [text for text in (result.stdout + result.stderr).splitlines() if text.startswith("train: ")]
     assert len(lines) == 1, result.stdout + result.stderr
-    assert message in lines[0]
+    assert "model.lr = 'abc' is invalid" in lines[0]
     assert "Traceback" not in result.stdout + result.stderr
-
-
-def test_a_fresh_clone_pulls_from_the_committed_store_and_is_up_to_date(tmp_path: Path) -> None:
-    folder = clone_tree(tmp_path)
-    call(folder, "dvc", "pull")
-    assert "up to date" in call(folder, "dvc", "status").stdout
-    assert "accuracy" in call(folder, "dvc", "metrics", "show").stdout
-    assert "index.html" in call(folder, "dvc", "plots", "show").stdout
-    call(folder, "dvc", "exp", "show")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import tiny_repository as tiny
-from clones import call
+from clones import call, init_dvc
 from visiongate.adapters.dvc import DvcError, run_dvc
 from visiongate.sharing.address import Remote, folder_remote
 from visiongate.sharing.remotes import RemoteError, pull, push, restore_comments, set_remote
@@ -17,6 +17,8 @@ SECRETS = re.compile(r"access_key_id|secret_access_key|session_token|password|:/
 STORE_CONFIG = """\
 # On top.
 [core]
+    analytics = false
+    check_update = false
     # The reason.
     autostage = true
     remote = store
@@ -83,7 +85,8 @@ def test_a_remote_that_cannot_be_written_changes_no_settings(repository: Path, t
 
 def test_a_run_must_be_committed(tmp_path: Path) -> None:
     call(tmp_path, "git", "init", "-q")
-    call(tmp_path, "dvc", "init", "-q")
+    init_dvc(tmp_path)
+    call(tmp_path, "git", "add", "-A")
     call(tmp_path, "git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "Start")
     with pytest.raises(RemoteError, match=r"dvc\.lock"):
         set_remote(tmp_path, folder_remote(str(tmp_path.parent / "disk"), tmp_path))

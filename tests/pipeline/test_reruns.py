@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from clones import call, clone_tree
+from clones import call, changed_stages, clone_tree
 from doc_commands import PAGES, files_to_write
 from visiongate.settings.composition import compose_params
 
@@ -57,14 +57,6 @@ def changed(clone: Path, change: str) -> Iterator[None]:
         yield
     finally:
         path.write_bytes(before)
-
-
-def changed_stages(clone: Path) -> set[str]:
-    """Return the changed stages of `dvc status`, called in this process to save a second."""
-    from dvc.repo import Repo  # noqa: PLC0415 - for this test alone, not whenever tests are collected
-
-    with Repo(str(clone)) as repo:
-        return {name.rpartition(":")[2] for name in repo.status()}
 
 
 def test_all_rows_of_the_tables_are_parsed() -> None:
