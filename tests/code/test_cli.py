@@ -1,8 +1,6 @@
 """The command line: each command has a function behind it that takes its options, and help is quick."""
 
 import inspect
-import subprocess
-import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -49,15 +47,6 @@ def test_help_has_a_summary_and_an_example(path: tuple[str, ...], capsys: pytest
     assert f"Usage: {' '.join(('visiongate', *path))}" in text
     if path in COMMANDS:
         assert f"visiongate {' '.join(path)}" in text.partition("Example:")[2]
-
-
-def test_help_imports_nothing_heavy() -> None:
-    code = "import sys, visiongate.cli; print(sorted({'pydantic', 'yaml', 'numpy', 'torch', 'mlflow'} & set(sys.modules)))"
-    environment = {"PYTHONPATH": str(ROOT / "src")}
-    ran = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
-    assert ran.stdout == "[]\n"
 
 
 def test_an_error_is_one_line_with_exit_status_2(

@@ -1,8 +1,6 @@
 """Composition: every file of ``conf/`` is valid, and ``params.yaml`` is what they make."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -229,12 +227,3 @@ def test_a_file_without_sections_is_an_error(workspace: Path, capsys: pytest.Cap
     assert run_cli("params", "--config", "mine.yaml") == 2
     assert "mine.yaml: must be a mapping of sections" in capsys.readouterr().err
     assert not (workspace / "params.yaml").exists()
-
-
-def test_composing_imports_nothing_heavy() -> None:
-    code = "import sys, visiongate.commands.params; print({'torch', 'mlflow', 'numpy'} & set(sys.modules))"
-    environment = {"PYTHONPATH": str(ROOT / "src")}
-    ran = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
-    assert ran.stdout == "set()\n"

@@ -4,8 +4,6 @@ import re
 import shlex
 import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -336,15 +334,3 @@ def test_workers_and_storage_do_not_change_the_study() -> None:
 def test_path_as_name_is_invalid(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_adopt("../mine") == 2
     assert "--name ../mine" in capsys.readouterr().err
-
-
-def test_adopt_imports_no_heavy_package() -> None:
-    code = "import sys, visiongate.commands.adopt; print({'torch', 'mlflow', 'optuna'} & set(sys.modules))"
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        env={"PYTHONPATH": str(ROOT / "src")},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert result.stdout == "set()\n"

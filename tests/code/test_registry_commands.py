@@ -1,7 +1,5 @@
 """``visiongate registry``: the output and the errors of its commands."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -215,9 +213,3 @@ def test_version_without_commit_cannot_be_rebuilt(
 def test_missing_version_is_an_error(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli("registry", "trace", uri) == 2
     assert uri in capsys.readouterr().err
-
-
-def test_commands_import_nothing_heavy() -> None:
-    code = "import sys, visiongate.commands.registry; print({'torch', 'mlflow', 'optuna'} & set(sys.modules))"
-    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r}); {code}"]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "set()\n"

@@ -2,9 +2,6 @@
 
 import copy
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from functools import reduce
 from operator import getitem
@@ -269,34 +266,6 @@ def test_replacing_by_an_invalid_value_is_refused() -> None:
     settings = parse_settings(TREE, "params.yaml")
     with pytest.raises(SettingsError, match=r"^trial 3: model\.lr = -1 is invalid"):
         replace_settings(settings, {"model.lr": -1}, "trial 3")
-
-
-def test_loading_imports_nothing_heavy() -> None:
-    script = (
-        "import sys; from pathlib import Path; from visiongate.settings.loading import load_settings; "
-        "load_settings(Path(sys.argv[1])); print(*sorted(sys.modules))"
-    )
-    loaded = subprocess.run(
-        [sys.executable, "-c", script, str(ROOT / "params.yaml")],
-        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split()
-    heavy = {
-        "torch",
-        "mlflow",
-        "pandas",
-        "numpy",
-        "pyarrow",
-        "PIL",
-        "great_expectations",
-        "sklearn",
-        "hydra",
-        "optuna",
-    }
-    assert "visiongate.settings.schema" in loaded
-    assert heavy.isdisjoint(loaded)
 
 
 def test_the_reference_and_the_schema_are_current() -> None:
