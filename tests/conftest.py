@@ -4,11 +4,12 @@ import logging
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
+
+from clones import ROOT, call, clone_tree
 
 # There are as many test processes as cores; see src/run.py for the first variable.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
@@ -16,7 +17,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 pytest_plugins = ("shared_github",)
 # A shell makes background processes ignore Ctrl-C, which some tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-ROOT = Path(__file__).parents[1]
 OUTPUTS = ("data/raw", "data/prepared", "data/transformed", "models/model.onnx", "reports/validation")
 
 
@@ -27,19 +27,25 @@ def _propagating_logger(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def pipeline_outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the outputs of the pipeline: the root, or a copy that pulls the committed run."""
+def committed_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a clone with the outputs of the committed run, made once for all test processes; copy it to change it."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, done = base / "committed", base / "committed.done"
+    with FileLock(base / "committed.lock"):
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            clone_tree(folder)
+            call(folder, "dvc", "pull", "--quiet", "--remote", "store")
+            done.touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pipeline_outputs(request: pytest.FixtureRequest) -> Path:
+    """Return a folder with the outputs of the pipeline: the root, or the committed run."""
     if all((ROOT / name).exists() for name in OUTPUTS):
         return ROOT
-    folder = tmp_path_factory.mktemp("pulled")
-    for name in ("dvc.yaml", "dvc.lock", "params.yaml"):
-        shutil.copy(ROOT / name, folder)
-    shutil.copytree(ROOT / ".dvc", folder / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp"))
-    shutil.copytree(ROOT / "reports", folder / "reports")
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("DVC_")}
-    command = [sys.executable, "-m", "dvc", "pull", "--quiet", "--remote", "store"]
-    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
-    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    if result.returncode:
-        pytest.skip(f"the committed run is not in .dvc/store: {result.stderr.strip()}")
+    folder: Path = request.getfixturevalue("committed_run")
     return folder

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from clones import call, changed_stages, clone_tree
+from clones import call, changed_stages
 from doc_commands import PAGES, files_to_write
 from visiongate.settings.composition import compose_params
 
@@ -38,11 +39,9 @@ def followers(stages: set[str]) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh clone with the committed run."""
-    folder = clone_tree(tmp_path_factory.mktemp("reruns"))
-    call(folder, "dvc", "pull", "--quiet")
-    return folder
+def clone(committed_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone with the committed run."""
+    return shutil.copytree(committed_run, tmp_path_factory.mktemp("reruns") / "clone", symlinks=True)
 
 
 @contextmanager
