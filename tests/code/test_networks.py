@@ -1,3 +1,4 @@
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 SIZES = {"simple_cnn": 1.2e6, "configurable_cnn": 0.42e6, "preact_resnet": 6.5e6}
 
 
+@cache
 def recipe_of(name: str) -> dict[str, Any]:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return OmegaConf.to_container(compose("config", overrides=[f"model={name}"]).model)
@@ -37,8 +39,9 @@ def test_each_recipe_builds_a_network_with_gradients(name: str, channels: int, s
 
 
 @pytest.mark.parametrize("name", sorted({*network_names()} - {"resnet18", "efficientnet_b0"}))
-@pytest.mark.parametrize(("channels", "size"), [(1, 8), (3, 52)])
-def test_onnx_and_torch_agree_for_each_network(tmp_path: Path, name: str, channels: int, size: int) -> None:
+def test_onnx_and_torch_agree_for_each_network(tmp_path: Path, name: str) -> None:
+    # A size that no pooling divides evenly.
+    channels, size = 3, 52
     torch.manual_seed(0)
     network = build_network(name, {}, channels, size, 3).eval()
     serving = ServingNetwork(network, [0.5] * channels, [0.25] * channels, 1.5)

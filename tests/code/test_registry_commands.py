@@ -1,5 +1,6 @@
 """``visiongate registry``: the output and the errors of its commands."""
 
+import subprocess
 from pathlib import Path
 
 import pytest

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,13 @@ STAGES = read_stages(ROOT)
 
 
 def parse(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+    return parse_text(path.read_text(encoding="utf-8"))
+
+
+@cache
+def parse_text(text: str) -> ast.Module:
+    """Parse a text once, also if it is in several folders."""
+    return ast.parse(text)
 
 
 def module_file(root: Path, name: str) -> Path | None:
@@ -79,6 +86,7 @@ def walk_executed(node: ast.AST) -> Iterator[ast.AST]:
         yield from walk_executed(child)
 
 
+@cache
 def imported_names(tree: ast.Module) -> set[str]:
     """Return the modules of the package that a module imports, and the names that it imports from them."""
     names: set[str] = set()
@@ -91,6 +99,7 @@ def imported_names(tree: ast.Module) -> set[str]:
     return {name for name in names if name.split(".")[0] == PACKAGE}
 
 
+@cache
 def imports_by_name(tree: ast.Module) -> bool:
     """Return whether a module imports others by a computed name."""
     calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
@@ -110,12 +119,17 @@ def imported_files(root: Path, file: Path) -> set[Path]:
     return files
 
 
+@cache
+def string_constants(tree: ast.Module) -> set[str]:
+    constants = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    return {value for value in constants if isinstance(value, str)}
+
+
 def named_templates(root: Path, file: Path) -> set[Path]:
     """Find the templates that a module or a template names, and those that they extend or include."""
     text = (root / file).read_text(encoding="utf-8")
     if file.suffix == ".py":
-        constants = (node.value for node in ast.walk(parse(root / file)) if isinstance(node, ast.Constant))
-        names = {value for value in constants if isinstance(value, str)}
+        names = string_constants(parse(root / file))
     else:
         names = set(re.findall(r"{%-?\s*(?:extends|include|import|from)\s+[\"']([^\"']+)", text))
     named = {SOURCE / name for name in names if re.fullmatch(r"[a-z_]+/[a-z_]+\.(html|md)", name)}
