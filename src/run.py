@@ -49,7 +49,8 @@ def main(arguments: list[str]) -> int:
         return 130
     if problem is None:
         return 0
-    print("\n".join(f"{stage}: {line}" for line in problem.splitlines()), file=sys.stderr)
+    lines = [*problem.splitlines(), *_explain_recovery(stage)]
+    print("\n".join(f"{stage}: {line}" for line in lines), file=sys.stderr)
     return 1
 
 
@@ -92,6 +93,26 @@ def _explain(error: OSError) -> str | None:
     if error.errno == errno.ENOENT and str(error.filename).startswith(OUTPUT_FOLDERS):
         return f"{error.filename}: no such file; run `dvc repro` to make it, or `dvc pull` to fetch it"
     return None
+
+
+def _explain_recovery(stage: str) -> list[str]:
+    """Say how to restore what the last run of a stage wrote, if DVC has removed it in this workspace to run the stage."""
+    if os.environ.get("DVC_ROOT") != str(Path.cwd()) or not Path("dvc.lock").exists():
+        return []
+    import yaml  # noqa: PLC0415 - not before the check of the environment
+
+    if stage not in yaml.safe_load(Path("dvc.lock").read_bytes())["stages"]:
+        return []
+    entry = yaml.safe_load(Path("dvc.yaml").read_bytes())["stages"][stage]
+    outputs = [
+        option
+        for each in (*entry["outs"], *entry.get("metrics", []))
+        for option in (each.items() if isinstance(each, dict) else [(each, {})])
+    ]
+    in_git = [path for path, options in outputs if options.get("cache") is False]
+    commands = [f"dvc checkout --force {stage}"] if len(in_git) < len(outputs) else []
+    commands += [f"git restore {' '.join(in_git)}"] if in_git else []
+    return [f"DVC removed the outputs of the last run; `{' && '.join(commands)}` restores them"]
 
 
 if __name__ == "__main__":

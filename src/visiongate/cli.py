@@ -89,8 +89,13 @@ def _metric(default: str = "accuracy") -> click.Option:
     return _option("--metric", default=default, show_default=True, help="Metric that orders the table.")
 
 
-def _overrides(*, required: bool = False) -> click.Argument:
-    return click.Argument(["overrides"], nargs=-1, required=required, metavar="[OVERRIDE]...")
+def _data() -> click.Option:
+    text = "Folder, archive, address or data set of conf/dataset for this run; any path works without quotes for Hydra."
+    return _option("--data", metavar="PATH|URL|NAME", help=text)
+
+
+def _overrides() -> click.Argument:
+    return click.Argument(["overrides"], nargs=-1, metavar="[OVERRIDE]...")
 
 
 def _pipeline_commands() -> list[click.Command]:
@@ -122,6 +127,7 @@ def _pipeline_commands() -> list[click.Command]:
             "Compose params.yaml, then rerun the stages that changed.",
             "visiongate repro --config mine.yaml",
             _config(),
+            _data(),
             _flag("--offline", "Do not look for finished runs in the remote."),
             _flag("--minimal", "Pull only what the changed stages read, and the reports, as CI does."),
         ),
@@ -129,8 +135,9 @@ def _pipeline_commands() -> list[click.Command]:
             "try",
             _dispatch("repro", "run_experiment"),
             "Run one experiment and keep its log, as CI does; locally, `dvc exp run -S` is enough.",
-            "visiongate try model.lr=1e-4 training.epochs=60",
-            _overrides(required=True),
+            "visiongate try model.lr=1e-4 training.epochs=60 --data '/data/My Pets (2026)'",
+            _overrides(),
+            _data(),
         ),
         _command(
             "retrain",

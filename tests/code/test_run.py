@@ -44,7 +44,7 @@ def test_each_stage_has_its_module() -> None:
 def test_a_stage_runs_on_the_settings(workspace: Path) -> None:
     done = start(SCRIPT, "ingestion")
     assert done.returncode == 0
-    assert done.stderr.startswith("digits: 50 images")
+    assert "digits: 50 images" in done.stderr
     assert (workspace / "data/raw/dataset.json").exists()
     assert (workspace / "logs/ingestion.log").exists()
 
@@ -68,6 +68,23 @@ def test_each_invalid_setting_is_one_line_with_an_exit_status(workspace: Path) -
     assert len(lines) == text.count(" epochs: -") + text.count("warmup_epochs: -")
     assert all(line.startswith("train: params.yaml: ") for line in lines)
     assert any("training.epochs = -" in line for line in lines)
+
+
+def test_a_failure_under_dvc_says_how_to_restore_the_removed_outputs(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("dvc.yaml", "dvc.lock"):
+        shutil.copy(ROOT / name, workspace)
+    assert run.main(["train"]) == 1
+    assert "dvc checkout" not in capsys.readouterr().err
+    monkeypatch.setenv("DVC_ROOT", str(workspace))
+    assert run.main(["train"]) == 1
+    assert capsys.readouterr().err.endswith(
+        "train: DVC removed the outputs of the last run; `dvc checkout --force train && git restore reports/training.json` "
+        "restores them\n"
+    )
+    assert run.main(["register"]) == 1
+    assert "`git restore reports/model_card.md reports/registration.json` restores" in capsys.readouterr().err
 
 
 def test_missing_settings_end_in_one_line(workspace: Path) -> None:

@@ -38,7 +38,11 @@ def test_the_images_become_the_default(workspace: Path, capsys: pytest.CaptureFi
         == 0
     )
     output = capsys.readouterr().out
-    assert all(word in output for word in ("7", "cat", "dog"))
+    assert [line.split() for line in output.splitlines()[1:4]] == [
+        ["class", "images"],
+        ["cat", "3"],
+        ["dog", "4"],
+    ]
     settings = load_settings()
     assert settings.dataset.path == str(workspace / AWKWARD)
     assert (settings.transformation.size, settings.dataset.license) == (96, "our own, all")
@@ -87,14 +91,14 @@ def test_a_page_of_other_content_is_kept(workspace: Path, capsys: pytest.Capture
     ("arguments", "words"),
     [
         (["digts"], "digts: no such folder, archive, address or data set; did you mean digits?"),
-        (["folder"], "name the folder or archive"),
+        (["folder"], "folder: no such folder, archive, address or data set; choose one of "),
         (["digits", "model.lr=1"], "write its settings there"),
         (["IMAGES", "--name", "yes"], "--name yes is invalid"),
         (["IMAGES", "--name", "folder"], "--name folder is invalid"),
         (["IMAGES", "transformation.sise=96"], "did you mean transformation.size?"),
         (["IMAGES", "transformation.size=2"], "transformation.size = 2 is invalid"),
         (["IMAGES", "dataset=mnist"], "dataset: not a setting of a data set"),
-        (["EMPTY"], "no image found"),
+        (["EMPTY"], "no image in a class folder"),
     ],
 )
 def test_an_invalid_use_writes_nothing(

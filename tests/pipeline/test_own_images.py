@@ -19,6 +19,8 @@ from clones import call, changed_stages, clone_tree
 pytestmark = pytest.mark.slow
 
 PER_CLASS = 40
+# Characters that Hydra, YAML or a shell would read as something else.
+FOLDER = "My 'Images' (2026), [größe]=#1 & ${x}"
 DATA_STAGES = ("ingestion", "validation", "preparation", "transformation")
 
 
@@ -33,7 +35,7 @@ def write_image(path: Path, seed: int) -> None:
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of two classes, outside of the repository."""
-    folder = tmp_path_factory.mktemp("images") / "my images"
+    folder = tmp_path_factory.mktemp("images") / FOLDER
     for index in range(2 * PER_CLASS):
         write_image(folder / ("cat", "dog")[index % 2] / f"{index:03d}.png", index)
     return folder
@@ -43,8 +45,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def clone(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
     """Return a clone whose data stages have run on the folder; each test restores their outputs."""
     folder = clone_tree(tmp_path_factory.mktemp("clone"))
-    compose = ("-m", "visiongate", "params", "dataset=folder", f"dataset.path={images}")
-    call(folder, sys.executable, *compose, PYTHONPATH="src")
+    call(folder, sys.executable, "-m", "visiongate", "use", str(images), PYTHONPATH="src")
     call(folder, "dvc", "repro", "transformation")
     return folder
 

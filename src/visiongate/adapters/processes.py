@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +15,11 @@ MAX_LINES = 5
 
 class ProcessError(VisiongateError):
     """A program failed."""
+
+
+def program_path(folder: Path | None = None) -> str:
+    """Return a ``PATH`` on which the programs of a folder come first; by default those of this environment, such as ``dvc``."""
+    return os.pathsep.join([str(folder or Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
 def isolated_environment() -> dict[str, str]:

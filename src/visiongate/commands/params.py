@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import yaml
+
 from visiongate.paths import PARAMS
 from visiongate.records.files import write_text
 from visiongate.settings.composition import CONF, compose_params
@@ -18,21 +20,53 @@ def run(overrides: tuple[str, ...], config: Path | None, *, check: bool) -> int:
     Raises:
         SettingsError: Hydra cannot compose, or a value is invalid.
     """
-    variables = {} if check else environment_overrides(os.environ)
+    if not check:
+        write(compose(overrides, config))
+        return 0
+    if _read() == compose_params(CONF, overrides, config):
+        print(f"{PARAMS} is up to date with {CONF}/")
+        return 0
+    print(f"{PARAMS} is out of date with {CONF}/: run `visiongate params`")
+    return 1
+
+
+def compose(overrides: tuple[str, ...], config: Path | None) -> str:
+    """Return the text of ``params.yaml`` with overrides, environment variables and a file, which are printed and listed in it.
+
+    Raises:
+        SettingsError: Hydra cannot compose, or a value is invalid.
+    """
+    variables = environment_overrides(os.environ)
     sources = [f"the file {config}"] if config else []
     sources += [f"the environment: {override}" for override in variables.values()]
     text = compose_params(CONF, overrides, config, variables)
-    # The header lists overrides from the environment and a file.
-    text = "".join([*(f"# From {source}\n" for source in sources), text])
     for source in sources:
         print(f"From {source}")
-    current = PARAMS.read_text(encoding="utf-8") if PARAMS.exists() else None
+    return "".join([*(f"# From {' '.join(source.split())}\n" for source in sources), text])
+
+
+def write(text: str) -> None:
+    """Write ``params.yaml`` if it differs, and print a line."""
+    current = _read()
     if text == current:
         print(f"{PARAMS} is up to date with {CONF}/")
-        return 0
-    if check:
-        print(f"{PARAMS} is out of date with {CONF}/: run `visiongate params`")
-        return 1
+        return
+    before, after = _data_set(current), _data_set(text)
     write_text(PARAMS, text)
     print(f"{PARAMS} composed from {CONF}/")
-    return 0
+    if before not in (None, after):
+        print(
+            f"The data set changed from {before} to {after}; `visiongate use` makes another one the default"
+        )
+
+
+def _read() -> str | None:
+    return PARAMS.read_text(encoding="utf-8") if PARAMS.exists() else None
+
+
+def _data_set(text: str | None) -> str | None:
+    """Return the name of the data set in ``params.yaml``, None if it cannot be read."""
+    try:
+        return str(yaml.safe_load(text or "")["dataset"]["name"])
+    except (yaml.YAMLError, TypeError, KeyError):
+        return None

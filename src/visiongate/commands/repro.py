@@ -11,10 +11,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from visiongate import paths
+from visiongate.adapters.processes import program_path
 from visiongate.commands import params
 from visiongate.commands.page_runs import PIPELINE_PAGES, record_pages
+from visiongate.commands.preflight import check_run
+from visiongate.commands.source import find_source
+from visiongate.errors import SettingsError
 from visiongate.logs import LOGS
 from visiongate.records.files import read_json, write_json
+from visiongate.settings.composition import CONF, compose_params
+from visiongate.settings.dataset_page import FOLDER
+from visiongate.settings.grammar import quote_override
+from visiongate.settings.overrides import quote_text
 
 LOG = LOGS / "repro.log"
 STATUS = LOGS / "repro.json"
@@ -41,9 +49,13 @@ MODEL = tuple(
 )
 
 
-def run(config: Path | None, *, offline: bool, minimal: bool) -> int:
-    """Compose ``params.yaml``, then rerun the stages that changed; return DVC's exit status."""
-    params.run((), config, check=False)
+def run(config: Path | None, data: str | None, *, offline: bool, minimal: bool) -> int:
+    """Compose ``params.yaml``, then rerun the stages that changed; return DVC's exit status.
+
+    Raises:
+        VisiongateError: A setting or the images are invalid; no output is removed.
+    """
+    _prepare(tuple(_overrides_of(data)), config, reads_images=not minimal)
     pull = () if offline else ("--pull",)
     if not minimal:
         return _run(["repro", *pull])
@@ -51,15 +63,26 @@ def run(config: Path | None, *, offline: bool, minimal: bool) -> int:
     return _run(["repro", *pull, "--allow-missing"], *reports)
 
 
-def run_experiment(overrides: tuple[str, ...]) -> int:
-    """Run one experiment in this work tree; return DVC's exit status."""
-    settings = [part for override in overrides for part in ("-S", override)]
-    return _run(["exp", "run", "--pull", *settings])
+def run_experiment(overrides: tuple[str, ...], data: str | None) -> int:
+    """Run one experiment in this work tree; return DVC's exit status.
+
+    Raises:
+        VisiongateError: A setting or the images are invalid; no output is removed.
+    """
+    quoted = [*_overrides_of(data), *map(quote_override, overrides)]
+    if not quoted:
+        raise SettingsError("name what to try, such as model.lr=1e-4, or --data PATH")
+    check_run(compose_params(CONF, quoted), reads_images=True)
+    return _run(["exp", "run", "--pull", *(part for override in quoted for part in ("-S", override))])
 
 
 def retrain() -> int:
-    """Register the committed model, fetch the data again and rerun the changed stages; return DVC's exit status."""
-    params.run((), None, check=False)
+    """Register the committed model, fetch the data again and rerun the changed stages; return DVC's exit status.
+
+    Raises:
+        VisiongateError: A setting or the images are invalid; no output is removed.
+    """
+    _prepare((), None, reads_images=True)
     return _run(*_registering(), ["repro", "--force", "--single-item", "ingestion"], ["repro", "--pull"])
 
 
@@ -77,6 +100,26 @@ def read_last_failure(lock: Path) -> tuple[Path | None, bool]:
     if not STATUS.exists() or read_json(STATUS)["status"] == 0:
         return None, False
     return LOG, not lock.exists() or lock.stat().st_mtime <= STATUS.stat().st_mtime
+
+
+def _prepare(overrides: tuple[str, ...], config: Path | None, *, reads_images: bool) -> None:
+    """Compose ``params.yaml``, and write it if the run can start."""
+    text = params.compose(overrides, config)
+    check_run(text, reads_images=reads_images)
+    params.write(text)
+
+
+def _overrides_of(data: str | None) -> list[str]:
+    """Return the overrides that choose a folder, an archive, an address or a data set of ``conf/dataset``."""
+    if data is None:
+        return []
+    source = find_source(data)
+    if source.page is not None:
+        return [f"dataset={source.page}"]
+    return [
+        f"dataset={FOLDER}",
+        *(f"dataset.{key}={quote_text(text)}" for key, text in source.values.items()),
+    ]
 
 
 def _registering() -> list[list[str]]:
@@ -104,7 +147,7 @@ def _call_dvc(arguments: Sequence[str], keep: Callable[[str], object]) -> int:
     Each line of the output is passed to ``keep``, except on a terminal, which progress bars need for themselves.
     """
     command = [sys.executable, "-m", "dvc", *arguments]
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment = {**os.environ, "PATH": program_path()}
     if sys.stdout.isatty():
         return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603
     with subprocess.Popen(  # noqa: S603

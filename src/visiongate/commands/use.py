@@ -4,7 +4,6 @@ The command writes ``conf/dataset/NAME.yaml``, makes it the default in ``conf/co
 that every later command works on these images. Nothing is written before the images are listed and the settings composed.
 """
 
-import os
 import shlex
 import shutil
 import sys
@@ -17,22 +16,21 @@ from urllib.parse import urlsplit
 import yaml
 
 from visiongate import paths
-from visiongate.adapters.git import GitError, Repository
 from visiongate.commands import params
-from visiongate.errors import DataError, SettingsError
-from visiongate.ingestion.fetching import file_name
-from visiongate.ingestion.opening import OpenedSource, open_source
+from visiongate.commands.source import PAGES, ImageSource, find_source
+from visiongate.errors import SettingsError
+from visiongate.ingestion.download import without_credentials
+from visiongate.ingestion.embedded import SCHEME
+from visiongate.ingestion.inspection import inspect_source
 from visiongate.ingestion.stage import download_options
 from visiongate.records.files import write_text
 from visiongate.settings.composition import CONF, compose_params
-from visiongate.settings.dataset_page import PARENT, DatasetPage, choose_default, derive_name, is_name
+from visiongate.settings.dataset_page import FOLDER, DatasetPage, choose_default, is_name
 from visiongate.settings.grammar import parse_setting
 from visiongate.settings.loading import parse_settings
-from visiongate.settings.overrides import suggest
 from visiongate.settings.schema import Settings
 
 CONFIG = CONF / "config.yaml"
-PAGES = CONF / "dataset"
 # The page sets them itself, or is chosen before them.
 RESERVED = ("dataset", "dataset.name", "dataset.path", "dataset.url", "debug", "experiment")
 YES = ("", "y", "yes")
@@ -44,6 +42,11 @@ class Plan:
 
     name: str
     files: Mapping[Path, str]
+
+    @property
+    def exists(self) -> bool:
+        """Whether the data set has a file in ``conf/`` already."""
+        return set(self.files) == {CONFIG}
 
     @property
     def changed(self) -> dict[Path, str]:
@@ -75,7 +78,7 @@ def run(**options: object) -> int:
 def _run(options: Options) -> int:
     plan = _make_plan(options)
     settings = _compose(plan)
-    _show_images(settings)
+    _show_images(settings, download=not plan.exists)
     changed = [*plan.changed, paths.PARAMS]
     names = ", ".join(map(str, changed))
     if options.dry_run:
@@ -93,81 +96,29 @@ def _run(options: Options) -> int:
 
 def _make_plan(options: Options) -> Plan:
     """Find the source, and return the files to write."""
-    page = _find_page(options)
-    if page is None:
-        made = _make_page(options)
-        path = PAGES / f"{made.name}.yaml"
-        _check_page(path, made, force=options.force)
-        files = {path: made.format()}
-        page = made.name
-    else:
-        files = {}
-    text = CONFIG.read_text(encoding="utf-8")
-    return Plan(page, {**files, CONFIG: choose_default(text, PAGES.name, page)})
+    source, files = find_source(options.source), {}
+    name = options.name or source.name
+    if source.page is None:
+        page = _make_page(name, source, options.settings)
+        path = PAGES / f"{name}.yaml"
+        _check_page(path, page, force=options.force)
+        files[path] = page.format()
+    elif options.settings or options.name:
+        raise SettingsError(f"{name} is the data set of {PAGES}/{source.page}.yaml: write its settings there")
+    config = choose_default(CONFIG.read_text(encoding="utf-8"), PAGES.name, name)
+    return Plan(name, {**files, CONFIG: config})
 
 
-def _find_page(options: Options) -> str | None:
-    """Return the name of an existing page, if the source is one."""
-    if options.source not in _list_pages():
-        return None
-    if options.source == PARENT:
-        raise SettingsError(f"{PARENT}: name the folder or archive, as in `visiongate use /path/to/images`")
-    if options.settings or options.name:
-        path = PAGES / f"{options.source}.yaml"
-        raise SettingsError(f"{options.source} is the data set of {path}: write its settings there")
-    return options.source
-
-
-def _make_page(options: Options) -> DatasetPage:
-    name, values = _locate(options.source)
-    name = options.name or name
+def _make_page(name: str, source: ImageSource, settings: tuple[str, ...]) -> DatasetPage:
     if not is_name(name):
         raise SettingsError(
-            f"--name {name} is invalid: use letters, digits, - and _, and start with a letter"
+            f"--name {name} is invalid: use letters, digits, - and _, start with a letter, and avoid words such as yes"
         )
+    values = dict(source.values)
     if "url" in values:
-        values["path"] = (PAGES / f"{name}.yaml").as_posix()
-    settings, choices = _parse_settings(options.settings)
-    located = {f"dataset.{key}": value for key, value in values.items()}
-    return DatasetPage(name, located | settings, choices)
-
-
-def _locate(source: str) -> tuple[str, dict[str, str]]:
-    """Return a name for the data set, and its path or address.
-
-    Raises:
-        DataError: There is no such folder, archive or data set.
-    """
-    if "://" in source:
-        return derive_name(file_name(source) or urlsplit(source).netloc), {"url": source}
-    path = Path(source).expanduser()
-    if not path.exists():
-        hint = suggest(source, [name for name in _list_pages() if name != PARENT])
-        raise DataError(f"{source}: no such folder, archive, address or data set{hint}")
-    try:
-        os.fspath(path).encode()
-    except UnicodeEncodeError:
-        raise DataError(f"{source!r}: the path is not UTF-8; rename the folder") from None
-    # The name of `.` and of `photos/..` as well.
-    absolute = Path(os.path.normpath(path.absolute()))
-    return derive_name(absolute.name), {"path": _portable(absolute)}
-
-
-def _portable(path: Path) -> str:
-    """Return a path relative to the repository if a clone has the images too; otherwise the absolute path.
-
-    An experiment in a temporary copy of the repository finds files that git or DVC tracks at their relative path, and others at
-    their absolute path only.
-    """
-    root = Path.cwd()
-    if not path.is_relative_to(root) or path == root:
-        return str(path)
-    relative = path.relative_to(root)
-    try:
-        tracked = bool(Repository(root).run("ls-files", "--", f":(literal){relative}"))
-    except GitError:
-        tracked = False
-    return str(relative if tracked or path.with_name(f"{path.name}.dvc").exists() else path)
+        values["path"] = _own_path(name)
+    own, choices = _parse_settings(settings)
+    return DatasetPage(name, {f"dataset.{key}": value for key, value in values.items()} | own, choices)
 
 
 def _parse_settings(texts: tuple[str, ...]) -> tuple[dict[str, object], dict[str, str]]:
@@ -176,7 +127,7 @@ def _parse_settings(texts: tuple[str, ...]) -> tuple[dict[str, object], dict[str
     Raises:
         SettingsError: A name or value is invalid, or the page cannot set it.
     """
-    compose_params(CONF, [f"dataset={PARENT}", *texts])
+    compose_params(CONF, [f"dataset={FOLDER}", *texts])
     parsed = dict(parse_setting(text) for text in texts)
     for name in parsed:
         if name in RESERVED:
@@ -210,23 +161,25 @@ def _compose(plan: Plan) -> Settings:
             raise SettingsError(str(error).replace(str(conf), str(CONF))) from None
 
 
-def _show_images(settings: Settings) -> None:
+def _show_images(settings: Settings, *, download: bool) -> None:
     """Print what ingestion would read.
+
+    Args:
+        settings: The settings.
+        download: Whether to fetch images that are not on this machine.
 
     Raises:
         DataError: The images cannot be read.
     """
-    with open_source(settings.dataset, download_options(settings.dataset)) as opened:
-        print(_describe(opened))
-
-
-def _describe(opened: OpenedSource) -> str:
-    source = opened.source
-    ignored = ", ".join(f"{count} {reason}" for reason, count in sorted(source.ignored.items()))
-    return (
-        f"{opened.address}: {source.images} images in {len(source.classes)} classes: {', '.join(source.classes)}\n"
-        f"Ignored: {ignored or 'nothing'}"
-    )
+    dataset = settings.dataset
+    is_remote = dataset.path == _own_path(dataset.name) and urlsplit(dataset.url or "").scheme != SCHEME
+    if is_remote and not download:
+        print(
+            f"{dataset.name}: `visiongate repro` downloads the images from {without_credentials(dataset.url or '')}"
+        )
+        return
+    for line in inspect_source(dataset, download_options(dataset)).lines():
+        print(line)
 
 
 def _confirm(question: str) -> bool:
@@ -245,8 +198,9 @@ def _format_next_steps(name: str, changed: list[Path]) -> str:
     )
 
 
-def _list_pages() -> list[str]:
-    return sorted(path.stem for path in PAGES.glob("*.yaml"))
+def _own_path(name: str) -> str:
+    """Return the path that a data set without local images depends on: its own page."""
+    return (PAGES / f"{name}.yaml").as_posix()
 
 
 def _read(path: Path) -> str | None:

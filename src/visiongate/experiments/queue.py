@@ -13,6 +13,7 @@ from pathlib import Path
 
 from visiongate.adapters.dvc_retry import run_dvc_with_retries
 from visiongate.adapters.git import Repository
+from visiongate.adapters.processes import program_path
 from visiongate.errors import VisiongateError
 from visiongate.experiments.grid import Combination
 from visiongate.experiments.listing import Experiment, list_experiments
@@ -97,11 +98,10 @@ class Queue:
 
     def _environment(self) -> Mapping[str, str]:
         """Return variables with which a worker finds this environment's ``dvc`` and ``python``, and uses its share of cores."""
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
         if self.jobs == 1:
-            return {"PATH": path}
+            return {"PATH": program_path()}
         threads = str(max(1, (os.cpu_count() or 1) // self.jobs))
-        return {"PATH": path, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads)}
+        return {"PATH": program_path(), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads)}
 
 
 @contextmanager

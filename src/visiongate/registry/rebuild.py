@@ -1,7 +1,6 @@
 """Rebuild a registered model from its commit in a temporary clone, and compare the files."""
 
 import logging
-import os
 import sys
 import tempfile
 import time
@@ -15,7 +14,7 @@ from visiongate.adapters.dvc import fetch_outputs, run_dvc
 from visiongate.adapters.git import SHORT_COMMIT, UNKNOWN, Repository
 from visiongate.adapters.mlflow.environment import describe_environment
 from visiongate.adapters.mlflow.store import TrackingError
-from visiongate.adapters.processes import isolated_environment, run_process
+from visiongate.adapters.processes import isolated_environment, program_path, run_process
 from visiongate.records.dvc_lock import read_lock
 from visiongate.records.files import md5_of
 from visiongate.registry.trace import SETTINGS, Trace
@@ -88,7 +87,7 @@ def rebuild(trace: Trace, training: Training) -> RebuildResult:
 def _train(trace: Trace, training: Training, repository: Path, clone: Path) -> None:
     binaries = _find_environment(repository, clone)
     environment = {
-        "PATH": os.pathsep.join([str(binaries), os.environ.get("PATH", "")]),
+        "PATH": program_path(binaries),
         "MLFLOW_TRACKING_URI": f"sqlite:///{clone.parent}/mlruns/mlflow.db",
     }
     command = (str(binaries / "python"), "-m", "dvc")

@@ -12,7 +12,7 @@ from visiongate.errors import SettingsError
 from visiongate.settings.overrides import escape_interpolations
 
 # The page of any images, whose values the new page changes.
-PARENT = "folder"
+FOLDER = "folder"
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 FALLBACK = "images"
 ARCHIVE_ENDING = re.compile(r"(\.tar)?\.(zip|tar|tgz|tbz2?|txz|gz|bz2|xz)$", re.IGNORECASE)
@@ -41,7 +41,7 @@ class DatasetPage:
 
     def format(self) -> str:
         """Return the text of the file."""
-        defaults: list[Any] = [PARENT, "_self_"]
+        defaults: list[Any] = [FOLDER, "_self_"]
         defaults += [{f"override /{group}": choice} for group, choice in self.choices.items()]
         tree: dict[str, Any] = {"defaults": defaults, "dataset": {"name": self.name}}
         for name, value in self.values.items():
@@ -65,7 +65,7 @@ def is_name(name: str) -> bool:
     """Return whether a data set may have this name: YAML and Hydra must read it as text."""
     return (
         bool(NAME.fullmatch(name))
-        and name != PARENT
+        and name != FOLDER
         and isinstance(yaml.safe_load(name), str)
         and name.lower() not in {"nan", "inf"}
     )

@@ -73,7 +73,7 @@ def build_task(
     normalize = _normalization(transform, hardware.device)
     network = hardware.place(network)
     _initialize(network, train, normalize)
-    _check_sizes(network, normalize(to_pixels(train.images[:1])), model, training)
+    check_sizes(network, normalize(to_pixels(train.images[:1])), model, training)
     return Task(network, classes, train, val, normalize, hardware)
 
 
@@ -109,8 +109,12 @@ def _check_counts(train: int, val: int) -> None:
 
 
 @torch.no_grad()
-def _check_sizes(network: nn.Module, image: Tensor, model: Model, training: Training) -> None:
-    """Run the network on an image of each size that the training uses."""
+def check_sizes(network: nn.Module, image: Tensor, model: Model, training: Training) -> None:
+    """Run the network on an image, 1×C×H×W, of each size that the training uses.
+
+    Raises:
+        SettingsError: A size is too small for the network.
+    """
     sizes = {"transformation.size": image.shape[-1], "training.progressive.size": training.progressive.size}
     network.eval()
     for name, size in sizes.items():
