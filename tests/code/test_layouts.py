@@ -3,6 +3,7 @@
 import gzip
 import io
 import struct
+import subprocess
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -54,7 +55,6 @@ def placed(source: Source) -> list[tuple[str, str | None, str]]:
 def refusal(found: Tree, **changes: object) -> str:
     with pytest.raises(DataError) as error:
         rows(find_images(found, dataset(**changes)))
-    assert "\n" not in str(error.value)
     return str(error.value)
 
 
@@ -142,12 +142,31 @@ def test_two_folders_may_form_one_split() -> None:
         (
             ("train/1.jpg", "test/2.jpg"),
             {},
-            ["without class folders: test, train", "dataset.classes=[test, train]"],
+            [
+                "1 images without class folders in test",
+                "if test, train are the classes, set dataset.splits={}",
+            ],
         ),
         (
-            ("train/cat.0.jpg", "train/dog.0.jpg"),
+            tuple(f"train/{name}.{index}.jpg" for name in ("cat", "dog") for index in range(2)),
             {},
-            ["without class folders: train", "one folder for each class"],
+            ["4 images without class folders in train", "2 classes (cat, dog)", 'mkdir -p "../by_class/$c"'],
+        ),
+        (
+            (
+                *(f"images/{name}_{index}.jpg" for name in ("Great_Dane", "Pug") for index in range(2)),
+                "annotations/a.png",
+            ),
+            {},
+            ["without class folders in images", "2 classes (Great_Dane, Pug)"],
+        ),
+        (
+            ("DSC_1.jpg", "DSC_2.jpg", "IMG_1.jpg", "IMG_2.jpg"),
+            {},
+            [
+                "4 images without class folders in the top folder",
+                "a folder of their own: CLASS/… or SPLIT/CLASS/…",
+            ],
         ),
         (
             ("color/apple/1.jpg", "color/pear/2.jpg", "gray/apple/3.jpg", "gray/pear/4.jpg"),
@@ -246,11 +265,59 @@ def test_a_folder_of_masks_may_be_a_class(found: tuple[str, ...], classes: set[s
 
 
 def test_a_split_without_class_folders_is_left_out_with_a_warning() -> None:
-    found = ("train/a/1.jpg", "train/b/2.jpg", "val/images/3.jpg", "val/images/4.jpg")
+    found = ("train/a/1.jpg", "train/b/2.jpg", "val/images/3.jpg", "val/images/4.jpg", "test/images/5.jpg")
     source = find_images(of_paths(*found), dataset(splits=None))
     assert {split for _, split, _ in placed(source)} == {"train"}
-    assert source.ignored == {"in a split without class folders": 2}
-    assert source.warnings == ("val: 2 images in no class folder were left out",)
+    assert source.ignored == {"in a split without class folders": 3}
+    assert (
+        "val: 2 images in no class folder were left out, such as val/images/3.jpg; to keep them"
+        in source.warnings[1]
+    )
+
+
+def test_unlabeled_images_beside_splits_are_left_out() -> None:
+    found = [
+        f"seg_{split}/seg_{split}/{name}/1.jpg" for split in ("train", "test") for name in ("sea", "forest")
+    ]
+    source = find_images(of_paths(*found, "seg_pred/seg_pred/1.jpg"), dataset(splits=None))
+    assert source.layout == "2 classes × 2 given splits (train, test); root tried"
+    assert source.ignored == {"in a folder 'seg_pred'": 1}
+
+
+def test_a_class_may_be_called_train_among_others() -> None:
+    source = find_images(of_paths("train/1.jpg", "car/2.jpg", "bus/3.jpg"), dataset(splits=None))
+    assert source.classes == ["bus", "car", "train"]
+    assert "train is read as a class" in source.warnings[0]
+
+
+def test_listed_classes_are_found_below_other_folders() -> None:
+    found = of_paths("site_a/cat/1.jpg", "site_a/dog/2.jpg", "site_b/cat/3.jpg", "site_b/dog/4.jpg")
+    assert [label for _, _, label in placed(find_images(found, dataset(classes=["dog", "cat"])))] == [
+        "cat",
+        "dog",
+    ] * 2
+
+
+def test_a_given_split_without_a_class_is_a_warning() -> None:
+    found = of_paths("train/a/1.jpg", "train/b/2.jpg", "test/a/3.jpg")
+    assert find_images(found, dataset()).warnings == ("test: no image of 1 of 2 classes: b",)
+
+
+def test_the_command_for_flat_files_sorts_them_by_class(tmp_path: Path) -> None:
+    (tmp_path / "flat").mkdir()
+    for name in (
+        "cat.0.jpg",
+        "cat.1.jpg",
+        "Great Dane (1).jpg",
+        "Great Dane (2).jpg",
+        "pug_7.png",
+        "pug_8.png",
+    ):
+        (tmp_path / "flat" / name).write_bytes(b"an image")
+    with open_tree(tmp_path, dataset().limits) as found:
+        command = refusal(found).rpartition("\n")[2]
+    subprocess.run(["sh", "-c", command], cwd=tmp_path / "flat", check=True)
+    assert sorted(path.name for path in (tmp_path / "by_class").iterdir()) == ["Great Dane", "cat", "pug"]
 
 
 def test_spellings_of_one_name_are_one_class() -> None:
@@ -293,7 +360,7 @@ def test_groups_are_read_from_the_paths() -> None:
     ("paths", "changes", "message"),
     [
         ((), {}, "tried: no image"),
-        (("1.png", "2.png"), {}, "tried: no image"),
+        (("1.png", "2.png"), {}, "tried: 2 images without class folders"),
         (("a/1.png", "a/2.png"), {}, "only class"),
         (
             ("a/1.png", "b/1.png", "c/1.png"),
@@ -489,7 +556,8 @@ def test_a_data_set_is_inspected_without_writing(tmp_path: Path, monkeypatch: py
         "train/dog/3.jpg",
         "test/cat/4.jpg",
         "notes.txt",
-        "test/dog/masks/5.png",
+        "test/dog/5.jpg",
+        "test/dog/masks/6.png",
     ):
         (tmp_path / "pets" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "pets" / path).write_bytes(b"an image")
@@ -506,7 +574,7 @@ def test_a_data_set_is_inspected_without_writing(tmp_path: Path, monkeypatch: py
         "2 classes × 2 given splits (train, test); root pets",
         "class  train  test",
         "cat    2      1",
-        "dog    1      0",
+        "dog    1      1",
         "ignored: 1 in a folder 'masks'",
         "ignored: 1 not an image: .txt",
     ]

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 
 from visiongate.errors import DataError
 from visiongate.images.extensions import claimed_format, has_image_signature
+from visiongate.ingestion.flat_names import advise_on_flat_files
 from visiongate.ingestion.split_names import FILLERS, read_split_name
 from visiongate.ingestion.trees import Tree
 from visiongate.records.splits import SPLITS
@@ -67,16 +68,15 @@ def read_class_folders(tree: Tree, dataset: Dataset) -> ClassFolders:
     images = [
         LabeledPath(path, label, split) for path, (label, split) in sorted(reader.read_labels().items())
     ]
-    if not images:
-        raise DataError(
-            f"{tree.name}: no image in a class folder; create one folder per class: CLASS/… or SPLIT/CLASS/…"
-        )
+    if all(_plain(image.label) in FILLERS for image in images):
+        raise DataError(f"{tree.name}: {reader.explain_flat_files()}")
     merged = _merge_spellings(images, dataset.classes or (), reader.warnings)
     labels = {image.label for image in merged}
     for folder in tree.empty_folders:
         parts = folder.split("/")[reader.depth :]
         if len(parts) in (1, 2) and _spelling_key(parts[-1]) not in set(map(_spelling_key, labels)):
             reader.warnings.append(f"{folder}: an empty folder, not a class")
+    _warn_of_missing_classes(merged, reader.warnings)
     return ClassFolders(merged, reader.root, reader.ignored, reader.warnings)
 
 
@@ -91,15 +91,40 @@ class _Reader:
         self.depth = self._count_wrappers(list(parts.values()))
         example = next(iter(parts.values()), ())
         self.root = "/".join(example[: self.depth])
+        self._images = list(parts)
         below = {path: names[self.depth :] for path, names in parts.items()}
         self._parts = {path: names for path, names in below.items() if len(names) > 1}
         self.ignored["above the classes"] += len(parts) - len(self._parts)
 
+    def explain_flat_files(self) -> str:
+        """Say why no image has a class, and what to do."""
+        if self._images:
+            return advise_on_flat_files(self._images, [])
+        ignored = ", ".join(f"{count:,} {reason}" for reason, count in sorted((+self.ignored).items()))
+        return (
+            f"no image found{f' ({ignored})' if ignored else ''}; set dataset.path to a folder or archive with one folder per "
+            "class: CLASS/… or SPLIT/CLASS/…"
+        )
+
     def read_labels(self) -> dict[str, tuple[str, str | None]]:
         """Return the label and the given split of each image."""
         folders = _top_folders(self._parts.values())
+        listed = set(self._dataset.classes or ())
+        second = {names[1] for names in self._parts.values() if _is_nested(names)}
+        if second and second <= listed and not listed & set(folders) and not self._find_splits(folders):
+            self.warnings.append(
+                f"the classes are the folders in {_list(folders)}, as dataset.classes lists them"
+            )
+            self.ignored["above the classes"] += sum(not _is_nested(names) for names in self._parts.values())
+            return {path: (names[1], None) for path, names in self._parts.items() if _is_nested(names)}
         splits = self._find_splits(folders)
         others = [folder for folder in folders if folder not in splits]
+        if len(splits) == 1 and len(others) > 1 and not second and self._dataset.splits is None:
+            self.warnings.append(
+                f"{_list(splits)} is read as a class, like the folders beside it; if it is a split, sort its images into "
+                "class folders"
+            )
+            splits = {}
         if splits and others:
             raise self._ambiguous(
                 f"unknown folders {_list(others)} beside the splits {_list(splits)}; add them to dataset.splits or "
@@ -109,7 +134,7 @@ class _Reader:
             return self._read_splits(splits)
         below = self._find_splits_below(folders)
         if below:
-            return self._label(lambda names: (names[0], below.get(names[1]) if len(names) > 2 else None))  # noqa: PLR2004
+            return self._label(lambda names: (names[0], below.get(names[1]) if _is_nested(names) else None))
         self._check_repeated_names(folders)
         return self._label(lambda names: (names[0], None))
 
@@ -130,7 +155,7 @@ class _Reader:
         found: dict[str, list[str]] = defaultdict(list)
         kept: dict[str, Parts] = {}
         for path, each in parts.items():
-            folder = next((name for name in each[:-1] if _plain(name) in names and name not in known), None)
+            folder = next((name for name in each[:-1] if _is_named(name, names) and name not in known), None)
             if folder is None:
                 kept[path] = each
             else:
@@ -175,7 +200,7 @@ class _Reader:
 
     def _find_splits_below(self, folders: Sequence[str]) -> dict[str, str]:
         """Return the splits of the folders below the classes, as in ``cat/train/1.jpg``; nothing if there are none."""
-        names = sorted({names[1] for names in self._parts.values() if len(names) > 2})  # noqa: PLR2004
+        names = sorted({names[1] for names in self._parts.values() if _is_nested(names)})
         splits = self._find_splits(names) if len(folders) >= MIN_CLASSES else {}
         return splits if len(splits) == len(names) and len(set(splits.values())) > 1 else {}
 
@@ -183,18 +208,18 @@ class _Reader:
         inner = {folder: self._below(folder) for folder in splits}
         classes = {folder: set(_top_folders(each.values())) for folder, each in inner.items()}
         if not any(classes.values()):
-            raise self._ambiguous(
-                f"named like splits, but without class folders: {_list(splits)}; if these are the classes, "
-                f"set dataset.classes=[{', '.join(splits)}]; if the file names hold the classes, sort the files into one "
-                "folder for each class"
-            )
+            raise DataError(f"{self._tree.name}: {advise_on_flat_files(list(self._parts), list(splits))}")
+        labeled_splits = [folder for folder in splits if not _are_fillers(classes[folder])]
         labeled: dict[str, tuple[str, str | None]] = {}
         for folder, each in inner.items():
             others = set[str]().union(*(names for other, names in classes.items() if other != folder))
             is_unlabeled = len(classes[folder]) < MIN_CLASSES <= len(others) and not classes[folder] & others
-            if is_unlabeled:
+            if is_unlabeled or (labeled_splits and folder not in labeled_splits):
                 self.ignored["in a split without class folders"] += len(each)
-                self.warnings.append(f"{folder}: {len(each)} images in no class folder were left out")
+                self.warnings.append(
+                    f"{folder}: {len(each):,} images in no class folder were left out, such as {next(iter(each))}; to keep "
+                    "them, sort them into class folders"
+                )
                 continue
             self.ignored["above the classes"] += sum(len(names) == 1 for names in each.values())
             labeled |= {path: (names[0], splits[folder]) for path, names in each.items() if len(names) > 1}
@@ -206,7 +231,7 @@ class _Reader:
         while True:
             (only,) = found if len(found := _top_folders(below.values())) == 1 else (None,)
             repeats = only is not None and (_plain(only) in FILLERS or read_split_name(only) is not None)
-            if not repeats or not any(len(names) > 2 for names in below.values()):  # noqa: PLR2004
+            if not repeats or not any(map(_is_nested, below.values())):
                 return below
             below = {path: names[1:] for path, names in below.items() if len(names) > 1}
 
@@ -215,18 +240,20 @@ class _Reader:
 
     def _check_repeated_names(self, folders: Sequence[str]) -> None:
         """Refuse a tree in which every folder has the same folders below it: either of the two may be the classes."""
-        if len(folders) < MIN_CLASSES or set(folders) <= set(self._dataset.classes or ()):
+        if len(folders) < MIN_CLASSES or self._dataset.splits is not None:
+            return
+        if set(folders) <= set(self._dataset.classes or ()) or not all(map(_is_nested, self._parts.values())):
             return
         below = [
-            {names[1] for names in self._parts.values() if len(names) > 2 and names[0] == folder}  # noqa: PLR2004
+            {names[1] for names in self._parts.values() if _is_nested(names) and names[0] == folder}
             for folder in folders
         ]
-        common = set.intersection(*below)
+        common = {name for name in set.intersection(*below) if _plain(name) not in FILLERS}
         if len(common) >= MIN_CLASSES:
             raise self._ambiguous(
                 f"{_list(folders)} hold the same folders {_list(sorted(common))}; choose the classes: "
-                f"dataset.classes=[{', '.join(folders[:MAX_LISTED])}], or give the splits, such as "
-                f"dataset.splits={{{folders[0]}: train, {folders[1]}: test}}, or leave some out: "
+                f"dataset.splits={{}} for {_list(folders)}, or dataset.classes with the names of all inner folders; or give "
+                f"the splits, such as dataset.splits={{{folders[0]}: train, {folders[1]}: test}}, or leave some out: "
                 f"dataset.exclude=['*{folders[-1]}/*']"
             )
 
@@ -272,6 +299,33 @@ def _spelling_key(name: str) -> str:
 
 def _plain(name: str) -> str:
     return re.sub(r"[\W_]", "", name).lower()
+
+
+def _is_nested(names: Parts) -> bool:
+    """Return whether an image lies in a folder below a top folder."""
+    return len(names) > 2  # noqa: PLR2004 - two folders and the name of the file
+
+
+def _is_named(folder: str, names: Iterable[str]) -> bool:
+    """Return whether a folder has one of the names, alone or with words such as ``seg`` or ``images``."""
+    words = [word for word in re.findall(r"[^\W_]+", folder.lower()) if word not in FILLERS]
+    return _plain(folder) in names or "".join(words) in names
+
+
+def _are_fillers(folders: Iterable[str]) -> bool:
+    return all(_plain(folder) in FILLERS for folder in folders)
+
+
+def _warn_of_missing_classes(images: Sequence[LabeledPath], warnings: list[str]) -> None:
+    """Warn of given splits without images of a class."""
+    labels = {image.label for image in images}
+    for split in SPLITS:
+        present = {image.label for image in images if image.split == split}
+        missing = sorted(labels - present)
+        if present and missing:
+            warnings.append(
+                f"{split}: no image of {len(missing):,} of {len(labels):,} classes: {_list(missing)}"
+            )
 
 
 def _top_folders(parts: Iterable[Parts]) -> list[str]:

@@ -1,11 +1,12 @@
 """Find labeled images in a tree: IDX files, CIFAR-10 batches, or one folder per class."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from visiongate.errors import DataError
 from visiongate.ingestion.cifar10 import holds_cifar10, open_cifar10
-from visiongate.ingestion.class_folders import MIN_CLASSES, read_class_folders
+from visiongate.ingestion.class_folders import MIN_CLASSES, LabeledPath, read_class_folders
+from visiongate.ingestion.flat_names import advise_on_flat_files
 from visiongate.ingestion.idx_files import holds_idx_files, open_idx_files
 from visiongate.ingestion.source import Source, SourceImage
 from visiongate.ingestion.trees import Tree
@@ -27,7 +28,7 @@ def find_images(tree: Tree, dataset: Dataset) -> Source:
 
 def _open_class_folders(tree: Tree, dataset: Dataset) -> Source:
     folders = read_class_folders(tree, dataset)
-    classes = _check_classes(tree.name, {image.label for image in folders.images}, dataset.classes)
+    classes = _check_classes(tree, folders.images, dataset.classes)
 
     def read() -> Iterator[SourceImage]:
         for image in folders.images:
@@ -38,7 +39,8 @@ def _open_class_folders(tree: Tree, dataset: Dataset) -> Source:
     return Source(classes, len(folders.images), +folders.ignored, read, layout, warnings)
 
 
-def _check_classes(name: str, actual: set[str], expected: list[str] | None) -> list[str]:
+def _check_classes(tree: Tree, images: Sequence[LabeledPath], expected: list[str] | None) -> list[str]:
+    name, paths, actual = tree.name, [image.path for image in images], {image.label for image in images}
     unknown, missing = sorted(actual - set(expected or actual)), sorted(set(expected or actual) - actual)
     if unknown:
         raise DataError(
@@ -52,7 +54,8 @@ def _check_classes(name: str, actual: set[str], expected: list[str] | None) -> l
         )
     if len(actual) < MIN_CLASSES:
         raise DataError(
-            f"{name}: {', '.join(actual)} is the only class; a classifier needs at least two: one folder per class"
+            f"{name}: {', '.join(actual)} is the only class; a classifier needs at least two: "
+            f"{advise_on_flat_files(paths, [])}"
         )
     return expected or sorted(actual)
 
