@@ -14,6 +14,7 @@ from visiongate.preparation.quality import (
     check_remaining,
     check_rows,
     count_reasons,
+    describe_quarantine,
     find_rejections,
 )
 from visiongate.records.measurements import Measurement
@@ -149,5 +150,18 @@ def test_empty_classes_raise_with_their_reasons() -> None:
         check_remaining(rows, [None, broken, BLANK, BLANK], ["0", "1", "2"])
     first, second = str(raised.value).splitlines()
     assert "'1'" in first
-    assert first.endswith("2 blank, 1 undecodable")
-    assert "'2'" in second
+    assert first == (
+        "class '1': none of 3 images is left; 2 blank, such as c, d (to keep it: -S preparation.min_contrast=0.0; "
+        "if it is not blank, set dataset.background or dataset.depth); 1 undecodable, such as b "
+        "(download or copy the file again, or leave it out with dataset.exclude)"
+    )
+    assert second == "class '2': none of 0 images is left; add images, or remove it from dataset.classes"
+
+
+def test_the_quarantine_is_described_by_reason_without_what_validation_reported() -> None:
+    rows = [ImageRow(f"p{number}", "0", str(number)) for number in range(7)]
+    rejections = [None, Rejection(Reason.TOO_SMALL, ""), *[BLANK] * 4, Rejection(Reason.TRUNCATED, "")]
+    blank, small = describe_quarantine(rows, rejections)
+    assert blank.startswith("4 blank, such as p2, p3, p4 (")
+    assert "-S preparation.min_contrast" in blank
+    assert small.startswith("1 too_small, such as p1 (")

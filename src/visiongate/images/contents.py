@@ -32,8 +32,8 @@ def _convert(name: str, pattern: str, target: str) -> Content:
     return Content(name, "convert such files and remove the originals", command)
 
 
-_AGAIN = "download or copy such files again"
-_REMOVE = "remove such files, or leave them out with dataset.exclude"
+_AGAIN = "download or copy such files again, or leave them out"
+_REMOVE = "remove such files, or leave them out"
 _HEIC = _convert("HEIC image", "*.hei[cf]", "jpg")
 _JPEG_2000 = _convert("JPEG 2000 image", "*.j[p2][2kfx]", "png")
 _JPEG_XL = _convert("JPEG XL image", "*.jxl", "png")
@@ -54,7 +54,7 @@ _JSON = Content("JSON file", _REMOVE)
 _MACOS = Content("macOS resource file", _REMOVE)
 _NUMPY = Content("NumPy array", "save each image as a PNG file")
 _TEXT = Content("text file", _REMOVE)
-_UNKNOWN = Content("file of an unknown format", f"{_AGAIN}, or remove them")
+_UNKNOWN = Content("file of an unknown format", _AGAIN)
 
 _SIGNATURES = {
     b"%PDF-": _PDF,

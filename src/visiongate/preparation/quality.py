@@ -7,12 +7,15 @@ from enum import StrEnum
 from itertools import islice
 
 from visiongate.errors import DataError
+from visiongate.images.decoding import Fault
 from visiongate.records.measurements import Measurement
 from visiongate.records.splits import protection
 from visiongate.settings.preparation import Preparation
 
 # Copies in a detail.
 MAX_NAMED = 5
+# Paths in a message.
+MAX_EXAMPLES = 3
 
 
 class Reason(StrEnum):
@@ -29,6 +32,23 @@ class Reason(StrEnum):
     LABEL_CONFLICT = "label_conflict"
     DUPLICATE = "duplicate"
     SPLIT_LEAK = "split_leak"
+
+
+_AGAIN = "download or copy the file again, or leave it out with dataset.exclude"
+# What to do about the images of each reason.
+REMEDIES = {
+    Reason.UNSUPPORTED_FORMAT: "quarantine.csv says what each file is and how to convert it",
+    Reason.UNDECODABLE: _AGAIN,
+    Reason.TRUNCATED: _AGAIN,
+    Reason.TOO_LARGE: "scale it down, or raise dataset.limits.max_pixels",
+    Reason.UNSUPPORTED_MODE: "save it with 8 or 16 bits per sample",
+    Reason.ANIMATED: "save the frame that the label describes as an image",
+    Reason.TOO_SMALL: "to keep it: -S preparation.min_side=1",
+    Reason.BLANK: "to keep it: -S preparation.min_contrast=0.0; if it is not blank, set dataset.background or dataset.depth",
+    Reason.LABEL_CONFLICT: "leave out the copies with the wrong label with dataset.exclude",
+    Reason.DUPLICATE: "nothing to do: the other copy is kept",
+    Reason.SPLIT_LEAK: "nothing to do: the image in the more protected split is kept",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,19 +135,30 @@ def check_remaining(rows: Sequence[ImageRow], rejections: Rejections, classes: S
     """Check that every class still has an image.
 
     Raises:
-        DataError: A class has none left; one line per class, with the reasons, most frequent first.
+        DataError: A class has none left; one line per class with its reasons, the most frequent first.
     """
-    by_class: dict[str, list[Rejection | None]] = {name: [] for name in classes}
+    by_class: dict[str, list[tuple[ImageRow, Rejection | None]]] = {name: [] for name in classes}
     for row, rejection in zip(rows, rejections, strict=True):
-        by_class[row.label].append(rejection)
+        by_class[row.label].append((row, rejection))
     empty = [
-        f"class {name!r}: none of {len(found)} images is left"
-        + (f": {_format_reasons(found)}" if found else "")
+        f"class {name!r}: none of {len(found)} images is left; "
+        + ("; ".join(_describe_reasons(found)) if found else "add images, or remove it from dataset.classes")
         for name, found in by_class.items()
-        if None not in found
+        if all(rejection for _, rejection in found)
     ]
     if empty:
         raise DataError("\n".join(empty))
+
+
+def describe_quarantine(rows: Sequence[ImageRow], rejections: Rejections) -> list[str]:
+    """Return a line for each reason for which a file is quarantined although it decodes, the most frequent first."""
+    faults = {fault.value for fault in Fault}
+    found = [
+        (row, rejection)
+        for row, rejection in zip(rows, rejections, strict=True)
+        if rejection and rejection.reason.value not in faults
+    ]
+    return list(_describe_reasons(found))
 
 
 def count_reasons(rejections: Iterable[Rejection | None]) -> dict[str, int]:
@@ -173,6 +204,12 @@ def _name_others(paths: dict[str, list[str]], label: str) -> str:
     return f"same bytes as {named}" + (f" and {more} more" if more > 0 else "")
 
 
-def _format_reasons(rejections: Iterable[Rejection | None]) -> str:
-    counts = Counter(rejection.reason for rejection in rejections if rejection)
-    return ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
+def _describe_reasons(found: Iterable[tuple[ImageRow, Rejection | None]]) -> Iterator[str]:
+    """Yield the number of images of each reason, with a few paths and what to do."""
+    by_reason: defaultdict[Reason, list[str]] = defaultdict(list)
+    for row, rejection in found:
+        if rejection:
+            by_reason[rejection.reason].append(row.path)
+    for reason, paths in sorted(by_reason.items(), key=lambda item: -len(item[1])):
+        examples = ", ".join(paths[:MAX_EXAMPLES])
+        yield f"{len(paths):,} {reason}, such as {examples} ({REMEDIES[reason]})"

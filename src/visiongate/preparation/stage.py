@@ -1,5 +1,6 @@
 """Preparation: quarantine images that a model must not learn from, each with a reason, and explore the rest."""
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -31,11 +32,13 @@ from visiongate.preparation.clusters import (
 )
 from visiongate.preparation.exploration import choose_quarantined, choose_samples, explore, mean_images
 from visiongate.preparation.quality import (
+    REMEDIES,
     ImageRow,
     Rejection,
     check_remaining,
     check_rows,
     count_reasons,
+    describe_quarantine,
     find_rejections,
 )
 from visiongate.records.clusters import write_clusters
@@ -55,6 +58,9 @@ from visiongate.records.preparation import (
 )
 from visiongate.settings.preparation import Preparation
 from visiongate.settings.schema import Settings
+from visiongate.text_tables import escape_unprintable
+
+logger = logging.getLogger(__name__)
 
 THUMBNAIL_SIDE = 64
 # On the page.
@@ -104,6 +110,8 @@ def run(settings: Settings) -> None:
     summary = _summarize(inspection)
     write_summary(paths.PREPARATION / "summary.json", summary)
     write_text(paths.PREPARATION / "index.html", _render(inspection, summary, settings))
+    for line in describe_quarantine(inspection.rows, inspection.rejections):
+        logger.info("quarantined: %s", escape_unprintable(line))
     print(f"{summary.images} images: {summary.kept} kept, {summary.quarantined} quarantined")
 
 
@@ -210,6 +218,7 @@ def _render(inspection: Inspection, summary: PreparationSummary, settings: Setti
         members=members,
         marked=marked,
         thumbnails=_make_thumbnails(inspection, set(shown), settings.dataset.limits.max_pixels),
+        remedies={reason.value: remedy for reason, remedy in REMEDIES.items()},
         conversion=describe_conversion(inspection.conversion),
     )
 

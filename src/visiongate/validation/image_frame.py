@@ -61,8 +61,9 @@ def describe_images(table: pa.Table, measurements: Sequence[Measurement]) -> pd.
         Besides `COLUMNS` and `MEASURED`: ``shorter`` and ``longer`` side in pixels, ``size`` as a text,
         ``pixels`` (width × height), ``aspect`` (longer over shorter), ``misnamed`` (what is wrong with the extension),
         ``undecodable`` (the error, unless the image only exceeds a limit), and the rows of the first image with the same
-        bytes: ``copy_of``, ``other_label`` under another label, ``other_split`` in another given split. Values that an image
-        lacks are missing; a file that does not decode has no format, mode, size or counterpart.
+        bytes: ``copy_of`` with the same label and given split, ``other_label`` under another label, ``other_split`` in another
+        given split. Values that an image lacks are missing; a file that does not decode has no format, mode, size or
+        counterpart.
 
     Raises:
         DataError: There is no image.
@@ -94,9 +95,10 @@ def describe_images(table: pa.Table, measurements: Sequence[Measurement]) -> pd.
 def _add_counterparts(images: pd.DataFrame, decodes: "pd.Series[bool]") -> pd.DataFrame:
     """Point to other images with the same bytes. Files that do not decode, such as empty ones, are no copies."""
     readable = images[decodes]
-    first = readable.groupby("sha256")["row"].transform("first")
+    same = ["sha256", "label", "split"]
+    first = readable.groupby(same, dropna=False)["row"].transform("first")
     counterparts = {
-        "copy_of": first.where(readable.duplicated("sha256")).astype("Int64"),
+        "copy_of": first.where(readable.duplicated(same)).astype("Int64"),
         "other_label": find_counterparts(readable, "label"),
         "other_split": find_counterparts(readable, "split"),
     }

@@ -160,7 +160,7 @@ def _share_rules(images: int, limits: Validation) -> list[GxExpectation]:
         ExpectColumnValuesToBeNull(
             column="copy_of",
             mostly=limits.unique.min_share,
-            description=f"at least {_percent(limits.unique.min_share)} of the images are not copies of another",
+            description=f"at least {_percent(limits.unique.min_share)} of the images are no copies in a class and split",
             **_options("unique", limits.unique),
         ),
         ExpectColumnValuesToBeNull(
