@@ -27,6 +27,7 @@ CREATED = {
     "data/downloads",
     "models/checkpoint.safetensors",
     "reports/experiments/index.html",
+    "reports/runs.js",
     "reports/report.md",
 }
 CLI_COMMANDS = sorted(
