@@ -151,9 +151,9 @@ def test_empty_classes_raise_with_their_reasons() -> None:
     first, second = str(raised.value).splitlines()
     assert "'1'" in first
     assert first == (
-        "class '1': none of 3 images is left; 2 blank, such as c, d (to keep it: -S preparation.min_contrast=0.0; "
-        "if it is not blank, set dataset.background or dataset.depth); 1 undecodable, such as b "
-        "(download or copy the file again, or leave it out with dataset.exclude)"
+        "class '1': none of 3 images is left; 2 blank, such as c, d (set dataset.background or "
+        "dataset.depth if they are not blank; to keep such images: -S preparation.min_contrast=0.0); 1 undecodable, such as b "
+        "(download or copy such files again, or leave them out with dataset.exclude)"
     )
     assert second == "class '2': none of 0 images is left; add images, or remove it from dataset.classes"
 

@@ -34,20 +34,23 @@ class Reason(StrEnum):
     SPLIT_LEAK = "split_leak"
 
 
-_AGAIN = "download or copy the file again, or leave it out with dataset.exclude"
-# What to do about the images of each reason.
+# What to do about the images of each reason, and the option of ``dvc exp run`` that keeps them, if there is one.
+_AGAIN = "download or copy such files again, or leave them out with dataset.exclude"
 REMEDIES = {
-    Reason.UNSUPPORTED_FORMAT: "quarantine.csv says what each file is and how to convert it",
-    Reason.UNDECODABLE: _AGAIN,
-    Reason.TRUNCATED: _AGAIN,
-    Reason.TOO_LARGE: "scale it down, or raise dataset.limits.max_pixels",
-    Reason.UNSUPPORTED_MODE: "save it with 8 or 16 bits per sample",
-    Reason.ANIMATED: "save the frame that the label describes as an image",
-    Reason.TOO_SMALL: "to keep it: -S preparation.min_side=1",
-    Reason.BLANK: "to keep it: -S preparation.min_contrast=0.0; if it is not blank, set dataset.background or dataset.depth",
-    Reason.LABEL_CONFLICT: "leave out the copies with the wrong label with dataset.exclude",
-    Reason.DUPLICATE: "nothing to do: the other copy is kept",
-    Reason.SPLIT_LEAK: "nothing to do: the image in the more protected split is kept",
+    Reason.UNSUPPORTED_FORMAT: ("see the detail of each file", ""),
+    Reason.UNDECODABLE: (_AGAIN, ""),
+    Reason.TRUNCATED: (_AGAIN, ""),
+    Reason.TOO_LARGE: ("scale such images down, or raise dataset.limits.max_pixels", ""),
+    Reason.UNSUPPORTED_MODE: ("save such images with 8 or 16 bits per sample", ""),
+    Reason.ANIMATED: ("save the frame that the label describes as an image", ""),
+    Reason.TOO_SMALL: ("enlarging adds no detail; to keep such images", "-S preparation.min_side=1"),
+    Reason.BLANK: (
+        "set dataset.background or dataset.depth if they are not blank; to keep such images",
+        "-S preparation.min_contrast=0.0",
+    ),
+    Reason.LABEL_CONFLICT: ("leave out the copies with the wrong label with dataset.exclude", ""),
+    Reason.DUPLICATE: ("nothing to do: the other copy is kept", ""),
+    Reason.SPLIT_LEAK: ("nothing to do: the image in the more protected split is kept", ""),
 }
 
 
@@ -212,4 +215,5 @@ def _describe_reasons(found: Iterable[tuple[ImageRow, Rejection | None]]) -> Ite
             by_reason[rejection.reason].append(row.path)
     for reason, paths in sorted(by_reason.items(), key=lambda item: -len(item[1])):
         examples = ", ".join(paths[:MAX_EXAMPLES])
-        yield f"{len(paths):,} {reason}, such as {examples} ({REMEDIES[reason]})"
+        remedy = ": ".join(part for part in REMEDIES[reason] if part)
+        yield f"{len(paths):,} {reason}, such as {examples} ({remedy})"

@@ -25,14 +25,22 @@ def exclude(refused: Iterable[str], others: Iterable[str], excluded: Sequence[st
     """
     kept = {PurePosixPath(path).suffix for path in others}
     patterns = dict.fromkeys(
-        glob.escape(path) if not (suffix := PurePosixPath(path).suffix) or suffix in kept else f"*{suffix}"
+        exact_pattern(path)
+        if not (suffix := PurePosixPath(path).suffix) or suffix in kept
+        else f"*{exact_pattern(suffix)}"
         for path in refused
     )
     return override("dataset.exclude", [*excluded, *patterns]) if len(patterns) <= MAX_PATTERNS else ""
 
 
+def exact_pattern(path: str) -> str:
+    """Return a pattern for a path. Letters that Hydra's grammar or a terminal would change stand for any letter."""
+    return "".join(
+        letter if letter.isprintable() and letter not in '\\"$' else "?" for letter in glob.escape(path)
+    )
+
+
 def _quote(text: object) -> str:
-    """Quote a text for Hydra's grammar, unless it is a plain word."""
-    plain = str(text).replace("_", "").isalnum() and str(text).isascii() and not str(text).isdigit()
+    """Quote a text for Hydra's grammar, in which words such as ``null`` and numbers are no texts."""
     escaped = str(text).replace('"', '\\"')
-    return str(text) if plain else f'"{escaped}"'
+    return f'"{escaped}"'

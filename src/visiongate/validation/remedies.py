@@ -1,6 +1,5 @@
 """How to mend each expectation that can fail: advice, and a command or option that works as printed."""
 
-import glob
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ import pandas as pd
 from visiongate.records.validation import ExpectationResult
 from visiongate.settings.schema import Settings
 from visiongate.validation.image_frame import count_values
-from visiongate.validation.overrides import override
+from visiongate.validation.overrides import exact_pattern, override
 
 # An advice and a command.
 Remedy = tuple[str, str]
@@ -116,7 +115,7 @@ def _unique(failure: Failure) -> Remedy:
 
 
 def _label_conflicts(failure: Failure) -> Remedy:
-    patterns = [glob.escape(str(example.path)) for example in failure.result.examples[:1]]
+    patterns = [exact_pattern(str(example.path)) for example in failure.result.examples[:1]]
     advice = "preparation quarantines all copies; to keep one, leave out those with the wrong label, such as"
     return advice, override("dataset.exclude", [*failure.settings.dataset.exclude, *patterns])
 
