@@ -4,7 +4,7 @@ import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from visiongate.models.predictions import Predictions, tabulate
 from visiongate.models.predictor import open_predictor
 from visiongate.records.manifest import read_manifest
 from visiongate.records.predictions import write_predictions
+from visiongate.records.splits import SPLITS
 from visiongate.settings.loading import load_settings
 from visiongate.settings.schema import Settings
 from visiongate.settings.tracking import Tracking
@@ -66,17 +67,9 @@ def write_judged_model(
         shutil.copy(ROOT / "params.yaml", "params.yaml")
     for folder in ("data/transformed", "models", "reports/training", "reports/evaluation"):
         Path(folder).mkdir(parents=True, exist_ok=True)
-    np.save("data/transformed/test.npy", images)
-    np.save("data/transformed/test_labels.npy", labels)
-    manifest = {
-        "split": ["test"] * 200,
-        "row": range(200),
-        "path": image_names(200),
-        "sha256": image_names(200),
-        "group": pa.array(groups or [None] * 200, pa.string()),
-        "fold": pa.nulls(200, pa.int32()),
-    }
-    pq.write_table(pa.table(manifest), "data/transformed/manifest.parquet")
+    ends = (images[[0, -1]], labels[[0, -1]])
+    splits = {"train": ends, "val": ends, "test": (images, labels)}
+    write_arrays(Path("data/transformed"), splits, tiny_models.transform(), groups)
     tiny_models.write_threshold_model(Path("models/model.onnx"), threshold)
     write_test_predictions()
     description = {
@@ -104,11 +97,6 @@ def write_judged_model(
     )
 
 
-def image_names(count: int) -> list[str]:
-    """The sha256 of the images of `tiny_models.brightness_images`."""
-    return [f"{number:064x}" for number in range(count)]
-
-
 def write_test_predictions(threshold: float | None = None) -> None:
     """Write the predictions of ``models/model.onnx`` for the test images, as `evaluate` does."""
     model, split = open_predictor(Path("models/model.onnx")), load_split(Path("data/transformed"), "test")
@@ -120,17 +108,42 @@ def write_test_predictions(threshold: float | None = None) -> None:
 
 def write_pixels(folder: Path) -> None:
     """Write pixel arrays of 8×8 gray images in two classes, which differ by the brighter half."""
-    folder.mkdir(parents=True)
-    generator = np.random.default_rng(0)
+    generator, splits = np.random.default_rng(0), {}
     for split, count in {"train": 160, "val": 60, "test": 60}.items():
         labels = generator.integers(0, 2, count)
         images = generator.integers(0, 120, (count, 8, 8, 1), dtype=np.uint8)
         images[labels == 0, :4] += 60
         images[labels == 1, 4:] += 60
+        splits[split] = images, labels
+    write_arrays(folder, splits, tiny_models.transform(("above", "below"), 8))
+
+
+def write_arrays(
+    folder: Path,
+    splits: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    transform: Mapping[str, object],
+    groups: Sequence[str | None] | None = None,
+) -> None:
+    """Write the outputs of the transformation stage: images and labels by split, and the groups of the test split."""
+    folder.mkdir(parents=True, exist_ok=True)
+    manifests = []
+    for split, (images, labels) in splits.items():
         np.save(folder / f"{split}.npy", images)
         np.save(folder / f"{split}_labels.npy", labels)
-    _write_json(f"{folder}/transform.json", tiny_models.transform(("above", "below"), 8))
-    (folder / "manifest.parquet").write_bytes(b"a manifest")
+        known = groups if split == "test" else None
+        names = [f"{SPLITS.index(split)}{row:063x}" for row in range(len(labels))]
+        columns = {
+            "split": pa.array([split] * len(labels)),
+            "row": pa.array(range(len(labels))),
+            "label": pa.array(labels),
+            "path": names,
+            "sha256": names,
+            "group": pa.array(known or [None] * len(labels), pa.string()),
+            "fold": pa.nulls(len(labels), pa.int32()),
+        }
+        manifests.append(pa.table(columns))
+    pq.write_table(pa.concat_tables(manifests), folder / "manifest.parquet")
+    _write_json(f"{folder}/transform.json", transform)
 
 
 def _write_json(path: str, value: object) -> None:

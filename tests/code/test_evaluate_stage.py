@@ -280,11 +280,22 @@ def test_model_for_other_data_is_refused(change: Callable[[], None], message: st
         evaluate.run(settings())
 
 
+def relabel_first(split: str, label: int) -> None:
+    data = Path("data/transformed")
+    labels = np.load(data / f"{split}_labels.npy")
+    labels[0] = label
+    np.save(data / f"{split}_labels.npy", labels)
+    rows = pq.read_table(data / "manifest.parquet").to_pylist()
+    next(row for row in rows if (row["split"], row["row"]) == (split, 0))["label"] = label
+    pq.write_table(pa.Table.from_pylist(rows, MANIFEST), data / "manifest.parquet")
+
+
 @pytest.mark.filterwarnings("error")
 def test_class_without_test_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     classes = ("dark", "bright", "unseen")
     write_data(classes=classes)
+    relabel_first("train", label=2)
     write_threshold_model(Path("models/model.onnx"), classes=classes)
 
     evaluate.run(settings({"auc": {"metric": "roc_auc", "comparison": ">", "threshold": 0.0}}))

@@ -25,6 +25,7 @@ from visiongate.optimization.study import SearchResult, TrialResult
 from visiongate.settings.composition import compose_params
 from visiongate.settings.loading import load_settings, replace_settings
 from visiongate.settings.schema import Settings
+from workspaces import write_arrays
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = replace_settings(
@@ -48,15 +49,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("DVC_ROOT", raising=False)
-    directory = Path("data/transformed")
-    directory.mkdir(parents=True)
-    generator = np.random.default_rng(0)
-    for split, count in (("train", 48), ("val", 24)):
+    generator, splits = np.random.default_rng(0), {}
+    for split, count in (("train", 48), ("val", 24), ("test", 2)):
         labels = np.arange(count) % 2
         images = generator.integers(0, 100, (count, 8, 8, 1))
         images[labels == 1, :4] += 60
-        np.save(directory / f"{split}.npy", images.astype(np.uint8))
-        np.save(directory / f"{split}_labels.npy", labels.astype(np.int64))
+        splits[split] = images.astype(np.uint8), labels
     transform = {
         "size": 8,
         "mode": "L",
@@ -65,7 +63,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "std": [0.2],
         "classes": ["a", "b"],
     }
-    (directory / "transform.json").write_text(json.dumps(transform))
+    write_arrays(Path("data/transformed"), splits, transform)
     write_params(SETTINGS)
     return tmp_path
 

@@ -11,6 +11,7 @@ from visiongate.evaluation.folds import Split, judged_images, read_folds, read_h
 from visiongate.evaluation.metrics import format_report
 from visiongate.evaluation.page import build_report, write_report
 from visiongate.evaluation.result import EvaluationResult, evaluate_model
+from visiongate.images.integrity import check_arrays
 from visiongate.models.predictions import check_contract, tabulate
 from visiongate.models.predictor import open_predictor
 from visiongate.records.csv_rows import write_rows
@@ -34,7 +35,7 @@ from visiongate.records.evaluation import (
 from visiongate.records.files import write_text
 from visiongate.records.history import read_history
 from visiongate.records.predictions import write_predictions
-from visiongate.records.transform import TRANSFORM_FILE, read_transform
+from visiongate.records.transform import TRANSFORM_FILE
 from visiongate.records.validation import read_validation
 from visiongate.records.verdict import write_verdict
 from visiongate.settings.schema import Settings
@@ -44,7 +45,7 @@ log = logging.getLogger(__name__)
 
 def run(settings: Settings) -> None:
     """Write metrics, latency and the gate's verdict to ``reports/``, and the details to ``reports/evaluation/``."""
-    model, transform = open_predictor(paths.MODEL_ONNX), read_transform(paths.TRANSFORMED)
+    transform, model = check_arrays(paths.TRANSFORMED), open_predictor(paths.MODEL_ONNX)
     is_holdout = transform.protocol == "holdout"
     folds = read_holdout(paths.TRANSFORMED, model) if is_holdout else read_folds(paths.TRANSFORMED)
     for predictor in (model, *(fold.model for fold in folds)):

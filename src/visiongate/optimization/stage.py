@@ -6,6 +6,7 @@ from pathlib import Path
 
 from visiongate import paths
 from visiongate.adapters.mlflow.runs import open_run
+from visiongate.images.integrity import check_arrays
 from visiongate.images.pixels import load_split
 from visiongate.models.registry import build_baseline
 from visiongate.optimization.confirmation import Confirmation, confirm
@@ -92,6 +93,7 @@ def _train(settings: Settings, callbacks: Callbacks) -> EpochMetrics:
 
 def run(settings: Settings) -> None:
     """Run the study, confirm its best trial on fresh seeds, and write the report."""
+    check_arrays(paths.TRANSFORMED)
     name = study_fingerprint(settings, paths.TRANSFORMED)
     storage = StudyStorage(JOURNALS / f"{name}.journal", settings.optimize.storage)
     plan = plan_search(settings, name)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from visiongate import paths
 from visiongate.adapters.git import Commit
+from visiongate.images.integrity import check_arrays
 from visiongate.images.pixels import PixelSplit, load_split
 from visiongate.models.predictor import Predictor, open_predictor
 from visiongate.records.evaluation import read_metrics
@@ -70,6 +71,7 @@ def read_evaluated_model(root: Path, commit: Commit) -> EvaluatedModel:
         DataError: A file is missing or invalid.
     """
     file, transformed = root / paths.MODEL_ONNX, root / paths.TRANSFORMED
+    check_arrays(transformed)
     description = read_model_description(root / paths.MODEL_DESCRIPTION)
     return EvaluatedModel(
         file=file,

@@ -10,6 +10,7 @@ from safetensors.torch import save
 from visiongate import paths
 from visiongate.adapters.mlflow.environment import describe_environment
 from visiongate.adapters.mlflow.runs import MODEL_TAG, Run
+from visiongate.images.integrity import check_arrays
 from visiongate.images.pixels import load_split
 from visiongate.models.baseline_export import ServingBaseline
 from visiongate.models.registry import build_baseline
@@ -44,7 +45,7 @@ COMMAND = ("src/run.py", "train")
 
 def run(settings: Settings) -> None:
     """Write the model to ``models/``, and the reports of the training to ``reports/training/``."""
-    transform, launch = read_transform(paths.TRANSFORMED), settings.training.launch
+    transform, launch = check_arrays(paths.TRANSFORMED), settings.training.launch
     if isinstance(settings.model, Baseline):
         _empty_folds()
         _train_baseline(settings, transform)
