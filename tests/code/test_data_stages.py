@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from visiongate import paths
 from visiongate.errors import DataError
+from visiongate.images.folds import load_folds
+from visiongate.images.integrity import check_arrays
 from visiongate.images.pixels import load_split
 from visiongate.images.table import iterate_images, read_table, write_shards
 from visiongate.ingestion import stage as ingestion
@@ -18,7 +21,6 @@ from visiongate.records.clusters import write_clusters
 from visiongate.records.conversion import ChosenConversion, Conversion, write_conversion
 from visiongate.records.dataset import read_dataset, write_dataset
 from visiongate.records.splits import SPLITS
-from visiongate.records.transform import read_transform
 from visiongate.settings.loading import load_settings
 from visiongate.settings.schema import Settings
 from visiongate.transformation import stage as transformation
@@ -118,16 +120,56 @@ def test_a_source_without_images_is_an_error() -> None:
         ingestion.run(settings(path="empty"))
 
 
-def test_transformation_writes_arrays_and_transform() -> None:
-    ingestion.run(settings(path=str(write_folder(Path("mine")))))
+def prepare(folder: Path) -> None:
+    """Prepare all images of a folder."""
+    ingestion.run(settings(path=str(folder)))
     write_shards(paths.PREPARED, read_table(paths.RAW).to_pylist())
     write_dataset(paths.PREPARED, read_dataset(paths.RAW))
     write_clusters(paths.PREPARED, [])
     write_conversion(paths.PREPARED, ChosenConversion(Conversion(12, "gray")))
-    transformation.run(settings())
-    transform = read_transform(paths.TRANSFORMED)
+
+
+def test_transformation_writes_arrays_and_transform(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    prepare(write_folder(Path("mine")))
+    transformation.run(with_protocol("holdout"))
+    transform = check_arrays(paths.TRANSFORMED)
     splits = [load_split(paths.TRANSFORMED, split) for split in SPLITS]
     assert sum(len(split.images) for split in splits) == 40
     assert splits[0].images.shape[1:] == transform.input_shape
-    assert transform.classes == ["cat", "dog"]
+    assert (transform.classes, transform.protocol, transform.folds) == (["cat", "dog"], "holdout", None)
     assert (transform.depth, transform.background) == (12, "gray")
+    assert caplog.messages[-1].splitlines() == [
+        "40 images, protocol holdout, method stratified",
+        "class          train  val  test",
+        "cat            16     2    2",
+        "dog            16     2    2",
+        "all 2 classes  32     4    4",
+    ]
+
+
+def test_few_images_are_divided_into_folds(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    prepare(write_folder(Path("mine")))
+    transformation.run(with_protocol("auto"))
+    transform = check_arrays(paths.TRANSFORMED)
+    assert (transform.protocol, transform.folds) == ("cross_validation", 5)
+    folded = load_folds(paths.TRANSFORMED)
+    for fold in folded:
+        numbers = [np.bincount(folded.split(fold, split).labels).tolist() for split in SPLITS]
+        assert numbers == [[12, 12], [4, 4], [4, 4]]
+    assert "protocol cross_validation, method kfold\nclass          fold 0" in caplog.text
+
+
+def test_small_classes_are_reported(caplog: pytest.LogCaptureFixture) -> None:
+    folder = write_folder(Path("mine"))
+    for number in range(13):
+        (folder / "dog" / f"{2 * number + 1:02d}.png").unlink()
+    prepare(folder)
+    transformation.run(with_protocol("auto"))
+    assert "1 of 2 classes have fewer than 10 images, such as 'dog' (7): " in caplog.text
+
+
+def with_protocol(protocol: str) -> Settings:
+    evaluation = settings().evaluation.model_copy(update={"protocol": protocol})
+    return settings().model_copy(update={"evaluation": evaluation})

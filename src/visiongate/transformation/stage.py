@@ -1,7 +1,6 @@
 """The transformation stage: decode and resize all images once, and assign them to splits or folds."""
 
 import logging
-from collections import Counter
 
 from visiongate import paths
 from visiongate.images.decoding import DecodeOptions
@@ -9,11 +8,11 @@ from visiongate.images.pixels import channel_statistics, load_split
 from visiongate.images.table import iterate_images, read_table
 from visiongate.records.conversion import read_conversion
 from visiongate.records.dataset import read_dataset
-from visiongate.records.splits import SPLITS
 from visiongate.records.transform import Transform, write_transform
 from visiongate.settings.schema import Settings
-from visiongate.transformation.protocol import Assignment, assign_images
+from visiongate.transformation.protocol import assign_images
 from visiongate.transformation.rendering import build_manifest, write_splits
+from visiongate.transformation.summary import explain_small_classes, summarize
 from visiongate.transformation.units import read_candidates
 
 logger = logging.getLogger(__name__)
@@ -45,11 +44,7 @@ def run(settings: Settings) -> None:
             conversion.background,
         ),
     )
-    _log(assignment, chosen.size)
-
-
-def _log(assignment: Assignment, size: int) -> None:
-    parts = Counter[str | int](assignment.splits if assignment.folds is None else assignment.folds)
-    names = SPLITS if assignment.folds is None else sorted(set(assignment.folds))
-    counts = ", ".join(f"{parts[name]} {name}" for name in names)
-    logger.info("%d images of %d×%d pixels: %s", len(assignment.splits), size, size, counts)
+    labels = images.column("label").to_pylist()
+    logger.info("%s", summarize(assignment, labels))
+    if warning := explain_small_classes(labels):
+        logger.warning("%s", warning)
