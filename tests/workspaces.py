@@ -1,5 +1,6 @@
 """Folders like a repository in which the pipeline has run."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -20,7 +21,6 @@ from visiongate.models.predictions import Predictions, tabulate
 from visiongate.models.predictor import open_predictor
 from visiongate.records.manifest import read_manifest
 from visiongate.records.predictions import write_predictions
-from visiongate.records.splits import SPLITS
 from visiongate.settings.loading import load_settings
 from visiongate.settings.schema import Settings
 from visiongate.settings.tracking import Tracking
@@ -67,8 +67,14 @@ def write_judged_model(
         shutil.copy(ROOT / "params.yaml", "params.yaml")
     for folder in ("data/transformed", "models", "reports/training", "reports/evaluation"):
         Path(folder).mkdir(parents=True, exist_ok=True)
-    ends = (images[[0, -1]], labels[[0, -1]])
-    splits = {"train": ends, "val": ends, "test": (images, labels)}
+    others = images[[0, -1]]
+    # No image is in two splits.
+    others[:, 0, 0] = 128
+    splits = {
+        "train": (others, labels[[0, -1]]),
+        "val": (others + 1, labels[[0, -1]]),
+        "test": (images, labels),
+    }
     write_arrays(Path("data/transformed"), splits, tiny_models.transform(), groups)
     tiny_models.write_threshold_model(Path("models/model.onnx"), threshold)
     write_test_predictions()
@@ -131,7 +137,7 @@ def write_arrays(
         np.save(folder / f"{split}.npy", images)
         np.save(folder / f"{split}_labels.npy", labels)
         known = groups if split == "test" else None
-        names = [f"{SPLITS.index(split)}{row:063x}" for row in range(len(labels))]
+        names = [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
         columns = {
             "split": pa.array([split] * len(labels)),
             "row": pa.array(range(len(labels))),
