@@ -4,6 +4,7 @@ Each command calls a function of a module in `visiongate.commands`, which takes 
 The module is imported when the command runs, so that ``--help`` imports nothing but click.
 """
 
+import shlex
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +24,8 @@ Exit status:
 
 Shell completion: eval "$(_VISIONGATE_COMPLETE=bash_source visiongate)", or zsh_source, fish_source.
 """
+# The file at the root of a repository.
+PIPELINE = "dvc.yaml"
 FAILED = 2
 INTERRUPTED = 130
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -360,6 +363,16 @@ def _group(name: str, summary: str, commands: list[click.Command]) -> click.Grou
 
 def _start(log_level: str, **_options: object) -> None:
     logs.configure(log_level.upper())
+    _require_root()
+
+
+def _require_root() -> None:
+    """Exit if the current folder lies inside a repository of this project: its files are named relative to the root."""
+    here = Path.cwd()
+    root = next((folder for folder in here.parents if (folder / PIPELINE).is_file()), None)
+    if root is not None and not (here / PIPELINE).is_file():
+        click.echo(f"visiongate: not the root of the repository; run: cd {shlex.quote(str(root))}", err=True)
+        click.get_current_context().exit(FAILED)
 
 
 main = click.Group(

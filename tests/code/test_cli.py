@@ -60,6 +60,17 @@ def test_an_error_is_one_line_with_exit_status_2(
     assert captured.err.count("\n") == 1
 
 
+def test_every_command_starts_at_the_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "dvc.yaml").touch()
+    monkeypatch.chdir(tmp_path / "docs")
+    assert run_cli("report") == 2
+    assert capsys.readouterr().err == f"visiongate: not the root of the repository; run: cd {tmp_path}\n"
+    assert not list((tmp_path / "docs").iterdir())
+
+
 def test_debug_shows_the_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Exception, match=r"params\.yaml"):

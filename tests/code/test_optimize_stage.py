@@ -241,6 +241,7 @@ def report(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project with the report, but without its page, which takes a second to draw."""
     monkeypatch.setattr(optimize, "render_search", lambda *_: "")
     optimize._write(make_full_report(), optimize.plan_search(SETTINGS, "test"), SETTINGS)  # noqa: SLF001 - `run` trains
+    shutil.copytree(ROOT / "conf", project / "conf")
     return project
 
 
@@ -257,8 +258,8 @@ def run_adopt(name: str, *options: str) -> int:
     return run_cli("adopt", f"--name={name}", *options)
 
 
-def test_recipe_composes_to_the_best_values(report: Path) -> None:
-    shutil.copytree(ROOT / "conf", report / "conf")
+@pytest.mark.usefixtures("report")
+def test_recipe_composes_to_the_current_settings_with_the_best_values() -> None:
     assert run_adopt("tuned") == 0
     text = Path("conf/experiment/tuned.yaml").read_text()
     assert text.startswith("# @package _global_\n# Cost: ")
@@ -267,6 +268,11 @@ def test_recipe_composes_to_the_best_values(report: Path) -> None:
     assert composed["model"]["lr"] == LR * 3
     assert composed["model"]["batch_size"] == 32
     assert composed["training"]["label_smoothing"] == 0
+    # An experiment had set it with -S.
+    assert composed["optimize"]["trials"] == SETTINGS.optimize.trials
+    assert (
+        composed["optimize"]["trials"] != yaml.safe_load(compose_params(Path("conf")))["optimize"]["trials"]
+    )
 
 
 def test_page_shows_the_command_with_all_digits() -> None:
@@ -279,7 +285,6 @@ def test_page_shows_the_command_with_all_digits() -> None:
 @pytest.mark.usefixtures("report")
 def test_existing_recipe_is_overwritten_only_with_force() -> None:
     path = Path("conf/experiment/mine.yaml")
-    path.parent.mkdir(parents=True)
     path.write_text("# @package _global_\n")
     assert run_adopt("mine") == 2
     assert path.read_text() == "# @package _global_\n"
@@ -317,7 +322,7 @@ def test_result_of_other_settings_or_images_is_not_adopted(
     message = capsys.readouterr().err
     assert re.search(named, message)
     assert message.count("\n") == 1
-    assert not Path("conf").exists()
+    assert not Path("conf/experiment/tuned.yaml").exists()
 
 
 @pytest.mark.usefixtures("report")

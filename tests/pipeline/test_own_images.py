@@ -62,13 +62,13 @@ def outputs(folder: Path) -> dict[str, str]:
 
 def test_added_edited_and_removed_images_are_detected(clone: Path, images: Path) -> None:
     before = outputs(clone)
-    assert changed_stages(clone) == set()
+    assert not changed_stages(clone) & set(DATA_STAGES)
     assert images_in(clone) == 2 * PER_CLASS
 
     write_image(images / "cat/added.png", 1000)
     call(clone, "dvc", "repro", "transformation")
     assert images_in(clone) == 2 * PER_CLASS + 1
-    assert changed_stages(clone) == set()
+    assert not changed_stages(clone) & set(DATA_STAGES)
 
     write_image(images / "cat/added.png", 1001)
     assert "ingestion" in changed_stages(clone)

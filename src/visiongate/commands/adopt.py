@@ -11,8 +11,8 @@ from visiongate.experiments.ranking import find_differences
 from visiongate.experiments.recipe import Recipe, check_recipe, find_recipe
 from visiongate.optimization.fingerprint import study_settings
 from visiongate.records.files import write_text
-from visiongate.records.search import SearchSummary, StudyRecord, read_best, read_study, read_summary
-from visiongate.settings.composition import CONF
+from visiongate.records.search import SearchSummary, StudyRecord, Values, read_best, read_study, read_summary
+from visiongate.settings.composition import CONF, compose_values
 from visiongate.settings.loading import load_settings
 from visiongate.training.fingerprint import data_sha256
 
@@ -36,6 +36,9 @@ def run(experiment: str | None, name: str, metric: str, *, force: bool) -> int:
 def adopt_search(name: str, *, force: bool) -> Path:
     """Write ``conf/experiment/NAME.yaml`` from the result of `optimize` and return its path.
 
+    The recipe composes to the current parameters with the best values, also if an experiment has set others than ``conf/``,
+    such as another data set.
+
     Args:
         name: The recipe's name.
         force: Whether to replace a recipe of this name.
@@ -49,7 +52,7 @@ def adopt_search(name: str, *, force: bool) -> Path:
     _check_current(study)
     if not study.beaten:
         raise DataError(f"{paths.OPTIMIZE}: no trial beats the current settings; there is nothing to adopt")
-    recipe = Recipe((), read_best(paths.OPTIMIZE))
+    recipe = _find_recipe(read_best(paths.OPTIMIZE))
     _write_recipe(path, recipe.format(_describe_search(name, study, summary)), force=force)
     return path
 
@@ -77,6 +80,13 @@ def adopt_experiment(name: str, selection: Selection, *, force: bool) -> Path:
         path.unlink() if before is None else write_text(path, before)
         raise
     return path
+
+
+def _find_recipe(best: Values) -> Recipe:
+    params = dict(leaves(load_settings().model_dump()))
+    if find_differences(dict(leaves(compose_values(CONF, ()))), params):
+        return find_recipe(CONF, params | best, by_name=True)
+    return Recipe((), best)
 
 
 def _recipe_path(name: str) -> Path:

@@ -91,11 +91,16 @@ def collect(query: Query, directory: Path) -> ExperimentReport:
         each.commit.rev: each for each in list_experiments(directory, list(dict.fromkeys([base, *others])))
     }
     experiments = [experiment for each in baselines.values() for experiment in each.experiments]
-    reader = ResultReader(repository, Cache.of(directory), RESULTS)
+    reader = open_reader(directory)
     done = [experiment for experiment in experiments if experiment.state == "done"]
     ranking = rank_experiments(query.metric, baselines[base].commit, done, reader)
     unfinished = [experiment for experiment in experiments if experiment.state != "done"]
     return ExperimentReport(ranking, _test_best(ranking, reader), unfinished)
+
+
+def open_reader(directory: Path) -> ResultReader:
+    """Return a reader of the results that the stages write."""
+    return ResultReader(Repository(directory), Cache.of(directory), RESULTS)
 
 
 def to_json(report: ExperimentReport) -> dict[str, Any]:

@@ -5,15 +5,20 @@ committed metrics of the base. For the files of another run, in a folder, it app
 """
 
 import json
+import logging
 from dataclasses import asdict
 from pathlib import Path
 
+from visiongate import paths
+from visiongate.records.dvc_lock import read_lock
+from visiongate.records.files import md5_of
 from visiongate.records.verdict import GateVerdict, RuleResult
 from visiongate.review.verdicts import read_gate_verdict
 from visiongate.settings.loading import load_settings
 from visiongate.text_tables import format_table
 
 HEADER = ("pass", "rule", "metric", "required", "actual", "interval", "margin", "note")
+logger = logging.getLogger(__name__)
 PASS_WORDS = {True: "yes", False: "NO", None: "-"}
 
 
@@ -25,8 +30,18 @@ def run(base: str | None, folder: Path | None, *, as_json: bool) -> int:
         GitError: The base does not exist.
     """
     verdict = read_gate_verdict(folder, base, load_settings().gate)
+    if folder is None:
+        _warn_if_edited()
     print(json.dumps(asdict(verdict), indent=2) if as_json else format_verdict(verdict))
     return 0 if verdict.passed else 1
+
+
+def _warn_if_edited() -> None:
+    written = read_lock(paths.LOCK).outs.get(paths.GATE.as_posix())
+    if written is not None and written != md5_of(paths.GATE):
+        logger.warning(
+            "%s is not the file that `evaluate` wrote; `dvc repro evaluate` writes it again", paths.GATE
+        )
 
 
 def format_verdict(verdict: GateVerdict) -> str:

@@ -6,11 +6,9 @@ from pathlib import Path
 
 from visiongate import paths
 from visiongate.adapters.git import SHORT_COMMIT, Repository
-from visiongate.commands.experiments import RESULTS, Query, collect
-from visiongate.experiments.cache import Cache
+from visiongate.commands.experiments import Query, collect, open_reader
 from visiongate.experiments.listing import Experiment
 from visiongate.experiments.lookup import ExperimentNotFoundError, find_experiment
-from visiongate.experiments.results import ResultReader
 
 BEST = "best"
 MAX_WIDTH = 124
@@ -61,9 +59,7 @@ def _format_score(experiment: Experiment, metric: str) -> str:
     value = experiment.metrics.get(metric)
     if value is None:
         return f"{metric} is unknown"
-    directory = Path.cwd()
-    reader = ResultReader(Repository(directory), Cache.of(directory), RESULTS)
-    interval = reader.read_intervals(experiment).get(metric)
+    interval = open_reader(Path.cwd()).read_intervals(experiment).get(metric)
     bounds = "" if interval is None else f" ({interval.low:.4f} to {interval.high:.4f})"
     images = experiment.metrics.get("images")
     return f"{metric} {value:.4f}{bounds}" + ("" if images is None else f", {images:.0f} test images")

@@ -104,6 +104,15 @@ def find_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dic
     }
 
 
+def shorten_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the changes with the name of another data set instead of each of its settings."""
+    data_set = changes.get("dataset.name")
+    if data_set is None:
+        return dict(changes)
+    others = {name: value for name, value in changes.items() if not name.startswith("dataset.")}
+    return {"dataset": data_set} | others
+
+
 def format_ranking(ranking: Ranking, width: int | None) -> str:
     """Return the ranking as a text table. A width cuts the last column, the settings that differ."""
     header = ["experiment", ranking.metric, "interval", "change", "gate", "changed settings"]
@@ -142,5 +151,7 @@ def _format_cells(ranking: Ranking, ranked: RankedExperiment) -> list[str]:
         "" if interval is None else f"{interval.low:.4f} to {interval.high:.4f}",
         change,
         GATE_WORDS[ranked.passed],
-        " ".join(f"{name}={format_setting(value)}" for name, value in ranked.changes.items()),
+        " ".join(
+            f"{name}={format_setting(value)}" for name, value in shorten_changes(ranked.changes).items()
+        ),
     ]

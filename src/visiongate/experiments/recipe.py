@@ -45,12 +45,14 @@ class Recipe:
         return f"# @package _global_\n{comment}{yaml.safe_dump(tree, sort_keys=False)}"
 
 
-def find_recipe(conf: Path, params: Mapping[str, Any]) -> Recipe:
+def find_recipe(conf: Path, params: Mapping[str, Any], *, by_name: bool = False) -> Recipe:
     """Find the choices of groups that compose closest to some parameters, and the values that remain to be set.
 
     Args:
         conf: The folder of the groups.
         params: Every parameter by dotted name.
+        by_name: Try only the files with the names of the data set and of the model, which takes a few compositions; the
+            recipe may have more values then.
 
     Raises:
         RecipeError: ``conf/`` does not compose, or composes to a setting that the parameters lack.
@@ -60,7 +62,7 @@ def find_recipe(conf: Path, params: Mapping[str, Any]) -> Recipe:
     for group in _groups(conf) if remaining else ():
         if sum(name.startswith(f"{group.replace('/', '.')}.") for name in remaining or ()) < MIN_CHANGES:
             continue
-        for name in sorted(path.stem for path in (conf / group).glob("*.yaml")):
+        for name in _list_files(conf, group, params, by_name=by_name):
             tried = {**choices, group: name}
             differences = _try_compose(conf, tried, params)
             if differences is not None and (remaining is None or len(differences) < len(remaining)):
@@ -100,6 +102,13 @@ def _try_compose(conf: Path, choices: Mapping[str, str], params: Mapping[str, An
 
 def _compose(conf: Path, overrides: list[str]) -> dict[str, Any]:
     return dict(leaves(compose_values(conf, overrides)))
+
+
+def _list_files(conf: Path, group: str, params: Mapping[str, Any], *, by_name: bool) -> list[str]:
+    names = sorted(path.stem for path in (conf / group).glob("*.yaml"))
+    return [
+        name for name in names if not by_name or (group in FIRST_GROUPS and name == params[f"{group}.name"])
+    ]
 
 
 def _groups(conf: Path) -> list[str]:
