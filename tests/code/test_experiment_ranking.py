@@ -15,6 +15,7 @@ from visiongate.experiments.ranking import (
     format_ranking,
     format_setting,
     rank_experiments,
+    shorten_changes,
 )
 from visiongate.experiments.significance import (
     SignificanceTest,
@@ -54,6 +55,9 @@ def test_best_is_on_the_data_set_of_the_baseline() -> None:
     assert names(ranking)[0] == "photos"
     assert ranking.best is ranking.experiments[1]
     assert "+0.4" not in format_ranking(ranking, None)
+    changes = {"dataset.name": "pets", "dataset.path": "/pets", "dataset.url": None, "model.lr": 0.1}
+    assert shorten_changes(changes) == {"dataset": "pets", "model.lr": 0.1}
+    assert shorten_changes({"dataset.limit": 9}) == {"dataset.limit": 9}
     alone = rank_experiments("accuracy", BASELINE, [other], READER)
     assert alone.best is alone.experiments[0]
 

@@ -8,7 +8,7 @@ import pytest
 
 from command_line import run_cli
 from visiongate.gate.rules import Measured, apply_rules
-from visiongate.records.files import write_json
+from visiongate.records.files import md5_of, write_json
 from visiongate.records.interval import Interval
 from visiongate.settings.gate import Rule
 from workspaces import ROOT
@@ -119,3 +119,13 @@ def test_a_project_in_a_subfolder_finds_its_base(workspace: Path, monkeypatch: p
     git("commit", "--quiet", "--message=move")
     monkeypatch.chdir(folder)
     assert run_cli("gate", "--base", "main") == 0
+
+
+def test_a_verdict_that_evaluate_did_not_write_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    lock = "stages:\n  evaluate:\n    cmd: x\n    outs:\n    - {path: reports/gate.json, md5: %s}\n"
+    Path("dvc.lock").write_text(lock % md5_of(Path("reports/gate.json")))
+    assert run_cli("gate") == 0
+    assert not caplog.records
+    Path("dvc.lock").write_text(lock % ("0" * 32))
+    run_cli("gate")
+    assert "is not the file that `evaluate` wrote" in caplog.text

@@ -51,22 +51,17 @@ def write(text: str) -> None:
     if text == current:
         print(f"{PARAMS} is up to date with {CONF}/")
         return
-    before, after = _data_set(current), _data_set(text)
     write_text(PARAMS, text)
     print(f"{PARAMS} composed from {CONF}/")
-    if before not in (None, after):
-        print(
-            f"The data set changed from {before} to {after}; `visiongate use` makes another one the default"
-        )
 
 
 def _read() -> str | None:
     return PARAMS.read_text(encoding="utf-8") if PARAMS.exists() else None
 
 
-def _data_set(text: str | None) -> str | None:
+def read_data_set() -> str | None:
     """Return the name of the data set in ``params.yaml``, None if it cannot be read."""
     try:
-        return str(yaml.safe_load(text or "")["dataset"]["name"])
+        return str(yaml.safe_load(_read() or "")["dataset"]["name"])
     except (yaml.YAMLError, TypeError, KeyError):
         return None

@@ -104,9 +104,12 @@ def read_last_failure(lock: Path) -> tuple[Path | None, bool]:
 
 def _prepare(overrides: tuple[str, ...], config: Path | None, *, reads_images: bool) -> None:
     """Compose ``params.yaml``, and write it if the run can start."""
-    text = params.compose(overrides, config)
+    text, before = params.compose(overrides, config), params.read_data_set()
     check_run(text, reads_images=reads_images)
     params.write(text)
+    after = params.read_data_set()
+    if before not in (None, after):
+        print(f"The data set changes from {before} to {after}; `visiongate use` makes one the default")
 
 
 def _overrides_of(data: str | None) -> list[str]:

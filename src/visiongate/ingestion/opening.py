@@ -47,8 +47,7 @@ def open_source(dataset: Dataset, downloads: DownloadOptions) -> Iterator[Opened
             yield OpenedSource(find_images(tree, dataset), path.resolve().name, _hash(path))
     elif dataset.url is None:
         raise DataError(
-            "dataset.path is not set; choose the folder or archive of your images: "
-            f"dvc exp run -S dataset={dataset.name} -S dataset.path=/path/to/images, or an address: -S dataset.url=URL"
+            "dataset.path is not set; choose your images: visiongate use /path/to/images, or an address: visiongate use URL"
         )
     elif urlsplit(dataset.url).scheme == SCHEME:
         yield OpenedSource(_open_embedded(dataset.url), dataset.url, None)
