@@ -121,11 +121,11 @@ def test_a_project_in_a_subfolder_finds_its_base(workspace: Path, monkeypatch: p
     assert run_cli("gate", "--base", "main") == 0
 
 
-def test_a_verdict_that_evaluate_did_not_write_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_verdict_that_evaluate_did_not_write_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     lock = "stages:\n  evaluate:\n    cmd: x\n    outs:\n    - {path: reports/gate.json, md5: %s}\n"
     Path("dvc.lock").write_text(lock % md5_of(Path("reports/gate.json")))
     assert run_cli("gate") == 0
-    assert not caplog.records
+    assert capsys.readouterr().err == ""
     Path("dvc.lock").write_text(lock % ("0" * 32))
     run_cli("gate")
-    assert "is not the file that `evaluate` wrote" in caplog.text
+    assert "is not the file that `evaluate` wrote" in capsys.readouterr().err
