@@ -8,7 +8,14 @@ import yaml
 from evaluated_models import HOSTILE, IMAGES, evaluated_report
 from visiongate.records.model import ModelDescription
 from visiongate.records.registration import RecordedLineage, Registration
-from visiongate.registration.model_card import ModelCard, escape_cell, front_matter, list_limits, render_card
+from visiongate.registration.model_card import (
+    ModelCard,
+    escape_cell,
+    front_matter,
+    list_limits,
+    render_card,
+    strip_front_matter,
+)
 from workspaces import tracked_settings
 
 LINEAGE = RecordedLineage("abc", None, {"data/raw": "def", "data/prepared": None}, "012", None, [])
@@ -116,6 +123,32 @@ def test_metric_without_interval_threshold_and_undefined_rule() -> None:
     assert "at least 0.25" in body
     assert "| undefined |" in body
     assert "## Gate: failed" in body
+
+
+def test_cross_validated_card_says_how_it_was_judged() -> None:
+    card = make_card()
+    transform = {**card.model.transform, "protocol": "cross_validation", "folds": 5}
+    images = {"train": 72, "val": 24, "test": 24}
+    text = render_card(replace(card, model=replace(card.model, transform=transform), images=images))
+    matter, body = split_card(text)
+    assert (
+        "5-fold cross-validation over 120 images; the registered model is trained on all of them. Each"
+        in body
+    )
+    assert "| images | 120 in 5 folds |" in body
+    assert "none of which" not in body
+    assert "The data set has only 120 images" in body
+    assert "'split': 'cross_validation'" in str(matter)
+
+
+def test_description_has_no_front_matter() -> None:
+    text = render_card(make_card())
+    assert strip_front_matter(text).startswith("# digits-classifier, version 3\n")
+    assert strip_front_matter("# A page\n\n---\n") == "# A page\n\n---\n"
+
+
+def test_rebuild_commands_name_the_data_set() -> None:
+    assert "from the data set digits of that commit:" in render_card(make_card())
 
 
 def test_cells_are_one_line_without_markup() -> None:

@@ -166,6 +166,12 @@ def test_results_are_added_to_the_run_of_the_training(settings: Settings) -> Non
     assert found.info.run_id == run.id
     assert found.data.metrics == {"test/accuracy": 0.9, "test/images": 200.0}
     assert found.data.tags["visiongate.gate"] == "passed"
+    [used] = found.inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest) == ("digits", "unknown")
+    names = {item.path for item in store.client.list_artifacts(run.id)}
+    assert names >= {"evaluation", "training", "manifest.parquet", "model_card.md", "params.yaml"}
+    version = store.client.get_model_version(settings.registry.name, "1")
+    assert version.description.startswith("# digits-classifier")
 
 
 def test_new_store_gets_a_run_from_the_records(settings: Settings) -> None:

@@ -1,5 +1,6 @@
 """The MLflow store: its address, its creation, and its errors."""
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -119,17 +120,22 @@ def test_file_that_is_not_a_database_is_an_error(workspace: Path) -> None:
 
 
 @pytest.mark.usefixtures("workspace")
-def test_local_store_is_exclusive_and_a_server_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_store_is_exclusive_and_a_server_is_not(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(store_module, "LOCK_SECONDS", 0.1)
     store = open_store(TRACKING)
     server = replace(store, database=None)
     with (
         store.exclusive(),
         server.exclusive(),
-        pytest.raises(TrackingError, match="another process"),
+        caplog.at_level("INFO", "visiongate"),
+        pytest.raises(TrackingError, match=f"process {os.getpid()} on "),
         store.exclusive(),
     ):
         pass
+    [line] = [text for text in caplog.messages if "waiting up to 0.1 s" in text]
+    assert f"process {os.getpid()} on " in line
     with store.exclusive():
         pass
 

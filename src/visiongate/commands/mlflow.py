@@ -7,19 +7,25 @@ from typing import NoReturn
 from visiongate.adapters.mlflow.store import open_store
 from visiongate.settings.loading import load_settings
 
+# Jobs are for language models; their ten processes would outlive a server that is killed.
+ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+
 
 def run(port: int) -> int:
     """Serve the UI for the store of the settings, or print the server's address if the store is one.
 
+    Ctrl-C and SIGTERM stop MLflow, which passes them to its only other process, uvicorn.
+
     Raises:
         TrackingError: The store cannot be opened.
     """
-    address = open_store(load_settings().tracking).address
+    store = open_store(load_settings().tracking)
+    address, page = store.address, f"#/experiments/{store.experiment_id}/runs"
     if address.startswith("http"):
-        print(f"MLflow runs at {address}")
+        print(f"MLflow runs at {address.rstrip('/')}/{page}")
     else:
-        print(f"MLflow on {address}: http://127.0.0.1:{port}", flush=True)
-        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+        print(f"MLflow on {address}: http://127.0.0.1:{port}/{page}", flush=True)
+        os.environ.update(ENVIRONMENT)
         arguments = ["--backend-store-uri", address, "--artifacts-destination", "mlruns/artifacts"]
         _become(["server", *arguments, "--port", str(port), "--workers", "1"])
     return 0

@@ -19,6 +19,7 @@ from visiongate.records.registration import Registration, parse_registration
 from visiongate.registration import promotion
 from visiongate.registration.aliases import apply_decision
 from visiongate.registration.evaluated_model import EvaluatedModel, read_evaluated_model
+from visiongate.registration.model_card import strip_front_matter
 from visiongate.registration.versions import find_or_add_version, log_evaluation, set_threshold
 
 # What `register` reads, besides the files in git.
@@ -94,7 +95,8 @@ def register_committed(store: Store, committed: CommittedModel, project: Path) -
         version = find_or_add_version(store, committed.registration.name, model, run_id)
         version = set_threshold(store, version, model.threshold)
         log_reports(store, run_id, [clone / paths.MODEL_CARD])
-        describe_version(store, version, (clone / paths.MODEL_CARD).read_text(encoding="utf-8"))
+        card = (clone / paths.MODEL_CARD).read_text(encoding="utf-8")
+        describe_version(store, version, strip_front_matter(card))
         version = apply_decision(store, version, None, promotion.promote_committed(commit))
     logger.info("Registered the model of commit %s as version %s, the first champion", commit, version.number)
     return version

@@ -78,9 +78,28 @@ def render_card(card: ModelCard) -> str:
         max_classes=MAX_LISTED_CLASSES,
         metrics={catalog.title(name): name for name in catalog.HEADLINES if name in card.metrics},
         limits=list_limits(card),
+        protocol=describe_protocol(card.model, sum(card.images.values())),
         lineage=_describe_lineage(card.registration.lineage, card.registration.model_sha256),
     )
     return f"---\n{matter}---\n\n{body.strip()}\n"
+
+
+def describe_protocol(model: ModelDescription, images: int) -> str | None:
+    """Return how a model was judged by cross-validation; None if it was judged by a test split.
+
+    Args:
+        model: With the content of ``transform.json``.
+        images: Number of images of the data set.
+    """
+    if model.transform.get("protocol") != "cross_validation":
+        return None
+    folds = model.transform["folds"]
+    return f"{folds}-fold cross-validation over {images:,} images; the registered model is trained on all of them"
+
+
+def strip_front_matter(text: str) -> str:
+    """Return a card without its front matter, which MLflow's pages would show as a list."""
+    return re.sub(r"\A---\n.*?\n---\n+", "", text, count=1, flags=re.DOTALL)
 
 
 def front_matter(card: ModelCard) -> dict[str, Any]:
@@ -93,7 +112,7 @@ def front_matter(card: ModelCard) -> dict[str, Any]:
     name = card.dataset.name
     result = {
         "task": {"type": "image-classification", "name": "Image classification"},
-        "dataset": {"type": name, "name": name, "split": "test"},
+        "dataset": {"type": name, "name": name, "split": _evaluated_split(card)},
         "metrics": results,
     }
     return {
@@ -110,9 +129,11 @@ def front_matter(card: ModelCard) -> dict[str, Any]:
 def list_limits(card: ModelCard) -> list[str]:
     """Return the measured weaknesses of the model, and what was not measured, as sentences."""
     metrics, worst, limits = card.metrics, card.worst, []
-    test_images = card.images.get("test", 0)
-    if test_images < MIN_TEST_IMAGES:
-        limits.append(f"The test split has only {test_images} images, so the confidence intervals are wide.")
+    is_split = _evaluated_split(card) == "test"
+    images = card.images.get("test", 0) if is_split else sum(card.images.values())
+    if images < MIN_TEST_IMAGES:
+        where = "The test split" if is_split else "The data set"
+        limits.append(f"{where} has only {images} images, so the confidence intervals are wide.")
     if worst is not None and worst.gap < 0:
         limits.append(
             f"Accuracy is lowest on {worst.dimension} {worst.name!r}: {worst.accuracy:.1%} on {worst.images} images "
@@ -135,6 +156,10 @@ def list_limits(card: ModelCard) -> list[str]:
 def escape_cell(text: object) -> str:
     """Return text on one line, with the special characters of Markdown and HTML escaped."""
     return re.sub(r"([\\`*_\[\]<>|#~$&])", r"\\\1", " ".join(str(text).split()))
+
+
+def _evaluated_split(card: ModelCard) -> str:
+    return "test" if card.model.transform.get("protocol", "holdout") == "holdout" else "cross_validation"
 
 
 def _format_number(value: float | None) -> str:

@@ -1,7 +1,7 @@
 """The stage `register`: record the model in MLflow, and promote it if it is better than the champion."""
 
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from visiongate import paths
@@ -18,9 +18,9 @@ from visiongate.registration.commitment import explain_uncommitted
 from visiongate.registration.committed import find_committed, register_committed
 from visiongate.registration.decision import decide
 from visiongate.registration.evaluated_model import EvaluatedModel, read_evaluated_model
-from visiongate.registration.model_card import ModelCard, render_card
+from visiongate.registration.model_card import ModelCard, describe_protocol, render_card, strip_front_matter
 from visiongate.registration.promotion import Decision, hold
-from visiongate.registration.versions import find_or_add_version, log_evaluation, set_threshold
+from visiongate.registration.versions import find_or_add_version, log_data, log_evaluation, set_threshold
 from visiongate.settings.schema import Settings
 
 
@@ -33,14 +33,15 @@ def run(settings: Settings) -> None:
     with store.exclusive():
         champion = _find_or_start(store, name, model, is_committed=obstacle is None)
         run_id = log_evaluation(store, model, Path())
+        log_data(store, model, settings.dataset, run_id)
         version = find_or_add_version(store, name, model, run_id)
-        decision = decide(store, model, version, champion, settings)
+        decision = _add_protocol(model, decide(store, model, version, champion, settings))
         version, decision = _apply(store, model, (version, champion), decision, obstacle)
     registration = _record(model, version, decision)
     card = render_card(_create_card(settings, model, registration))
     write_text(paths.MODEL_CARD, card)
     log_reports(store, run_id, [paths.MODEL_CARD])
-    describe_version(store, version, card)
+    describe_version(store, version, strip_front_matter(card))
     write_registration(paths.REGISTRATION, registration)
     print(f"{version.name} version {version.number} {decision.action}: {decision.reason}")
 
@@ -55,6 +56,11 @@ def _find_or_start(store: Store, name: str, model: EvaluatedModel, *, is_committ
     if committed is None or (is_committed and committed.registration.model_sha256 == model.sha256):
         return None
     return register_committed(store, committed, project)
+
+
+def _add_protocol(model: EvaluatedModel, decision: Decision) -> Decision:
+    protocol = describe_protocol(model.description, model.images.manifest.num_rows)
+    return decision if protocol is None else replace(decision, reason=f"{decision.reason}; {protocol}")
 
 
 def _apply(

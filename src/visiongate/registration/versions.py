@@ -4,6 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from visiongate import paths
+from visiongate.adapters.git import UNKNOWN
 from visiongate.adapters.mlflow.model_files import Candidate
 from visiongate.adapters.mlflow.registry import (
     THRESHOLD_TAG,
@@ -15,8 +16,10 @@ from visiongate.adapters.mlflow.registry import (
     set_tags,
 )
 from visiongate.adapters.mlflow.runs import (
+    InputDataset,
     find_or_create_run,
     find_run,
+    log_dataset,
     log_reports,
     log_results,
     read_artifact,
@@ -27,6 +30,7 @@ from visiongate.records.manifest import MANIFEST_FILE, parse_manifest
 from visiongate.records.predictions import PREDICTIONS_FILE, parse_predictions
 from visiongate.registration.evaluated_model import EvaluatedModel
 from visiongate.registration.pairing import Champion
+from visiongate.settings.dataset import Dataset
 
 DIRTY_TAG = "visiongate.git_dirty"
 # Files of the run. The manifest says which images the model has learned from.
@@ -61,6 +65,17 @@ def log_evaluation(store: Store, model: EvaluatedModel, root: Path) -> str:
     log_results(store, run_id, {f"test/{name}": value for name, value in model.metrics.items()}, tags)
     log_reports(store, run_id, [root / path for path in REPORTS if (root / path).exists()])
     return run_id
+
+
+def log_data(store: Store, model: EvaluatedModel, dataset: Dataset, run_id: str) -> None:
+    """Add the data set to the run of a model.
+
+    Raises:
+        TrackingError: MLflow failed.
+    """
+    digest = model.lineage.data_md5.get(paths.RAW.as_posix()) or UNKNOWN
+    images = model.images.manifest.num_rows
+    log_dataset(store, run_id, InputDataset(dataset.name, digest, dataset.homepage or dataset.name, images))
 
 
 def find_or_add_version(store: Store, name: str, model: EvaluatedModel, run_id: str) -> Version:

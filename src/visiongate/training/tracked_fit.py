@@ -18,6 +18,7 @@ from visiongate.training.checkpoint import Checkpoint, weights_sha256
 from visiongate.training.fingerprint import code_sha256, data_sha256
 from visiongate.training.loop import Callbacks, FitResult, fit
 from visiongate.training.progress import TrainingProgress
+from visiongate.training.run_description import describe_run
 from visiongate.training.task import Task
 from visiongate.training.tensorboard import open_epoch_log
 
@@ -72,7 +73,8 @@ def open_training_run(settings: Settings, interrupted_id: str = "") -> Iterator[
     if distributed.rank() > 0:
         yield None
         return
-    name, params = f"train {settings.model.name}", training_params(settings)
+    name = settings.tracking.run_name or f"train {settings.model.name}"
+    params = {**training_params(settings), **describe_run(settings, paths.TRANSFORMED)}
     with open_run(settings.tracking, name, params, {}, interrupted_id=interrupted_id) as tracked:
         yield tracked
 

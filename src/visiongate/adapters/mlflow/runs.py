@@ -35,6 +35,7 @@ RETRY_SECONDS = 60.0
 MAX_METRICS = 1000
 MAX_PARAMS = 100
 MAX_PARAM_LENGTH = 6000
+MAX_DIGEST = 36
 
 logger = logging.getLogger(__name__)
 # Name, value, milliseconds since 1970, step.
@@ -300,6 +301,31 @@ def log_reports(store: Store, run_id: str, paths: Iterable[Path]) -> None:
                 store.client.log_artifacts(run_id, str(path), path.name)
             else:
                 store.client.log_artifact(run_id, str(path))
+
+
+@dataclass(frozen=True, slots=True)
+class InputDataset:
+    """The data set of a run: its name, a hash of its content, where it comes from, and its number of images."""
+
+    name: str
+    digest: str
+    source: str
+    images: int
+
+
+def log_dataset(store: Store, run_id: str, dataset: InputDataset) -> None:
+    """Add the data set to a run, as MLflow's column of data sets shows it; the same one is added once.
+
+    Raises:
+        TrackingError: MLflow failed.
+    """
+    from mlflow.entities import Dataset, DatasetInput, InputTag  # noqa: PLC0415
+
+    source, profile = json.dumps({"uri": dataset.source}), json.dumps({"images": dataset.images})
+    digest = dataset.digest[:MAX_DIGEST]
+    entity = Dataset(dataset.name, digest, "local", source, profile=profile)
+    with mlflow_errors(store.address):
+        store.client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
 
 
 def create_run(store: Store, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from urllib.request import urlopen
 from filelock import FileLock, Timeout
 
 from visiongate.errors import VisiongateError
-from visiongate.records.files import atomic_path
+from visiongate.records.files import atomic_path, write_text
 from visiongate.settings.tracking import Tracking
 
 if TYPE_CHECKING:
@@ -34,8 +35,11 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
+# MLflow's pages then show models and runs, not the tabs for language models.
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 MAX_DETAIL = 300
 
+logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
@@ -69,15 +73,10 @@ class Store:
         if self.database is None:
             yield
             return
-        lock = _lock(self.database)
+        lock, owner = _lock(self.database), self.database.with_name(f".{self.database.name}.owner")
+        _acquire(lock, owner, self.address)
         try:
-            lock.acquire()
-        except Timeout:
-            raise TrackingError(
-                f"MLflow at {self.address}: another process has been registering a model for {LOCK_SECONDS} seconds; stop it, "
-                "or run the command again later"
-            ) from None
-        try:
+            write_text(owner, f"process {os.getpid()} on {platform.node()}")
             yield
         finally:
             lock.release()
@@ -171,6 +170,29 @@ def _prepare() -> None:
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
+def _acquire(lock: FileLock, owner: Path, address: str) -> None:
+    """Acquire a lock; say so if another process holds it. The lock of a killed process is free."""
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        holder = owner.read_text(encoding="utf-8") if owner.exists() else "another process"
+        logger.info(
+            "MLflow at %s: %s is registering a model; waiting up to %g s for it",
+            address,
+            holder,
+            LOCK_SECONDS,
+        )
+    else:
+        return
+    try:
+        lock.acquire()
+    except Timeout:
+        raise TrackingError(
+            f"MLflow at {address}: {holder} has been registering a model for {LOCK_SECONDS} seconds; stop it, or run the "
+            "command again later"
+        ) from None
+
+
 def _lock(database: Path) -> FileLock:
     return FileLock(database.with_name(f".{database.name}.lock"), timeout=LOCK_SECONDS)
 
@@ -203,7 +225,8 @@ def _find_or_create_experiment(client: "MlflowClient", name: str, database: Path
     from mlflow.exceptions import MlflowException  # noqa: PLC0415
 
     try:
-        client.create_experiment(name, artifact_location=str(_artifacts(database)) if database else None)
+        location = str(_artifacts(database)) if database else None
+        client.create_experiment(name, artifact_location=location, tags=EXPERIMENT_TAGS)
     except MlflowException as error:
         # Another process was faster.
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
