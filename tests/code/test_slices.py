@@ -63,6 +63,12 @@ def test_classes_by_hand() -> None:
     assert (second.name, second.accuracy, second.gap, second.p_value) == ("b", 1.0, 0.75, 1.0)
 
 
+def test_the_folder_of_a_class_is_no_slice_of_its_own() -> None:
+    predictions = predict([0] * 4 + [1] * 4, [True] * 8)
+    slices = find(predictions, attributes(8, sources=["x"] * 4 + ["y"] * 3 + ["z"]))
+    assert [found.name for found in slices] == ["a", "b", "y", "z"]
+
+
 def test_thirds_are_named_with_their_bounds() -> None:
     sizes = [(1000, side) for side in (8, 9, 1, 2, 3, 4, 5, 6, 7)]
     brightness = [10.04, 20, 30, 40, 50, 60.26, 70, 80, 90]

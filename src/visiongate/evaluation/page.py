@@ -133,7 +133,8 @@ def render_report(report: Report, figures: Mapping[str, bytes]) -> str:
         headlines=[METRICS[name] for name in HEADLINES if name in result.card.metrics],
         figures=[(_caption(name, result.folds), content) for name, content in figures.items()],
         worst_class=_worst_class(result.card.classes),
-        worse_slices=[each for each in slices if each.p_value < SIGNIFICANT][:MAX_WORSE_SLICES],
+        worse_slices=[each for each in slices if each.p_value < SIGNIFICANT],
+        max_worse_slices=MAX_WORSE_SLICES,
         slices=slices[:MAX_SLICES],
         significant=SIGNIFICANT,
         # Measured times are left out, so that the page is the same in every run.

@@ -1,7 +1,7 @@
 """Slices: on which parts of the test split is the model less accurate than on the rest, by more than chance?"""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,15 +85,11 @@ def find_slices(
 
     Returns:
         Classes in order; thirds, ascending; the `MAX_SOURCES` largest sources; the `MAX_GROUPS` worst groups. A slice that is
-        empty or the whole split is left out.
+        empty or the whole split is left out, and a source with the same images as a class, such as the folder of the class.
     """
     numbers = number_groups(attributes.groups)
-    masks = _masks(predictions, attributes, min_images)
-    parts = [
-        _measure(dimension, name, mask, predictions.correct, numbers)
-        for dimension, name, mask in masks
-        if mask.any() and not mask.all()
-    ]
+    masks = _distinct(_masks(predictions, attributes, min_images))
+    parts = [_measure(dimension, name, mask, predictions.correct, numbers) for dimension, name, mask in masks]
     p_values = _adjust([_fisher_p(part) for part in parts])
     slices = [_to_slice(part, p_value, confidence) for part, p_value in zip(parts, p_values, strict=True)]
     groups = sorted(
@@ -121,6 +117,17 @@ def _masks(
     ):
         values = np.array(column, dtype=object)
         yield from ((dimension, name, values == name) for name in names)
+
+
+def _distinct(masks: Iterable[tuple[str, str, Mask]]) -> Iterator[tuple[str, str, Mask]]:
+    """Drop slices that are empty or the whole split, and sources that are a class, such as the folder of a class."""
+    seen = set[bytes]()
+    for dimension, name, mask in masks:
+        is_class = dimension == "source" and mask.tobytes() in seen
+        if mask.any() and not mask.all() and not is_class:
+            yield dimension, name, mask
+        if dimension == "class":
+            seen.add(mask.tobytes())
 
 
 def _thirds(
