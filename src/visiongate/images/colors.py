@@ -73,7 +73,7 @@ def _reduce_depth(image: Image.Image, depth: int, background: int) -> Image.Imag
     """Convert 16-bit samples to 8 bits. `Image.convert` would clip all levels above 255."""
     levels = np.asarray(image)
     if image.mode == "I" and not 0 <= levels.min() <= levels.max() <= MAX_LEVEL:
-        raise ValueError("samples have more than 16 bits")
+        raise ValueError("samples are negative or have more than 16 bits; save the image with 8 or 16 bits")
     scaled = scale_levels(levels, depth)
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
