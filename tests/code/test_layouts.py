@@ -19,6 +19,7 @@ from visiongate.ingestion.embedded import open_digits
 from visiongate.ingestion.fetching import DownloadOptions
 from visiongate.ingestion.inspection import inspect_source
 from visiongate.ingestion.layouts import find_images
+from visiongate.ingestion.names import decode_name
 from visiongate.ingestion.source import Source, SourceImage
 from visiongate.ingestion.trees import Tree, open_tree
 from visiongate.settings.dataset import Dataset
@@ -298,6 +299,15 @@ def test_listed_classes_are_found_below_other_folders() -> None:
     ] * 2
 
 
+def test_class_names_in_an_unknown_encoding_are_refused_with_the_readings() -> None:
+    message = refusal(
+        of_paths(*(f"{decode_name(name.encode('cp866'), None)}/1.jpg" for name in ("кошка", "собака")))
+    )
+    assert "2 class names are not UTF-8" in message
+    assert "set dataset.encoding" in message
+    assert "cp866: кошка, собака" in message
+
+
 def test_a_given_split_without_a_class_is_a_warning() -> None:
     found = of_paths("train/a/1.jpg", "train/b/2.jpg", "test/a/3.jpg")
     assert find_images(found, dataset()).warnings == ("test: no image of 1 of 2 classes: b",)
@@ -314,7 +324,7 @@ def test_the_command_for_flat_files_sorts_them_by_class(tmp_path: Path) -> None:
         "pug_8.png",
     ):
         (tmp_path / "flat" / name).write_bytes(b"an image")
-    with open_tree(tmp_path, dataset().limits) as found:
+    with open_tree(tmp_path, dataset()) as found:
         command = refusal(found).rpartition("\n")[2]
     subprocess.run(["sh", "-c", command], cwd=tmp_path / "flat", check=True)
     assert sorted(path.name for path in (tmp_path / "by_class").iterdir()) == ["Great Dane", "cat", "pug"]
@@ -334,7 +344,7 @@ def test_an_empty_folder_is_no_class(tmp_path: Path) -> None:
         (tmp_path / "pets" / name).mkdir(parents=True)
     for name in ("cat", "dog"):
         (tmp_path / "pets" / name / "1.jpg").write_bytes(b"an image")
-    with open_tree(tmp_path / "pets", dataset().limits) as found:
+    with open_tree(tmp_path / "pets", dataset()) as found:
         source = find_images(found, dataset())
     assert source.classes == ["cat", "dog"]
     assert source.warnings == ("bird: an empty folder, not a class",)
@@ -414,7 +424,7 @@ def test_compressed_idx_files_in_a_zip_are_read(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "mnist.zip", "w") as archive:
         for name, content in idx_files(suffix=".gz").items():
             archive.writestr(f"mnist/{name}", content)
-    with open_tree(tmp_path / "mnist.zip", dataset().limits) as found:
+    with open_tree(tmp_path / "mnist.zip", dataset()) as found:
         assert len(rows(find_images(found, dataset()))) == 9
 
 

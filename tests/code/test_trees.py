@@ -7,21 +7,28 @@ import io
 import lzma
 import os
 import random
+import socket
 import struct
 import tarfile
 import time
 import tracemalloc
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from visiongate.errors import DataError
 from visiongate.ingestion import archives, limits
+from visiongate.ingestion.names import decode_name, is_undecoded, suggest_encodings
+from visiongate.ingestion.opening import check_path
 from visiongate.ingestion.trees import list_files, open_tree
-from visiongate.settings.dataset import Limits
+from visiongate.settings.dataset import Dataset, Limits
+from visiongate.settings.loading import load_settings
 
+ROOT = Path(__file__).parents[2]
 LIMITS = Limits(max_files=100, max_file_bytes=10**6, max_total_bytes=10**7, max_ratio=200, max_pixels=10**6)
 FILES = {"b/2.png": b"two" * 100, "a/é.png": b"", "a/1.png": bytes(range(256)) * 3, "a/deep/er/0": b"zero"}
 Build = Callable[[Path, dict[str, bytes]], Path]
@@ -77,8 +84,13 @@ every_build = pytest.mark.parametrize("build", BUILDS.values(), ids=BUILDS)
 every_archive = pytest.mark.parametrize("build", ARCHIVES.values(), ids=ARCHIVES)
 
 
-def read_all(path: Path, limits: Limits = LIMITS, exclude: tuple[str, ...] = ()) -> dict[str, bytes]:
-    with open_tree(path, limits, exclude) as tree:
+def dataset(**changes: Any) -> Dataset:  # noqa: ANN401 - whatever the settings take
+    known = load_settings(ROOT / "params.yaml").dataset
+    return known.model_copy(update={"limits": LIMITS, **changes})
+
+
+def read_all(path: Path, limits: Limits = LIMITS, **changes: Any) -> dict[str, bytes]:  # noqa: ANN401 - as above
+    with open_tree(path, dataset(limits=limits, **changes)) as tree:
         return {name: tree.read(name) for name in tree.paths}
 
 
@@ -100,7 +112,7 @@ def test_files_are_sorted_by_path(tmp_path: Path, build: Build) -> None:
 
 @every_build
 def test_files_are_read_in_any_order(tmp_path: Path, build: Build) -> None:
-    with open_tree(build(tmp_path, FILES), LIMITS) as tree:
+    with open_tree(build(tmp_path, FILES), dataset()) as tree:
         assert [tree.read(path) for path in reversed(tree.paths)] == [
             FILES[path] for path in reversed(tree.paths)
         ]
@@ -110,7 +122,7 @@ def test_files_are_read_in_any_order(tmp_path: Path, build: Build) -> None:
 def test_hidden_and_excluded_files_are_ignored_and_counted(tmp_path: Path, build: Build) -> None:
     junk = [".DS_Store", "a/.hidden", "__MACOSX/a/._1.png", "a/Thumbs.db", "b/desktop.ini"]
     path = build(tmp_path, FILES | dict.fromkeys(junk, b"junk") | {"c/x.txt": b"", "c/d/y.txt": b""})
-    with open_tree(path, LIMITS, ["c/*.txt"]) as tree:
+    with open_tree(path, dataset(exclude=["c/*.txt"])) as tree:
         assert tree.paths == sorted(FILES)
         assert tree.ignored["excluded"] == 2
         # A hidden folder counts once.
@@ -160,7 +172,7 @@ def test_names_that_are_not_utf8_are_escaped(tmp_path: Path) -> None:
 def test_files_in_any_places_form_a_tree(tmp_path: Path) -> None:
     folder = as_folder(tmp_path, FILES)
     tree = list_files(
-        "set", {"z": folder / "b/2.png", "a": folder / "a/1.png", ".a": folder / "b/2.png"}, LIMITS
+        "set", {"z": folder / "b/2.png", "a": folder / "a/1.png", ".a": folder / "b/2.png"}, dataset()
     )
     assert (tree.paths, tree.ignored["hidden"]) == (["a", "z"], 1)
     assert tree.read("z") == FILES["b/2.png"]
@@ -168,27 +180,142 @@ def test_files_in_any_places_form_a_tree(tmp_path: Path) -> None:
         list_files(
             "set",
             {"z": folder / "b/2.png", "a": folder / "a/1.png"},
-            LIMITS.model_copy(update={"max_files": 1}),
+            dataset(limits=LIMITS.model_copy(update={"max_files": 1})),
         )
 
 
 # Refused folders
 
 
-def test_a_link_below_a_folder_is_refused(tmp_path: Path) -> None:
-    (as_folder(tmp_path, FILES) / "a/link.png").symlink_to("/etc/hostname")
-    assert refusal(tmp_path / "tree").startswith("tree: a/link.png: a link")
-    assert list(read_all(tmp_path / "tree", exclude=("a/link*",))) == sorted(FILES)
+def test_a_link_out_of_the_folder_needs_permission(tmp_path: Path) -> None:
+    folder = as_folder(tmp_path, FILES)
+    (tmp_path / "pool").mkdir()
+    (tmp_path / "pool/9.png").write_bytes(b"nine")
+    (folder / "a/link.png").symlink_to(tmp_path / "pool/9.png")
+    message = refusal(folder)
+    assert message.startswith("tree: a/link.png: links that lead out of the folder")
+    assert f"dataset.links=[{tmp_path / 'pool'}]" in message
+    assert list(read_all(folder, exclude=["a/link*"])) == sorted(FILES)
+    assert read_all(folder, links=[str(tmp_path / "pool")])["a/link.png"] == b"nine"
 
 
-def test_a_loop_of_links_is_refused(tmp_path: Path) -> None:
-    (as_folder(tmp_path, FILES) / "a/loop").symlink_to("..")
-    assert "a/loop" in refusal(tmp_path / "tree")
+def test_links_within_the_folder_are_followed(tmp_path: Path) -> None:
+    folder = as_folder(tmp_path, FILES)
+    (folder / "c").mkdir()
+    (folder / "c/file.png").symlink_to("../b/2.png")
+    (folder / "d").symlink_to("a")
+    found = read_all(folder)
+    assert found["c/file.png"] == FILES["b/2.png"]
+    assert found["d/1.png"] == FILES["a/1.png"]
 
 
-def test_a_pipe_is_refused(tmp_path: Path) -> None:
-    os.mkfifo(as_folder(tmp_path, FILES) / "a/pipe.png")
-    assert "a/pipe.png" in refusal(tmp_path / "tree")
+@pytest.mark.parametrize(
+    ("target", "problem"),
+    [("..", "in a circle"), ("loop", "in a circle"), ("nowhere", "links to nothing; remove them: find ")],
+)
+def test_a_link_that_leads_nowhere_is_refused(tmp_path: Path, target: str, problem: str) -> None:
+    folder = as_folder(tmp_path, FILES)
+    for name in ("loop", "other", "third", "fourth"):
+        (folder / "a" / name).symlink_to(target)
+    message = refusal(folder)
+    assert problem in message
+    assert "and 1 more" in message
+    with pytest.raises(DataError, match="a/"):
+        check_path(folder)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_a_pipe_or_socket_is_refused(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(as_folder(tmp_path, FILES))
+    if kind == "pipe":
+        os.mkfifo("a/x.png")
+    else:
+        # A path relative to the current folder, because a socket's may have 107 bytes only.
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind("a/x.png")
+    assert "a/x.png: pipes, sockets or devices; remove them: find " in refusal(tmp_path / "tree")
+    with pytest.raises(DataError, match="pipes"):
+        check_path(tmp_path / "tree")
+
+
+def test_a_missing_path_names_what_there_is(tmp_path: Path) -> None:
+    as_folder(tmp_path, FILES)
+    with pytest.raises(DataError) as error:
+        check_path(tmp_path / "photos/2026")
+    assert f"{tmp_path} exists, which holds tree" in str(error.value)
+    assert "visiongate use PATH" in str(error.value)
+    check_path(tmp_path / "tree")
+
+
+def test_an_unusual_path_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "My Pets [2026], a=b #1 & 'Jo\"s' größe 猫"
+    as_folder(tmp_path, FILES).rename(folder)
+    check_path(folder)
+    assert read_all(folder) == dict(sorted(FILES.items()))
+
+
+# Names
+
+
+def test_backslashes_separate_folders(tmp_path: Path) -> None:
+    files = {"a\\1.png": b"one", "b\\c\\2.png": b"two"}
+    folder = tmp_path / "tree"
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    assert read_all(folder) == {"a/1.png": b"one", "b/c/2.png": b"two"}
+    assert read_all(as_zip(tmp_path, files | {"d\\": b""})) == {"a/1.png": b"one", "b/c/2.png": b"two"}
+    (folder / "..\\x").write_bytes(b"")
+    assert "lead out" in refusal(folder)
+
+
+def as_zip_of_bytes(folder: Path, files: dict[bytes, bytes], extra: bytes = b"") -> Path:
+    """Make a zip whose names are not marked as UTF-8."""
+    with zipfile.ZipFile(folder / "tree.zip", "w") as archive:
+        for index, (name, content) in enumerate(files.items()):
+            info = zipfile.ZipInfo("x" * (len(name) - 1) + str(index))
+            info.extra = extra
+            archive.writestr(info, content)
+    content = (folder / "tree.zip").read_bytes()
+    for index, name in enumerate(files):
+        content = content.replace(b"x" * (len(name) - 1) + str(index).encode(), name)
+    (folder / "tree.zip").write_bytes(content)
+    return folder / "tree.zip"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name"), [("gbk", "狗/1.png"), ("cp866", "кошка/1.png"), ("shift_jis", "表/1.png")]
+)
+def test_names_in_a_given_encoding_are_decoded(tmp_path: Path, encoding: str, name: str) -> None:
+    raw = name.encode(encoding)
+    paths = [
+        as_zip_of_bytes(tmp_path, {raw: b"x"}),
+        as_tar(tmp_path, {os.fsdecode(raw): b"x"}, tarfile.GNU_FORMAT),
+    ]
+    folder = Path(os.fsdecode(os.fsencode(tmp_path / "tree") + b"/" + raw))
+    folder.parent.mkdir(parents=True)
+    folder.write_bytes(b"x")
+    for path in [*paths, tmp_path / "tree"]:
+        assert read_all(path, encoding=encoding) == {name: b"x"}
+        with open_tree(path, dataset()) as tree:
+            assert is_undecoded(tree.paths[0])
+
+
+def test_the_unicode_field_of_a_zip_has_precedence(tmp_path: Path) -> None:
+    raw, name = "кошка/1.png".encode("cp866"), "кошка/1.png".encode()
+    field = struct.pack("<BI", 1, zlib.crc32(raw)) + name
+    path = as_zip_of_bytes(tmp_path, {raw: b"x"}, struct.pack("<HH", 0x7075, len(field)) + field)
+    assert read_all(path) == {"кошка/1.png": b"x"}
+
+
+def test_utf8_names_need_no_mark(tmp_path: Path) -> None:
+    assert read_all(as_zip_of_bytes(tmp_path, {"größe/1.png".encode(): b"x"})) == {"größe/1.png": b"x"}
+
+
+def test_candidate_encodings_are_suggested() -> None:
+    suggestion = suggest_encodings([decode_name("кошка".encode("cp866"), None)])
+    assert "cp866: кошка" in suggestion
+    assert "gbk: 狗" in suggest_encodings([decode_name("狗".encode("gbk"), None)])
 
 
 # Limits
@@ -236,7 +363,7 @@ ESCAPES = ["/etc/passwd", "../x", "a/../../x", "C:/x", "a\\..\\x", "\\\\host\\x"
 @pytest.mark.parametrize("name", ESCAPES)
 @pytest.mark.parametrize("build", [as_zip, as_tar])
 def test_a_path_that_leads_out_of_the_archive_is_refused(tmp_path: Path, build: Build, name: str) -> None:
-    assert repr(name) in refusal(build(tmp_path, {"a": b"", name: b"x"}))
+    assert repr(name.replace("\\", "/")) in refusal(build(tmp_path, {"a": b"", name: b"x"}))
 
 
 def test_a_null_byte_in_a_name_is_refused(tmp_path: Path) -> None:
@@ -246,21 +373,42 @@ def test_a_null_byte_in_a_name_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind",
-    [
-        tarfile.SYMTYPE,
-        tarfile.LNKTYPE,
-        tarfile.CHRTYPE,
-        tarfile.BLKTYPE,
-        tarfile.FIFOTYPE,
-    ],
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE]
 )
-def test_links_and_devices_in_a_tar_are_refused(tmp_path: Path, kind: bytes) -> None:
+@pytest.mark.parametrize("target", ["/etc/passwd", "../../etc/passwd", "nowhere", "a/link"])
+def test_links_out_of_a_tar_and_devices_are_refused(tmp_path: Path, kind: bytes, target: str) -> None:
     with tarfile.open(tmp_path / "x.tar", "w", format=tarfile.GNU_FORMAT) as archive:
         info = tarfile.TarInfo("a/link")
-        info.type, info.linkname = kind, "/etc/passwd"
+        info.type, info.linkname = kind, target
         archive.addfile(info)
     assert "x.tar: a/link: " in refusal(tmp_path / "x.tar")
+    assert read_all(tmp_path / "x.tar", exclude=["a/*"]) == {}
+
+
+def test_links_within_a_tar_are_followed(tmp_path: Path) -> None:
+    folder = as_folder(tmp_path, FILES)
+    (folder / "c").mkdir()
+    (folder / "c/file.png").symlink_to("../b/2.png")
+    (folder / "c/hard.png").hardlink_to(folder / "b/2.png")
+    (folder / "d").symlink_to("a")
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        archive.add(folder, "tree")
+    found = read_all(tmp_path / "x.tar")
+    assert found["tree/c/file.png"] == found["tree/c/hard.png"] == FILES["b/2.png"]
+    assert found["tree/d/1.png"] == FILES["a/1.png"]
+
+
+@pytest.mark.parametrize(("target", "allowed"), [("../b/2.png", True), ("/etc/hostname", False)])
+def test_links_within_a_zip_are_followed(tmp_path: Path, target: str, allowed: bool) -> None:  # noqa: FBT001 - a case
+    path = as_zip(tmp_path, FILES)
+    with zipfile.ZipFile(path, "a") as archive:
+        info = zipfile.ZipInfo("c/link.png")
+        info.create_system, info.external_attr = 3, 0o120777 << 16
+        archive.writestr(info, target)
+    if allowed:
+        assert read_all(path)["c/link.png"] == FILES["b/2.png"]
+    else:
+        assert "c/link.png" in refusal(path)
 
 
 def test_an_encrypted_entry_is_refused(tmp_path: Path) -> None:
@@ -333,7 +481,7 @@ def test_a_damaged_archive_is_refused_or_read(tmp_path: Path, build: Build) -> N
             if damaged:
                 damaged[generator.randrange(len(damaged))] = generator.randrange(256)
         path.write_bytes(damaged)
-        with contextlib.suppress(DataError), open_tree(path, LIMITS) as tree:
+        with contextlib.suppress(DataError), open_tree(path, dataset()) as tree:
             assert all(len(tree.read(name)) <= LIMITS.max_file_bytes for name in tree.paths)
     assert time.monotonic() - started < 60
 

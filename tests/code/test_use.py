@@ -98,7 +98,7 @@ def test_a_page_of_other_content_is_kept(workspace: Path, capsys: pytest.Capture
         (["IMAGES", "transformation.sise=96"], "did you mean transformation.size?"),
         (["IMAGES", "transformation.size=2"], "transformation.size = 2 is invalid"),
         (["IMAGES", "dataset=mnist"], "dataset: not a setting of a data set"),
-        (["EMPTY"], "no image in a class folder"),
+        (["EMPTY"], "no image found"),
     ],
 )
 def test_an_invalid_use_writes_nothing(

@@ -4,7 +4,8 @@ import bz2
 import gzip
 import lzma
 import os
-import re
+import stat
+import struct
 import tarfile
 import tempfile
 import zipfile
@@ -12,12 +13,14 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any
 
 from visiongate.errors import DataError
+from visiongate.ingestion.archive_links import add_linked_entries, join_target
 from visiongate.ingestion.limits import check_ratio, check_sizes
-from visiongate.settings.dataset import Limits
+from visiongate.ingestion.names import check_path, decode_name
+from visiongate.settings.dataset import Dataset, Limits
 
 ZIP_SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06")
 DECOMPRESSORS: Mapping[bytes, Callable[..., Any]] = {
@@ -27,6 +30,12 @@ DECOMPRESSORS: Mapping[bytes, Callable[..., Any]] = {
 }
 SIGNATURE_BYTES = 6
 CHUNK = 2**20
+# The mark of a zip's entry whose name is UTF-8, and the field of Info-ZIP with the name as UTF-8.
+UTF8_FLAG = 0x800
+UNICODE_PATH = 0x7075
+# Bytes of a link's target; Linux allows no more.
+MAX_TARGET = 4096
+LeftOut = Callable[[str], bool]
 # Entries for an unknown compression raise NotImplementedError, encrypted ones RuntimeError.
 DAMAGE = (
     zipfile.BadZipFile,
@@ -54,11 +63,16 @@ class Archive:
 
 
 @contextmanager
-def open_archive(path: Path, limits: Limits) -> Iterator[Archive]:
+def open_archive(path: Path, dataset: Dataset, is_left_out: LeftOut) -> Iterator[Archive]:
     """Open a zip or a tar (plain, gzip, bzip2 or xz), recognized by its content.
 
+    Args:
+        path: The archive.
+        dataset: The limits, and the encoding of names.
+        is_left_out: Returns whether a file is not needed, so that a link may lead to nothing.
+
     Raises:
-        DataError: The file is not an archive, is damaged, exceeds a limit, or holds links or suspicious paths.
+        DataError: The file is not an archive, is damaged or exceeds a limit, or holds paths or links that lead out of it.
     """
     with ExitStack() as stack:
         with _explain_damage(path.name):
@@ -66,12 +80,12 @@ def open_archive(path: Path, limits: Limits) -> Iterator[Archive]:
             signature = file.read(SIGNATURE_BYTES)
             file.seek(0)
             if signature.startswith(ZIP_SIGNATURES):
-                archive = _open_zip(file, path.name, limits)
+                archive = _open_zip(file, path.name, dataset, is_left_out)
             else:
                 for magic, opener in DECOMPRESSORS.items():
                     if signature.startswith(magic):
-                        file = stack.enter_context(_decompress(file, opener, path.name, limits))
-                archive = _open_tar(file, path.name, limits)
+                        file = stack.enter_context(_decompress(file, opener, path.name, dataset.limits))
+                archive = _open_tar(file, path.name, dataset, is_left_out)
         yield archive
 
 
@@ -90,15 +104,25 @@ def _explain_damage(archive: str, entry: str = "archive") -> Iterator[None]:
         ) from None
 
 
-def _open_zip(file: IO[bytes], name: str, limits: Limits) -> Archive:
+def _open_zip(file: IO[bytes], name: str, dataset: Dataset, is_left_out: LeftOut) -> Archive:
     archive = zipfile.ZipFile(file)
     entries: dict[str, zipfile.ZipInfo] = {}
+    links: dict[str, str | None] = {}
     for info in archive.infolist():
-        if not info.is_dir():
-            entries[_normalize(name, info.orig_filename, entries)] = info
+        path = _zip_path(info, dataset.encoding)
+        if info.is_dir() or path.endswith("/"):
+            continue
+        path = _check_new(name, check_path(name, path), entries)
+        if not stat.S_ISLNK(info.external_attr >> 16):
+            entries[path] = info
+        elif not is_left_out(path):
+            with _explain_damage(name, path), archive.open(info) as source:
+                links[path] = join_target(path, decode_name(source.read(MAX_TARGET), dataset.encoding))
+    packed = sum(info.compress_size for info in entries.values())
+    check_ratio(name, sum(info.file_size for info in entries.values()), packed, dataset.limits)
+    add_linked_entries(name, entries, links, dataset.limits.max_files)
     sizes = {path: info.file_size for path, info in entries.items()}
-    check_sizes(name, sizes, limits)
-    check_ratio(name, sum(sizes.values()), sum(info.compress_size for info in entries.values()), limits)
+    check_sizes(name, sizes, dataset.limits)
 
     def read(path: str) -> bytes:
         # With a size, zipfile decompresses no more than the entry claims to have.
@@ -108,31 +132,66 @@ def _open_zip(file: IO[bytes], name: str, limits: Limits) -> Archive:
     return Archive(list(entries), read)
 
 
-def _open_tar(file: IO[bytes], name: str, limits: Limits) -> Archive:
+def _zip_path(info: zipfile.ZipInfo, encoding: str | None) -> str:
+    """Return an entry's path: from its Unicode field, marked as UTF-8, or in an encoding that the archive does not name."""
+    if info.flag_bits & UTF8_FLAG:
+        return info.orig_filename.replace("\\", "/")
+    raw = info.orig_filename.encode("cp437")
+    return _unicode_field(info.extra, raw) or decode_name(raw, encoding, prefer_utf8=encoding is None)
+
+
+def _unicode_field(extra: bytes, raw: bytes) -> str | None:
+    """Return the path of Info-ZIP's extra field 0x7075, if it belongs to this name.
+
+    The format is described in section 4.6.9 of PKWARE's APPNOTE.
+    """
+    while len(extra) >= 4:  # noqa: PLR2004 - a field's header
+        kind, size = struct.unpack("<HH", extra[:4])
+        content, extra = extra[4 : 4 + size], extra[4 + size :]
+        if kind == UNICODE_PATH and content[:5] == struct.pack("<BI", 1, zlib.crc32(raw)):
+            return content[5:].decode("utf-8").replace("\\", "/")
+    return None
+
+
+def _open_tar(file: IO[bytes], name: str, dataset: Dataset, is_left_out: LeftOut) -> Archive:
     try:
         archive = tarfile.TarFile(fileobj=file)
     except tarfile.ReadError:
         raise DataError(f"{name}: not a folder, a zip or a tar; set dataset.path to one of them") from None
     entries: dict[str, tarfile.TarInfo] = {}
+    links: dict[str, str | None] = {}
     for member in archive:
         if member.isdir():
             continue
-        path = _normalize(name, member.name, entries)
-        if not member.isreg():
-            raise DataError(f"{name}: {path}: a link or a device; replace it by a file")
-        entries[path] = member
+        path = _check_new(name, _tar_path(name, member.name, dataset.encoding), entries)
+        if member.isreg():
+            entries[path] = member
+        elif is_left_out(path):
+            continue
+        elif member.issym():
+            links[path] = join_target(path, decode_name(os.fsencode(member.linkname), dataset.encoding))
+        elif member.islnk():
+            # A hard link names a member from the top of the archive.
+            links[path] = join_target("", decode_name(os.fsencode(member.linkname), dataset.encoding))
+        else:
+            raise DataError(f"{name}: {path}: a device or a pipe; remove it, or add it to dataset.exclude")
     # tarfile takes a damaged header for the end.
     file.seek(archive.offset)
     if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
         raise EOFError(f"damaged after {len(entries):,} files")
+    add_linked_entries(name, entries, links, dataset.limits.max_files)
     sizes = {path: member.size for path, member in entries.items()}
-    check_sizes(name, sizes, limits)
+    check_sizes(name, sizes, dataset.limits)
 
     def read(path: str) -> bytes:
         file.seek(entries[path].offset_data)
         return file.read(sizes[path])
 
     return Archive(list(entries), read)
+
+
+def _tar_path(archive: str, path: str, encoding: str | None) -> str:
+    return check_path(archive, decode_name(os.fsencode(path), encoding, prefer_utf8=encoding is None))
 
 
 @contextmanager
@@ -154,19 +213,12 @@ def _decompress(
         yield plain
 
 
-def _normalize(archive: str, path: str, existing: Mapping[str, object]) -> str:
-    """Return an entry's path in canonical form.
+def _check_new(archive: str, path: str, existing: Mapping[str, object]) -> str:
+    """Return a path that the archive does not hold yet.
 
     Raises:
-        DataError: The path leads out of the archive, or occurs twice.
+        DataError: The path occurs twice.
     """
-    path = os.fsencode(path).decode("utf-8", "backslashreplace")
-    parts = [part for part in path.split("/") if part not in ("", ".")]
-    if path.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:|.*[\\\0]", path) or not parts:
-        raise DataError(f"{archive}: {path!r}: a path that could lead out of the archive; rename the file")
-    normalized = str(PurePosixPath(*parts))
-    if normalized in existing:
-        raise DataError(
-            f"{archive}: {normalized}: the archive holds this path twice; remove one of the files"
-        )
-    return normalized
+    if path in existing:
+        raise DataError(f"{archive}: {path}: the archive holds this path twice; remove one of the files")
+    return path

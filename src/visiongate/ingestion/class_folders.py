@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from visiongate.errors import DataError
 from visiongate.images.extensions import claimed_format, has_image_signature
 from visiongate.ingestion.flat_names import advise_on_flat_files
+from visiongate.ingestion.names import is_undecoded, suggest_encodings
 from visiongate.ingestion.split_names import FILLERS, read_split_name
 from visiongate.ingestion.trees import Tree
 from visiongate.records.splits import SPLITS
@@ -70,6 +71,7 @@ def read_class_folders(tree: Tree, dataset: Dataset) -> ClassFolders:
     ]
     if all(_plain(image.label) in FILLERS for image in images):
         raise DataError(f"{tree.name}: {reader.explain_flat_files()}")
+    _check_encoding(tree.name, {image.label for image in images})
     merged = _merge_spellings(images, dataset.classes or (), reader.warnings)
     labels = {image.label for image in merged}
     for folder in tree.empty_folders:
@@ -299,6 +301,15 @@ def _spelling_key(name: str) -> str:
 
 def _plain(name: str) -> str:
     return re.sub(r"[\W_]", "", name).lower()
+
+
+def _check_encoding(name: str, labels: Iterable[str]) -> None:
+    undecoded = sorted(filter(is_undecoded, labels))
+    if undecoded:
+        raise DataError(
+            f"{name}: {len(undecoded):,} class names are not UTF-8, such as {_list(undecoded[:3])}; set dataset.encoding to "
+            f"the encoding that reads them: {suggest_encodings(undecoded[:3])}"
+        )
 
 
 def _is_nested(names: Parts) -> bool:

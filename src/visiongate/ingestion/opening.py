@@ -1,5 +1,6 @@
 """Open the source of images that the settings describe."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,11 +11,15 @@ from visiongate.errors import DataError
 from visiongate.ingestion.download import without_credentials
 from visiongate.ingestion.embedded import EMBEDDED, SCHEME
 from visiongate.ingestion.fetching import DownloadOptions, fetch, file_name
+from visiongate.ingestion.folder_walk import walk_folder
 from visiongate.ingestion.layouts import find_images
 from visiongate.ingestion.source import Source
 from visiongate.ingestion.trees import list_files, open_tree
 from visiongate.records.files import sha256_of
 from visiongate.settings.dataset import Dataset
+
+# Names that a message shows.
+MAX_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,33 @@ class OpenedSource:
     sha256: str | None
 
 
+def check_path(path: Path) -> None:
+    """Check that a folder or an archive can be read, before DVC hashes it.
+
+    DVC reports a broken link or a socket by its number of error only, and waits forever for a pipe.
+
+    Raises:
+        DataError: There is no such file or folder, or something in it cannot be read.
+    """
+    if not path.exists():
+        parent = next(each for each in path.absolute().parents if each.exists())
+        raise DataError(
+            f"dataset.path = {str(path)!r}: no such folder or archive; {parent} exists, which holds "
+            f"{_list_names(parent)}; correct dataset.path, or choose the images with `visiongate use PATH`"
+        )
+    if path.is_dir():
+        # DVC reads what the settings leave out, too, and follows links anywhere.
+        walk_folder(path, ["/"], None, lambda _: None)
+    elif not path.is_file() or not os.access(path, os.R_OK):
+        raise DataError(f"dataset.path = {str(path)!r}: not a readable file or folder; check its permissions")
+
+
+def _list_names(folder: Path) -> str:
+    names = sorted(each.name for each in folder.iterdir() if not each.name.startswith("."))
+    more = f" and {len(names) - MAX_SHOWN:,} more" if len(names) > MAX_SHOWN else ""
+    return f"{', '.join(names[:MAX_SHOWN]) or 'nothing'}{more}"
+
+
 @contextmanager
 def open_source(dataset: Dataset, downloads: DownloadOptions) -> Iterator[OpenedSource]:
     """Open the archive or folder at ``dataset.path``, or the data set at ``dataset.url``.
@@ -41,9 +73,8 @@ def open_source(dataset: Dataset, downloads: DownloadOptions) -> Iterator[Opened
     """
     path = Path(dataset.path)
     if path != Path(f"conf/dataset/{dataset.name}.yaml"):
-        if not path.exists():
-            raise DataError(f"dataset.path = {dataset.path!r}: no such folder or archive; correct the path")
-        with open_tree(path, dataset.limits, dataset.exclude) as tree:
+        check_path(path)
+        with open_tree(path, dataset) as tree:
             yield OpenedSource(find_images(tree, dataset), path.resolve().name, _hash(path))
     elif dataset.url is None:
         raise DataError(
@@ -70,10 +101,10 @@ def _open_fetched(dataset: Dataset, url: str, downloads: DownloadOptions) -> Ite
     address = without_credentials(url)
     if len(files) == 1 and (dataset.files or not url.endswith("/")):
         (path,) = files.values()
-        with open_tree(path, dataset.limits, dataset.exclude) as tree:
+        with open_tree(path, dataset) as tree:
             yield OpenedSource(find_images(tree, dataset), address, _hash(path))
     else:
-        tree = list_files(file_name(url) or dataset.name, files, dataset.limits, dataset.exclude)
+        tree = list_files(file_name(url) or dataset.name, files, dataset)
         yield OpenedSource(find_images(tree, dataset), address, None)
 
 

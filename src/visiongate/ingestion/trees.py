@@ -1,6 +1,6 @@
 """Folders and archives as trees: files in the order of their paths, read one at a time."""
 
-import os
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,9 +10,13 @@ from pathlib import Path
 
 from visiongate.errors import DataError
 from visiongate.ingestion.archives import open_archive
+from visiongate.ingestion.folder_walk import walk_folder
 from visiongate.ingestion.limits import check_sizes
-from visiongate.settings.dataset import Limits
+from visiongate.settings.dataset import Dataset
 
+logger = logging.getLogger(__name__)
+# Paths that a message shows.
+MAX_SHOWN = 3
 # Files and folders that operating systems, network drives and photo programs add, besides hidden ones. In lower case.
 SYSTEM_NAMES = {
     *("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "zbthumbnail.info", "picasa.ini"),
@@ -44,44 +48,49 @@ class Tree:
 
 
 @contextmanager
-def open_tree(path: Path, limits: Limits, exclude: Sequence[str] = ()) -> Iterator[Tree]:
+def open_tree(path: Path, dataset: Dataset) -> Iterator[Tree]:
     """Open a folder or an archive and list its files.
 
     Args:
         path: The folder or archive.
-        limits: Limits on the size of the source.
-        exclude: Patterns of paths to leave out; ``*`` also matches slashes.
+        dataset: The limits, the patterns to exclude, where links may lead, and the encoding of names.
 
     Raises:
-        DataError: The source is damaged, exceeds a limit, or holds links or suspicious paths.
+        DataError: The source is damaged, exceeds a limit, or holds suspicious paths or links that lead out of it.
     """
     if path.is_dir():
-        yield _list_folder(path, limits, exclude)
+        yield _list_folder(path, dataset)
         return
-    with open_archive(path, limits) as archive:
-        tree = _build_tree(path.name, archive.paths, archive.read, exclude)
-        for inner in tree.paths:
-            if inner.lower().endswith(ARCHIVE_EXTENSIONS) and not inner.endswith(IDX_EXTENSION):
-                raise DataError(
-                    f"{path.name}: {inner}: an archive within an archive; extract it, or add it to dataset.exclude"
-                )
+    with open_archive(
+        path, dataset, lambda inner: _ignore_reason(inner, dataset.exclude) is not None
+    ) as archive:
+        tree = _build_tree(path.name, archive.paths, archive.read, dataset.exclude)
+        inner = [
+            each
+            for each in tree.paths
+            if each.lower().endswith(ARCHIVE_EXTENSIONS) and not each.endswith(IDX_EXTENSION)
+        ]
+        if inner:
+            raise DataError(
+                f"{path.name}: {', '.join(inner[:MAX_SHOWN])}: an archive within an archive ({len(inner):,} in all); "
+                "extract it, or add it to dataset.exclude"
+            )
         yield tree
 
 
-def list_files(name: str, files: Mapping[str, Path], limits: Limits, exclude: Sequence[str] = ()) -> Tree:
+def list_files(name: str, files: Mapping[str, Path], dataset: Dataset) -> Tree:
     """Make a tree of files in any places.
 
     Args:
         name: The tree's name, for messages.
         files: The files by their path in the tree.
-        limits: Limits on the size of the source.
-        exclude: As in `open_tree`.
+        dataset: The limits and the patterns to exclude.
 
     Raises:
         DataError: A limit is exceeded.
     """
-    tree = _build_tree(name, files, lambda path: files[path].read_bytes(), exclude)
-    check_sizes(name, {path: files[path].stat().st_size for path in tree.paths}, limits)
+    tree = _build_tree(name, files, lambda path: files[path].read_bytes(), dataset.exclude)
+    check_sizes(name, {path: files[path].stat().st_size for path in tree.paths}, dataset.limits)
     return tree
 
 
@@ -102,35 +111,24 @@ def _ignore_reason(path: str, exclude: Sequence[str]) -> str | None:
     return "excluded" if any(fnmatchcase(path, pattern) for pattern in exclude) else None
 
 
-def _list_folder(root: Path, limits: Limits, exclude: Sequence[str]) -> Tree:
-    files: dict[str, Path] = {}
-    empty: list[str] = []
-    ignored: Counter[str] = Counter()
-    for folder, subfolders, names in os.walk(root, onerror=_raise):
-        if not subfolders and not names:
-            empty.append(Path(folder).relative_to(root).as_posix())
-        for name in [*subfolders, *names]:
-            file = Path(folder, name)
-            path = os.fsencode(file.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
-            reason = _ignore_reason(path, exclude)
-            if reason:
-                ignored[reason] += 1
-                # os.walk does not enter subfolders that are removed from its list.
-                if name in subfolders:
-                    subfolders.remove(name)
-            elif file.is_symlink():
-                raise DataError(
-                    f"{root.name}: {path}: a link; replace it by a copy, or add it to dataset.exclude"
-                )
-            elif file.is_file():
-                files[path] = file
-            elif name not in subfolders:
-                raise DataError(
-                    f"{root.name}: {path}: not a regular file; remove it, or add it to dataset.exclude"
-                )
-    tree = list_files(root.name, files, limits)
-    return Tree(tree.name, tree.paths, tree.read, ignored, tuple(sorted(empty)))
+def _list_folder(root: Path, dataset: Dataset) -> Tree:
+    def ignore_reason(path: str) -> str | None:
+        return _ignore_reason(path, dataset.exclude)
 
-
-def _raise(error: OSError) -> None:
-    raise error
+    found = walk_folder(root, dataset.links, dataset.encoding, ignore_reason)
+    check_sizes(root.name, {path: file.stat().st_size for path, file in found.files.items()}, dataset.limits)
+    if found.linked_folders:
+        logger.warning(
+            "%s: %d links to folders, such as %s: DVC does not notice changes behind them; after a change, run "
+            "`dvc repro --force ingestion`",
+            root.name,
+            len(found.linked_folders),
+            found.linked_folders[0],
+        )
+    return Tree(
+        root.name,
+        sorted(found.files),
+        lambda path: found.files[path].read_bytes(),
+        found.ignored,
+        tuple(sorted(found.empty)),
+    )

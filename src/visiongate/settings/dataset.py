@@ -54,6 +54,10 @@ class Dataset(Section):
     auxiliary: list[str] = Field(
         description="Names of folders whose images are left out with a warning, in any case; a name in `classes` is kept."
     )
+    links: list[str] = Field(description="Folders outside of `path` that symbolic links in it may lead to.")
+    encoding: str | None = Field(
+        description="Encoding of names that are not UTF-8, such as gbk, shift_jis or cp866."
+    )
     group: str | None = Field(
         description="Regular expression on the path; images whose parenthesized part is equal stay in one split."
     )
@@ -75,7 +79,18 @@ class Dataset(Section):
             raise ValueError("classes has a duplicate entry")
         if self.group is not None:
             _check_group(self.group)
+        if self.encoding is not None:
+            _check_encoding(self.encoding)
         return self
+
+
+def _check_encoding(encoding: str) -> None:
+    try:
+        b"name".decode(encoding)
+    except LookupError:
+        raise ValueError(
+            f"encoding {encoding!r} is unknown; use a name of Python's, such as gbk, shift_jis, cp437, cp866 or cp1252"
+        ) from None
 
 
 def _check_group(pattern: str) -> None:
