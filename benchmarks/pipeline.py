@@ -33,7 +33,9 @@ STAGES = (
     "transformation",
     "train",
     "evaluate",
+    "study",
     "optimize",
+    "recommend",
     "register",
 )
 ENVIRONMENT = {

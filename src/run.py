@@ -19,12 +19,15 @@ STAGES = {
     "transformation": "transformation",
     "train": "training",
     "evaluate": "evaluation",
+    "study": "study",
     "optimize": "optimization",
+    "recommend": "recommendation",
     "register": "registration",
 }
-# Torch's threads spin for milliseconds while they wait for each other. If another process needs the core, a training step of a
-# small network then takes twenty times as long. Torch reads the variable when it is imported; an existing value is kept.
-SPIN_COUNT = ("GOMP_SPINCOUNT", "1000")
+# By default torch's threads spin for milliseconds while they wait for each other. If another process needs the core, a training
+# step of a small network then takes twenty times as long; a thread that sleeps at once costs nothing measurable on an idle
+# machine. Torch reads the variable when it is imported; an existing value is kept.
+SPIN_COUNT = ("GOMP_SPINCOUNT", "0")
 OUTPUT_FOLDERS = ("data/", "models/", "reports/")
 # Errors of the disk or of permissions, by what to do about them.
 ADVICE = {

@@ -123,7 +123,7 @@ def make_snapshot(name: str, skill: float, names: list[str], text: str = "plain"
                 "group": pa.array([None] * IMAGES, pa.string()),
             }
         ),
-        search=Search(20, text, 0.9, 0.8, better=True, conclusion=text, values={f"model.{text}": text}),
+        search=Search(20, better=True, conclusion=text, values={f"model.{text}": text}),
         registration=make_registration("promoted", text, text),
     )
 

@@ -19,6 +19,15 @@ from visiongate.records.history import EpochMetrics, write_history
 from visiongate.records.interval import Interval
 from visiongate.records.preparation import QuarantinedImage, write_quarantine
 from visiongate.records.registration import write_registration
+from visiongate.records.search import (
+    RecommendationRecord,
+    RecommendationSummary,
+    SearchSummary,
+    write_best,
+    write_comparison,
+    write_recommendation,
+    write_summary,
+)
 from visiongate.records.transform import Transform, write_transform
 from visiongate.records.validation import ExpectationResult, ValidationReport, write_validation
 from visiongate.settings.loading import load_settings
@@ -39,6 +48,12 @@ STAGES = {
         ["reports/gate.json", "reports/latency.json", "reports/metrics.json"],
     ),
     "optimize": (["optimize"], ["data/transformed"], ["reports/optimize"], ["reports/optimize.json"]),
+    "recommend": (
+        ["optimize"],
+        ["reports/optimize"],
+        ["reports/recommendation"],
+        ["reports/recommendation.json"],
+    ),
     "register": (["registry"], ["reports/gate.json"], [], ["reports/registration.json"]),
 }
 
@@ -149,20 +164,12 @@ def _write_model(skill: float) -> None:
 
 
 def _write_decisions() -> None:
-    summary = {
-        "trials": 3,
-        "pruned": 0,
-        "epochs": 9,
-        "best_trial": 1,
-        "best_value": 0.9,
-        "current_value": 0.8,
-        "beats_current": True,
-    }
-    write_json(Path("reports/optimize.json"), summary)
-    write_json(
-        Path("reports/optimize/study.json"),
-        {"settings": {}, "data": "0", "beaten": True, "conclusion": "better"},
+    write_summary(Path("reports/optimize.json"), SearchSummary(3, 0, 0, 9, 1, 0.9))
+    write_recommendation(Path("reports/recommendation.json"), RecommendationSummary(better=True, seeds=5))
+    record = RecommendationRecord(
+        {"model.lr": 0.01}, adoptable=True, conclusion="The best settings are better."
     )
-    Path("reports/optimize/best_params.yaml").write_text("model.lr: 0.02\n", encoding="utf-8")
+    write_comparison(Path("reports/recommendation"), record)
+    write_best(Path("reports/optimize"), {"model.lr": 0.02})
     registration = make_registration("promoted", "it passed the gate")
     write_registration(Path("reports/registration.json"), registration)

@@ -18,4 +18,8 @@ class TrainingError(VisiongateError):
 
 
 class DivergedError(TrainingError):
-    """The loss is NaN or infinite, or the network learns nothing."""
+    """The loss is NaN or infinite, or the network learns nothing (`NotLearningError`)."""
+
+
+class NotLearningError(DivergedError):
+    """The network is not better than predicting the most frequent class."""

@@ -40,8 +40,13 @@ METRICS = Path("reports/metrics.json")
 LATENCY = Path("reports/latency.json")
 GATE = Path("reports/gate.json")
 
+# What the search depends on, and the current values of what it searches.
+STUDY = Path("reports/study.json")
+CURRENT = Path("reports/current.json")
 OPTIMIZE = Path("reports/optimize")
 OPTIMIZE_SUMMARY = Path("reports/optimize.json")
+RECOMMENDATION = Path("reports/recommendation")
+RECOMMENDATION_SUMMARY = Path("reports/recommendation.json")
 REGISTRATION = Path("reports/registration.json")
 MODEL_CARD = Path("reports/model_card.md")
 

@@ -1,12 +1,11 @@
 import csv
 import json
 import re
-import shlex
 import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +14,33 @@ import yaml
 
 from command_line import run_cli
 from page_structure import check_page
-from visiongate.errors import SettingsError
+from visiongate.errors import DataError, SettingsError
 from visiongate.optimization import stage as optimize
-from visiongate.optimization.confirmation import confirm
-from visiongate.optimization.page import render_search
-from visiongate.optimization.report import SearchReport, format_conclusion, format_report, summarize_search
-from visiongate.optimization.space import search_space
-from visiongate.optimization.study import SearchResult, TrialResult
+from visiongate.optimization import trainer
+from visiongate.optimization.fingerprint import current_values, study_settings
+from visiongate.recommendation import stage as recommend
+from visiongate.recommendation.comparison import (
+    Recommendation,
+    format_conclusion,
+    format_recommendation,
+    summarize_recommendation,
+)
+from visiongate.recommendation.page import render_recommendation
+from visiongate.records.search import (
+    FreshSeeds,
+    RecommendationRecord,
+    SearchSummary,
+    StudyRecord,
+    write_best,
+    write_comparison,
+    write_study,
+    write_summary,
+)
 from visiongate.settings.composition import compose_params
 from visiongate.settings.loading import load_settings, replace_settings
 from visiongate.settings.schema import Settings
+from visiongate.study import stage as study
+from visiongate.training.fingerprint import data_sha256
 from workspaces import write_arrays
 
 ROOT = Path(__file__).parents[2]
@@ -35,11 +51,12 @@ SETTINGS = replace_settings(
         "optimize.epochs": 2,
         "optimize.startup_trials": 1,
         "optimize.reduction_factor": 2,
-        "optimize.confirm_seeds": 2,
+        "optimize.confirm_seeds": 0,
     },
     "test",
 )
 REPORT = Path("reports/optimize")
+PAGE = Path("reports/recommendation/index.html")
 LR = 0.0012345678901234567
 
 
@@ -72,6 +89,17 @@ def write_params(settings: Settings) -> None:
     Path("params.yaml").write_text(yaml.safe_dump(settings.model_dump()))
 
 
+def search(settings: Settings) -> None:
+    study.run(settings)
+    optimize.run(settings)
+
+
+def changed(**values: object) -> Settings:
+    return replace_settings(
+        SETTINGS, {key.replace("__", "."): value for key, value in values.items()}, "test"
+    )
+
+
 def read_rows(name: str) -> list[dict[str, str]]:
     with (REPORT / name).open() as file:
         return list(csv.DictReader(file))
@@ -82,37 +110,75 @@ def outputs() -> dict[str, bytes]:
 
 
 @pytest.mark.usefixtures("project")
-def test_stage_writes_trials_summary_and_page(capsys: pytest.CaptureFixture[str]) -> None:
-    optimize.run(SETTINGS)
+def test_stages_write_the_search_and_the_recommendation(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = changed(optimize__confirm_seeds=5, optimize__epochs=1)
+    with caplog.at_level("INFO", logger="visiongate"):
+        search(settings)
+    assert re.search(r"search 1: .*; 2 of 4 done, .*best val_accuracy .* left", caplog.text)
     summary = json.loads(Path("reports/optimize.json").read_text())
     trials = read_rows("trials.csv")
     assert summary["trials"] == len(trials) == 4
-    assert float(trials[0]["model.lr"]) == SETTINGS.model.lr
     assert summary["epochs"] == len(read_rows("curves.csv")) == sum(int(row["epochs"]) for row in trials)
     best = yaml.safe_load((REPORT / "best_params.yaml").read_text())
     assert {key: str(value) for key, value in best.items()} == {
         key: trials[summary["best_trial"]][key] for key in best
     }
-    assert capsys.readouterr().out.startswith("4 trials, ")
+    assert capsys.readouterr().out.startswith("4 trials of up to 1 epochs, ")
     page = (REPORT / "index.html").read_text()
     assert page.count("data:image/png") == 3
-    check_page(page)
+    assert "it takes 10 complete trials, and 4 of 4 are" in check_page(page).text
+    recommend.run(settings)
+    assert capsys.readouterr().out.startswith("The best settings are ")
+    result = json.loads(Path("reports/recommendation.json").read_text())
+    assert 1 <= result["seeds"] <= 5
+    # An undecided test has all seeds.
+    assert (result["seeds"] == 5) == ("gain" in result)
+    assert "in trainings of at most 1 epochs" in check_page(PAGE.read_text()).text
     assert not list(Path("mlruns/optuna").glob("*.journal"))
+
+
+@pytest.mark.usefixtures("project")
+def test_only_the_comparison_depends_on_the_current_values() -> None:
+    study.run(SETTINGS)
+    before, current = Path("reports/study.json").read_bytes(), Path("reports/current.json").read_bytes()
+    study.run(changed(training__epochs=3, training__seed=1))
+    assert (Path("reports/study.json").read_bytes(), Path("reports/current.json").read_bytes()) == (
+        before,
+        current,
+    )
+    study.run(changed(model__lr=1e-4))
+    assert Path("reports/study.json").read_bytes() == before
+    assert json.loads(Path("reports/current.json").read_text())["model.lr"] == 1e-4
+    with pytest.raises(DataError, match="dvc repro recommend"):
+        optimize.run(changed(model__options__width=8))
+
+
+@pytest.mark.usefixtures("project")
+def test_current_settings_that_are_the_best_are_not_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recommend, "train_current", None)
+    write_study(REPORT, StudyRecord({}, "", FreshSeeds([1, 2, 3, 4, 5], [0.5] * 5)))
+    study.run(SETTINGS)
+    write_best(REPORT, json.loads(Path("reports/current.json").read_text()))
+    recommend.run(SETTINGS)
+    assert "The current settings are the best ones" in PAGE.read_text()
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("project")
 def test_interrupted_search_by_loss_writes_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = replace_settings(SETTINGS, {"optimize.metric": "val_loss"}, "test")
+    settings = changed(optimize__metric="val_loss", optimize__confirm_seeds=5)
+    study.run(settings)
     optimize.run(settings)
     first = outputs()
     losses = [float(row["value"]) for row in read_rows("trials.csv") if row["value"]]
     assert json.loads(first["reports/optimize.json"])["best_value"] == min(losses) > 0
-    shutil.rmtree("reports")
-    # The second run is interrupted in the fourth training, and again during the confirmation.
+    shutil.rmtree(REPORT)
+    # The second run is interrupted in the fourth training, and again while the best settings are trained with fresh seeds.
     for trainings in (3, 5):
         with monkeypatch.context() as patched:
-            patched.setattr(optimize, "prepare_task", InterruptedPreparation(trainings - count_trials()))
+            patched.setattr(trainer, "prepare_task", InterruptedPreparation(trainings - count_trials()))
             with pytest.raises(KeyboardInterrupt):
                 optimize.run(settings)
     optimize.run(settings)
@@ -132,7 +198,7 @@ class InterruptedPreparation:
         return PREPARE(*arguments)  # type: ignore[arg-type]
 
 
-PREPARE = optimize.prepare_task
+PREPARE = trainer.prepare_task
 
 
 def count_trials() -> int:
@@ -147,7 +213,7 @@ def count_trials() -> int:
 @pytest.mark.slow
 @pytest.mark.usefixtures("project")
 def test_trials_of_two_workers_are_runs_within_the_run_of_the_study() -> None:
-    optimize.run(replace_settings(SETTINGS, {"optimize.workers": 2, "optimize.confirm_seeds": 0}, "test"))
+    search(changed(optimize__workers=2))
     with closing(sqlite3.connect("mlruns/mlflow.db")) as store:
         names = dict(store.execute("select run_uuid, name from runs"))
         parents = dict(store.execute("select run_uuid, value from tags where key = 'mlflow.parentRunId'"))
@@ -160,10 +226,10 @@ def test_trials_of_two_workers_are_runs_within_the_run_of_the_study() -> None:
 def test_baseline_is_searched() -> None:
     composed = yaml.safe_load(compose_params(ROOT / "conf", ["model=random_forest"]))
     settings = replace_settings(
-        Settings.model_validate(composed), {"optimize.trials": 2, "optimize.confirm_seeds": 1}, "test"
+        Settings.model_validate(composed), {"optimize.trials": 2, "optimize.confirm_seeds": 0}, "test"
     )
-    optimize.run(settings)
-    assert len(read_rows("trials.csv")) == 2
+    search(settings)
+    assert [row["state"] for row in read_rows("trials.csv")] == ["complete", "complete"]
 
 
 @pytest.mark.usefixtures("project")
@@ -173,76 +239,11 @@ def test_invalid_space_raises_before_training() -> None:
         "size": {"setting": "transformation.size", "kind": "int", "low": 8, "high": 16}
     }
     with pytest.raises(SettingsError, match=r"optimize\.space\.size"):
-        optimize.run(Settings.model_validate(tree))
-    assert not Path("mlruns").exists()
+        study.run(Settings.model_validate(tree))
+    assert not Path("reports").exists()
 
 
-# The report
-
-
-def make_report(
-    values: list[float | None], gains: list[float] | None, metric: str = "val_accuracy"
-) -> SearchReport:
-    trials = [
-        TrialResult(
-            index, "pruned" if value is None else "complete", value, [0.5], {"model.lr": 0.1 * (index + 1)}
-        )
-        for index, value in enumerate(values)
-    ]
-    best = max((trial for trial in trials if trial.value is not None), key=lambda trial: trial.value or 0)
-    confirmation = (
-        None
-        if gains is None
-        else confirm(range(len(gains)), [0.5] * len(gains), [0.5 + gain for gain in gains])
-    )
-    return SearchReport(metric, SearchResult(trials, best, best.value or 0.0, {}), confirmation)
-
-
-@pytest.mark.parametrize(
-    ("report", "conclusion"),
-    [
-        (make_report([0.9, 0.8], None), "No trial beats"),
-        (make_report([0.8, 0.9], None), "was not confirmed"),
-        (make_report([0.8, 0.9], [0.1] * 5), "is better"),
-        (make_report([0.8, 0.9], [0.1] * 3), "Too few seeds"),
-        (make_report([0.8, 0.9], [0.1, -0.1] * 3), "is not shown to be better"),
-        (make_report([0.8, 0.9], [-0.5] * 5), "is not shown to be better"),
-    ],
-)
-def test_settings_are_recommended_only_if_they_are_better(report: SearchReport, conclusion: str) -> None:
-    assert conclusion in format_conclusion(report)
-    better = conclusion == "is better"
-    assert summarize_search(report).beats_current == better
-    assert ("dvc exp run" in format_report(report)) == better
-
-
-def test_report_shows_losses_with_their_own_sign() -> None:
-    summary = summarize_search(make_report([-0.3, -0.2], None, "val_loss"))
-    assert (summary.best_value, summary.current_value) == (0.2, 0.3)
-    assert summarize_search(make_report([None, 0.9], None)).current_value is None
-
-
-# adopt
-
-
-def make_full_report() -> SearchReport:
-    """Return a report whose best trial is trial 2."""
-    made = make_report([0.8, None, 0.9], [0.1] * 5)
-    trials = [
-        TrialResult(trial.trial, trial.state, trial.value, trial.curve, values(LR * (1 + trial.trial)))
-        for trial in made.result.trials
-    ]
-    result = SearchResult(trials, trials[2], 0.9, {"model.lr": 0.75, "model.batch_size": 0.25})
-    return SearchReport("val_accuracy", result, made.confirmation)
-
-
-@pytest.fixture
-def report(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with the report, but without its page, which takes a second to draw."""
-    monkeypatch.setattr(optimize, "render_search", lambda *_: "")
-    optimize._write(make_full_report(), optimize.plan_search(SETTINGS, "test"), SETTINGS)  # noqa: SLF001 - `run` trains
-    shutil.copytree(ROOT / "conf", project / "conf")
-    return project
+# The recommendation
 
 
 def values(lr: float) -> dict[str, bool | int | float | str | None]:
@@ -254,32 +255,107 @@ def values(lr: float) -> dict[str, bool | int | float | str | None]:
     }
 
 
+def recommendation(
+    gains: list[float],
+    seeds: int = 5,
+    metric: str = "val_accuracy",
+    failure: str = "",
+    best_failure: str = "",
+) -> Recommendation:
+    """Return a recommendation whose best settings have these gains on the first seeds."""
+    start = 0.5 if metric == "val_accuracy" else -0.5
+    best = FreshSeeds(
+        list(range(1, seeds + 1)),
+        [start + gain for gain in gains] + [start] * (seeds - len(gains)),
+        best_failure,
+    )
+    current = FreshSeeds(best.seeds[: len(gains)], [start] * len(gains), failure)
+    return Recommendation(metric, 8, values(0.1), values(0.2), best, current)
+
+
+@pytest.mark.parametrize(
+    ("made", "conclusion", "better", "adoptable"),
+    [
+        (recommendation([0.1] * 5), "are better than the current ones", True, True),
+        (recommendation([0.1, -0.1, 0.1, 0.1, 0.1]), "not shown to be better", False, True),
+        (recommendation([-0.5]), "The other 4 seeds could not change that", False, False),
+        (recommendation([], seeds=0), "set it to 5 to compare them", False, True),
+        (
+            recommendation([], failure="the loss is nan"),
+            "current settings failed: the loss is nan",
+            True,
+            True,
+        ),
+        (recommendation([], best_failure="the loss is nan"), "not recommended", False, False),
+        (
+            replace(recommendation([]), current=values(0.1)),
+            "The current settings are the best ones of the search",
+            False,
+            False,
+        ),
+    ],
+)
+def test_settings_are_recommended_only_if_they_are_better(
+    made: Recommendation, conclusion: str, *, better: bool, adoptable: bool
+) -> None:
+    assert conclusion in format_conclusion(made)
+    assert (made.better, made.adoptable) == (better, adoptable)
+    assert summarize_recommendation(made).better == better
+    assert ("visiongate adopt" in format_recommendation(made)) == better
+    page = check_page(render_recommendation(made, SETTINGS))
+    assert conclusion in page.text
+    assert ("visiongate adopt" in page.text) == better
+    # Nothing is claimed with a confidence of 0%.
+    assert not re.search(r"\b0% confidence|p = 1", page.text)
+
+
+def test_losses_are_shown_with_their_own_sign() -> None:
+    summary = summarize_recommendation(recommendation([0.1] * 5, metric="val_loss"))
+    assert summary.gain is not None
+    assert (summary.best_value, summary.current_value) == (pytest.approx(0.4), 0.5)
+    assert summary.gain.mean == pytest.approx(0.1)
+
+
+# adopt
+
+
+@pytest.fixture
+def report(project: Path) -> Path:
+    """A project with a result of the search."""
+    seeds = FreshSeeds([1, 2, 3, 4, 5], [0.9] * 5)
+    write_study(REPORT, StudyRecord(study_settings(SETTINGS), data_sha256(Path("data/transformed")), seeds))
+    write_best(REPORT, values(LR))
+    write_summary(Path("reports/optimize.json"), SearchSummary(3, 1, 0, 9, 2, 0.9))
+    record = RecommendationRecord(
+        current_values(SETTINGS), adoptable=True, conclusion="The best settings are better."
+    )
+    write_comparison(PAGE.parent, record)
+    shutil.copytree(ROOT / "conf", project / "conf")
+    return project
+
+
 def run_adopt(name: str, *options: str) -> int:
     return run_cli("adopt", f"--name={name}", *options)
 
 
-@pytest.mark.usefixtures("report")
-def test_recipe_composes_to_the_current_settings_with_the_best_values() -> None:
+def test_recipe_composes_to_the_current_settings_with_the_best_values(report: Path) -> None:
+    overrides = ["dataset=folder", "dataset.path=/photos/my cats", "training.epochs=7", "optimize.trials=4"]
+    (report / "params.yaml").write_text(compose_params(Path("conf"), overrides))
+    settings = load_settings()
+    write_study(
+        REPORT,
+        StudyRecord(study_settings(settings), data_sha256(Path("data/transformed")), FreshSeeds([], [])),
+    )
+    record = RecommendationRecord(
+        current_values(settings), adoptable=True, conclusion="The best settings are better."
+    )
+    write_comparison(PAGE.parent, record)
     assert run_adopt("tuned") == 0
     text = Path("conf/experiment/tuned.yaml").read_text()
     assert text.startswith("# @package _global_\n# Cost: ")
-    assert "# Score: val_accuracy 0.9000 in a trial of 2 epochs; 0.8000 " in text
-    composed = yaml.safe_load(compose_params(Path("conf"), ["experiment=tuned"]))
-    assert composed["model"]["lr"] == LR * 3
-    assert composed["model"]["batch_size"] == 32
-    assert composed["training"]["label_smoothing"] == 0
-    # An experiment had set it with -S.
-    assert composed["optimize"]["trials"] == SETTINGS.optimize.trials
-    assert (
-        composed["optimize"]["trials"] != yaml.safe_load(compose_params(Path("conf")))["optimize"]["trials"]
-    )
-
-
-def test_page_shows_the_command_with_all_digits() -> None:
-    page = render_search(make_full_report(), search_space(SETTINGS), SETTINGS)
-    command = re.search(r"<code>(dvc exp run .*?)</code>", page)
-    assert command
-    assert f"model.lr={LR * 3}" in shlex.split(command[1])
+    assert "# The best settings are better.\n#   dvc exp run -S experiment=tuned\n" in text
+    composed = Settings.model_validate(yaml.safe_load(compose_params(Path("conf"), ["experiment=tuned"])))
+    assert composed == replace_settings(settings, values(LR), "test")
 
 
 @pytest.mark.usefixtures("report")
@@ -302,13 +378,15 @@ def test_existing_recipe_is_overwritten_only_with_force() -> None:
             lambda: write_params(replace_settings(SETTINGS, {"model.options.width": 8}, "test")),
             r"model\.options\.width",
         ),
+        (lambda: write_params(changed(model__lr=0.5)), r"model\.lr changed .*dvc repro recommend"),
         (lambda: Path("data/transformed/train.npy").write_bytes(b"other images"), "the images changed"),
         (lambda: Path("data/transformed/train.npy").unlink(), r"data/transformed/train\.npy"),
         (
-            lambda: (REPORT / "study.json").write_text(
-                json.dumps(json.loads((REPORT / "study.json").read_text()) | {"beaten": False})
+            lambda: write_comparison(
+                PAGE.parent,
+                RecommendationRecord(current_values(SETTINGS), adoptable=False, conclusion="They are worse."),
             ),
-            "nothing to adopt",
+            r"nothing to adopt: They are worse\.",
         ),
         (lambda: (REPORT / "best_params.yaml").write_text("- 1"), r"best_params\.yaml"),
         ((REPORT / "best_params.yaml").unlink, r"best_params\.yaml"),
@@ -323,14 +401,6 @@ def test_result_of_other_settings_or_images_is_not_adopted(
     assert re.search(named, message)
     assert message.count("\n") == 1
     assert not Path("conf/experiment/tuned.yaml").exists()
-
-
-@pytest.mark.usefixtures("report")
-def test_workers_and_storage_do_not_change_the_study() -> None:
-    write_params(
-        replace_settings(SETTINGS, {"optimize.workers": 4, "optimize.storage": "sqlite:///a.db"}, "test")
-    )
-    assert run_adopt("tuned") == 0
 
 
 @pytest.mark.usefixtures("report")

@@ -29,21 +29,21 @@ def test_first_bracket_has_all_rungs_and_last_has_none(
     epochs: int, factor: int, first: list[int], last: list[int]
 ) -> None:
     settings = optimize(pruner="hyperband", epochs=epochs, reduction_factor=factor)
-    assert rungs(settings, 1) == first
-    assert min((rungs(settings, index) for index in range(1, 100)), key=len) == last
+    assert rungs(settings, 0) == first
+    assert min((rungs(settings, index) for index in range(100)), key=len) == last
 
 
 def test_bracket_sizes_equal_those_of_the_paper() -> None:
     # Li et al., 2018, table 1: for a factor of 3 and a largest resource of 81, n = 81, 34, 15, 8, 5.
     settings = optimize(pruner="hyperband", epochs=81, reduction_factor=3)
-    numbers = Counter(len(rungs(settings, index)) for index in range(1, 144))
+    numbers = Counter(len(rungs(settings, index)) for index in range(143))
     assert numbers == {4: 81, 3: 34, 2: 15, 1: 8, 0: 5}
-    assert rungs(settings, 144) == rungs(settings, 1)
+    assert rungs(settings, 143) == rungs(settings, 0)
 
 
 def test_halving_has_all_rungs_for_every_trial() -> None:
     settings = optimize(pruner="halving", epochs=27, reduction_factor=3)
-    assert all(rungs(settings, index) == [1, 3, 9] for index in range(1, 100))
+    assert all(rungs(settings, index) == [1, 3, 9] for index in range(100))
 
 
 def test_hyperband_continues_the_best_of_each_reduction_factor() -> None:
@@ -54,8 +54,8 @@ def test_hyperband_continues_the_best_of_each_reduction_factor() -> None:
     assert not should_prune(settings, 3, [0.35], [])
     assert not should_prune(settings, 3, [0.35, 0.1], others)
     assert should_prune(settings, 3, [0.5, 0.5, 0.1], [[0.5, 0.5, 0.2], *others])
-    assert should_prune(settings, 2, [0.9], others)
-    assert not should_prune(settings, 2, [0.9] * 3, others)
+    assert should_prune(settings, 1, [0.9], others)
+    assert not should_prune(settings, 1, [0.9] * 3, others)
 
 
 def test_median_prunes_trials_below_the_median_after_warmup() -> None:
@@ -69,11 +69,10 @@ def test_median_prunes_trials_below_the_median_after_warmup() -> None:
 
 
 @pytest.mark.parametrize("pruner", ["median", "hyperband", "halving"])
-def test_current_settings_and_finished_trials_are_not_pruned(pruner: str) -> None:
+def test_finished_trials_are_not_pruned(pruner: str) -> None:
     settings = optimize(pruner=pruner, epochs=8, reduction_factor=2, startup_trials=1, warmup_epochs=0)
     others = [[0.9] * 8] * 9
     assert should_prune(settings, 1, [0.1] * 4, others)
-    assert not should_prune(settings, 0, [0.1] * 4, others)
     assert not should_prune(settings, 1, [0.1] * 8, others)
 
 

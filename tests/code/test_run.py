@@ -102,7 +102,7 @@ def test_a_missing_input_is_one_line(workspace: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.usefixtures("workspace")
-@pytest.mark.parametrize("stage", ["train", "evaluate", "optimize", "register"])
+@pytest.mark.parametrize("stage", ["train", "evaluate", "optimize", "recommend", "register"])
 def test_a_missing_output_of_another_stage_is_one_line(
     stage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

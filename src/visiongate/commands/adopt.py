@@ -1,17 +1,26 @@
 """``visiongate adopt``: write the settings of an experiment, or the best ones of `optimize`, as a recipe."""
 
 import re
+import textwrap
 from pathlib import Path
 
 from visiongate import paths
-from visiongate.commands.selection import Selection, describe, find_selected
+from visiongate.commands.selection import MAX_WIDTH, Selection, describe, find_selected
 from visiongate.errors import DataError, VisiongateError
 from visiongate.experiments.listing import leaves
 from visiongate.experiments.ranking import find_differences
 from visiongate.experiments.recipe import Recipe, check_recipe, find_recipe
-from visiongate.optimization.fingerprint import study_settings
+from visiongate.optimization.fingerprint import current_values, study_settings
 from visiongate.records.files import write_text
-from visiongate.records.search import SearchSummary, StudyRecord, Values, read_best, read_study, read_summary
+from visiongate.records.search import (
+    RecommendationRecord,
+    StudyRecord,
+    Values,
+    read_best,
+    read_comparison,
+    read_study,
+    read_summary,
+)
 from visiongate.settings.composition import CONF, compose_values
 from visiongate.settings.loading import load_settings
 from visiongate.training.fingerprint import data_sha256
@@ -34,7 +43,7 @@ def run(experiment: str | None, name: str, metric: str, *, force: bool) -> int:
 
 
 def adopt_search(name: str, *, force: bool) -> Path:
-    """Write ``conf/experiment/NAME.yaml`` from the result of `optimize` and return its path.
+    """Write ``conf/experiment/NAME.yaml`` from the result of the search and return its path.
 
     The recipe composes to the current parameters with the best values, also if an experiment has set others than ``conf/``,
     such as another data set.
@@ -44,16 +53,17 @@ def adopt_search(name: str, *, force: bool) -> Path:
         force: Whether to replace a recipe of this name.
 
     Raises:
-        DataError: There is no result, it belongs to other settings or images, no trial beats the current settings, or the
-            name is invalid or exists.
+        DataError: There is no result, it belongs to other settings or images, the best settings are not better than the current
+            ones, or the name is invalid or exists.
+        VisiongateError: ``conf/`` cannot compose to the settings.
     """
     path = _recipe_path(name)
-    study, summary = read_study(paths.OPTIMIZE), read_summary(paths.OPTIMIZE_SUMMARY)
-    _check_current(study)
-    if not study.beaten:
-        raise DataError(f"{paths.OPTIMIZE}: no trial beats the current settings; there is nothing to adopt")
+    study, comparison = read_study(paths.OPTIMIZE), read_comparison(paths.RECOMMENDATION)
+    _check_current(study, comparison)
+    if not comparison.adoptable:
+        raise DataError(f"{paths.RECOMMENDATION}: there is nothing to adopt: {comparison.conclusion}")
     recipe = _find_recipe(read_best(paths.OPTIMIZE))
-    _write_recipe(path, recipe.format(_describe_search(name, study, summary)), force=force)
+    _write_recipe(path, recipe.format(_describe_search(name, study, comparison)), force=force)
     return path
 
 
@@ -101,29 +111,31 @@ def _write_recipe(path: Path, text: str, *, force: bool) -> None:
     write_text(path, text)
 
 
-def _check_current(study: StudyRecord) -> None:
+def _check_current(study: StudyRecord, comparison: RecommendationRecord) -> None:
     """Check that the result belongs to the current settings and images."""
-    changed = find_differences(dict(leaves(study.settings)), dict(leaves(study_settings(load_settings()))))
+    settings = load_settings()
+    changed = find_differences(
+        {**dict(leaves(study.settings)), **comparison.current},
+        {**dict(leaves(study_settings(settings))), **current_values(settings)},
+    )
     if changed:
         raise DataError(
-            f"{paths.OPTIMIZE}: {', '.join(changed)} changed since the search; run `dvc repro optimize`"
+            f"{paths.RECOMMENDATION}: {', '.join(changed)} changed since the search; run `dvc repro recommend`"
         )
     try:
         data = data_sha256(paths.TRANSFORMED)
     except FileNotFoundError as error:
         raise DataError(f"{error.filename}: no such file; run `dvc repro` or `dvc pull`") from None
     if data != study.data:
-        raise DataError(f"{paths.OPTIMIZE}: the images changed since the search; run `dvc repro optimize`")
+        raise DataError(f"{paths.OPTIMIZE}: the images changed since the search; run `dvc repro recommend`")
 
 
-def _describe_search(name: str, study: StudyRecord, summary: SearchSummary) -> str:
-    """Return the comment of the recipe: cost, score, conclusion and command."""
-    model, optimize = study.settings["model"]["name"], study.settings["optimize"]
-    current = "undefined" if summary.current_value is None else f"{summary.current_value:.4f}"
-    return (
-        f"# Cost: as {model} without it; the search took {summary.epochs} epochs in {summary.trials} trials.\n"
-        f"# Score: {optimize['metric']} {summary.best_value:.4f} in a trial of {optimize['epochs']} epochs; "
-        f"{current} with the settings before.\n"
-        f"# {study.conclusion}\n"
-        f"#   dvc exp run -S experiment={name}\n"
-    )
+def _describe_search(name: str, study: StudyRecord, comparison: RecommendationRecord) -> str:
+    """Return the comment of the recipe: cost, conclusion and command."""
+    summary, model = read_summary(paths.OPTIMIZE_SUMMARY), study.settings["model"]["name"]
+    lines = [
+        f"Cost: as {model} without it; the search took {summary.epochs} epochs in {summary.trials} trials.",
+        *textwrap.wrap(comparison.conclusion, MAX_WIDTH),
+        f"  dvc exp run -S experiment={name}",
+    ]
+    return "".join(f"# {line}\n" for line in lines)

@@ -32,6 +32,7 @@ REPORTS = tuple(
         paths.EVALUATION,
         paths.OPTIMIZE,
         paths.PREPARATION,
+        paths.RECOMMENDATION,
         paths.HISTORY.parent,
         paths.VALIDATION,
     )

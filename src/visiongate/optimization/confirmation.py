@@ -1,21 +1,21 @@
-"""Test whether the best trial is better than the current settings, or whether its seed was lucky."""
+"""Test whether the best settings of a search are better than the current ones, or whether their seed was lucky."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 ALPHA = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """The difference between the best trial's settings and the current ones, trained with the same fresh seeds.
+    """The test of the differences between the best and the current settings, trained with the same fresh seeds.
 
     Attributes:
-        seeds: The seeds.
-        current: The score of the current settings for each seed; higher is better.
-        best: The score of the best trial's settings.
         mean_difference: Mean of best minus current.
         low: Lower bound of its confidence interval.
         high: Upper bound.
@@ -23,9 +23,6 @@ class Confirmation:
         p_value: One-sided, of so large a mean difference if the settings are equally good.
     """
 
-    seeds: Sequence[int]
-    current: Sequence[float]
-    best: Sequence[float]
     mean_difference: float
     low: float
     high: float
@@ -33,18 +30,13 @@ class Confirmation:
     p_value: float
 
     @property
-    def decidable(self) -> bool:
-        """Whether there are enough seeds for a significant difference."""
-        return bool(0.5 ** len(self.seeds) <= ALPHA)
-
-    @property
     def better(self) -> bool:
-        """Whether the best trial's settings are significantly better."""
+        """Whether the best settings are significantly better."""
         return self.p_value <= ALPHA
 
 
-def confirm(seeds: Sequence[int], current: Sequence[float], best: Sequence[float]) -> Confirmation:
-    """Test the paired differences with the exact sign-flip test, and compute the matching confidence interval.
+def confirm(differences: Sequence[float]) -> Confirmation:
+    """Test paired differences with the exact sign-flip test, and compute the matching confidence interval.
 
     If the settings are equally good, each difference is as likely to have the opposite sign. The p-value is the share of the
     2^n sign choices whose mean is at least the observed one (Fisher, 1935, The Design of Experiments, section 21). It is at
@@ -56,30 +48,49 @@ def confirm(seeds: Sequence[int], current: Sequence[float], best: Sequence[float
     difference is significant; if 5% is less than one part, it ranges from the smallest to the largest difference.
 
     Args:
-        seeds: At most 16, because every choice of signs is tried.
-        current: The score of the current settings for each seed; higher is better.
-        best: The score of the best trial's settings for each seed.
+        differences: Best minus current for each seed, in scores, of which higher is better; at most 16, because every choice
+            of signs is tried.
 
     Raises:
-        ValueError: There is no seed, or the lengths differ.
+        ValueError: There is no difference.
     """
-    if not seeds or not len(seeds) == len(current) == len(best):
-        raise ValueError(f"{len(seeds)} seeds, {len(current)} and {len(best)} values")
-    differences = np.array(best, dtype=np.float64) - np.array(current, dtype=np.float64)
-    count = len(differences)
-    subsets = (np.arange(2**count)[:, None] >> np.arange(count)) & 1
-    sums = (2 * subsets - 1) @ differences
-    rounding = 1e-9 * np.abs(differences).sum()
-    omitted = max(1, int(ALPHA * 2**count))
-    means = np.sort(subsets[1:] @ differences / subsets[1:].sum(axis=1))
+    if not differences:
+        raise ValueError("no differences")
+    values = np.array(differences, dtype=np.float64)
+    subsets = _subsets(len(values))
+    means = np.sort(subsets[1:] @ values / subsets[1:].sum(axis=1))
+    omitted = max(1, int(ALPHA * len(subsets)))
     return Confirmation(
-        seeds=list(seeds),
-        current=list(current),
-        best=list(best),
-        mean_difference=float(differences.mean()),
+        mean_difference=float(values.mean()),
         # Adding 0 turns -0 into 0.
         low=float(means[omitted - 1]) + 0.0,
         high=float(means[-omitted]) + 0.0,
-        confidence=1 - 2 * omitted / 2**count,
-        p_value=float(np.mean(sums >= differences.sum() - rounding)),
+        confidence=1 - 2 * omitted / len(subsets),
+        p_value=_p_value(values),
     )
+
+
+def is_decided(differences: Sequence[float], seeds: int) -> bool:
+    """Return whether the test cannot become significant any more, whatever the remaining differences are.
+
+    The p-value is smallest if each remaining difference exceeds the sum of all others: then only choices that keep its sign
+    have so large a mean. Stopping there changes no decision (curtailed sampling).
+
+    Args:
+        differences: Those of the first seeds.
+        seeds: The number of seeds in all.
+    """
+    remaining = seeds - len(differences)
+    return _p_value(np.array(differences, dtype=np.float64)) * 0.5**remaining > ALPHA
+
+
+def _p_value(differences: FloatArray) -> float:
+    """Return the share of the sign choices whose sum is at least the observed one."""
+    sums = (2 * _subsets(len(differences)) - 1) @ differences
+    rounding = 1e-9 * np.abs(differences).sum()
+    return float(np.mean(sums >= differences.sum() - rounding))
+
+
+def _subsets(count: int) -> IntArray:
+    """Return the 2^n subsets of n elements, one per row; the first one is empty."""
+    return (np.arange(2**count)[:, None] >> np.arange(count)) & 1

@@ -17,6 +17,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.trial import TrialState
 from optuna.visualization import matplotlib as plots
 
 from visiongate.optimization.study import TrialResult
@@ -44,7 +45,7 @@ def rebuild_study(trials: Sequence[TrialResult], space: Sequence[SearchRange], m
     for trial in trials:
         study.add_trial(
             optuna.trial.create_trial(
-                state=optuna.trial.TrialState[trial.state.upper()],
+                state=TrialState.COMPLETE if trial.value is not None else TrialState.PRUNED,
                 value=-trial.value if lower and trial.value is not None else trial.value,
                 params=trial.values,
                 distributions=distributions,

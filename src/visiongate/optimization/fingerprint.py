@@ -1,34 +1,63 @@
-"""The fingerprint of a study: a hash of the settings, data and code that its result depends on."""
+"""The settings that a search depends on, and the fingerprint of a study. Imports nothing heavy."""
 
 import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
+from visiongate.errors import DataError
+from visiongate.records.search import Values
 from visiongate.settings.schema import Settings
 from visiongate.training.fingerprint import code_sha256, data_sha256
 
-# Settings of `optimize` that do not change the result.
-WITHOUT_EFFECT = {"workers", "storage"}
+# Settings that change no trial: a trial has epochs and a seed of its own.
+WITHOUT_EFFECT = (
+    "optimize.storage",
+    "optimize.workers",
+    "training.epochs",
+    "training.launch",
+    "training.seed",
+    "training.tensorboard",
+)
 # Settings of `optimize` that matter after the search only.
 AFTER_SEARCH = {"confirm_seeds"}
 
 
-def study_fingerprint(settings: Settings, directory: Path) -> str:
+def study_settings(settings: Settings) -> dict[str, Any]:
+    """Return the settings that the search depends on: those of model, training and search, without the searched ones."""
+    tree = settings.model_dump(include={"model", "training", "optimize"})
+    for name in (*WITHOUT_EFFECT, *current_values(settings)):
+        *sections, key = name.split(".")
+        node = tree
+        for section in sections:
+            node = node.get(section, {})
+        node.pop(key, None)
+    return tree
+
+
+def current_values(settings: Settings) -> Values:
+    """Return the current values of the searched settings by dotted name."""
+    searched = (dimension.setting for dimension in settings.optimize.space.values())
+    return {setting: settings.value(setting) for setting in searched}
+
+
+def check_study(settings: Settings, study: dict[str, Any]) -> None:
+    """Check that the settings are those that DVC compared before it started a stage of the search.
+
+    Raises:
+        DataError: They are not.
+    """
+    if study != study_settings(settings):
+        raise DataError("reports/study.json: params.yaml has changed since; run `dvc repro recommend`")
+
+
+def study_fingerprint(study: dict[str, Any], directory: Path) -> str:
     """Return a hash of everything that a trial's value depends on; a journal with another hash is not resumed.
 
     Args:
-        settings: All settings.
+        study: As `study_settings` returns it.
         directory: The folder of the pixel arrays.
     """
-    tree = study_settings(settings)
-    tree["optimize"] = {key: value for key, value in tree["optimize"].items() if key not in AFTER_SEARCH}
-    parts = [tree, data_sha256(directory), code_sha256("optimization")]
+    optimize = {key: value for key, value in study["optimize"].items() if key not in AFTER_SEARCH}
+    parts = [{**study, "optimize": optimize}, data_sha256(directory), code_sha256("optimization")]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-
-
-def study_settings(settings: Settings) -> dict[str, Any]:
-    """Return the settings that a study's result depends on."""
-    tree = settings.model_dump(include={"model", "training", "optimize"})
-    tree["optimize"] = {key: value for key, value in tree["optimize"].items() if key not in WITHOUT_EFFECT}
-    return tree

@@ -1,41 +1,37 @@
 """The page of a search."""
 
-from collections.abc import Sequence
 from functools import partial
 
 from visiongate.optimization.figures import draw_study, rebuild_study
 from visiongate.optimization.report import (
-    SearchReport,
-    format_conclusion,
+    explain_importances,
+    shorten_value,
     summarize_search,
     tabulate_trials,
     to_metric,
 )
+from visiongate.optimization.study import SearchResult
 from visiongate.pages.rendering import render_page
-from visiongate.settings.optimize import SearchRange
+from visiongate.records.search import FreshSeeds
 from visiongate.settings.schema import Settings
 
 
-def render_search(report: SearchReport, space: Sequence[SearchRange], settings: Settings) -> str:
+def render_search(result: SearchResult, fresh_seeds: FreshSeeds, settings: Settings) -> str:
     """Return the page as HTML."""
-    study = rebuild_study(report.result.trials, space, report.metric)
+    optimize = settings.optimize
+    space = list(optimize.space.values())
+    study = rebuild_study(result.trials, space, optimize.metric)
     return render_page(
         "optimization/page.html",
         model=settings.model.name,
-        optimize=settings.optimize,
-        report=report,
-        conclusion=format_conclusion(report),
-        summary=summarize_search(report),
-        rows=list(tabulate_trials(report)),
+        optimize=optimize,
+        result=result,
+        fresh_seeds=fresh_seeds,
+        summary=summarize_search(optimize.metric, result),
+        rows=list(tabulate_trials(optimize.metric, result)),
         space=space,
-        draw=partial(draw_study, study, report.metric),
-        to_metric=partial(to_metric, report.metric),
-        shorten=_shorten,
+        importances=explain_importances(result),
+        draw=partial(draw_study, study, optimize.metric),
+        to_metric=partial(to_metric, optimize.metric),
+        shorten=shorten_value,
     )
-
-
-def _shorten(value: object) -> str:
-    """Return a setting's value with at most four digits."""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return "null" if value is None else str(value)

@@ -18,11 +18,11 @@ def should_prune(optimize: Optimize, index: int, curve: Curve, others: Sequence[
 
     Args:
         optimize: The pruner and its settings.
-        index: The trial's index. Trial 0, the current settings, is never pruned because it is the baseline.
+        index: The trial's index.
         curve: The trial's curve.
         others: The curves of the study's other trials, pruned or not.
     """
-    if index == 0 or optimize.pruner == "none" or len(curve) >= optimize.epochs:
+    if optimize.pruner == "none" or len(curve) >= optimize.epochs:
         return False
     if optimize.pruner == "median":
         return _is_below_median(optimize, curve, others)
@@ -42,7 +42,7 @@ def rungs(optimize: Optimize, index: int) -> list[int]:
         return _bracket_rungs(optimize.epochs, factor, levels)
     sizes = [math.ceil((levels + 1) / (level + 1) * factor**level) for level in range(levels + 1)]
     # The bracket with all rungs comes first, because it learns most per epoch.
-    position = (index - 1) % sum(sizes)
+    position = index % sum(sizes)
     level = next(level for level in range(levels, -1, -1) if position < sum(sizes[level:]))
     return _bracket_rungs(optimize.epochs, factor, level)
 
@@ -77,7 +77,7 @@ def _fails_rung(optimize: Optimize, index: int, curve: Curve, others: Sequence[C
     epoch, ends = len(curve), rungs(optimize, index)
     if epoch not in ends:
         return False
-    if epoch == ends[0] and index <= optimize.startup_trials:
+    if epoch == ends[0] and index < optimize.startup_trials:
         return True
     scores = sorted([other[epoch - 1] for other in others if len(other) >= epoch] + [curve[-1]], reverse=True)
     return curve[-1] < scores[max(1, len(scores) // optimize.reduction_factor) - 1]

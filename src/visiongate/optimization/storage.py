@@ -16,6 +16,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from visiongate.errors import VisiongateError
 
+# Journals of unfinished studies. DVC tracks the result only.
+JOURNALS = Path("mlruns/optuna")
 # The environment variable with the database's password.
 PASSWORD = "VISIONGATE_STORAGE_PASSWORD"  # noqa: S105
 HEARTBEAT_SECONDS = 10

@@ -7,9 +7,9 @@ continued from the previous trial. So a study with one worker gives the same res
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 
 import optuna
@@ -19,11 +19,13 @@ from optuna.importance import get_param_importances
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from visiongate.errors import DivergedError
+from visiongate.errors import VisiongateError
+from visiongate.optimization.failures import Failure, SearchFailedError, explain_failures
 from visiongate.optimization.pruning import should_prune
 from visiongate.optimization.space import search_space, suggest
 from visiongate.optimization.storage import StudyStorage
 from visiongate.records.search import Values
+from visiongate.settings.model import Baseline
 from visiongate.settings.optimize import Optimize, SearchRange
 from visiongate.settings.schema import Settings
 
@@ -31,7 +33,9 @@ from visiongate.settings.schema import Settings
 Report = Callable[[int, float], None]
 # Trains with the values of the trial with this index and returns its score; higher is better.
 Objective = Callable[[int, Values, Report], float]
-INDEX = "index"
+INDEX, FAILURE = "index", "failure"
+# The importance of a setting compares the best tenth of the complete trials with all of them.
+MIN_COMPLETE = 10
 POLL_SECONDS = 0.2
 
 
@@ -44,7 +48,8 @@ class StudyPlan:
         trials: The number of trials.
         optimize: Sampler, pruner and epochs.
         space: The settings that the sampler chooses.
-        fixed: The values that the sampler does not choose, by index of the trial.
+        fixed: The values of each trial by its index, if there is no space.
+        title: What the progress calls the study.
     """
 
     name: str
@@ -52,6 +57,7 @@ class StudyPlan:
     optimize: Optimize
     space: list[SearchRange] = field(default_factory=list)
     fixed: dict[int, Values] = field(default_factory=dict)
+    title: str = "search"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +65,12 @@ class TrialResult:
     """A finished trial.
 
     Attributes:
-        trial: Its index, from 0. In a search, trial 0 is the current settings.
-        state: ``complete`` or ``pruned``.
-        value: Its score; None if it was pruned.
+        trial: Its index, from 0.
+        state: ``complete``, ``pruned`` or ``failed``.
+        value: Its score; None unless it is complete.
         curve: The score after each epoch.
         values: The settings that it tried.
+        failure: Why it failed; None if it did not.
     """
 
     trial: int
@@ -71,6 +78,7 @@ class TrialResult:
     value: float | None
     curve: list[float]
     values: Values
+    failure: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,24 +96,39 @@ class _SurplusTrialError(Exception):
 
 
 def plan_search(settings: Settings, name: str) -> StudyPlan:
-    """Plan the study of ``settings.optimize``. Trial 0 has the current settings, the sampler chooses the others.
+    """Plan the study of ``settings.optimize``. The sampler chooses the values of each trial.
 
     Raises:
         SettingsError: The space has a setting that cannot be searched.
     """
-    space = search_space(settings)
-    current = {dimension.setting: settings.value(dimension.setting) for dimension in space}
-    return StudyPlan(name, settings.optimize.trials, settings.optimize, space, {0: current})
+    optimize = settings.optimize
+    if isinstance(settings.model, Baseline):
+        # A baseline is fitted in one step, after which nothing is left to prune.
+        optimize = optimize.model_copy(update={"pruner": "none"})
+    return StudyPlan(name, optimize.trials, optimize, search_space(settings))
 
 
-def run_trials(plan: StudyPlan, storage: StudyStorage, objective: Objective) -> None:
-    """Run the trials of a study that have not finished, and wait for those of other workers."""
+def run_trials(
+    plan: StudyPlan,
+    storage: StudyStorage,
+    objective: Objective,
+    show: Callable[[Sequence[TrialResult]], None] = lambda _trials: None,
+) -> None:
+    """Run the trials of a study that have not finished, and wait for those of other workers.
+
+    Args:
+        plan: The study.
+        storage: Its storage.
+        objective: Trains a trial.
+        show: Called with the finished trials after each trial.
+    """
     study = open_study(plan, storage)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         while (index := _enqueue_next(study, plan)) is not None:
             study.sampler = _make_sampler(plan.optimize, index)
             study.optimize(partial(_run_trial, plan, objective), n_trials=1, catch=(_SurplusTrialError,))
+            show(read_trials(study))
 
 
 def open_study(plan: StudyPlan, storage: StudyStorage) -> Study:
@@ -129,32 +152,36 @@ def fail_interrupted(study: Study) -> None:
 def read_trials(study: Study) -> list[TrialResult]:
     """Return the finished trials by index."""
     finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-    results = [
-        TrialResult(
-            trial=trial.user_attrs[INDEX],
-            state=trial.state.name.lower(),
-            value=trial.value if trial.state == TrialState.COMPLETE else None,
-            curve=_curve(trial),
-            values=dict(trial.params),
-        )
-        for trial in finished
-    ]
-    return sorted(results, key=lambda result: result.trial)
+    return sorted((_read_trial(trial) for trial in finished), key=lambda result: result.trial)
 
 
-def summarize_study(study: Study) -> SearchResult:
+def summarize_study(study: Study, plan: StudyPlan) -> SearchResult:
     """Return the result of a finished search.
 
     Raises:
-        DivergedError: No trial completed.
+        SearchFailedError: Every trial failed.
     """
     trials = read_trials(study)
     complete = [(trial.value, trial) for trial in trials if trial.value is not None]
     if not complete:
-        raise DivergedError("every trial diverged; lower the learning rates in optimize.space")
-    # Of equal values, `max` returns the first: the current settings, if nothing is better.
+        failures = [trial.failure for trial in trials if trial.failure is not None]
+        raise SearchFailedError(explain_failures(failures, plan.optimize))
     best_value, best = max(complete, key=lambda pair: pair[0])
-    return SearchResult(trials, best, best_value, _importances(study))
+    return SearchResult(
+        trials, best, best_value, _importances(study) if len(complete) >= MIN_COMPLETE else {}
+    )
+
+
+def _read_trial(trial: FrozenTrial) -> TrialResult:
+    failure = Failure(**trial.user_attrs[FAILURE]) if FAILURE in trial.user_attrs else None
+    return TrialResult(
+        trial=trial.user_attrs[INDEX],
+        state="failed" if failure else trial.state.name.lower(),
+        value=trial.value if trial.state == TrialState.COMPLETE else None,
+        curve=_curve(trial),
+        values=dict(trial.params),
+        failure=failure,
+    )
 
 
 def _run_trial(plan: StudyPlan, objective: Objective, trial: Trial) -> float:
@@ -162,12 +189,13 @@ def _run_trial(plan: StudyPlan, objective: Objective, trial: Trial) -> float:
     index: int | None = trial.user_attrs.get(INDEX)
     if index is None or _is_duplicate(trial, index):
         raise _SurplusTrialError
-    values = dict(plan.fixed.get(index, {}))
-    values |= {dimension.setting: suggest(trial, dimension) for dimension in plan.space}
+    chosen = {dimension.setting: suggest(trial, dimension) for dimension in plan.space}
+    values = plan.fixed.get(index, chosen)
     try:
         return objective(index, values, partial(_report, plan, trial))
-    except DivergedError:
-        # A training that diverges is a bad trial, and does not end the study.
+    except VisiongateError as error:
+        # A training that diverges, or a network that cannot be built, is a bad trial and does not end the study.
+        trial.set_user_attr(FAILURE, asdict(Failure.of(error)))
         raise TrialPruned from None
 
 
@@ -176,7 +204,8 @@ def _report(plan: StudyPlan, trial: Trial, epoch: int, score: float) -> None:
     active = _active_trials(trial.study)
     curve = next(_curve(each) for each in active if each.number == trial.number)
     others = [_curve(each) for each in active if each.number != trial.number]
-    if plan.space and should_prune(plan.optimize, trial.user_attrs[INDEX], curve, others):
+    index = trial.user_attrs[INDEX]
+    if plan.space and index < plan.trials and should_prune(plan.optimize, index, curve, others):
         raise TrialPruned
 
 
@@ -192,13 +221,25 @@ def _enqueue_next(study: Study, plan: StudyPlan) -> int | None:
             return min(waiting)
         if missing:
             index = min(missing)
-            searched = {dimension.setting for dimension in plan.space}
-            values = {key: value for key, value in plan.fixed.get(index, {}).items() if key in searched}
-            study.enqueue_trial(values, user_attrs={INDEX: index})
+            study.enqueue_trial({}, user_attrs={INDEX: index})
             return index
         if not any(trial.state == TrialState.RUNNING for trial in active):
-            return None
+            return _enqueue_finalist(study, plan, active)
         time.sleep(POLL_SECONDS)
+
+
+def _enqueue_finalist(study: Study, plan: StudyPlan, active: Sequence[FrozenTrial]) -> int | None:
+    """If no trial is complete, train the best pruned one again, with all its epochs; return its index, None if there is none.
+
+    `halving` prunes every trial if the best one is among the first `startup_trials`.
+    """
+    pruned = [trial for trial in active if FAILURE not in trial.user_attrs and _curve(trial)]
+    is_complete = any(trial.state == TrialState.COMPLETE for trial in active)
+    if is_complete or not pruned or any(_index(trial) == plan.trials for trial in active):
+        return None
+    best = max(pruned, key=lambda trial: (_curve(trial)[-1], -_index(trial)))
+    study.enqueue_trial(best.params, user_attrs={INDEX: plan.trials})
+    return plan.trials
 
 
 def _active_trials(study: Study) -> list[FrozenTrial]:

@@ -15,6 +15,7 @@ PAGES = {
     "preparation": ("preparation", "Preparation"),
     "evaluation": ("evaluation", "Evaluation"),
     "optimization": ("optimize", "Search"),
+    "recommendation": ("recommendation", "Recommendation"),
     "experiments": ("experiments", "Experiments"),
 }
 # Stands for the digest of the page while it is rendered; the first occurrence is in the element html.

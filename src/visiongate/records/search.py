@@ -1,4 +1,4 @@
-"""The files that ``optimize`` writes: ``reports/optimize.json``, and the tables and settings in ``reports/optimize``."""
+"""The files of the search: what it depends on, its tables and best settings, and their comparison with the current ones."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ from visiongate.records.files import write_csv, write_json, write_text
 from visiongate.records.json_record import parse_record, read_record
 from visiongate.records.parsing import check_type, parse_yaml
 
-STUDY_FILE, BEST_FILE = "study.json", "best_params.yaml"
+STUDY_FILE, BEST_FILE, COMPARISON_FILE = "study.json", "best_params.yaml", "comparison.json"
 TRIALS_FILE, CURVES_FILE, IMPORTANCE_FILE = "trials.csv", "curves.csv", "importance.csv"
 
 Value = bool | int | float | str | None
@@ -23,11 +23,61 @@ _VALUES = TypeAdapter(Values)
 
 
 @dataclass(frozen=True, slots=True)
-class ConfirmationSummary:
-    """The gain of the best trial on fresh seeds, with its confidence interval and p-value."""
+class SearchSummary:
+    """The content of ``optimize.json``.
 
-    seeds: int
-    mean_difference: float
+    Attributes:
+        trials: Finished trials.
+        pruned: Pruned trials.
+        failed: Trials that could not be trained.
+        epochs: Epochs trained in all trials.
+        best_trial: Index of the best trial.
+        best_value: Its metric.
+    """
+
+    trials: int
+    pruned: int
+    failed: int
+    epochs: int
+    best_trial: int
+    best_value: float
+
+
+@dataclass(frozen=True, slots=True)
+class FreshSeeds:
+    """The best settings of a search, trained again with seeds that the search did not use.
+
+    Attributes:
+        seeds: The seeds.
+        scores: The score with each seed, of which higher is better; None if the training failed.
+        failure: The message of the first training that failed; empty if none did.
+    """
+
+    seeds: list[int]
+    scores: list[float | None]
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRecord:
+    """The content of ``study.json`` in the search's folder.
+
+    Attributes:
+        settings: The settings that the result depends on.
+        data: Hash of the pixel arrays.
+        fresh_seeds: The best settings on fresh seeds.
+    """
+
+    settings: dict[str, Any]
+    data: str
+    fresh_seeds: FreshSeeds
+
+
+@dataclass(frozen=True, slots=True)
+class TestedGain:
+    """The mean gain of the best over the current settings, with its confidence interval and p-value."""
+
+    mean: float
     low: float
     high: float
     confidence: float
@@ -35,53 +85,42 @@ class ConfirmationSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class SearchSummary:
-    """The content of ``optimize.json``.
+class RecommendationSummary:
+    """The content of ``recommendation.json``.
 
     Attributes:
-        trials: Finished trials.
-        pruned: Pruned trials.
-        epochs: Epochs trained in all trials.
-        best_trial: Index of the best trial.
-        best_value: Its metric.
-        current_value: The metric of the current settings; None if their training diverged.
-        beats_current: Whether fresh seeds show that the best trial is better than the current settings.
-        confirmed: The gain on fresh seeds; None if nothing was confirmed.
+        better: Whether the best settings are shown to be better than the current ones.
+        seeds: Fresh seeds that both were trained with.
+        best_value: Mean metric of the best settings over these seeds; None without any.
+        current_value: Mean metric of the current settings.
+        gain: None if the comparison ended before the last seed.
     """
 
-    trials: int
-    pruned: int
-    epochs: int
-    best_trial: int
-    best_value: float
-    current_value: float | None
-    beats_current: bool
-    confirmed: ConfirmationSummary | None = None
+    better: bool
+    seeds: int
+    best_value: float | None = None
+    current_value: float | None = None
+    gain: TestedGain | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class StudyRecord:
-    """The content of ``study.json``.
+class RecommendationRecord:
+    """The content of ``comparison.json``.
 
     Attributes:
-        settings: The settings that the result depends on.
-        data: Hash of the pixel arrays.
-        beaten: Whether a trial has a better metric than the current settings.
-        conclusion: Whether the best trial is better than the current settings, in a sentence.
+        current: The current values of the searched settings.
+        adoptable: Whether the best settings may be better than the current ones.
+        conclusion: Whether they are shown to be better, in a sentence.
     """
 
-    settings: Mapping[str, Any]
-    data: str
-    beaten: bool
+    current: Values
+    adoptable: bool
     conclusion: str
 
 
 def write_summary(path: Path, summary: SearchSummary) -> None:
-    """Write ``optimize.json``. DVC shows its numbers as metrics, so that an absent confirmation is left out."""
-    content = asdict(summary)
-    write_json(
-        path, {key: value for key, value in content.items() if key != "confirmed" or value is not None}
-    )
+    """Write ``optimize.json``."""
+    write_json(path, asdict(summary))
 
 
 def read_summary(path: Path) -> SearchSummary:
@@ -125,6 +164,63 @@ def parse_study(content: bytes, source: str = STUDY_FILE) -> StudyRecord:
     return parse_record(content, StudyRecord, source)
 
 
+def write_recommendation(path: Path, summary: RecommendationSummary) -> None:
+    """Write ``recommendation.json``. DVC shows its numbers as metrics, so that absent ones are left out."""
+    write_json(path, {key: value for key, value in asdict(summary).items() if value is not None})
+
+
+def parse_recommendation(content: bytes, source: str = "recommendation.json") -> RecommendationSummary:
+    """Parse the content of ``recommendation.json``.
+
+    Raises:
+        DataError: The content is invalid.
+    """
+    return parse_record(content, RecommendationSummary, source)
+
+
+def write_comparison(folder: Path, record: RecommendationRecord) -> None:
+    """Write ``comparison.json``."""
+    write_json(folder / COMPARISON_FILE, asdict(record))
+
+
+def read_comparison(folder: Path) -> RecommendationRecord:
+    """Read ``comparison.json``.
+
+    Raises:
+        DataError: The file is missing or invalid.
+    """
+    return read_record(folder / COMPARISON_FILE, RecommendationRecord)
+
+
+def parse_comparison(content: bytes, source: str = COMPARISON_FILE) -> RecommendationRecord:
+    """Parse the content of ``comparison.json``.
+
+    Raises:
+        DataError: The content is invalid.
+    """
+    return parse_record(content, RecommendationRecord, source)
+
+
+def read_values(path: Path) -> Values:
+    """Read settings by dotted name from a JSON file.
+
+    Raises:
+        DataError: The file is missing or invalid.
+    """
+    values: Values = read_record(path, Values)
+    return values
+
+
+def read_study_settings(path: Path) -> dict[str, Any]:
+    """Read the settings that a search depends on, as nested mappings.
+
+    Raises:
+        DataError: The file is missing or invalid.
+    """
+    settings: dict[str, Any] = read_record(path, dict[str, Any])
+    return settings
+
+
 def write_best(folder: Path, values: Values) -> None:
     """Write ``best_params.yaml``: the settings of the best trial by dotted name."""
     write_text(folder / BEST_FILE, yaml.safe_dump(values, sort_keys=True))
@@ -165,8 +261,8 @@ def write_tables(
 
     Args:
         folder: The folder.
-        trials: A row per trial, all with the same columns: ``trial``, ``state``, ``value``, ``best``, ``epochs`` and the
-            searched settings.
+        trials: A row per trial, all with the same columns: ``trial``, ``state``, ``value``, ``best``, ``epochs``, ``problem``
+            and the searched settings.
         curves: A row per epoch of a trial: ``trial``, ``epoch``, ``value``.
         importances: The share of the variation that each setting explains.
     """

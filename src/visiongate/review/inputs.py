@@ -18,7 +18,7 @@ from visiongate.settings.loading import load_settings
 
 WORK_TREE, OTHER_RUN = "work tree", "run of a fork"
 # The gate does not depend on these stages.
-INDEPENDENT_STAGES = {"optimize", "register"}
+INDEPENDENT_STAGES = {"study", "optimize", "recommend", "register"}
 
 
 def collect_inputs(base: str | None, log: str, *, failed: bool) -> ReportInputs:

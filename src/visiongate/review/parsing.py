@@ -16,12 +16,9 @@ MANIFEST = ("sha256", "path", "split", "label", "group")
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """The result of `optimize`."""
+    """The result of `optimize` and `recommend`."""
 
     trials: int
-    metric: str
-    best: float
-    current: float | None
     better: bool
     conclusion: str
     values: Mapping[str, object]
@@ -37,16 +34,12 @@ def parse_params(content: bytes) -> dict[str, object]:
     return flatten(parse_yaml(content))
 
 
-def parse_search(summary: bytes, study: bytes, best: bytes) -> Search:
-    """Parse ``optimize.json``, ``study.json`` and ``best_params.yaml``."""
-    figures, record = search.parse_summary(summary), search.parse_study(study)
+def parse_search(summary: bytes, recommendation: bytes, comparison: bytes, best: bytes) -> Search:
+    """Parse ``optimize.json``, ``recommendation.json``, ``comparison.json`` and ``best_params.yaml``."""
     return Search(
-        trials=figures.trials,
-        metric=str(flatten(record.settings).get("optimize.metric", "metric")),
-        best=figures.best_value,
-        current=figures.current_value,
-        better=figures.beats_current,
-        conclusion=record.conclusion,
+        trials=search.parse_summary(summary).trials,
+        better=search.parse_recommendation(recommendation).better,
+        conclusion=search.parse_comparison(comparison).conclusion,
         values=search.parse_best(best),
     )
 

@@ -75,8 +75,13 @@ PARTS = {
     ),
     "transform": Part("transformation", (paths.TRANSFORMED / TRANSFORM_FILE,), parse_transform),
     "search": Part(
-        "optimize",
-        (paths.OPTIMIZE_SUMMARY, paths.OPTIMIZE / "study.json", paths.OPTIMIZE / "best_params.yaml"),
+        "recommend",
+        (
+            paths.OPTIMIZE_SUMMARY,
+            paths.RECOMMENDATION_SUMMARY,
+            paths.RECOMMENDATION / "comparison.json",
+            paths.OPTIMIZE / "best_params.yaml",
+        ),
         parsing.parse_search,
     ),
     "registration": Part("register", (paths.REGISTRATION,), parse_registration),
@@ -88,7 +93,10 @@ OUTS_IN_GIT = (
     paths.LATENCY,
     paths.GATE,
     paths.TRAINING_SUMMARY,
+    paths.STUDY,
+    paths.CURRENT,
     paths.OPTIMIZE_SUMMARY,
+    paths.RECOMMENDATION_SUMMARY,
     paths.REGISTRATION,
 )
 IN_GIT = (paths.LOCK, paths.PARAMS, *OUTS_IN_GIT)

@@ -3,10 +3,12 @@
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from visiongate.settings.fields import Count, Index, Monitor, Section
 
+# The smallest p-value of the sign-flip test with n seeds is 2^-n.
+MIN_SEEDS = 5
 _ADDRESS_WITH_PASSWORD = re.compile(r"[^:/]+://[^/@]*:[^/]*@")
 
 
@@ -32,6 +34,12 @@ class SearchRange(Section):
             raise ValueError(f"kind log takes `low` > 0, not {self.low:g}")
         return self
 
+    def describe(self) -> str:
+        """Return the values in words, such as ``0.001 to 0.1``."""
+        if self.choices is not None:
+            return ", ".join("null" if choice is None else str(choice) for choice in self.choices)
+        return f"{self.low:.4g} to {self.high:.4g}"
+
 
 class Optimize(Section):
     """The Optuna study."""
@@ -39,7 +47,7 @@ class Optimize(Section):
     trials: Count = Field(description="Trials.")
     epochs: Count = Field(description="Epochs of each trial.")
     metric: Monitor = Field(description="Metric of a trial, at its best epoch.")
-    seed: Index = Field(description="Seed of the sampler and of the trainings.")
+    seed: Index = Field(description="Seed of the sampler and of the trials.")
     sampler: Literal["tpe", "random"] = Field(description="Sampler.")
     startup_trials: Count = Field(description="Random trials before the sampler starts.")
     pruner: Literal["median", "hyperband", "halving", "none"] = Field(description="Pruner.")
@@ -48,13 +56,22 @@ class Optimize(Section):
         description="With hyperband and halving: one trial of this many continues."
     )
     confirm_seeds: Annotated[int, Field(ge=0, le=16)] = Field(
-        description="Seeds on which the best trial and the current settings are trained again."
+        description="Fresh seeds on which the best and the current settings are compared: 0, or at least 5."
     )
     workers: Count = Field(description="Processes on this machine.")
     storage: str | None = Field(
         description="Database that several machines share, without its password; null uses a local file."
     )
     space: dict[str, SearchRange] = Field(min_length=1, description="Dimensions of the search, by name.")
+
+    @field_validator("confirm_seeds")
+    @classmethod
+    def _check_seeds(cls, seeds: int) -> int:
+        if 0 < seeds < MIN_SEEDS:
+            raise ValueError(
+                f"fewer than {MIN_SEEDS} seeds cannot show a difference at 5%; set {MIN_SEEDS}, or 0 to compare nothing"
+            )
+        return seeds
 
     @model_validator(mode="after")
     def _check(self) -> Self:

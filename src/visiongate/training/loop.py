@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-from visiongate.errors import DivergedError, SettingsError
+from visiongate.errors import DivergedError, NotLearningError, SettingsError
 from visiongate.records.history import EpochMetrics
 from visiongate.settings.fields import Monitor
 from visiongate.settings.model import Model
@@ -201,7 +201,7 @@ def _check_learning(history: list[EpochMetrics], task: Task, model: Model, train
         epoch.val_accuracy > majority or (epoch.val_roc_auc or 0) > MIN_USEFUL_AUC for epoch in history
     )
     if not learned and majority < 1:
-        raise DivergedError(
+        raise NotLearningError(
             f"epoch {len(history)}: the network learns nothing: validation accuracy never exceeded {majority:.2%}, the share "
             f"of the most frequent class. Raise or lower model.lr (now {model.lr:g}) tenfold, check reports/preparation for "
             "wrong labels, or set training.give_up=null to continue"

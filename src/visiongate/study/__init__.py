@@ -1,0 +1,1 @@
+"""The stage ``study``: what the search depends on."""
