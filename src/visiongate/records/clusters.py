@@ -1,11 +1,11 @@
 """``near_duplicates.csv``: the cluster of near-duplicates that a prepared image belongs to."""
 
 import csv
+import io
 from collections.abc import Iterable
 from pathlib import Path
 
-from visiongate.errors import DataError
-from visiongate.records.files import write_csv
+from visiongate.records.files import read_output, write_csv
 
 CLUSTERS_FILE = "near_duplicates.csv"
 _COLUMNS = ("sha256", "cluster")
@@ -28,8 +28,5 @@ def read_clusters(directory: Path) -> dict[str, str]:
     Raises:
         DataError: The file is missing.
     """
-    path = directory / CLUSTERS_FILE
-    if not path.exists():
-        raise DataError(f"{path}: no such file; run `dvc repro` or `dvc pull`")
-    with path.open(encoding="utf-8", newline="") as file:
-        return {row["sha256"]: row["cluster"] for row in csv.DictReader(file)}
+    text = read_output(directory / CLUSTERS_FILE).decode()
+    return {row["sha256"]: row["cluster"] for row in csv.DictReader(io.StringIO(text, newline=""))}

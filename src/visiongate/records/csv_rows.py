@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from pydantic import TypeAdapter
 
 from visiongate.errors import DataError
-from visiongate.records.files import write_csv
+from visiongate.records.files import read_output, write_csv
 from visiongate.records.parsing import check_type, parse_csv
 
 Row = TypeVar("Row")
@@ -30,11 +30,7 @@ def read_rows(path: Path, schema: type[Row]) -> tuple[Row, ...]:
     Raises:
         DataError: The file is missing or invalid.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; run `dvc repro` or `dvc pull`") from None
-    return parse_rows(content, schema, str(path))
+    return parse_rows(read_output(path), schema, str(path))
 
 
 def parse_rows(content: bytes, schema: type[Row], source: str) -> tuple[Row, ...]:

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from visiongate.errors import DataError
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -32,6 +34,18 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_output(path: Path) -> bytes:
+    """Return the content of a file that a stage writes.
+
+    Raises:
+        DataError: The file is missing.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; run `dvc repro` or `dvc pull`") from None
 
 
 def write_text(path: Path, text: str) -> None:

@@ -6,6 +6,7 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from visiongate.errors import DataError
+from visiongate.records.files import read_output
 
 Record = TypeVar("Record")
 
@@ -16,11 +17,7 @@ def read_record(path: Path, schema: type[Record]) -> Record:
     Raises:
         DataError: The file is missing, or its content does not match the schema.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; run `dvc repro` or `dvc pull`") from None
-    return parse_record(content, schema, str(path))
+    return parse_record(read_output(path), schema, str(path))
 
 
 def parse_record(content: bytes, schema: type[Record], source: str) -> Record:

@@ -1,14 +1,13 @@
 """``manifest.parquet``: the image behind each row of the pixel arrays."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from visiongate.errors import DataError
-from visiongate.records.files import atomic_path
+from visiongate.records.files import atomic_path, read_output
+from visiongate.records.parquet import parse_parquet
 
 MANIFEST_FILE = "manifest.parquet"
 # `row` counts within the split, `label` is the class's number, `width` and `height` are those of the stored image.
@@ -53,13 +52,8 @@ def read_manifest(
         DataError: The file is missing, damaged or lacks a column.
     """
     path = directory / MANIFEST_FILE
-    if not path.exists():
-        raise DataError(f"{path}: no such file; run `dvc repro` or `dvc pull`")
-    try:
-        filters = None if split is None else [("split", "=", split)]
-        return pq.read_table(path, columns=None if columns is None else list(columns), filters=filters)
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(str(path), error) from None
+    filters = None if split is None else [("split", "=", split)]
+    return parse_parquet(read_output(path), str(path), columns, filters)
 
 
 def parse_manifest(content: bytes, columns: Sequence[str], source: str = MANIFEST_FILE) -> pa.Table:
@@ -68,15 +62,4 @@ def parse_manifest(content: bytes, columns: Sequence[str], source: str = MANIFES
     Raises:
         DataError: The content is not Parquet, or lacks one of the columns.
     """
-    try:
-        table = pq.read_table(io.BytesIO(content))
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(source, error) from None
-    missing = [name for name in columns if name not in table.column_names]
-    if missing:
-        raise DataError(f"{source}: column {missing[0]!r} is missing; run `dvc repro`")
-    return table.select(list(columns))
-
-
-def _damaged(source: str, error: Exception) -> DataError:
-    return DataError(f"{source}: damaged: {str(error).splitlines()[0]}; run `dvc checkout` or `dvc repro`")
+    return parse_parquet(content, source, columns)

@@ -1,6 +1,5 @@
 """``reports/evaluation/predictions.parquet``: the prediction for each test image."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from visiongate.errors import DataError
-from visiongate.records.files import atomic_path, write_csv
+from visiongate.records.files import atomic_path, read_output, write_csv
+from visiongate.records.parquet import parse_parquet
 
 PREDICTIONS_FILE, MISTAKES_FILE = "predictions.parquet", "mistakes.csv"
 _COLUMNS = ("sha256", "label", "predicted", "probabilities")
@@ -58,11 +58,7 @@ def read_predictions(path: Path) -> RecordedPredictions:
     Raises:
         DataError: The file is missing or invalid.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; run `dvc repro` or `dvc pull`") from None
-    return parse_predictions(content, str(path))
+    return parse_predictions(read_output(path), str(path))
 
 
 def parse_predictions(content: bytes, source: str = PREDICTIONS_FILE) -> RecordedPredictions:
@@ -71,14 +67,7 @@ def parse_predictions(content: bytes, source: str = PREDICTIONS_FILE) -> Recorde
     Raises:
         DataError: The content is not Parquet, a column is missing, or a value is invalid.
     """
-    try:
-        table = pq.read_table(io.BytesIO(content))
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0][:120]
-        raise DataError(f"{source}: damaged: {reason}; run `dvc checkout` or `dvc repro`") from None
-    missing = [name for name in _COLUMNS if name not in table.column_names]
-    if missing:
-        raise DataError(f"{source}: column {missing[0]!r} is missing; run `dvc repro`")
+    table = parse_parquet(content, source, _COLUMNS)
     sha256, labels, predicted = (_names(table, column, source) for column in _COLUMNS[:3])
     return RecordedPredictions(sha256, labels, predicted, _probabilities(table, source))
 

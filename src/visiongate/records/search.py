@@ -9,7 +9,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from visiongate.errors import DataError
-from visiongate.records.files import write_csv, write_json, write_text
+from visiongate.records.files import read_output, write_csv, write_json, write_text
 from visiongate.records.json_record import parse_record, read_record
 from visiongate.records.parsing import check_type, parse_yaml
 
@@ -233,10 +233,7 @@ def read_best(folder: Path) -> Values:
         DataError: The file is missing or invalid.
     """
     path = folder / BEST_FILE
-    try:
-        return parse_best(path.read_bytes(), str(path))
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; run `dvc repro optimize` or `dvc pull`") from None
+    return parse_best(read_output(path), str(path))
 
 
 def parse_best(content: bytes, source: str = BEST_FILE) -> Values:
