@@ -15,6 +15,7 @@ from visiongate.ingestion.split_names import FILLERS, read_split_name
 from visiongate.ingestion.trees import Tree
 from visiongate.records.splits import SPLITS
 from visiongate.settings.dataset import Dataset
+from visiongate.text_tables import join_first
 
 MIN_CLASSES = 2
 # Names that a message lists.
@@ -353,6 +354,4 @@ def _has_image_folder(parts: Iterable[Parts]) -> bool:
 
 
 def _list(names: Iterable[str]) -> str:
-    each = list(names)
-    more = f" and {len(each) - MAX_LISTED} more" if len(each) > MAX_LISTED else ""
-    return ", ".join(each[:MAX_LISTED]) + more
+    return join_first(names, MAX_LISTED)

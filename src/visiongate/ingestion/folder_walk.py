@@ -9,6 +9,7 @@ from pathlib import Path
 
 from visiongate.errors import DataError
 from visiongate.ingestion.names import check_path, decode_name
+from visiongate.text_tables import join_first
 
 # Paths that a message shows.
 MAX_SHOWN = 3
@@ -91,10 +92,9 @@ class _Walk:
         """Raise a `DataError` for the first kind of problem that was found."""
         for kind, remedy in REMEDIES.items():
             if paths := self.problems.get(kind):
-                more = f" and {len(paths) - MAX_SHOWN:,} more" if len(paths) > MAX_SHOWN else ""
                 text = remedy.format(root=self.root, target=self.target)
                 raise DataError(
-                    f"{self.root.name}: {', '.join(paths[:MAX_SHOWN])}{more}: {text}, or add them to dataset.exclude"
+                    f"{self.root.name}: {join_first(paths, MAX_SHOWN)}: {text}, or add them to dataset.exclude"
                 )
 
 
