@@ -218,6 +218,12 @@ def test_settings_cannot_be_changed() -> None:
         settings.model.lr = 1.0  # type: ignore[misc]
 
 
+@pytest.mark.parametrize(("name", "kind"), [(True, "a truth value"), (1, "a number"), (1e3, "a number")])
+def test_class_names_without_quotes_are_refused_with_the_fix(name: object, kind: str) -> None:
+    message = refusal(TREE | {"dataset": TREE["dataset"] | {"classes": ["a", name]}})
+    assert f"YAML reads a name without quotes as {kind}; put class names in quotes" in message
+
+
 @pytest.mark.parametrize("text", ["1e-4", "1.0e-4", "1E-4", "0.0001", "1.e-4", "+1e-4"])
 def test_numbers_are_those_that_hydra_and_dvc_read(tmp_path: Path, text: str) -> None:
     path = tmp_path / "params.yaml"

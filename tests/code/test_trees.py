@@ -242,8 +242,8 @@ def test_a_missing_path_names_what_there_is(tmp_path: Path) -> None:
     as_folder(tmp_path, FILES)
     with pytest.raises(DataError) as error:
         check_path(tmp_path / "photos/2026")
-    assert f"{tmp_path} exists, which holds tree" in str(error.value)
-    assert "visiongate use PATH" in str(error.value)
+    assert "choose the images with `visiongate use PATH`" in str(error.value)
+    assert f"{tmp_path} holds tree" in str(error.value)
     check_path(tmp_path / "tree")
 
 

@@ -1,13 +1,12 @@
 """What a run needs, checked before it starts: DVC removes the outputs of a stage before it runs the stage."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from visiongate import paths
-from visiongate.errors import DataError
+from visiongate.ingestion.opening import check_path
 from visiongate.records.dvc_lock import read_lock
 from visiongate.settings.loading import parse_settings
 from visiongate.settings.model import Baseline
@@ -31,20 +30,9 @@ def check_run(params: str, *, reads_images: bool) -> None:
     tree = yaml.safe_load(params)
     settings = parse_settings(tree, str(paths.PARAMS))
     if reads_images:
-        _check_path(Path(settings.dataset.path))
+        check_path(Path(settings.dataset.path))
     if _is_new_model(tree):
         _check_model(settings)
-
-
-def _check_path(path: Path) -> None:
-    if not path.exists():
-        raise DataError(
-            f"dataset.path = {str(path)!r}: no such folder or archive; choose the images with `visiongate use PATH`"
-        )
-    if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
-        raise DataError(
-            f"dataset.path = {str(path)!r}: permission denied; check the owner and the permissions"
-        )
 
 
 def _is_new_model(tree: Any) -> bool:  # noqa: ANN401 - plain values

@@ -48,8 +48,8 @@ def check_path(path: Path) -> None:
     if not path.exists():
         parent = next(each for each in path.absolute().parents if each.exists())
         raise DataError(
-            f"dataset.path = {str(path)!r}: no such folder or archive; {parent} exists, which holds "
-            f"{_list_names(parent)}; correct dataset.path, or choose the images with `visiongate use PATH`"
+            f"dataset.path = {str(path)!r}: no such folder or archive; choose the images with `visiongate use PATH`; "
+            f"{parent} holds {_list_names(parent)}"
         )
     if path.is_dir():
         # DVC reads what the settings leave out, too, and follows links anywhere.

@@ -3,9 +3,22 @@
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from visiongate.settings.fields import Count, Name, Section
+
+
+def _require_text(name: object) -> object:
+    if isinstance(name, bool | int | float):
+        kind = "a truth value" if isinstance(name, bool) else "a number"
+        # Pydantic adds the key to a ValueError only.
+        raise ValueError(  # noqa: TRY004
+            f"YAML reads a name without quotes as {kind}; put class names in quotes, such as 'yes' or '01'"
+        )
+    return name
+
+
+ClassName = Annotated[str, BeforeValidator(_require_text)]
 
 
 class PublishedFile(Section):
@@ -43,7 +56,7 @@ class Dataset(Section):
         description="Address of one file, or of a folder with `files`: http(s), s3, gs, file, or kaggle://owner/dataset."
     )
     files: dict[str, PublishedFile] = Field(description="Files by name; if empty, all files at `url`.")
-    classes: list[str] | None = Field(
+    classes: list[ClassName] | None = Field(
         description="Classes in the order of the model's outputs; null takes the folders' names in alphabetical order."
     )
     exclude: list[str] = Field(description="Shell patterns of paths to leave out.")
