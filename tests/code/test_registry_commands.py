@@ -144,6 +144,15 @@ def test_best_runs_are_compared(settings: Settings, capsys: pytest.CaptureFixtur
     assert "training.epochs" not in lines
 
 
+def test_kept_epoch_is_shown_beside_the_test(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    log(settings, "one", {}, {"test/accuracy": 0.9, "val_loss": 0.8, "kept/val_loss": 0.5, "speed": 3.0})
+    assert run_cli("registry", "compare") == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["kept/val_loss", "0.5"] in rows
+    assert ["speed", "3"] in rows
+    assert not [row for row in rows if row[:1] == ["val_loss"]]
+
+
 def test_lowest_loss_is_best_and_many_runs_are_split(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,6 +25,7 @@ from visiongate.adapters.mlflow.runs import (
     read_artifact,
 )
 from visiongate.adapters.mlflow.store import Store
+from visiongate.errors import DataError
 from visiongate.models.predictor import Predictor
 from visiongate.records.manifest import MANIFEST_FILE, parse_manifest
 from visiongate.records.predictions import PREDICTIONS_FILE, parse_predictions
@@ -127,9 +128,15 @@ def read_champion(store: Store, version: Version, model: Predictor | None) -> Ch
     )
 
 
-def _learned_images(manifest: bytes, source: str) -> frozenset[str]:
-    """Return the sha256 of the images that a model was trained or validated on: with cross-validation, all."""
-    table = parse_manifest(manifest, ("sha256", "split", "fold"), source)
+def _learned_images(manifest: bytes, source: str) -> frozenset[str] | None:
+    """Return the sha256 of the images that a model was trained or validated on: with cross-validation, all.
+
+    Return None if the manifest does not say so, because an older version wrote it.
+    """
+    try:
+        table = parse_manifest(manifest, ("sha256", "split", "fold"), source)
+    except DataError:
+        return None
     rows = zip(*(table.column(name).to_pylist() for name in table.column_names), strict=True)
     return frozenset(sha256 for sha256, split, fold in rows if split != "test" or fold is not None)
 

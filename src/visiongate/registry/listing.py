@@ -1,6 +1,6 @@
 """Tables of the registered versions and of the best runs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +14,7 @@ from visiongate.adapters.mlflow.registry import (
     Version,
     list_versions,
 )
-from visiongate.adapters.mlflow.runs import RecordedRun, find_run, search_runs
+from visiongate.adapters.mlflow.runs import KEPT, RecordedRun, find_run, search_runs
 from visiongate.adapters.mlflow.store import Store, TrackingError
 from visiongate.records.metrics import lower_is_better
 from visiongate.text_tables import GAP, WIDTH, format_table, shorten
@@ -98,15 +98,22 @@ def _compare(runs: Sequence[RecordedRun], versions: Sequence[Version]) -> list[l
         ["name", *(run.name for run in runs)],
         ["version", *(by_run.get(run.id, "-") for run in runs)],
     ]
-    metrics = sorted({name for run in runs for name in run.metrics}, key=lambda name: ("/" not in name, name))
-    for name in metrics:
-        values = [run.metrics.get(name) for run in runs]
+    shown = [_without_last_epoch(run.metrics) for run in runs]
+    for name in sorted(
+        {name for metrics in shown for name in metrics}, key=lambda name: ("/" not in name, name)
+    ):
+        values = [metrics.get(name) for metrics in shown]
         rows.append([name, *("-" if value is None else f"{value:.5g}" for value in values)])
     for name in sorted({name for run in runs for name in run.params}):
         texts = [run.params.get(name, "-") for run in runs]
         if len(set(texts)) > 1:
             rows.append([name, *texts])
     return rows
+
+
+def _without_last_epoch(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Leave out the last epoch's metrics if the kept epoch's are there, because the test metrics are of the kept epoch."""
+    return {name: value for name, value in metrics.items() if KEPT + name not in metrics}
 
 
 def _cut(rows: Sequence[Sequence[str]], start: int, stop: int) -> list[list[str]]:

@@ -9,7 +9,7 @@ from safetensors.torch import save
 
 from visiongate import paths
 from visiongate.adapters.mlflow.environment import describe_environment
-from visiongate.adapters.mlflow.runs import MODEL_TAG, Run
+from visiongate.adapters.mlflow.runs import KEPT, MODEL_TAG, Run
 from visiongate.images.integrity import check_arrays
 from visiongate.images.pixels import load_split
 from visiongate.models.baseline_export import ServingBaseline
@@ -143,6 +143,8 @@ def _write(settings: Settings, trained: TrainedModel, result: FitResult, tracked
     summary = TrainingSummary(best, epochs, trained.temperature, trained.parameters, trained.hardware)
     write_training_summary(paths.TRAINING_SUMMARY, summary)
     write_json(paths.TRAINING_ENVIRONMENT, describe_environment())
+    kept = {f"{KEPT}{name}": value for name, value in result.best.defined().items()}
+    tracked.log_metrics(kept, len(result.history) + 1)
     tracked.set_tags({MODEL_TAG: sha256_of(paths.MODEL_ONNX)})
     folds = read_transform(paths.TRANSFORMED).folds
     print(

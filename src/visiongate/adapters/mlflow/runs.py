@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MODEL_TAG = "visiongate.model_sha256"
 RECONSTRUCTED_TAG = "visiongate.reconstructed"
+# Prefix of the metrics of the epoch whose weights were kept; without it, MLflow shows those of the last epoch.
+KEPT = "kept/"
 # The pipeline writes these, so their changes do not make a commit dirty.
 WRITTEN_BY_PIPELINE = (Path("dvc.lock"), Path("reports"))
 # Metrics wait at most this long, to be sent together.
