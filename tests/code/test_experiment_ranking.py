@@ -197,3 +197,32 @@ def test_adopting_is_recommended_only_if_the_best_is_better() -> None:
     better = compare(make_experiment("good", 0.9))
     assert "visiongate adopt" in render_experiments(ExperimentReport(ranking, better))
     assert "visiongate adopt" not in render_experiments(ExperimentReport(ranking, NOT_COMPARED))
+
+
+def test_a_lone_or_a_worse_experiment_is_not_called_the_best() -> None:
+    lone = rank_experiments("accuracy", BASELINE, [make_experiment("good", 0.9)], READER)
+    assert lone.best is not None
+    assert lone.headline(lone.best).startswith("The only experiment: good, accuracy 0.9000.")
+    worse = rank_experiments(
+        "accuracy", BASELINE, [make_experiment("a", 0.4), make_experiment("b", 0.3)], READER
+    )
+    assert worse.marked is None
+    assert worse.best is not None
+    assert worse.headline(worse.best) == (
+        "No experiment reaches the baseline; the nearest is a, accuracy 0.4000, whose gate FAILED."
+    )
+    page = check_page(render_experiments(ExperimentReport(worse, NOT_COMPARED))).text
+    assert "No experiment reaches the baseline" in page
+    assert "(best)" not in page
+    assert RANKING.marked is RANKING.best
+    assert "also best (best)" in check_page(render_experiments(ExperimentReport(RANKING, NOT_COMPARED))).text
+
+
+def test_experiment_whose_gate_failed_is_not_advised() -> None:
+    ranking = rank_experiments(
+        "log_loss", make_experiment("base", 0.1), [make_experiment("low", 0.45)], READER
+    )
+    report = ExperimentReport(ranking, compare(make_experiment("good", 0.9)))
+    assert report.significance.better
+    assert not report.advised
+    assert "visiongate adopt" not in render_experiments(report)

@@ -125,9 +125,8 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         make_experiment("broken", None, "failed"),
     )
     monkeypatch.setattr(command, "list_experiments", lambda *_: [Baseline(base, experiments)])
-    for module in (command, selection):
-        monkeypatch.setattr(module, "ResultReader", lambda *_: READER)
-        monkeypatch.setattr(module, "Cache", type("NoCache", (), {"of": staticmethod(lambda _: None)}))
+    monkeypatch.setattr(command, "ResultReader", lambda *_: READER)
+    monkeypatch.setattr(command, "Cache", type("NoCache", (), {"of": staticmethod(lambda _: None)}))
     return tmp_path
 
 

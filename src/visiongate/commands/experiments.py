@@ -124,8 +124,8 @@ def format_report(report: ExperimentReport) -> str:
     lines += [f"{each.name}: {each.state}" for each in report.unfinished]
     best = report.ranking.best
     if best is not None:
-        lines.append(f"Best: {best.experiment.name}. {report.significance}")
-        if report.significance.better:
+        lines.append(f"{report.ranking.headline(best)} {report.significance}")
+        if report.advised:
             lines.append(f"To keep its settings: visiongate adopt {best.experiment.name} --name NAME")
     return "\n".join(lines)
 

@@ -1,5 +1,6 @@
 """The experiment that a user selects, for ``visiongate adopt`` and ``visiongate branch``."""
 
+import logging
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from visiongate.experiments.lookup import ExperimentNotFoundError, find_experime
 
 BEST = "best"
 MAX_WIDTH = 124
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ def find_selected(selection: Selection, directory: Path) -> Experiment:
     best = collect(Query(selection.metric), directory).ranking.best
     if best is None:
         raise ExperimentNotFoundError(f"no experiment has {selection.metric}")
+    if best.passed is False:
+        logger.warning("The gate of the best experiment, %s, FAILED", best.experiment.name)
     return best.experiment
 
 

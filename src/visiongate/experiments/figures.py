@@ -51,7 +51,8 @@ def draw_settings(ranking: Ranking, plot: "Plot") -> bytes:
         TrialResult(index, "complete", sign * (each.value or 0.0), [], _trial_values(each, space))
         for index, each in enumerate(shown)
     ]
-    return draw_study(rebuild_study(trials, space, ranking.metric), ranking.metric, plot)
+    marked = next((index for index, each in enumerate(shown) if each is ranking.marked), None)
+    return draw_study(rebuild_study(trials, space, ranking.metric), ranking.metric, plot, marked)
 
 
 def varied_settings(ranking: Ranking) -> list[str]:
@@ -74,7 +75,7 @@ def _draw_interval(axes: Axes, position: int, ranked: RankedExperiment, color: s
 def _color(ranking: Ranking, ranked: RankedExperiment) -> str:
     if ranked is ranking.baseline:
         return VERMILION
-    return GREEN if ranked is ranking.best else BLUE
+    return GREEN if ranked is ranking.marked else BLUE
 
 
 def _with_metric(ranked: Sequence[RankedExperiment]) -> list[RankedExperiment]:

@@ -18,6 +18,12 @@ class ExperimentReport:
     significance: SignificanceTest
     unfinished: Sequence[Experiment] = ()
 
+    @property
+    def advised(self) -> bool:
+        """Whether to keep the best experiment: it is shown to be better, and its gate did not fail."""
+        best = self.ranking.best
+        return self.significance.better and best is not None and best.passed is not False
+
 
 def render_experiments(report: ExperimentReport) -> str:
     """Return the page as HTML."""
@@ -29,6 +35,7 @@ def render_experiments(report: ExperimentReport) -> str:
         ranking=ranking,
         rows=[*ranking.experiments, ranking.baseline],
         settings=settings,
+        describe=lambda name: name.rpartition(".")[2].replace("_", " "),
         hidden=len(ranking.varied) - len(settings),
         format_setting=format_setting,
         gate_words=GATE_WORDS,

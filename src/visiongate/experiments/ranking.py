@@ -59,6 +59,28 @@ class Ranking:
         return next((each for each in measured if each.same_data), next(iter(measured), None))
 
     @property
+    def marked(self) -> RankedExperiment | None:
+        """The best experiment if it is one of several and not worse than the baseline."""
+        best, measured = self.best, [each for each in self.experiments if each.value is not None]
+        return None if best is None or len(measured) == 1 or self.is_worse(best) else best
+
+    def is_worse(self, ranked: RankedExperiment) -> bool:
+        """Return whether an experiment has a worse metric than the baseline, on the same data set."""
+        if ranked.value is None or self.baseline.value is None or not ranked.same_data:
+            return False
+        sign = 1 if lower_is_better(self.metric) else -1
+        return sign * ranked.value > sign * self.baseline.value
+
+    def headline(self, best: RankedExperiment) -> str:
+        """Return in a sentence which experiment is the best one, and whether its gate failed."""
+        gate = ", whose gate FAILED" if best.passed is False else ""
+        value = f"{self.metric} {best.value:.4f}{gate}"
+        name = best.experiment.name
+        if self.is_worse(best):
+            return f"No experiment reaches the baseline; the nearest is {name}, {value}."
+        return f"{'The only experiment' if self.marked is None else 'Best'}: {name}, {value}."
+
+    @property
     def varied(self) -> list[str]:
         """The settings in which any experiment differs from the baseline."""
         return sorted({name for each in self.experiments for name in each.changes})

@@ -17,11 +17,11 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from optuna.visualization import matplotlib as plots
 
 from visiongate.optimization.study import TrialResult
-from visiongate.pages.canvas import GRID, render_pyplot
+from visiongate.pages.canvas import GREEN, GRID, render_pyplot
 from visiongate.records.metrics import lower_is_better
 from visiongate.settings.optimize import SearchRange
 
@@ -54,7 +54,7 @@ def rebuild_study(trials: Sequence[TrialResult], space: Sequence[SearchRange], m
     return study
 
 
-def draw_study(study: Study, metric: str, plot: Plot) -> bytes:
+def draw_study(study: Study, metric: str, plot: Plot, marked: int | None = None) -> bytes:
     """Draw one of Optuna's plots of a study with at least one complete trial.
 
     Args:
@@ -62,11 +62,12 @@ def draw_study(study: Study, metric: str, plot: Plot) -> bytes:
         metric: The name of its values.
         plot: ``optimization_history`` shows the metric of each trial, ``slice`` the metric by each setting,
             ``parallel_coordinate`` a line for each trial through its settings and its metric.
+        marked: The trial that ``slice`` marks with a green star.
     """
-    return render_pyplot(partial(_plot, study, metric, plot))
+    return render_pyplot(partial(_plot, study, metric, plot, marked))
 
 
-def _plot(study: Study, metric: str, plot: Plot) -> Figure:
+def _plot(study: Study, metric: str, plot: Plot, marked: int | None) -> Figure:
     with warnings.catch_warnings():
         # The plots are marked as experimental.
         warnings.simplefilter("ignore")
@@ -75,12 +76,29 @@ def _plot(study: Study, metric: str, plot: Plot) -> Figure:
     figure: Figure = axes[0].figure
     figure.set_size_inches(max(MIN_WIDTH, WIDTH_PER_SETTING * len(study.trials[0].params)), HEIGHT)
     figure.suptitle("")
+    if plot == "slice" and marked is not None:
+        _mark(list(axes), study.trials[marked])
     for each in figure.axes:
         _restyle(each)
         each.yaxis.grid(visible=plot != "parallel_coordinate")
     if plot == "optimization_history":
         axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
+
+
+def _mark(axes: Sequence[Axes], trial: FrozenTrial) -> None:
+    """Mark a trial on the axes of each setting."""
+    for each in axes:
+        value = trial.params[each.get_xlabel()]
+        categorical = isinstance(trial.distributions[each.get_xlabel()], CategoricalDistribution)
+        each.plot(
+            [str(value) if categorical else value],
+            [trial.value or 0.0],
+            "*",
+            color=GREEN,
+            markersize=13,
+            zorder=9,
+        )
 
 
 def _restyle(axes: Axes) -> None:

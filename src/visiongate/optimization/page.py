@@ -31,7 +31,7 @@ def render_search(result: SearchResult, fresh_seeds: FreshSeeds, settings: Setti
         rows=list(tabulate_trials(optimize.metric, result)),
         space=space,
         importances=explain_importances(result),
-        draw=partial(draw_study, study, optimize.metric),
+        draw=partial(draw_study, study, optimize.metric, marked=result.best.trial),
         to_metric=partial(to_metric, optimize.metric),
         shorten=shorten_value,
     )
