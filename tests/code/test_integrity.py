@@ -93,6 +93,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         edit_transform(classes=["above", "below", "beside"]),
         r"train_labels\.npy: 1 of 3 classes, such as 'beside', have no images; ",
     ),
+    "a single class": (
+        edit_transform(classes=["above"]),
+        r"transform\.json: classes = \['above'\] must have",
+    ),
     "another size": (
         edit_transform(size=9),
         r"train\.npy: uint8 160×8×8×1, but .* require uint8 160×9×9×1; ",

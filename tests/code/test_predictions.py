@@ -86,25 +86,6 @@ def test_sums_other_than_one_raise_an_error(tmp_path: Path) -> None:
         predict_split(model, *make_split([[50, 30, 20], [50, 30, 30]], [0, 1]), 8)
 
 
-def test_an_empty_split_raises_an_error(model: Predictor) -> None:
-    with pytest.raises(DataError, match="no images"):
-        predict_split(model, *make_split([], []), 8)
-
-
-def test_a_split_that_differs_from_its_manifest_raises_an_error(model: Predictor) -> None:
-    split, manifest = make_split([[1, 1, 2], [1, 2, 1]], [0, 1])
-    with pytest.raises(DataError, match="manifest"):
-        predict_split(model, PixelSplit(split.images, split.labels[:1]), manifest, 8)
-    with pytest.raises(DataError, match="manifest"):
-        predict_split(model, split, manifest.take([1, 0]), 8)
-
-
-def test_a_single_class_raises_an_error(tmp_path: Path) -> None:
-    model = echo_model(tmp_path / "model.onnx", classes=("a",))
-    with pytest.raises(DataError, match="classes"):
-        predict_split(model, *make_split([[1, 1, 2]], [0]), 8)
-
-
 def test_outputs_of_another_shape_raise_an_error(tmp_path: Path) -> None:
     model = echo_model(tmp_path / "model.onnx", classes=(*CLASSES, "d"))
     with pytest.raises(DataError, match=r"\(1, 3\)"):

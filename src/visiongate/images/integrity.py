@@ -13,6 +13,8 @@ from visiongate.records.manifest import MANIFEST_FILE, read_manifest
 from visiongate.records.splits import SPLITS
 from visiongate.records.transform import TRANSFORM_FILE, Transform, read_transform
 
+MIN_CLASSES = 2
+
 
 def check_arrays(directory: Path) -> Transform:
     """Check that arrays, labels, manifest and ``transform.json`` agree. Reads no pixels, and takes milliseconds.
@@ -45,6 +47,8 @@ def check_arrays(directory: Path) -> Transform:
 
 
 def _check_transform(path: Path, transform: Transform) -> None:
+    if len(transform.classes) < MIN_CLASSES:
+        raise _invalid(path, f"classes = {transform.classes} must have at least {MIN_CLASSES}")
     channels = len(transform.mode)
     for name, values in (("mean", transform.mean), ("std", transform.std)):
         if len(values) != channels or not np.isfinite(values).all():
