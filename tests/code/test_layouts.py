@@ -45,6 +45,7 @@ def of_paths(*paths: str) -> Tree:
 def rows(source: Source) -> list[SourceImage]:
     found = list(source.read())
     assert len(found) == source.images
+    assert Counter((image.label, image.split) for image in found) == source.counts
     assert [image.path for image in found] == sorted({image.path for image in found})
     return found
 

@@ -50,21 +50,29 @@ def open_cifar10(tree: Tree, dataset: Dataset) -> Source:
         raise DataError(
             f"{tree.name}: the classes are {', '.join(names)}, but dataset.classes lists {', '.join(classes)}"
         )
-    images = sum(len(_read_batch(tree, path, len(classes))) for path in batches)
+    counts: Counter[tuple[str, str | None]] = Counter(
+        (names[label], _split_of(path))
+        for path in batches
+        for label in _read_batch(tree, path, len(classes))[:, 0].tolist()
+    )
     order = sorted(batches, key=lambda path: (not path.endswith("test_batch.bin"), path))
     ignored = tree.ignored + Counter({"not a batch": len(tree.paths) - len(batches)})
 
     def read() -> Iterator[SourceImage]:
-        counts: Counter[str] = Counter()
+        numbers: Counter[str] = Counter()
         for path in order:
-            split = "test" if path.endswith("test_batch.bin") else "train"
+            split = _split_of(path)
             for record in _read_batch(tree, path, len(classes)):
                 pixels = record[1:].reshape(3, SIDE, SIDE).transpose(1, 2, 0)
-                name = f"{split}/{counts[split]:06d}.png"
+                name = f"{split}/{numbers[split]:06d}.png"
                 yield SourceImage(encode_png(pixels), names[record[0]], name, split)
-                counts[split] += 1
+                numbers[split] += 1
 
-    return Source(classes, images, +ignored, read, f"{len(classes)} classes in CIFAR-10 batches")
+    return Source(classes, counts, +ignored, read, f"{len(classes)} classes in CIFAR-10 batches")
+
+
+def _split_of(path: str) -> str:
+    return "test" if path.endswith("test_batch.bin") else "train"
 
 
 def _read_class_names(tree: Tree) -> list[str]:

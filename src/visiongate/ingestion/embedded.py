@@ -22,9 +22,10 @@ def open_digits() -> Source:
         for index, (image, label) in enumerate(zip(pixels, digits.target, strict=True)):
             yield SourceImage(encode_png(image), str(label), f"load_digits/{index:04d}.png")
 
+    counts: Counter[tuple[str, str | None]] = Counter((str(label), None) for label in digits.target)
     return Source(
         [str(label) for label in range(10)],
-        len(pixels),
+        counts,
         Counter(),
         read,
         "10 classes, embedded in scikit-learn",

@@ -60,9 +60,10 @@ def open_idx_files(tree: Tree, dataset: Dataset) -> Source:
             for index, (pixels, label) in enumerate(zip(images, labels[prefix], strict=True)):
                 yield SourceImage(encode_png(pixels), classes[label], f"{split}/{index:06d}.png", split)
 
-    return Source(
-        classes, sum(map(len, labels.values())), +ignored, read, f"{len(classes)} classes in IDX files"
+    counts: Counter[tuple[str, str | None]] = Counter(
+        (classes[label], SPLITS[prefix]) for prefix, values in labels.items() for label in values.tolist()
     )
+    return Source(classes, counts, +ignored, read, f"{len(classes)} classes in IDX files")
 
 
 def _read_idx(tree: Tree, path: str, kind: str, dataset: Dataset) -> npt.NDArray[np.uint8]:

@@ -50,5 +50,4 @@ def inspect_source(dataset: Dataset, downloads: DownloadOptions) -> Inspection:
     """
     with open_source(dataset, downloads) as opened:
         source = opened.source
-        images = Counter((image.label, image.split) for image in source.read())
-        return Inspection(source.layout, source.classes, images, source.ignored, source.warnings)
+        return Inspection(source.layout, source.classes, source.counts, source.ignored, source.warnings)

@@ -1,6 +1,7 @@
 """Find labeled images in a tree: IDX files, CIFAR-10 batches, or one folder per class."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from visiongate.errors import DataError
@@ -36,7 +37,8 @@ def _open_class_folders(tree: Tree, dataset: Dataset) -> Source:
             yield SourceImage(tree.read(image.path), image.label, image.path, image.split, group)
 
     layout, warnings = folders.describe(tree.name), tuple(folders.warnings)
-    return Source(classes, len(folders.images), +folders.ignored, read, layout, warnings)
+    counts = Counter((image.label, image.split) for image in folders.images)
+    return Source(classes, counts, +folders.ignored, read, layout, warnings)
 
 
 def _check_classes(tree: Tree, images: Sequence[LabeledPath], expected: list[str] | None) -> list[str]:

@@ -35,7 +35,7 @@ class Source:
 
     Attributes:
         classes: Class names in the order of the model's outputs.
-        images: Number of images.
+        counts: Number of images by class and given split; the split is None if the source gives none.
         ignored: Number of files that are not images of a class, by reason.
         read: Yields the images in the order of their paths.
         layout: How the source was understood, in one line.
@@ -43,11 +43,16 @@ class Source:
     """
 
     classes: list[str]
-    images: int
+    counts: Counter[tuple[str, str | None]]
     ignored: Counter[str]
     read: Callable[[], Iterator[SourceImage]]
     layout: str
     warnings: tuple[str, ...] = ()
+
+    @property
+    def images(self) -> int:
+        """The number of images."""
+        return self.counts.total()
 
 
 def encode_png(pixels: npt.NDArray[np.uint8]) -> bytes:
