@@ -309,6 +309,19 @@ def test_class_names_in_an_unknown_encoding_are_refused_with_the_readings() -> N
     assert "cp866: кошка, собака" in message
 
 
+def test_images_are_told_by_extension_or_first_bytes() -> None:
+    files = {
+        "a/1.dcm": b"",
+        "a/2.jpg ": b"",
+        "a/IMG 2.10.2026": b"\xff\xd8\xff",
+        "a/notes.txt": b"\xff\xd8\xff",
+        "b/1.JXL": b"",
+    }
+    source = find_images(tree(files), dataset())
+    assert [path for path, _, _ in placed(source)] == ["a/1.dcm", "a/2.jpg ", "a/IMG 2.10.2026", "b/1.JXL"]
+    assert source.ignored == {"not an image: .txt": 1}
+
+
 def test_a_given_split_without_a_class_is_a_warning() -> None:
     found = of_paths("train/a/1.jpg", "train/b/2.jpg", "test/a/3.jpg")
     assert find_images(found, dataset()).warnings == ("test: no image of 1 of 2 classes: b",)

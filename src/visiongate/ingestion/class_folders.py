@@ -1,10 +1,12 @@
 """Understand a tree of class folders: which folders are classes, which are splits, and which images are neither."""
 
+import posixpath
 import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 from visiongate.errors import DataError
@@ -18,8 +20,11 @@ from visiongate.settings.dataset import Dataset
 from visiongate.text_tables import join_first
 
 MIN_CLASSES = 2
+# Images by the thousand have the same few folders.
+NAMES_CACHED = 10_000
 # Names that a message lists.
 MAX_LISTED = 5
+EXTENSION = re.compile(r"\.[a-z]\w*")
 # The parts of an image's path below the root: folders, then the file's name.
 Parts = tuple[str, ...]
 
@@ -143,17 +148,17 @@ class _Reader:
 
     def _is_image(self, path: str) -> bool:
         """Return whether a file is an image by its extension or, without an extension, by its first bytes."""
-        suffix = PurePosixPath(path).suffix.lower()
-        is_image = (
-            has_image_signature(self._tree.read(path)) if not suffix else claimed_format(path) is not None
-        )
+        suffix = posixpath.splitext(path)[1].rstrip().lower()
+        # Not an extension, but a part of a name such as ``IMG 2.10.2026``.
+        suffix = suffix if EXTENSION.fullmatch(suffix) else ""
+        is_image = _is_image_suffix(suffix) if suffix else has_image_signature(self._tree.read(path))
         if not is_image:
             self.ignored[f"not an image: {suffix or 'without an extension'}"] += 1
         return is_image
 
     def _leave_out_auxiliary(self, parts: Mapping[str, Parts]) -> dict[str, Parts]:
         """Leave out images in folders of masks, thumbnails and the like, unless these folders are the classes."""
-        names = {_plain(name) for name in self._dataset.auxiliary}
+        names = frozenset(_plain(name) for name in self._dataset.auxiliary)
         known = set(self._dataset.classes or ())
         found: dict[str, list[str]] = defaultdict(list)
         kept: dict[str, Parts] = {}
@@ -247,11 +252,10 @@ class _Reader:
             return
         if set(folders) <= set(self._dataset.classes or ()) or not all(map(_is_nested, self._parts.values())):
             return
-        below = [
-            {names[1] for names in self._parts.values() if _is_nested(names) and names[0] == folder}
-            for folder in folders
-        ]
-        common = {name for name in set.intersection(*below) if _plain(name) not in FILLERS}
+        below = defaultdict[str, set[str]](set)
+        for names in self._parts.values():
+            below[names[0]].add(names[1])
+        common = {name for name in set.intersection(*below.values()) if _plain(name) not in FILLERS}
         if len(common) >= MIN_CLASSES:
             raise self._ambiguous(
                 f"{_list(folders)} hold the same folders {_list(sorted(common))}; choose the classes: "
@@ -296,10 +300,12 @@ def _merge_spellings(
     return [LabeledPath(image.path, chosen[_spelling_key(image.label)], image.split) for image in images]
 
 
+@lru_cache(NAMES_CACHED)
 def _spelling_key(name: str) -> str:
     return unicodedata.normalize("NFC", name).strip().casefold()
 
 
+@lru_cache(NAMES_CACHED)
 def _plain(name: str) -> str:
     return re.sub(r"[\W_]", "", name).lower()
 
@@ -313,12 +319,18 @@ def _check_encoding(name: str, labels: Iterable[str]) -> None:
         )
 
 
+@lru_cache(NAMES_CACHED)
+def _is_image_suffix(suffix: str) -> bool:
+    return claimed_format(f"image{suffix}") is not None
+
+
 def _is_nested(names: Parts) -> bool:
     """Return whether an image lies in a folder below a top folder."""
     return len(names) > 2  # noqa: PLR2004 - two folders and the name of the file
 
 
-def _is_named(folder: str, names: Iterable[str]) -> bool:
+@lru_cache(NAMES_CACHED)
+def _is_named(folder: str, names: frozenset[str]) -> bool:
     """Return whether a folder has one of the names, alone or with words such as ``seg`` or ``images``."""
     words = [word for word in re.findall(r"[^\W_]+", folder.lower()) if word not in FILLERS]
     return _plain(folder) in names or "".join(words) in names
