@@ -137,7 +137,7 @@ def _pipeline_commands() -> list[click.Command]:
         _command(
             "try",
             _dispatch("repro", "run_experiment"),
-            "Run one experiment and keep its log, as CI does; locally, `dvc exp run -S` is enough.",
+            "Run one experiment, as `dvc exp run -S` does, after a check of its settings, images and weights.",
             "visiongate try model.lr=1e-4 training.epochs=60 --data '/data/My Pets (2026)'",
             _overrides(),
             _data(),

@@ -36,7 +36,7 @@ def read_gate_verdict(folder: Path | None, base: str | None, gate: Gate) -> Gate
         verdict = apply_own_rules(verdict, gate.rules)
     elif not has_same_rules(verdict, gate.rules):
         raise DataError(
-            f"{paths.GATE}: other rules than those of {paths.PARAMS} were applied; run `visiongate repro`"
+            f"{paths.GATE}: other rules than those of {paths.PARAMS} were applied; run `dvc repro evaluate`"
         )
     if base is None:
         return verdict
