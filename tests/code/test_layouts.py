@@ -239,7 +239,7 @@ def test_a_file_without_an_extension_is_an_image_by_its_first_bytes() -> None:
         "b/v1.2": b"\xff\xd8\xff",
     }
     source = find_images(tree(files), dataset())
-    assert [image.path for image in rows(source)] == ["a/n01", "b/n02"]
+    assert [image.path for image in rows(source)] == ["a/n01", "b/n02", "b/v1.2"]
 
 
 def test_masks_and_unsorted_images_are_left_out_with_a_warning() -> None:
