@@ -166,7 +166,7 @@ def test_parameters_that_conf_cannot_choose_make_no_branch_and_no_recipe(
     primary.write_text("".join(line for line in primary.open() if "- experiment:" not in line))
     call(committed, "git", "commit", "-qam", "No recipes")
     make_experiment(committed, "slow", "model.lr=0.001")
-    assert "- experiment: null" in failure(capsys, "branch", "slow", "x")
+    assert "- experiment: NAME" in failure(capsys, "branch", "slow", "x")
     assert branches(committed) == ["main"]
     assert "experiment" in failure(capsys, "adopt", "slow", "--name=x")
     assert not (committed / "conf/experiment/x.yaml").exists()
