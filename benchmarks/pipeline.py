@@ -5,7 +5,7 @@ Two measurements in temporary copies of the work tree, with the committed settin
 1. ``dvc repro`` of the whole pipeline from scratch. `profile_stage.py` splits each stage into import, work and write; the
 rest is
    DVC and the start and end of the interpreters.
-2. ``dvc repro`` with nothing to do, in turn with ``dvc repro`` over eight stages that run ``true``, as a ratio.
+2. ``dvc repro`` with nothing to do, in turn with ``dvc repro`` over ten stages that run ``true``, as a ratio.
 
 The figures are medians of several runs, for this machine.
 """
@@ -113,7 +113,7 @@ def print_no_op(runs: int) -> None:
     ours, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
     ratio = statistics.median(one / other for one, other in pairs)
     print(
-        f"dvc repro, nothing to do: {ours:.2f} s; over eight stages of `true`: {theirs:.2f} s (medians of {runs})"
+        f"dvc repro, nothing to do: {ours:.2f} s; over ten stages of `true`: {theirs:.2f} s (medians of {runs})"
     )
     print(f"ratio, pair by pair: {ratio:.2f}; limit 1.5")
 
@@ -141,7 +141,7 @@ def working_copy() -> Iterator[Path]:
 
 @contextmanager
 def empty_pipeline() -> Iterator[Path]:
-    """Make eight stages that run ``true``, each after the other."""
+    """Make ten stages that run ``true``, each after the other."""
     with repository() as folder:
         shutil.copytree(
             ROOT / ".dvc", folder / ".dvc", ignore=shutil.ignore_patterns("store", "cache", "tmp")
