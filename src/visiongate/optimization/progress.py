@@ -61,7 +61,8 @@ class SearchProgress:
 
     def _describe(self, trial: TrialResult, trials: Sequence[TrialResult]) -> str:
         epochs = f"{len(trial.curve)} epoch{'' if len(trial.curve) == 1 else 's'}"
-        score = f", {self._metric} {to_metric(self._metric, max(trial.curve)):.4f}" if trial.curve else ""
+        value = max(trial.curve, default=None) if trial.value is None else trial.value
+        score = "" if value is None else f", {self._metric} {to_metric(self._metric, value):.4f}"
         done = f"{len(trials)} of {max(self._trials, len(trials))} done"
         parts = [done, self._format_best(trials), self._format_time_left(len(trials))]
         return f"{self._title} {trial.trial}: {trial.state} after {epochs}{score}; {', '.join(filter(None, parts))}"
