@@ -46,6 +46,7 @@ def test_the_contract_is_read_from_the_file(path: Path) -> None:
     [
         (Contract((8, 8, 3), "RGB", "stretch", ("dark", "bright")), "input shape 8×8×3, not 4×4×1"),
         (Contract((4, 4, 1), "L", "letterbox", ("dark", "bright")), "resize letterbox, not stretch"),
+        (Contract((4, 4, 1), "L", "stretch", ("dark", "bright"), 12), "depth 12, not 16"),
         (Contract((4, 4, 1), "L", "stretch", ("a", "b", "c")), "classes a, b, c, not dark, bright"),
     ],
 )

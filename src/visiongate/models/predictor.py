@@ -30,6 +30,9 @@ class Contract:
     resize: str
     # In the order of the outputs.
     classes: tuple[str, ...]
+    # How deep and transparent images become 8-bit pixels; see `visiongate.records.transform`.
+    depth: int = 16
+    background: str = "white"
 
     def difference(self, other: "Contract") -> str | None:
         """Describe the first difference as ``FIELD OTHERS, not OURS``; None if the contracts are equal."""
@@ -102,9 +105,10 @@ def _read_contract(session: "InferenceSession") -> Contract:
     metadata = session.get_modelmeta().custom_metadata_map
     transform: dict[str, Any] = json.loads(metadata["transform"])
     [images], [_] = session.get_inputs(), session.get_outputs()
-    return Contract(
-        tuple(images.shape[1:]), transform["mode"], transform["resize"], tuple(transform["classes"])
-    )
+    # Older files do not state depth and background.
+    conversion = {name: transform[name] for name in ("depth", "background") if name in transform}
+    classes = tuple(transform["classes"])
+    return Contract(tuple(images.shape[1:]), transform["mode"], transform["resize"], classes, **conversion)
 
 
 def _read_temperature(session: "InferenceSession") -> float | None:
@@ -112,7 +116,7 @@ def _read_temperature(session: "InferenceSession") -> float | None:
     return None if temperature is None else float(json.loads(temperature))
 
 
-def _format(value: str | tuple[int | str, ...]) -> str:
-    if isinstance(value, str):
-        return value
+def _format(value: int | str | tuple[int | str, ...]) -> str:
+    if not isinstance(value, tuple):
+        return str(value)
     return ("×" if isinstance(value[0], int) else ", ").join(map(str, value))
