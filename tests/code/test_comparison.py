@@ -28,6 +28,7 @@ def settings(**changes: Any) -> Registry:  # noqa: ANN401
         "samples": 400,
         "seed": 0,
         "non_inferiority": None,
+        "allow_lost_classes": False,
     }
     return Registry(**{**values, **changes})
 

@@ -13,12 +13,11 @@ from scipy.sparse import csr_array, vstack
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from visiongate.comparison.predictions import UnlabeledPredictions
+from visiongate.comparison.resampling import MAX_CELLS, draw_counts, split_samples
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-# Of a table in memory: 8 MB, which fits into the processor's cache.
-MAX_CELLS = 1_000_000
 # Differences below it are rounding.
 ROUNDING = 1e-12
 
@@ -153,8 +152,7 @@ def _resample(pair: PairedMetric, resampling: Resampling) -> Floats:
     generator = np.random.default_rng((resampling.seed, 0))
     parts = []
     for samples in _chunks(pair, resampling.samples):
-        cells = generator.integers(groups, size=(groups, samples)) * samples + np.arange(samples)
-        counts = np.bincount(cells.ravel(), minlength=groups * samples).reshape(groups, samples)
+        counts = draw_counts(generator, groups, groups, samples)
         parts.append(pair.statistic(pair.challenger @ counts) - pair.statistic(pair.champion @ counts))
     return np.concatenate(parts)
 
@@ -174,8 +172,7 @@ def _exchange(pair: PairedMetric, resampling: Resampling) -> Floats:
 
 def _chunks(pair: PairedMetric, samples: int) -> Iterator[int]:
     """Split the number of samples so that no table is large."""
-    chunk = max(1, MAX_CELLS // max(pair.challenger.shape))
-    yield from (min(chunk, samples - start) for start in range(0, samples, chunk))
+    return split_samples(samples, MAX_CELLS // max(pair.challenger.shape))
 
 
 class _ClassSums:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from visiongate.comparison.resampling import MAX_CELLS, draw_counts, split_samples
 from visiongate.evaluation.metrics import count_confusions
 from visiongate.evaluation.sampled_metrics import (
     ResampledSplit,
@@ -20,8 +21,6 @@ from visiongate.settings.evaluation import Evaluation
 
 Floats = npt.NDArray[np.float64]
 
-# Of a table in memory: 8 MB, which fits into the processor's cache.
-MAX_CELLS = 1_000_000
 # Images × classes × samples for ROC-AUC and average precision: a few seconds.
 MAX_RANKED_CELLS, MIN_RANKED_SAMPLES = 200_000_000, 100
 # Jeffreys' prior, of the correct prediction and of all wrong ones together.
@@ -96,7 +95,7 @@ def draw_confusions(
     np.fill_diagonal(prior, PRIOR)
     images = confusions.sum(axis=1).astype(np.float64)
     generator = np.random.default_rng(seed)
-    for width in _chunks(samples, 4 * MAX_CELLS // classes**2):
+    for width in split_samples(samples, 4 * MAX_CELLS // classes**2):
         # Gamma draws, scaled to the sum of each row, are Dirichlet draws.
         cells = generator.standard_gamma(confusions * weight + prior, (width, classes, classes))
         cells *= (images / np.maximum(cells.sum(axis=2), np.finfo(np.float64).tiny))[..., None]
@@ -185,12 +184,5 @@ def _draw(split: ResampledSplit, rows: int, seed: int, samples: int) -> Iterator
     groups = int(split.groups.max()) + 1
     draws = max(1, round(groups * split.independence))
     generator = np.random.default_rng(seed)
-    for width in _chunks(samples, MAX_CELLS // max(groups, rows)):
-        cells = generator.integers(groups, size=(draws, width)) * width + np.arange(width)
-        counts = np.bincount(cells.ravel(), minlength=groups * width).reshape(groups, width)
-        yield counts.astype(np.float64)
-
-
-def _chunks(samples: int, size: int) -> Iterator[int]:
-    size = max(1, size)
-    yield from (min(size, samples - start) for start in range(0, samples, size))
+    for width in split_samples(samples, MAX_CELLS // max(groups, rows)):
+        yield draw_counts(generator, groups, draws, width).astype(np.float64)
