@@ -186,7 +186,11 @@ def _confirm(question: str) -> bool:
     """Ask on a terminal; elsewhere, go on."""
     if not sys.stdin.isatty() or not sys.stdout.isatty():
         return True
-    return input(f"{question} [Y/n] ").strip().lower() in YES
+    try:
+        return input(f"{question} [Y/n] ").strip().lower() in YES
+    except EOFError:
+        print()
+        return False
 
 
 def _format_next_steps(name: str, changed: list[Path]) -> str:
