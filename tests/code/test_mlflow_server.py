@@ -104,8 +104,14 @@ def test_a_server_that_is_killed_keeps_the_champion(
 ) -> None:
     registered(settings, 140)
     write_judged_model(127.5)
+    decide = register.decide
+
+    def decide_on_a_killed_server(*arguments: object) -> object:
+        server.kill()
+        return decide(*arguments)  # type: ignore[arg-type]
+
     with monkeypatch.context() as patch:
-        patch.setattr(register, "find_champion", lambda *_: server.kill())
+        patch.setattr(register, "decide", decide_on_a_killed_server)
         with pytest.raises(TrackingError, match=r"^MLflow at http://127") as caught:
             register.run(settings)
     assert "\n" not in str(caught.value)
