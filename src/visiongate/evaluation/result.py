@@ -21,7 +21,7 @@ from visiongate.evaluation.folds import (
 from visiongate.evaluation.label_errors import LabelErrors, find_label_errors
 from visiongate.evaluation.latency import measure_latency
 from visiongate.evaluation.scorecard import Context, Scorecard, score
-from visiongate.evaluation.slices import find_slices, read_attributes
+from visiongate.evaluation.slices import ImageAttributes, find_slices, read_attributes
 from visiongate.gate.rules import Measured, apply_rules
 from visiongate.images.pixels import PixelSplit
 from visiongate.models.predictions import Predictions
@@ -107,15 +107,18 @@ def evaluate_model(
     chosen, test = settings.evaluation, judged_images(folds)
     predictions, uncalibrated = predict_judged(folds, chosen)
     leaks = find_fold_leaks(folds)
-    diagnosis = diagnose(predictions, test, judge_robustness(folds, chosen), chosen)
+    independence = CROSS_VALIDATED if len(folds) > 1 else 1.0
+    attributes = read_attributes(test.pixels.images, test.manifest, independence)
+    paths = test.manifest.column("path").to_pylist()
+    diagnosis = diagnose(predictions, paths, attributes, judge_robustness(folds, chosen), chosen)
     counts = {"leaked_images": len(leaks), "failed_expectations": failed_expectations}
     context = Context(
-        test.manifest.column("group").to_pylist(),
+        attributes.groups,
         predict_training(model, _thin(training_images(folds)), predictions.threshold, chosen),
         judge_baselines(folds, chosen.seed),
         uncalibrated,
         {**diagnosis.metrics(), **counts},
-        independence=CROSS_VALIDATED if len(folds) > 1 else 1.0,
+        independence,
     )
     card = score(predictions, context, chosen)
     latency = measure_latency(model, test.pixels.images, chosen)
@@ -127,24 +130,24 @@ def evaluate_model(
 
 
 def diagnose(
-    predictions: Predictions, test: Split, robustness: dict[str, list[float]], settings: Evaluation
+    predictions: Predictions,
+    paths: Sequence[str],
+    attributes: ImageAttributes,
+    robustness: dict[str, list[float]],
+    settings: Evaluation,
 ) -> Diagnosis:
     """Find where the model fails on the test images.
 
     Args:
         predictions: For the test images.
-        test: The test images.
+        paths: Of the test images.
+        attributes: Of the test images.
         robustness: The accuracy on corrupted images.
         settings: Sizes and confidence.
     """
-    attributes = read_attributes(test.pixels.images, test.manifest)
     slices = find_slices(predictions, attributes, settings.confidence, settings.slice_images)
-    return Diagnosis(
-        slices,
-        worst_slice(slices, settings.slice_images),
-        find_label_errors(predictions, test.manifest.column("path").to_pylist()),
-        robustness,
-    )
+    worst = worst_slice(slices, settings.slice_images)
+    return Diagnosis(slices, worst, find_label_errors(predictions, paths), robustness)
 
 
 def _thin(split: Split) -> Split:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -30,12 +30,14 @@ class ImageAttributes:
         brightness: Mean of the model's input, 0..255.
         sources: The top folder of each path.
         groups: None for an image without a group.
+        independence: How many independent images each image is worth, at most 1.
     """
 
     pixels: Floats
     brightness: Floats
     sources: Sequence[str]
     groups: Sequence[str | None]
+    independence: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +48,16 @@ class _Part:
     name: str
     mask: Mask
     accuracy: tuple[float, float]
-    draws: tuple[float, float]
+    draws: tuple[float, ...]
 
 
-def read_attributes(images: Pixels, manifest: pa.Table) -> ImageAttributes:
+def read_attributes(images: Pixels, manifest: pa.Table, independence: float = 1.0) -> ImageAttributes:
     """Return the attributes of images.
 
     Args:
         images: uint8, N×H×W×C.
         manifest: Columns ``path``, ``group``, ``width`` and ``height``, in the same order.
+        independence: How many independent images each image is worth, at most 1.
     """
     sides = [manifest.column(name).cast(pa.float64()).to_numpy() for name in ("width", "height")]
     return ImageAttributes(
@@ -62,6 +65,7 @@ def read_attributes(images: Pixels, manifest: pa.Table) -> ImageAttributes:
         np.array([float(image.mean()) for image in images]),
         [path.partition("/")[0] for path in manifest.column("path").to_pylist()],
         manifest.column("group").to_pylist(),
+        independence,
     )
 
 
@@ -90,6 +94,9 @@ def find_slices(
     numbers = number_groups(attributes.groups)
     masks = _distinct(_masks(predictions, attributes, min_images))
     parts = [_measure(dimension, name, mask, predictions.correct, numbers) for dimension, name, mask in masks]
+    parts = [
+        replace(part, draws=tuple(attributes.independence * each for each in part.draws)) for part in parts
+    ]
     p_values = _adjust([_fisher_p(part) for part in parts])
     slices = [_to_slice(part, p_value, confidence) for part, p_value in zip(parts, p_values, strict=True)]
     groups = sorted(
