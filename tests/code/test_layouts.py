@@ -353,6 +353,13 @@ def test_spellings_of_one_name_are_one_class() -> None:
     assert len(source.warnings) == 2
 
 
+def test_letters_and_listed_spellings_are_separate_classes() -> None:
+    assert find_images(of_paths("A/1.jpg", "a/2.jpg"), dataset()).classes == ["A", "a"]
+    listed = ["Ant", "ant"]
+    assert layout("Ant/1.jpg", "ant/2.jpg", classes=listed) == {("Ant", None): 1, ("ant", None): 1}
+    assert layout("Ant/1.jpg", "ANT/2.jpg", "bee/3.jpg", classes=["ant", "bee"])["ant", None] == 2
+
+
 def test_an_empty_folder_is_no_class(tmp_path: Path) -> None:
     for name in ("cat", "dog", "bird"):
         (tmp_path / "pets" / name).mkdir(parents=True)

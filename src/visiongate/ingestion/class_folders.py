@@ -282,12 +282,18 @@ class _Reader:
 
 
 def _merge_spellings(
-    images: Sequence[LabeledPath], classes: Iterable[str], warnings: list[str]
+    images: Sequence[LabeledPath], classes: Sequence[str], warnings: list[str]
 ) -> list[LabeledPath]:
-    """Give labels that differ by case, blanks or Unicode's composition one name: that in the settings, or the most frequent."""
+    """Give labels that differ by case, blanks or Unicode's composition one name: that in the settings, or the most frequent.
+
+    Two of them are separate classes if the settings list both, and so are single letters, such as A and a.
+    """
+    exact = Counter(map(_spelling_key, classes))
+    separate = {name for name in classes if exact[_spelling_key(name)] > 1}
     spellings: dict[str, Counter[str]] = defaultdict(Counter)
     for image in images:
-        spellings[_spelling_key(image.label)][image.label] += 1
+        if image.label not in separate:
+            spellings[_spelling_key(image.label)][image.label] += 1
     listed = {_spelling_key(name): name for name in classes}
     chosen = {
         key: listed.get(key)
@@ -297,12 +303,14 @@ def _merge_spellings(
     for key, found in spellings.items():
         if len(found) > 1:
             warnings.append(f"{', '.join(map(repr, sorted(found)))} are one class, {chosen[key]!r}")
-    return [LabeledPath(image.path, chosen[_spelling_key(image.label)], image.split) for image in images]
+    names = {name: chosen[key] for key, found in spellings.items() for name in found}
+    return [LabeledPath(image.path, names.get(image.label, image.label), image.split) for image in images]
 
 
 @lru_cache(NAMES_CACHED)
 def _spelling_key(name: str) -> str:
-    return unicodedata.normalize("NFC", name).strip().casefold()
+    plain = unicodedata.normalize("NFC", name).strip()
+    return plain.casefold() if len(plain) > 1 else plain
 
 
 @lru_cache(NAMES_CACHED)
