@@ -109,6 +109,15 @@ def test_a_rule_that_only_few_images_fail_says_how_many_are_needed() -> None:
     assert not ruling({**ACCURACY, "threshold": 0.9, "bound": "worst"}, evidence).note
 
 
+@pytest.mark.parametrize(("gain", "passed"), [(1 - 0.995, True), (0.004, False)])
+def test_a_model_without_mistakes_beats_any_baseline(gain: float, passed: bool) -> None:  # noqa: FBT001
+    rule = {"metric": "gain_over_linear", "comparison": ">=", "threshold": 0.01}
+
+    result = ruling(rule, Measured({"gain_over_linear": gain, "linear_accuracy": 0.995}))
+
+    assert (result.passed, result.required) == (passed, ">= 0.01")
+
+
 def test_an_unknown_bound_fails_its_rule() -> None:
     result = ruling({**ACCURACY, "bound": "worst"}, Measured({"accuracy": 1.0}))
 

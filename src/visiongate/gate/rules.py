@@ -10,6 +10,8 @@ from visiongate.records.verdict import GateVerdict, RuleResult
 from visiongate.settings.gate import Rule
 
 _COMPARE = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
+# The accuracy of the baseline, by the gain over it.
+_BASELINES = {"gain_over_majority": "majority_accuracy", "gain_over_linear": "linear_accuracy"}
 NO_BASE = "no base to compare with; run `visiongate gate --base main`"
 
 
@@ -63,10 +65,18 @@ def _apply(
         yield _apply_to_classes(name, rule, measured)
     else:
         value, interval = measured.metrics.get(rule.metric), measured.intervals.get(rule.metric)
-        result = _compare(_failed(name, rule), rule, value, interval)
+        result = _compare(_failed(name, rule), _limit_gain(rule, measured.metrics), value, interval)
         yield replace(
             result, note=result.note or _estimate_images(result, rule, measured.metrics.get("images"))
         )
+
+
+def _limit_gain(rule: Rule, metrics: Mapping[str, float]) -> Rule:
+    """Require no larger gain over a baseline than a model without mistakes has."""
+    baseline = metrics.get(_BASELINES.get(rule.metric, ""))
+    if baseline is None or rule.threshold is None or rule.bound == "worst":
+        return rule
+    return rule.model_copy(update={"threshold": min(rule.threshold, 1 - baseline)})
 
 
 def _failed(name: str, rule: Rule) -> RuleResult:
