@@ -106,16 +106,10 @@ def _explain_recovery(stage: str) -> list[str]:
 
     if stage not in yaml.safe_load(Path("dvc.lock").read_bytes())["stages"]:
         return []
-    entry = yaml.safe_load(Path("dvc.yaml").read_bytes())["stages"][stage]
-    outputs = [
-        option
-        for each in (*entry["outs"], *entry.get("metrics", []))
-        for option in (each.items() if isinstance(each, dict) else [(each, {})])
+    # DVC takes all outputs from its cache of runs, also those that git tracks.
+    return [
+        f"DVC removed the outputs of the last run; undo the change, then `visiongate params && dvc repro {stage}` restores them"
     ]
-    in_git = [path for path, options in outputs if options.get("cache") is False]
-    commands = [f"dvc checkout --force {stage}"] if len(in_git) < len(outputs) else []
-    commands += [f"git restore {' '.join(in_git)}"] if in_git else []
-    return [f"DVC removed the outputs of the last run; `{' && '.join(commands)}` restores them"]
 
 
 if __name__ == "__main__":

@@ -148,7 +148,7 @@ def content_hash(hashes: Iterable[str]) -> str:
 def _damaged(path: Path, error: Exception) -> DataError:
     message = " ".join(str(error).split())
     return DataError(
-        f"{path}: damaged: {message}; run `dvc checkout`, or `dvc repro` for the stage that writes it"
+        f"{path}: damaged: {message}; run `dvc checkout --force`, or `dvc repro` for the stage that writes it"
     )
 
 

@@ -37,5 +37,5 @@ def parse_record(content: bytes, schema: type[Record], source: str) -> Record:
         problem = error.errors()[0]
         key = "".join(f"{part}: " for part in problem["loc"])
         raise DataError(
-            f"{source}: {key}{problem['msg']}; run `dvc checkout`, or `dvc repro` for the stage that writes it"
+            f"{source}: {key}{problem['msg']}; run `dvc checkout --force`, or `dvc repro` for the stage that writes it"
         ) from None

@@ -108,6 +108,8 @@ def _read_file(path: Path) -> dict[str, Measurement]:
         columns = pq.read_table(path, schema=_SCHEMA).to_pydict()
     except (pa.ArrowException, OSError) as error:
         problem = " ".join(str(error).split())
-        raise DataError(f"{path}: damaged: {problem}; run `dvc checkout` or `dvc repro validation`") from None
+        raise DataError(
+            f"{path}: damaged: {problem}; run `dvc checkout --force` or `dvc repro validation`"
+        ) from None
     hashes = columns.pop("sha256")
     return dict(zip(hashes, starmap(Measurement, zip(*columns.values(), strict=True)), strict=True))

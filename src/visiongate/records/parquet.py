@@ -35,4 +35,4 @@ def parse_parquet(
         return pq.read_table(pa.BufferReader(content), columns=columns and list(columns), filters=filters)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0][:_MAX_REASON]
-        raise DataError(f"{source}: damaged: {reason}; run `dvc checkout` or `dvc repro`") from None
+        raise DataError(f"{source}: damaged: {reason}; run `dvc checkout --force` or `dvc repro`") from None
