@@ -129,3 +129,23 @@ def test_a_verdict_that_evaluate_did_not_write_is_reported(capsys: pytest.Captur
     Path("dvc.lock").write_text(lock % ("0" * 32))
     run_cli("gate")
     assert "is not the file that `evaluate` wrote" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "note"),
+    [
+        ("name: digits", "name: pets", "the base was evaluated on digits"),
+        ("  - '9'\n", "", "the base was evaluated with other classes"),
+    ],
+)
+def test_a_drop_is_not_evaluated_against_other_images(
+    old: str, new: str, note: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = Path("params.yaml").read_text(encoding="utf-8")
+    assert old in params
+    Path("params.yaml").write_text(params.replace(old, new), encoding="utf-8")
+    evaluated(0.87)
+    assert run_cli("gate", "--base", "main") == 0
+    output = capsys.readouterr().out
+    assert note in output
+    assert output.endswith("The gate passed. Not evaluated: 1.\n")

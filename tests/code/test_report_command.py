@@ -106,6 +106,15 @@ def test_a_base_without_a_run_has_nothing_to_compare_with(workspace: Path) -> No
     assert "of `empty`: `the revision does not have it`" in text
 
 
+def test_a_base_with_another_data_set_is_not_compared(workspace: Path) -> None:
+    edit("params.yaml", "  name: digits\n", "  name: pets\n")
+    write_run(workspace, 0.6)
+    text = report("--base=main")
+    assert "compared with `main`**" not in text.splitlines()[0]
+    assert ", + " not in text.splitlines()[0]
+    assert "of `main`: `the base was evaluated on digits`" in text
+
+
 @pytest.mark.usefixtures("workspace")
 @pytest.mark.parametrize("base", ["absent", "--upload-pack=x", "main:reports"])
 def test_a_base_that_does_not_exist_is_an_error(base: str, capsys: pytest.CaptureFixture[str]) -> None:

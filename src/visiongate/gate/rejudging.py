@@ -28,6 +28,22 @@ def compare_with_base(
     )
 
 
+def skip_drops(verdict: GateVerdict, rules: Mapping[str, Rule], reason: str) -> GateVerdict:
+    """Return a verdict in which the rules that need a base are not evaluated.
+
+    Args:
+        verdict: As `evaluate` wrote it.
+        rules: By name, those that the verdict is about.
+        reason: Why there is nothing to compare with.
+    """
+    return GateVerdict.of(
+        [
+            replace(each, note=reason) if rules[each.name].max_drop is not None else each
+            for each in verdict.rules
+        ]
+    )
+
+
 def apply_own_rules(figures: GateVerdict, rules: Mapping[str, Rule]) -> GateVerdict:
     """Apply the rules of this work tree to the values in the verdict of another run, whose results are not trusted.
 

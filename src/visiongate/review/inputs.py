@@ -10,8 +10,16 @@ from visiongate.adapters.git import UNKNOWN, Repository
 from visiongate.errors import VisiongateError
 from visiongate.records.dvc_lock import parse_lock
 from visiongate.records.parsing import parse_yaml
+from visiongate.review.parsing import describe_other_data
 from visiongate.review.snapshot import ReportInputs, RunProblem, Snapshot
-from visiongate.review.snapshots import OUTS_IN_GIT, find_uncompared, open_base, read_here, take_snapshot
+from visiongate.review.snapshots import (
+    OUTS_IN_GIT,
+    find_uncompared,
+    forget_results,
+    open_base,
+    read_here,
+    take_snapshot,
+)
 from visiongate.review.untrusted_artifacts import UNTRUSTED_PARTS, open_folder
 from visiongate.review.verdicts import read_gate_verdict
 from visiongate.settings.loading import load_settings
@@ -36,6 +44,8 @@ def collect_inputs(base: str | None, log: str, *, failed: bool) -> ReportInputs:
     before = _read_base(base, find_uncompared(stale))
     status = Repository(Path.cwd()).checked_out((paths.LOCK, paths.REPORT.parent))
     current = take_snapshot(WORK_TREE, status.sha, read_here, stale)
+    if before is not None and (other := describe_other_data(current.params or {}, before.params or {})):
+        before = forget_results(before, other)
     return _apply_gate(replace(current, clean=status.dirty is False), before, None, problem)
 
 

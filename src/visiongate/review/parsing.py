@@ -34,6 +34,21 @@ def parse_params(content: bytes) -> dict[str, object]:
     return flatten(parse_yaml(content))
 
 
+def describe_other_data(params: Mapping[str, object], base: Mapping[str, object]) -> str:
+    """Return why the models of two revisions were not evaluated on comparable images; empty if they may have been.
+
+    Args:
+        params: Parameters of a revision by dotted name.
+        base: Those of the revision to compare with.
+    """
+    name = base.get("dataset.name")
+    if name is not None and name != params.get("dataset.name"):
+        return f"the base was evaluated on {name}"
+    classes = [values.get("dataset.classes") for values in (params, base)]
+    is_known = all(isinstance(each, tuple) for each in classes)
+    return "the base was evaluated with other classes" if is_known and classes[0] != classes[1] else ""
+
+
 def parse_search(summary: bytes, recommendation: bytes, comparison: bytes, best: bytes) -> Search:
     """Parse ``optimize.json``, ``recommendation.json``, ``comparison.json`` and ``best_params.yaml``."""
     return Search(

@@ -7,7 +7,7 @@ it. The others are fetched into a temporary clone of the base, in one call, from
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -88,6 +88,8 @@ PARTS = {
 }
 # The report does not compare these with the base.
 NOT_COMPARED = {"search", "registration", "transform"}
+# Records that do not depend on the images.
+WITHOUT_IMAGES = {"stages", "params"}
 OUTS_IN_GIT = (
     paths.METRICS,
     paths.LATENCY,
@@ -124,6 +126,13 @@ def take_snapshot(
     return Snapshot(
         name, commit, **records, missing={field: missing[field] for field in PARTS if field in missing}
     )
+
+
+def forget_results(snapshot: Snapshot, reason: str) -> Snapshot:
+    """Return a snapshot without what was measured on its images, which is not comparable for the reason."""
+    dropped = [name for name in PARTS if name not in WITHOUT_IMAGES | NOT_COMPARED]
+    missing = {name: why for name, why in snapshot.missing.items() if name not in dropped}
+    return replace(snapshot, **dict.fromkeys(dropped), missing=missing | dict.fromkeys(dropped, reason))
 
 
 def _read_part(part: Part, read: Read, stale: Collection[str]) -> Any:  # noqa: ANN401

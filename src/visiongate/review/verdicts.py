@@ -5,9 +5,10 @@ from pathlib import Path
 from visiongate import paths
 from visiongate.adapters.git import Repository
 from visiongate.errors import DataError
-from visiongate.gate.rejudging import apply_own_rules, compare_with_base, has_same_rules
+from visiongate.gate.rejudging import apply_own_rules, compare_with_base, has_same_rules, skip_drops
 from visiongate.records.evaluation import parse_metrics
 from visiongate.records.verdict import GateVerdict, parse_verdict
+from visiongate.review.parsing import describe_other_data, parse_params
 from visiongate.review.snapshots import Read, read_here
 from visiongate.review.untrusted_artifacts import open_folder
 from visiongate.settings.gate import Gate
@@ -19,7 +20,8 @@ def read_gate_verdict(folder: Path | None, base: str | None, gate: Gate) -> Gate
     """Return the verdict, with the rules on the largest drop if there is a base.
 
     The verdict on the work tree is the one that `evaluate` wrote. The verdict of another run is not trusted: the rules of this
-    work tree are applied to its values.
+    work tree are applied to its values. If the base has other images or classes than the work tree, nothing is compared; another
+    run cannot claim that.
 
     Args:
         folder: The files of another run; None for the work tree.
@@ -40,6 +42,9 @@ def read_gate_verdict(folder: Path | None, base: str | None, gate: Gate) -> Gate
         )
     if base is None:
         return verdict
+    other = "" if folder is not None else _find_other_data(base)
+    if other:
+        return skip_drops(verdict, gate.rules, other)
     metrics: dict[str, float] = {}
     for path in METRICS_FILES:
         metrics |= parse_metrics(_read(read, path), str(path))
@@ -51,6 +56,14 @@ def _read(read: Read, path: Path) -> bytes:
         return read(path)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
+
+
+def _find_other_data(base: str) -> str:
+    """Return how the data set of a revision differs from that of the work tree; empty if it does not, or has none."""
+    text = Repository(Path.cwd()).read(base, paths.PARAMS)
+    if text is None:
+        return ""
+    return describe_other_data(parse_params(read_here(paths.PARAMS)), parse_params(text.encode()))
 
 
 def _read_base_metrics(base: str) -> dict[str, float]:
