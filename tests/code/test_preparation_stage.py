@@ -254,7 +254,27 @@ def test_the_summary_accounts_for_every_image(strict: Settings, capsys: pytest.C
         "leaks": [],
         "given_splits": {},
     }
-    assert capsys.readouterr().out == "20 images: 8 kept, 12 quarantined\n"
+    assert capsys.readouterr().out == (
+        "20 images: 8 kept, 12 quarantined (2 unsupported_format, 1 truncated, 1 too_large, 1 unsupported_mode, 1 animated, "
+        "1 too_small, 1 blank, 2 label_conflict, 2 duplicate)\n"
+    )
+
+
+def test_a_shortcut_is_logged_and_shown(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    sides = {"a": 16, "b": 20}
+    write_raw(
+        [
+            (label, f"{label}{number}.png", encode(noise(number).resize((side, side))))
+            for label, side in sides.items()
+            for number in range(10)
+        ]
+    )
+    preparation.run(settings)
+    message = next(text for text in caplog.messages if "alone predicts" in text)
+    assert message.startswith(
+        "preparation: warning: the size of the images alone predicts the class a (16 × 16), b (20 × 20)"
+    )
+    assert "alone predicts the class a (16 × 16)" in page()
 
 
 def test_leaks_between_given_splits_are_quarantined_and_counted(settings: Settings) -> None:

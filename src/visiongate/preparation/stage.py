@@ -41,6 +41,7 @@ from visiongate.preparation.quality import (
     describe_quarantine,
     find_rejections,
 )
+from visiongate.preparation.shortcuts import Shortcut, find_shortcuts
 from visiongate.records.clusters import write_clusters
 from visiongate.records.conversion import ChosenConversion, read_conversion, write_conversion
 from visiongate.records.dataset import DatasetRecord, read_dataset, write_dataset
@@ -109,10 +110,13 @@ def run(settings: Settings) -> None:
     _write_prepared(inspection)
     summary = _summarize(inspection)
     write_summary(paths.PREPARATION / "summary.json", summary)
-    write_text(paths.PREPARATION / "index.html", _render(inspection, summary, settings))
+    shortcuts = _find_shortcuts(inspection)
+    write_text(paths.PREPARATION / "index.html", _render(inspection, summary, shortcuts, settings))
     for line in describe_quarantine(inspection.rows, inspection.rejections):
         logger.info("quarantined: %s", escape_unprintable(line))
-    print(f"{summary.images} images: {summary.kept} kept, {summary.quarantined} quarantined")
+    for shortcut in shortcuts:
+        logger.warning("preparation: warning: %s", escape_unprintable(str(shortcut)))
+    print(_format_counts(summary))
 
 
 def _inspect(limits: Preparation) -> Inspection:
@@ -193,7 +197,23 @@ def _summarize(inspection: Inspection) -> PreparationSummary:
     )
 
 
-def _render(inspection: Inspection, summary: PreparationSummary, settings: Settings) -> str:
+def _find_shortcuts(inspection: Inspection) -> list[Shortcut]:
+    kept = inspection.kept()
+    rows = [inspection.rows[index] for index in kept]
+    measurements = [inspection.measurements[index] for index in kept]
+    return find_shortcuts(rows, measurements, inspection.dataset.classes)
+
+
+def _format_counts(summary: PreparationSummary) -> str:
+    """Return one line with the kept images, and the quarantined ones by reason."""
+    reasons = ", ".join(f"{images} {reason}" for reason, images in summary.by_reason.items() if images)
+    line = f"{summary.images} images: {summary.kept} kept, {summary.quarantined} quarantined"
+    return f"{line} ({reasons})" if reasons else line
+
+
+def _render(
+    inspection: Inspection, summary: PreparationSummary, shortcuts: Sequence[Shortcut], settings: Settings
+) -> str:
     kept, classes = inspection.kept(), inspection.dataset.classes
     rows = [inspection.rows[index] for index in kept]
     measurements = [inspection.measurements[index] for index in kept]
@@ -209,6 +229,7 @@ def _render(inspection: Inspection, summary: PreparationSummary, settings: Setti
         summary=summary,
         limits=settings.preparation,
         found=explore(rows, measurements, classes),
+        shortcuts=shortcuts,
         means=mean_images(rows, measurements, classes),
         rows=inspection.rows,
         rejections=inspection.rejections,
