@@ -2,15 +2,18 @@
 
 import gzip
 import io
+import re
 import struct
 import subprocess
 import zipfile
 from collections import Counter
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -23,15 +26,15 @@ from visiongate.ingestion.names import decode_name
 from visiongate.ingestion.source import Source, SourceImage
 from visiongate.ingestion.trees import Tree, open_tree
 from visiongate.settings.dataset import Dataset
+from visiongate.settings.grammar import parse_setting
 from visiongate.settings.loading import load_settings
 
 ROOT = Path(__file__).parents[2]
-SPLITS = {"train": "train", "val": "val", "test": "test"}
 
 
 def dataset(**changes: Any) -> Dataset:  # noqa: ANN401 - whatever the settings take
     known = load_settings(ROOT / "params.yaml").dataset
-    return known.model_copy(update={"classes": None, "splits": SPLITS, **changes})
+    return known.model_copy(update={"classes": None, "splits": None, **changes})
 
 
 def tree(files: dict[str, bytes]) -> Tree:
@@ -124,11 +127,46 @@ def test_other_words_are_classes(name: str) -> None:
     assert layout(f"{name}/1.jpg", "dog/2.jpg") == {(name, None): 1, ("dog", None): 1}
 
 
-def test_a_split_in_the_settings_replaces_the_usual_names() -> None:
+def test_the_settings_decide_which_folders_are_splits() -> None:
     found = ("day/cat/1.jpg", "day/dog/2.jpg", "night/cat/3.jpg", "night/dog/4.jpg")
     assert layout(*found, splits={"day": "train", "night": "test"})["dog", "test"] == 1
     assert layout("train/1.jpg", "car/2.jpg", splits={}) == {("train", None): 1, ("car", None): 1}
     assert layout("train/1.jpg", "car/2.jpg", classes=["car", "train"])["train", None] == 1
+
+
+def test_splits_in_the_settings_extend_the_usual_names_in_any_case() -> None:
+    found = [f"{split}/{label}/1.jpg" for split in ("Apprentissage", "test") for label in ("cat", "dog")]
+    assert "'dataset.splits={Apprentissage: train}'" in refusal(of_paths(*found))
+    for key in ("Apprentissage", "apprentissage"):
+        assert layout(*found, splits={key: "train"})["dog", "test"] == 1
+    assert layout("val/a/1.jpg", "val/b/1.jpg", splits={"val": "train"})["a", "train"] == 1
+
+
+def test_a_split_in_the_settings_that_names_no_folder_is_an_error() -> None:
+    message = refusal(of_paths("day/cat/1.jpg", "day/dog/2.jpg", "test/cat/3.jpg"), splits={"dya": "train"})
+    assert "dataset.splits names dya, but no folder" in message
+    assert "  day/  2 folders (cat, dog)" in message
+
+
+@pytest.mark.parametrize("names", [("fold1", "fold2", "fold3"), ("A B", "C-1"), ("été", "C (1)")])
+def test_the_printed_splits_name_all_folders_and_decide(names: tuple[str, ...]) -> None:
+    found = of_paths(*(f"{name}/{label}/1.jpg" for name in names for label in ("cat", "dog")))
+    message = refusal(found)
+    if printed := re.search(r"such as '(dataset\.splits=.*?)';", message):
+        splits = parse_setting(printed[1])[1]
+    else:
+        splits = yaml.safe_load(re.search(r"(splits: {.*}) in conf/dataset/", message)[1])["splits"]  # type: ignore[index]
+    assert set(splits) == set(names)
+    assert {split for _, split in layout(*found.paths, splits=splits)} == {"train", "test"}
+    (exclude,) = re.findall(r'"(dataset\.exclude=.*)"', message)
+    assert layout(*open_without(found, parse_setting(exclude)[1]).paths) == {
+        ("cat", None): 1,
+        ("dog", None): 1,
+    }
+
+
+def open_without(found: Tree, exclude: list[str]) -> Tree:
+    return of_paths(*(path for path in found.paths if not any(fnmatchcase(path, each) for each in exclude)))
 
 
 def test_two_folders_may_form_one_split() -> None:
@@ -175,14 +213,19 @@ def test_two_folders_may_form_one_split() -> None:
             {},
             [
                 "color, gray hold the same folders apple, pear",
-                "dataset.exclude=['*gray/*']",
+                "'dataset.splits={color: train, gray: test}'",
+                "\"dataset.exclude=['gray/*']\"",
                 "  color/  2 folders (apple, pear)",
             ],
         ),
         (
             ("train/a/1.jpg", "train/b/1.jpg", "extra/c/2.jpg"),
             {},
-            ["unknown folders extra beside the splits train", "  extra/  1 folders (c), 1 images"],
+            [
+                "unknown folders extra beside the splits train",
+                "'dataset.splits={extra: train}'",
+                "  extra/  1 folders (c), 1 images",
+            ],
         ),
     ],
 )

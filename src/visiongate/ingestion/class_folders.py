@@ -13,6 +13,7 @@ from visiongate.errors import DataError
 from visiongate.images.extensions import claimed_format, has_image_signature
 from visiongate.ingestion.flat_names import advise_on_flat_files
 from visiongate.ingestion.names import is_undecoded, suggest_encodings
+from visiongate.ingestion.split_advice import advise_on_exclusion, advise_on_splits
 from visiongate.ingestion.split_names import FILLERS, read_split_name
 from visiongate.ingestion.trees import Tree
 from visiongate.records.splits import SPLITS
@@ -93,6 +94,7 @@ class _Reader:
 
     def __init__(self, tree: Tree, dataset: Dataset) -> None:
         self._tree, self._dataset = tree, dataset
+        self._given = {folder.casefold(): split for folder, split in (dataset.splits or {}).items()}
         self.ignored, self.warnings = Counter(tree.ignored), list[str]()
         parts = {path: tuple(path.split("/")) for path in tree.paths if self._is_image(path)}
         parts = self._leave_out_auxiliary(parts)
@@ -126,8 +128,10 @@ class _Reader:
             self.ignored["above the classes"] += sum(not _is_nested(names) for names in self._parts.values())
             return {path: (names[1], None) for path, names in self._parts.items() if _is_nested(names)}
         splits = self._find_splits(folders)
+        below = {} if splits else self._find_splits_below(folders)
+        self._check_given_splits([*splits, *below])
         others = [folder for folder in folders if folder not in splits]
-        if len(splits) == 1 and len(others) > 1 and not second and self._dataset.splits is None:
+        if len(splits) == 1 and len(others) > 1 and not second and not self._given:
             self.warnings.append(
                 f"{_list(splits)} is read as a class, like the folders beside it; if it is a split, sort its images into "
                 "class folders"
@@ -135,12 +139,12 @@ class _Reader:
             splits = {}
         if splits and others:
             raise self._ambiguous(
-                f"unknown folders {_list(others)} beside the splits {_list(splits)}; add them to dataset.splits or "
-                "dataset.exclude, or set dataset.splits={} if all are classes"
+                f"unknown folders {_list(others)} beside the splits {_list(splits)}; name their splits too, such as "
+                f"{self._advise_on_splits(others)}; or leave them out: {self._advise_on_exclusion(others)}; or set "
+                "dataset.splits={} if all folders are classes"
             )
         if splits:
             return self._read_splits(splits)
-        below = self._find_splits_below(folders)
         if below:
             return self._label(lambda names: (names[0], below.get(names[1]) if _is_nested(names) else None))
         self._check_repeated_names(folders)
@@ -192,9 +196,15 @@ class _Reader:
 
     def _find_splits(self, folders: Sequence[str]) -> dict[str, str]:
         """Return the split of each folder that names one."""
-        if self._dataset.splits is not None:
-            given: Mapping[str, str] = self._dataset.splits
-            return {folder: given[folder.lower()] for folder in folders if folder.lower() in given}
+        if self._dataset.splits == {}:
+            return {}
+        given = {
+            folder: self._given[folder.casefold()] for folder in folders if folder.casefold() in self._given
+        }
+        return given | self._recognize_splits([folder for folder in folders if folder not in given])
+
+    def _recognize_splits(self, folders: Sequence[str]) -> dict[str, str]:
+        """Return the split of each folder that has one of the usual names."""
         if set(folders) <= set(self._dataset.classes or ()):
             return {}
         read = {folder: name for folder in folders if (name := read_split_name(folder))}
@@ -206,11 +216,28 @@ class _Reader:
         is_same = len({name.rest for name in read.values()}) == 1
         return splits if is_same and len(set(splits.values())) > 1 else {}
 
+    def _check_given_splits(self, splits: Sequence[str]) -> None:
+        """Check that each key of ``dataset.splits`` names a folder."""
+        found = {folder.casefold() for folder in splits}
+        missing = [folder for folder in self._dataset.splits or () if folder.casefold() not in found]
+        if missing:
+            raise self._ambiguous(
+                f"dataset.splits names {_list(missing)}, but no folder above or below the classes has this name; correct or "
+                "remove it"
+            )
+
+    def _advise_on_splits(self, folders: Sequence[str]) -> str:
+        return advise_on_splits(folders, self._dataset)
+
+    def _advise_on_exclusion(self, folders: Sequence[str]) -> str:
+        return advise_on_exclusion([posixpath.join(self.root, folder) for folder in folders], self._dataset)
+
     def _find_splits_below(self, folders: Sequence[str]) -> dict[str, str]:
         """Return the splits of the folders below the classes, as in ``cat/train/1.jpg``; nothing if there are none."""
         names = sorted({names[1] for names in self._parts.values() if _is_nested(names)})
         splits = self._find_splits(names) if len(folders) >= MIN_CLASSES else {}
-        return splits if len(splits) == len(names) and len(set(splits.values())) > 1 else {}
+        is_divided = bool(self._given) or len(set(splits.values())) > 1
+        return splits if len(splits) == len(names) and is_divided else {}
 
     def _read_splits(self, splits: Mapping[str, str]) -> dict[str, tuple[str, str | None]]:
         inner = {folder: self._below(folder) for folder in splits}
@@ -248,7 +275,7 @@ class _Reader:
 
     def _check_repeated_names(self, folders: Sequence[str]) -> None:
         """Refuse a tree in which every folder has the same folders below it: either of the two may be the classes."""
-        if len(folders) < MIN_CLASSES or self._dataset.splits is not None:
+        if len(folders) < MIN_CLASSES or self._dataset.splits == {}:
             return
         if set(folders) <= set(self._dataset.classes or ()) or not all(map(_is_nested, self._parts.values())):
             return
@@ -260,8 +287,8 @@ class _Reader:
             raise self._ambiguous(
                 f"{_list(folders)} hold the same folders {_list(sorted(common))}; choose the classes: "
                 f"dataset.splits={{}} for {_list(folders)}, or dataset.classes with the names of all inner folders; or give "
-                f"the splits, such as dataset.splits={{{folders[0]}: train, {folders[1]}: test}}, or leave some out: "
-                f"dataset.exclude=['*{folders[-1]}/*']"
+                f"the splits, such as {self._advise_on_splits(folders)}; or keep only {folders[0]}: "
+                f"{self._advise_on_exclusion(folders[1:])}"
             )
 
     def _ambiguous(self, problem: str) -> DataError:

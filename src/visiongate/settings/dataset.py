@@ -61,8 +61,8 @@ class Dataset(Section):
     )
     exclude: list[str] = Field(description="Shell patterns of paths to leave out.")
     splits: dict[str, Literal["train", "val", "test"]] | None = Field(
-        description="Split by folder above or below the class folders, in lower case; null recognizes the usual names, such as "
-        "train and Test_Set, and {} takes all folders for classes."
+        description="Split by folder above or below the class folders, in any case, in addition to the usual names, such as "
+        "train and Test_Set; null adds none, and {} takes all folders for classes."
     )
     auxiliary: list[str] = Field(
         description="Names of folders whose images are left out with a warning, in any case; a name in `classes` is kept."
