@@ -49,6 +49,7 @@ SETTINGS = replace_settings(
     {
         "optimize.trials": 4,
         "optimize.epochs": 2,
+        "optimize.min_images": 0,
         "optimize.startup_trials": 1,
         "optimize.reduction_factor": 2,
         "optimize.confirm_seeds": 0,
@@ -137,6 +138,27 @@ def test_stages_write_the_search_and_the_recommendation(
     assert (result["seeds"] == 5) == ("gain" in result)
     assert "in trainings of at most 1 epochs" in check_page(PAGE.read_text()).text
     assert not list(Path("mlruns/optuna").glob("*.journal"))
+
+
+@pytest.mark.usefixtures("project")
+def test_search_that_only_guesses_says_so_and_recommends_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Nothing tells the classes of equal images apart.
+    for split in ("train", "val"):
+        file = Path(f"data/transformed/{split}.npy")
+        np.save(file, np.full_like(np.load(file), 7))
+    monkeypatch.setattr(optimize, "check_arrays", lambda _folder: None)
+    monkeypatch.setattr(recommend, "check_arrays", lambda _folder: None)
+    settings = changed(optimize__confirm_seeds=5, optimize__trials=1, optimize__epochs=1)
+    search(settings)
+    words = "No trial is better than guessing the most frequent class (val_accuracy 0.5000)"
+    assert words in capsys.readouterr().out
+    assert words in check_page((REPORT / "index.html").read_text()).text
+    recommend.run(settings)
+    assert capsys.readouterr().out.startswith(words)
+    assert json.loads(Path("reports/recommendation.json").read_text()) == {"better": False, "seeds": 0}
+    assert not json.loads((Path("reports/recommendation/comparison.json")).read_text())["adoptable"]
 
 
 @pytest.mark.usefixtures("project")

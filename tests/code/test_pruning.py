@@ -76,5 +76,14 @@ def test_finished_trials_are_not_pruned(pruner: str) -> None:
     assert not should_prune(settings, 1, [0.1] * 8, others)
 
 
+@pytest.mark.parametrize(("pruner", "pruned"), [("median", [6, 7]), ("hyperband", [6]), ("halving", [6])])
+def test_no_trial_is_pruned_before_the_first_check(pruner: str, pruned: list[int]) -> None:
+    settings = optimize(pruner=pruner, epochs=8, warmup_epochs=0)
+    others = [[0.9] * 8] * 9
+    assert [
+        epoch for epoch in range(1, 9) if should_prune(settings, 7, [0.1] * epoch, others, first=6)
+    ] == pruned
+
+
 def test_none_prunes_nothing() -> None:
     assert not should_prune(optimize(pruner="none"), 1, [0.0], [[0.9] * 8] * 9)

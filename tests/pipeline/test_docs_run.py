@@ -48,6 +48,7 @@ QUICK = (
     "training.precision=fp32",
     "optimize.trials=1",
     "optimize.epochs=1",
+    "optimize.min_images=0",
     "optimize.confirm_seeds=0",
     "evaluation.bootstrap_samples=50",
     "evaluation.latency_runs=5",

@@ -17,6 +17,7 @@ SMOKE = [
     "training.epochs=2",
     "optimize.trials=3",
     "optimize.epochs=2",
+    "optimize.min_images=0",
     "optimize.startup_trials=2",
     "optimize.warmup_epochs=1",
     "evaluation.latency_runs=5",

@@ -4,6 +4,7 @@ from functools import partial
 
 from visiongate.optimization.figures import draw_study, rebuild_study
 from visiongate.optimization.report import (
+    explain_guess,
     explain_importances,
     shorten_value,
     summarize_search,
@@ -12,11 +13,11 @@ from visiongate.optimization.report import (
 )
 from visiongate.optimization.study import SearchResult
 from visiongate.pages.rendering import render_page
-from visiongate.records.search import FreshSeeds
+from visiongate.records.search import StudyRecord
 from visiongate.settings.schema import Settings
 
 
-def render_search(result: SearchResult, fresh_seeds: FreshSeeds, settings: Settings) -> str:
+def render_search(result: SearchResult, record: StudyRecord, settings: Settings) -> str:
     """Return the page as HTML."""
     optimize = settings.optimize
     space = list(optimize.space.values())
@@ -26,7 +27,8 @@ def render_search(result: SearchResult, fresh_seeds: FreshSeeds, settings: Setti
         model=settings.model.name,
         optimize=optimize,
         result=result,
-        fresh_seeds=fresh_seeds,
+        fresh_seeds=record.fresh_seeds,
+        warning="" if record.guessed is None else explain_guess(optimize.metric, record.guessed),
         summary=summarize_search(optimize.metric, result),
         rows=list(tabulate_trials(optimize.metric, result)),
         space=space,

@@ -13,7 +13,9 @@ from visiongate.settings.optimize import Optimize
 Curve = Sequence[float]
 
 
-def should_prune(optimize: Optimize, index: int, curve: Curve, others: Sequence[Curve]) -> bool:
+def should_prune(
+    optimize: Optimize, index: int, curve: Curve, others: Sequence[Curve], first: int = 1
+) -> bool:
     """Return whether to prune a trial after the last epoch of its curve.
 
     Args:
@@ -21,12 +23,15 @@ def should_prune(optimize: Optimize, index: int, curve: Curve, others: Sequence[
         index: The trial's index.
         curve: The trial's curve.
         others: The curves of the study's other trials, pruned or not.
+        first: The first epoch after which a trial may be pruned.
     """
-    if optimize.pruner == "none" or len(curve) >= optimize.epochs:
+    if optimize.pruner == "none" or not first <= len(curve) < optimize.epochs:
         return False
     if optimize.pruner == "median":
         return _is_below_median(optimize, curve, others)
-    return _fails_rung(optimize, index, curve, others)
+    # After too few images, all trials still guess: those rungs are moved up to the first epoch that tells them apart.
+    ends = sorted({max(rung, first) for rung in rungs(optimize, index)})
+    return _fails_rung(optimize, ends, curve, others, is_early=index < optimize.startup_trials)
 
 
 def rungs(optimize: Optimize, index: int) -> list[int]:
@@ -68,16 +73,18 @@ def _is_below_median(optimize: Optimize, curve: Curve, others: Sequence[Curve]) 
     return max(curve) < median(other[epoch - 1] for other in finished)
 
 
-def _fails_rung(optimize: Optimize, index: int, curve: Curve, others: Sequence[Curve]) -> bool:
+def _fails_rung(
+    optimize: Optimize, ends: Sequence[int], curve: Curve, others: Sequence[Curve], *, is_early: bool
+) -> bool:
     """Apply asynchronous successive halving (Li et al., 2020, A system for massively parallel hyperparameter tuning, alg. 2).
 
     At a rung, one of every ``reduction_factor`` trials continues, and the best of fewer than that. The first
     ``startup_trials`` end at their first rung: they have too few competitors to earn more epochs.
     """
-    epoch, ends = len(curve), rungs(optimize, index)
+    epoch = len(curve)
     if epoch not in ends:
         return False
-    if epoch == ends[0] and index < optimize.startup_trials:
+    if epoch == ends[0] and is_early:
         return True
     scores = sorted([other[epoch - 1] for other in others if len(other) >= epoch] + [curve[-1]], reverse=True)
     return curve[-1] < scores[max(1, len(scores) // optimize.reduction_factor) - 1]

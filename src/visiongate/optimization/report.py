@@ -59,6 +59,14 @@ def format_search(metric: str, summary: SearchSummary, epochs: int) -> str:
     )
 
 
+def explain_guess(metric: str, guessed: float) -> str:
+    """Return in a sentence that no trial is better than guessing the most frequent class, and what to do."""
+    return (
+        f"No trial is better than guessing the most frequent class ({metric} {guessed:.4f}): the search says nothing. Raise "
+        "optimize.epochs, or use more images."
+    )
+
+
 def explain_importances(result: SearchResult) -> str:
     """Return how the importance of the settings was estimated, or why it was not."""
     complete = sum(trial.value is not None for trial in result.trials)

@@ -8,10 +8,17 @@ from dataclasses import replace
 from visiongate import paths
 from visiongate.adapters.mlflow.runs import open_run
 from visiongate.images.integrity import check_arrays
+from visiongate.optimization.budget import count_images, first_check, fit_to_images, guess
 from visiongate.optimization.fingerprint import check_study, study_fingerprint
 from visiongate.optimization.fresh_seeds import train_fresh_seeds
 from visiongate.optimization.page import render_search
-from visiongate.optimization.report import format_search, summarize_search, tabulate_curves, tabulate_trials
+from visiongate.optimization.report import (
+    explain_guess,
+    format_search,
+    summarize_search,
+    tabulate_curves,
+    tabulate_trials,
+)
 from visiongate.optimization.storage import JOURNALS, StudyStorage
 from visiongate.optimization.study import SearchResult, plan_search, summarize_study
 from visiongate.optimization.trainer import Trainer
@@ -25,29 +32,46 @@ from visiongate.records.search import (
     write_summary,
     write_tables,
 )
+from visiongate.settings.optimize import Optimize
 from visiongate.settings.schema import Settings
 from visiongate.training.fingerprint import data_sha256
+
+# Two sums of the same shares may differ by as much.
+ROUNDING = 1e-9
 
 
 def run(settings: Settings) -> None:
     """Run the study, train its best settings with fresh seeds, and write the report."""
     check_arrays(paths.TRANSFORMED)
-    study, optimize = read_study_settings(paths.STUDY), settings.optimize
+    study = read_study_settings(paths.STUDY)
     check_study(settings, study)
-    name = study_fingerprint(study, paths.TRANSFORMED)
+    images = count_images(paths.TRANSFORMED)
+    settings = fit_to_images(settings, images)
+    name, optimize = study_fingerprint(study, paths.TRANSFORMED), settings.optimize
     storage = StudyStorage(JOURNALS / f"{name}.journal", optimize.storage)
-    plan = plan_search(settings, name)
+    plan = plan_search(settings, name, first_check(optimize, images))
     params = {"optimize": optimize.model_dump()}
     with storage.lock(), open_run(settings.tracking, f"optimize {settings.model.name}", params, {}) as parent:
         trainer = Trainer(settings, paths.TRANSFORMED, "trial", parent.id)
         result = summarize_study(run_study(plan, storage, trainer, optimize.workers), plan)
+        guessed = _find_guess(result, optimize)
+        # Without better settings than none, there is nothing to confirm.
+        count = None if guessed is None else 0
         again = replace(trainer, title="fresh seed")
-        seeds = train_fresh_seeds(again, f"{name}-best", result.best.values, storage)
+        seeds = train_fresh_seeds(again, f"{name}-best", result.best.values, storage, count)
         parent.log_metrics({"best_value": summarize_search(optimize.metric, result).best_value}, 0)
-        _write(result, StudyRecord(study, data_sha256(paths.TRANSFORMED), seeds), settings)
+        _write(result, StudyRecord(study, data_sha256(paths.TRANSFORMED), seeds, guessed), settings)
         parent.log_artifacts([paths.OPTIMIZE])
         storage.discard()
     print(format_search(optimize.metric, summarize_search(optimize.metric, result), optimize.epochs))
+    if guessed is not None:
+        print(explain_guess(optimize.metric, guessed))
+
+
+def _find_guess(result: SearchResult, optimize: Optimize) -> float | None:
+    """Return the accuracy of guessing if no trial is better, otherwise None."""
+    guessed = guess(optimize.metric, paths.TRANSFORMED)
+    return guessed if guessed is not None and result.best_value <= guessed + ROUNDING else None
 
 
 def _write(result: SearchResult, record: StudyRecord, settings: Settings) -> None:
@@ -58,4 +82,4 @@ def _write(result: SearchResult, record: StudyRecord, settings: Settings) -> Non
     )
     write_study(folder, record)
     write_summary(paths.OPTIMIZE_SUMMARY, summarize_search(metric, result))
-    write_text(folder / "index.html", render_search(result, record.fresh_seeds, settings))
+    write_text(folder / "index.html", render_search(result, record, settings))

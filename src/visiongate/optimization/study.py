@@ -50,6 +50,7 @@ class StudyPlan:
         space: The settings that the sampler chooses.
         fixed: The values of each trial by its index, if there is no space.
         title: What the progress calls the study.
+        first_check: The first epoch after which a trial may be pruned.
     """
 
     name: str
@@ -58,6 +59,7 @@ class StudyPlan:
     space: list[SearchRange] = field(default_factory=list)
     fixed: dict[int, Values] = field(default_factory=dict)
     title: str = "search"
+    first_check: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +97,13 @@ class _SurplusTrialError(Exception):
     """Another worker runs the trial that this worker enqueued or saw waiting."""
 
 
-def plan_search(settings: Settings, name: str) -> StudyPlan:
+def plan_search(settings: Settings, name: str, first_check: int = 1) -> StudyPlan:
     """Plan the study of ``settings.optimize``. The sampler chooses the values of each trial.
+
+    Args:
+        settings: The settings.
+        name: The study's name.
+        first_check: The first epoch after which a trial may be pruned.
 
     Raises:
         SettingsError: The space has a setting that cannot be searched.
@@ -105,7 +112,7 @@ def plan_search(settings: Settings, name: str) -> StudyPlan:
     if isinstance(settings.model, Baseline):
         # A baseline is fitted in one step, after which nothing is left to prune.
         optimize = optimize.model_copy(update={"pruner": "none"})
-    return StudyPlan(name, optimize.trials, optimize, search_space(settings))
+    return StudyPlan(name, optimize.trials, optimize, search_space(settings), first_check=first_check)
 
 
 def run_trials(
@@ -205,7 +212,8 @@ def _report(plan: StudyPlan, trial: Trial, epoch: int, score: float) -> None:
     curve = next(_curve(each) for each in active if each.number == trial.number)
     others = [_curve(each) for each in active if each.number != trial.number]
     index = trial.user_attrs[INDEX]
-    if plan.space and index < plan.trials and should_prune(plan.optimize, index, curve, others):
+    is_searched = bool(plan.space) and index < plan.trials
+    if is_searched and should_prune(plan.optimize, index, curve, others, plan.first_check):
         raise TrialPruned
 
 

@@ -5,7 +5,7 @@ from statistics import mean
 
 from visiongate.optimization.confirmation import Confirmation, confirm, is_decided
 from visiongate.optimization.fresh_seeds import train_fresh_seeds
-from visiongate.optimization.report import to_metric
+from visiongate.optimization.report import explain_guess, to_metric
 from visiongate.optimization.storage import StudyStorage
 from visiongate.optimization.trainer import Trainer
 from visiongate.records.search import FreshSeeds, RecommendationSummary, TestedGain, Values
@@ -24,6 +24,7 @@ class Recommendation:
         current: The current values of the same settings.
         best_seeds: The scores of the best settings.
         current_seeds: Those of the current settings, perhaps with fewer seeds.
+        guessed: The metric of guessing, if no trial of the search is better; otherwise None.
     """
 
     metric: str
@@ -32,6 +33,7 @@ class Recommendation:
     current: Values
     best_seeds: FreshSeeds
     current_seeds: FreshSeeds
+    guessed: float | None = None
 
     @property
     def pairs(self) -> list[tuple[float, float]]:
@@ -56,7 +58,7 @@ class Recommendation:
     @property
     def adoptable(self) -> bool:
         """Whether the best settings differ from the current ones, and are not worse on the fresh seeds."""
-        if self.best == self.current or self.best_seeds.failure:
+        if self.best == self.current or self.best_seeds.failure or self.guessed is not None:
             return False
         return not self.pairs or self.better or mean(best - current for best, current in self.pairs) > 0
 
@@ -114,6 +116,8 @@ def format_recommendation(recommendation: Recommendation) -> str:
 def format_conclusion(recommendation: Recommendation) -> str:
     """Return in a sentence whether the best settings are better than the current ones."""
     best, current = recommendation.best_seeds, recommendation.current_seeds
+    if recommendation.guessed is not None:
+        return explain_guess(recommendation.metric, recommendation.guessed)
     if recommendation.best == recommendation.current:
         return "The current settings are the best ones of the search."
     if not best.seeds:

@@ -6,6 +6,7 @@ import json
 from visiongate import paths
 from visiongate.adapters.mlflow.runs import open_run
 from visiongate.images.integrity import check_arrays
+from visiongate.optimization.budget import count_images, fit_to_images
 from visiongate.optimization.fingerprint import check_study, study_fingerprint
 from visiongate.optimization.storage import JOURNALS, StudyStorage
 from visiongate.optimization.trainer import Trainer
@@ -35,13 +36,17 @@ from visiongate.settings.schema import Settings
 def run(settings: Settings) -> None:
     """Train the current settings with the fresh seeds of the best ones, and write the recommendation."""
     check_arrays(paths.TRANSFORMED)
-    study, current, optimize = read_study_settings(paths.STUDY), read_values(paths.CURRENT), settings.optimize
+    study, current = read_study_settings(paths.STUDY), read_values(paths.CURRENT)
     check_study(settings, study)
-    best, seeds = read_best(paths.OPTIMIZE), read_study(paths.OPTIMIZE).fresh_seeds
+    settings = fit_to_images(settings, count_images(paths.TRANSFORMED))
+    best, record, optimize = read_best(paths.OPTIMIZE), read_study(paths.OPTIMIZE), settings.optimize
+    seeds = record.fresh_seeds
     trained = FreshSeeds([], [])
     if best != current and seeds.seeds and not seeds.failure:
         trained = _train(settings, current, seeds, study_fingerprint(study, paths.TRANSFORMED))
-    recommendation = Recommendation(optimize.metric, optimize.epochs, best, current, seeds, trained)
+    recommendation = Recommendation(
+        optimize.metric, optimize.epochs, best, current, seeds, trained, record.guessed
+    )
     _write(recommendation, settings)
     print(format_recommendation(recommendation))
 

@@ -66,11 +66,13 @@ class StudyRecord:
         settings: The settings that the result depends on.
         data: Hash of the pixel arrays.
         fresh_seeds: The best settings on fresh seeds.
+        guessed: The metric of guessing the most frequent class, if no trial is better; otherwise None.
     """
 
     settings: dict[str, Any]
     data: str
     fresh_seeds: FreshSeeds
+    guessed: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

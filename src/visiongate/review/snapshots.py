@@ -132,7 +132,8 @@ def forget_results(snapshot: Snapshot, reason: str) -> Snapshot:
     """Return a snapshot without what was measured on its images, which is not comparable for the reason."""
     dropped = [name for name in PARTS if name not in WITHOUT_IMAGES | NOT_COMPARED]
     missing = {name: why for name, why in snapshot.missing.items() if name not in dropped}
-    return replace(snapshot, **dict.fromkeys(dropped), missing=missing | dict.fromkeys(dropped, reason))
+    nothing: dict[str, Any] = dict.fromkeys(dropped)
+    return replace(snapshot, **nothing, missing=missing | dict.fromkeys(dropped, reason))
 
 
 def _read_part(part: Part, read: Read, stale: Collection[str]) -> Any:  # noqa: ANN401

@@ -20,8 +20,8 @@ def read_gate_verdict(folder: Path | None, base: str | None, gate: Gate) -> Gate
     """Return the verdict, with the rules on the largest drop if there is a base.
 
     The verdict on the work tree is the one that `evaluate` wrote. The verdict of another run is not trusted: the rules of this
-    work tree are applied to its values. If the base has other images or classes than the work tree, nothing is compared; another
-    run cannot claim that.
+    work tree are applied to its values. If the base has another data set or other classes than the work tree, nothing is
+    compared; another run cannot claim that.
 
     Args:
         folder: The files of another run; None for the work tree.

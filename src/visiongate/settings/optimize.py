@@ -46,6 +46,10 @@ class Optimize(Section):
 
     trials: Count = Field(description="Trials.")
     epochs: Count = Field(description="Epochs of each trial.")
+    min_images: Index = Field(
+        description="Training images that a trial sees, all epochs together, before it is judged. A small training set "
+        "gets more epochs and fewer trials."
+    )
     metric: Monitor = Field(description="Metric of a trial, at its best epoch.")
     seed: Index = Field(description="Seed of the sampler and of the trials.")
     sampler: Literal["tpe", "random"] = Field(description="Sampler.")
