@@ -291,7 +291,8 @@ def test_masks_and_unsorted_images_are_left_out_with_a_warning() -> None:
     assert [path for path, _, _ in placed(source)] == ["cat/1.jpg", "dog/2.jpg", "dog/@eaDir/2.jpg"]
     assert source.ignored == {"in a folder 'Masks'": 1, "in a folder '_unsorted'": 1}
     assert any(
-        "cat/Masks/1.png; to keep them, remove the name from dataset.auxiliary" in each
+        "cat/Masks/1.png; to keep them, remove the name from auxiliary in conf/dataset/reading/default.yaml"
+        in each
         for each in source.warnings
     )
     assert ("_unsorted", None) in layout(*found, auxiliary=["masks"])
@@ -307,6 +308,58 @@ def test_masks_and_unsorted_images_are_left_out_with_a_warning() -> None:
 )
 def test_a_folder_of_masks_may_be_a_class(found: tuple[str, ...], classes: set[str]) -> None:
     assert {label for label, _ in layout(*found)} == classes
+
+
+@pytest.mark.parametrize("name", ["mask", "labels", "thumb"])
+@pytest.mark.parametrize("above", ["", "train/"])
+def test_an_auxiliary_name_beside_classes_is_a_class_with_a_warning(name: str, above: str) -> None:
+    names = (name, "no_mask", "incorrect")
+    found = of_paths(
+        *(f"{above}{each}/{index}.jpg" for each in names for index in range(3)), f"{above}no_mask/8.jpg"
+    )
+    source = find_images(found, dataset())
+    assert set(source.classes) == set(names)
+    (warning,) = source.warnings
+    assert warning.startswith(f"'{name}' is read as a class of 3 images")
+    exclude = parse_setting(warning.partition("out: ")[2].strip('"'))[1]
+    assert exclude == [f"{above}{name}/*"]
+
+
+@pytest.mark.parametrize("suffix", ["", "_mask"])
+def test_masks_of_images_beside_classes_are_left_out(suffix: str) -> None:
+    images = [f"{label}/{label}{index}.jpg" for label in ("cat", "dog") for index in range(2)]
+    masks = [f"masks/{label}{index}{suffix}.png" for label in ("cat", "dog") for index in range(2)]
+    source = find_images(of_paths(*images, *masks), dataset())
+    assert source.classes == ["cat", "dog"]
+    assert "to keep them, list all classes in dataset.classes, with this one" in source.warnings[0]
+    listed = find_images(of_paths(*images, *masks), dataset(classes=["cat", "dog", "masks"]))
+    assert listed.counts["masks", None] == 4
+
+
+def test_masks_beside_splits_are_left_out() -> None:
+    found = [f"set/{split}/{label}/1.jpg" for split in ("train", "test") for label in ("cat", "dog")]
+    assert set(layout(*found, "masks/x.png")) == set(layout(*found, "set/masks/x.png")) == set(layout(*found))
+
+
+@pytest.mark.parametrize(
+    "tops", [("x/train", "x/test", "y/train", "y/test"), ("x/train", "y/test"), ("x/train", "y/train")]
+)
+def test_data_sets_side_by_side_are_refused(tops: tuple[str, ...]) -> None:
+    found = [f"{top}/{label}/1.jpg" for top in tops for label in ("cat", "dog")]
+    message = refusal(of_paths(*found))
+    assert "x, y are data sets side by side" in message
+    assert "set dataset.path to one of them" in message
+    assert {label for label, _ in layout(*found, classes=["x", "y"])} == {"x", "y"}
+
+
+@pytest.mark.parametrize("inner", ["", "cat/", "dog/"])
+def test_splits_of_several_data_sets_are_refused(inner: str) -> None:
+    names = ("trainA", "testA", "trainB", "testB")
+    found = of_paths(*(f"{name}/{inner}1.jpg" for name in names))
+    message = refusal(found)
+    assert "are named like splits of several data sets" in message
+    assert "'dataset.splits={testA: test, testB: test, trainA: train, trainB: train}'" in message
+    assert {label for label, _ in layout(*found.paths, splits={})} == set(names)
 
 
 def test_a_split_without_class_folders_is_left_out_with_a_warning() -> None:
@@ -643,7 +696,7 @@ def test_a_data_set_is_inspected_without_writing(tmp_path: Path, monkeypatch: py
     )
 
     *lines, warning = inspection.lines()
-    assert warning.startswith("warning: 1 images in folders named 'masks' were left out")
+    assert warning.startswith("warning: 1 image in folders named 'masks' was left out")
     assert lines == [
         "2 classes × 2 given splits (train, test); root pets",
         "class  train  test",

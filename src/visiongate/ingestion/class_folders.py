@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 
 from visiongate.errors import DataError
 from visiongate.images.extensions import claimed_format, has_image_signature
+from visiongate.ingestion.auxiliary import NAMES_CACHED, Parts, find_auxiliary, may_be_class, plain_name
 from visiongate.ingestion.flat_names import advise_on_flat_files
 from visiongate.ingestion.names import is_undecoded, suggest_encodings
 from visiongate.ingestion.split_advice import advise_on_exclusion, advise_on_splits
@@ -21,13 +22,10 @@ from visiongate.settings.dataset import Dataset
 from visiongate.text_tables import join_first
 
 MIN_CLASSES = 2
-# Images by the thousand have the same few folders.
-NAMES_CACHED = 10_000
 # Names that a message lists.
 MAX_LISTED = 5
+READING_PAGE = "conf/dataset/reading/default.yaml"
 EXTENSION = re.compile(r"\.[a-z]\w*")
-# The parts of an image's path below the root: folders, then the file's name.
-Parts = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +74,7 @@ def read_class_folders(tree: Tree, dataset: Dataset) -> ClassFolders:
     images = [
         LabeledPath(path, label, split) for path, (label, split) in sorted(reader.read_labels().items())
     ]
-    if all(_plain(image.label) in FILLERS for image in images):
+    if all(plain_name(image.label) in FILLERS for image in images):
         raise DataError(f"{tree.name}: {reader.explain_flat_files()}")
     _check_encoding(tree.name, {image.label for image in images})
     merged = _merge_spellings(images, dataset.classes or (), reader.warnings)
@@ -145,6 +143,8 @@ class _Reader:
             )
         if splits:
             return self._read_splits(splits)
+        self._check_split_names(folders)
+        self._check_side_by_side(folders)
         if below:
             return self._label(lambda names: (names[0], below.get(names[1]) if _is_nested(names) else None))
         self._check_repeated_names(folders)
@@ -162,25 +162,55 @@ class _Reader:
 
     def _leave_out_auxiliary(self, parts: Mapping[str, Parts]) -> dict[str, Parts]:
         """Leave out images in folders of masks, thumbnails and the like, unless these folders are the classes."""
-        names = frozenset(_plain(name) for name in self._dataset.auxiliary)
-        known = set(self._dataset.classes or ())
-        found: dict[str, list[str]] = defaultdict(list)
-        kept: dict[str, Parts] = {}
-        for path, each in parts.items():
-            folder = next((name for name in each[:-1] if _is_named(name, names) and name not in known), None)
-            if folder is None:
-                kept[path] = each
-            else:
-                found[folder].append(path)
+        found = find_auxiliary(parts, self._dataset)
+        inside = {path for paths in found.values() for path in paths}
+        kept = {path: names for path, names in parts.items() if path not in inside}
         if found and len(_class_level(kept.values())) < MIN_CLASSES and not _has_image_folder(kept.values()):
             return dict(parts)
         for folder, paths in sorted(found.items()):
-            self.ignored[f"in a folder {folder!r}"] += len(paths)
-            self.warnings.append(
-                f"{len(paths)} images in folders named {folder!r} were left out, such as {paths[0]}; to keep them, remove the "
-                "name from dataset.auxiliary"
+            if self._is_class(folder, [parts[path] for path in paths], list(kept.values())):
+                inside -= set(paths)
+            else:
+                self.ignored[f"in a folder {folder!r}"] += len(paths)
+        return {path: names for path, names in parts.items() if path not in inside}
+
+    def _is_class(self, folder: str, images: Sequence[Parts], others: Sequence[Parts]) -> bool:
+        """Return whether a folder with an auxiliary name is a class, with a warning in any case."""
+        level = self._find_level(images[0], others)
+        beside = [names for names in others if len(names) > level + 1 and names[:level] == images[0][:level]]
+        siblings = sorted({names[level] for names in beside})
+        is_beside_classes = (
+            len(siblings) >= MIN_CLASSES
+            and all(names[level : level + 1] == (folder,) for names in images)
+            and not self._find_splits(siblings)
+            and not any(plain_name(name) in FILLERS for name in siblings)
+        )
+        deep = [names for names in others if len(names) > level + 1]
+        is_class = is_beside_classes and may_be_class(folder, images, deep, level)
+        count = f"{len(images):,} image{'s' if len(images) > 1 else ''}"
+        where = sorted({"/".join(names[: level + 1]) for names in images})
+        if is_class:
+            exclusion = advise_on_exclusion(where, self._dataset)
+            ending = (
+                f"is read as a class of {count}, like the folders beside it; to leave it out: {exclusion}"
             )
-        return kept
+            self.warnings.append(f"{folder!r} {ending}")
+        else:
+            cure = (
+                "list all classes in dataset.classes, with this one"
+                if is_beside_classes
+                else f"remove the name from auxiliary in {READING_PAGE}"
+            )
+            self.warnings.append(
+                f"{count} in folders named {folder!r} {'were' if len(images) > 1 else 'was'} left out, such as {'/'.join(images[0])}; to keep them, {cure}"
+            )
+        return is_class
+
+    def _find_level(self, image: Parts, others: Sequence[Parts]) -> int:
+        """Return the number of folders above the class folders, on the way to an image."""
+        depth = self._count_wrappers(others)
+        tops = sorted({names[depth] for names in others if len(names) > depth + 1})
+        return depth + (len(image) > depth + 1 and image[depth] in self._find_splits(tops))
 
     def _count_wrappers(self, parts: Sequence[Parts]) -> int:
         """Count the nested folders that hold everything else and are neither a split nor a class."""
@@ -265,7 +295,7 @@ class _Reader:
         below = {path: names[1:] for path, names in self._parts.items() if names[0] == folder}
         while True:
             (only,) = found if len(found := _top_folders(below.values())) == 1 else (None,)
-            repeats = only is not None and (_plain(only) in FILLERS or read_split_name(only) is not None)
+            repeats = only is not None and (plain_name(only) in FILLERS or read_split_name(only) is not None)
             if not repeats or not any(map(_is_nested, below.values())):
                 return below
             below = {path: names[1:] for path, names in below.items() if len(names) > 1}
@@ -275,14 +305,14 @@ class _Reader:
 
     def _check_repeated_names(self, folders: Sequence[str]) -> None:
         """Refuse a tree in which every folder has the same folders below it: either of the two may be the classes."""
-        if len(folders) < MIN_CLASSES or self._dataset.splits == {}:
+        if len(folders) < MIN_CLASSES or self._are_classes(folders):
             return
-        if set(folders) <= set(self._dataset.classes or ()) or not all(map(_is_nested, self._parts.values())):
+        if not all(map(_is_nested, self._parts.values())):
             return
         below = defaultdict[str, set[str]](set)
         for names in self._parts.values():
             below[names[0]].add(names[1])
-        common = {name for name in set.intersection(*below.values()) if _plain(name) not in FILLERS}
+        common = {name for name in set.intersection(*below.values()) if plain_name(name) not in FILLERS}
         if len(common) >= MIN_CLASSES:
             raise self._ambiguous(
                 f"{_list(folders)} hold the same folders {_list(sorted(common))}; choose the classes: "
@@ -290,6 +320,36 @@ class _Reader:
                 f"the splits, such as {self._advise_on_splits(folders)}; or keep only {folders[0]}: "
                 f"{self._advise_on_exclusion(folders[1:])}"
             )
+
+    def _check_split_names(self, folders: Sequence[str]) -> None:
+        """Refuse a tree in which every folder is named like a split, but not of the same data, such as trainA and testB."""
+        read = [name.split for folder in folders if (name := read_split_name(folder))]
+        if self._are_classes(folders) or len(read) < len(folders) or len(set(read)) < MIN_CLASSES:
+            return
+        raise self._ambiguous(
+            f"{_list(folders)} are named like splits of several data sets; set dataset.splits={{}} if they are the classes; "
+            f"give the splits, with class folders in each: {self._advise_on_splits(folders)}; or leave some out: "
+            f"{self._advise_on_exclusion(folders[1:])}"
+        )
+
+    def _check_side_by_side(self, folders: Sequence[str]) -> None:
+        """Refuse data sets side by side, each with splits and class folders of its own."""
+        if self._are_classes(folders) or len(folders) < MIN_CLASSES:
+            return
+        names = sorted({names[1] for names in self._parts.values() if _is_nested(names)})
+        classes = {folder: _top_folders(each[1:] for each in self._below_once(folder)) for folder in folders}
+        if len(self._find_splits(names)) == len(names) > 0 and all(
+            len(inner) >= MIN_CLASSES for inner in classes.values()
+        ):
+            raise self._ambiguous(
+                f"{_list(folders)} are data sets side by side, each with the splits {_list(names)} of its own; set "
+                "dataset.path to one of them, merge their splits into one folder each, or list the folders in dataset.classes "
+                "if they are the classes"
+            )
+
+    def _are_classes(self, folders: Sequence[str]) -> bool:
+        """Return whether the settings say that folders are the classes."""
+        return self._dataset.splits == {} or set(folders) <= set(self._dataset.classes or ())
 
     def _ambiguous(self, problem: str) -> DataError:
         """Return an error that shows the tree."""
@@ -340,11 +400,6 @@ def _spelling_key(name: str) -> str:
     return plain.casefold() if len(plain) > 1 else plain
 
 
-@lru_cache(NAMES_CACHED)
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]", "", name).lower()
-
-
 def _check_encoding(name: str, labels: Iterable[str]) -> None:
     undecoded = sorted(filter(is_undecoded, labels))
     if undecoded:
@@ -364,15 +419,8 @@ def _is_nested(names: Parts) -> bool:
     return len(names) > 2  # noqa: PLR2004 - two folders and the name of the file
 
 
-@lru_cache(NAMES_CACHED)
-def _is_named(folder: str, names: frozenset[str]) -> bool:
-    """Return whether a folder has one of the names, alone or with words such as ``seg`` or ``images``."""
-    words = [word for word in re.findall(r"[^\W_]+", folder.lower()) if word not in FILLERS]
-    return _plain(folder) in names or "".join(words) in names
-
-
 def _are_fillers(folders: Iterable[str]) -> bool:
-    return all(_plain(folder) in FILLERS for folder in folders)
+    return all(plain_name(folder) in FILLERS for folder in folders)
 
 
 def _warn_of_missing_classes(images: Sequence[LabeledPath], warnings: list[str]) -> None:
@@ -397,7 +445,7 @@ def _class_level(parts: Iterable[Parts]) -> set[str]:
 
 
 def _has_image_folder(parts: Iterable[Parts]) -> bool:
-    return any(_plain(name) in FILLERS for names in parts for name in names[:-1])
+    return any(plain_name(name) in FILLERS for names in parts for name in names[:-1])
 
 
 def _list(names: Iterable[str]) -> str:
