@@ -2,20 +2,25 @@
 
 import io
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from evaluated_models import HOSTILE, IMAGES, digit_images, evaluated_report
 from page_structure import check_page
+from visiongate.evaluation import figures
+from visiongate.evaluation.curves import precision_recall_points, roc_points
 from visiongate.evaluation.gallery import MAX_SIDE, embed, is_pixelated, pick_galleries
 from visiongate.evaluation.label_errors import LabelErrors
 from visiongate.evaluation.page import draw_figures, render_report, write_report
 from visiongate.models.predictions import Predictions
 from visiongate.records.evaluation import Slice, SuspectedLabel
+from visiongate.records.interval import Interval
 
 NO_ERRORS = LabelErrors(0.0, (), ())
 FIGURES = [
@@ -41,9 +46,9 @@ def test_page_is_complete_and_self_contained(classes: int, tmp_path: Path) -> No
     assert HOSTILE in parsed.text
     assert len(page) < 1_500_000
     assert "class 1" in parsed.text
-    figures = {path.stem: path.read_bytes() for path in (tmp_path / "pictures").iterdir()}
-    assert sorted(figures) == sorted(FIGURES)
-    for name, content in figures.items():
+    pictures = {path.stem: path.read_bytes() for path in (tmp_path / "pictures").iterdir()}
+    assert sorted(pictures) == sorted(FIGURES)
+    for name, content in pictures.items():
         picture = Image.open(io.BytesIO(content))
         assert (picture.format, picture.size[0]) == ("PNG", 600)
         assert len(content) < 60_000, name
@@ -138,6 +143,44 @@ def test_galleries_are_sorted() -> None:
 
     assert [(tile.title, tile.caption) for tile in doubtful.tiles] == [("a, predicted b (70%)", "z")]
     assert [(tile.title, tile.caption) for tile in worst.tiles] == [("a, predicted b (50%)", "y")]
+
+
+@pytest.mark.parametrize(("right", "doubted"), [(8, False), (7, True)])
+def test_suspected_labels_are_doubted_if_the_model_is_often_wrong(right: int, *, doubted: bool) -> None:
+    test = Predictions(np.tile([0.3, 0.7], (10, 1)), np.array([1] * right + [0] * (10 - right)), ("a", "b"))
+    suspects = LabelErrors(0.1, (9,), (SuspectedLabel("z", "a", "b", 0.3, -0.4),))
+    first, second = pick_galleries(test, digit_images()[:10], ["x"] * 10, suspects, 5)
+    assert ("probably correct, because the model is wrong on 30%" in first.lead) == doubted
+    assert "listed apart" in second.lead
+
+
+def test_a_class_has_one_color_in_both_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    report, drawn = evaluated_report(5), list[list[tuple[object, object]]]()
+
+    def collect(_: float, draw: Callable[[Figure], None]) -> bytes:
+        draw(figure := Figure())
+        lines = figure.axes[0].lines
+        drawn.append([(line.get_label(), line.get_color()) for line in lines if line.get_linewidth() == 2])
+        return b""
+
+    monkeypatch.setattr(figures, "render", collect)
+    classes = report.result.card.classes
+    # Their areas rank the classes differently.
+    ranked = [
+        replace(each, roc_auc=1 - number / 9, average_precision=number / 9)
+        for number, each in enumerate(classes)
+    ]
+    figures.draw_roc(roc_points(report.result.test), ranked, 0.5)
+    figures.draw_precision_recall(precision_recall_points(report.result.test), ranked, 0.5)
+    assert drawn[0] == drawn[1]
+    assert len(drawn[0]) == figures.MAX_NAMED_CURVES
+
+
+def test_the_lowest_recall_has_one_interval() -> None:
+    report = evaluated_report()
+    card = report.result.card
+    card.intervals["recall_min"] = Interval(card.metrics["recall_min"], 0.01234, 0.98765)
+    assert "0.01234" not in render_report(report, {})
 
 
 def test_galleries_are_limited_and_show_an_image_once() -> None:

@@ -327,6 +327,8 @@ def test_settings_are_recommended_only_if_they_are_better(
     page = check_page(render_recommendation(made, SETTINGS))
     assert conclusion in page.text
     assert ("visiongate adopt" in page.text) == better
+    # Only a completed comparison has a p-value and an interval.
+    assert ("Fisher, 1935" in page.text) == ("confidence interval" in page.text)
     # Nothing is claimed with a confidence of 0%.
     assert not re.search(r"\b0% confidence|p = 1", page.text)
 

@@ -52,8 +52,8 @@ def test_versions_are_listed_latest_first(capsys: pytest.CaptureFixture[str]) ->
         ["2", "champion", "promoted", "1.0000"],
         ["1", "-", "promoted", "0.9450"],
     ]
-    assert all(len(line) <= 100 for line in lines)
-    assert lines[2].endswith("…")
+    # Only a terminal's width cuts the reasons.
+    assert not any(line.endswith("…") for line in lines)
     # The columns are aligned.
     start = lines[0].index("reason")
     assert all(line[start - 1] == " " and line[start] != " " for line in lines)

@@ -1,7 +1,6 @@
 """Properties of the files that predict the class are found, and chance is no such property."""
 
-import random
-
+import numpy as np
 import pytest
 
 from visiongate.preparation.quality import ImageRow
@@ -66,7 +65,7 @@ def test_nothing_is_found_without_a_rule(images: list[tuple[str, int, str, str]]
 
 @pytest.mark.parametrize("sizes", [2, 5, 40])
 def test_random_sizes_give_no_alarm(sizes: int) -> None:
-    generator = random.Random(sizes)
+    generator = np.random.default_rng(sizes)
     for _ in range(40):
         labels = [label for label in CLASSES for _ in range(20)]
-        assert find([(label, generator.randrange(sizes), "JPEG", "RGB") for label in labels]) == []
+        assert find([(label, int(generator.integers(sizes)), "JPEG", "RGB") for label in labels]) == []

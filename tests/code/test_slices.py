@@ -69,6 +69,14 @@ def test_the_folder_of_a_class_is_no_slice_of_its_own() -> None:
     assert [found.name for found in slices] == ["a", "b", "y", "z"]
 
 
+def test_the_size_of_classes_is_no_slice_of_its_own() -> None:
+    predictions = predict([0] * 4 + [1] * 4 + [2] * 4, [False] * 4 + [True] * 8)
+    alike = [(8.0, 8.0)] * 8 + [(32.0, 32.0)] * 4
+    assert not of("size", find(predictions, attributes(12, sizes=alike)))
+    crossed = [(8.0, 8.0)] * 7 + [(32.0, 32.0)] * 5
+    assert len(of("size", find(predictions, attributes(12, sizes=crossed)))) == 2
+
+
 def test_thirds_are_named_with_their_bounds() -> None:
     sizes = [(1000, side) for side in (8, 9, 1, 2, 3, 4, 5, 6, 7)]
     brightness = [10.04, 20, 30, 40, 50, 60.26, 70, 80, 90]

@@ -1,6 +1,8 @@
 """``visiongate registry``: list, promote, roll back, compare and trace registered models."""
 
 import json
+import shutil
+import sys
 from pathlib import Path
 
 from visiongate import paths
@@ -26,7 +28,10 @@ TRAINING = Training("train", paths.TRANSFORMED, paths.MODEL_ONNX)
 def show(*, as_json: bool) -> int:
     """List the versions."""
     store, name = _open()
-    print(json.dumps(export_versions(store, name), indent=2) if as_json else format_versions(store, name))
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    print(
+        json.dumps(export_versions(store, name), indent=2) if as_json else format_versions(store, name, width)
+    )
     return 0
 
 

@@ -123,7 +123,7 @@ def draw_roc(points: Sequence[RocPoint], classes: Sequence[ClassMetrics], area: 
     def draw(figure: Figure) -> None:
         axis = figure.subplots()
         axis.plot([0, 1], [0, 1], ":", color=FAINT, label="chance")
-        _draw_curves(axis, curves, {each.name: each.roc_auc for each in classes}, "default")
+        _draw_curves(axis, curves, classes, "default")
         axis.set(xlabel="false positive rate", ylabel="true positive rate", title=f"ROC-AUC {area:.4f}")
         _frame(figure, axis)
 
@@ -149,7 +149,7 @@ def draw_precision_recall(
 
     def draw(figure: Figure) -> None:
         axis = figure.subplots()
-        _draw_curves(axis, curves, {each.name: each.average_precision for each in classes}, "steps-post")
+        _draw_curves(axis, curves, classes, "steps-post")
         axis.set(xlabel="recall", ylabel="precision", title=f"Average precision {average:.4f}")
         _frame(figure, axis)
 
@@ -159,10 +159,11 @@ def draw_precision_recall(
 def _draw_curves(
     axis: Axes,
     curves: Mapping[str, Sequence[tuple[float, float]]],
-    areas: Mapping[str, float | None],
+    classes: Sequence[ClassMetrics],
     drawstyle: str,
 ) -> None:
-    """Draw the curves, of which those with the lowest areas are colored and named."""
+    """Draw the curves, of which those with the lowest average precision are colored and named: the same in both figures."""
+    areas = {each.name: each.average_precision for each in classes}
     names = list(areas)
     shown = names[1:] if len(names) == 2 else [name for name in names if name in curves]  # noqa: PLR2004
     worst = sorted(shown, key=lambda name: areas[name] or 0.0)[:MAX_NAMED_CURVES]

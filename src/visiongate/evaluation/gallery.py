@@ -17,14 +17,19 @@ MAX_SIDE = 96
 # A smaller image is enlarged without smoothing and stored without loss.
 PIXELATED_SIDE = 48
 QUALITY = 85
+# With a larger share of mistakes, most suspected labels are mistakes of the model.
+MAX_TRUSTED_ERRORS = 0.2
 # Title and lead of each gallery.
 _TEXTS = (
     (
         "Likely label errors",
         "The model is more confident of another class than, on average, for images of that class. Check before you relabel.",
     ),
-    ("Worst mistakes", "The true class had the lowest probability."),
-    ("Most confident mistakes", "The wrong class had the highest probability."),
+    (
+        "Worst mistakes",
+        "The lowest probabilities of the true class. Likely label errors and the most confident mistakes are listed apart.",
+    ),
+    ("Most confident mistakes", "The other mistakes with the highest probability of the wrong class."),
 )
 
 
@@ -90,12 +95,20 @@ def pick_galleries(
     )
     shown: set[int] = set()
     galleries = []
-    for (title, lead), order in zip(_TEXTS, orders, strict=True):
+    doubts = (_doubt(len(wrong) / len(test.labels)), "", "")
+    for (title, lead), doubt, order in zip(_TEXTS, doubts, orders, strict=True):
         rows = [row for row in order.tolist() if row not in shown][:max_images]
         shown.update(rows)
         tiles = tuple(Tile(images[row], _describe(test, row), paths[row]) for row in rows)
-        galleries.append(Gallery(title, lead, tiles))
+        galleries.append(Gallery(title, lead + doubt, tiles))
     return [gallery for gallery in galleries if gallery.tiles]
+
+
+def _doubt(errors: float) -> str:
+    """Return what to think of suspected labels, if the model has a large share of mistakes."""
+    if errors <= MAX_TRUSTED_ERRORS:
+        return ""
+    return f" Most of these labels are probably correct, because the model is wrong on {errors:.0%} of the images."
 
 
 def _describe(test: Predictions, row: int) -> str:

@@ -21,10 +21,12 @@ from visiongate.evaluation.gallery import Gallery, embed, is_pixelated, pick_gal
 from visiongate.evaluation.latency import LATENCY
 from visiongate.evaluation.metrics import count_confusions
 from visiongate.evaluation.result import EvaluationResult
+from visiongate.evaluation.scorecard import Scorecard
 from visiongate.pages.rendering import render_page
 from visiongate.records.evaluation import ClassMetrics, describe_protocol
 from visiongate.records.files import atomic_path, write_text
 from visiongate.records.history import EpochMetrics
+from visiongate.records.interval import Interval
 from visiongate.records.metrics import HEADLINES, METRICS, title
 from visiongate.settings.schema import Settings
 
@@ -123,6 +125,7 @@ def draw_figures(report: Report, bins: int) -> dict[str, bytes]:
 def render_report(report: Report, figures: Mapping[str, bytes]) -> str:
     """Return the page."""
     result = report.result
+    worst = _worst_class(result.card.classes)
     slices = sorted(result.diagnosis.slices, key=lambda each: (each.p_value, each.accuracy))
     return render_page(
         "evaluation/page.html",
@@ -132,7 +135,8 @@ def render_report(report: Report, figures: Mapping[str, bytes]) -> str:
         rules=result.verdict.worst_first,
         headlines=[METRICS[name] for name in HEADLINES if name in result.card.metrics],
         figures=[(_caption(name, result.folds), content) for name, content in figures.items()],
-        worst_class=_worst_class(result.card.classes),
+        worst_class=worst,
+        intervals=_page_intervals(result.card, worst),
         worse_slices=[each for each in slices if each.p_value < SIGNIFICANT],
         max_worse_slices=MAX_WORSE_SLICES,
         slices=slices[:MAX_SLICES],
@@ -148,6 +152,13 @@ def render_report(report: Report, figures: Mapping[str, bytes]) -> str:
 def _caption(name: str, folds: int) -> str:
     of_folds = f", mean of the {folds} folds" if name == "training" and folds > 1 else ""
     return f"{TITLES[name]}{of_folds}"
+
+
+def _page_intervals(card: Scorecard, worst: ClassMetrics | None) -> dict[str, Interval]:
+    """Return the intervals of the metrics. The lowest recall has that of its class, so that the page states one."""
+    if worst is None or "recall_min" not in card.intervals:
+        return card.intervals
+    return card.intervals | {"recall_min": card.class_intervals["recall"][worst.name]}
 
 
 def _worst_class(classes: Sequence[ClassMetrics]) -> ClassMetrics | None:

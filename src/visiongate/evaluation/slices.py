@@ -89,10 +89,11 @@ def find_slices(
 
     Returns:
         Classes in order; thirds, ascending; the `MAX_SOURCES` largest sources; the `MAX_GROUPS` worst groups. A slice that is
-        empty or the whole split is left out, and a source with the same images as a class, such as the folder of the class.
+        empty or the whole split is left out, and so is a third or a source with exactly the images of one or several classes,
+        such as the folder of a class.
     """
     numbers = number_groups(attributes.groups)
-    masks = _distinct(_masks(predictions, attributes, min_images))
+    masks = _distinct(_masks(predictions, attributes, min_images), predictions.labels)
     parts = [_measure(dimension, name, mask, predictions.correct, numbers) for dimension, name, mask in masks]
     parts = [
         replace(part, draws=tuple(attributes.independence * each for each in part.draws)) for part in parts
@@ -126,15 +127,16 @@ def _masks(
         yield from ((dimension, name, values == name) for name in names)
 
 
-def _distinct(masks: Iterable[tuple[str, str, Mask]]) -> Iterator[tuple[str, str, Mask]]:
-    """Drop slices that are empty or the whole split, and sources that are a class, such as the folder of a class."""
-    seen = set[bytes]()
+def _distinct(
+    masks: Iterable[tuple[str, str, Mask]], labels: npt.NDArray[np.int64]
+) -> Iterator[tuple[str, str, Mask]]:
+    """Drop slices that are empty, the whole split, or other names of classes, such as the folder or the size of a class."""
     for dimension, name, mask in masks:
-        is_class = dimension == "source" and mask.tobytes() in seen
-        if mask.any() and not mask.all() and not is_class:
+        is_classes = (
+            dimension not in {"class", "group"} and not np.intersect1d(labels[mask], labels[~mask]).size
+        )
+        if mask.any() and not mask.all() and not is_classes:
             yield dimension, name, mask
-        if dimension == "class":
-            seen.add(mask.tobytes())
 
 
 def _thirds(

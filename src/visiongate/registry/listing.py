@@ -26,10 +26,15 @@ RUN_ID = 8
 CELL, LABEL = 16, 32
 
 
-def format_versions(store: Store, name: str) -> str:
+def format_versions(store: Store, name: str, width: int | None) -> str:
     """Return a table of the versions, the latest first.
 
     The accuracy is that on the test images at the time of registration.
+
+    Args:
+        store: The registry.
+        name: Of the registered model.
+        width: Longer lines are cut; None cuts nothing.
 
     Raises:
         TrackingError: MLflow failed.
@@ -37,7 +42,7 @@ def format_versions(store: Store, name: str) -> str:
     versions = list_versions(store, name)
     if not versions:
         return f"registered model {name}: no version yet; register the current model with `visiongate registry register`"
-    return format_table(COLUMNS, [_version_row(store, version) for version in versions])
+    return format_table(COLUMNS, [_version_row(store, version) for version in versions], width)
 
 
 def export_versions(store: Store, name: str) -> list[dict[str, Any]]:
