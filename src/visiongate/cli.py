@@ -113,7 +113,7 @@ def _pipeline_commands() -> list[click.Command]:
             _option("--name", metavar="NAME", help="Name of the data set; by default the folder's."),
             _flag("--dry-run", "Show the images and what would be written; write nothing."),
             _flag("--yes -y", "Do not ask."),
-            _force("Overwrite a file of this name."),
+            _force("Overwrite a file of this name that the command wrote."),
         ),
         _command(
             "params",

@@ -87,6 +87,31 @@ def test_a_page_of_other_content_is_kept(workspace: Path, capsys: pytest.Capture
     assert load_settings().transformation.size == 32
 
 
+def test_the_commit_has_every_file_that_is_not_committed(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    identity = ("-c", "user.name=a", "-c", "user.email=a@b")
+    subprocess.run(["git", "add", "conf"], check=True)
+    subprocess.run(["git", *identity, "commit", "--quiet", "--message=first"], check=True)
+    command = "git add conf/dataset/pets.yaml conf/config.yaml params.yaml && git commit"
+    assert run_cli("use", str(workspace / AWKWARD), "--name", "pets") == 0
+    assert run_cli("use", "pets") == 0
+    assert capsys.readouterr().out.count(command) == 2
+    subprocess.run(["git", "add", "conf", "params.yaml"], check=True)
+    subprocess.run(["git", *identity, "commit", "--quiet", "--message=second"], check=True)
+    assert run_cli("use", "pets") == 0
+    assert "git add" not in capsys.readouterr().out
+
+
+def test_a_page_that_the_command_did_not_write_is_never_overwritten(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents()
+    assert run_cli("use", str(workspace / AWKWARD), "--name", "mnist", "--force") == 2
+    assert "conf/dataset/mnist.yaml exists, and `visiongate use` did not write it" in capsys.readouterr().err
+    assert contents() == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

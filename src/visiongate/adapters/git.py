@@ -121,6 +121,11 @@ class Repository:
         text = self.run("diff", "HEAD", "--binary", "--no-ext-diff", "--no-textconv", "--", *paths)
         return [name for name in names.split("\0") if name], text
 
+    def differs(self, path: Path) -> bool:
+        """Return whether a file differs from the last commit, or git does not track it; an ignored file does not differ."""
+        status = self._try("--no-optional-locks", "status", "--porcelain", "--", path.as_posix())
+        return status is None or bool(status)
+
     def untracked(self, folders: Sequence[str]) -> list[str]:
         """List the files in some folders that git neither tracks nor ignores."""
         names = self.run("ls-files", "--others", "--exclude-standard", "-z", "--", *folders)

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from visiongate import paths
+from visiongate.adapters.git import Repository
 from visiongate.commands import params
 from visiongate.commands.source import PAGES, ImageSource, find_source
 from visiongate.errors import SettingsError
@@ -25,7 +26,7 @@ from visiongate.ingestion.inspection import inspect_source
 from visiongate.ingestion.stage import download_options
 from visiongate.records.files import write_text
 from visiongate.settings.composition import CONF, compose_params
-from visiongate.settings.dataset_page import FOLDER, DatasetPage, choose_default, is_name
+from visiongate.settings.dataset_page import FOLDER, DatasetPage, choose_default, is_name, is_own_page
 from visiongate.settings.grammar import parse_setting
 from visiongate.settings.loading import parse_settings
 from visiongate.settings.schema import Settings
@@ -90,7 +91,7 @@ def _run(options: Options) -> int:
     for path, text in plan.changed.items():
         write_text(path, text)
     params.run((), None, check=False)
-    print(_format_next_steps(plan.name, changed))
+    print(_format_next_steps(plan.name))
     return 0
 
 
@@ -137,7 +138,15 @@ def _parse_settings(texts: tuple[str, ...]) -> tuple[dict[str, object], dict[str
 
 
 def _check_page(path: Path, page: DatasetPage, *, force: bool) -> None:
-    if path.exists() and _read(path) != page.format() and not force:
+    text = _read(path)
+    if text is None or text == page.format():
+        return
+    if not is_own_page(text):
+        raise SettingsError(
+            f"{path} exists, and `visiongate use` did not write it: `visiongate use {page.name}` takes it as it is; --name "
+            "NAME writes another file"
+        )
+    if not force:
         raise SettingsError(
             f"{path} exists with other content: `visiongate use {page.name}` takes it as it is; --name NAME writes another "
             "file, --force overwrites it"
@@ -193,13 +202,13 @@ def _confirm(question: str) -> bool:
         return False
 
 
-def _format_next_steps(name: str, changed: list[Path]) -> str:
-    files = " ".join(shlex.quote(str(path)) for path in changed)
-    return (
-        f"Every command now uses the data set {name}. Next:\n"
-        f'  git add {files} && git commit -m "Use the data set {name}"\n'
-        "  visiongate repro"
-    )
+def _format_next_steps(name: str) -> str:
+    """Return the commands to run next; an earlier call may have written files that are not committed yet."""
+    repository = Repository(Path.cwd())
+    files = [each for each in (PAGES / f"{name}.yaml", CONFIG, paths.PARAMS) if repository.differs(each)]
+    added = " ".join(shlex.quote(str(path)) for path in files)
+    commit = f'  git add {added} && git commit -m "Use the data set {name}"\n' if files else ""
+    return f"Every command now uses the data set {name}. Next:\n{commit}  visiongate repro"
 
 
 def _own_path(name: str) -> str:

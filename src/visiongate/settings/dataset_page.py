@@ -16,10 +16,11 @@ FOLDER = "folder"
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 FALLBACK = "images"
 ARCHIVE_ENDING = re.compile(r"(\.tar)?\.(zip|tar|tgz|tbz2?|txz|gz|bz2|xz)$", re.IGNORECASE)
-COMMENT = """\
+WRITTEN = "# Written by `visiongate use`."
+COMMENT = f"""\
 # @package _global_
-# Written by `visiongate use`. docs/new-data-set.md lists what else it may set, such as paths to exclude or groups of images.
-#   dvc exp run -S dataset={name}
+{WRITTEN} docs/new-data-set.md lists what else it may set, such as paths to exclude or groups of images.
+#   dvc exp run -S dataset={{name}}
 """
 # Text that YAML, OmegaConf and Hydra read as text without quotes.
 _PLAIN = re.compile(r"[A-Za-z_]\w*", re.ASCII)
@@ -69,6 +70,11 @@ def is_name(name: str) -> bool:
         and isinstance(yaml.safe_load(name), str)
         and name.lower() not in {"nan", "inf"}
     )
+
+
+def is_own_page(text: str) -> bool:
+    """Return whether `visiongate use` wrote the text of a page, even if it was edited since."""
+    return WRITTEN in text
 
 
 def choose_default(text: str, group: str, choice: str) -> str:
