@@ -362,6 +362,23 @@ def test_splits_of_several_data_sets_are_refused(inner: str) -> None:
     assert {label for label, _ in layout(*found.paths, splits={})} == set(names)
 
 
+def test_a_class_of_one_split_only_is_left_out_unless_it_is_listed() -> None:
+    found = ("train/a/1.jpg", "train/b/2.jpg", "test/c/3.jpg")
+    (warning, *_) = find_images(of_paths(*found), dataset()).warnings
+    assert "test: 1 images in c were left out" in warning
+    assert "if it is a class, list all classes in dataset.classes" in warning
+    assert layout(*found, classes=["a", "b", "c"])["c", "test"] == 1
+
+
+def test_copies_of_editors_and_partial_downloads_are_no_images() -> None:
+    image = b"\xff\xd8\xff"
+    names = ("1.jpg~", "1~", "1.png.bak", "1.png.tmp", "1.jpg.part", "1.jpg.crdownload", "1.jpg.~1~")
+    files = {"a/1.jpg": image, "b/1.jpg": image} | {f"a/{name}": image for name in names}
+    source = find_images(tree(files), dataset())
+    assert source.images == 2
+    assert source.ignored["not an image: ~"] == 3
+
+
 def test_a_split_without_class_folders_is_left_out_with_a_warning() -> None:
     found = ("train/a/1.jpg", "train/b/2.jpg", "val/images/3.jpg", "val/images/4.jpg", "test/images/5.jpg")
     source = find_images(of_paths(*found), dataset(splits=None))
@@ -492,12 +509,12 @@ def test_groups_are_read_from_the_paths() -> None:
         (
             ("a/1.png", "b/1.png", "c/1.png"),
             {"classes": ["a", "b"]},
-            "1 folders are not among dataset.classes, such as 'c'",
+            "1 folder is not among dataset.classes, such as 'c'",
         ),
         (
             ("a/1.png", "b/1.png"),
             {"classes": ["a", "b", "c"]},
-            "1 of dataset.classes have no folder with images, such as 'c'",
+            "1 of dataset.classes has no folder with images, such as 'c'",
         ),
     ],
 )

@@ -7,8 +7,10 @@ import io
 import lzma
 import os
 import random
+import shlex
 import socket
 import struct
+import subprocess
 import tarfile
 import time
 import tracemalloc
@@ -26,6 +28,7 @@ from visiongate.ingestion.names import decode_name, is_undecoded, suggest_encodi
 from visiongate.ingestion.opening import check_path
 from visiongate.ingestion.trees import list_files, open_tree
 from visiongate.settings.dataset import Dataset, Limits
+from visiongate.settings.grammar import parse_setting
 from visiongate.settings.loading import load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -194,9 +197,23 @@ def test_a_link_out_of_the_folder_needs_permission(tmp_path: Path) -> None:
     (folder / "a/link.png").symlink_to(tmp_path / "pool/9.png")
     message = refusal(folder)
     assert message.startswith("tree: a/link.png: links that lead out of the folder")
-    assert f"dataset.links=[{tmp_path / 'pool'}]" in message
+    assert f"\"dataset.links=['{tmp_path / 'pool'}']\"" in message
+    assert "or add them to dataset.exclude" in message
     assert list(read_all(folder, exclude=["a/link*"])) == sorted(FILES)
     assert read_all(folder, links=[str(tmp_path / "pool")])["a/link.png"] == b"nine"
+
+
+@pytest.mark.parametrize("name", ["My Pets (2026)", "Jo's $5"])
+def test_the_printed_command_removes_links_to_nothing(tmp_path: Path, name: str) -> None:
+    folder = as_folder(tmp_path, FILES).rename(tmp_path / name)
+    (folder / "a/link.png").symlink_to("nowhere")
+    command = refusal(folder).partition("remove them: ")[2]
+    subprocess.run(["sh", "-c", command], check=True)
+    assert list(read_all(folder)) == sorted(FILES)
+    (tmp_path / "out $1 'x'").mkdir()
+    (folder / "a/link").symlink_to(tmp_path / "out $1 'x'")
+    (override,) = shlex.split(refusal(folder).partition("allow it with ")[2].partition(", replace")[0])
+    assert read_all(folder, links=parse_setting(override)[1])
 
 
 def test_links_within_the_folder_are_followed(tmp_path: Path) -> None:
@@ -220,6 +237,7 @@ def test_a_link_that_leads_nowhere_is_refused(tmp_path: Path, target: str, probl
     message = refusal(folder)
     assert problem in message
     assert "and 1 more" in message
+    assert "dataset.exclude" not in message
     with pytest.raises(DataError, match="a/"):
         check_path(folder)
 

@@ -4,7 +4,7 @@ import posixpath
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePosixPath
@@ -14,7 +14,7 @@ from visiongate.images.extensions import claimed_format, has_image_signature
 from visiongate.ingestion.auxiliary import NAMES_CACHED, Parts, find_auxiliary, may_be_class, plain_name
 from visiongate.ingestion.flat_names import advise_on_flat_files
 from visiongate.ingestion.names import is_undecoded, suggest_encodings
-from visiongate.ingestion.split_advice import advise_on_exclusion, advise_on_splits
+from visiongate.ingestion.setting_advice import advise_on_exclusion, advise_on_splits
 from visiongate.ingestion.split_names import FILLERS, read_split_name
 from visiongate.ingestion.trees import Tree
 from visiongate.records.splits import SPLITS
@@ -25,6 +25,8 @@ MIN_CLASSES = 2
 # Names that a message lists.
 MAX_LISTED = 5
 READING_PAGE = "conf/dataset/reading/default.yaml"
+# What editors append to the name of a copy.
+BACKUP = "~"
 EXTENSION = re.compile(r"\.[a-z]\w*")
 
 
@@ -152,9 +154,9 @@ class _Reader:
 
     def _is_image(self, path: str) -> bool:
         """Return whether a file is an image by its extension or, without an extension, by its first bytes."""
-        suffix = posixpath.splitext(path)[1].rstrip().lower()
+        suffix = BACKUP if path.endswith(BACKUP) else posixpath.splitext(path)[1].rstrip().lower()
         # Not an extension, but a part of a name such as ``IMG 2.10.2026``.
-        suffix = suffix if EXTENSION.fullmatch(suffix) else ""
+        suffix = suffix if suffix == BACKUP or EXTENSION.fullmatch(suffix) else ""
         is_image = _is_image_suffix(suffix) if suffix else has_image_signature(self._tree.read(path))
         if not is_image:
             self.ignored[f"not an image: {suffix or 'without an extension'}"] += 1
@@ -201,8 +203,9 @@ class _Reader:
                 if is_beside_classes
                 else f"remove the name from auxiliary in {READING_PAGE}"
             )
+            were = "were" if len(images) > 1 else "was"
             self.warnings.append(
-                f"{count} in folders named {folder!r} {'were' if len(images) > 1 else 'was'} left out, such as {'/'.join(images[0])}; to keep them, {cure}"
+                f"{count} in folders named {folder!r} {were} left out, such as {'/'.join(images[0])}; to keep them, {cure}"
             )
         return is_class
 
@@ -278,17 +281,28 @@ class _Reader:
         labeled: dict[str, tuple[str, str | None]] = {}
         for folder, each in inner.items():
             others = set[str]().union(*(names for other, names in classes.items() if other != folder))
-            is_unlabeled = len(classes[folder]) < MIN_CLASSES <= len(others) and not classes[folder] & others
+            known = others.union(self._dataset.classes or ())
+            is_unlabeled = len(classes[folder]) < MIN_CLASSES <= len(others) and not classes[folder] & known
             if is_unlabeled or (labeled_splits and folder not in labeled_splits):
                 self.ignored["in a split without class folders"] += len(each)
-                self.warnings.append(
-                    f"{folder}: {len(each):,} images in no class folder were left out, such as {next(iter(each))}; to keep "
-                    "them, sort them into class folders"
-                )
+                self._warn_of_unlabeled(folder, classes[folder], each)
                 continue
             self.ignored["above the classes"] += sum(len(names) == 1 for names in each.values())
             labeled |= {path: (names[0], splits[folder]) for path, names in each.items() if len(names) > 1}
         return labeled
+
+    def _warn_of_unlabeled(self, folder: str, inner: Collection[str], images: Mapping[str, Parts]) -> None:
+        example = next(iter(images))
+        if _are_fillers(inner):
+            self.warnings.append(
+                f"{folder}: {len(images):,} images in no class folder were left out, such as {example}; to keep them, sort "
+                "them into class folders"
+            )
+            return
+        self.warnings.append(
+            f"{folder}: {len(images):,} images in {_list(inner)} were left out, such as {example}, because no other split has "
+            "this folder; if it is a class, list all classes in dataset.classes"
+        )
 
     def _below(self, folder: str) -> dict[str, Parts]:
         """Return the parts below a split's folder, and below folders in it that repeat its name, as in ``train/train``."""
@@ -404,8 +418,8 @@ def _check_encoding(name: str, labels: Iterable[str]) -> None:
     undecoded = sorted(filter(is_undecoded, labels))
     if undecoded:
         raise DataError(
-            f"{name}: {len(undecoded):,} class names are not UTF-8, such as {_list(undecoded[:3])}; set dataset.encoding to "
-            f"the encoding that reads them: {suggest_encodings(undecoded[:3])}"
+            f"{name}: {len(undecoded):,} {'class names are' if len(undecoded) > 1 else 'class name is'} not UTF-8, such as "
+            f"{_list(undecoded[:3])}; set dataset.encoding to the encoding that reads them: {suggest_encodings(undecoded[:3])}"
         )
 
 

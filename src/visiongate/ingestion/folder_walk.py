@@ -1,6 +1,7 @@
 """List the files of a folder, follow its links, and find what cannot be read."""
 
 import os
+import shlex
 import stat
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -9,17 +10,19 @@ from pathlib import Path
 
 from visiongate.errors import DataError
 from visiongate.ingestion.names import check_path, decode_name
+from visiongate.ingestion.setting_advice import advise_on_links
 from visiongate.text_tables import join_first
 
 # Paths that a message shows.
 MAX_SHOWN = 3
-# By problem: what it is, and how to mend it.
+# By problem: what it is, and how to mend it. The settings can leave out only the last, because DVC reads everything.
 REMEDIES = {
     "dangling": "links to nothing; remove them: find {root} -xtype l -delete",
     "loop": "links that lead in a circle; remove them",
     "special": "pipes, sockets or devices; remove them: find {root} '(' -type p -o -type s ')' -delete",
     "unreadable": "without permission to read; run: chmod -R u+rX {root}",
-    "outside": "links that lead out of the folder; allow it with dataset.links=[{target}], or replace them by copies",
+    "outside": "links that lead out of the folder; allow it with {links}, replace them by copies, or add them to "
+    "dataset.exclude",
 }
 
 
@@ -44,7 +47,7 @@ class _Walk:
     """A walk through one folder, which collects the problems instead of stopping at the first."""
 
     def __init__(self, root: Path, links: Sequence[str], encoding: str | None) -> None:
-        self.root, self._encoding = root, encoding
+        self.root, self._links, self._encoding = root, links, encoding
         self._allowed = [root.resolve(), *(Path(link).resolve() for link in links)]
         self.problems: dict[str, list[str]] = defaultdict(list)
         self.target = ""
@@ -92,10 +95,9 @@ class _Walk:
         """Raise a `DataError` for the first kind of problem that was found."""
         for kind, remedy in REMEDIES.items():
             if paths := self.problems.get(kind):
-                text = remedy.format(root=self.root, target=self.target)
-                raise DataError(
-                    f"{self.root.name}: {join_first(paths, MAX_SHOWN)}: {text}, or add them to dataset.exclude"
-                )
+                links = advise_on_links(self.target, self._links)
+                text = remedy.format(root=shlex.quote(str(self.root)), links=links)
+                raise DataError(f"{self.root.name}: {join_first(paths, MAX_SHOWN)}: {text}")
 
 
 def walk_folder(

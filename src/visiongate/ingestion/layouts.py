@@ -46,12 +46,12 @@ def _check_classes(tree: Tree, images: Sequence[LabeledPath], expected: list[str
     unknown, missing = sorted(actual - set(expected or actual)), sorted(set(expected or actual) - actual)
     if unknown:
         raise DataError(
-            f"{name}: {len(unknown)} folders are not among dataset.classes, such as {', '.join(map(repr, unknown[:3]))}; "
-            "add them to dataset.classes or dataset.exclude"
+            f"{name}: {len(unknown)} {'folders are' if len(unknown) > 1 else 'folder is'} not among dataset.classes, such as "
+            f"{', '.join(map(repr, unknown[:3]))}; add them to dataset.classes or dataset.exclude"
         )
     if missing:
         raise DataError(
-            f"{name}: {len(missing)} of dataset.classes have no folder with images, such as "
+            f"{name}: {len(missing)} of dataset.classes {'have' if len(missing) > 1 else 'has'} no folder with images, such as "
             f"{', '.join(map(repr, missing[:3]))}; there are {', '.join(sorted(actual))}"
         )
     if len(actual) < MIN_CLASSES:

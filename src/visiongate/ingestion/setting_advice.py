@@ -1,4 +1,4 @@
-"""Settings that decide about the folders of a refused tree, as text that Hydra and a shell read."""
+"""Settings that decide about a refused tree, as text that Hydra and a shell read."""
 
 import glob
 import re
@@ -35,6 +35,11 @@ def advise_on_exclusion(folders: Sequence[str], dataset: Dataset) -> str:
         return f"dataset.exclude with patterns of the {len(folders)} folders, such as {folders[0]}/*"
     patterns = [*dataset.exclude, *(f"{glob.escape(folder)}/*" for folder in folders)]
     return _quote_for_shell(f"dataset.exclude=[{', '.join(map(quote_text, patterns))}]")
+
+
+def advise_on_links(target: str, links: Sequence[str]) -> str:
+    """Return ``dataset.links`` with the present folders and one more."""
+    return _quote_for_shell(f"dataset.links=[{', '.join(map(quote_text, [*links, target]))}]")
 
 
 def _guess_split(folder: str, folders: Sequence[str]) -> str:
