@@ -403,9 +403,23 @@ def test_the_smallest_class_limits_the_folds(caplog: pytest.LogCaptureFixture) -
     assert caplog.messages == ["4 folds instead of evaluation.folds = 5: class 'b' has 4 images"]
 
 
+@pytest.mark.parametrize("counts", [{"a": 1, "b": 1}, {"a": 2, "b": 1}, {"a": 3, "b": 1}, {"a": 9, "b": 2}])
+def test_the_cures_for_too_few_images_work(counts: dict[str, int]) -> None:
+    candidates = labelled(counts)
+    with pytest.raises(
+        DataError, match=r"too few images: class '[ab]' has . images?; .* at least 3"
+    ) as error:
+        assign_folds(candidates, 5, 0)
+    if "evaluation.protocol=holdout" in str(error.value):
+        assert set(assign_splits(candidates, SPLIT, "stratified")) == {"train", "val", "test"}
+    else:
+        with pytest.raises(DataError, match=r"too few images: the largest class, 'a', has .; at least 3"):
+            assign_splits(candidates, SPLIT, "stratified")
+
+
 def test_too_few_units_for_folds_are_an_error() -> None:
     linked = [Candidate(f"b{n}", "b", group=f"patient-{n % 2}") for n in range(30)]
-    with pytest.raises(DataError, match=r"class 'b': 30 images, linked by groups .* to 2, but .* at least 3"):
+    with pytest.raises(DataError, match=r"class 'b' has 30 images, linked by groups .* to 2; .* at least 3"):
         assign_folds([*images(50), *linked], 5, 0)
 
 

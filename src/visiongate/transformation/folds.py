@@ -51,10 +51,12 @@ def _limit_folds(folds: int, units: Sequence[Unit], labels: Sequence[str]) -> in
     counts = Counter(label for unit in units for label in {labels[member] for member in unit.members})
     label, fewest = min(counts.items(), key=lambda item: (item[1], item[0]))
     if fewest < MIN_FOLDS:
+        # A training, a validation and a test split need as many images of one class.
+        holdout = ", or set evaluation.protocol=holdout" if max(counts.values()) >= MIN_FOLDS else ""
         raise DataError(
-            f"class {label!r}: {_describe(labels.count(label), fewest)}, but cross-validation needs at least {MIN_FOLDS} "
-            "images that are neither of one group nor near-duplicates; add images of this class, or set "
-            "evaluation.protocol=holdout"
+            f"too few images: class {label!r} has {_describe(labels.count(label), fewest)}; cross-validation needs at "
+            f"least {MIN_FOLDS} images of each class that are neither of one group nor near-duplicates; add images of this "
+            f"class{holdout}"
         )
     if fewest < folds:
         logger.warning(

@@ -66,6 +66,8 @@ def assign_splits(images: Sequence[Candidate], split: Split, method: Method) -> 
     for name in ("train", "test", "val"):
         filler.fill(name, partial(_distance, name=name, split=split), at_any_cost=name == "train")
     _check_classes(splits, images)
+    _check_empty(splits, units, labels)
+    _warn_of_missing_classes(splits, labels)
     return splits
 
 
@@ -108,10 +110,7 @@ def _distance(unit: Unit, name: str, split: Split) -> float | None:
 
 
 def _check_classes(splits: Sequence[str], images: Sequence[Candidate]) -> None:
-    present = {(name, image.label) for name, image in zip(splits, images, strict=True)}
-    labels = sorted({image.label for image in images})
-    without = {name: [label for label in labels if (name, label) not in present] for name in SPLITS}
-    if untrained := without["train"]:
+    if untrained := _find_missing(splits, [image.label for image in images])["train"]:
         counts = Counter(
             name for name, image in zip(splits, images, strict=True) if image.label == untrained[0]
         )
@@ -121,11 +120,31 @@ def _check_classes(splits: Sequence[str], images: Sequence[Candidate]) -> None:
             f"elsewhere, {held_out}; add images to the training split, leave the class out with dataset.exclude, or pool all "
             "images with evaluation.protocol=cross_validation"
         )
-    if empty := [name for name in SPLITS if name not in splits]:
+
+
+def _check_empty(splits: Sequence[str], units: Sequence[Unit], labels: Sequence[str]) -> None:
+    empty = " and ".join(name for name in SPLITS if name not in splits)
+    if empty and len(units) == len(labels):
+        label, images = Counter(labels).most_common(1)[0]
         raise DataError(
-            f"no images for {' and '.join(empty)}: groups and near-duplicates link the {len(images)} images too closely to "
-            "divide them; add images of other groups, or change preparation.near_duplicates or dataset.group"
+            f"no images for {empty}: too few images: the largest class, {label!r}, has {images}; at least {len(SPLITS)} are "
+            "needed; add images"
         )
+    if empty:
+        raise DataError(
+            f"no images for {empty}: groups and near-duplicates link the {len(labels)} images too closely to divide them; add "
+            "images of other groups, or change preparation.near_duplicates or dataset.group"
+        )
+
+
+def _find_missing(splits: Sequence[str], labels: Sequence[str]) -> dict[str, list[str]]:
+    """Return the classes without images in each split."""
+    present = set(zip(splits, labels, strict=True))
+    return {name: [label for label in sorted(set(labels)) if (name, label) not in present] for name in SPLITS}
+
+
+def _warn_of_missing_classes(splits: Sequence[str], labels: Sequence[str]) -> None:
+    without = _find_missing(splits, labels)
     for name, effect in (("val", "the best epoch is chosen without"), ("test", "nothing measures")):
         if without[name]:
             one = len(without[name]) == 1
