@@ -148,7 +148,11 @@ def test_description_has_no_front_matter() -> None:
 
 
 def test_rebuild_commands_name_the_data_set() -> None:
-    assert "from the data set digits of that commit:" in render_card(make_card())
+    card = render_card(make_card())
+    assert (
+        "To rebuild the model from the data set digits, with the `params.yaml` and `dvc.lock` of its run"
+        in card
+    )
 
 
 def test_cells_are_one_line_without_markup() -> None:

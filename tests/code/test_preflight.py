@@ -10,6 +10,7 @@ from command_line import run_cli
 from visiongate.commands.preflight import MODEL_SECTIONS, check_run
 from visiongate.errors import DataError, SettingsError
 from visiongate.settings.composition import CONF, compose_params
+from visiongate.settings.loading import load_settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -101,4 +102,4 @@ def test_any_path_reaches_dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     expected = ["dataset=folder", f"dataset.path={path}", "training.epochs=1"]
     assert [commands[0][index] for index in (4, 6, 8)] == expected
     assert run_cli("repro", "--data", str(folder)) == 0
-    assert str(folder) in Path("params.yaml").read_text(encoding="utf-8").replace("''", "'")
+    assert load_settings().dataset.path == str(folder)

@@ -128,6 +128,24 @@ def test_older_version_is_rebuilt_from_its_own_commit(
     assert verify("models:/digits-classifier/1") == 0, capsys.readouterr()
 
 
+def test_the_lock_of_the_training_is_restored(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lock = workspace / "dvc.lock"
+    earlier = lock.read_text()
+    (workspace / "threshold.txt").write_text("126")
+    tiny_models.write_threshold_model(Path("models/model.onnx"), 126)
+    call(workspace, "dvc", "commit", "--force", "--quiet")
+    ours = lock.read_text()
+    # The lock of a run is committed after the registration.
+    lock.write_text(earlier)
+    commit(workspace)
+    lock.write_text(ours)
+    register_here()
+    assert verify("models:/digits-classifier/2") == 0
+    captured = capsys.readouterr()
+    assert "--artifact-path dvc.lock --dst-path ." in captured.out
+    assert "dvc.lock differs at that commit" in captured.err
+
+
 def test_experiment_is_rebuilt_with_its_own_settings(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

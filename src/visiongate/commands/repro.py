@@ -37,6 +37,19 @@ REPORTS = tuple(
         paths.VALIDATION,
     )
 )
+# Outputs without a cache. With --pull, DVC takes a stage for up to date although one of them was deleted.
+IN_GIT = (
+    paths.TRAINING_SUMMARY,
+    paths.METRICS,
+    paths.LATENCY,
+    paths.GATE,
+    paths.STUDY,
+    paths.CURRENT,
+    paths.OPTIMIZE_SUMMARY,
+    paths.RECOMMENDATION_SUMMARY,
+    paths.REGISTRATION,
+    paths.MODEL_CARD,
+)
 # The register stage reads these.
 MODEL = tuple(
     path.as_posix()
@@ -59,7 +72,8 @@ def run(config: Path | None, data: str | None, *, offline: bool, minimal: bool) 
     _prepare(tuple(_overrides_of(data)), config, reads_images=not minimal)
     pull = () if offline else ("--pull",)
     if not minimal:
-        return _run(["repro", *pull])
+        again = [] if all(path.exists() for path in IN_GIT) else [["repro"]]
+        return _run(["repro", *pull], *again)
     reports = [] if offline else [["pull", *REPORTS]]
     return _run(["repro", *pull, "--allow-missing"], *reports)
 
@@ -127,7 +141,7 @@ def _overrides_of(data: str | None) -> list[str]:
 
 
 def _registering() -> list[list[str]]:
-    pull = [] if paths.MODEL_ONNX.exists() else [["pull", "--quiet", *MODEL]]
+    pull = [] if paths.MODEL_ONNX.exists() else [["pull", *MODEL]]
     return [*pull, ["repro", "--force", "--single-item", "register"]]
 
 

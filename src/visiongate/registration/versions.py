@@ -34,9 +34,11 @@ from visiongate.registration.pairing import Champion
 from visiongate.settings.dataset import Dataset
 
 DIRTY_TAG = "visiongate.git_dirty"
-# Files of the run. The manifest says which images the model has learned from.
+# Files of the run. The manifest says which images the model has learned from. The commit may have another `dvc.lock`, because
+# that of the run is committed later.
 REPORTS = (
     paths.PARAMS,
+    paths.LOCK,
     paths.TRAINING_ENVIRONMENT,
     paths.HISTORY.parent,
     paths.TRANSFORMED / MANIFEST_FILE,

@@ -17,7 +17,7 @@ from visiongate.adapters.mlflow.store import TrackingError
 from visiongate.adapters.processes import isolated_environment, program_path, run_process
 from visiongate.records.dvc_lock import read_lock
 from visiongate.records.files import md5_of
-from visiongate.registry.trace import SETTINGS, Trace
+from visiongate.registry.trace import Trace
 
 REQUIREMENTS = Path("requirements.lock")
 
@@ -92,9 +92,9 @@ def _train(trace: Trace, training: Training, repository: Path, clone: Path) -> N
     }
     command = (str(binaries / "python"), "-m", "dvc")
     run = partial(run_dvc, environment=environment, command=command, isolated=True)
+    _restore_files(trace, clone)
     fetch_outputs(repository, clone, [training.data], logger.info, run)
     _check_data(trace, clone, training.data)
-    _restore_settings(trace, clone)
     (clone / training.model).unlink(missing_ok=True)
     logger.info("Running the stage %s", training.stage)
     run(["repro", "--quiet", "--force", "--single-item", training.stage], clone)
@@ -117,12 +117,13 @@ def _check_data(trace: Trace, clone: Path, data: Path) -> None:
         logger.warning("%s has md5 %s at that commit, but had %s in the training", data, locked, expected)
 
 
-def _restore_settings(trace: Trace, clone: Path) -> None:
-    """Write the settings of the training, which an experiment does not commit."""
-    path = clone / SETTINGS
-    if trace.settings is not None and trace.settings.encode() != _read(path):
-        logger.info("%s differs at that commit; using the one of the registration", SETTINGS)
-        path.write_text(trace.settings, encoding="utf-8")
+def _restore_files(trace: Trace, clone: Path) -> None:
+    """Write the parameters and the lock of the training, which its commit may not have."""
+    for name, content in trace.files.items():
+        path = clone / name
+        if content != _read(path):
+            logger.info("%s differs at that commit; using the one of the registration", name)
+            path.write_bytes(content)
 
 
 def _compare_environment(trace: Trace) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,9 @@ from visiongate.adapters.mlflow.registry import Version, find_alias, find_number
 from visiongate.adapters.mlflow.runs import MODEL_TAG, find_run, read_artifact
 from visiongate.adapters.mlflow.store import Store, TrackingError
 
-ENVIRONMENT, SETTINGS = "environment.json", "params.yaml"
+ENVIRONMENT = "environment.json"
+# What the run has in place of the commit: an experiment has other parameters, and the commit has the lock of an earlier run.
+RUN_FILES = ("params.yaml", "dvc.lock")
 DATA_TAG = re.compile(r"visiongate\.(data_\w+)_md5")
 VERSION_URI = re.compile(r"models:/([^/@]+)(?:/(\d+)|@([^/@]+))")
 
@@ -27,7 +30,8 @@ class Trace:
         data_md5: By folder.
         params: Of its run.
         environment: Of its training; empty if the run does not have it.
-        settings: The content of ``params.yaml`` at the registration, if the run has it.
+        address: Of the registry.
+        files: The content of those of `RUN_FILES` that the run has, by name.
     """
 
     version: Version
@@ -36,7 +40,8 @@ class Trace:
     data_md5: Mapping[str, str]
     params: Mapping[str, str]
     environment: Mapping[str, Any]
-    settings: str | None = None
+    address: str
+    files: Mapping[str, bytes]
 
     @property
     def model_md5(self) -> str:
@@ -56,9 +61,8 @@ def trace_version(store: Store, uri: str) -> Trace:
     """
     version = _find(store, uri)
     run = find_run(store, version.run_id)
-    environment, settings = (
-        read_artifact(store, run.id, name) if run else None for name in (ENVIRONMENT, SETTINGS)
-    )
+    found = {name: read_artifact(store, run.id, name) if run else None for name in (ENVIRONMENT, *RUN_FILES)}
+    environment = found.pop(ENVIRONMENT)
     tags = version.tags
     return Trace(
         version=version,
@@ -71,7 +75,8 @@ def trace_version(store: Store, uri: str) -> Trace:
         },
         params=run.params if run else {},
         environment=json.loads(environment or b"{}"),
-        settings=settings.decode() if settings else None,
+        address=store.address,
+        files={name: content for name, content in found.items() if content is not None},
     )
 
 
@@ -112,14 +117,20 @@ def _explain_rebuild(trace: Trace, source: str) -> str:
     if trace.commit == UNKNOWN:
         return "It cannot be rebuilt, because it was registered outside a git commit."
     caution = "" if trace.dirty == "false" else ", provided that the uncommitted changes did not matter"
-    return (
-        f"To rebuild it from the data of that commit{caution}:\n"
-        f"  git clone {source} rebuilt && cd rebuilt && git checkout {trace.commit}\n"
-        "  make setup && . .venv/bin/activate\n"
-        "  dvc pull\n"
-        "  dvc repro --force --single-item train\n"
-        "If it is from `dvc exp run -S`, the commit has other settings. Download those of the run before `dvc repro`:\n"
-        f"  mlflow artifacts download --run-id {trace.version.run_id} --artifact-path {SETTINGS} --dst-path ."
+    download = f"MLFLOW_TRACKING_URI={shlex.quote(trace.address)} mlflow artifacts download --run-id {trace.version.run_id}"
+    downloads = [f"  {download} --artifact-path {name} --dst-path ." for name in trace.files]
+    commands = [
+        f"  git clone {source} rebuilt && cd rebuilt && git checkout {trace.commit}",
+        "  make setup && . .venv/bin/activate",
+        *downloads,
+        "  dvc pull",
+        "  dvc repro --force --single-item train",
+    ]
+    return "\n".join(
+        [
+            f"To rebuild it{caution} (`visiongate registry trace {trace.version.uri} --verify` does it for you):",
+            *commands,
+        ]
     )
 
 
