@@ -458,7 +458,7 @@ def test_cross_validation_pools_given_splits_and_says_so(caplog: pytest.LogCaptu
     assert assignment.folds is not None
     placed = set(zip(assignment.folds, assignment.splits, strict=True))
     assert placed == {(0, "test"), (1, "val"), (2, "train"), (3, "train"), (4, "train")}
-    assert "pools all images" in caplog.text
+    assert "evaluation.protocol=holdout keeps them" in caplog.text
 
 
 def test_candidates_are_read_with_their_clusters(tmp_path: Path) -> None:

@@ -75,6 +75,19 @@ def test_a_dry_run_and_a_refusal_write_nothing(
     assert contents() == before
 
 
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_given_split_that_cross_validation_pools_is_noted(
+    workspace: Path, capsys: pytest.CaptureFixture[str], split: str
+) -> None:
+    write_images(workspace / "pets", {f"{part}/{name}": 3 for part in ("train", split) for name in "ab"})
+    pets = [str(workspace / "pets"), "--dry-run"]
+    note = "note: cross-validation pools the images of the data set's own splits (train, val); "
+    assert run_cli("use", *pets) == 0
+    assert (note in capsys.readouterr().out) == (split == "val")
+    assert run_cli("use", *pets, "evaluation.protocol=holdout") == 0
+    assert "note: " not in capsys.readouterr().out
+
+
 def test_a_page_of_other_content_is_kept(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pets = [str(workspace / AWKWARD), "--name", "pets"]
     assert run_cli("use", *pets) == 0

@@ -22,7 +22,7 @@ from visiongate.commands.source import PAGES, ImageSource, find_source
 from visiongate.errors import SettingsError
 from visiongate.ingestion.download import without_credentials
 from visiongate.ingestion.embedded import SCHEME
-from visiongate.ingestion.inspection import inspect_source
+from visiongate.ingestion.inspection import Inspection, inspect_source
 from visiongate.ingestion.stage import download_options
 from visiongate.records.files import write_text
 from visiongate.settings.composition import CONF, compose_params
@@ -187,8 +187,21 @@ def _show_images(settings: Settings, *, download: bool) -> None:
             f"{dataset.name}: `visiongate repro` downloads the images from {without_credentials(dataset.url or '')}"
         )
         return
-    for line in inspect_source(dataset, download_options(dataset)).lines():
+    inspection = inspect_source(dataset, download_options(dataset))
+    for line in inspection.lines():
         print(line)
+    if note := _note_pooling(inspection, settings):
+        print(f"note: {note}")
+
+
+def _note_pooling(inspection: Inspection, settings: Settings) -> str:
+    """Return what happens to given splits; nothing if they are kept or there are none."""
+    from visiongate.transformation.protocol import describe_pooling, is_cross_validated  # noqa: PLC0415 - slow to import
+
+    given = {split for _, split in inspection.images if split}
+    images = min(inspection.images.total(), settings.dataset.limit or inspection.images.total())
+    is_pooled = is_cross_validated(images, given, settings.transformation.split, settings.evaluation)
+    return describe_pooling(given) if given and is_pooled else ""
 
 
 def _confirm(question: str) -> bool:

@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Literal
 
-from visiongate.records.splits import fold_split
+from visiongate.records.splits import SPLITS, fold_split
 from visiongate.settings.evaluation import Evaluation
 from visiongate.settings.transformation import Split
 from visiongate.transformation.folds import assign_folds
@@ -54,9 +55,10 @@ def assign_images(images: Sequence[Candidate], split: Split, evaluation: Evaluat
     Raises:
         DataError: A class has too few images.
     """
-    if _is_cross_validated(images, split, evaluation):
-        if any(image.given for image in images):
-            logger.info("cross-validation ignores the data set's own splits and pools all images")
+    given = {image.given for image in images if image.given}
+    if is_cross_validated(len(images), given, split, evaluation):
+        if given:
+            logger.info("%s", describe_pooling(given))
         folds = assign_folds(images, evaluation.folds, split.seed)
         splits = [fold_split(fold) for fold in folds]
         return Assignment("cross_validation", "kfold", splits, folds)
@@ -70,9 +72,23 @@ def _choose_method(split: Split, images: int) -> Method:
     return "stratified" if images < HASH_IMAGES else "hash"
 
 
-def _is_cross_validated(images: Sequence[Candidate], split: Split, evaluation: Evaluation) -> bool:
+def is_cross_validated(images: int, given: AbstractSet[str], split: Split, evaluation: Evaluation) -> bool:
+    """Return whether cross-validation judges the models.
+
+    Args:
+        images: Number of images.
+        given: The splits that the source gives.
+        split: How splits are drawn.
+        evaluation: Protocol.
+    """
     if evaluation.protocol != "auto":
         return evaluation.protocol == "cross_validation"
     if split.method != "auto":
         return split.method == "kfold"
-    return len(images) < HOLDOUT_IMAGES and all(image.given != "test" for image in images)
+    return images < HOLDOUT_IMAGES and "test" not in given
+
+
+def describe_pooling(given: AbstractSet[str]) -> str:
+    """Return that cross-validation ignores the splits that the source gives, and how to keep them."""
+    names = ", ".join(name for name in SPLITS if name in given)
+    return f"cross-validation pools the images of the data set's own splits ({names}); evaluation.protocol=holdout keeps them"
