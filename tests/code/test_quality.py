@@ -153,7 +153,7 @@ def test_empty_classes_raise_with_their_reasons() -> None:
     assert first == (
         "class '1': none of 3 images is left; 2 blank, such as c, d (set dataset.background or "
         "dataset.depth if they are not blank; to keep such images: -S preparation.min_contrast=0.0); 1 undecodable, such as b "
-        "(download or copy such files again, or leave them out with dataset.exclude)"
+        "(download or copy such files again)"
     )
     assert second == "class '2': none of 0 images is left; add images, or remove it from dataset.classes"
 

@@ -211,7 +211,8 @@ def test_the_same_table_gives_the_same_bytes() -> None:
 def test_a_warning_is_logged_in_one_line(rows: Rows, caplog: pytest.LogCaptureFixture) -> None:
     write([*rows, rows[0] | {"path": "z copy\nof\x1b[31m.png"}])
     validation.run(settings())
-    (message,) = caplog.messages
+    message, permanent = caplog.messages
+    assert "conf/dataset/" in permanent
     assert "unique" in message
     assert "z copy\\nof\\x1b[31m.png (same bytes as a/0.png (a))" in message
     assert (failures(), report().success) == (["unique"], True)
@@ -225,12 +226,14 @@ def test_critical_failures_raise_after_the_report(rows: Rows) -> None:
     write(rows)
     with pytest.raises(DataError) as caught:
         validation.run(settings(size__severity="critical"))
-    decodable, size, text, page = str(caught.value).splitlines()
+    decodable, size, text, permanent, page = str(caught.value).splitlines()
     assert decodable.startswith("decodable: ")
     assert "-S validation.decodable.min_share=0.5" in decodable
     assert text.startswith("text file: 4 of 8 files, such as a/0.png, a/2.png, b/1.png; ")
     assert size.startswith("size: ")
     assert "4 × 4 pixels" in size
+    assert "left out" not in text
+    assert "visiongate repro" in permanent
     assert str(PAGE) in page
     assert (report().success, failures()) == (False, ["decodable", "size"])
     assert "Failed." in PAGE.read_text(encoding="utf-8")
@@ -273,7 +276,13 @@ def test_equal_files_that_do_not_decode_are_one_mistake(rows: Rows, caplog: pyte
     validation.run(settings(decodable__min_share=0.5))
     assert failures() == []
     (message,) = caplog.messages
-    assert "empty file: 2 of 8 files, such as a/0.png, b/1.png; download" in message
+    assert (
+        "empty file: 2 of 8 files, such as a/0.png, b/1.png; left out (quarantined), nothing must" in message
+    )
+    assert "; to mend them, download" in message
+    assert "exclude" not in message
+    formats = next(result for result in report().expectations if result.name == "formats")
+    assert formats.actual == "6 PNG; 0 of 6 images that decode fail"
     page = elements()
     assert page.subheadings == ["empty file: 2 of 8 files"]
     assert page.links == ["#refused"]
@@ -312,8 +321,8 @@ def test_every_expectation_can_fail(rows: Rows, caplog: pytest.LogCaptureFixture
     validation.run(settings(**warnings, formats__allowed=["PNG"], balance__max_ratio=1.0))
     failed = [name for name in RULES if name != "brightness"]
     assert failures() == failed
-    # One more about the file that is no image.
-    assert len(caplog.messages) == len(failed) + 1
+    # One more about the file that is no image, and one about keeping an option.
+    assert len(caplog.messages) == len(failed) + 2
     assert all(result.advice for result in report().expectations if not result.success)
 
 

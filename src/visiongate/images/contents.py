@@ -32,8 +32,8 @@ def _convert(name: str, pattern: str, target: str) -> Content:
     return Content(name, "convert such files and remove the originals", command)
 
 
-_AGAIN = "download or copy such files again, or leave them out"
-_REMOVE = "remove such files, or leave them out"
+_AGAIN = "download or copy such files again"
+_REMOVE = "remove such files"
 _HEIC = _convert("HEIC image", "*.hei[cf]", "jpg")
 _JPEG_2000 = _convert("JPEG 2000 image", "*.j[p2][2kfx]", "png")
 _JPEG_XL = _convert("JPEG XL image", "*.jxl", "png")
@@ -48,7 +48,7 @@ _POSTSCRIPT = Content("PostScript file", _REMOVE)
 _EMPTY = Content("empty file", _AGAIN)
 _ZEROS = Content("file of zeros", _AGAIN)
 _LFS = Content("Git LFS pointer", "fetch the images in their repository", "git lfs pull")
-_HTML = Content("HTML page", f"the server sent a page instead of an image; {_AGAIN}")
+_HTML = Content("HTML page", f"{_AGAIN}, because the server sent a page instead of an image")
 _XML = Content("XML file", _REMOVE)
 _JSON = Content("JSON file", _REMOVE)
 _MACOS = Content("macOS resource file", _REMOVE)

@@ -35,7 +35,7 @@ class Reason(StrEnum):
 
 
 # What to do about the images of each reason, and the option of ``dvc exp run`` that keeps them, if there is one.
-_AGAIN = "download or copy such files again, or leave them out with dataset.exclude"
+_AGAIN = "download or copy such files again"
 REMEDIES = {
     Reason.UNSUPPORTED_FORMAT: ("see the detail of each file", ""),
     Reason.UNDECODABLE: (_AGAIN, ""),

@@ -66,7 +66,7 @@ def _modes(failure: Failure) -> Remedy:
 
 def _decodable(failure: Failure) -> Remedy:
     share = _floor(1 - failure.result.unexpected / len(failure.images))
-    advice = "mend the files, or leave them out; to quarantine them and go on with the others"
+    advice = "mend or remove the files; to quarantine them and go on with the others"
     return advice, override("validation.decodable.min_share", share)
 
 

@@ -73,12 +73,10 @@ def run(settings: Settings) -> None:
         images = _describe_images(dataset, options)
         results = [columns, *check_images(images, dataset.classes, settings.validation)]
         remedied = (add_remedy(result, images, settings) for result in results)
-        report = ValidationReport(
-            len(images), tuple(remedied), group_refusals(images, settings.dataset.exclude), chosen
-        )
+        report = ValidationReport(len(images), tuple(remedied), group_refusals(images), chosen)
     write_validation(paths.VALIDATION / "result.json", report)
     write_text(PAGE, _render(dataset, images, report, options))
-    _print_results(report)
+    _print_results(report, dataset.name)
 
 
 def _choose_conversion(settings: Settings) -> ChosenConversion:
@@ -124,6 +122,7 @@ def _render(
         dataset=dataset,
         report=report,
         failed=failed,
+        permanent=_explain_permanent(report, dataset.name),
         examples=examples,
         conversion=describe_conversion(report.conversion) if report.conversion else [],
         pictures=_make_pictures(images, rows, options),
@@ -169,7 +168,21 @@ def _count(images: pd.DataFrame, classes: Sequence[str]) -> dict[str, dict[str, 
     }
 
 
-def _print_results(report: ValidationReport) -> None:
+def _explain_permanent(report: ValidationReport, dataset: str) -> str:
+    """Return how to keep an option that a remedy names; empty if none does."""
+    commands = [
+        *(result.command for result in report.expectations),
+        *(files.command for files in report.refused),
+    ]
+    if not any(command.startswith("-S ") for command in commands):
+        return ""
+    return (
+        "an option that starts with -S is for one `dvc exp run`; to keep it, write its key in "
+        f"conf/dataset/{dataset}.yaml, such as dataset.depth=12 as dataset: {{depth: 12}}, and run `visiongate repro`"
+    )
+
+
+def _print_results(report: ValidationReport, dataset: str) -> None:
     """Print how many expectations are met, and log each warning.
 
     Raises:
@@ -178,13 +191,17 @@ def _print_results(report: ValidationReport) -> None:
     met = sum(result.success for result in report.expectations)
     print(f"{met} of {len(report.expectations)} expectations met")
     critical = report.failed("critical")
-    refused = [format_refusals(files, report.images or 0) for files in report.refused]
     stops = any(result.name == "decodable" for result in critical)
-    for line in [*map(_format_failure, report.failed("warning")), *([] if stops else refused)]:
+    refused = [format_refusals(files, report.images or 0, stops=stops) for files in report.refused]
+    permanent = [line for line in [_explain_permanent(report, dataset)] if line]
+    warnings = [*map(_format_failure, report.failed("warning")), *([] if stops else refused)]
+    for line in [*warnings, *([] if critical else permanent)]:
         logger.warning("validation: warning: %s", escape_unprintable(line))
     if critical:
         lines = [*map(_format_failure, critical), *(refused if stops else [])]
-        raise DataError("\n".join([*map(escape_unprintable, lines), f"{PAGE} shows what failed"]))
+        raise DataError(
+            "\n".join([*map(escape_unprintable, [*lines, *permanent]), f"{PAGE} shows what failed"])
+        )
 
 
 def _format_failure(result: ExpectationResult) -> str:

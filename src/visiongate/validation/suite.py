@@ -160,7 +160,7 @@ def _share_rules(images: int, limits: Validation) -> list[GxExpectation]:
         ExpectColumnValuesToBeNull(
             column="copy_of",
             mostly=limits.unique.min_share,
-            description=f"at least {_percent(limits.unique.min_share)} of the images are no copies in a class and split",
+            description=f"at least {_percent(limits.unique.min_share)} of the images are unique in their class and split",
             **_options("unique", limits.unique),
         ),
         ExpectColumnValuesToBeNull(
@@ -297,7 +297,7 @@ def _describe_rows(
     subject: str, frame: pd.DataFrame, config: ExpectationConfiguration, details: dict[str, Any]
 ) -> dict[str, Any]:
     shows = config.meta["shows"] or config.kwargs["column"]
-    failed = f"{details['unexpected_count']:,} of {len(frame):,} {subject} fail"
+    failed = f"{details['unexpected_count']:,} of {_count_checked(subject, frame, config)} fail"
     rows = details["partial_unexpected_index_list"]
     return {
         "subject": subject,
@@ -305,6 +305,15 @@ def _describe_rows(
         "actual": "; ".join([*_describe_values(frame, config), failed]),
         "examples": tuple(_make_example(frame, frame.loc[row], shows) for row in rows),
     }
+
+
+def _count_checked(subject: str, frame: pd.DataFrame, config: ExpectationConfiguration) -> str:
+    """Return how many rows are checked: only ``decodable`` checks the images that do not decode."""
+    if subject == "images" and config.kwargs["column"] != "undecodable":
+        decoded = int(frame["fault"].isna().sum())
+        if decoded < len(frame):
+            return f"{decoded:,} images that decode"
+    return f"{len(frame):,} {subject}"
 
 
 def _describe_values(frame: pd.DataFrame, config: ExpectationConfiguration) -> list[str]:
