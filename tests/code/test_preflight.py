@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from command_line import run_cli
+from visiongate.commands import repro
 from visiongate.commands.preflight import MODEL_SECTIONS, check_run
 from visiongate.errors import DataError, SettingsError
 from visiongate.settings.composition import CONF, compose_params
@@ -96,10 +97,26 @@ def test_a_refused_run_changes_nothing(workspace: Path, command: tuple[str, ...]
 def test_any_path_reaches_dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, commands = tmp_path / "it's (2026), é", list[list[str]]()
     folder.mkdir()
-    monkeypatch.setattr("visiongate.commands.repro._run", lambda command: commands.append(command) or 0)
+    monkeypatch.setattr("visiongate.commands.repro._run", lambda *each: commands.extend(each) or 0)
     assert run_cli("try", "training.epochs=1", "--data", str(folder)) == 0
     path = f"'{folder}'".replace("it's", "it\\'s")
     expected = ["dataset=folder", f"dataset.path={path}", "training.epochs=1"]
     assert [commands[0][index] for index in (4, 6, 8)] == expected
     assert run_cli("repro", "--data", str(folder)) == 0
     assert load_settings().dataset.path == str(folder)
+
+
+def test_outputs_that_cannot_be_fetched_are_named_before_registering(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("visiongate.commands.repro._run", lambda *each: commands.extend(each) or 1)
+    Path("models").mkdir()
+    Path("models/model.onnx").touch()
+    with pytest.raises(
+        DataError, match=r"^data/transformed, models/model\.json, .*: missing, and `dvc pull` cannot"
+    ):
+        repro.register()
+    assert commands[0][:2] == ["pull", "data/transformed"]
+    assert "models/model.onnx" not in commands[0]

@@ -16,7 +16,7 @@ from visiongate.commands import params
 from visiongate.commands.page_runs import PIPELINE_PAGES, record_pages
 from visiongate.commands.preflight import check_run
 from visiongate.commands.source import find_source
-from visiongate.errors import SettingsError
+from visiongate.errors import DataError, SettingsError
 from visiongate.logs import LOGS
 from visiongate.records.files import read_json, write_json
 from visiongate.settings.composition import CONF, compose_params
@@ -98,12 +98,25 @@ def retrain() -> int:
         VisiongateError: A setting or the images are invalid; no output is removed.
     """
     _prepare((), None, reads_images=True)
-    return _run(*_registering(), ["repro", "--force", "--single-item", "ingestion"], ["repro", "--pull"])
+    status = register()
+    return status or _run(["repro", "--force", "--single-item", "ingestion"], ["repro", "--pull"])
 
 
 def register() -> int:
-    """Register the current model in the store, even if no stage changed; return DVC's exit status."""
-    return _run(*_registering())
+    """Register the current model in the store, even if no stage changed; return DVC's exit status.
+
+    Raises:
+        DataError: Outputs are missing, and the DVC remote does not have them.
+    """
+    absent = _missing_outputs()
+    pull = [["pull", *absent]] if absent else []
+    status = _run(*pull, ["repro", "--force", "--single-item", "register"])
+    if status and (absent := _missing_outputs()):
+        raise DataError(
+            f"{', '.join(absent)}: missing, and `dvc pull` cannot fetch them; run `dvc push` where the model was made, or "
+            "`visiongate repro` to make it again"
+        )
+    return status
 
 
 def read_last_failure(lock: Path) -> tuple[Path | None, bool]:
@@ -140,9 +153,9 @@ def _overrides_of(data: str | None) -> list[str]:
     ]
 
 
-def _registering() -> list[list[str]]:
-    pull = [] if paths.MODEL_ONNX.exists() else [["pull", *MODEL]]
-    return [*pull, ["repro", "--force", "--single-item", "register"]]
+def _missing_outputs() -> list[str]:
+    """Return the outputs that the register stage reads and that are not in the work tree."""
+    return [path for path in MODEL if not Path(path).exists()]
 
 
 def _run(*commands: Sequence[str]) -> int:

@@ -90,7 +90,7 @@ def _find_previous(store: Store, name: str, champion: Version | None) -> Version
 
 def _suggest(store: Store, name: str) -> str:
     numbers = [version.number for version in list_versions(store, name) if version.passed]
-    return f"choose one that passed the gate with --to: {', '.join(numbers) or 'none did'}"
+    return f"the versions that passed the gate: {', '.join(numbers) or 'none'}"
 
 
 def _tag(store: Store, champion: Version | None, target: Version, reason: str) -> dict[str, str]:
