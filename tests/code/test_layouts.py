@@ -148,7 +148,9 @@ def test_a_split_in_the_settings_that_names_no_folder_is_an_error() -> None:
     assert "  day/  2 folders (cat, dog)" in message
 
 
-@pytest.mark.parametrize("names", [("fold1", "fold2", "fold3"), ("A B", "C-1"), ("été", "C (1)")])
+@pytest.mark.parametrize(
+    "names", [("fold1", "fold2", "fold3"), ("A B", "C-1"), ("A [1]", "C (1)", "a=b, c"), ("été", "C (1)")]
+)
 def test_the_printed_splits_name_all_folders_and_decide(names: tuple[str, ...]) -> None:
     found = of_paths(*(f"{name}/{label}/1.jpg" for name in names for label in ("cat", "dog")))
     message = refusal(found)

@@ -265,6 +265,14 @@ def test_a_missing_path_names_what_there_is(tmp_path: Path) -> None:
     check_path(tmp_path / "tree")
 
 
+def test_a_path_below_the_home_folder_is_named_in_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(as_folder(tmp_path, FILES).parent))
+    with pytest.raises(DataError, match=rf"does not expand ~; write '{tmp_path}/tree'"):
+        check_path(Path("~/tree"))
+
+
 def test_an_unusual_path_is_read(tmp_path: Path) -> None:
     folder = tmp_path / "My Pets [2026], a=b #1 & 'Jo\"s' größe 猫"
     as_folder(tmp_path, FILES).rename(folder)

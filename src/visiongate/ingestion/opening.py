@@ -46,6 +46,8 @@ def check_path(path: Path) -> None:
         DataError: There is no such file or folder, or something in it cannot be read.
     """
     if not path.exists():
+        if path.parts[:1] == ("~",) and (home := path.expanduser()).exists():
+            raise DataError(f"dataset.path = {str(path)!r}: DVC does not expand ~; write {str(home)!r}")
         parent = next(each for each in path.absolute().parents if each.exists())
         raise DataError(
             f"dataset.path = {str(path)!r}: no such folder or archive; choose the images with `visiongate use PATH`; "

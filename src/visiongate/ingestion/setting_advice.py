@@ -12,7 +12,12 @@ from visiongate.settings.dataset import Dataset
 from visiongate.settings.overrides import quote_text
 
 # Hydra reads no quotes around the keys of a mapping, no letters beyond ASCII in them, and takes some words for other things.
-PLAIN_KEY = re.compile(r"(?!(?:null|true|false|nan|inf)$)[a-z][\w.-]*(?: [\w.-]+)*", re.ASCII | re.IGNORECASE)
+READABLE_KEY = re.compile(
+    r"(?!(?:null|true|false|nan|inf)$)[a-z][\w.+()\[\]{}:=,-]*(?: [\w.+()\[\]{}:=,-]+)*",
+    re.ASCII | re.IGNORECASE,
+)
+# Hydra reads these only after a backslash.
+ESCAPED = re.compile(r"[()\[\]{}:=,]")
 # More folders than this are not spelled out.
 MAX_FOLDERS = 10
 
@@ -22,11 +27,13 @@ def advise_on_splits(folders: Sequence[str], dataset: Dataset) -> str:
     if len(folders) > MAX_FOLDERS:
         return f"dataset.splits with train, val or test for each of the {len(folders)} folders"
     splits = dict(dataset.splits or {}) | {folder: _guess_split(folder, folders) for folder in folders}
-    if all(map(PLAIN_KEY.fullmatch, splits)):
-        entries = ", ".join(f"{folder}: {split}" for folder, split in splits.items())
+    if all(map(READABLE_KEY.fullmatch, splits)):
+        entries = ", ".join(
+            ESCAPED.sub(r"\\\g<0>", folder) + f": {split}" for folder, split in splits.items()
+        )
         return shlex.quote(f"dataset.splits={{{entries}}}")
     entries = yaml.safe_dump(splits, allow_unicode=True, default_flow_style=True, width=1_000_000).strip()
-    return f"splits: {entries} in conf/dataset/{dataset.name}.yaml"
+    return f"splits: {entries} in conf/dataset/{dataset.name}.yaml, which `visiongate use` with dataset.splits={{}} writes"
 
 
 def advise_on_exclusion(folders: Sequence[str], dataset: Dataset) -> str:
