@@ -65,7 +65,8 @@ class Dataset(Section):
         "train and Test_Set; null adds none, and {} takes all folders for classes."
     )
     auxiliary: list[str] = Field(
-        description="Names of folders whose images are left out with a warning, in any case; a name in `classes` is kept."
+        description="Names of folders whose images are left out with a warning, in any case, unless they seem to be classes; a "
+        "name in `classes` is kept."
     )
     links: list[str] = Field(description="Folders outside of `path` that symbolic links in it may lead to.")
     encoding: str | None = Field(
