@@ -74,14 +74,15 @@ def test_the_images_of_a_model_are_those_of_other_folds() -> None:
     assert sorted(tested) == sorted(validated) == list(range(ALL))
 
 
-def test_histories_are_averaged_over_the_epochs_that_all_folds_reached() -> None:
+def test_histories_are_averaged_and_a_stopped_training_counts_with_its_best_epoch() -> None:
     first = [epoch(1, 0.5, 0.6), epoch(2, 0.9), epoch(3, 0.7)]
-    second = [epoch(1, 0.7, 0.8), epoch(2, 0.8)]
+    second = [epoch(1, 0.7, 0.8), epoch(2, 0.6)]
 
-    history = average_histories([first, second])
+    history = average_histories([first, second], "val_accuracy")
 
-    assert [each.val_accuracy for each in history] == pytest.approx([0.6, 0.85])
-    assert [each.val_roc_auc for each in history] == [pytest.approx(0.7), None]
+    assert [each.epoch for each in history] == [1, 2, 3]
+    assert [each.val_accuracy for each in history] == pytest.approx([0.6, 0.75, 0.7])
+    assert [each.val_roc_auc for each in history] == [pytest.approx(0.7), None, None]
     assert best_epoch(history, "val_accuracy").epoch == 2
 
 

@@ -51,9 +51,20 @@ class EpochMetrics:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
-def average_histories(histories: Sequence[Sequence[EpochMetrics]]) -> list[EpochMetrics]:
-    """Return the mean metrics of each epoch that all trainings reached; a metric that one of them lacks is None."""
-    return [_average(epochs) for epochs in zip(*histories, strict=False)]
+def average_histories(histories: Sequence[Sequence[EpochMetrics]], monitor: str) -> list[EpochMetrics]:
+    """Return the mean metrics of each epoch; a metric that one of the trainings lacks is None.
+
+    A training that stopped earlier than others counts with its best epoch, which it keeps.
+
+    Args:
+        histories: Of the trainings.
+        monitor: The metric that chooses the best epoch.
+    """
+    length = max(map(len, histories))
+    complete = [
+        [*history, *[best_epoch(history, monitor)] * (length - len(history))] for history in histories
+    ]
+    return [_average(number, epochs) for number, epochs in enumerate(zip(*complete, strict=True), start=1)]
 
 
 def best_epoch(history: Sequence[EpochMetrics], monitor: str) -> EpochMetrics:
@@ -65,12 +76,12 @@ def best_epoch(history: Sequence[EpochMetrics], monitor: str) -> EpochMetrics:
     return best
 
 
-def _average(epochs: Sequence[EpochMetrics]) -> EpochMetrics:
+def _average(number: int, epochs: Sequence[EpochMetrics]) -> EpochMetrics:
     values = {name: [getattr(epoch, name) for epoch in epochs] for name in COLUMNS[1:]}
     means: dict[str, Any] = {
         name: None if None in each else sum(each) / len(each) for name, each in values.items()
     }
-    return EpochMetrics(epoch=epochs[0].epoch, **means)
+    return EpochMetrics(epoch=number, **means)
 
 
 COLUMNS = [field.name for field in fields(EpochMetrics)]

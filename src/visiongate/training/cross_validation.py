@@ -60,7 +60,7 @@ def train_network_on_folds(settings: Settings, tracked: Run | None) -> tuple[Tra
     """
     data, transform = load_folds(paths.TRANSFORMED), read_transform(paths.TRANSFORMED)
     results = [_train_fold(settings, data, fold, tracked) for fold in data]
-    history = average_histories([result.history for result in results])
+    history = average_histories([result.history for result in results], settings.training.monitor)
     best = best_epoch(history, settings.training.monitor)
     task = _prepare(settings, data.pixels, data.split(0, "val"))
     name = f"{settings.model.name} · all images"
@@ -79,7 +79,7 @@ def train_baseline_on_folds(settings: Settings) -> tuple[ServingBaseline, FitRes
     """
     data, transform = load_folds(paths.TRANSFORMED), read_transform(paths.TRANSFORMED)
     results = [_fit_fold(settings, data, fold, transform) for fold in data]
-    (epoch,) = average_histories([[result.epoch] for result in results])
+    (epoch,) = average_histories([[result.epoch] for result in results], settings.training.monitor)
     labels = np.concatenate([data.split(fold, "val").labels for fold in data])
     logits = torch.cat([result.val_logits for result in results])
     classifier = build_baseline(settings.model.name, settings.model.options, settings.training.seed)
