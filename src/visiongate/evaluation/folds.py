@@ -1,5 +1,6 @@
 """The images that judge a model: a test split, or every fold with the model that has not seen it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -128,7 +129,9 @@ def judge_robustness(folds: Sequence[JudgedFold], settings: Evaluation) -> dict[
     """Return the mean accuracy on corrupted test images of all folds; empty if it is not to be measured."""
     results, weights = [], []
     for fold in folds:
-        rows = sample_images(fold.test.pixels.labels, settings.corruption_images // len(folds), settings.seed)
+        rows = sample_images(
+            fold.test.pixels.labels, math.ceil(settings.corruption_images / len(folds)), settings.seed
+        )
         if not len(rows):
             continue
         images, labels = fold.test.pixels.images[rows], fold.test.pixels.labels[rows]
