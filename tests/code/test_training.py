@@ -15,7 +15,7 @@ from visiongate.training.averaging import average_weights
 from visiongate.training.batches import Normalization, plan_epoch, shuffled_steps, to_pixels
 from visiongate.training.calibration import fit_temperature
 from visiongate.training.hardware import choose_hardware, reproducible
-from visiongate.training.loop import Callbacks, fit, predict_split
+from visiongate.training.loop import MIN_SEEN_IMAGES, Callbacks, fit, predict_split
 from visiongate.training.losses import Loss
 from visiongate.training.seeds import seed_for
 
@@ -242,12 +242,14 @@ def test_a_diverging_training_raises_an_error() -> None:
 
 
 def test_a_training_that_learns_nothing_raises_an_error() -> None:
-    deaf = MODEL.model_copy(update={"lr": 1e-12, "optimizer": "sgd"})
+    deaf = MODEL.model_copy(update={"lr": 0.0, "optimizer": "sgd"})
     with reproducible(0):
         task = make_task(network=nn.Sequential(nn.Flatten(), nn.Linear(16, 2)))
         nn.init.zeros_(task.network[1].weight)
-        with pytest.raises(DivergedError, match=r"model\.lr"):
-            fit(task, deaf, TRAINING.model_copy(update={"give_up": 2}), Callbacks())
+        # So few images take more epochs than give_up.
+        due = math.ceil(MIN_SEEN_IMAGES / len(task.train))
+        with pytest.raises(DivergedError, match=rf"epoch {due}: .* model\.lr"):
+            fit(task, deaf, TRAINING.model_copy(update={"give_up": 2, "epochs": due + 1}), Callbacks())
 
 
 def test_top_3_cannot_be_monitored_with_two_classes() -> None:

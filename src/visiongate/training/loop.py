@@ -22,6 +22,8 @@ from visiongate.training.validation_metrics import MIN_TOP_CLASSES, measure_logi
 
 # A model with a lower ROC-AUC has learned nothing.
 MIN_USEFUL_AUC = 0.55
+# Training images that a network must have seen before it is said to learn nothing.
+MIN_SEEN_IMAGES = 1500
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +195,13 @@ def _check_finite(epoch: int, loss: float, model: Model) -> None:
 
 
 def _check_learning(history: list[EpochMetrics], task: Task, model: Model, training: Training) -> None:
-    """Stop after ``give_up`` epochs if none was better than predicting the most frequent class."""
-    if training.give_up is None or len(history) != training.give_up:
+    """Stop after ``give_up`` epochs if none was better than predicting the most frequent class.
+
+    A small training set takes more epochs: a few steps say nothing about the learning rate.
+    """
+    if training.give_up is None:
+        return
+    if len(history) != max(training.give_up, math.ceil(MIN_SEEN_IMAGES / len(task.train))):
         return
     majority = float(torch.bincount(task.val.labels).max()) / len(task.val)
     learned = any(
