@@ -54,7 +54,7 @@ def test_every_stage_runs_and_prints_its_result(pipeline: PipelineRun) -> None:
     folder = pipeline.folder
     for stage in run.STAGES:
         assert f"Running stage '{stage}'" in pipeline.output
-    assert "600 images in 10 classes" in pipeline.output
+    assert "600 images; ignored files: none" in pipeline.output
     assert "up to date" in call(folder, "dvc", "status").stdout
 
 
@@ -121,7 +121,7 @@ def test_a_temporary_experiment_runs_its_own_code_and_logs_to_the_main_store(
 
 
 @pytest.mark.slow
-def test_an_invalid_setting_ends_an_experiment_in_one_line(pipeline: PipelineRun) -> None:
+def test_an_invalid_setting_ends_an_experiment_in_one_line_with_a_remedy(pipeline: PipelineRun) -> None:
     folder = pipeline.folder
     params = (folder / "params.yaml").read_text()
     try:
@@ -131,7 +131,9 @@ def test_an_invalid_setting_ends_an_experiment_in_one_line(pipeline: PipelineRun
     finally:
         (folder / "params.yaml").write_text(params)
     assert result.returncode != 0
-    lines = [text for text in (result.stdout + result.stderr).splitlines() if text.startswith("train: ")]
-    assert len(lines) == 1, result.stdout + result.stderr
-    assert "model.lr = 'abc' is invalid" in lines[0]
+    problem, remedy = (
+        text for text in (result.stdout + result.stderr).splitlines() if text.startswith("train: ")
+    )
+    assert "model.lr = 'abc' is invalid" in problem
+    assert "`visiongate params && dvc repro train` restores" in remedy
     assert "Traceback" not in result.stdout + result.stderr

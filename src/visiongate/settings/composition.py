@@ -4,6 +4,7 @@ DVC composes on ``dvc exp run`` but not on ``dvc repro``. Therefore `visiongate 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,10 @@ def _compose(
             tree = _merge(tree, config)
         OmegaConf.resolve(tree)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        problem = next(_find_problems(conf, origins), None) if isinstance(error, HydraException) else None
+        problem = None
+        # Without the overrides, conf/ itself may not compose.
+        with suppress(HydraException):
+            problem = next(_find_problems(conf, origins), None) if isinstance(error, HydraException) else None
         raise SettingsError(problem or f"{source}: {' '.join(str(error).split())}") from None
     given = {_name(override): _name(origin) for override, origin in origins.items()}
     parse_settings(OmegaConf.to_container(tree), source, given if config is None else {})
