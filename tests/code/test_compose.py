@@ -9,7 +9,7 @@ import yaml
 from command_line import run_cli
 from visiongate.errors import SettingsError
 from visiongate.settings.composition import HEADER, compose_params
-from visiongate.settings.grammar import environment_overrides, parse_setting
+from visiongate.settings.grammar import environment_overrides, parse_setting, unknown_variables
 from visiongate.settings.loading import parse_settings
 from visiongate.settings.overrides import quote_text
 from visiongate.settings.schema import Settings
@@ -185,6 +185,11 @@ def read_params(workspace: Path) -> Settings:
     return parse_settings(
         yaml.safe_load((workspace / "params.yaml").read_text(encoding="utf-8")), "params.yaml"
     )
+
+
+def test_variables_without_effect_are_found() -> None:
+    names = ["VISIONGATE_MODEL", "VISIONGATE_MODL", "VISIONGATE_LOG_LEVEL", "VISIONGATE_MODEL__LR", "MODEL"]
+    assert unknown_variables(dict.fromkeys(names, "x")) == ["VISIONGATE_MODEL", "VISIONGATE_MODL"]
 
 
 def test_environment_variables_override_and_are_recorded(

@@ -1,5 +1,6 @@
 """``visiongate params``: compose ``conf/`` into ``params.yaml``."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import yaml
 from visiongate.paths import PARAMS
 from visiongate.records.files import write_text
 from visiongate.settings.composition import CONF, compose_params
-from visiongate.settings.grammar import environment_overrides
+from visiongate.settings.grammar import environment_overrides, unknown_variables
+
+logger = logging.getLogger(__name__)
 
 
 def run(overrides: tuple[str, ...], config: Path | None, *, check: bool) -> int:
@@ -36,6 +39,12 @@ def compose(overrides: tuple[str, ...], config: Path | None) -> str:
     Raises:
         SettingsError: Hydra cannot compose, or a value is invalid.
     """
+    for name in unknown_variables(os.environ):
+        logger.warning(
+            "%s has no effect: the variable of a setting is VISIONGATE_SECTION__KEY; choose a file of conf/ by an override, "
+            "such as model=resnet18, and the data set by `visiongate use`",
+            name,
+        )
     variables = environment_overrides(os.environ)
     sources = [f"the file {config}"] if config else []
     sources += [f"the environment: {override}" for override in variables.values()]

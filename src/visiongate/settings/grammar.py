@@ -19,6 +19,7 @@ from visiongate.settings.overrides import is_text, quote_text
 
 # VISIONGATE_TRAINING__EPOCHS=20 overrides training.epochs. Other variables have no double underscore.
 PREFIX, SEPARATOR = "VISIONGATE_", "__"
+OTHER_VARIABLES = {"VISIONGATE_LOG_LEVEL", "VISIONGATE_MIRROR", "VISIONGATE_STORAGE_PASSWORD"}
 
 
 def environment_overrides(environment: Mapping[str, str]) -> dict[str, str]:
@@ -29,6 +30,15 @@ def environment_overrides(environment: Mapping[str, str]) -> dict[str, str]:
     names = sorted(name for name in environment if name.startswith(PREFIX) and SEPARATOR in name)
     dotted = {name: name.removeprefix(PREFIX).lower().replace(SEPARATOR, ".") for name in names}
     return {name: _from_text(dotted[name], environment[name]) for name in names}
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """Return the names that look like variables of this package but have no effect."""
+    return sorted(
+        name
+        for name in environment
+        if name.startswith(PREFIX) and SEPARATOR not in name and name not in OTHER_VARIABLES
+    )
 
 
 def quote_override(override: str) -> str:
