@@ -157,15 +157,6 @@ def read_study(folder: Path) -> StudyRecord:
     return read_record(folder / STUDY_FILE, StudyRecord)
 
 
-def parse_study(content: bytes, source: str = STUDY_FILE) -> StudyRecord:
-    """Parse the content of ``study.json``.
-
-    Raises:
-        DataError: The content is invalid.
-    """
-    return parse_record(content, StudyRecord, source)
-
-
 def write_recommendation(path: Path, summary: RecommendationSummary) -> None:
     """Write ``recommendation.json``. DVC shows its numbers as metrics, so that absent ones are left out."""
     write_json(path, {key: value for key, value in asdict(summary).items() if value is not None})

@@ -22,7 +22,7 @@ from visiongate.models.registry import build_baseline
 from visiongate.records.files import sha256_of
 from visiongate.records.history import EpochMetrics, average_histories, best_epoch
 from visiongate.records.manifest import MANIFEST_FILE
-from visiongate.records.transform import Transform, read_transform
+from visiongate.records.transform import Transform
 from visiongate.settings.schema import Settings
 from visiongate.training import distributed
 from visiongate.training.baselines import BaselineResult, fit_baseline, fit_calibrated_baseline
@@ -32,6 +32,16 @@ from visiongate.training.progress import TrainingProgress
 from visiongate.training.task import Task, build_task
 from visiongate.training.tracked_fit import Part, fit_tracked, open_checkpoint
 from visiongate.training.trained_model import TrainedModel, describe_baseline, describe_network
+
+
+@dataclass(frozen=True, slots=True)
+class _Folds:
+    """What the trainings of all folds have in common; the hash is that of the manifest."""
+
+    settings: Settings
+    data: FoldedImages
+    transform: Transform
+    manifest_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +58,27 @@ def fold_checkpoint(fold: int) -> Path:
     return paths.CHECKPOINT.with_name(f"{paths.CHECKPOINT.stem}-fold-{fold}{paths.CHECKPOINT.suffix}")
 
 
-def train_network_on_folds(settings: Settings, tracked: Run | None) -> tuple[TrainedModel, FitResult]:
+def train_network_on_folds(
+    settings: Settings, transform: Transform, tracked: Run | None
+) -> tuple[TrainedModel, FitResult]:
     """Write the network of each fold to ``models/folds``; return the final one, and the mean history of the folds.
 
     Args:
         settings: The sections ``model`` and ``training``.
+        transform: The preprocessing of the images.
         tracked: The run; None in every process but the first.
 
     Raises:
         VisiongateError: As `visiongate.training.loop.fit`.
     """
-    data, transform = load_folds(paths.TRANSFORMED), read_transform(paths.TRANSFORMED)
-    results = [_train_fold(settings, data, fold, tracked) for fold in data]
+    folds = _Folds(
+        settings, load_folds(paths.TRANSFORMED), transform, sha256_of(paths.TRANSFORMED / MANIFEST_FILE)
+    )
+    data = folds.data
+    results = [_train_fold(folds, fold, tracked) for fold in data]
     history = average_histories([result.history for result in results], settings.training.monitor)
     best = best_epoch(history, settings.training.monitor)
-    task = _prepare(settings, data.pixels, data.split(0, "val"))
+    task = _prepare(folds, data.pixels, data.split(0, "val"))
     name = f"{settings.model.name} · all images"
     with TrainingProgress(name, best.epoch, len(task.train), settings.training.monitor) as progress:
         callbacks = Callbacks(on_images=progress.advance)
@@ -71,13 +87,17 @@ def train_network_on_folds(settings: Settings, tracked: Run | None) -> tuple[Tra
     return describe_network(task, transform, fit_temperature(logits, labels)), FitResult(history, best)
 
 
-def train_baseline_on_folds(settings: Settings) -> tuple[ServingBaseline, FitResult]:
+def train_baseline_on_folds(settings: Settings, transform: Transform) -> tuple[ServingBaseline, FitResult]:
     """Write the baseline of each fold to ``models/folds``; return the final one, and the mean metrics of the folds.
+
+    Args:
+        settings: The sections ``model`` and ``training``.
+        transform: The preprocessing of the images.
 
     Raises:
         DataError: All training images of a fold have the same class.
     """
-    data, transform = load_folds(paths.TRANSFORMED), read_transform(paths.TRANSFORMED)
+    data = load_folds(paths.TRANSFORMED)
     results = [_fit_fold(settings, data, fold, transform) for fold in data]
     (epoch,) = average_histories([[result.epoch] for result in results], settings.training.monitor)
     labels = np.concatenate([data.split(fold, "val").labels for fold in data])
@@ -87,25 +107,26 @@ def train_baseline_on_folds(settings: Settings) -> tuple[ServingBaseline, FitRes
     return fit_calibrated_baseline(classifier, data.pixels, transform, temperature), FitResult([epoch], epoch)
 
 
-def _train_fold(settings: Settings, data: FoldedImages, fold: int, tracked: Run | None) -> _FoldResult:
-    task = _prepare(settings, data.split(fold, "train"), data.split(fold, "val"))
-    images = sha256_of(paths.TRANSFORMED / MANIFEST_FILE)
-    checkpoint = open_checkpoint(fold_checkpoint(fold), settings, task, fold=fold, images=images)
+def _train_fold(folds: _Folds, fold: int, tracked: Run | None) -> _FoldResult:
+    settings, data = folds.settings, folds.data
+    task = _prepare(folds, data.split(fold, "train"), data.split(fold, "val"))
+    checkpoint = open_checkpoint(
+        fold_checkpoint(fold), settings, task, fold=fold, images=folds.manifest_sha256
+    )
     title = f"{settings.model.name} · fold {fold + 1} of {len(list(data))}"
     result = fit_tracked(settings, task, Part(title, checkpoint, f"fold_{fold}/"), tracked)
     logits = predict_split(task, task.network, settings.network.batch_size).cpu()
     labels = task.val.labels.cpu()
     if distributed.rank() == 0:
-        described = describe_network(task, read_transform(paths.TRANSFORMED), fit_temperature(logits, labels))
+        described = describe_network(task, folds.transform, fit_temperature(logits, labels))
         described.export(paths.fold_model(fold))
     return _FoldResult(result.history, logits, labels)
 
 
-def _prepare(settings: Settings, train: PixelSplit, val: PixelSplit) -> Task:
+def _prepare(folds: _Folds, train: PixelSplit, val: PixelSplit) -> Task:
     # Each fold starts from the same weights, as it would if its training were resumed alone.
-    torch.manual_seed(settings.training.seed)
-    transform = read_transform(paths.TRANSFORMED)
-    return build_task(transform, (train, val), settings.network, settings.training)
+    torch.manual_seed(folds.settings.training.seed)
+    return build_task(folds.transform, (train, val), folds.settings.network, folds.settings.training)
 
 
 def _fit_fold(settings: Settings, data: FoldedImages, fold: int, transform: Transform) -> BaselineResult:

@@ -23,7 +23,7 @@ from visiongate.records.model import (
     write_model_description,
     write_training_summary,
 )
-from visiongate.records.transform import Transform, read_transform
+from visiongate.records.transform import Transform
 from visiongate.settings.model import Baseline
 from visiongate.settings.schema import Settings
 from visiongate.text_tables import format_table
@@ -65,11 +65,11 @@ def _train_network(settings: Settings, transform: Transform) -> None:
         _empty_folds()
     if transform.protocol == "cross_validation":
         with open_training_run(settings) as tracked:
-            trained, result = train_network_on_folds(settings, tracked)
+            trained, result = train_network_on_folds(settings, transform, tracked)
             if tracked is not None:
                 for epoch in result.history:
                     tracked.log_metrics(epoch.defined(), epoch.epoch)
-            _write(settings, trained, result, tracked)
+            _write(settings, transform, trained, result, tracked)
     else:
         _train_on_split(settings, transform)
     if distributed.rank() == 0:
@@ -84,19 +84,19 @@ def _train_on_split(settings: Settings, transform: Transform) -> None:
         result = fit_tracked(settings, task, Part(settings.model.name, checkpoint), tracked)
         logits = predict_split(task, task.network, settings.network.batch_size)
         temperature = fit_temperature(logits, task.val.labels)
-        _write(settings, describe_network(task, transform, temperature), result, tracked)
+        _write(settings, transform, describe_network(task, transform, temperature), result, tracked)
 
 
 def _train_baseline(settings: Settings, transform: Transform) -> None:
     with open_training_run(settings) as tracked:
         if transform.protocol == "cross_validation":
-            baseline, result = train_baseline_on_folds(settings)
+            baseline, result = train_baseline_on_folds(settings, transform)
         else:
             baseline, result = _fit_on_split(settings, transform)
         name, classifier = settings.model.name, baseline.classifier
         title, figure = f"{name}: importance of each pixel", paths.PIXEL_IMPORTANCE
         draw_pixel_importance(classifier.importances(), baseline.pooling, transform.classes, title, figure)
-        _write(settings, describe_baseline(name, baseline, transform), result, tracked)
+        _write(settings, transform, describe_baseline(name, baseline, transform), result, tracked)
         if tracked is not None:
             tracked.log_metrics(result.best.defined(), result.best.epoch)
             tracked.log_artifacts([figure])
@@ -121,7 +121,13 @@ def _remove_checkpoints() -> None:
         checkpoint.unlink()
 
 
-def _write(settings: Settings, trained: TrainedModel, result: FitResult, tracked: Run | None) -> None:
+def _write(
+    settings: Settings,
+    transform: Transform,
+    trained: TrainedModel,
+    result: FitResult,
+    tracked: Run | None,
+) -> None:
     """Write the ONNX file, the weights and the reports, and print the result; only the first process has a run."""
     if tracked is None:
         return
@@ -134,7 +140,7 @@ def _write(settings: Settings, trained: TrainedModel, result: FitResult, tracked
         pretrained=trained.pretrained,
         parameters=trained.parameters,
         temperature=trained.temperature,
-        transform=asdict(read_transform(paths.TRANSFORMED)),
+        transform=asdict(transform),
     )
     write_model_description(paths.MODEL_DESCRIPTION, description)
     write_text(paths.MODEL_SUMMARY, format_table(HEADER, trained.layers, width=None) + "\n")
@@ -146,8 +152,7 @@ def _write(settings: Settings, trained: TrainedModel, result: FitResult, tracked
     kept = {f"{KEPT}{name}": value for name, value in result.best.defined().items()}
     tracked.log_metrics(kept, len(result.history) + 1)
     tracked.set_tags({MODEL_TAG: sha256_of(paths.MODEL_ONNX)})
-    folds = read_transform(paths.TRANSFORMED).folds
     print(
-        f"{settings.model.name}: {'' if folds is None else f'mean of {folds} folds: '}validation accuracy "
+        f"{settings.model.name}: {'' if transform.folds is None else f'mean of {transform.folds} folds: '}validation accuracy "
         f"{best.val_accuracy:.2%} at epoch {best.epoch} of {epochs}, {trained.hardware}"
     )
