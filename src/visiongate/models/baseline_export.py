@@ -11,7 +11,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from visiongate.models.onnx_files import OPSET, write_onnx
 from visiongate.models.pixel_classifier import FEATURES, SCORES, PixelClassifier
 from visiongate.models.pixel_features import Pooling
-from visiongate.models.predictor import INPUT, OUTPUT
+from visiongate.models.predictor import INPUT, PROBABILITIES
 
 # The lower bound of a probability before its logarithm is taken.
 MIN_PROBABILITY = 1e-6
@@ -56,7 +56,7 @@ def export_baseline(baseline: ServingBaseline, metadata: Mapping[str, object], p
         [*pooling_nodes, *fragment.nodes, *_calibration()],
         "baseline",
         [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["batch", *baseline.pooling.input_shape])],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", baseline.classes])],
+        [helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["batch", baseline.classes])],
         [*initializers, *fragment.initializers],
     )
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
@@ -89,10 +89,10 @@ def _pooling(pooling: Pooling) -> tuple[list[NodeProto], Constants]:
 
 
 def _calibration() -> list[NodeProto]:
-    """Return the nodes from `SCORES` to `OUTPUT`."""
+    """Return the nodes from `SCORES` to `PROBABILITIES`."""
     return [
         helper.make_node("Max", [SCORES, "floor"], ["floored"]),
         helper.make_node("Log", ["floored"], ["logits"]),
         helper.make_node("Div", ["logits", "temperature"], ["calibrated"]),
-        helper.make_node("Softmax", ["calibrated"], [OUTPUT], axis=1),
+        helper.make_node("Softmax", ["calibrated"], [PROBABILITIES], axis=1),
     ]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from visiongate.models.onnx_files import OPSET, write_onnx
-from visiongate.models.predictor import INPUT, OUTPUT
+from visiongate.models.predictor import INPUT, PROBABILITIES
 
 
 class ServingNetwork(nn.Module):
@@ -63,7 +63,7 @@ def export_network(
             dynamo=True,
             opset_version=OPSET,
             input_names=[INPUT],
-            output_names=[OUTPUT],
+            output_names=[PROBABILITIES],
             dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}},
             verbose=False,
         )

@@ -1,6 +1,8 @@
 """Load an exported ONNX model and predict with it. Needs onnxruntime, not torch."""
 
 import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +17,11 @@ if TYPE_CHECKING:
 
 Images = npt.NDArray[np.uint8]
 Probabilities = npt.NDArray[np.float32]
-INPUT, OUTPUT = "images", "probabilities"
+Outputs = dict[str, npt.NDArray[np.float32]]
+INPUT = "images"
+# Each model has probabilities, N×K. Depending on its structure it also has the pooled features, N×D; each class's part in its
+# logit by place, N×K×h×w, whose mean over the places is the logit without its bias; and how strange an image is, N.
+PROBABILITIES, EMBEDDING, ACTIVATION_MAP, NOVELTY = "probabilities", "embedding", "activation_map", "novelty"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +60,19 @@ class Predictor:
     source: Path | bytes
     contract: Contract
     session: "InferenceSession"
-    # The temperature inside the model; None if the file does not state it.
-    temperature: float | None
+    # What the train stage wrote into the file besides the graph: ``classes``, ``transform``, ``temperature`` and more.
+    metadata: Mapping[str, Any]
+
+    @property
+    def temperature(self) -> float | None:
+        """The temperature inside the model; None if the file does not state it."""
+        temperature = self.metadata.get("temperature")
+        return None if temperature is None else float(temperature)
+
+    @property
+    def outputs(self) -> frozenset[str]:
+        """The names of the outputs."""
+        return frozenset(output.name for output in self.session.get_outputs())
 
     @property
     def name(self) -> str:
@@ -69,9 +86,19 @@ class Predictor:
 
     def predict(self, images: Images, batch_size: int = 256) -> Probabilities:
         """Return the probabilities, float32 N×K, of uint8 images, N×H×W×C."""
+        return self.run(images, [PROBABILITIES], batch_size)[PROBABILITIES]
+
+    def run(self, images: Images, names: Sequence[str], batch_size: int = 256) -> Outputs:
+        """Return some of the outputs by name, for at least one image.
+
+        Args:
+            images: uint8, N×H×W×C.
+            names: Of `outputs`.
+            batch_size: Images per call of the model.
+        """
         batches = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
-        outputs = [self.session.run([OUTPUT], {INPUT: np.ascontiguousarray(batch)})[0] for batch in batches]
-        return np.concatenate(outputs)
+        parts = [self.session.run(list(names), {INPUT: np.ascontiguousarray(batch)}) for batch in batches]
+        return {name: np.concatenate(values) for name, *values in zip(names, *parts, strict=True)}
 
 
 def open_predictor(source: Path | bytes) -> Predictor:
@@ -90,7 +117,8 @@ def open_predictor(source: Path | bytes) -> Predictor:
     onnxruntime.disable_telemetry_events()
     try:
         session = onnxruntime.InferenceSession(source, providers=["CPUExecutionProvider"])
-        return Predictor(source, _read_contract(session), session, _read_temperature(session))
+        metadata = _read_metadata(session)
+        return Predictor(source, _read_contract(session, metadata), session, metadata)
     # onnxruntime's errors have no common base class.
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
@@ -101,19 +129,24 @@ def _name(source: Path | bytes) -> str:
     return str(source) if isinstance(source, Path) else "the ONNX model"
 
 
-def _read_contract(session: "InferenceSession") -> Contract:
-    metadata = session.get_modelmeta().custom_metadata_map
-    transform: dict[str, Any] = json.loads(metadata["transform"])
-    [images], [_] = session.get_inputs(), session.get_outputs()
+def _read_metadata(session: "InferenceSession") -> dict[str, Any]:
+    """Parse the values that `visiongate.models.onnx_files.write_onnx` stores as JSON; skip those of other writers."""
+    metadata = {}
+    for key, value in session.get_modelmeta().custom_metadata_map.items():
+        with suppress(ValueError):
+            metadata[key] = json.loads(value)
+    return metadata
+
+
+def _read_contract(session: "InferenceSession", metadata: Mapping[str, Any]) -> Contract:
+    transform: dict[str, Any] = metadata["transform"]
+    [images] = session.get_inputs()
+    if PROBABILITIES not in {output.name for output in session.get_outputs()}:
+        raise ValueError(f"it has no output {PROBABILITIES!r}")
     # Older files do not state depth and background.
     conversion = {name: transform[name] for name in ("depth", "background") if name in transform}
     classes = tuple(transform["classes"])
     return Contract(tuple(images.shape[1:]), transform["mode"], transform["resize"], classes, **conversion)
-
-
-def _read_temperature(session: "InferenceSession") -> float | None:
-    temperature = session.get_modelmeta().custom_metadata_map.get("temperature")
-    return None if temperature is None else float(json.loads(temperature))
 
 
 def _format(value: int | str | tuple[int | str, ...]) -> str:
