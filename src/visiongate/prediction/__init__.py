@@ -1,0 +1,1 @@
+"""Predict the classes of images: files, folders, archives and addresses."""
