@@ -1,0 +1,90 @@
+"""Heat maps: which places of an image speak for a class."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from visiongate.explanation.occlusion import occlusion_map
+from visiongate.images.pixels import Labels, Pixels
+from visiongate.models.predictor import ACTIVATION_MAP, Predictor
+
+Heat = npt.NDArray[np.float32]
+CLASS_ACTIVATION, OCCLUSION = "class activation map", "occlusion"
+
+
+@dataclass(frozen=True, slots=True)
+class HeatMap:
+    """The places that speak for a class, as positive values, and against it, as negative values.
+
+    Attributes:
+        values: float32, H×W of the model's input, in logits.
+        method: `CLASS_ACTIVATION` or `OCCLUSION`.
+    """
+
+    values: Heat
+    method: str
+
+
+def heat_map_method(predictor: Predictor) -> str:
+    """Return the method for a model: class activation maps if it has them, otherwise occlusion."""
+    return CLASS_ACTIVATION if ACTIVATION_MAP in predictor.outputs else OCCLUSION
+
+
+def heat_map(predictor: Predictor, pixels: Pixels, class_index: int) -> HeatMap:
+    """Return the heat map of an image for a class.
+
+    Args:
+        predictor: The model.
+        pixels: The model's input, uint8 H×W×C.
+        class_index: The class, usually the predicted one.
+    """
+    return next(heat_maps(predictor, pixels[None], np.array([class_index])))
+
+
+def heat_maps(
+    predictor: Predictor, images: Pixels, classes: Labels, batch_size: int = 256
+) -> Iterator[HeatMap]:
+    """Yield the heat map of each image for its class.
+
+    Args:
+        predictor: The model.
+        images: The model's inputs, uint8 N×H×W×C.
+        classes: N.
+        batch_size: Images per call of the model.
+    """
+    if ACTIVATION_MAP not in predictor.outputs:
+        for image, label in zip(images, classes.tolist(), strict=True):
+            yield HeatMap(occlusion_map(predictor, image, label, batch_size), OCCLUSION)
+        return
+    for start in range(0, len(images), batch_size):
+        batch = images[start : start + batch_size]
+        maps = predictor.run(batch, [ACTIVATION_MAP], batch_size)[ACTIVATION_MAP]
+        evidence = class_evidence(maps, classes[start : start + batch_size])
+        for each in evidence:
+            yield HeatMap(enlarge(each, (batch.shape[1], batch.shape[2])), CLASS_ACTIVATION)
+
+
+def class_evidence(maps: Heat, classes: Labels) -> Heat:
+    """Return the evidence for one class of each image by place, N×h×w.
+
+    Zhou, B., Khosla, A., Lapedriza, A., Oliva, A., Torralba, A. (2016), Learning deep features for discriminative localization,
+    CVPR, section 2. The mean over the classes is subtracted: a softmax ignores what is added to all logits, and a logistic
+    regression of two classes may have a constant logit for one of them.
+
+    Args:
+        maps: Each class's part in its logit, N×K×h×w.
+        classes: N.
+    """
+    own = np.take_along_axis(maps, classes[:, None, None, None], axis=1)[:, 0]
+    evidence: Heat = own - maps.mean(axis=1)
+    return evidence
+
+
+def enlarge(heat: Heat, size: tuple[int, int]) -> Heat:
+    """Interpolate a map bilinearly to a height and width. Each value stays in the middle of its place."""
+    height, width = size
+    picture = Image.fromarray(np.ascontiguousarray(heat, dtype=np.float32))
+    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR), dtype=np.float32)
