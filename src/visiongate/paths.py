@@ -10,6 +10,8 @@ LOCK = Path("dvc.lock")
 
 # Not tracked by DVC: downloads are kept, and checked before they are used.
 DOWNLOADS = Path("data/downloads")
+# Written by people; tracked by git.
+CORRECTIONS = Path("data/corrections.csv")
 RAW = Path("data/raw")
 MEASURED = Path("data/measured")
 PREPARED = Path("data/prepared")

@@ -24,7 +24,7 @@ from visiongate.ingestion.embedded import open_digits
 from visiongate.preparation import stage as preparation
 from visiongate.records.conversion import write_conversion
 from visiongate.records.dataset import DatasetRecord, read_dataset, write_dataset
-from visiongate.records.files import read_json
+from visiongate.records.files import read_json, write_text
 from visiongate.records.measurements import remove_measurements, write_measurements
 from visiongate.records.preparation import QuarantinedImage, parse_quarantine
 from visiongate.records.splits import SPLITS
@@ -42,6 +42,7 @@ OUTPUTS = ("data/prepared", "reports/preparation")
 @pytest.fixture(autouse=True)
 def _workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    write_corrections()
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,10 @@ def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:  # n
 
 def noise(number: int) -> Image.Image:
     return Image.fromarray(NOISE[number])
+
+
+def write_corrections(*rows: str) -> None:
+    write_text(Path("data/corrections.csv"), "\n".join(["sha256,label,exclude,who,when,why", *rows, ""]))
 
 
 def write_raw(images: list[tuple[str, str, bytes]], classes: list[str] | None = None) -> None:
@@ -230,7 +235,9 @@ def test_the_summary_accounts_for_every_image(strict: Settings, capsys: pytest.C
         "images": 20,
         "kept": 8,
         "quarantined": 12,
+        "corrections": {"relabeled": 0, "excluded": 0, "confirmed": 0, "unmatched": 0},
         "by_reason": {
+            "excluded": 0,
             "unsupported_format": 2,
             "undecodable": 0,
             "truncated": 1,
@@ -258,6 +265,36 @@ def test_the_summary_accounts_for_every_image(strict: Settings, capsys: pytest.C
         "20 images: 8 kept, 12 quarantined (2 unsupported_format, 1 truncated, 1 too_large, 1 unsupported_mode, 1 animated, "
         "1 too_small, 1 blank, 2 label_conflict, 2 duplicate)\n"
     )
+
+
+def test_corrections_come_first_and_leave_the_raw_table(
+    settings: Settings, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_raw(good_images() + bad_images())
+    raw = read_table(Path("data/raw"))
+    hashes = {path: hashlib.sha256(image).hexdigest() for _, path, image in good_images() + bad_images()}
+    write_corrections(
+        f"{hashes['palette.png']},b,,Ada,2026-11-28,the stripes",
+        f"{hashes['turned.jpg']},a,,Ada,2026-11-28,",
+        f"{hashes['cmyk.jpg']},,yes,{HOSTILE},2026-11-28,not an animal",
+        f"{hashes['alpha.png']},a,,Ada,2026-11-28,",
+        f"{'0' * 64},a,,Ada,2026-11-28,",
+    )
+    preparation.run(settings)
+    assert quarantine()["cmyk.jpg"].reason == "excluded"
+    assert quarantine()["cmyk.jpg"].detail == "by correction: not an animal"
+    labels = dict(zip(prepared("path"), prepared("label"), strict=True))
+    # Both copies have one label now, so that one is kept and the other is a duplicate.
+    assert labels["again.png"] == "b"
+    assert quarantine()["palette.png"].reason == "duplicate"
+    assert labels["turned.jpg"] == labels["alpha.png"] == "a"
+    assert read_table(Path("data/raw")) == raw
+    assert summary()["corrections"] == {"relabeled": 2, "excluded": 1, "confirmed": 1, "unmatched": 1}
+    assert any("1 of 5 corrections name images that the data do not have" in text for text in caplog.messages)
+    assert capsys.readouterr().out.endswith("; corrections: 2 relabeled, 1 excluded, 1 confirmed\n")
+    assert "the stripes" in page()
+    assert HOSTILE not in page()
+    check_page(page())
 
 
 def test_a_shortcut_is_logged_and_shown(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
@@ -371,7 +408,7 @@ def test_running_twice_gives_the_same_bytes(strict: Settings) -> None:
     first = output_bytes()
     preparation.run(strict)
     assert output_bytes() == first
-    assert len(first) == 8
+    assert len(first) == 9
 
 
 def test_the_page_is_self_contained_and_escapes_names(strict: Settings) -> None:

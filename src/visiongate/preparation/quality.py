@@ -1,10 +1,11 @@
 """Which images preparation quarantines, and why."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
+from types import MappingProxyType
 
 from visiongate.errors import DataError
 from visiongate.images.decoding import Fault
@@ -21,6 +22,7 @@ MAX_EXAMPLES = 3
 class Reason(StrEnum):
     """Why an image is quarantined, in order of precedence."""
 
+    EXCLUDED = "excluded"
     UNSUPPORTED_FORMAT = "unsupported_format"
     UNDECODABLE = "undecodable"
     TRUNCATED = "truncated"
@@ -34,9 +36,10 @@ class Reason(StrEnum):
     SPLIT_LEAK = "split_leak"
 
 
-# What to do about the images of each reason, and the option of ``dvc exp run`` that keeps them, if there is one.
+# What to do about the images of each reason, and the command or the option of ``dvc exp run`` for it, if there is one.
 _AGAIN = "download or copy such files again"
 REMEDIES = {
+    Reason.EXCLUDED: ("to keep such an image, undo its correction", "visiongate correct SHA256 --undo"),
     Reason.UNSUPPORTED_FORMAT: ("see the detail of each file", ""),
     Reason.UNDECODABLE: (_AGAIN, ""),
     Reason.TRUNCATED: (_AGAIN, ""),
@@ -48,7 +51,10 @@ REMEDIES = {
         "set dataset.background or dataset.depth if they are not blank; to keep such images",
         "-S preparation.min_contrast=0.0",
     ),
-    Reason.LABEL_CONFLICT: ("leave out the copies with the wrong label with dataset.exclude", ""),
+    Reason.LABEL_CONFLICT: (
+        "give one of the copies the right label, which all of them get",
+        "visiongate correct PATH --label CLASS",
+    ),
     Reason.DUPLICATE: ("nothing to do: the other copy is kept", ""),
     Reason.SPLIT_LEAK: ("nothing to do: the image in the more protected split is kept", ""),
 }
@@ -88,25 +94,40 @@ Rejections = Sequence[Rejection | None]
 
 
 def find_rejections(
-    rows: Sequence[ImageRow], measurements: Sequence[Measurement], limits: Preparation
+    rows: Sequence[ImageRow],
+    measurements: Sequence[Measurement],
+    limits: Preparation,
+    excluded: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Rejection | None]:
     """Return for each image why it is quarantined, or None if it is kept.
 
     An image gets the first reason that applies:
 
-    1. ``unsupported_format``, ``undecodable``, ``truncated``, ``too_large``, ``unsupported_mode``: it does not decode; the
+    1. ``excluded``: a person excluded it.
+    2. ``unsupported_format``, ``undecodable``, ``truncated``, ``too_large``, ``unsupported_mode``: it does not decode; the
        detail is the decoder's message.
-    2. ``animated``: it has several frames, and its label may describe any of them.
-    3. ``too_small``: a side has fewer than ``limits.min_side`` pixels.
-    4. ``blank``: its contrast is below ``limits.min_contrast``.
-    5. ``label_conflict``: an image with another label has the same bytes. All copies are quarantined, because no label can be
+    3. ``animated``: it has several frames, and its label may describe any of them.
+    4. ``too_small``: a side has fewer than ``limits.min_side`` pixels.
+    5. ``blank``: its contrast is below ``limits.min_contrast``.
+    6. ``label_conflict``: an image with another label has the same bytes. All copies are quarantined, because no label can be
        trusted.
-    6. ``duplicate``: an image with the same label and bytes is kept. Of copies in several given splits the one in test is kept,
+    7. ``duplicate``: an image with the same label and bytes is kept. Of copies in several given splits the one in test is kept,
        or else the one in val; of several in one split the first.
 
     `clusters.find_leaks` adds ``split_leak`` afterwards.
+
+    Args:
+        rows: All images, with corrected labels.
+        measurements: Of each image.
+        limits: The settings.
+        excluded: Why a person excluded an image, by its sha256.
     """
-    rejections = [_check_image(measurement, limits) for measurement in measurements]
+    rejections = [
+        Rejection(Reason.EXCLUDED, f"by correction: {excluded[row.sha256]}")
+        if row.sha256 in excluded
+        else _check_image(measurement, limits)
+        for row, measurement in zip(rows, measurements, strict=True)
+    ]
     copies: defaultdict[str, list[int]] = defaultdict(list)
     for index, (row, rejection) in enumerate(zip(rows, rejections, strict=True)):
         if rejection is None:

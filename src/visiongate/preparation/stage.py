@@ -1,4 +1,4 @@
-"""Preparation: quarantine images that a model must not learn from, each with a reason, and explore the rest."""
+"""Preparation: apply corrections, quarantine images that a model must not learn from, and explore the rest."""
 
 import logging
 from collections import Counter
@@ -13,6 +13,7 @@ from visiongate.images.decoding import DecodeOptions
 from visiongate.images.preprocessing import thumbnail
 from visiongate.images.survey import describe_conversion
 from visiongate.images.table import (
+    SCHEMA,
     content_hash,
     iterate_images,
     iterate_shards,
@@ -30,6 +31,7 @@ from visiongate.preparation.clusters import (
     kept_clusters,
     name_clusters,
 )
+from visiongate.preparation.corrections import CorrectedRows, apply_corrections, count_pairs
 from visiongate.preparation.exploration import choose_quarantined, choose_samples, explore, mean_images
 from visiongate.preparation.quality import (
     REMEDIES,
@@ -44,15 +46,18 @@ from visiongate.preparation.quality import (
 from visiongate.preparation.shortcuts import Shortcut, find_shortcuts
 from visiongate.records.clusters import write_clusters
 from visiongate.records.conversion import ChosenConversion, read_conversion, write_conversion
+from visiongate.records.corrections import read_corrections
 from visiongate.records.dataset import DatasetRecord, read_dataset, write_dataset
 from visiongate.records.files import write_text
 from visiongate.records.measurements import Measurement, read_measurements
 from visiongate.records.preparation import (
     ClusteredImage,
+    CorrectionCounts,
     GivenSplitCounts,
     NearDuplicateCounts,
     PreparationSummary,
     QuarantinedImage,
+    write_corrected,
     write_near_duplicates,
     write_quarantine,
     write_summary,
@@ -66,6 +71,7 @@ logger = logging.getLogger(__name__)
 THUMBNAIL_SIDE = 64
 # On the page.
 MAX_QUARANTINED = 50
+MAX_CORRECTED = 50
 MAX_CLUSTERS = 24
 MAX_MEMBERS = 8
 
@@ -79,10 +85,15 @@ class Inspection:
 
     dataset: DatasetRecord
     conversion: ChosenConversion
-    rows: list[ImageRow]
+    corrected: CorrectedRows
     measurements: list[Measurement]
     rejections: list[Rejection | None]
     clusters: list[Cluster]
+
+    @property
+    def rows(self) -> list[ImageRow]:
+        """The images, with their corrected labels."""
+        return self.corrected.rows
 
     def kept(self) -> list[int]:
         """Return the rows that are kept."""
@@ -110,6 +121,7 @@ def run(settings: Settings) -> None:
     _write_prepared(inspection)
     summary = _summarize(inspection)
     write_summary(paths.PREPARATION / "summary.json", summary)
+    _warn_of_unmatched(summary.corrections)
     shortcuts = _find_shortcuts(inspection)
     write_text(paths.PREPARATION / "index.html", _render(inspection, summary, shortcuts, settings))
     for line in describe_quarantine(inspection.rows, inspection.rejections):
@@ -125,15 +137,28 @@ def _inspect(limits: Preparation) -> Inspection:
     rows = [ImageRow(**row) for row in table.to_pylist()]
     check_rows(rows, dataset.images, dataset.classes)
     measurements = read_measurements(paths.MEASURED, (row.sha256 for row in rows))
-    rejections = find_rejections(rows, measurements, limits)
+    corrected = apply_corrections(rows, read_corrections(paths.CORRECTIONS), dataset.classes)
+    rows = corrected.rows
+    rejections = find_rejections(rows, measurements, limits, corrected.excluded)
     clusters = name_clusters(rows, measurements, rejections, limits.near_duplicates)
     for index, rejection in find_leaks(rows, measurements, clusters).items():
         rejections[index] = rejection
     conversion = read_conversion(paths.MEASURED)
-    return Inspection(dataset, conversion, rows, measurements, rejections, clusters)
+    return Inspection(dataset, conversion, corrected, measurements, rejections, clusters)
+
+
+def _warn_of_unmatched(counts: CorrectionCounts) -> None:
+    total = counts.relabeled + counts.excluded + counts.confirmed + counts.unmatched
+    if counts.unmatched:
+        logger.warning(
+            "%s: %d of %d corrections name images that the data do not have; they have no effect, and are kept for the case "
+            "that the images return",
+            *(paths.CORRECTIONS, counts.unmatched, total),
+        )
 
 
 def _write_findings(inspection: Inspection) -> None:
+    write_corrected(paths.PREPARATION / "corrections.csv", inspection.corrected.images)
     quarantined = [
         QuarantinedImage(row.path, row.label, row.split, row.sha256, rejection.reason, rejection.detail)
         for row, rejection in zip(inspection.rows, inspection.rejections, strict=True)
@@ -152,7 +177,7 @@ def _write_findings(inspection: Inspection) -> None:
 
 
 def _write_prepared(inspection: Inspection) -> None:
-    _write_kept(inspection.rejections)
+    _write_kept(inspection.rows, inspection.rejections)
     kept = inspection.kept()
     clusters = kept_clusters(inspection.clusters, inspection.rejections)
     write_clusters(paths.PREPARED, ((inspection.rows[index].sha256, name) for index, name in clusters))
@@ -161,13 +186,15 @@ def _write_prepared(inspection: Inspection) -> None:
     write_dataset(paths.PREPARED, replace(inspection.dataset, images=len(kept), content_sha256=hashes))
 
 
-def _write_kept(rejections: Sequence[Rejection | None]) -> None:
+def _write_kept(rows: Sequence[ImageRow], rejections: Sequence[Rejection | None]) -> None:
     """Write the kept images of each raw shard to a shard of its own, so that a new image changes only one shard."""
     remove_shards(paths.PREPARED)
-    start = 0
+    start, column = 0, SCHEMA.get_field_index("label")
     for shard in iterate_shards(paths.RAW):
-        of_shard = rejections[start : start + len(shard)]
-        kept = shard.filter(pa.array([rejection is None for rejection in of_shard], pa.bool_()))
+        chosen = slice(start, start + len(shard))
+        labels = pa.array([row.label for row in rows[chosen]], pa.string())
+        mask = pa.array([rejection is None for rejection in rejections[chosen]], pa.bool_())
+        kept = shard.set_column(column, SCHEMA.field(column), labels).filter(mask)
         if len(kept):
             write_shard(paths.PREPARED, kept)
         start += len(shard)
@@ -184,6 +211,7 @@ def _summarize(inspection: Inspection) -> PreparationSummary:
         kept=len(kept),
         quarantined=len(rows) - len(kept),
         by_reason=count_reasons(inspection.rejections),
+        corrections=inspection.corrected.counts,
         kept_per_class={name: per_class[name] for name in inspection.dataset.classes},
         near_duplicates=NearDuplicateCounts(
             clusters=len(sizes),
@@ -208,7 +236,12 @@ def _format_counts(summary: PreparationSummary) -> str:
     """Return one line with the kept images, and the quarantined ones by reason."""
     reasons = ", ".join(f"{images} {reason}" for reason, images in summary.by_reason.items() if images)
     line = f"{summary.images} images: {summary.kept} kept, {summary.quarantined} quarantined"
-    return f"{line} ({reasons})" if reasons else line
+    line = f"{line} ({reasons})" if reasons else line
+    applied = {
+        name: count for name, count in asdict(summary.corrections).items() if name != "unmatched" and count
+    }
+    changes = ", ".join(f"{count} {name}" for name, count in applied.items())
+    return f"{line}; corrections: {changes}" if changes else line
 
 
 def _render(
@@ -222,7 +255,9 @@ def _render(
     marked = {field: inspection.several(field) for field in ("label", "split")}
     clusters = choose_clusters(inspection.clusters, list(marked.values()), MAX_CLUSTERS)
     members = {cluster.name: cluster.members[:MAX_MEMBERS] for cluster in clusters}
-    shown = chain(*samples.values(), quarantined, *members.values(), _originals(inspection, quarantined))
+    corrected = inspection.corrected.indices[:MAX_CORRECTED]
+    originals = _originals(inspection, quarantined)
+    shown = chain(*samples.values(), corrected, quarantined, *members.values(), originals)
     return render_page(
         "preparation/page.html",
         name=inspection.dataset.name,
@@ -234,6 +269,9 @@ def _render(
         rows=inspection.rows,
         rejections=inspection.rejections,
         samples=samples,
+        corrected=list(zip(corrected, inspection.corrected.images[:MAX_CORRECTED], strict=True)),
+        corrected_total=len(inspection.corrected.images),
+        pairs=list(count_pairs(inspection.corrected.images)),
         quarantined=quarantined,
         clusters=clusters,
         members=members,

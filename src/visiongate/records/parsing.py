@@ -43,6 +43,11 @@ def parse_yaml(content: bytes | str) -> Any:  # noqa: ANN401 - whatever YAML hol
 
 def parse_csv(content: bytes, *columns: str) -> Iterator[Mapping[str, str]]:
     """Yield the rows of a CSV file that must have these columns."""
+    return (row for _, row in parse_numbered_csv(content, *columns))
+
+
+def parse_numbered_csv(content: bytes, *columns: str) -> Iterator[tuple[int, Mapping[str, str]]]:
+    """Yield the rows of a CSV file that must have these columns, with the number of each row's last line."""
     reader = csv.DictReader(io.StringIO(content.decode("utf-8", errors="replace"), newline=""))
     try:
         missing = [column for column in columns if column not in (reader.fieldnames or ())]
@@ -51,7 +56,7 @@ def parse_csv(content: bytes, *columns: str) -> Iterator[Mapping[str, str]]:
         for row in reader:
             if None in row or None in row.values():
                 raise DataError(f"line {reader.line_num} has not {len(reader.fieldnames or ())} cells")
-            yield row
+            yield reader.line_num, row
     except csv.Error as error:
         raise DataError(f"invalid CSV: {error}") from None
 

@@ -1,4 +1,4 @@
-"""``reports/preparation``: the quarantined images, the near-duplicates and the counts."""
+"""``reports/preparation``: the corrected and quarantined images, the near-duplicates and the counts."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -30,6 +30,36 @@ class ClusteredImage:
     split: str | None
     sha256: str
     reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectedImage:
+    """A row of ``corrections.csv`` in the report: an image that a correction names.
+
+    Attributes:
+        source_label: The label of the source.
+        label: The corrected label; None if the image is excluded.
+        change: ``relabeled``, ``excluded`` or ``confirmed``.
+    """
+
+    path: str
+    sha256: str
+    source_label: str
+    label: str | None
+    change: str
+    who: str
+    when: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectionCounts:
+    """How many corrections changed a label, exclude an image, confirm a label, or name an image that the data lack."""
+
+    relabeled: int
+    excluded: int
+    confirmed: int
+    unmatched: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +106,7 @@ class PreparationSummary:
     kept: int
     quarantined: int
     by_reason: dict[str, int]
+    corrections: CorrectionCounts
     kept_per_class: dict[str, int]
     near_duplicates: NearDuplicateCounts
     leaks: list[Leak]
@@ -99,6 +130,11 @@ def parse_quarantine(content: bytes) -> tuple[QuarantinedImage, ...]:
         DataError: The content is invalid.
     """
     return parse_rows(content, QuarantinedImage, "quarantine.csv")
+
+
+def write_corrected(path: Path, images: Sequence[CorrectedImage]) -> None:
+    """Write the corrections that were applied, as ``corrections.csv``."""
+    write_rows(path, images, CorrectedImage)
 
 
 def write_near_duplicates(path: Path, images: Sequence[ClusteredImage]) -> None:

@@ -116,7 +116,10 @@ def _unique(failure: Failure) -> Remedy:
 
 def _label_conflicts(failure: Failure) -> Remedy:
     patterns = [exact_pattern(str(example.path)) for example in failure.result.examples[:1]]
-    advice = "preparation quarantines all copies; to keep one, leave out those with the wrong label, such as"
+    advice = (
+        "preparation quarantines all copies; to keep one, give it the right label: `visiongate correct PATH --label CLASS` "
+        "(this check sees the labels of the source); or leave out those with the wrong label, such as"
+    )
     return advice, override("dataset.exclude", [*failure.settings.dataset.exclude, *patterns])
 
 

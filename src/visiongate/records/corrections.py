@@ -1,0 +1,161 @@
+"""``data/corrections.csv``: the labels that people corrected and the images that they excluded, by content hash.
+
+Git tracks the file, so that a correction has an author, a reason and a review. The raw images and their labels never change:
+`preparation` applies the corrections. An image has one row at most.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from visiongate.errors import DataError
+from visiongate.records.files import write_csv
+from visiongate.records.parsing import parse_numbered_csv
+
+EXCLUDED = "yes"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+# Excel writes it before UTF-8.
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What a person decided about an image. A label that equals the image's own confirms it.
+
+    Attributes:
+        sha256: Of the encoded file.
+        label: The class that the image shows; None if it is excluded.
+        who: The name of the person.
+        when: An ISO date.
+        why: The reason.
+    """
+
+    sha256: str
+    label: str | None
+    who: str
+    when: str
+    why: str
+
+    @property
+    def exclude(self) -> bool:
+        """Whether the image is left out."""
+        return self.label is None
+
+    @property
+    def decision(self) -> str:
+        """The decision in words."""
+        return "exclude" if self.label is None else f"label {self.label!r}"
+
+
+COLUMNS = ("sha256", "label", "exclude", "who", "when", "why")
+
+
+def read_corrections(path: Path) -> dict[str, Correction]:
+    """Read the corrections by sha256, in the order of the file.
+
+    Raises:
+        DataError: The file is missing, or a line is invalid or contradicts another one.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; run `git checkout -- {path}`") from None
+    return parse_corrections(content, str(path))
+
+
+def parse_corrections(content: bytes, source: str = "corrections.csv") -> dict[str, Correction]:
+    """Parse the content of a ``corrections.csv``, such as that of another revision.
+
+    Args:
+        content: UTF-8 text.
+        source: The file's name, for the error message.
+
+    Raises:
+        DataError: A line is invalid or contradicts another one; the message has the number of the line.
+    """
+    try:
+        return _parse_lines(content.removeprefix(_BYTE_ORDER_MARK))
+    except DataError as error:
+        raise DataError(f"{source}: {error}") from None
+
+
+def add_correction(path: Path, correction: Correction) -> None:
+    """Add a row; it replaces the row of the same image. The file is replaced as a whole, also by several writers at a time.
+
+    Raises:
+        DataError: The file is invalid; it is left as it is.
+    """
+    with _lock(path):
+        rows = read_corrections(path) if path.exists() else {}
+        rows.pop(correction.sha256, None)
+        _write(path, [*rows.values(), correction])
+
+
+def remove_correction(path: Path, sha256: str) -> Correction | None:
+    """Remove the row of an image and return it; None if there is none.
+
+    Raises:
+        DataError: The file is missing or invalid; it is left as it is.
+    """
+    with _lock(path):
+        rows = read_corrections(path)
+        removed = rows.pop(sha256, None)
+        if removed is not None:
+            _write(path, list(rows.values()))
+        return removed
+
+
+def _lock(path: Path) -> FileLock:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path.with_name(f".{path.name}.lock"))
+
+
+def _write(path: Path, corrections: Sequence[Correction]) -> None:
+    write_csv(path, map(_cells, corrections), COLUMNS)
+
+
+def _cells(correction: Correction) -> dict[str, str]:
+    """Return the cells of a row; a reason of several lines becomes one line."""
+    return {
+        "sha256": correction.sha256,
+        "label": correction.label or "",
+        "exclude": EXCLUDED if correction.exclude else "",
+        "who": " ".join(correction.who.split()),
+        "when": correction.when,
+        "why": " ".join(correction.why.split()),
+    }
+
+
+def _parse_lines(content: bytes) -> dict[str, Correction]:
+    found: dict[str, tuple[int, Correction]] = {}
+    for line, row in parse_numbered_csv(content, *COLUMNS):
+        problem = _find_problem(row["sha256"], row["label"], row["exclude"])
+        if problem:
+            raise DataError(f"line {line}: {problem}")
+        correction = Correction(row["sha256"], row["label"] or None, row["who"], row["when"], row["why"])
+        first, other = found.setdefault(correction.sha256, (line, correction))
+        # Two branches may have corrected the same image; only a person can say which one is right.
+        if other.label != correction.label:
+            raise DataError(
+                f"lines {first} and {line} correct the same image differently ({other.who or 'nobody'}: "
+                f"{other.decision}; {correction.who or 'nobody'}: {correction.decision}); delete one of them"
+            )
+    return {sha256: correction for sha256, (_, correction) in found.items()}
+
+
+def _find_problem(sha256: str, label: str, exclude: str) -> str | None:
+    """Return what is wrong with a line, and the fix."""
+    if not _SHA256.fullmatch(sha256):
+        return (
+            f"sha256 {sha256[:80]!r} is not 64 hexadecimal digits in lower case; `sha256sum FILE` prints them"
+        )
+    if exclude not in {"", EXCLUDED}:
+        return f"exclude {exclude[:80]!r} is neither {EXCLUDED!r} nor empty"
+    if label and exclude:
+        return f"it has both label {label[:80]!r} and exclude; empty one of them"
+    if not label and not exclude:
+        return f"it has neither a label nor exclude; write a class, or {EXCLUDED!r} under exclude, or delete the line"
+    return None
