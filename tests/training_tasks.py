@@ -3,9 +3,10 @@
 import torch
 from torch import nn
 
+from visiongate.models.normalization import ChannelStatistics, Normalization
 from visiongate.settings.model import Model
 from visiongate.settings.training import Augmentation, Launch, Progressive, Training
-from visiongate.training.batches import Normalization, TensorSplit
+from visiongate.training.batches import TensorSplit
 from visiongate.training.hardware import Hardware, reproducible
 from visiongate.training.loop import Callbacks, FitResult, fit
 from visiongate.training.task import Task
@@ -89,7 +90,7 @@ class TinyCNN(nn.Module):
 
 def make_task(dtype: torch.dtype = torch.float32, network: nn.Module | None = None) -> Task:
     hardware = Hardware(torch.device("cpu"), dtype)
-    normalize = Normalization(torch.full((1, 1, 1, 1), 0.4), torch.full((1, 1, 1, 1), 0.2))
+    normalize = Normalization(ChannelStatistics((0.4,), (0.2,)))
     return Task(hardware.place(network or TinyCNN()), 2, halves(100, 0), halves(40, 1), normalize, hardware)
 
 

@@ -7,6 +7,7 @@ import onnxruntime
 import pytest
 import torch
 
+from visiongate.models.normalization import ChannelStatistics
 from visiongate.models.onnx_export import ServingNetwork, export_network
 from visiongate.models.registry import build_network
 
@@ -16,7 +17,9 @@ SHAPE = (8, 8, 1)
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[ServingNetwork, Path]:
     torch.manual_seed(0)
-    network = ServingNetwork(build_network("small_cnn", {"width": 4}, 1, 8, 3), [0.3], [0.2], 0.5).eval()
+    network = ServingNetwork(
+        build_network("small_cnn", {"width": 4}, 1, 8, 3), ChannelStatistics((0.3,), (0.2,)), 0.5
+    ).eval()
     path = tmp_path_factory.mktemp("models") / "model.onnx"
     export_network(network, SHAPE, {"classes": ["a", "b", "c"]}, path)
     return network, path
@@ -28,7 +31,7 @@ def test_onnx_and_torch_give_equal_probabilities(exported: tuple[ServingNetwork,
     images = np.random.default_rng(count).integers(0, 256, (count, *SHAPE), dtype=np.uint8)
     (probabilities,) = onnxruntime.InferenceSession(path).run(["probabilities"], {"images": images})
     with torch.no_grad():
-        expected = network(torch.from_numpy(images)).numpy()
+        expected = network(torch.from_numpy(images))["probabilities"].numpy()
     np.testing.assert_allclose(probabilities, expected, atol=1e-6)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
 
@@ -39,7 +42,7 @@ def test_the_file_contains_preprocessing_and_temperature(exported: tuple[Serving
     with torch.no_grad():
         normalized = (images.permute(0, 3, 1, 2).float() / 255 - 0.3) / 0.2
         expected = torch.softmax(network.network(normalized) / 0.5, dim=1)
-        torch.testing.assert_close(network(images), expected)
+        torch.testing.assert_close(network(images)["probabilities"], expected)
 
 
 def test_the_file_has_metadata_and_no_local_paths(exported: tuple[ServingNetwork, Path]) -> None:

@@ -9,10 +9,11 @@ from torch import nn
 
 from training_tasks import MODEL, PLAIN, TRAINING, make_task, same_weights, train
 from visiongate.errors import DivergedError, SettingsError
+from visiongate.models.normalization import ChannelStatistics, Normalization
 from visiongate.settings.training import Progressive
 from visiongate.training import batch_loader
 from visiongate.training.averaging import average_weights
-from visiongate.training.batches import Normalization, plan_epoch, shuffled_steps, to_pixels
+from visiongate.training.batches import plan_epoch, shuffled_steps, to_pixels
 from visiongate.training.calibration import fit_temperature
 from visiongate.training.hardware import choose_hardware, reproducible
 from visiongate.training.loop import MIN_SEEN_IMAGES, Callbacks, fit, predict_split
@@ -45,7 +46,7 @@ def test_an_epoch_has_each_image_once_and_no_batch_of_one(
 
 
 def test_normalization_centers_and_scales() -> None:
-    normalize = Normalization(torch.full((1, 1, 1, 1), 0.5), torch.full((1, 1, 1, 1), 0.25))
+    normalize = Normalization(ChannelStatistics((0.5,), (0.25,)))
     pixels = normalize(to_pixels(torch.tensor([0, 255], dtype=torch.uint8).view(1, 1, 2, 1)))
     assert pixels.shape == (1, 1, 1, 2)
     assert pixels.flatten().tolist() == [-2, 2]

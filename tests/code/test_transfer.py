@@ -2,14 +2,22 @@ import hashlib
 import pickle
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from visiongate.errors import SettingsError
+from visiongate.models.efficientnet_lite import SameConv2d
+from visiongate.models.normalization import ChannelStatistics, Normalization, statistics_for
+from visiongate.models.onnx_export import ServingNetwork, export_network
+from visiongate.models.pretrained import IMAGENET_STATISTICS, statistics_metadata
 from visiongate.models.registry import build_network
 from visiongate.models.torchvision_import import import_torchvision
 from visiongate.models.transfer import TransferNetwork
+from visiongate.records.transform import Transform
 
 
 def build(weights: str, channels: int = 3, name: str = "resnet18") -> TransferNetwork:
@@ -39,7 +47,26 @@ def test_a_file_sets_the_weights_of_the_backbone(published: Path) -> None:
 def test_a_gray_image_gives_the_same_features_in_both_modes(published: Path) -> None:
     gray = torch.rand(2, 1, 32, 32)
     one, three = build(str(published), 1).eval(), build(str(published), 3).eval()
-    assert torch.allclose(one.backbone(gray), three.backbone(gray.expand(2, 3, 32, 32)), atol=1e-4)
+    assert one.statistics == three.statistics == IMAGENET_STATISTICS
+    normalize = Normalization(IMAGENET_STATISTICS)
+    expected = three.embed(normalize(gray.expand(2, 3, 32, 32)))
+    assert torch.equal(one.embed(normalize(gray)), expected)
+
+
+def test_random_weights_take_the_channels_and_the_statistics_of_the_images() -> None:
+    network, transform = build("none", 1), Transform(32, "L", "stretch", [0.3], [0.2], ["a", "b"])
+    assert network.embed(torch.rand(2, 1, 32, 32)).shape == (2, 512)
+    assert statistics_for(network, transform) == ChannelStatistics((0.3,), (0.2,))
+
+
+def test_a_gray_model_of_this_project_is_a_valid_start_for_gray_images_only(tmp_path: Path) -> None:
+    path, gray = tmp_path / "model.safetensors", ChannelStatistics((0.3,), (0.2,))
+    save_file(build("none", 1).state_dict(), path, statistics_metadata(gray))
+    network = build(str(path), 1)
+    assert network.statistics == gray
+    assert network.embed(torch.rand(2, 1, 32, 32)).shape == (2, 512)
+    with pytest.raises(SettingsError, match=r"conv1\.weight has the shape \[64, 1, 7, 7\]"):
+        build(str(path), 3)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "efficientnet_b0"])
@@ -109,3 +136,24 @@ def test_a_frozen_backbone_keeps_its_batch_norm_statistics() -> None:
     network.train()
     network(torch.rand(4, 3, 32, 32))
     assert not torch.equal(network.backbone.bn1.running_mean, before)
+
+
+def test_the_activation_map_explains_the_logit_in_torch_and_onnx(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    backbone = nn.Sequential(SameConv2d(3, 6, 3, 2), nn.ReLU(), SameConv2d(6, 4, 5, 2))
+    network = TransferNetwork(backbone, nn.Linear(4, 2), dropout=0.5).eval()
+    # Gray images of an odd size.
+    shape = (13, 13, 1)
+    serving = ServingNetwork(network, IMAGENET_STATISTICS, 2.0)
+    export_network(serving, shape, {}, tmp_path / "model.onnx")
+    images = np.random.default_rng(0).integers(0, 256, (5, *shape), dtype=np.uint8)
+    names = ["probabilities", "embedding", "activation_map"]
+    outputs = onnxruntime.InferenceSession(tmp_path / "model.onnx").run(names, {"images": images})
+    with torch.no_grad():
+        expected = serving(torch.from_numpy(images))
+    for name, values in zip(names, outputs, strict=True):
+        np.testing.assert_allclose(values, expected[name], atol=1e-5)
+    probabilities, embedding, activation_map = outputs
+    assert (embedding.shape, activation_map.shape) == ((5, 4), (5, 2, 4, 4))
+    logits = activation_map.mean(axis=(2, 3)) + network.head.bias.detach().numpy()
+    np.testing.assert_allclose(probabilities, torch.softmax(torch.from_numpy(logits) / 2.0, dim=1), atol=1e-5)

@@ -54,6 +54,7 @@ def _check_model(settings: Settings) -> None:
     # Imported here, because torch takes seconds, and most runs have the model of the last one.
     import torch  # noqa: PLC0415
 
+    from visiongate.models.normalization import ChannelStatistics, Normalization  # noqa: PLC0415
     from visiongate.models.registry import build_baseline, build_network  # noqa: PLC0415
     from visiongate.training.hardware import choose_hardware  # noqa: PLC0415
     from visiongate.training.task import check_sizes  # noqa: PLC0415
@@ -65,4 +66,8 @@ def _check_model(settings: Settings) -> None:
     choose_hardware(training.device, training.precision)
     size, channels = settings.transformation.size, len(settings.transformation.mode)
     network = build_network(model.name, model.options, channels, size, len(settings.dataset.classes or "ab"))
-    check_sizes(network, torch.zeros(1, channels, size, size), model, training)
+    # The statistics of the data set are not known yet; those of pretrained weights also set the number of channels.
+    statistics = getattr(network, "statistics", None) or ChannelStatistics(
+        (0.5,) * channels, (0.5,) * channels
+    )
+    check_sizes(network, Normalization(statistics)(torch.zeros(1, channels, size, size)), model, training)

@@ -13,35 +13,36 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from visiongate.models.embedding_networks import LOGITS, EmbeddingNetwork
+from visiongate.models.normalization import ChannelStatistics, Normalization
 from visiongate.models.onnx_files import OPSET, write_onnx
 from visiongate.models.predictor import INPUT, PROBABILITIES
 
 
 class ServingNetwork(nn.Module):
-    """A network with preprocessing before it and calibrated probabilities after it.
+    """A network with preprocessing before it, and calibrated probabilities and further outputs after it.
 
     Args:
         network: Maps normalized float images, N×C×H×W, to logits, N×K.
-        mean: Of each channel, with pixels in 0..1.
-        std: Of each channel.
+        statistics: Of the images that the network was trained on.
         temperature: Divides the logits; see `visiongate.training.calibration`.
     """
 
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, network: nn.Module, mean: list[float], std: list[float], temperature: float) -> None:
+    def __init__(self, network: nn.Module, statistics: ChannelStatistics, temperature: float) -> None:
         super().__init__()
         self.network = network
+        self.normalize = Normalization(statistics)
         self.temperature = temperature
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the probabilities, N×K, of uint8 images, N×H×W×C."""
-        pixels = images.permute(0, 3, 1, 2).float() / 255
-        logits: Tensor = self.network((pixels - self.mean) / self.std)
-        return torch.softmax(logits / self.temperature, dim=1)
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the outputs by name, of uint8 images, N×H×W×C."""
+        normalized = self.normalize(images.permute(0, 3, 1, 2).float() / 255)
+        if isinstance(self.network, EmbeddingNetwork):
+            outputs = self.network.outputs(normalized)
+            logits = outputs.pop(LOGITS)
+        else:
+            outputs, logits = {}, self.network(normalized)
+        return {PROBABILITIES: torch.softmax(logits / self.temperature, dim=1), **outputs}
 
 
 def export_network(
@@ -56,14 +57,16 @@ def export_network(
         path: The file to write.
     """
     example = torch.zeros((2, *input_shape), dtype=torch.uint8)
+    with torch.no_grad():
+        names = list(network.eval()(example))
     with _silenced():
         program = torch.onnx.export(
-            network.eval(),
+            network,
             (example,),
             dynamo=True,
             opset_version=OPSET,
             input_names=[INPUT],
-            output_names=[PROBABILITIES],
+            output_names=names,
             dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}},
             verbose=False,
         )

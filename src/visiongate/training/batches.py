@@ -24,18 +24,6 @@ class TensorSplit:
         return len(self.labels)
 
 
-@dataclass(frozen=True, slots=True)
-class Normalization:
-    """Mean and standard deviation of each channel, with pixels in 0..1, as 1×C×1×1."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __call__(self, pixels: Tensor) -> Tensor:
-        """Normalize pixels, N×C×H×W."""
-        return (pixels - self.mean) / self.std
-
-
 def to_device(split: PixelSplit, device: torch.device) -> TensorSplit:
     """Copy a split to a device."""
     return TensorSplit(

@@ -132,7 +132,8 @@ def _write(
     if tracked is None:
         return
     with atomic_path(paths.MODEL_WEIGHTS) as temporary:
-        temporary.write_bytes(save({name: value.contiguous() for name, value in trained.tensors.items()}))
+        tensors = {name: value.contiguous() for name, value in trained.tensors.items()}
+        temporary.write_bytes(save(tensors, trained.tensor_metadata))
     trained.export(paths.MODEL_ONNX)
     description = ModelDescription(
         network=settings.model.name,

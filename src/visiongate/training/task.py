@@ -8,13 +8,14 @@ from torch import Tensor, nn
 
 from visiongate.errors import DataError, SettingsError
 from visiongate.images.pixels import PixelSplit, load_split
+from visiongate.models.normalization import Normalization, statistics_for
 from visiongate.models.registry import build_network
 from visiongate.records.transform import Transform, read_transform
 from visiongate.settings.model import Model
 from visiongate.settings.training import Training
 from visiongate.training import distributed
 from visiongate.training.augmentation import shrink
-from visiongate.training.batches import MIN_BATCH, Normalization, TensorSplit, to_device, to_pixels
+from visiongate.training.batches import MIN_BATCH, TensorSplit, to_device, to_pixels
 from visiongate.training.hardware import Hardware, choose_hardware
 from visiongate.training.memory import is_out_of_memory, keep_freed_memory
 
@@ -70,18 +71,11 @@ def build_task(
     classes = len(transform.classes)
     network = build_network(model.name, model.options, len(transform.mode), transform.size, classes)
     train, val = (to_device(split, hardware.device) for split in splits)
-    normalize = _normalization(transform, hardware.device)
+    normalize = Normalization(statistics_for(network, transform)).to(hardware.device)
     network = hardware.place(network)
     _initialize(network, train, normalize)
     check_sizes(network, normalize(to_pixels(train.images[:1])), model, training)
     return Task(network, classes, train, val, normalize, hardware)
-
-
-def _normalization(transform: Transform, device: torch.device) -> Normalization:
-    mean, std = (
-        torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (transform.mean, transform.std)
-    )
-    return Normalization(mean, std)
 
 
 def _initialize(network: nn.Module, train: TensorSplit, normalize: Normalization) -> None:

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from visiongate.models.baseline_export import ServingBaseline, export_baseline
+from visiongate.models.normalization import statistics_for
 from visiongate.models.onnx_export import ServingNetwork, export_network
+from visiongate.models.pretrained import statistics_metadata
 from visiongate.models.registry import parameter_count
 from visiongate.models.summary import Layer, summarize
 from visiongate.records.transform import Transform
@@ -27,6 +29,7 @@ class TrainedModel:
         temperature: Divides the logits.
         layers: The model summary.
         export: Writes the ONNX file.
+        tensor_metadata: Stored with the tensors.
     """
 
     tensors: Mapping[str, Tensor]
@@ -36,6 +39,7 @@ class TrainedModel:
     temperature: float
     layers: list[Layer]
     export: Callable[[Path], None]
+    tensor_metadata: dict[str, str] | None = None
 
 
 def describe_network(task: Task, transform: Transform, temperature: float) -> TrainedModel:
@@ -47,16 +51,18 @@ def describe_network(task: Task, transform: Transform, temperature: float) -> Tr
         temperature: Of the calibration.
     """
     network = task.network.cpu().float()
-    serving = ServingNetwork(network, transform.mean, transform.std, temperature)
-    metadata = _metadata(transform, temperature)
+    statistics = statistics_for(network, transform)
+    serving = ServingNetwork(network, statistics, temperature)
+    metadata = _metadata(transform, temperature) | {"normalization": asdict(statistics)}
     return TrainedModel(
         tensors=network.state_dict(),
         parameters=parameter_count(network),
         pretrained=getattr(network, "pretrained", None),
         hardware=f"{task.hardware.precision} on {task.hardware.device}",
         temperature=temperature,
-        layers=summarize(network, transform.input_shape),
+        layers=summarize(network, (transform.size, transform.size, len(statistics.mean))),
         export=lambda path: export_network(serving, transform.input_shape, metadata, path),
+        tensor_metadata=statistics_metadata(statistics),
     )
 
 

@@ -13,25 +13,27 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
+from visiongate.models.embedding_networks import EmbeddingNetwork
+
 # Maximum height and width of the features that the hidden layers see.
 MAX_GRID = 3
 
 Widths = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=8)]
 
 
-class ConfigurableCNN(nn.Module):
+class ConfigurableCNN(EmbeddingNetwork):
     """Maps normalized float images, N×C×H×W, to logits, N×K."""
 
-    def __init__(self, features: nn.Module, hidden: nn.Module, head: nn.Module) -> None:
+    def __init__(self, features: nn.Module, hidden: nn.Module, head: nn.Linear) -> None:
         super().__init__()
         self.features = features
         self.hidden = hidden
         self.head = head
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the logits."""
-        logits: Tensor = self.head(self.hidden(self.features(images).flatten(1)))
-        return logits
+    def embed(self, images: Tensor) -> Tensor:
+        """Return the embedding, N×D."""
+        embedding: Tensor = self.hidden(self.features(images).flatten(1))
+        return embedding
 
 
 def _convolution(inputs: int, outputs: int, *, batch_norm: bool, halve: bool) -> nn.Sequential:

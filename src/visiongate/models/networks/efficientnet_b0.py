@@ -1,4 +1,4 @@
-"""torchvision's EfficientNet-B0 with a first convolution for the images' channels and a head for the classes.
+"""torchvision's EfficientNet-B0 with a head for the classes.
 
 It halves the image five times: use it from 64 pixels a side, and with ImageNet's weights near 224.
 
@@ -9,13 +9,15 @@ Options:
     dropout: Dropout rate before the head.
 """
 
+from collections import OrderedDict
 from typing import Annotated
 
 from pydantic import Field
 from torch import nn
 
+from visiongate.models.pretrained import NONE, from_torchvision, read_start
 from visiongate.models.torchvision_import import import_torchvision
-from visiongate.models.transfer import NONE, TransferNetwork
+from visiongate.models.transfer import TransferNetwork
 
 FEATURES = 1280
 
@@ -34,9 +36,6 @@ def build(
         SettingsError: The weights cannot be downloaded or read, or belong to another network.
     """
     models = import_torchvision().models
-    backbone = models.efficientnet_b0(weights=None)
-    backbone.classifier = nn.Identity()
-    backbone.features[0][0] = nn.Conv2d(channels, 32, kernel_size=3, stride=2, padding=1, bias=False)
-    network = TransferNetwork(backbone, nn.Sequential(nn.Dropout(dropout), nn.Linear(FEATURES, classes)))
-    network.load_backbone(weights, models.EfficientNet_B0_Weights.IMAGENET1K_V1, "features.0.0.weight")
-    return network
+    start = read_start(weights, from_torchvision(models.EfficientNet_B0_Weights.IMAGENET1K_V1))
+    backbone = nn.Sequential(OrderedDict(features=models.efficientnet_b0(weights=None).features))
+    return TransferNetwork(backbone, nn.Linear(FEATURES, classes), dropout).start_from(start, channels)

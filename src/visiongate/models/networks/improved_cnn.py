@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
+from visiongate.models.embedding_networks import PooledNetwork
 from visiongate.models.residual_stages import make_stages
 
 
@@ -40,7 +41,7 @@ class ResidualBlock(nn.Module):
         return output
 
 
-class ImprovedCNN(nn.Module):
+class ImprovedCNN(PooledNetwork):
     """Maps normalized float images, N×C×H×W, to logits, N×K."""
 
     def __init__(self, channels: int, classes: int, width: int, blocks: list[int]) -> None:
@@ -53,10 +54,10 @@ class ImprovedCNN(nn.Module):
         self.features = nn.Sequential(*stem, *make_stages(ResidualBlock, width, blocks))
         self.head = nn.Linear(width * 2 ** (len(blocks) - 1), classes)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the logits."""
-        logits: Tensor = self.head(self.features(images).mean(dim=(2, 3)))
-        return logits
+    def feature_map(self, images: Tensor) -> Tensor:
+        """Return the last feature map, N×D×h×w."""
+        features: Tensor = self.features(images)
+        return features
 
 
 def build(

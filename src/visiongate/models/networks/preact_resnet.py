@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from visiongate.models.embedding_networks import PooledNetwork
 from visiongate.models.residual_stages import make_stages
 
 
@@ -36,7 +37,7 @@ class PreactBlock(nn.Module):
         return shortcut + residual
 
 
-class PreactResNet(nn.Module):
+class PreactResNet(PooledNetwork):
     """Maps normalized float images, N×C×H×W, to logits, N×K."""
 
     def __init__(self, channels: int, classes: int, width: int, blocks: list[int]) -> None:
@@ -47,10 +48,10 @@ class PreactResNet(nn.Module):
         self.features = nn.Sequential(stem, *stages, nn.BatchNorm2d(last), nn.ReLU())
         self.head = nn.Linear(last, classes)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the logits."""
-        logits: Tensor = self.head(self.features(images).mean(dim=(2, 3)))
-        return logits
+    def feature_map(self, images: Tensor) -> Tensor:
+        """Return the last feature map, N×D×h×w."""
+        features: Tensor = self.features(images)
+        return features
 
 
 def build(

@@ -1,4 +1,4 @@
-"""torchvision's ResNet-18 with a first convolution for the images' channels and a head for the classes.
+"""torchvision's ResNet-18 with a head for the classes.
 
 It halves the image five times: use it from 32 pixels a side, and with ImageNet's weights near 224.
 
@@ -8,12 +8,17 @@ Options:
     weights: ``none``, ``imagenet`` or a local file of weights.
 """
 
+from collections import OrderedDict
+
 from torch import nn
 
+from visiongate.models.pretrained import NONE, from_torchvision, read_start
 from visiongate.models.torchvision_import import import_torchvision
-from visiongate.models.transfer import NONE, TransferNetwork
+from visiongate.models.transfer import TransferNetwork
 
 FEATURES = 512
+# The layers after the last feature map.
+TOP = ("avgpool", "fc")
 
 
 def build(channels: int, size: int, classes: int, *, weights: str = NONE) -> nn.Module:  # noqa: ARG001 - any size works
@@ -23,9 +28,7 @@ def build(channels: int, size: int, classes: int, *, weights: str = NONE) -> nn.
         SettingsError: The weights cannot be downloaded or read, or belong to another network.
     """
     models = import_torchvision().models
-    backbone = models.resnet18(weights=None)
-    backbone.fc = nn.Identity()
-    backbone.conv1 = nn.Conv2d(channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
-    network = TransferNetwork(backbone, nn.Linear(FEATURES, classes))
-    network.load_backbone(weights, models.ResNet18_Weights.IMAGENET1K_V1, "conv1.weight")
-    return network
+    start = read_start(weights, from_torchvision(models.ResNet18_Weights.IMAGENET1K_V1))
+    layers = models.resnet18(weights=None).named_children()
+    backbone = nn.Sequential(OrderedDict((name, layer) for name, layer in layers if name not in TOP))
+    return TransferNetwork(backbone, nn.Linear(FEATURES, classes)).start_from(start, channels)

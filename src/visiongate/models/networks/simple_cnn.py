@@ -9,13 +9,15 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
+from visiongate.models.embedding_networks import EmbeddingNetwork
+
 WIDTHS = (32, 64, 128)
 # Maximum height and width of the features that the hidden layer sees.
 MAX_GRID = 4
 HIDDEN = 512
 
 
-class SimpleCNN(nn.Module):
+class SimpleCNN(EmbeddingNetwork):
     """Maps normalized float images, N×C×H×W, to logits, N×K."""
 
     def __init__(self, channels: int, size: int, classes: int, dropout: float) -> None:
@@ -29,10 +31,10 @@ class SimpleCNN(nn.Module):
         self.hidden = nn.Sequential(nn.Linear(WIDTHS[-1] * grid**2, HIDDEN), nn.ReLU(), nn.Dropout(dropout))
         self.head = nn.Linear(HIDDEN, classes)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the logits."""
-        logits: Tensor = self.head(self.hidden(self.features(images).flatten(1)))
-        return logits
+    def embed(self, images: Tensor) -> Tensor:
+        """Return the embedding, N×D."""
+        embedding: Tensor = self.hidden(self.features(images).flatten(1))
+        return embedding
 
 
 def _block(inputs: int, outputs: int) -> nn.Sequential:

@@ -10,25 +10,26 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
+from visiongate.models.embedding_networks import PooledNetwork
 
-class SmallCNN(nn.Module):
+
+class SmallCNN(PooledNetwork):
     """Maps normalized float images, N×C×H×W, to logits, N×K."""
 
     def __init__(self, channels: int, classes: int, width: int, dropout: float) -> None:
-        super().__init__()
+        super().__init__(dropout)
         self.features = nn.Sequential(
             _block(channels, width),
             _block(width, 2 * width),
             nn.MaxPool2d(2),
             _block(2 * width, 2 * width),
         )
-        self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(2 * width, classes)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the logits."""
-        logits: Tensor = self.head(self.dropout(self.features(images).mean(dim=(2, 3))))
-        return logits
+    def feature_map(self, images: Tensor) -> Tensor:
+        """Return the last feature map, N×D×h×w."""
+        features: Tensor = self.features(images)
+        return features
 
 
 def _block(inputs: int, outputs: int) -> nn.Sequential:

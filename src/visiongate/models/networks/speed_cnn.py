@@ -20,12 +20,14 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from visiongate.models.embedding_networks import EmbeddingNetwork
+
 BATCH_NORM_MOMENTUM = 0.4
 # Added to the variance of a direction, so that noise is not amplified.
 MIN_VARIANCE = 5e-4
 
 
-class SpeedCNN(nn.Module):
+class SpeedCNN(EmbeddingNetwork):
     """Maps normalized float images, N×C×H×W, to logits, N×K."""
 
     def __init__(self, stem: nn.Conv2d, blocks: nn.Sequential, head: nn.Linear) -> None:
@@ -35,11 +37,10 @@ class SpeedCNN(nn.Module):
         self.head = head
         nn.init.normal_(head.weight, std=1 / head.in_features)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the logits."""
-        features = self.blocks(functional.gelu(self.stem(images))).amax(dim=(2, 3))
-        logits: Tensor = self.head(features)
-        return logits
+    def embed(self, images: Tensor) -> Tensor:
+        """Return the embedding, N×D."""
+        embedding: Tensor = self.blocks(functional.gelu(self.stem(images))).amax(dim=(2, 3))
+        return embedding
 
     @torch.no_grad()
     def initialize(self, images: Tensor) -> None:
