@@ -69,6 +69,27 @@ def test_a_gray_model_of_this_project_is_a_valid_start_for_gray_images_only(tmp_
         build(str(path), 3)
 
 
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_b0", "mobilenet_v3_large", "convnext_tiny"])
+@torch.no_grad()
+def test_the_backbone_computes_the_features_of_torchvision(tmp_path: Path, name: str) -> None:
+    torch.manual_seed(3)
+    reference = import_torchvision().models.get_model(name, weights=None).eval()
+    for norm in reference.modules():
+        if isinstance(norm, (nn.BatchNorm2d, nn.LayerNorm)):
+            norm.weight.uniform_(0.5, 1.5)
+            norm.bias.uniform_(-0.5, 0.5)
+    torch.save(reference.state_dict(), tmp_path / "published.pth")
+    network = build(str(tmp_path / "published.pth"), name=name).eval()
+    images = torch.randn(2, 3, 75, 75)
+    top = reference.get_submodule("fc" if name == "resnet18" else "classifier")
+    seen: list[torch.Tensor] = []
+    # The first linear layer sees the pooled features.
+    linear = next(layer for layer in top.modules() if isinstance(layer, nn.Linear))
+    linear.register_forward_pre_hook(lambda _layer, inputs: seen.append(inputs[0]))
+    reference(images)
+    torch.testing.assert_close(network.embed(images), seen[0])
+
+
 @pytest.mark.parametrize("name", ["resnet18", "efficientnet_b0"])
 def test_a_model_of_this_project_is_a_valid_start(tmp_path: Path, name: str) -> None:
     torch.manual_seed(2)
