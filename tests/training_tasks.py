@@ -17,6 +17,7 @@ MODEL = Model(
     options={},
     lr=0.05,
     backbone_lr=None,
+    unfreeze_after=None,
     batch_size=16,
     optimizer="adamw",
     momentum=0.9,

@@ -1,6 +1,8 @@
 import multiprocessing
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 import torch
@@ -29,7 +31,11 @@ class CutError(Exception):
 
 
 def train(
-    path: Path, optimizer: str, dtype: torch.dtype, stop_after: int | None = None
+    path: Path,
+    optimizer: str,
+    dtype: torch.dtype,
+    stop_after: int | None = None,
+    changes: Mapping[str, object] = MappingProxyType({}),
 ) -> tuple[Task, FitResult | None, list[str]]:
     """Train with a checkpoint; an exception interrupts the training after ``stop_after`` epochs."""
     messages = []
@@ -38,7 +44,7 @@ def train(
         if stop_after is not None and epoch.epoch > stop_after:
             raise CutError
 
-    model = MODEL.model_copy(update={"optimizer": optimizer, "lr": 0.02})
+    model = MODEL.model_copy(update={"optimizer": optimizer, "lr": 0.02, **changes})
     callbacks = Callbacks(
         on_epoch,
         on_resumed=lambda history: messages.append(f"after {len(history)}"),
@@ -52,15 +58,23 @@ def train(
             return task, None, messages
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("dtype", "changes"),
+    [
+        (torch.float32, {}),
+        (torch.bfloat16, {}),
+        (torch.float32, {"backbone_lr": 0.01, "unfreeze_after": 3, "hold_norm": True}),
+    ],
+    ids=["fp32", "bf16", "unfrozen"],
+)
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
 def test_a_resumed_training_ends_like_an_uninterrupted_one(
-    tmp_path: Path, optimizer: str, dtype: torch.dtype
+    tmp_path: Path, optimizer: str, dtype: torch.dtype, changes: dict[str, object]
 ) -> None:
-    whole, expected, _ = train(tmp_path / "whole", optimizer, dtype)
+    whole, expected, _ = train(tmp_path / "whole", optimizer, dtype, changes=changes)
     for stop_after in (1, 2, 4):
-        train(tmp_path / "cut", optimizer, dtype, stop_after)
-    resumed, fitted, messages = train(tmp_path / "cut", optimizer, dtype)
+        train(tmp_path / "cut", optimizer, dtype, stop_after, changes)
+    resumed, fitted, messages = train(tmp_path / "cut", optimizer, dtype, changes=changes)
     assert messages == ["after 4"]
     assert fitted == expected
     assert same_weights(resumed.network, whole.network)

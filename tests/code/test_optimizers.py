@@ -119,11 +119,15 @@ def test_a_backbone_has_its_own_learning_rate_or_is_frozen() -> None:
     assert sum(len(group["params"]) for group in optimizer.param_groups) == 2
 
 
-def test_freezing_random_weights_raises_an_error() -> None:
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [({"backbone_lr": 0.0}, "backbone_lr"), ({"backbone_lr": 0.1, "unfreeze_after": 3}, "unfreeze_after")],
+)
+def test_freezing_random_weights_raises_an_error(changes: dict[str, object], key: str) -> None:
     network = TinyCNN()
     network.pretrained = None
-    with pytest.raises(SettingsError, match=r"model\.backbone_lr"):
-        make_optimizers(network, recipe(backbone_lr=0.0))
+    with pytest.raises(SettingsError, match=rf"model\.{key} .* would freeze random weights"):
+        make_optimizers(network, recipe(**changes))
 
 
 def test_a_network_without_a_backbone_raises_an_error() -> None:

@@ -121,6 +121,11 @@ INVALID = {
         "training.augmentation.cutout = 5000",
     ),
     "a larger first size": ("training.progressive.size", 100, "training.progressive.size = 100"),
+    "unfreezing with a rate of 0": (
+        "model",
+        {**TREE["model"], "backbone_lr": 0.0, "unfreeze_after": 3},
+        "model",
+    ),
     "steps without milestones": ("model", {**TREE["model"], "schedule": "step", "milestones": []}, "model"),
     "an extreme learning rate": ("model", {**TREE["model"], "lr": 1e300}, "model"),
     "a model without a kind": ("model", {"name": "small_cnn"}, "model"),

@@ -1,5 +1,7 @@
+import copy
 import math
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from torch import nn
 from training_tasks import MODEL, PLAIN, TRAINING, make_task, same_weights, train
 from visiongate.errors import DivergedError, SettingsError
 from visiongate.models.normalization import ChannelStatistics, Normalization
+from visiongate.models.transfer import TransferNetwork
 from visiongate.settings.training import Progressive
 from visiongate.training import batch_loader
 from visiongate.training.averaging import average_weights
@@ -19,6 +22,7 @@ from visiongate.training.hardware import choose_hardware, reproducible
 from visiongate.training.loop import MIN_SEEN_IMAGES, Callbacks, fit, predict_split
 from visiongate.training.losses import Loss
 from visiongate.training.seeds import seed_for
+from visiongate.training.trainer import Trainer
 
 # Batches
 
@@ -234,6 +238,34 @@ def test_patience_stops_after_epochs_without_improvement() -> None:
     training = TRAINING.model_copy(update={"epochs": 50, "patience": 3, "monitor": "val_accuracy"})
     fitted = train(training, stale)[1]
     assert len(fitted.history) == fitted.best.epoch + 3 < 50
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
+def test_a_backbone_is_frozen_for_some_epochs_and_then_trained(optimizer: str) -> None:
+    changes = {"optimizer": optimizer, "backbone_lr": 0.02, "unfreeze_after": 2, "hold_norm": True}
+    model = MODEL.model_copy(update=changes)
+    with reproducible(0):
+        layers = [nn.Conv2d(1, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU()]
+        network = TransferNetwork(nn.Sequential(*layers), nn.Linear(8, 2))
+        network.pretrained = "elsewhere"
+        task = make_task(network=network)
+        trainer = Trainer(task, model, TRAINING)
+        head = [network.head.weight.clone()]
+        backbone = [copy.deepcopy(network.backbone)]
+        for epoch in (1, 2, 3):
+            trainer.train_epoch(epoch, lambda _count: None)
+            head.append(network.head.weight.clone())
+            backbone.append(copy.deepcopy(network.backbone))
+    assert not any(torch.equal(before, after) for before, after in pairwise(head))
+    assert [same_weights(before, after) for before, after in pairwise(backbone)] == [True, True, False]
+
+
+def test_patience_counts_from_the_epoch_that_unfreezes_the_backbone() -> None:
+    stale = MODEL.model_copy(update={"lr": 1e-12, "backbone_lr": 1e-12, "unfreeze_after": 10})
+    training = TRAINING.model_copy(update={"epochs": 50, "patience": 3, "monitor": "val_accuracy"})
+    fitted = train(training, stale)[1]
+    assert fitted.best.epoch < 10
+    assert len(fitted.history) == 13
 
 
 def test_a_diverging_training_raises_an_error() -> None:

@@ -27,6 +27,10 @@ class Model(Section):
     backbone_lr: NonNegative | None = Field(
         description="Learning rate of a backbone: 0 freezes it, null uses `lr`."
     )
+    unfreeze_after: Count | None = Field(
+        description="Epochs that train the head alone before `backbone_lr` trains the backbone, too; null trains both from the "
+        "start."
+    )
     batch_size: Count = Field(description="Images per batch.")
     optimizer: Literal["sgd", "adam", "adamw", "muon"] = Field(description="Optimizer.")
     momentum: float = Field(ge=0, lt=1, description="Momentum of sgd and muon; beta1 of adam and adamw.")
@@ -49,6 +53,11 @@ class Model(Section):
     def _check(self) -> Self:
         if self.lr > MAX_RATE:
             raise ValueError(f"lr {self.lr:g} exceeds the maximum {MAX_RATE:g}")
+        if self.unfreeze_after is not None and not self.backbone_lr:
+            raise ValueError(
+                f"unfreeze_after {self.unfreeze_after} needs a backbone_lr above 0, which then trains the backbone: set "
+                f"backbone_lr to {self.lr / 10:g}, or unfreeze_after to null"
+            )
         increases = self.milestones and self.milestones == sorted(set(self.milestones))
         if self.schedule == "step" and not increases:
             raise ValueError(f"schedule step needs increasing milestones, not {self.milestones}")

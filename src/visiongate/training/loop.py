@@ -69,7 +69,7 @@ def fit(
     """
     _check_monitor(training.monitor, task)
     trainer = Trainer(task, model, training)
-    progress = _Progress(trainer, checkpoint)
+    progress = _Progress(trainer, checkpoint, model.unfreeze_after or 0)
     progress.restore(callbacks)
     while not progress.is_over(training):
         number = len(progress.history) + 1
@@ -117,18 +117,21 @@ def fit_without_validation(
 class _Progress:
     """The history, the best epoch's weights and the trainer's state, which a checkpoint stores."""
 
-    def __init__(self, trainer: Trainer, checkpoint: Checkpoint | None) -> None:
+    def __init__(self, trainer: Trainer, checkpoint: Checkpoint | None, frozen_epochs: int) -> None:
         self.history: list[EpochMetrics] = []
         self.best: EpochMetrics | None = None
         self.weights: dict[str, Tensor] = {}
         self._trainer = trainer
         self._checkpoint = checkpoint
+        self._frozen_epochs = frozen_epochs
 
     def is_over(self, training: Training) -> bool:
-        """Return whether all epochs are done, or ``patience`` epochs brought no improvement."""
+        """Return whether all epochs are done, or ``patience`` epochs with a trained backbone brought no improvement."""
         if len(self.history) >= training.epochs:
             return True
-        since_best = 0 if self.best is None else len(self.history) - self.best.epoch
+        since_best = 0
+        if self.best is not None:
+            since_best = len(self.history) - max(self.best.epoch, self._frozen_epochs)
         return training.patience is not None and since_best >= training.patience
 
     def add(self, epoch: EpochMetrics, monitor: Monitor) -> None:

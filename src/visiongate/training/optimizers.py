@@ -37,7 +37,7 @@ class KernelMuon(Muon):
         matrices = (matrix for group in self.param_groups for matrix in group["params"])
         for matrix, parameter in zip(matrices, self._parameters, strict=True):
             matrix.grad = None if parameter.grad is None else _as_matrix(parameter.grad, parameter)
-            if self._holds_norm:
+            if self._holds_norm and matrix.grad is not None:
                 matrix.mul_(len(matrix) ** 0.5 / matrix.norm())
         super().step(closure)  # type: ignore[no-untyped-call]
 
@@ -82,6 +82,34 @@ def _group_parameters(network: nn.Module, model: Model) -> list[Group]:
     return [group for group in groups if group["params"]]
 
 
+class BackboneFreezer:
+    """Freezes the backbone during the first ``model.unfreeze_after`` epochs; its optimizer exists from the start.
+
+    Args:
+        network: Its optimizers have been made.
+        model: The recipe.
+    """
+
+    def __init__(self, network: nn.Module, model: Model) -> None:
+        self._epochs = model.unfreeze_after or 0
+        self._parameters: list[Parameter] = []
+        self._is_frozen = False
+        if self._epochs:
+            backbone = network.get_submodule("backbone")
+            self._parameters = [each for each in backbone.parameters() if each.requires_grad]
+
+    def set_epoch(self, epoch: int) -> bool:
+        """Freeze or unfreeze the backbone for an epoch, from 1, and return whether that changed anything.
+
+        It depends on nothing but the epoch, so that a resumed training continues alike. Optimizers skip parameters without a
+        gradient.
+        """
+        was_frozen, self._is_frozen = self._is_frozen, epoch <= self._epochs
+        for parameter in self._parameters:
+            parameter.requires_grad = not self._is_frozen
+        return self._is_frozen != was_frozen
+
+
 def _backbone_parameters(network: nn.Module, model: Model) -> list[Parameter]:
     """Return the parameters that ``model.backbone_lr`` applies to; freeze them if it is 0."""
     if model.backbone_lr is None:
@@ -91,9 +119,10 @@ def _backbone_parameters(network: nn.Module, model: Model) -> list[Parameter]:
         raise SettingsError(
             f"params.yaml: model.backbone_lr = {model.backbone_lr:g} is invalid: {model.name} has no backbone; set it to null"
         )
-    if model.backbone_lr == 0 and getattr(network, "pretrained", "") is None:
+    if (model.backbone_lr == 0 or model.unfreeze_after) and getattr(network, "pretrained", "") is None:
+        setting = "backbone_lr = 0" if model.backbone_lr == 0 else f"unfreeze_after = {model.unfreeze_after}"
         raise SettingsError(
-            "params.yaml: model.backbone_lr = 0 would freeze random weights: set model.options.weights, or set it to null"
+            f"params.yaml: model.{setting} would freeze random weights: set model.options.weights, or set it to null"
         )
     backbone.requires_grad_(requires_grad=model.backbone_lr > 0)
     return list(backbone.parameters())

@@ -16,7 +16,7 @@ from visiongate.training.batch_loader import Batch, BatchLoader
 from visiongate.training.batches import MIN_BATCH, plan_epoch
 from visiongate.training.checkpoint import State, optimizer_state, restore_optimizer
 from visiongate.training.losses import Loss
-from visiongate.training.optimizers import make_optimizers
+from visiongate.training.optimizers import BackboneFreezer, make_optimizers
 from visiongate.training.schedule import Schedule
 from visiongate.training.seeds import generator_for, seed_for
 from visiongate.training.task import Task
@@ -49,6 +49,7 @@ class Trainer:
         self._plan = plan_epoch(len(task.train), model.batch_size, training.accumulation, min_batch)
         self._loader = BatchLoader(task, training, self._plan)
         self._optimizers = make_optimizers(task.network, model)
+        self._freezer = BackboneFreezer(task.network, model)
         self._schedule = Schedule(self._optimizers, model, len(self._plan) * training.epochs)
         self._parallel = distributed.parallelize(task.network)
         self._average = None if training.ema is None else average_weights(task.network, training.ema)
@@ -73,6 +74,9 @@ class Trainer:
         # Dropout draws from the global generator.
         torch.manual_seed(seed_for(seed, "network", epoch, distributed.rank()))
         mixup = generator_for(seed, "mixup", epoch, distributed.rank())
+        if self._freezer.set_epoch(epoch):
+            # The wrapper notes when it is made which parameters have gradients.
+            self._parallel = distributed.parallelize(self._task.network)
         self._parallel.train()
         # The sums stay on the device, because reading a number at each step would wait for it.
         sums = torch.zeros(2, device=self._task.hardware.device)
