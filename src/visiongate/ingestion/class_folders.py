@@ -1,42 +1,32 @@
 """Understand a tree of class folders: which folders are classes, which are splits, and which images are neither."""
 
 import posixpath
-import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import PurePosixPath
 
 from visiongate.errors import DataError
-from visiongate.images.extensions import claimed_format, has_image_signature
-from visiongate.ingestion.auxiliary import NAMES_CACHED, Parts, find_auxiliary, may_be_class, plain_name
+from visiongate.ingestion.auxiliary import Parts, find_auxiliary, may_be_class, plain_name
 from visiongate.ingestion.flat_names import advise_on_flat_files
+from visiongate.ingestion.image_files import select_images
+from visiongate.ingestion.labeled_paths import (
+    MAX_LISTED,
+    MIN_CLASSES,
+    LabeledPath,
+    describe_classes,
+    find_missing_classes,
+    merge_spellings,
+    spelling_key,
+)
 from visiongate.ingestion.names import is_undecoded, suggest_encodings
 from visiongate.ingestion.setting_advice import advise_on_exclusion, advise_on_splits
-from visiongate.ingestion.split_names import FILLERS, read_split_name
+from visiongate.ingestion.split_names import FILLERS, read_split_name, recognize_splits
 from visiongate.ingestion.trees import Tree
-from visiongate.records.splits import SPLITS
 from visiongate.settings.dataset import Dataset
 from visiongate.text_tables import join_first
 
-MIN_CLASSES = 2
-# Names that a message lists.
-MAX_LISTED = 5
 READING_PAGE = "conf/dataset/reading/default.yaml"
-# What editors append to the name of a copy.
-BACKUP = "~"
-EXTENSION = re.compile(r"\.[a-z]\w*")
-
-
-@dataclass(frozen=True, slots=True)
-class LabeledPath:
-    """An image with its class, and the split that the tree gives, if any."""
-
-    path: str
-    label: str
-    split: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +47,8 @@ class ClassFolders:
 
     def describe(self, tree: str) -> str:
         """Return one line, such as ``3 classes × 2 given splits (train, test); root photos/PetImages``."""
-        classes = len({image.label for image in self.images})
-        given = {image.split for image in self.images}
-        splits = [name for name in SPLITS if name in given]
-        line = f"{classes} classes"
-        if splits:
-            line += f" × {len(splits)} given split{'s' if len(splits) > 1 else ''} ({', '.join(splits)})"
-        return f"{line}; root {PurePosixPath(tree, self.root)}"
+        counts = {(image.label, image.split) for image in self.images}
+        return f"{describe_classes(counts)}; root {PurePosixPath(tree, self.root)}"
 
 
 def read_class_folders(tree: Tree, dataset: Dataset) -> ClassFolders:
@@ -79,13 +64,13 @@ def read_class_folders(tree: Tree, dataset: Dataset) -> ClassFolders:
     if all(plain_name(image.label) in FILLERS for image in images):
         raise DataError(f"{tree.name}: {reader.explain_flat_files()}")
     _check_encoding(tree.name, {image.label for image in images})
-    merged = _merge_spellings(images, dataset.classes or (), reader.warnings)
+    merged = merge_spellings(images, dataset.classes or (), reader.warnings)
     labels = {image.label for image in merged}
     for folder in tree.empty_folders:
         parts = folder.split("/")[reader.depth :]
-        if len(parts) in (1, 2) and _spelling_key(parts[-1]) not in set(map(_spelling_key, labels)):
+        if len(parts) in (1, 2) and spelling_key(parts[-1]) not in set(map(spelling_key, labels)):
             reader.warnings.append(f"{folder}: an empty folder, not a class")
-    _warn_of_missing_classes(merged, reader.warnings)
+    reader.warnings += find_missing_classes({(image.label, image.split) for image in merged})
     return ClassFolders(merged, reader.root, reader.ignored, reader.warnings)
 
 
@@ -95,8 +80,9 @@ class _Reader:
     def __init__(self, tree: Tree, dataset: Dataset) -> None:
         self._tree, self._dataset = tree, dataset
         self._given = {folder.casefold(): split for folder, split in (dataset.splits or {}).items()}
-        self.ignored, self.warnings = Counter(tree.ignored), list[str]()
-        parts = {path: tuple(path.split("/")) for path in tree.paths if self._is_image(path)}
+        images, others = select_images(tree.paths, tree.read)
+        self.ignored, self.warnings = tree.ignored + others, list[str]()
+        parts = {path: tuple(path.split("/")) for path in images}
         parts = self._leave_out_auxiliary(parts)
         self.depth = self._count_wrappers(list(parts.values()))
         example = next(iter(parts.values()), ())
@@ -151,16 +137,6 @@ class _Reader:
             return self._label(lambda names: (names[0], below.get(names[1]) if _is_nested(names) else None))
         self._check_repeated_names(folders)
         return self._label(lambda names: (names[0], None))
-
-    def _is_image(self, path: str) -> bool:
-        """Return whether a file is an image by its extension or, without an extension, by its first bytes."""
-        suffix = BACKUP if path.endswith(BACKUP) else posixpath.splitext(path)[1].rstrip().lower()
-        # Not an extension, but a part of a name such as ``IMG 2.10.2026``.
-        suffix = suffix if suffix == BACKUP or EXTENSION.fullmatch(suffix) else ""
-        is_image = _is_image_suffix(suffix) if suffix else has_image_signature(self._tree.read(path))
-        if not is_image:
-            self.ignored[f"not an image: {suffix or 'without an extension'}"] += 1
-        return is_image
 
     def _leave_out_auxiliary(self, parts: Mapping[str, Parts]) -> dict[str, Parts]:
         """Leave out images in folders of masks, thumbnails and the like, unless these folders are the classes."""
@@ -234,20 +210,8 @@ class _Reader:
         given = {
             folder: self._given[folder.casefold()] for folder in folders if folder.casefold() in self._given
         }
-        return given | self._recognize_splits([folder for folder in folders if folder not in given])
-
-    def _recognize_splits(self, folders: Sequence[str]) -> dict[str, str]:
-        """Return the split of each folder that has one of the usual names."""
-        if set(folders) <= set(self._dataset.classes or ()):
-            return {}
-        read = {folder: name for folder in folders if (name := read_split_name(folder))}
-        certain = {folder: name.split for folder, name in read.items() if not name.rest}
-        if certain or len(read) < len(folders):
-            return certain
-        # Names such as pets_train and pets_test differ by nothing but the split.
-        splits = {folder: name.split for folder, name in read.items()}
-        is_same = len({name.rest for name in read.values()}) == 1
-        return splits if is_same and len(set(splits.values())) > 1 else {}
+        others = [folder for folder in folders if folder not in given]
+        return given if set(others) <= set(self._dataset.classes or ()) else given | recognize_splits(others)
 
     def _check_given_splits(self, splits: Sequence[str]) -> None:
         """Check that each key of ``dataset.splits`` names a folder."""
@@ -382,38 +346,6 @@ class _Reader:
         return [names[1:] for names in self._parts.values() if names[0] == folder]
 
 
-def _merge_spellings(
-    images: Sequence[LabeledPath], classes: Sequence[str], warnings: list[str]
-) -> list[LabeledPath]:
-    """Give labels that differ by case, blanks or Unicode's composition one name: that in the settings, or the most frequent.
-
-    Two of them are separate classes if the settings list both, and so are single letters, such as A and a.
-    """
-    exact = Counter(map(_spelling_key, classes))
-    separate = {name for name in classes if exact[_spelling_key(name)] > 1}
-    spellings: dict[str, Counter[str]] = defaultdict(Counter)
-    for image in images:
-        if image.label not in separate:
-            spellings[_spelling_key(image.label)][image.label] += 1
-    listed = {_spelling_key(name): name for name in classes}
-    chosen = {
-        key: listed.get(key)
-        or unicodedata.normalize("NFC", max(sorted(found), key=found.__getitem__)).strip()
-        for key, found in spellings.items()
-    }
-    for key, found in spellings.items():
-        if len(found) > 1:
-            warnings.append(f"{', '.join(map(repr, sorted(found)))} are one class, {chosen[key]!r}")
-    names = {name: chosen[key] for key, found in spellings.items() for name in found}
-    return [LabeledPath(image.path, names.get(image.label, image.label), image.split) for image in images]
-
-
-@lru_cache(NAMES_CACHED)
-def _spelling_key(name: str) -> str:
-    plain = unicodedata.normalize("NFC", name).strip()
-    return plain.casefold() if len(plain) > 1 else plain
-
-
 def _check_encoding(name: str, labels: Iterable[str]) -> None:
     undecoded = sorted(filter(is_undecoded, labels))
     if undecoded:
@@ -423,11 +355,6 @@ def _check_encoding(name: str, labels: Iterable[str]) -> None:
         )
 
 
-@lru_cache(NAMES_CACHED)
-def _is_image_suffix(suffix: str) -> bool:
-    return claimed_format(f"image{suffix}") is not None
-
-
 def _is_nested(names: Parts) -> bool:
     """Return whether an image lies in a folder below a top folder."""
     return len(names) > 2  # noqa: PLR2004 - two folders and the name of the file
@@ -435,18 +362,6 @@ def _is_nested(names: Parts) -> bool:
 
 def _are_fillers(folders: Iterable[str]) -> bool:
     return all(plain_name(folder) in FILLERS for folder in folders)
-
-
-def _warn_of_missing_classes(images: Sequence[LabeledPath], warnings: list[str]) -> None:
-    """Warn of given splits without images of a class."""
-    labels = {image.label for image in images}
-    for split in SPLITS:
-        present = {image.label for image in images if image.split == split}
-        missing = sorted(labels - present)
-        if present and missing:
-            warnings.append(
-                f"{split}: no image of {len(missing):,} of {len(labels):,} classes: {_list(missing)}"
-            )
 
 
 def _top_folders(parts: Iterable[Parts]) -> list[str]:

@@ -1,15 +1,14 @@
 """Find labeled images in a tree: IDX files, CIFAR-10 batches, or one folder per class."""
 
-import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from visiongate.errors import DataError
 from visiongate.ingestion.cifar10 import holds_cifar10, open_cifar10
-from visiongate.ingestion.class_folders import MIN_CLASSES, LabeledPath, read_class_folders
+from visiongate.ingestion.class_folders import read_class_folders
 from visiongate.ingestion.flat_names import advise_on_flat_files
 from visiongate.ingestion.idx_files import holds_idx_files, open_idx_files
-from visiongate.ingestion.source import Source, SourceImage
+from visiongate.ingestion.labeled_paths import MIN_CLASSES, LabeledPath, LabeledPaths
+from visiongate.ingestion.source import Source
 from visiongate.ingestion.trees import Tree
 from visiongate.settings.dataset import Dataset
 
@@ -24,21 +23,14 @@ def find_images(tree: Tree, dataset: Dataset) -> Source:
         return open_idx_files(tree, dataset)
     if holds_cifar10(tree):
         return open_cifar10(tree, dataset)
-    return _open_class_folders(tree, dataset)
+    return _read_class_folders(tree, dataset).open(tree, dataset.group)
 
 
-def _open_class_folders(tree: Tree, dataset: Dataset) -> Source:
+def _read_class_folders(tree: Tree, dataset: Dataset) -> LabeledPaths:
     folders = read_class_folders(tree, dataset)
     classes = _check_classes(tree, folders.images, dataset.classes)
-
-    def read() -> Iterator[SourceImage]:
-        for image in folders.images:
-            group = _find_group(image.path, dataset.group)
-            yield SourceImage(tree.read(image.path), image.label, image.path, image.split, group)
-
-    layout, warnings = folders.describe(tree.name), tuple(folders.warnings)
-    counts = Counter((image.label, image.split) for image in folders.images)
-    return Source(classes, counts, +folders.ignored, read, layout, warnings)
+    layout = folders.describe(tree.name)
+    return LabeledPaths(folders.images, classes, folders.ignored, layout, folders.warnings)
 
 
 def _check_classes(tree: Tree, images: Sequence[LabeledPath], expected: list[str] | None) -> list[str]:
@@ -60,8 +52,3 @@ def _check_classes(tree: Tree, images: Sequence[LabeledPath], expected: list[str
             f"{advise_on_flat_files(paths, [])}"
         )
     return expected or sorted(actual)
-
-
-def _find_group(path: str, pattern: str | None) -> str | None:
-    match = re.search(pattern, path) if pattern else None
-    return match.group(1) if match else None

@@ -1,6 +1,7 @@
 """Folder names that say which split their images belong to, such as ``train``, ``Test_Set`` and ``seg_train``."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 WORDS = {
@@ -49,3 +50,17 @@ def read_split_name(folder: str) -> SplitName | None:
         return None
     rest = tuple(word for word in words if word not in WORDS and word not in FILLERS)
     return SplitName(WORDS[found[0]], rest)
+
+
+def recognize_splits(names: Sequence[str]) -> dict[str, str]:
+    """Return the split of each name that is one of the usual names of a split.
+
+    Names with other words, such as pets_train and pets_test, must differ by nothing but the split.
+    """
+    read = {name: found for name in names if (found := read_split_name(name))}
+    certain = {name: found.split for name, found in read.items() if not found.rest}
+    if certain or len(read) < len(names):
+        return certain
+    splits = {name: found.split for name, found in read.items()}
+    is_same = len({found.rest for found in read.values()}) == 1
+    return splits if is_same and len(set(splits.values())) > 1 else {}
