@@ -17,51 +17,15 @@ import yaml
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from source_trees import dataset, of_paths, placed, refusal, rows, tree
 from visiongate.errors import DataError
 from visiongate.ingestion.embedded import open_digits
 from visiongate.ingestion.fetching import DownloadOptions
 from visiongate.ingestion.inspection import inspect_source
 from visiongate.ingestion.layouts import find_images
 from visiongate.ingestion.names import decode_name
-from visiongate.ingestion.source import Source, SourceImage
 from visiongate.ingestion.trees import Tree, open_tree
-from visiongate.settings.dataset import Dataset
 from visiongate.settings.grammar import parse_setting
-from visiongate.settings.loading import load_settings
-
-ROOT = Path(__file__).parents[2]
-
-
-def dataset(**changes: Any) -> Dataset:  # noqa: ANN401 - whatever the settings take
-    known = load_settings(ROOT / "params.yaml").dataset
-    return known.model_copy(update={"classes": None, "splits": None, **changes})
-
-
-def tree(files: dict[str, bytes]) -> Tree:
-    return Tree("tried", sorted(files), files.__getitem__, Counter())
-
-
-def of_paths(*paths: str) -> Tree:
-    return tree({path: path.encode() for path in paths})
-
-
-def rows(source: Source) -> list[SourceImage]:
-    found = list(source.read())
-    assert len(found) == source.images
-    assert Counter((image.label, image.split) for image in found) == source.counts
-    assert [image.path for image in found] == sorted({image.path for image in found})
-    return found
-
-
-def placed(source: Source) -> list[tuple[str, str | None, str]]:
-    return [(image.path, image.split, image.label) for image in rows(source)]
-
-
-def refusal(found: Tree, **changes: object) -> str:
-    with pytest.raises(DataError) as error:
-        rows(find_images(found, dataset(**changes)))
-    return str(error.value)
-
 
 # Class folders
 

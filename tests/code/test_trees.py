@@ -468,8 +468,30 @@ def test_an_archive_within_an_archive_is_refused(tmp_path: Path, build: Build, n
     assert f"{name}: an archive within an archive" in refusal(build(tmp_path, {"a/1": b"x", name: b"y"}))
 
 
-def test_an_archive_in_a_folder_is_a_plain_file(tmp_path: Path) -> None:
-    assert read_all(as_folder(tmp_path, {"a/inner.zip": b"PK"})) == {"a/inner.zip": b"PK"}
+def test_an_archive_beside_images_is_a_plain_file(tmp_path: Path) -> None:
+    files = {"a/inner.zip": b"PK", "a/1.jpg": b"an image"}
+    assert read_all(as_folder(tmp_path, files)) == files
+
+
+def test_the_archives_of_a_folder_without_images_are_folders(tmp_path: Path) -> None:
+    folder = as_folder(tmp_path, {"labels.csv": b"image,label", "b/note": b"x"})
+    as_zip(tmp_path, FILES).rename(folder / "a.zip")
+    as_tar(tmp_path, FILES).rename(folder / "b.tar")
+
+    found = read_all(folder)
+
+    assert found == {
+        "labels.csv": b"image,label",
+        "b/note": b"x",
+        **{f"{name}/{path}": content for name in ("a", "b.tar") for path, content in FILES.items()},
+    }
+    assert list(found) == sorted(found)
+    with open_tree(folder, dataset(exclude=["a/*"])) as tree:
+        assert not any(path.startswith("a/") for path in tree.paths)
+    few = LIMITS.model_copy(update={"max_files": 2 * len(FILES) + 1})
+    assert "dataset.limits.max_files" in refusal(folder, few)
+    (folder / "bad.tar.gz").write_bytes(b"no archive")
+    assert "bad.tar.gz: not a folder, a zip" in refusal(folder)
 
 
 # Damaged archives

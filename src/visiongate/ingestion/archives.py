@@ -11,7 +11,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -36,6 +36,8 @@ UNICODE_PATH = 0x7075
 # Bytes of a link's target; Linux allows no more.
 MAX_TARGET = 4096
 LeftOut = Callable[[str], bool]
+# Opens a tar from its start.
+Reopen = Callable[[], AbstractContextManager[IO[bytes]]]
 # Entries for an unknown compression raise NotImplementedError, encrypted ones RuntimeError.
 DAMAGE = (
     zipfile.BadZipFile,
@@ -54,11 +56,11 @@ class Archive:
     """An open archive.
 
     Attributes:
-        paths: The paths of the files.
+        sizes: Decompressed bytes of the files by path.
         read: Returns the content of a file by path.
     """
 
-    paths: list[str]
+    sizes: Mapping[str, int]
     read: Callable[[str], bytes]
 
 
@@ -76,16 +78,17 @@ def open_archive(path: Path, dataset: Dataset, is_left_out: LeftOut) -> Iterator
     """
     with ExitStack() as stack:
         with _explain_damage(path.name):
-            file: IO[bytes] = stack.enter_context(path.open("rb"))
-            signature = file.read(SIGNATURE_BYTES)
-            file.seek(0)
+            with path.open("rb") as file:
+                signature = file.read(SIGNATURE_BYTES)
             if signature.startswith(ZIP_SIGNATURES):
-                archive = _open_zip(file, path.name, dataset, is_left_out)
+                archive = _open_zip(stack.enter_context(path.open("rb")), path.name, dataset, is_left_out)
             else:
+                # A plain tar is opened for each reading, because a data set may have more of them than a process may open.
+                reopen: Reopen = lambda: path.open("rb")  # noqa: E731 - its type is simpler than that of `partial`
                 for magic, opener in DECOMPRESSORS.items():
                     if signature.startswith(magic):
-                        file = stack.enter_context(_decompress(file, opener, path.name, dataset.limits))
-                archive = _open_tar(file, path.name, dataset, is_left_out)
+                        reopen = stack.enter_context(_decompress(path, opener, dataset.limits))
+                archive = _open_tar(reopen, path.name, dataset, is_left_out)
         yield archive
 
 
@@ -129,7 +132,7 @@ def _open_zip(file: IO[bytes], name: str, dataset: Dataset, is_left_out: LeftOut
         with _explain_damage(name, path), archive.open(entries[path]) as source:
             return source.read(sizes[path])
 
-    return Archive(list(entries), read)
+    return Archive(sizes, read)
 
 
 def _zip_path(info: zipfile.ZipInfo, encoding: str | None) -> str:
@@ -153,19 +156,40 @@ def _unicode_field(extra: bytes, raw: bytes) -> str | None:
     return None
 
 
-def _open_tar(file: IO[bytes], name: str, dataset: Dataset, is_left_out: LeftOut) -> Archive:
+def _open_tar(reopen: Reopen, name: str, dataset: Dataset, is_left_out: LeftOut) -> Archive:
+    with reopen() as file:
+        entries = _list_tar(file, name, dataset, is_left_out)
+    sizes = {path: size for path, (_, size) in entries.items()}
+    check_sizes(name, sizes, dataset.limits)
+
+    def read(path: str) -> bytes:
+        offset, size = entries[path]
+        with reopen() as file:
+            file.seek(offset)
+            return file.read(size)
+
+    return Archive(sizes, read)
+
+
+def _list_tar(
+    file: IO[bytes], name: str, dataset: Dataset, is_left_out: LeftOut
+) -> dict[str, tuple[int, int]]:
+    """Return the offset and the size of each file of a tar."""
     try:
         archive = tarfile.TarFile(fileobj=file)
     except tarfile.ReadError:
-        raise DataError(f"{name}: not a folder, a zip or a tar; set dataset.path to one of them") from None
-    entries: dict[str, tarfile.TarInfo] = {}
+        raise DataError(
+            f"{name}: not a folder, a zip, a tar, a Parquet file or an .npz; set dataset.path to one of them, or exclude it by "
+            "dataset.exclude"
+        ) from None
+    entries: dict[str, tuple[int, int]] = {}
     links: dict[str, str | None] = {}
     for member in archive:
         if member.isdir():
             continue
         path = _check_new(name, _tar_path(name, member.name, dataset.encoding), entries)
         if member.isreg():
-            entries[path] = member
+            entries[path] = (member.offset_data, member.size)
         elif is_left_out(path):
             continue
         elif member.issym():
@@ -180,14 +204,7 @@ def _open_tar(file: IO[bytes], name: str, dataset: Dataset, is_left_out: LeftOut
     if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
         raise EOFError(f"damaged after {len(entries):,} files")
     add_linked_entries(name, entries, links, dataset.limits.max_files)
-    sizes = {path: member.size for path, member in entries.items()}
-    check_sizes(name, sizes, dataset.limits)
-
-    def read(path: str) -> bytes:
-        file.seek(entries[path].offset_data)
-        return file.read(sizes[path])
-
-    return Archive(list(entries), read)
+    return entries
 
 
 def _tar_path(archive: str, path: str, encoding: str | None) -> str:
@@ -195,22 +212,20 @@ def _tar_path(archive: str, path: str, encoding: str | None) -> str:
 
 
 @contextmanager
-def _decompress(
-    file: IO[bytes], opener: Callable[..., Any], name: str, limits: Limits
-) -> Iterator[IO[bytes]]:
+def _decompress(path: Path, opener: Callable[..., Any], limits: Limits) -> Iterator[Reopen]:
     """Decompress a tar into a temporary file, so that its entries can be read in any order."""
-    with tempfile.TemporaryFile() as plain, opener(file) as source:
+    with tempfile.TemporaryFile() as plain, path.open("rb") as file, opener(file) as source:
         while chunk := source.read(CHUNK):
             try:
                 plain.write(chunk)
             except OSError as error:
                 error.filename = tempfile.gettempdir()
                 raise
-            check_ratio(name, plain.tell(), max(file.tell(), 1), limits)
+            check_ratio(path.name, plain.tell(), max(file.tell(), 1), limits)
             if plain.tell() > limits.max_total_bytes:
-                check_sizes(name, {name: plain.tell()}, limits)
+                check_sizes(path.name, {path.name: plain.tell()}, limits)
         plain.seek(0)
-        yield plain
+        yield lambda: nullcontext(plain)
 
 
 def _check_new(archive: str, path: str, existing: Mapping[str, object]) -> str:

@@ -207,7 +207,7 @@ class _Reader:
         """Return the split of each folder that names one."""
         if self._dataset.splits == {}:
             return {}
-        given = {
+        given: dict[str, str] = {
             folder: self._given[folder.casefold()] for folder in folders if folder.casefold() in self._given
         }
         others = [folder for folder in folders if folder not in given]

@@ -4,8 +4,10 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Self
 
 from visiongate.errors import DataError
 from visiongate.ingestion.auxiliary import NAMES_CACHED
@@ -41,6 +43,7 @@ class LabeledPaths:
         ignored: Number of files that are not images of a class, by reason.
         layout: How the source was understood, in one line.
         warnings: What a person should check.
+        tables: The paths of the tables that give the labels, if any do.
     """
 
     images: Sequence[LabeledPath]
@@ -48,6 +51,11 @@ class LabeledPaths:
     ignored: Counter[str]
     layout: str
     warnings: Sequence[str]
+    tables: tuple[str, ...] = ()
+
+    def warn(self, warning: str) -> Self:
+        """Return the same with one more warning."""
+        return replace(self, warnings=[*self.warnings, warning])
 
     def open(self, tree: Tree, pattern: str | None) -> Source:
         """Return the source of these images.
@@ -124,7 +132,7 @@ def find_missing_classes(counts: Collection[tuple[str, str | None]]) -> list[str
     return warnings
 
 
-def name_labels(source: str, labels: Collection[str], dataset: Dataset) -> dict[str, str]:
+def name_labels(source: str, labels: AbstractSet[str], dataset: Dataset) -> dict[str, str]:
     """Return the class of each label, in the order of the model's outputs.
 
     Numbers from 0 are positions in ``dataset.classes``, unless it lists the numbers themselves. Without ``dataset.classes``,

@@ -1,16 +1,22 @@
 """Find labeled images in a tree: IDX files, CIFAR-10 batches, or one folder per class."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from visiongate.errors import DataError
 from visiongate.ingestion.cifar10 import holds_cifar10, open_cifar10
 from visiongate.ingestion.class_folders import read_class_folders
 from visiongate.ingestion.flat_names import advise_on_flat_files
 from visiongate.ingestion.idx_files import holds_idx_files, open_idx_files
-from visiongate.ingestion.labeled_paths import MIN_CLASSES, LabeledPath, LabeledPaths
+from visiongate.ingestion.labeled_paths import MAX_LISTED, MIN_CLASSES, LabeledPath, LabeledPaths
+from visiongate.ingestion.setting_advice import advise_on_excluding, advise_on_table
 from visiongate.ingestion.source import Source
+from visiongate.ingestion.table_labels import read_table_labels
 from visiongate.ingestion.trees import Tree
 from visiongate.settings.dataset import Dataset
+from visiongate.text_tables import join_first
+
+Result = TypeVar("Result")
 
 
 def find_images(tree: Tree, dataset: Dataset) -> Source:
@@ -23,7 +29,54 @@ def find_images(tree: Tree, dataset: Dataset) -> Source:
         return open_idx_files(tree, dataset)
     if holds_cifar10(tree):
         return open_cifar10(tree, dataset)
-    return _read_class_folders(tree, dataset).open(tree, dataset.group)
+    return _read_labels(tree, dataset).open(tree, dataset.group)
+
+
+def _read_labels(tree: Tree, dataset: Dataset) -> LabeledPaths:
+    """Return the labels of the table that the settings choose; otherwise those of the folders or of a table."""
+    if any(value for value in dataset.table.model_dump().values()):
+        chosen = read_table_labels(tree, dataset)
+        if chosen is None:
+            raise DataError(
+                f"{tree.name}: dataset.table is set, but no table in it names its images; set dataset.table.file"
+            )
+        return chosen
+    folders, table = _attempt(_read_class_folders, tree, dataset), _attempt(read_table_labels, tree, dataset)
+    if isinstance(folders, DataError):
+        if isinstance(table, LabeledPaths):
+            return table
+        raise DataError(f"{folders}\n{table}") if table else folders
+    if isinstance(table, DataError):
+        return folders.warn(f"the folders are the classes; the table beside them is not read: {table}")
+    return _choose(tree, folders, table, dataset) if table else folders
+
+
+def _attempt(read: Callable[[Tree, Dataset], Result], tree: Tree, dataset: Dataset) -> Result | DataError:
+    try:
+        return read(tree, dataset)
+    except DataError as error:
+        return error
+
+
+def _choose(tree: Tree, folders: LabeledPaths, table: LabeledPaths, dataset: Dataset) -> LabeledPaths:
+    """Return the labels of the folders, if each folder is one label of the table.
+
+    Raises:
+        DataError: The folders and the table divide the images differently.
+    """
+    labels = {image.path: image.label for image in table.images}
+    pairs = {(image.label, labels[image.path]) for image in folders.images if image.path in labels}
+    choice = advise_on_table("file", table.tables[0])
+    if len(pairs) == len({label for label, _ in pairs}) == len({label for _, label in pairs}):
+        return folders.warn(
+            f"the folders are the classes; {', '.join(table.tables)} labels the images in the same way; to read its splits and "
+            f"groups, {choice}"
+        )
+    raise DataError(
+        f"{tree.name}: the folders give the classes {join_first(folders.classes, MAX_LISTED)}, but {', '.join(table.tables)} "
+        f"gives {join_first(table.classes, MAX_LISTED)}; choose the table: {choice}; or the folders: "
+        f"{advise_on_excluding(table.tables, dataset)}"
+    )
 
 
 def _read_class_folders(tree: Tree, dataset: Dataset) -> LabeledPaths:

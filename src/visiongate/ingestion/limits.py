@@ -22,16 +22,22 @@ def check_sizes(source: str, sizes: Mapping[str, int], limits: Limits) -> None:
         DataError: A limit is exceeded.
     """
     largest = max(sizes, key=sizes.__getitem__, default="")
-    checks = (
-        ("max_files", limits.max_files, len(sizes), "files"),
-        ("max_file_bytes", limits.max_file_bytes, sizes.get(largest, 0), f"bytes in {largest}"),
-        ("max_total_bytes", limits.max_total_bytes, sum(sizes.values()), "bytes in total"),
-    )
-    for setting, limit, actual, unit in checks:
-        if actual > limit:
-            raise DataError(
-                f"{source}: {actual:,} {unit}, more than dataset.limits.{setting} = {limit:,}; {ADVICE}"
-            )
+    check_limit(source, "max_files", len(sizes), "files", limits)
+    check_limit(source, "max_file_bytes", sizes.get(largest, 0), f"bytes in {largest}", limits)
+    check_limit(source, "max_total_bytes", sum(sizes.values()), "bytes in total", limits)
+
+
+def check_limit(source: str, setting: str, actual: int, unit: str, limits: Limits) -> None:
+    """Check a number against one of the limits.
+
+    Raises:
+        DataError: It is over the limit.
+    """
+    limit = getattr(limits, setting)
+    if actual > limit:
+        raise DataError(
+            f"{source}: {actual:,} {unit}, more than dataset.limits.{setting} = {limit:,}; {ADVICE}"
+        )
 
 
 def check_ratio(source: str, decompressed: int, compressed: int, limits: Limits) -> None:

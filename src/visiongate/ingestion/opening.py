@@ -14,7 +14,7 @@ from visiongate.ingestion.fetching import DownloadOptions, fetch, file_name
 from visiongate.ingestion.folder_walk import walk_folder
 from visiongate.ingestion.layouts import find_images
 from visiongate.ingestion.source import Source
-from visiongate.ingestion.trees import list_files, open_tree
+from visiongate.ingestion.trees import list_files, mount_archives, open_tree
 from visiongate.records.files import sha256_of
 from visiongate.settings.dataset import Dataset
 
@@ -106,8 +106,9 @@ def _open_fetched(dataset: Dataset, url: str, downloads: DownloadOptions) -> Ite
         with open_tree(path, dataset) as tree:
             yield OpenedSource(find_images(tree, dataset), address, _hash(path))
     else:
-        tree = list_files(file_name(url) or dataset.name, files, dataset)
-        yield OpenedSource(find_images(tree, dataset), address, None)
+        listed = list_files(file_name(url) or dataset.name, files, dataset)
+        with mount_archives(listed, dataset) as tree:
+            yield OpenedSource(find_images(tree, dataset), address, None)
 
 
 def _hash(path: Path) -> str | None:

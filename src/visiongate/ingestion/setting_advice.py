@@ -40,13 +40,27 @@ def advise_on_exclusion(folders: Sequence[str], dataset: Dataset) -> str:
     """Return ``dataset.exclude`` with the present patterns and one for each of some folders."""
     if len(folders) > MAX_FOLDERS:
         return f"dataset.exclude with patterns of the {len(folders)} folders, such as {folders[0]}/*"
-    patterns = [*dataset.exclude, *(f"{glob.escape(folder)}/*" for folder in folders)]
+    return _exclude([f"{glob.escape(folder)}/*" for folder in folders], dataset)
+
+
+def advise_on_excluding(files: Sequence[str], dataset: Dataset) -> str:
+    """Return ``dataset.exclude`` with the present patterns and some files."""
+    return _exclude([glob.escape(file) for file in files], dataset)
+
+
+def _exclude(added: Sequence[str], dataset: Dataset) -> str:
+    patterns = [*dataset.exclude, *added]
     return _quote_for_shell(f"dataset.exclude=[{', '.join(map(quote_text, patterns))}]")
 
 
 def advise_on_links(target: str, links: Sequence[str]) -> str:
     """Return ``dataset.links`` with the present folders and one more."""
     return _quote_for_shell(f"dataset.links=[{', '.join(map(quote_text, [*links, target]))}]")
+
+
+def advise_on_table(key: str, value: str) -> str:
+    """Return a setting of ``dataset.table`` as an override."""
+    return _quote_for_shell(f"dataset.table.{key}={quote_text(value)}")
 
 
 def _guess_split(folder: str, folders: Sequence[str]) -> str:

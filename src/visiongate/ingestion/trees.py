@@ -1,18 +1,23 @@
 """Folders and archives as trees: files in the order of their paths, read one at a time."""
 
+import io
 import logging
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import IO
 
 from visiongate.errors import DataError
 from visiongate.ingestion.archives import open_archive
 from visiongate.ingestion.folder_walk import walk_folder
+from visiongate.ingestion.image_files import select_images
 from visiongate.ingestion.limits import check_sizes
 from visiongate.settings.dataset import Dataset
+from visiongate.text_tables import join_first
 
 logger = logging.getLogger(__name__)
 # Paths that a message shows.
@@ -26,6 +31,11 @@ SYSTEM_NAMES = {
 ARCHIVE_EXTENSIONS = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 # MNIST's files are compressed one by one.
 IDX_EXTENSION = "-ubyte.gz"
+# The archives in a folder that are read.
+MOUNTED = re.compile(r"\.(zip|tar|tgz|tbz2?|txz|tar\.(gz|bz2|xz))$", re.IGNORECASE)
+# Files of many images, each of which is checked when it is read.
+CONTAINER = re.compile(rf"\.(parquet|npz)$|{MOUNTED.pattern}", re.IGNORECASE)
+PARQUET_SIGNATURE = b"PAR1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +48,7 @@ class Tree:
         read: Returns the content of a file by path.
         ignored: Number of files that were left out, by reason.
         empty_folders: Folders without files, where the source has any.
+        files: Where the files of a folder lie, by path; empty for an archive.
     """
 
     name: str
@@ -45,6 +56,11 @@ class Tree:
     read: Callable[[str], bytes]
     ignored: Counter[str]
     empty_folders: tuple[str, ...] = ()
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+    def open(self, path: str) -> IO[bytes]:
+        """Open a file that is too large for the memory, unless it lies in an archive."""
+        return self.files[path].open("rb") if path in self.files else io.BytesIO(self.read(path))
 
 
 @contextmanager
@@ -59,23 +75,89 @@ def open_tree(path: Path, dataset: Dataset) -> Iterator[Tree]:
         DataError: The source is damaged, exceeds a limit, or holds suspicious paths or links that lead out of it.
     """
     if path.is_dir():
-        yield _list_folder(path, dataset)
-        return
-    with open_archive(
-        path, dataset, lambda inner: _ignore_reason(inner, dataset.exclude) is not None
-    ) as archive:
-        tree = _build_tree(path.name, archive.paths, archive.read, dataset.exclude)
-        inner = [
-            each
-            for each in tree.paths
-            if each.lower().endswith(ARCHIVE_EXTENSIONS) and not each.endswith(IDX_EXTENSION)
-        ]
-        if inner:
-            raise DataError(
-                f"{path.name}: {', '.join(inner[:MAX_SHOWN])}: an archive within an archive ({len(inner):,} in all); "
-                "extract it, or add it to dataset.exclude"
+        with mount_archives(_list_folder(path, dataset), dataset) as tree:
+            yield tree
+    elif is_container(path):
+        yield list_files(path.name, {path.name: path}, dataset)
+    else:
+        with open_archive(path, dataset, lambda inner: _is_left_out(inner, dataset)) as archive:
+            yield _build_tree(
+                path.name, _check_nesting(path.name, archive.sizes, dataset), archive.read, dataset.exclude
             )
+
+
+def is_container(path: Path) -> bool:
+    """Return whether a file is a Parquet file or an .npz, which is a zip by its content."""
+    with path.open("rb") as file:
+        return file.read(len(PARQUET_SIGNATURE)) == PARQUET_SIGNATURE or path.suffix.lower() == ".npz"
+
+
+@contextmanager
+def mount_archives(tree: Tree, dataset: Dataset) -> Iterator[Tree]:
+    """Show the archives in a folder as folders of the same names, unless the folder holds images itself.
+
+    Raises:
+        DataError: An archive is damaged or holds suspicious paths, or all together exceed a limit.
+    """
+    archives = [path for path in tree.paths if path in tree.files and MOUNTED.search(path)]
+    if not archives or select_images(tree.paths, tree.read)[0]:
         yield tree
+        return
+    sizes = {path: tree.files[path].stat().st_size for path in tree.paths if path not in archives}
+    readers: dict[str, tuple[Callable[[str], bytes], int]] = {}
+    with ExitStack() as stack:
+        for path, folder in _name_folders(archives, sizes).items():
+
+            def is_left_out(inner: str, folder: str = folder) -> bool:
+                return _is_left_out(f"{folder}/{inner}", dataset)
+
+            archive = stack.enter_context(open_archive(tree.files[path], dataset, is_left_out))
+            inner = {f"{folder}/{each}": size for each, size in archive.sizes.items()}
+            readers |= dict.fromkeys(_check_nesting(path, inner, dataset), (archive.read, len(folder) + 1))
+            sizes |= inner
+        check_sizes(tree.name, sizes, dataset.limits)
+
+        def read(path: str) -> bytes:
+            if path not in readers:
+                return tree.read(path)
+            read_entry, start = readers[path]
+            return read_entry(path[start:])
+
+        mounted = _build_tree(tree.name, sizes, read, dataset.exclude)
+        yield replace(mounted, ignored=tree.ignored + mounted.ignored, files=tree.files)
+
+
+def _name_folders(archives: Sequence[str], others: Iterable[str]) -> dict[str, str]:
+    """Return the folder that stands for each archive: its name without the extension, unless something else has it."""
+    names = {path: MOUNTED.sub("", path) for path in archives}
+    taken = Counter(names.values())
+    taken.update({"/".join(parts[:end]) for parts in map(_split, others) for end in range(1, len(parts) + 1)})
+    return {path: name if taken[name] == 1 else path for path, name in names.items()}
+
+
+def _split(path: str) -> list[str]:
+    return path.split("/")
+
+
+def _check_nesting(source: str, paths: Collection[str], dataset: Dataset) -> Collection[str]:
+    """Return the paths of an archive.
+
+    Raises:
+        DataError: It holds an archive.
+    """
+    inner = [
+        path
+        for path in paths
+        if path.lower().endswith(ARCHIVE_EXTENSIONS)
+        and not path.endswith(IDX_EXTENSION)
+        and not _is_left_out(path, dataset)
+    ]
+    if inner:
+        raise DataError(
+            f"{source}: {join_first(sorted(inner), MAX_SHOWN)}: an archive within an archive ({len(inner):,} in all); extract "
+            "it, or add it to dataset.exclude"
+        )
+    return paths
 
 
 def list_files(name: str, files: Mapping[str, Path], dataset: Dataset) -> Tree:
@@ -90,19 +172,28 @@ def list_files(name: str, files: Mapping[str, Path], dataset: Dataset) -> Tree:
         DataError: A limit is exceeded.
     """
     tree = _build_tree(name, files, lambda path: files[path].read_bytes(), dataset.exclude)
-    check_sizes(name, {path: files[path].stat().st_size for path in tree.paths}, dataset.limits)
-    return tree
+    _check_files(name, {path: files[path] for path in tree.paths}, dataset)
+    return replace(tree, files=files)
+
+
+def _check_files(name: str, files: Mapping[str, Path], dataset: Dataset) -> None:
+    sizes = {path: file.stat().st_size for path, file in files.items() if not CONTAINER.search(path)}
+    check_sizes(name, sizes, dataset.limits)
 
 
 def _build_tree(
     name: str,
-    paths: "Sequence[str] | Mapping[str, object]",
+    paths: Iterable[str],
     read: Callable[[str], bytes],
     exclude: Sequence[str],
 ) -> Tree:
     reasons = {path: _ignore_reason(path, exclude) for path in paths}
     ignored = Counter(reason for reason in reasons.values() if reason)
     return Tree(name, sorted(path for path, reason in reasons.items() if not reason), read, ignored)
+
+
+def _is_left_out(path: str, dataset: Dataset) -> bool:
+    return _ignore_reason(path, dataset.exclude) is not None
 
 
 def _ignore_reason(path: str, exclude: Sequence[str]) -> str | None:
@@ -116,7 +207,7 @@ def _list_folder(root: Path, dataset: Dataset) -> Tree:
         return _ignore_reason(path, dataset.exclude)
 
     found = walk_folder(root, dataset.links, dataset.encoding, ignore_reason)
-    check_sizes(root.name, {path: file.stat().st_size for path, file in found.files.items()}, dataset.limits)
+    _check_files(root.name, found.files, dataset)
     if found.linked_folders:
         logger.warning(
             "%s: %d links to folders, such as %s: DVC does not notice changes behind them; after a change, run "
@@ -131,4 +222,5 @@ def _list_folder(root: Path, dataset: Dataset) -> Tree:
         lambda path: found.files[path].read_bytes(),
         found.ignored,
         tuple(sorted(found.empty)),
+        found.files,
     )

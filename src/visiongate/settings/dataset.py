@@ -45,6 +45,28 @@ class Limits(Section):
     )
 
 
+Column = Annotated[str, BeforeValidator(_require_text)]
+
+
+class LabelTable(Section):
+    """The table that labels the images, and the names of its columns; null guesses, and an empty text uses none."""
+
+    file: str | None = Field(
+        description="Path in the source, or a shell pattern, of a table that labels the images; null takes it if one does, and "
+        "the folders do not."
+    )
+    image: Column | None = Field(
+        description="Column of the images' paths or names, or of the encoded images."
+    )
+    label: Column | list[Column] | None = Field(
+        description="Column of the labels, or one column of 0 and 1 per class."
+    )
+    split: Column | None = Field(description="Column of train, val or test, or of the keys of `splits`.")
+    group: Column | None = Field(
+        description="Column whose equal values stay in one split, such as a patient."
+    )
+
+
 class Dataset(Section):
     """Where the images come from, and what is known about them."""
 
@@ -75,6 +97,9 @@ class Dataset(Section):
     group: str | None = Field(
         description="Regular expression on the path; images whose parenthesized part is equal stay in one split."
     )
+    table: LabelTable = Field(
+        description="Table that labels the images; null guesses its columns, and an empty text uses none."
+    )
     license: str = Field(description="License of the images.")
     citation: str = Field(description="How to cite the data set.")
     homepage: str = Field(description="Page of the data set.")
@@ -93,6 +118,8 @@ class Dataset(Section):
             raise ValueError("classes has a duplicate entry")
         if self.group is not None:
             _check_group(self.group)
+        if self.group and self.table.group:
+            raise ValueError("group and table.group are two rules for one thing; set one of them to null")
         if self.encoding is not None:
             _check_encoding(self.encoding)
         return self
