@@ -15,7 +15,7 @@ from evaluated_models import HOSTILE, IMAGES, digit_images, evaluated_report
 from page_structure import check_page
 from visiongate.evaluation import figures
 from visiongate.evaluation.curves import precision_recall_points, roc_points
-from visiongate.evaluation.gallery import MAX_SIDE, embed, is_pixelated, pick_galleries
+from visiongate.evaluation.gallery import MAX_SIDE, is_pixelated, pick_galleries, thumbnail_uri
 from visiongate.evaluation.label_errors import LabelErrors
 from visiongate.evaluation.page import draw_figures, render_report, write_report
 from visiongate.models.predictions import Predictions
@@ -193,6 +193,6 @@ def test_galleries_are_limited_and_show_an_image_once() -> None:
 def test_small_images_are_embedded_as_png(shape: tuple[int, int, int], kind: str) -> None:
     image = np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8)
 
-    assert embed(image).startswith(f"data:image/{kind};base64,")
+    assert thumbnail_uri(image).startswith(f"data:image/{kind};base64,")
     assert is_pixelated(image) == (kind == "png")
-    assert len(embed(image)) < 4 * MAX_SIDE**2
+    assert len(thumbnail_uri(image)) < 4 * MAX_SIDE**2

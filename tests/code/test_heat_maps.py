@@ -15,7 +15,7 @@ from tiny_models import write_threshold_model
 from visiongate.explanation.heat_maps import CLASS_ACTIVATION, OCCLUSION, class_evidence, heat_map, heat_maps
 from visiongate.explanation.occlusion import occlusion_map
 from visiongate.explanation.overlay import blend, overlay
-from visiongate.models.predictor import Predictor, open_predictor
+from visiongate.models.predictor import ACTIVATION_MAP, PROBABILITIES, Predictor, open_predictor
 
 Heat = npt.NDArray[np.float32]
 METHODS = pytest.mark.parametrize("method", [CLASS_ACTIVATION, OCCLUSION])
@@ -71,19 +71,32 @@ def test_random_weights_change_the_map(models: dict[str, Predictor], method: str
     assert similarity(write_probe) > 0.4
 
 
-def test_what_is_added_to_all_classes_is_no_evidence() -> None:
-    maps = np.random.default_rng(0).normal(size=(2, 3, 4, 4)).astype(np.float32)
-    common = np.random.default_rng(1).normal(size=(2, 1, 4, 4)).astype(np.float32)
-    classes = np.array([0, 2])
+def test_the_evidence_adds_up_to_the_logit(models: dict[str, Predictor]) -> None:
+    scenes, model = draw_scenes(6), models[CLASS_ACTIVATION]
+    outputs = model.run(scenes.images, [PROBABILITIES, ACTIVATION_MAP])
+    logits = np.log(outputs[PROBABILITIES])
 
-    np.testing.assert_allclose(
-        class_evidence(maps + common, classes), class_evidence(maps, classes), atol=1e-6
+    evidence = class_evidence(model, outputs, scenes.labels)
+
+    own = logits[np.arange(6), scenes.labels] - logits.mean(axis=1)
+    np.testing.assert_allclose(evidence.mean(axis=(1, 2)), own, atol=1e-4)
+
+
+def test_what_is_added_to_all_classes_is_no_evidence(models: dict[str, Predictor]) -> None:
+    model, classes = models[CLASS_ACTIVATION], np.array([0, 1])
+    places = np.random.default_rng(0).normal(size=(1, 1, 4, 4)).astype(np.float32)
+    shares = np.full((2, 2), 0.5, dtype=np.float32)
+    # A logistic regression of two classes, as one logit and as two.
+    single = np.concatenate([np.zeros_like(places), places], axis=1)
+    both = np.concatenate([-places / 2, places / 2], axis=1)
+
+    first, second = (
+        class_evidence(model, {PROBABILITIES: shares, ACTIVATION_MAP: np.repeat(maps, 2, axis=0)}, classes)
+        for maps in (single, both)
     )
-    # A logistic regression of two classes, as one logit.
-    single = np.concatenate([np.zeros_like(maps[:, :1]), maps[:, :1]], axis=1)
-    first, second = class_evidence(single, np.array([0, 0])), class_evidence(single, np.array([1, 1]))
-    np.testing.assert_allclose(first, -second)
-    assert np.abs(first).min() > 0
+
+    np.testing.assert_allclose(first, second, atol=1e-6)
+    np.testing.assert_allclose(first[0], -first[1], atol=1e-6)
 
 
 @pytest.mark.parametrize("side", [2, 4, 9, 30])

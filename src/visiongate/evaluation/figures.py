@@ -8,8 +8,11 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from visiongate.evaluation.explanations import EmbeddingMap
+from visiongate.models.predictions import Predictions
 from visiongate.pages.canvas import BLUE, COLORS, FAINT, INK, MARKERS, VERMILION, render, short_name
 from visiongate.records.evaluation import (
     CalibrationBin,
@@ -28,6 +31,8 @@ MAX_BARS = 20
 MAX_NAMED_CURVES = 3
 # A larger share gets a white number.
 DARK_SHARE = 0.5
+# With more classes, the map of the embeddings has no colors.
+MAX_MAPPED_CLASSES = 20
 # With more epochs, lines have no dots.
 MAX_DOTTED_EPOCHS = 30
 
@@ -256,5 +261,40 @@ def draw_robustness(accuracies: Mapping[str, Sequence[float]]) -> bytes:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.yaxis.set_major_formatter(PercentFormatter(1.0))
         figure.legend(loc="outside upper left", ncols=3)
+
+    return render(4.0, draw)
+
+
+def draw_embeddings(embeddings: EmbeddingMap, test: Predictions) -> bytes:
+    """Draw the map of the embeddings: a color and a name for each class, unless there are many, and a cross for each mistake.
+
+    Args:
+        embeddings: Places of judged images.
+        test: The predictions for all judged images.
+    """
+    points, labels = embeddings.points, test.labels[embeddings.rows]
+    wrong = ~test.correct[embeddings.rows]
+    classes = np.unique(labels).tolist()
+    named = len(classes) <= MAX_MAPPED_CLASSES
+
+    def draw(figure: Figure) -> None:
+        axis = figure.subplots()
+        for number in classes:
+            own = points[labels == number]
+            color = COLORS[number % len(COLORS)] if named else FAINT
+            marker = MARKERS[number // len(COLORS) % len(MARKERS)]
+            axis.scatter(own[:, 0], own[:, 1], s=9, color=color, marker=marker, alpha=0.6, linewidths=0)
+        axis.scatter(
+            points[wrong, 0], points[wrong, 1], s=34, color=INK, marker="x", linewidths=1.2, label="mistake"
+        )
+        for number in classes if named else []:
+            x, y = np.median(points[labels == number], axis=0)
+            name = short_name(test.classes[number], number)
+            text = axis.text(x, y, name, ha="center", va="center", fontweight="bold")
+            text.set_path_effects([withStroke(linewidth=3, foreground="white")])
+        axis.set(xticks=[], yticks=[])
+        if len(points) < len(test.labels):
+            axis.set_title(f"{len(points):,} of {len(test.labels):,} images")
+        figure.legend(loc="outside upper left")
 
     return render(4.0, draw)

@@ -12,8 +12,8 @@ from visiongate.evaluation.label_errors import LabelErrors
 from visiongate.models.predictions import Predictions
 from visiongate.pages.rendering import data_uri
 
-# The longer side of a thumbnail, in pixels.
-MAX_SIDE = 96
+# The longer side of a thumbnail, in pixels, and that of a similar training image.
+MAX_SIDE, SIMILAR_SIDE = 96, 64
 # A smaller image is enlarged without smoothing and stored without loss.
 PIXELATED_SIDE = 48
 QUALITY = 85
@@ -37,6 +37,8 @@ _TEXTS = (
 class Tile:
     """An image, uint8 H×W×C of 1 or 3 channels, with two lines of text."""
 
+    # Of the image in its split.
+    row: int
     image: npt.NDArray[np.uint8]
     title: str
     caption: str
@@ -56,17 +58,21 @@ def is_pixelated(image: npt.NDArray[np.uint8]) -> bool:
     return bool(max(image.shape[:2]) < PIXELATED_SIDE)
 
 
-def embed(image: npt.NDArray[np.uint8]) -> str:
+def thumbnail_uri(image: npt.NDArray[np.uint8], side: int = MAX_SIDE) -> str:
     """Return the data URI of a thumbnail.
 
     Small images are PNG, without loss. Larger ones are JPEG: as PNG, photographs take five times the bytes.
+
+    Args:
+        image: uint8, H×W×C of 1 or 3 channels.
+        side: The longer side of the thumbnail, in pixels.
     """
     picture = Image.fromarray(np.ascontiguousarray(image[..., 0] if image.shape[-1] == 1 else image))
     buffer = io.BytesIO()
     if is_pixelated(image):
         picture.save(buffer, "PNG", optimize=True)
         return data_uri(buffer.getvalue())
-    picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
     picture.save(buffer, "JPEG", quality=QUALITY, optimize=True, subsampling=0)
     return data_uri(buffer.getvalue(), "image/jpeg")
 
@@ -99,7 +105,7 @@ def pick_galleries(
     for (title, lead), doubt, order in zip(_TEXTS, doubts, orders, strict=True):
         rows = [row for row in order.tolist() if row not in shown][:max_images]
         shown.update(rows)
-        tiles = tuple(Tile(images[row], _describe(test, row), paths[row]) for row in rows)
+        tiles = tuple(Tile(row, images[row], _describe(test, row), paths[row]) for row in rows)
         galleries.append(Gallery(title, lead + doubt, tiles))
     return [gallery for gallery in galleries if gallery.tiles]
 

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from visiongate.evaluation.calibration import calibration_curve
 from visiongate.evaluation.curves import confidence_bins, precision_recall_points, roc_points
+from visiongate.evaluation.explanations import EmbeddingMap, Explanations
 from visiongate.evaluation.figures import (
     draw_classes,
     draw_confidence,
     draw_confusion,
+    draw_embeddings,
     draw_precision_recall,
     draw_reliability,
     draw_robustness,
@@ -17,7 +19,14 @@ from visiongate.evaluation.figures import (
     draw_training,
 )
 from visiongate.evaluation.folds import Split
-from visiongate.evaluation.gallery import Gallery, embed, is_pixelated, pick_galleries
+from visiongate.evaluation.gallery import (
+    MAX_SIDE,
+    SIMILAR_SIDE,
+    Gallery,
+    is_pixelated,
+    pick_galleries,
+    thumbnail_uri,
+)
 from visiongate.evaluation.latency import LATENCY
 from visiongate.evaluation.metrics import count_confusions
 from visiongate.evaluation.result import EvaluationResult
@@ -41,6 +50,7 @@ TITLES = {
     "roc": "ROC curve",
     "precision_recall": "Precision-recall curve",
     "robustness": "Accuracy on corrupted images",
+    "embeddings": "Map of the embeddings (t-SNE)",
     "training": "Training",
 }
 
@@ -56,6 +66,8 @@ class Report:
         galleries: Images to look at.
         history: The training, by epoch.
         confidence: Of the intervals.
+        explanations: Of the images in the galleries.
+        embeddings: None for a model without embeddings.
     """
 
     model: str
@@ -64,6 +76,13 @@ class Report:
     galleries: Sequence[Gallery]
     history: Sequence[EpochMetrics]
     confidence: float
+    explanations: Explanations | None = None
+    embeddings: EmbeddingMap | None = None
+
+    @property
+    def rows(self) -> list[int]:
+        """The rows of the judged images in the galleries."""
+        return [tile.row for gallery in self.galleries for tile in gallery.tiles]
 
 
 def build_report(
@@ -117,6 +136,8 @@ def draw_figures(report: Report, bins: int) -> dict[str, bytes]:
         )
     if report.result.diagnosis.robustness:
         figures["robustness"] = draw_robustness(report.result.diagnosis.robustness)
+    if report.embeddings:
+        figures["embeddings"] = draw_embeddings(report.embeddings, test)
     if report.history:
         figures["training"] = draw_training(report.history)
     return figures
@@ -143,15 +164,20 @@ def render_report(report: Report, figures: Mapping[str, bytes]) -> str:
         significant=SIGNIFICANT,
         # Measured times are left out, so that the page is the same in every run.
         measured=LATENCY,
-        embed=embed,
+        thumbnail_uri=thumbnail_uri,
+        max_side=MAX_SIDE,
+        similar_side=SIMILAR_SIDE,
         is_pixelated=is_pixelated,
         title=title,
     )
 
 
 def _caption(name: str, folds: int) -> str:
-    of_folds = f", mean of the {folds} folds" if name == "training" and folds > 1 else ""
-    return f"{TITLES[name]}{of_folds}"
+    of_folds = {
+        "training": f", mean of the {folds} folds",
+        "embeddings": ", of the exported model",
+    }
+    return f"{TITLES[name]}{of_folds.get(name, '') if folds > 1 else ''}"
 
 
 def _page_intervals(card: Scorecard, worst: ClassMetrics | None) -> dict[str, Interval]:

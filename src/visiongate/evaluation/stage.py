@@ -1,12 +1,14 @@
 """Evaluate the exported model on the test split, and apply the quality gate."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from visiongate import paths
 from visiongate.evaluation.calibration import calibration_curve
 from visiongate.evaluation.corruptions import CORRUPTIONS
 from visiongate.evaluation.curves import confidence_bins, confusion_rows, precision_recall_points, roc_points
+from visiongate.evaluation.explanations import explain, map_embeddings
 from visiongate.evaluation.folds import Split, judged_images, read_folds, read_holdout
 from visiongate.evaluation.metrics import format_report
 from visiongate.evaluation.page import build_report, write_report
@@ -58,6 +60,8 @@ def run(settings: Settings) -> None:
     _write_tables(paths.EVALUATION, result, test)
     _write_plots(paths.EVALUATION / "plots", result, bins)
     report = build_report(result, test, read_history(paths.HISTORY), settings)
+    explanations = explain(folds, result.test, report.rows)
+    report = replace(report, explanations=explanations, embeddings=map_embeddings(model, test.pixels))
     write_report(report, bins, paths.EVALUATION)
     _log_summary(result)
 

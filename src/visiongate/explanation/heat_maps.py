@@ -9,10 +9,12 @@ from PIL import Image
 
 from visiongate.explanation.occlusion import occlusion_map
 from visiongate.images.pixels import Labels, Pixels
-from visiongate.models.predictor import ACTIVATION_MAP, Predictor
+from visiongate.models.predictor import ACTIVATION_MAP, PROBABILITIES, Outputs, Predictor
 
 Heat = npt.NDArray[np.float32]
 CLASS_ACTIVATION, OCCLUSION = "class activation map", "occlusion"
+# Near the smallest number of float32.
+MIN_PROBABILITY = 1e-37
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,25 +63,29 @@ def heat_maps(
         return
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
-        maps = predictor.run(batch, [ACTIVATION_MAP], batch_size)[ACTIVATION_MAP]
-        evidence = class_evidence(maps, classes[start : start + batch_size])
-        for each in evidence:
+        outputs = predictor.run(batch, [PROBABILITIES, ACTIVATION_MAP], batch_size)
+        for each in class_evidence(predictor, outputs, classes[start : start + batch_size]):
             yield HeatMap(enlarge(each, (batch.shape[1], batch.shape[2])), CLASS_ACTIVATION)
 
 
-def class_evidence(maps: Heat, classes: Labels) -> Heat:
-    """Return the evidence for one class of each image by place, N×h×w.
+def class_evidence(predictor: Predictor, outputs: Outputs, classes: Labels) -> Heat:
+    """Return the evidence for one class of each image by place, N×h×w. Its mean over the places is the logit of the class.
 
     Zhou, B., Khosla, A., Lapedriza, A., Oliva, A., Torralba, A. (2016), Learning deep features for discriminative localization,
-    CVPR, section 2. The mean over the classes is subtracted: a softmax ignores what is added to all logits, and a logistic
-    regression of two classes may have a constant logit for one of them.
+    CVPR, section 2. Unlike there, the logits of an image have the mean 0, because a softmax ignores what is added to all of
+    them: a logistic regression of two classes can have a constant logit for one of them. Each place has an equal share of the
+    bias, because it is the counterpart of features whose mean is not 0.
 
     Args:
-        maps: Each class's part in its logit, N×K×h×w.
+        predictor: The model.
+        outputs: Its outputs `PROBABILITIES` and `ACTIVATION_MAP` for N images.
         classes: N.
     """
-    own = np.take_along_axis(maps, classes[:, None, None, None], axis=1)[:, 0]
-    evidence: Heat = own - maps.mean(axis=1)
+    logits = (predictor.temperature or 1.0) * np.log(np.maximum(outputs[PROBABILITIES], MIN_PROBABILITY))
+    maps = outputs[ACTIVATION_MAP]
+    parts = maps - maps.mean(axis=(2, 3), keepdims=True) + logits[:, :, None, None]
+    own = np.take_along_axis(parts, classes[:, None, None, None], axis=1)[:, 0]
+    evidence: Heat = (own - parts.mean(axis=1)).astype(np.float32)
     return evidence
 
 
