@@ -7,8 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from visiongate.errors import DataError
+from visiongate.models.embedding import run_cached
 from visiongate.models.predictions import decide
-from visiongate.models.predictor import Images, Predictor
+from visiongate.models.predictor import PROBABILITIES, Images, Predictor
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ def predict_images(model: Predictor, images: Images, threshold: float | None) ->
     Raises:
         DataError: The outputs are not probabilities, or a threshold is given and there are not two classes.
     """
-    probabilities = model.predict(images).astype(np.float64)
+    probabilities = run_cached(model, images, [PROBABILITIES])[PROBABILITIES].astype(np.float64)
     sums = probabilities.sum(axis=1, keepdims=True)
     if not (np.isfinite(probabilities).all() and (probabilities >= 0).all() and (sums > 0).all()):
         raise DataError(f"{model.name}: its outputs are not probabilities")

@@ -14,7 +14,8 @@ from PIL import Image
 from scipy import ndimage
 
 from visiongate.images.pixels import Labels
-from visiongate.models.predictor import Images, Predictor
+from visiongate.models.embedding import run_cached
+from visiongate.models.predictor import PROBABILITIES, Images, Predictor
 
 SEVERITIES = (1, 2, 3, 4, 5)
 # For each severity. Standard deviation of the noise, as a share of the pixel range:
@@ -97,7 +98,8 @@ def _corrupt_batches(
 
 
 def _accuracy(model: Predictor, batches: Iterable[Images], labels: Labels, batch_size: int) -> float:
-    probabilities = np.concatenate([model.predict(batch, batch_size) for batch in batches])
+    parts = [run_cached(model, batch, [PROBABILITIES], batch_size)[PROBABILITIES] for batch in batches]
+    probabilities = np.concatenate(parts)
     # Unusual images can overflow a model; such a prediction is wrong.
     finite = np.isfinite(probabilities).all(axis=1)
     return float(np.mean(finite & (probabilities.argmax(axis=1) == labels)))

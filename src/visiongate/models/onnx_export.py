@@ -56,6 +56,16 @@ def export_network(
         metadata: See `write_onnx`.
         path: The file to write.
     """
+    write_onnx(export_graph(network, input_shape), metadata, path)
+
+
+def export_graph(network: nn.Module, input_shape: tuple[int, int, int]) -> onnx.ModelProto:
+    """Return a network as an ONNX graph; equal networks give equal graphs.
+
+    Args:
+        network: On the CPU, in fp32. Maps uint8 ``images``, N×H×W×C, to outputs by name.
+        input_shape: Height, width and channels.
+    """
     example = torch.zeros((2, *input_shape), dtype=torch.uint8)
     with torch.no_grad():
         names = list(network.eval()(example))
@@ -75,7 +85,7 @@ def export_network(
         raise RuntimeError("torch.onnx.export returned no program")
     model = program.model_proto
     _remove_notes(model)
-    write_onnx(model, metadata, path)
+    return model
 
 
 def _remove_notes(model: onnx.ModelProto) -> None:

@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from visiongate.errors import DataError
 from visiongate.images.pixels import Labels, PixelSplit
-from visiongate.models.predictor import Contract, Predictor
+from visiongate.models.embedding import run_cached
+from visiongate.models.predictor import PROBABILITIES, Contract, Predictor
 from visiongate.records.transform import Transform
 
 # Far above the rounding error of a softmax in float32, far below the error of a missing softmax.
@@ -114,7 +115,8 @@ def predict_split(model: Predictor, split: PixelSplit, manifest: pa.Table, batch
     Raises:
         DataError: The model's outputs are not one row of probabilities per image.
     """
-    probabilities = model.predict(split.images, batch_size).astype(np.float64)
+    outputs = run_cached(model, split.images, [PROBABILITIES], batch_size)
+    probabilities = outputs[PROBABILITIES].astype(np.float64)
     expected = (len(split.images), len(model.contract.classes))
     if probabilities.shape != expected:
         raise DataError(f"{model.name}: its outputs have the shape {probabilities.shape}, not {expected}")

@@ -110,19 +110,24 @@ def open_predictor(source: Path | bytes) -> Predictor:
     Raises:
         DataError: The file is missing, is not an ONNX model, or lacks the metadata that the train stage writes.
     """
-    import onnxruntime  # noqa: PLC0415 - slow to import
-
     if isinstance(source, Path) and not source.exists():
         raise DataError(f"{source}: no such file; `dvc repro train` writes it, `dvc pull` downloads it")
-    onnxruntime.disable_telemetry_events()
     try:
-        session = onnxruntime.InferenceSession(source, providers=["CPUExecutionProvider"])
+        session = open_session(source)
         metadata = _read_metadata(session)
         return Predictor(source, _read_contract(session, metadata), session, metadata)
     # onnxruntime's errors have no common base class.
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{_name(source)}: not a model that the train stage exported: {reason}") from error
+
+
+def open_session(source: Path | bytes) -> "InferenceSession":
+    """Load any ONNX model on the CPU; errors are those of ONNX Runtime."""
+    import onnxruntime  # noqa: PLC0415 - slow to import
+
+    onnxruntime.disable_telemetry_events()
+    return onnxruntime.InferenceSession(source, providers=["CPUExecutionProvider"])
 
 
 def _name(source: Path | bytes) -> str:

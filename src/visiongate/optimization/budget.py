@@ -8,7 +8,7 @@ import numpy as np
 
 from visiongate.images.pixels import load_split
 from visiongate.settings.loading import replace_settings
-from visiongate.settings.model import Baseline
+from visiongate.settings.model import Model
 from visiongate.settings.optimize import Optimize
 from visiongate.settings.schema import Settings
 
@@ -24,12 +24,12 @@ def fit_to_images(settings: Settings, images: int) -> Settings:
     """Return the settings with as many epochs per trial as `first_check` requires, and about as many epochs in all.
 
     Args:
-        settings: The settings. Those of a baseline, which has no epochs, stay as they are.
+        settings: The settings. Those of a baseline or a probe, which have no epochs, stay as they are.
         images: The number of training images.
     """
     optimize = settings.optimize
     epochs = first_check(optimize, images)
-    if isinstance(settings.model, Baseline) or epochs <= optimize.epochs:
+    if not isinstance(settings.model, Model) or epochs <= optimize.epochs:
         return settings
     trials = max(1, optimize.trials * optimize.epochs // epochs)
     logger.info(

@@ -25,7 +25,7 @@ from visiongate.optimization.pruning import should_prune
 from visiongate.optimization.space import search_space, suggest
 from visiongate.optimization.storage import StudyStorage
 from visiongate.records.search import Values
-from visiongate.settings.model import Baseline
+from visiongate.settings.model import Model
 from visiongate.settings.optimize import Optimize, SearchRange
 from visiongate.settings.schema import Settings
 
@@ -109,8 +109,8 @@ def plan_search(settings: Settings, name: str, first_check: int = 1) -> StudyPla
         SettingsError: The space has a setting that cannot be searched.
     """
     optimize = settings.optimize
-    if isinstance(settings.model, Baseline):
-        # A baseline is fitted in one step, after which nothing is left to prune.
+    if not isinstance(settings.model, Model):
+        # A baseline or a probe is fitted in one step, after which nothing is left to prune.
         optimize = optimize.model_copy(update={"pruner": "none"})
     return StudyPlan(name, optimize.trials, optimize, search_space(settings), first_check=first_check)
 

@@ -8,19 +8,20 @@ from pathlib import Path
 import torch
 
 from visiongate.adapters.mlflow.runs import open_run
+from visiongate.images.folds import load_folds
 from visiongate.images.pixels import load_split
-from visiongate.models.registry import build_baseline
 from visiongate.optimization.study import Report
-from visiongate.records.history import EpochMetrics
+from visiongate.records.history import EpochMetrics, average_histories
 from visiongate.records.search import Values
 from visiongate.records.transform import read_transform
 from visiongate.settings.loading import replace_settings
-from visiongate.settings.model import Baseline
+from visiongate.settings.model import Model
 from visiongate.settings.schema import Settings
-from visiongate.training.baselines import fit_baseline
 from visiongate.training.hardware import reproducible
 from visiongate.training.loop import Callbacks, fit
 from visiongate.training.memory import explain_out_of_memory
+from visiongate.training.one_step import fit_one_step, read_features
+from visiongate.training.recipes import make_recipe
 from visiongate.training.task import prepare_task
 
 # Of the settings by dotted name, the one that a fresh seed replaces.
@@ -75,13 +76,29 @@ def _fitting_threads(size: int) -> Iterator[None]:
 
 
 def _train(settings: Settings, directory: Path, callbacks: Callbacks) -> EpochMetrics:
-    """Train a network or fit a baseline, and return the best epoch."""
-    if isinstance(settings.model, Baseline):
-        classifier = build_baseline(settings.model.name, settings.model.options, settings.training.seed)
-        train, val = (load_split(directory, split) for split in ("train", "val"))
-        epoch = fit_baseline(classifier, train, val, read_transform(directory)).epoch
-        callbacks.on_epoch(epoch, len(train.labels))
+    """Train a network, or fit a classifier in one step, and return the best epoch."""
+    if not isinstance(settings.model, Model):
+        epoch, count = _fit(settings, directory)
+        callbacks.on_epoch(epoch, count)
         return epoch
     with explain_out_of_memory(settings.model.batch_size, settings.training.accumulation):
         task = prepare_task(directory, settings.network, settings.training)
         return fit(task, settings.network, settings.training, callbacks).best
+
+
+def _fit(settings: Settings, directory: Path) -> tuple[EpochMetrics, int]:
+    """Fit a baseline or a probe; return its metrics and the number of training images.
+
+    With cross-validation, the metrics are means over all folds: a classifier takes seconds, and one fold of few images says
+    little.
+    """
+    transform = read_transform(directory)
+    recipe = make_recipe(settings, transform)
+    if transform.protocol == "holdout":
+        train, val = (read_features(recipe, load_split(directory, split)) for split in ("train", "val"))
+        return fit_one_step(recipe, train, val).epoch, len(train.labels)
+    data = load_folds(directory)
+    images = read_features(recipe, data.pixels)
+    parts = [[images.take(data.rows(fold, split)) for split in ("train", "val")] for fold in data]
+    epochs = [[fit_one_step(recipe, train, val).epoch] for train, val in parts]
+    return average_histories(epochs, settings.training.monitor)[0], len(images.labels)

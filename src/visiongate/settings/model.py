@@ -70,3 +70,14 @@ class Baseline(Section):
     kind: Literal["baseline"] = Field(description="A baseline.")
     name: Name = Field(description="Name of a module of `src/visiongate/models/baselines`.")
     options: dict[str, OptionValue] = Field(description="Options of the baseline, by name.")
+
+
+class Probe(Section):
+    """A logistic regression on the features of a frozen backbone, which are computed once per image."""
+
+    kind: Literal["probe"] = Field(description="A linear classifier on a frozen backbone.")
+    name: Name = Field(description="Name of a pretrained network of `src/visiongate/models/networks`.")
+    options: dict[str, OptionValue] = Field(description="Options of the network, by name.")
+    strength: Positive = Field(
+        description="C of the logistic regression on standardized features: the inverse of the regularization strength."
+    )

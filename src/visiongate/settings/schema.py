@@ -13,7 +13,7 @@ from visiongate.settings.debug import Debug
 from visiongate.settings.evaluation import Evaluation
 from visiongate.settings.fields import Section
 from visiongate.settings.gate import Gate
-from visiongate.settings.model import Baseline, Model
+from visiongate.settings.model import Baseline, Model, Probe
 from visiongate.settings.optimize import Optimize
 from visiongate.settings.preparation import Preparation
 from visiongate.settings.registry import Registry
@@ -32,7 +32,9 @@ class Settings(Section):
     transformation: Transformation = Field(description="Pixel arrays and splits.")
     training: Training = Field(description="How to train.")
     optimize: Optimize = Field(description="The hyperparameter search.")
-    model: Annotated[Model | Baseline, Field(discriminator="kind", description="Network or baseline.")]
+    model: Annotated[
+        Model | Probe | Baseline, Field(discriminator="kind", description="Network, probe or baseline.")
+    ]
     evaluation: Evaluation = Field(description="How the model is measured.")
     gate: Gate = Field(description="Rules that a model must pass.")
     registry: Registry = Field(description="The registered model.")
@@ -61,10 +63,12 @@ class Settings(Section):
         """The network's recipe.
 
         Raises:
-            SettingsError: The model is a baseline.
+            SettingsError: The model is a baseline or a probe.
         """
-        if isinstance(self.model, Baseline):
-            raise SettingsError(f"model = {self.model.name} is a baseline; choose a network of conf/model")
+        if not isinstance(self.model, Model):
+            raise SettingsError(
+                f"model.kind = {self.model.kind}: choose a network of conf/model, such as model=small_cnn"
+            )
         return self.model
 
     def value(self, name: str) -> Any:  # noqa: ANN401 - the value of any setting

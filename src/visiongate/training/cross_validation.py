@@ -17,21 +17,20 @@ from visiongate import paths
 from visiongate.adapters.mlflow.runs import Run
 from visiongate.images.folds import FoldedImages, load_folds
 from visiongate.images.pixels import PixelSplit
-from visiongate.models.baseline_export import ServingBaseline
-from visiongate.models.registry import build_baseline
 from visiongate.records.files import sha256_of
 from visiongate.records.history import EpochMetrics, average_histories, best_epoch
 from visiongate.records.manifest import MANIFEST_FILE
 from visiongate.records.transform import Transform
+from visiongate.settings.fields import Monitor
 from visiongate.settings.schema import Settings
 from visiongate.training import distributed
-from visiongate.training.baselines import BaselineResult, fit_baseline, fit_calibrated_baseline
 from visiongate.training.calibration import fit_temperature
 from visiongate.training.loop import Callbacks, FitResult, fit_without_validation, predict_split
+from visiongate.training.one_step import ClassifierRecipe, fit_one_step, read_features
 from visiongate.training.progress import TrainingProgress
 from visiongate.training.task import Task, build_task
 from visiongate.training.tracked_fit import Part, fit_tracked, open_checkpoint
-from visiongate.training.trained_model import TrainedModel, describe_baseline, describe_network
+from visiongate.training.trained_model import TrainedModel, describe_network
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,24 +86,32 @@ def train_network_on_folds(
     return describe_network(task, transform, fit_temperature(logits, labels)), FitResult(history, best)
 
 
-def train_baseline_on_folds(settings: Settings, transform: Transform) -> tuple[ServingBaseline, FitResult]:
-    """Write the baseline of each fold to ``models/folds``; return the final one, and the mean metrics of the folds.
+def fit_on_folds(
+    recipe: ClassifierRecipe, data: FoldedImages, monitor: Monitor
+) -> tuple[TrainedModel, FitResult]:
+    """Write the classifier of each fold to ``models/folds``; return the final one, and the mean metrics of the folds.
 
     Args:
-        settings: The sections ``model`` and ``training``.
-        transform: The preprocessing of the images.
+        recipe: Of a classifier that is fitted in one step.
+        data: The images of all folds.
+        monitor: The metric that selects the best epoch; there is only one.
 
     Raises:
         DataError: All training images of a fold have the same class.
     """
-    data = load_folds(paths.TRANSFORMED)
-    results = [_fit_fold(settings, data, fold, transform) for fold in data]
-    (epoch,) = average_histories([[result.epoch] for result in results], settings.training.monitor)
-    labels = np.concatenate([data.split(fold, "val").labels for fold in data])
+    images = read_features(recipe, data.pixels)
+    results = []
+    for fold in data:
+        result = fit_one_step(
+            recipe, images.take(data.rows(fold, "train")), images.take(data.rows(fold, "val"))
+        )
+        result.classifier.describe(result.temperature).export(paths.fold_model(fold))
+        results.append(result)
+    (epoch,) = average_histories([[result.epoch] for result in results], monitor)
+    labels = np.concatenate([images.labels[data.rows(fold, "val")] for fold in data])
     logits = torch.cat([result.val_logits for result in results])
-    classifier = build_baseline(settings.model.name, settings.model.options, settings.training.seed)
-    temperature = fit_temperature(logits, torch.from_numpy(labels))
-    return fit_calibrated_baseline(classifier, data.pixels, transform, temperature), FitResult([epoch], epoch)
+    final = recipe.fit(images.features, images.labels)
+    return final.describe(fit_temperature(logits, torch.from_numpy(labels))), FitResult([epoch], epoch)
 
 
 def _train_fold(folds: _Folds, fold: int, tracked: Run | None) -> _FoldResult:
@@ -127,11 +134,3 @@ def _prepare(folds: _Folds, train: PixelSplit, val: PixelSplit) -> Task:
     # Each fold starts from the same weights, as it would if its training were resumed alone.
     torch.manual_seed(folds.settings.training.seed)
     return build_task(folds.transform, (train, val), folds.settings.network, folds.settings.training)
-
-
-def _fit_fold(settings: Settings, data: FoldedImages, fold: int, transform: Transform) -> BaselineResult:
-    classifier = build_baseline(settings.model.name, settings.model.options, settings.training.seed)
-    result = fit_baseline(classifier, data.split(fold, "train"), data.split(fold, "val"), transform)
-    described = describe_baseline(settings.model.name, result.baseline, transform)
-    described.export(paths.fold_model(fold))
-    return result

@@ -7,7 +7,7 @@ import torch
 from visiongate.images.pixels import load_split
 from visiongate.records.splits import SPLITS
 from visiongate.records.transform import read_transform
-from visiongate.settings.model import Baseline
+from visiongate.settings.model import Model
 from visiongate.settings.schema import Settings
 from visiongate.training.fingerprint import data_sha256
 from visiongate.training.hardware import choose_hardware
@@ -42,7 +42,7 @@ def describe_run(settings: Settings, directory: Path) -> dict[str, dict[str, obj
 
 def _describe_hardware(settings: Settings) -> dict[str, object]:
     threads = torch.get_num_threads()
-    if isinstance(settings.model, Baseline):
+    if not isinstance(settings.model, Model):
         return {"device": "cpu", "precision": "fp32", "threads": threads}
     hardware = choose_hardware(settings.training.device, settings.training.precision)
     return {"device": str(hardware.device), "precision": hardware.precision, "threads": threads}

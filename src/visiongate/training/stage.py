@@ -10,10 +10,9 @@ from safetensors.torch import save
 from visiongate import paths
 from visiongate.adapters.mlflow.environment import describe_environment
 from visiongate.adapters.mlflow.runs import KEPT, MODEL_TAG, Run
+from visiongate.images.folds import load_folds
 from visiongate.images.integrity import check_arrays
 from visiongate.images.pixels import load_split
-from visiongate.models.baseline_export import ServingBaseline
-from visiongate.models.registry import build_baseline
 from visiongate.models.summary import HEADER
 from visiongate.records.files import atomic_path, sha256_of, write_json, write_text
 from visiongate.records.history import write_history
@@ -24,20 +23,20 @@ from visiongate.records.model import (
     write_training_summary,
 )
 from visiongate.records.transform import Transform
-from visiongate.settings.model import Baseline
+from visiongate.settings.model import Model
 from visiongate.settings.schema import Settings
 from visiongate.text_tables import format_table
 from visiongate.training import distributed
-from visiongate.training.baselines import fit_baseline
 from visiongate.training.calibration import fit_temperature
-from visiongate.training.cross_validation import train_baseline_on_folds, train_network_on_folds
+from visiongate.training.cross_validation import fit_on_folds, train_network_on_folds
 from visiongate.training.hardware import reproducible
 from visiongate.training.loop import FitResult, predict_split
 from visiongate.training.memory import explain_out_of_memory
-from visiongate.training.pixel_importance import draw_pixel_importance
+from visiongate.training.one_step import fit_one_step, read_features
+from visiongate.training.recipes import make_recipe
 from visiongate.training.task import prepare_task
 from visiongate.training.tracked_fit import Part, fit_tracked, open_checkpoint, open_training_run
-from visiongate.training.trained_model import TrainedModel, describe_baseline, describe_network
+from visiongate.training.trained_model import TrainedModel, describe_network
 
 # What each process runs in a training with several processes.
 COMMAND = ("src/run.py", "train")
@@ -46,9 +45,9 @@ COMMAND = ("src/run.py", "train")
 def run(settings: Settings) -> None:
     """Write the model to ``models/``, and the reports of the training to ``reports/training/``."""
     transform, launch = check_arrays(paths.TRANSFORMED), settings.training.launch
-    if isinstance(settings.model, Baseline):
+    if not isinstance(settings.model, Model):
         _empty_folds()
-        _train_baseline(settings, transform)
+        _train_in_one_step(settings, transform)
     elif launch.processes * launch.machines > 1 and not distributed.is_launched():
         distributed.launch(COMMAND, launch)
     else:
@@ -87,26 +86,23 @@ def _train_on_split(settings: Settings, transform: Transform) -> None:
         _write(settings, transform, describe_network(task, transform, temperature), result, tracked)
 
 
-def _train_baseline(settings: Settings, transform: Transform) -> None:
+def _train_in_one_step(settings: Settings, transform: Transform) -> None:
+    """Fit a baseline or a probe."""
     with open_training_run(settings) as tracked:
+        recipe = make_recipe(settings, transform)
         if transform.protocol == "cross_validation":
-            baseline, result = train_baseline_on_folds(settings, transform)
+            trained, result = fit_on_folds(recipe, load_folds(paths.TRANSFORMED), settings.training.monitor)
         else:
-            baseline, result = _fit_on_split(settings, transform)
-        name, classifier = settings.model.name, baseline.classifier
-        title, figure = f"{name}: importance of each pixel", paths.PIXEL_IMPORTANCE
-        draw_pixel_importance(classifier.importances(), baseline.pooling, transform.classes, title, figure)
-        _write(settings, transform, describe_baseline(name, baseline, transform), result, tracked)
+            train, val = (
+                read_features(recipe, load_split(paths.TRANSFORMED, name)) for name in ("train", "val")
+            )
+            fitted = fit_one_step(recipe, train, val)
+            trained = fitted.classifier.describe(fitted.temperature)
+            result = FitResult([fitted.epoch], fitted.epoch)
+        _write(settings, transform, trained, result, tracked)
         if tracked is not None:
             tracked.log_metrics(result.best.defined(), result.best.epoch)
-            tracked.log_artifacts([figure])
-
-
-def _fit_on_split(settings: Settings, transform: Transform) -> tuple[ServingBaseline, FitResult]:
-    train, val = (load_split(paths.TRANSFORMED, split) for split in ("train", "val"))
-    classifier = build_baseline(settings.model.name, settings.model.options, settings.training.seed)
-    fitted = fit_baseline(classifier, train, val, transform)
-    return fitted.baseline, FitResult([fitted.epoch], fitted.epoch)
+            tracked.log_artifacts([path for path in (paths.PIXEL_IMPORTANCE,) if path.exists()])
 
 
 def _empty_folds() -> None:
@@ -135,6 +131,8 @@ def _write(
         tensors = {name: value.contiguous() for name, value in trained.tensors.items()}
         temporary.write_bytes(save(tensors, trained.tensor_metadata))
     trained.export(paths.MODEL_ONNX)
+    if trained.draw is not None:
+        trained.draw(paths.PIXEL_IMPORTANCE)
     description = ModelDescription(
         network=settings.model.name,
         options=settings.model.options,

@@ -7,13 +7,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from visiongate.models.backbone import Backbone
 from visiongate.models.baseline_export import ServingBaseline, export_baseline
 from visiongate.models.normalization import statistics_for
+from visiongate.models.embedding import BACKBONE
 from visiongate.models.onnx_export import ServingNetwork, export_network
 from visiongate.models.pretrained import statistics_metadata
+from visiongate.models.probe import LinearHead, export_probe
 from visiongate.models.registry import parameter_count
 from visiongate.models.summary import Layer, summarize
 from visiongate.records.transform import Transform
+from visiongate.training.pixel_importance import draw_pixel_importance
 from visiongate.training.task import Task
 
 
@@ -30,6 +34,7 @@ class TrainedModel:
         layers: The model summary.
         export: Writes the ONNX file.
         tensor_metadata: Stored with the tensors.
+        draw: Writes a figure of the importance of each pixel, for a baseline.
     """
 
     tensors: Mapping[str, Tensor]
@@ -40,6 +45,7 @@ class TrainedModel:
     layers: list[Layer]
     export: Callable[[Path], None]
     tensor_metadata: dict[str, str] | None = None
+    draw: Callable[[Path], None] | None = None
 
 
 def describe_network(task: Task, transform: Transform, temperature: float) -> TrainedModel:
@@ -76,18 +82,52 @@ def describe_baseline(name: str, baseline: ServingBaseline, transform: Transform
     """
     metadata = _metadata(transform, baseline.temperature)
     tensors = {key: torch.from_numpy(array) for key, array in baseline.classifier.tensors().items()}
+    title = f"{name}: importance of each pixel"
+    importances = baseline.classifier.importances
     return TrainedModel(
         tensors=tensors,
         parameters=sum(tensor.numel() for tensor in tensors.values()),
         pretrained=None,
         hardware="fp32 on cpu",
         temperature=baseline.temperature,
-        layers=[
-            (key, name, "×".join(map(str, tensor.shape)), f"{tensor.numel():,}")
-            for key, tensor in tensors.items()
-        ],
+        layers=_layers(name, tensors),
         export=lambda path: export_baseline(baseline, metadata, path),
+        draw=lambda path: draw_pixel_importance(
+            importances(), baseline.pooling, transform.classes, title, path
+        ),
     )
+
+
+def describe_probe(
+    backbone: Backbone, head: LinearHead, transform: Transform, temperature: float
+) -> TrainedModel:
+    """Return a fitted probe.
+
+    Args:
+        backbone: Its features are the head's input.
+        head: Fitted.
+        transform: The preprocessing, which the ONNX file contains.
+        temperature: Of the calibration.
+    """
+    metadata = _metadata(transform, temperature) | {BACKBONE: backbone.name}
+    tensors = {"head.weight": torch.from_numpy(head.weights), "head.bias": torch.from_numpy(head.bias)}
+    frozen = (backbone.name, "frozen", str(head.weights.shape[1]), f"{backbone.parameters:,}")
+    return TrainedModel(
+        tensors=tensors,
+        parameters=backbone.parameters + head.weights.size + head.bias.size,
+        pretrained=backbone.pretrained,
+        hardware="fp32 on cpu",
+        temperature=temperature,
+        layers=[frozen, *_layers("Linear", tensors)],
+        export=lambda path: export_probe(backbone.graph, head, temperature, metadata, path),
+    )
+
+
+def _layers(kind: str, tensors: Mapping[str, Tensor]) -> list[Layer]:
+    return [
+        (key, kind, "×".join(map(str, tensor.shape)), f"{tensor.numel():,}")
+        for key, tensor in tensors.items()
+    ]
 
 
 def _metadata(transform: Transform, temperature: float) -> dict[str, object]:

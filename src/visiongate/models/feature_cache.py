@@ -1,0 +1,147 @@
+"""Features of images on disk, by content, for all repositories of a user.
+
+Features of a frozen backbone depend on the backbone and on the image alone, so that experiments, trials, folds and copies of a
+repository share them. They are outside the outputs that DVC tracks and may be deleted at any time. Each backbone has a SQLite
+database, which several processes may read and write at once.
+"""
+
+import logging
+import os
+import sqlite3
+import time
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import platformdirs
+
+# Environment variables: the folder of the cache, and its maximum size in megabytes; 0 disables it.
+FOLDER, LIMIT = "VISIONGATE_CACHE", "VISIONGATE_CACHE_MB"
+DEFAULT_LIMIT = 4000
+MEGABYTE = 10**6
+# Seconds to wait while another process writes.
+TIMEOUT = 30.0
+CHECKSUM_BYTES = 4
+# SQLite's limit of variables in a query was lower in old versions.
+KEYS_PER_QUERY = 500
+logger = logging.getLogger(__name__)
+
+Features = npt.NDArray[np.float32]
+
+
+def cache_folder() -> Path:
+    """Return the folder of the cache, which may not exist."""
+    chosen = os.environ.get(FOLDER)
+    return Path(chosen) if chosen else platformdirs.user_cache_path("visiongate", appauthor=False)
+
+
+def cache_limit() -> int:
+    """Return the maximum size of the cache, in bytes."""
+    value = os.environ.get(LIMIT, "")
+    return MEGABYTE * (int(value) if value.isdecimal() else DEFAULT_LIMIT)
+
+
+class FeatureCache:
+    """The features of images for one backbone.
+
+    A damaged database is deleted. Without a folder to write to, nothing is kept. Neither raises an error.
+
+    Args:
+        backbone: The sha256 of the backbone, in hexadecimal.
+    """
+
+    def __init__(self, backbone: str) -> None:
+        self._path = cache_folder() / "features" / f"{backbone}.sqlite"
+        self._limit = cache_limit()
+
+    def read(self, keys: Sequence[bytes]) -> dict[bytes, Features]:
+        """Return the features of the images that are in the cache, by key.
+
+        Args:
+            keys: The sha256 of each image's pixels.
+        """
+        found: dict[bytes, Features] = {}
+
+        def select(database: sqlite3.Connection) -> None:
+            for start in range(0, len(keys), KEYS_PER_QUERY):
+                chunk = list(keys[start : start + KEYS_PER_QUERY])
+                marks = ",".join("?" * len(chunk))
+                query = f"SELECT image, content FROM features WHERE image IN ({marks})"  # noqa: S608 - only question marks
+                for key, content in database.execute(query, chunk):
+                    vector = _unpack(key, content)
+                    if vector is not None:
+                        found[key] = vector
+
+        if self._path.exists():
+            self._use(select)
+        return found
+
+    def write(self, features: Mapping[bytes, Features]) -> None:
+        """Add the features of images by key, and delete what was used least recently if the cache becomes too large."""
+
+        def insert(database: sqlite3.Connection) -> None:
+            rows = ((key, _pack(key, vector)) for key, vector in features.items())
+            database.executemany("INSERT OR REPLACE INTO features VALUES (?, ?)", rows)
+            database.commit()
+            self._shrink(database)
+
+        if self._limit:
+            self._use(insert)
+
+    def _use(self, action: Callable[[sqlite3.Connection], None]) -> None:
+        """Call an action with the database; delete a damaged database."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with closing(sqlite3.connect(self._path, timeout=TIMEOUT)) as database:
+                database.execute("CREATE TABLE IF NOT EXISTS features (image BLOB UNIQUE, content BLOB)")
+                action(database)
+            # The time of the last use, which `_shrink` needs, more exact than that of the file system.
+            os.utime(self._path, ns=(time.time_ns(), time.time_ns()))
+        except (sqlite3.OperationalError, OSError) as error:
+            logger.warning("%s: features are not cached: %s", self._path, error)
+        except sqlite3.DatabaseError as error:
+            logger.warning("%s: deleted, because it is damaged: %s", self._path, error)
+            _delete(self._path)
+
+    def _shrink(self, database: sqlite3.Connection) -> None:
+        """Delete the least recently used databases, and at last the older half of this one, until the limit is kept."""
+        sizes = {path: path.stat().st_size for path in self._path.parent.glob("*.sqlite")}
+        oldest_first = sorted(sizes, key=lambda path: path.stat().st_mtime)
+        total = sum(sizes.values())
+        for path in oldest_first:
+            if total <= self._limit:
+                return
+            if path != self._path:
+                _delete(path)
+                total -= sizes[path]
+        if total > self._limit:
+            database.execute(
+                "DELETE FROM features WHERE rowid <= (SELECT (min(rowid) + max(rowid)) / 2 FROM features)"
+            )
+            database.commit()
+            database.execute("VACUUM")
+
+
+def _pack(key: bytes, vector: Features) -> bytes:
+    content = np.ascontiguousarray(vector, dtype="<f4").tobytes()
+    return _checksum(key, content) + content
+
+
+def _unpack(key: bytes, content: bytes) -> Features | None:
+    """Return the features; None if they are damaged."""
+    checksum, values = content[:CHECKSUM_BYTES], content[CHECKSUM_BYTES:]
+    if checksum != _checksum(key, values):
+        return None
+    return np.frombuffer(values, dtype="<f4").astype(np.float32)
+
+
+def _checksum(key: bytes, content: bytes) -> bytes:
+    return zlib.crc32(content, zlib.crc32(key)).to_bytes(CHECKSUM_BYTES, "big")
+
+
+def _delete(path: Path) -> None:
+    for file in (path, path.with_name(f"{path.name}-journal")):
+        file.unlink(missing_ok=True)

@@ -1,0 +1,42 @@
+"""The two parts of a model with an embedding: from pixels to the embedding, and from the embedding to the other outputs."""
+
+import hashlib
+from dataclasses import dataclass
+
+import onnx
+from onnx.utils import Extractor
+
+from visiongate.models.predictor import EMBEDDING, INPUT, NOVELTY, PROBABILITIES
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureGraph:
+    """A part of a model as the content of an ONNX file.
+
+    Attributes:
+        content: Of the file.
+        sha256: Of the content, in hexadecimal. Models with the same frozen backbone have the same.
+    """
+
+    content: bytes
+    sha256: str
+
+
+def feature_graph(model: onnx.ModelProto) -> FeatureGraph:
+    """Return the part from `INPUT` to `EMBEDDING`."""
+    content = _extract(model, INPUT, [EMBEDDING])
+    return FeatureGraph(content, hashlib.sha256(content).hexdigest())
+
+
+def head_graph(model: onnx.ModelProto) -> bytes:
+    """Return the part from `EMBEDDING` to `PROBABILITIES`, and to `NOVELTY` if the model has it."""
+    outputs = [each.name for each in model.graph.output if each.name in {PROBABILITIES, NOVELTY}]
+    return _extract(model, EMBEDDING, outputs)
+
+
+def _extract(model: onnx.ModelProto, source: str, outputs: list[str]) -> bytes:
+    part = Extractor(model).extract_model([source], outputs)
+    # The types of intermediate values differ by how they were inferred.
+    del part.graph.value_info[:]
+    content: bytes = part.SerializeToString(deterministic=True)
+    return content
