@@ -26,6 +26,14 @@ def _propagating_logger(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging.getLogger("visiongate"), "propagate", True)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _feature_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep features and backbones in a folder of all test processes instead of the user's cache."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    os.environ["VISIONGATE_CACHE"] = str(base / "cache")
+
+
 @pytest.fixture(scope="session")
 def committed_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a clone with the outputs of the committed run, made once for all test processes; copy it to change it."""

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,17 @@ from sklearn.metrics import log_loss
 
 from visiongate.errors import DataError, SettingsError
 from visiongate.images.pixels import PixelSplit
-from visiongate.models.baseline_export import export_baseline, scores_to_logits
+from visiongate.models.baseline_export import ServingBaseline, export_baseline, scores_to_logits
 from visiongate.models.baselines.random_forest import round_down
 from visiongate.models.pixel_classifier import PixelClassifier
 from visiongate.models.pixel_features import Pooling
 from visiongate.models.registry import baseline_names, build_baseline
 from visiongate.records.files import sha256_of
+from visiongate.records.history import EpochMetrics
 from visiongate.records.transform import Transform
-from visiongate.training.baselines import BaselineResult, fit_baseline
+from visiongate.settings.model import Baseline
+from visiongate.training.baselines import BaselineRecipe, FittedBaseline
+from visiongate.training.one_step import fit_one_step, read_features
 from visiongate.training.pixel_importance import draw_pixel_importance
 
 CLASSES = ["a", "b", "c", "unseen"]
@@ -39,16 +43,31 @@ def split(count: int, shape: tuple[int, int, int], seed: int, classes: int = 3, 
     return PixelSplit(images, labels.astype(np.int64))
 
 
+@dataclass(frozen=True)
+class Result:
+    """What a test looks at: the baseline as it is served, and its metrics."""
+
+    baseline: ServingBaseline
+    epoch: EpochMetrics
+
+
+def fit(name: str, train: PixelSplit, val: PixelSplit, transform: Transform) -> Result:
+    recipe = BaselineRecipe(Baseline(kind="baseline", name=name, options=FAST[name]), transform, seed=0)
+    result = fit_one_step(recipe, read_features(recipe, train), read_features(recipe, val))
+    fitted = result.classifier
+    assert isinstance(fitted, FittedBaseline)
+    serving = ServingBaseline(fitted.classifier, fitted.pooling, len(transform.classes), result.temperature)
+    return Result(serving, result.epoch)
+
+
 def fitted(
     name: str, shape: tuple[int, int, int], classes: int = 3, step: int = 60
-) -> tuple[PixelClassifier, BaselineResult]:
+) -> tuple[PixelClassifier, Result]:
     mode = "L" if shape[2] == 1 else "RGB"
     channels = shape[2]
     transform = Transform(shape[0], mode, "stretch", [0.5] * channels, [0.3] * channels, CLASSES)
-    classifier = build_baseline(name, FAST[name], 0)
-    return classifier, fit_baseline(
-        classifier, split(150, shape, 0, classes, step), split(60, shape, 1, classes, step), transform
-    )
+    result = fit(name, split(150, shape, 0, classes, step), split(60, shape, 1, classes, step), transform)
+    return result.baseline.classifier, result
 
 
 def serve(path: Path, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -197,7 +216,6 @@ def test_the_pixel_that_determines_the_class_is_most_important() -> None:
     images[:, 2, 1, 0] = np.where(labels == 1, 255, 0)
     transform = Transform(4, "L", "stretch", [0.5], [0.3], ["off", "on"])
     for name in baseline_names():
-        classifier = build_baseline(name, FAST[name], 0)
-        fit_baseline(classifier, PixelSplit(images, labels), PixelSplit(images[:50], labels[:50]), transform)
-        panel = classifier.importances().panels[0].reshape(4, 4)
+        result = fit(name, PixelSplit(images, labels), PixelSplit(images[:50], labels[:50]), transform)
+        panel = result.baseline.classifier.importances().panels[0].reshape(4, 4)
         assert np.unravel_index(panel.argmax(), panel.shape) == (2, 1)

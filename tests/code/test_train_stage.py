@@ -69,7 +69,7 @@ def test_a_network_is_trained_exported_and_tracked(capsys: pytest.CaptureFixture
     assert layers[0].split() == ["layer", "kind", "output", "parameters"]
     assert layers[-1].split()[-1] == f"{summary['parameters']:,}"
     session = onnxruntime.InferenceSession("models/model.onnx")
-    (shares,) = session.run(None, {"images": np.load("data/transformed/test.npy")})
+    (shares,) = session.run(["probabilities"], {"images": np.load("data/transformed/test.npy")})
     assert np.allclose(shares.sum(axis=1), 1, atol=1e-5)
     assert not Path("models/checkpoint.safetensors").exists()
     store = open_store(chosen.tracking)

@@ -9,7 +9,7 @@ from visiongate import paths
 from visiongate.ingestion.opening import check_path
 from visiongate.records.dvc_lock import read_lock
 from visiongate.settings.loading import parse_settings
-from visiongate.settings.model import Baseline
+from visiongate.settings.model import Baseline, Probe
 from visiongate.settings.schema import Settings
 
 # The parameters that the model depends on, by the stage that lists them.
@@ -54,6 +54,7 @@ def _check_model(settings: Settings) -> None:
     # Imported here, because torch takes seconds, and most runs have the model of the last one.
     import torch  # noqa: PLC0415
 
+    from visiongate.models.backbone import build_backbone  # noqa: PLC0415
     from visiongate.models.normalization import ChannelStatistics, Normalization  # noqa: PLC0415
     from visiongate.models.registry import build_baseline, build_network  # noqa: PLC0415
     from visiongate.training.hardware import choose_hardware  # noqa: PLC0415
@@ -63,8 +64,11 @@ def _check_model(settings: Settings) -> None:
     if isinstance(model, Baseline):
         build_baseline(model.name, model.options, training.seed)
         return
-    choose_hardware(training.device, training.precision)
     size, channels = settings.transformation.size, len(settings.transformation.mode)
+    if isinstance(model, Probe):
+        build_backbone(model, channels, size)
+        return
+    choose_hardware(training.device, training.precision)
     network = build_network(model.name, model.options, channels, size, len(settings.dataset.classes or "ab"))
     # The statistics of the data set are not known yet; those of pretrained weights also set the number of channels.
     statistics = getattr(network, "statistics", None) or ChannelStatistics(

@@ -81,13 +81,18 @@ def load_backbone(model: Probe, transform: Transform) -> Backbone:
     return _read(path) or _export(model, transform, path)
 
 
-def build_backbone(model: Probe, transform: Transform) -> EmbeddingNetwork:
+def build_backbone(model: Probe, channels: int, size: int) -> EmbeddingNetwork:
     """Return the network of a probe, with a head that is not used.
+
+    Args:
+        model: Selects the network and its weights.
+        channels: Of the images.
+        size: Height and width of the images, in pixels.
 
     Raises:
         SettingsError: As `load_backbone`.
     """
-    network = build_network(model.name, model.options, len(transform.mode), transform.size, 2)
+    network = build_network(model.name, model.options, channels, size, 2)
     if not isinstance(network, EmbeddingNetwork):
         raise SettingsError(
             f"params.yaml: model.name = {model.name} is invalid: it does not end in a linear layer; choose efficientnet_lite0"
@@ -101,7 +106,7 @@ def build_backbone(model: Probe, transform: Transform) -> EmbeddingNetwork:
 
 
 def _export(model: Probe, transform: Transform, path: Path) -> Backbone:
-    network = build_backbone(model, transform)
+    network = build_backbone(model, len(transform.mode), transform.size)
     normalize = Normalization(statistics_for(network, transform))
     graph = export_graph(FeatureExtractor(network, normalize), transform.input_shape)
     parameters = parameter_count(network) - parameter_count(network.head)

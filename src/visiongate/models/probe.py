@@ -47,7 +47,7 @@ class LinearHead:
 def fit_head(
     features: Features, labels: Labels, classes: int, strength: float, *, is_balanced: bool = False
 ) -> LinearHead:
-    """Fit a head on standardized features; it contains the standardization.
+    """Fit a head on centered and scaled features; it contains both steps.
 
     Args:
         features: float32, N×D.
@@ -58,25 +58,27 @@ def fit_head(
     """
     from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415 - slow to import
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - slow to import
-    from sklearn.preprocessing import StandardScaler  # noqa: PLC0415 - slow to import
 
-    scaler = StandardScaler()
+    mean = features.mean(axis=0, dtype=np.float64)
+    centered = features - mean
+    # One for all features: with few images, the deviation of a single feature is mostly chance.
+    scale = float(centered.std()) or 1.0
     class_weight = "balanced" if is_balanced else None
     regression = LogisticRegression(C=strength, max_iter=MAX_ITERATIONS, class_weight=class_weight)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        regression.fit(scaler.fit_transform(features.astype(np.float64)), labels)
+        regression.fit(centered / scale, labels)
     weights, bias = regression.coef_, regression.intercept_
     if len(weights) == 1:
         # scikit-learn stores the logit of the second of two classes. Halves keep the two symmetric.
         weights, bias = np.concatenate([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2
-    weights = weights / scaler.scale_
+    weights = weights / scale
     head = LinearHead(
         np.zeros((classes, features.shape[1]), np.float32),
         np.full(classes, ABSENT_CLASS_INTERCEPT, np.float32),
     )
     head.weights[regression.classes_] = weights
-    head.bias[regression.classes_] = bias - weights @ scaler.mean_
+    head.bias[regression.classes_] = bias - weights @ mean
     return head
 
 

@@ -79,5 +79,5 @@ class Probe(Section):
     name: Name = Field(description="Name of a pretrained network of `src/visiongate/models/networks`.")
     options: dict[str, OptionValue] = Field(description="Options of the network, by name.")
     strength: Positive = Field(
-        description="C of the logistic regression on standardized features: the inverse of the regularization strength."
+        description="C of the logistic regression on centered and scaled features: the inverse of the regularization strength."
     )

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from visiongate.models.backbone import Backbone
 from visiongate.models.baseline_export import ServingBaseline, export_baseline
-from visiongate.models.normalization import statistics_for
 from visiongate.models.embedding import BACKBONE
+from visiongate.models.normalization import statistics_for
 from visiongate.models.onnx_export import ServingNetwork, export_network
 from visiongate.models.pretrained import statistics_metadata
 from visiongate.models.probe import LinearHead, export_probe
