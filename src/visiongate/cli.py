@@ -18,7 +18,7 @@ EPILOG = """\
 \b
 Exit status:
   0    success
-  1    the answer is no: the gate failed, params.yaml is out of date, an experiment failed
+  1    the answer is no: the gate failed, params.yaml is out of date, an experiment failed, a file could not be read
   2    the command could not run; the message names the cause and the fix
   130  interrupted
 
@@ -238,6 +238,36 @@ def _experiment_commands() -> list[click.Command]:
     ]
 
 
+def _predict_command() -> click.Command:
+    return _command(
+        "predict",
+        _dispatch("predict"),
+        "Predict images with the champion of the registry: files, folders, archives, addresses and patterns. "
+        "Exit with 1 if a file could not be read.",
+        "visiongate predict photos/ --output answers.csv",
+        click.Argument(["sources"], nargs=-1, required=True, metavar="SOURCE..."),
+        _option(
+            "--model",
+            "models",
+            multiple=True,
+            metavar="FILE|VERSION|ALIAS",
+            help="Model in place of the champion; several are shown side by side.",
+        ),
+        _option(
+            "--threshold",
+            type=click.FloatRange(0, 1),
+            help="Probability from which the second of two classes is predicted, in place of the model's.",
+        ),
+        _option("--output", type=FILE, help="File for the results: .csv, .jsonl or .parquet."),
+        _option("--format", "format_", type=click.Choice(["csv", "jsonl"]), help="Print the results."),
+        _option("--explain", type=FOLDER, help="Folder for a heat map of each image."),
+        _option(
+            "--similar", type=click.IntRange(min=1), metavar="N", help="Name the N nearest training images."
+        ),
+        _option("--embed", type=FILE, help="File for the embeddings: .npy or .parquet."),
+    )
+
+
 def _registry_commands() -> click.Group:
     commands = [
         _command(
@@ -380,6 +410,7 @@ main = click.Group(
     [
         *_pipeline_commands(),
         *_experiment_commands(),
+        _predict_command(),
         _registry_commands(),
         _remote_commands(),
         _pull_request_commands(),

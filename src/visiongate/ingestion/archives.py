@@ -35,6 +35,8 @@ UTF8_FLAG = 0x800
 UNICODE_PATH = 0x7075
 # Bytes of a link's target; Linux allows no more.
 MAX_TARGET = 4096
+# Where a tar states its format.
+TAR_OFFSET, TAR_SIGNATURE = 257, b"ustar"
 LeftOut = Callable[[str], bool]
 # Opens a tar from its start.
 Reopen = Callable[[], AbstractContextManager[IO[bytes]]]
@@ -62,6 +64,13 @@ class Archive:
 
     sizes: Mapping[str, int]
     read: Callable[[str], bytes]
+
+
+def is_archive(path: Path) -> bool:
+    """Return whether a file starts like an archive that `open_archive` reads."""
+    with path.open("rb") as file:
+        head = file.read(TAR_OFFSET + len(TAR_SIGNATURE))
+    return head.startswith((*ZIP_SIGNATURES, *DECOMPRESSORS)) or head.endswith(TAR_SIGNATURE)
 
 
 @contextmanager

@@ -63,7 +63,7 @@ def fetch(url: str, files: Mapping[str, PublishedFile], options: DownloadOptions
     if files:
         base = url.rstrip("/")
         return {name: _fetch_file(f"{base}/{name}", name, known, options) for name, known in files.items()}
-    if url.endswith("/") or _is_folder(url):
+    if url.endswith("/") or is_folder(url):
         return _fetch_folder(f"{url.rstrip('/')}/", options)
     return {_require_name(url): _fetch_file(url, _require_name(url), None, options)}
 
@@ -98,7 +98,8 @@ def _fetch_from_mirror(
     return matches[0]
 
 
-def _is_folder(url: str) -> bool:
+def is_folder(url: str) -> bool:
+    """Return whether a URL without a slash at its end leads to a folder; a web address never does."""
     if urlsplit(url).scheme in ("http", "https"):
         return False
 
@@ -110,7 +111,7 @@ def _is_folder(url: str) -> bool:
 
 
 def _fetch_folder(url: str, options: DownloadOptions) -> dict[str, Path]:
-    urls = with_retries(url, partial(_list_folder, url))
+    urls = with_retries(url, partial(list_folder, url))
     if not urls:
         raise DataError(f"{without_credentials(url)}: no files found; check the address")
     for name in urls:
@@ -127,7 +128,7 @@ def _fetch_folder(url: str, options: DownloadOptions) -> dict[str, Path]:
         return dict(zip(urls, pool.map(download, urls), strict=True))
 
 
-def _list_folder(url: str) -> dict[str, str]:
+def list_folder(url: str) -> dict[str, str]:
     """Return the URL of each file below a folder, by its relative path."""
     system, root = open_file_system(url)
     root = root.rstrip("/") + "/"

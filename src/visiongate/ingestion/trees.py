@@ -196,8 +196,13 @@ def _is_left_out(path: str, dataset: Dataset) -> bool:
     return _ignore_reason(path, dataset.exclude) is not None
 
 
+def is_hidden(path: str) -> bool:
+    """Return whether a file or a folder above it is hidden, or one that a system adds."""
+    return any(part.startswith(".") or part.lower() in SYSTEM_NAMES for part in path.split("/"))
+
+
 def _ignore_reason(path: str, exclude: Sequence[str]) -> str | None:
-    if any(part.startswith(".") or part.lower() in SYSTEM_NAMES for part in path.split("/")):
+    if is_hidden(path):
         return "hidden"
     return "excluded" if any(fnmatchcase(path, pattern) for pattern in exclude) else None
 

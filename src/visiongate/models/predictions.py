@@ -10,7 +10,7 @@ import pyarrow as pa
 from visiongate.errors import DataError
 from visiongate.images.pixels import Labels, PixelSplit
 from visiongate.models.embedding import run_cached
-from visiongate.models.predictor import PROBABILITIES, Contract, Predictor
+from visiongate.models.predictor import PROBABILITIES, Contract, Predictor, Probabilities
 from visiongate.records.transform import Transform
 
 # Far above the rounding error of a softmax in float32, far below the error of a missing softmax.
@@ -115,13 +115,30 @@ def predict_split(model: Predictor, split: PixelSplit, manifest: pa.Table, batch
     Raises:
         DataError: The model's outputs are not one row of probabilities per image.
     """
-    outputs = run_cached(model, split.images, [PROBABILITIES], batch_size)
-    probabilities = outputs[PROBABILITIES].astype(np.float64)
-    expected = (len(split.images), len(model.contract.classes))
+    outputs = run_cached(model, split.images, [PROBABILITIES], batch_size)[PROBABILITIES]
+    probabilities = check_probabilities(model, outputs, manifest.column("path").to_pylist())
+    return Predictions(probabilities, split.labels, model.contract.classes)
+
+
+def check_probabilities(
+    model: Predictor, outputs: Probabilities, paths: Sequence[str]
+) -> npt.NDArray[np.float64]:
+    """Return the outputs of a model as probabilities, N×K, without the rounding error of a sum in float32.
+
+    Args:
+        model: The model.
+        outputs: Its output `PROBABILITIES`.
+        paths: Of the N images, for the error message.
+
+    Raises:
+        DataError: The outputs are not one row of probabilities per image.
+    """
+    probabilities = outputs.astype(np.float64)
+    expected = (len(paths), len(model.contract.classes))
     if probabilities.shape != expected:
         raise DataError(f"{model.name}: its outputs have the shape {probabilities.shape}, not {expected}")
-    sums = _check_sums(model, probabilities, manifest.column("path").to_pylist())
-    return Predictions(probabilities / sums, split.labels, model.contract.classes)
+    checked: npt.NDArray[np.float64] = probabilities / _check_sums(model, probabilities, paths)
+    return checked
 
 
 def tabulate(predictions: Predictions, manifest: pa.Table) -> pa.Table:

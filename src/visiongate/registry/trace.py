@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from visiongate.adapters.git import UNKNOWN
-from visiongate.adapters.mlflow.registry import Version, find_alias, find_number
+from visiongate.adapters.mlflow.registry import Version, find_uri
 from visiongate.adapters.mlflow.runs import MODEL_TAG, find_run, read_artifact
-from visiongate.adapters.mlflow.store import Store, TrackingError
+from visiongate.adapters.mlflow.store import Store
 
 ENVIRONMENT = "environment.json"
 # What the run has in place of the commit: an experiment has other parameters, and the commit has the lock of an earlier run.
 RUN_FILES = ("params.yaml", "dvc.lock")
 DATA_TAG = re.compile(r"visiongate\.(data_\w+)_md5")
-VERSION_URI = re.compile(r"models:/([^/@]+)(?:/(\d+)|@([^/@]+))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ def trace_version(store: Store, uri: str) -> Trace:
     Raises:
         TrackingError: MLflow failed, or there is no such version.
     """
-    version = _find(store, uri)
+    version = find_uri(store, uri)
     run = find_run(store, version.run_id)
     found = {name: read_artifact(store, run.id, name) if run else None for name in (ENVIRONMENT, *RUN_FILES)}
     environment = found.pop(ENVIRONMENT)
@@ -132,14 +131,3 @@ def _explain_rebuild(trace: Trace, source: str) -> str:
             *commands,
         ]
     )
-
-
-def _find(store: Store, uri: str) -> Version:
-    match = VERSION_URI.fullmatch(uri)
-    if match is None:
-        raise TrackingError(f"{uri}: invalid version; use models:/NAME/3 or models:/NAME@champion")
-    name, number, alias = match.groups()
-    version = find_number(store, name, number) if number else find_alias(store, name, alias)
-    if version is None:
-        raise TrackingError(f"{uri}: no such version; list the versions with `visiongate registry list`")
-    return version

@@ -6,6 +6,7 @@ version that passed the gate and was not promoted.
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from visiongate.adapters.mlflow.model_files import Candidate, check_same_file, download_model, store_model
 from visiongate.adapters.mlflow.runs import MODEL_TAG
-from visiongate.adapters.mlflow.store import Store, mlflow_errors, unless_missing
+from visiongate.adapters.mlflow.store import Store, TrackingError, mlflow_errors, unless_missing
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -29,6 +30,7 @@ PASSED_TAG = "visiongate.gate_passed"
 ROLLED_BACK_TAG, BY_HAND_TAG = "visiongate.rolled_back", "visiongate.promoted_by_hand"
 # The probability from which the second of two classes is predicted; without the tag, the likelier class.
 THRESHOLD_TAG = "visiongate.threshold"
+VERSION_URI = re.compile(r"models:/([^/@]+)(?:/(\d+)|@([^/@]+))")
 LINK_TAG = "mlflow.modelVersions"
 # Limits of MLflow, in characters.
 MAX_TAG = 5000
@@ -124,6 +126,26 @@ def find_number(store: Store, name: str, number: str) -> Version | None:
         return unless_missing(lambda: read_version(store, name, number))
 
 
+def find_uri(store: Store, uri: str) -> Version:
+    """Return the version at MLflow's address.
+
+    Args:
+        store: The registry.
+        uri: ``models:/NAME/3`` or ``models:/NAME@champion``.
+
+    Raises:
+        TrackingError: MLflow failed, or there is no such version.
+    """
+    match = VERSION_URI.fullmatch(uri)
+    if match is None:
+        raise TrackingError(f"{uri}: invalid version; use models:/NAME/3 or models:/NAME@champion")
+    name, number, alias = match.groups()
+    version = find_number(store, name, number) if number else find_alias(store, name, alias)
+    if version is None:
+        raise TrackingError(f"{uri}: no such version; list the versions with `visiongate registry list`")
+    return version
+
+
 def list_versions(store: Store, name: str) -> list[Version]:
     """Return the versions of a registered model, the latest first.
 
@@ -207,6 +229,10 @@ def fetch_model(store: Store, version: Version) -> Path:
     Raises:
         TrackingError: MLflow failed, or the file is not the registered one.
     """
+    if MODEL_TAG not in version.tags:
+        raise TrackingError(
+            f"{version.uri}: registered without a sha256; register it with `visiongate registry register`"
+        )
     with mlflow_errors(store.address):
         folder = store.client.get_model_version_download_uri(version.name, version.number)
         path = download_model(store, folder)

@@ -95,6 +95,12 @@ def resolve_address(uri: str) -> str:
     return f"{SQLITE}{main_workspace() / address.removeprefix(SQLITE)}"
 
 
+def has_store(tracking: Tracking) -> bool:
+    """Return whether there is a store to open; a server is assumed to be one."""
+    address = resolve_address(tracking.uri)
+    return not address.startswith(SQLITE) or Path(address.removeprefix(SQLITE)).exists()
+
+
 def open_store(tracking: Tracking) -> Store:
     """Connect to MLflow; create the SQLite database and the experiment if they do not exist.
 

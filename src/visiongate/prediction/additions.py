@@ -1,0 +1,105 @@
+"""What can be added to a model's answers: embeddings, heat maps, and the nearest training images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from visiongate.errors import DataError
+from visiongate.explanation.heat_maps import heat_maps
+from visiongate.explanation.neighbors import Embeddings, find_neighbors
+from visiongate.explanation.overlay import overlay
+from visiongate.models.predictor import EMBEDDING, Predictor
+from visiongate.prediction.engine import ReadImages
+from visiongate.records.files import atomic_path
+
+HEAT_MAP, SIMILAR = "heat_map", "similar"
+
+
+def require_embedding(model: Predictor, option: str) -> None:
+    """Check that a model has embeddings.
+
+    Raises:
+        DataError: It has none.
+    """
+    if EMBEDDING not in model.outputs:
+        raise DataError(
+            f"{model.name}: {option} needs the output {EMBEDDING!r}, which this model has not; choose a network that ends in "
+            "pooling and a linear layer, such as `model=probe`, and train it"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingColumn:
+    """The embedding of each image, a column of lists of ``size`` float32."""
+
+    size: int
+    outputs: ClassVar[Sequence[str]] = (EMBEDDING,)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Its columns."""
+        return pa.schema({EMBEDDING: pa.list_(pa.float32(), self.size)})
+
+    def add(self, images: ReadImages) -> pa.Table:
+        """Return a row for each image."""
+        flat = pa.array(images.outputs[EMBEDDING].ravel(), pa.float32())
+        lists = pa.FixedSizeListArray.from_arrays(flat, self.size)
+        return pa.Table.from_arrays([lists], schema=self.schema)
+
+
+@dataclass(frozen=True, slots=True)
+class HeatMaps:
+    """A picture for each image that shows what speaks for the predicted class.
+
+    Attributes:
+        model: The model.
+        folder: For the pictures, which are named like the images.
+    """
+
+    model: Predictor
+    folder: Path
+    outputs: ClassVar[Sequence[str]] = ()
+    schema: ClassVar[pa.Schema] = pa.schema({HEAT_MAP: pa.string()})
+
+    def add(self, images: ReadImages) -> pa.Table:
+        """Write the pictures, and return their paths."""
+        names = {name: number for number, name in enumerate(self.model.contract.classes)}
+        predicted = np.array([names[name] for name in images.answers["predicted"].to_pylist()])
+        maps = heat_maps(self.model, images.pixels, predicted)
+        paths = [self._target(path) for path in images.paths]
+        for path, pixels, heat in zip(paths, images.pixels, maps, strict=True):
+            with atomic_path(path) as temporary:
+                temporary.write_bytes(overlay(pixels, heat.values))
+        return pa.table({HEAT_MAP: pa.array(map(str, paths), pa.string())}, schema=self.schema)
+
+    def _target(self, path: str) -> Path:
+        """Return a path in the folder, wherever the image lies."""
+        parts = [part for part in PurePosixPath(path).parts if part not in ("/", "//", "..")]
+        return self.folder.joinpath(*parts[:-1], f"{parts[-1]}.png")
+
+
+@dataclass(frozen=True, slots=True)
+class SimilarImages:
+    """The nearest training images of each image, by the cosine of their embeddings, the nearest first.
+
+    Attributes:
+        embeddings: Of the training images, N×D.
+        names: Of the training images, N.
+        count: How many to name.
+    """
+
+    embeddings: Embeddings
+    names: Sequence[str]
+    count: int
+    outputs: ClassVar[Sequence[str]] = (EMBEDDING,)
+    schema: ClassVar[pa.Schema] = pa.schema({SIMILAR: pa.list_(pa.string())})
+
+    def add(self, images: ReadImages) -> pa.Table:
+        """Return a row for each image."""
+        found = find_neighbors(images.outputs[EMBEDDING], self.embeddings, self.count)
+        named = [[self.names[row] for row in rows] for rows in found.rows.tolist()]
+        return pa.table({SIMILAR: pa.array(named, pa.list_(pa.string()))}, schema=self.schema)

@@ -1,0 +1,139 @@
+"""Files of results: CSV, JSON lines or Parquet, and embeddings; each is written a part at a time."""
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from visiongate.errors import DataError
+from visiongate.prediction.engine import PATH
+from visiongate.records.files import atomic_path
+
+EMBEDDING = "embedding"
+# Writes tables of the same columns to an open file of text.
+TextWriter = Callable[[IO[str], Iterable[pa.Table]], None]
+
+
+def check_results_path(path: Path) -> None:
+    """Check that a format belongs to a file's suffix.
+
+    Raises:
+        DataError: None does, or the path is a folder.
+    """
+    _check_suffix(path, RESULT_SUFFIXES)
+
+
+def check_embeddings_path(path: Path) -> None:
+    """Check that a format of embeddings belongs to a file's suffix.
+
+    Raises:
+        DataError: None does, or the path is a folder.
+    """
+    _check_suffix(path, EMBEDDING_SUFFIXES)
+
+
+def write_results(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
+    """Write results without embeddings, in the format of the suffix.
+
+    Args:
+        path: The file.
+        schema: The columns.
+        tables: The results, in order.
+    """
+    kept = pa.schema([field for field in schema if field.name != EMBEDDING])
+    selected = (table.select(kept.names) for table in tables)
+    with atomic_path(path) as temporary:
+        if path.suffix.lower() == ".parquet":
+            _write_parquet(temporary, kept, selected)
+        else:
+            with temporary.open("w", encoding="utf-8", newline="") as file:
+                TEXT_WRITERS[path.suffix.lower()[1:]](file, _with_header(kept, selected))
+
+
+def write_embeddings(path: Path, rows: int, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
+    """Write the embeddings of the results: ``.npy`` is float32, N×D, with NaN for files that could not be read.
+
+    Args:
+        path: The file; ``.parquet`` has the paths, too.
+        rows: Number of results.
+        schema: The columns.
+        tables: The results, in order.
+    """
+    with atomic_path(path) as temporary:
+        if path.suffix.lower() == ".parquet":
+            kept = pa.schema([schema.field(PATH), schema.field(EMBEDDING)])
+            _write_parquet(temporary, kept, (table.select(kept.names) for table in tables))
+            return
+        shape = rows, schema.field(EMBEDDING).type.list_size
+        array = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
+        start = 0
+        for table in tables:
+            column = table[EMBEDDING].combine_chunks()
+            block = array[start : start + len(column)]
+            block[:] = np.nan
+            block[column.is_valid().to_numpy(zero_copy_only=False)] = (
+                column.drop_null().flatten().to_numpy().reshape(-1, shape[1])
+            )
+            start += len(column)
+        array.flush()
+
+
+def write_csv_rows(file: IO[str], tables: Iterable[pa.Table]) -> None:
+    """Write a header and a row for each result; floats in their shortest exact form, null as an empty cell."""
+    writer = csv.writer(file, lineterminator="\n")
+    for number, table in enumerate(tables):
+        if number == 0:
+            writer.writerow(table.column_names)
+        writer.writerows(zip(*(_texts(column) for column in table.columns), strict=True))
+
+
+def write_json_lines(file: IO[str], tables: Iterable[pa.Table]) -> None:
+    """Write a JSON object for each result; floats in their shortest exact form."""
+    for table in tables:
+        columns = [_values(column) for column in table.columns]
+        for values in zip(*columns, strict=True):
+            row: Mapping[str, Any] = dict(zip(table.column_names, values, strict=True))
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+TEXT_WRITERS: Mapping[str, TextWriter] = {"csv": write_csv_rows, "jsonl": write_json_lines}
+RESULT_SUFFIXES = (*(f".{name}" for name in TEXT_WRITERS), ".parquet")
+EMBEDDING_SUFFIXES = (".npy", ".parquet")
+
+
+def _check_suffix(path: Path, suffixes: tuple[str, ...]) -> None:
+    if path.suffix.lower() not in suffixes:
+        raise DataError(f"{path}: the suffix chooses the format; use one of {', '.join(suffixes)}")
+    if path.is_dir():
+        raise DataError(f"{path}: a folder; name a file")
+
+
+def _with_header(schema: pa.Schema, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    yield schema.empty_table()
+    yield from tables
+
+
+def _write_parquet(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for table in tables:
+            writer.write_table(table)
+
+
+def _texts(column: pa.ChunkedArray) -> list[str | None]:
+    """Return a column as text; Arrow's text of a float32 is its shortest exact form."""
+    if pa.types.is_list(column.type):
+        return ["; ".join(values) if values else None for values in column.to_pylist()]
+    texts: list[str | None] = column.cast(pa.string()).to_pylist()
+    return texts
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    if pa.types.is_float32(column.type):
+        return [None if text is None else float(text) for text in _texts(column)]
+    values: list[Any] = column.to_pylist()
+    return values

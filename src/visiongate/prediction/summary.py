@@ -1,0 +1,134 @@
+"""The results on a terminal: a table of few images, and the number of images by class."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from visiongate.prediction.classifier import Classifier
+from visiongate.prediction.engine import PATH, REASON, Engine
+from visiongate.text_tables import format_table, shorten
+
+# More images are not listed one by one.
+MAX_LISTED = 50
+MAX_REASONS = 3
+# Of a path, in characters; its end is shown.
+MAX_PATH = 60
+TRUTH = {True: "yes", False: "no", None: "-"}
+
+
+@dataclass(slots=True)
+class _ClassCount:
+    images: int = 0
+    confidence: float = 0.0
+    unsure: int = 0
+    outside: int = 0
+
+
+@dataclass(slots=True)
+class Summary:
+    """What was predicted so far.
+
+    Attributes:
+        engine: The models.
+        files: Number of files.
+        unread: Number of files that could not be read.
+    """
+
+    engine: Engine
+    files: int = 0
+    unread: int = 0
+    _rows: list[dict[str, Any]] = field(default_factory=list)
+    _reasons: list[str] = field(default_factory=list)
+    _classes: dict[tuple[str, str], _ClassCount] = field(default_factory=dict)
+
+    def add(self, results: pa.Table) -> None:
+        """Count results."""
+        self.files += results.num_rows
+        failed = results.filter(pc.is_valid(results[REASON])).select([PATH, REASON]).to_pylist()
+        self.unread += len(failed)
+        free = max(0, MAX_REASONS - len(self._reasons))
+        self._reasons += [f"{row[PATH]}: {row[REASON]}" for row in failed[:free]]
+        if len(self._rows) <= MAX_LISTED:
+            self._rows += results.slice(0, MAX_LISTED + 1 - len(self._rows)).to_pylist()
+        for classifier in self.engine.classifiers:
+            self._count(classifier, results)
+
+    def list_images(self) -> str | None:
+        """Return a table with a line for each image; None for too many or no images."""
+        if not 0 < len(self._rows) <= MAX_LISTED:
+            return None
+        single = len(self.engine.classifiers) == 1
+        header, cells = self._header_one(), self._cells_one
+        if not single:
+            header, cells = [PATH, *(each.name for each in self.engine.classifiers)], self._cells_many
+        return format_table(header, [[_path(row), *cells(row)] for row in self._rows], None)
+
+    def list_classes(self) -> str:
+        """Return a table with a line for each model and class."""
+        several = len(self.engine.classifiers) > 1
+        header = [*(["model"] if several else []), "class", "images", "mean confidence", *self._optional()]
+        rows = []
+        for classifier in self.engine.classifiers:
+            for name in classifier.classes:
+                count = self._classes.get((classifier.name, name), _ClassCount())
+                mean = count.confidence / count.images if count.images else math.nan
+                cells = [name, f"{count.images:,}", "-" if math.isnan(mean) else f"{mean:.3f}"]
+                numbers = {"not sure": count.unsure, "out of distribution": count.outside}
+                cells += [f"{numbers[title]:,}" for title in self._optional()]
+                rows.append([*([classifier.name] if several else []), *cells])
+        return format_table(header, rows, None)
+
+    def describe_unread(self) -> Iterator[str]:
+        """Yield lines about the files that could not be read."""
+        if self.unread:
+            yield f"{self.unread:,} of {self.files:,} files could not be read:"
+            yield from (f"  {shorten(reason, 200)}" for reason in self._reasons)
+            if self.unread > len(self._reasons):
+                yield f"  and {self.unread - len(self._reasons):,} more"
+
+    def _count(self, classifier: Classifier, results: pa.Table) -> None:
+        names = ("predicted", "confidence", "sure", "out_of_distribution")
+        columns = (results[self.engine.column(classifier, name)].to_pylist() for name in names)
+        for predicted, confidence, sure, outside in zip(*columns, strict=True):
+            if predicted is None:
+                continue
+            count = self._classes.setdefault((classifier.name, predicted), _ClassCount())
+            count.images += 1
+            count.confidence += confidence
+            count.unsure += sure is False
+            count.outside += outside is True
+
+    def _optional(self) -> list[str]:
+        """Return the titles of what at least one of the models knows."""
+        known = [each.reliability for each in self.engine.classifiers if each.reliability is not None]
+        novelty = any(each.novelty_threshold is not None for each in known)
+        return [*(["not sure"] if known else []), *(["out of distribution"] if novelty else [])]
+
+    def _header_one(self) -> list[str]:
+        return [PATH, "predicted", "confidence", *(["sure"] if self._optional() else []), REASON]
+
+    def _cells_one(self, row: dict[str, Any]) -> Sequence[str]:
+        sure = [TRUTH[row["sure"]]] if self._optional() else []
+        if row[REASON] is not None:
+            return ["-", "-", *(["-"] if sure else []), row[REASON]]
+        outside = "unlike the training images" if row["out_of_distribution"] else ""
+        return [row["predicted"], f"{row['confidence']:.3f}", *sure, outside]
+
+    def _cells_many(self, row: dict[str, Any]) -> Sequence[str]:
+        if row[REASON] is not None:
+            return [row[REASON], *([""] * (len(self.engine.classifiers) - 1))]
+        return [self._cell(row, each) for each in self.engine.classifiers]
+
+    def _cell(self, row: dict[str, Any], classifier: Classifier) -> str:
+        names = ("predicted", "confidence", "sure")
+        predicted, confidence, sure = (row[self.engine.column(classifier, name)] for name in names)
+        return f"{predicted} {confidence:.3f}{' not sure' if sure is False else ''}"
+
+
+def _path(row: dict[str, Any]) -> str:
+    path: str = row[PATH]
+    return path if len(path) <= MAX_PATH else f"…{path[1 - MAX_PATH :]}"
