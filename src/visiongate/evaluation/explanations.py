@@ -14,11 +14,12 @@ from visiongate.explanation.neighbors import find_neighbors
 from visiongate.explanation.overlay import blend
 from visiongate.explanation.projection import MAX_IMAGES, MIN_IMAGES, project
 from visiongate.images.pixels import Labels, Pixels, PixelSplit
+from visiongate.models.embedding import BACKBONE, embed
 from visiongate.models.predictions import Predictions
 from visiongate.models.predictor import EMBEDDING, Predictor
 
 NEIGHBORS = 3
-# Training images among which the nearest are searched. A network runs once for each of them.
+# Training images among which the nearest are searched, unless their embeddings are cached.
 MAX_SEARCHED = 10_000
 
 
@@ -110,15 +111,16 @@ def map_embeddings(model: Predictor, test: PixelSplit) -> EmbeddingMap | None:
     if EMBEDDING not in model.outputs or len(test.labels) < MIN_IMAGES:
         return None
     rows = sample_images(test.labels, MAX_IMAGES, seed=0)
-    return EmbeddingMap(project(_embed(model, test.images[rows])), rows)
+    return EmbeddingMap(project(embed(model, test.images[rows])), rows)
 
 
 def _searched_images(fold: JudgedFold) -> PixelSplit:
-    """Return every k-th training image, at most `MAX_SEARCHED`; none if the model has no embeddings."""
+    """Return the training images, or every k-th if a network has to run for them; none if the model has no embeddings."""
     train = fold.train.pixels
     if EMBEDDING not in fold.model.outputs:
         return PixelSplit(train.images[:0], train.labels[:0])
-    step = max(1, math.ceil(len(train.labels) / MAX_SEARCHED))
+    is_cached = BACKBONE in fold.model.metadata
+    step = 1 if is_cached else max(1, math.ceil(len(train.labels) / MAX_SEARCHED))
     return PixelSplit(train.images[::step], train.labels[::step])
 
 
@@ -136,13 +138,9 @@ def _explain_fold(
 
 
 def _find_similar(model: Predictor, train: PixelSplit, images: Pixels) -> Iterator[tuple[SimilarImage, ...]]:
-    found = find_neighbors(_embed(model, images), _embed(model, train.images), NEIGHBORS)
+    found = find_neighbors(embed(model, images), embed(model, train.images), NEIGHBORS)
     for rows, similarities in zip(found.rows.tolist(), found.similarities.tolist(), strict=True):
         yield tuple(
             SimilarImage(train.images[row], model.contract.classes[train.labels[row]], similarity)
             for row, similarity in zip(rows, similarities, strict=True)
         )
-
-
-def _embed(model: Predictor, images: Pixels) -> npt.NDArray[np.float32]:
-    return model.run(images, [EMBEDDING])[EMBEDDING]
