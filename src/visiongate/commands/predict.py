@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -16,8 +15,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from visiongate import paths
 from visiongate.errors import DataError
 from visiongate.images.pixels import load_split
-from visiongate.models.predictor import EMBEDDING, Predictor
-from visiongate.prediction.additions import EmbeddingColumn, HeatMaps, SimilarImages, require_embedding
+from visiongate.models.embedding import embed
+from visiongate.models.predictor import Predictor
+from visiongate.prediction.additions import (
+    EmbeddingColumn,
+    HeatMaps,
+    SimilarImages,
+    embedding_size,
+    require_embedding,
+)
 from visiongate.prediction.chosen_models import CommittedModel, find_models, load_classifier
 from visiongate.prediction.engine import Addition, Engine
 from visiongate.prediction.journal import Journal
@@ -140,8 +146,7 @@ def _build_additions(options: Options, model: Predictor) -> Iterator[Addition]:
         yield _find_training_images(model, options.similar)
     if options.embed is not None:
         require_embedding(model, "--embed")
-        blank = np.zeros((1, *model.contract.input_shape), np.uint8)
-        yield EmbeddingColumn(model.run(blank, [EMBEDDING])[EMBEDDING].shape[1])
+        yield EmbeddingColumn()
 
 
 def _find_training_images(model: Predictor, count: int) -> SimilarImages:
@@ -152,9 +157,7 @@ def _find_training_images(model: Predictor, count: int) -> SimilarImages:
             "another size; run `visiongate repro`, or choose another --model"
         )
     manifest = read_manifest(paths.TRANSFORMED, "train")
-    return SimilarImages(
-        model.run(images, [EMBEDDING])[EMBEDDING], manifest.column("path").to_pylist(), count
-    )
+    return SimilarImages(embed(model, images), manifest.column("path").to_pylist(), count)
 
 
 def _write_files(options: Options, engine: Engine, sources: Sources, summary: Summary) -> None:
@@ -182,7 +185,8 @@ def _write_files(options: Options, engine: Engine, sources: Sources, summary: Su
         if options.output is not None:
             write_results(options.output, engine.schema, journal.tables())
         if options.embed is not None:
-            write_embeddings(options.embed, summary.files, engine.schema, journal.tables())
+            size = embedding_size(engine.classifiers[0].model)
+            write_embeddings(options.embed, (summary.files, size), journal.tables())
         journal.remove()
 
 

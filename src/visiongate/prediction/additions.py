@@ -32,22 +32,25 @@ def require_embedding(model: Predictor, option: str) -> None:
         )
 
 
+def embedding_size(model: Predictor) -> int:
+    """Return the length of a model's embeddings."""
+    blank = np.zeros((1, *model.contract.input_shape), np.uint8)
+    return int(model.run(blank, [EMBEDDING])[EMBEDDING].shape[1])
+
+
 @dataclass(frozen=True, slots=True)
 class EmbeddingColumn:
-    """The embedding of each image, a column of lists of ``size`` float32."""
+    """The embedding of each image, a column of lists of float32."""
 
-    size: int
     outputs: ClassVar[Sequence[str]] = (EMBEDDING,)
-
-    @property
-    def schema(self) -> pa.Schema:
-        """Its columns."""
-        return pa.schema({EMBEDDING: pa.list_(pa.float32(), self.size)})
+    # Lists of a fixed size cannot be null in Parquet.
+    schema: ClassVar[pa.Schema] = pa.schema({EMBEDDING: pa.list_(pa.float32())})
 
     def add(self, images: ReadImages) -> pa.Table:
         """Return a row for each image."""
-        flat = pa.array(images.outputs[EMBEDDING].ravel(), pa.float32())
-        lists = pa.FixedSizeListArray.from_arrays(flat, self.size)
+        embeddings = images.outputs[EMBEDDING]
+        ends = np.arange(len(embeddings) + 1, dtype=np.int32) * embeddings.shape[1]
+        lists = pa.ListArray.from_arrays(ends, pa.array(embeddings.ravel(), pa.float32()))
         return pa.Table.from_arrays([lists], schema=self.schema)
 
 

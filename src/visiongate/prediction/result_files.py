@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -55,31 +56,24 @@ def write_results(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> 
                 TEXT_WRITERS[path.suffix.lower()[1:]](file, _with_header(kept, selected))
 
 
-def write_embeddings(path: Path, rows: int, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
+def write_embeddings(path: Path, shape: tuple[int, int], tables: Iterable[pa.Table]) -> None:
     """Write the embeddings of the results: ``.npy`` is float32, N×D, with NaN for files that could not be read.
 
     Args:
         path: The file; ``.parquet`` has the paths, too.
-        rows: Number of results.
-        schema: The columns.
+        shape: The number of results and the length of an embedding, N×D.
         tables: The results, in order.
     """
     with atomic_path(path) as temporary:
         if path.suffix.lower() == ".parquet":
-            kept = pa.schema([schema.field(PATH), schema.field(EMBEDDING)])
-            _write_parquet(temporary, kept, (table.select(kept.names) for table in tables))
+            schema = pa.schema({PATH: pa.string(), EMBEDDING: pa.list_(pa.float32())})
+            _write_parquet(temporary, schema, (table.select(schema.names) for table in tables))
             return
-        shape = rows, schema.field(EMBEDDING).type.list_size
         array = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
         start = 0
         for table in tables:
-            column = table[EMBEDDING].combine_chunks()
-            block = array[start : start + len(column)]
-            block[:] = np.nan
-            block[column.is_valid().to_numpy(zero_copy_only=False)] = (
-                column.drop_null().flatten().to_numpy().reshape(-1, shape[1])
-            )
-            start += len(column)
+            array[start : start + table.num_rows] = _to_rows(table[EMBEDDING].combine_chunks(), shape[1])
+            start += table.num_rows
         array.flush()
 
 
@@ -122,6 +116,13 @@ def _write_parquet(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) ->
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for table in tables:
             writer.write_table(table)
+
+
+def _to_rows(column: pa.ListArray, size: int) -> npt.NDArray[np.float32]:
+    rows = np.full((len(column), size), np.nan, np.float32)
+    is_known = column.is_valid().to_numpy(zero_copy_only=False)
+    rows[is_known] = column.flatten().to_numpy().reshape(-1, size)
+    return rows
 
 
 def _texts(column: pa.ChunkedArray) -> list[str | None]:
