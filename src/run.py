@@ -60,8 +60,8 @@ def main(arguments: list[str]) -> int:
 def _run(stage: str) -> str | None:
     """Run a stage; return the message of an error that the user can fix, None on success."""
     os.environ.setdefault(*SPIN_COUNT)
-    # Pillow warns about damaged and unusual images. Validation and preparation report each of them.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
+    # Pillow and pydicom warn about damaged and unusual images. Validation and preparation report each of them.
+    warnings.filterwarnings("ignore", module=r"(PIL|pydicom)\.")
     try:
         # Imported here, so that a missing package is explained.
         from visiongate import logs  # noqa: PLC0415

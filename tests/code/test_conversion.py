@@ -72,7 +72,7 @@ def icon(ink: int, *, opacity: int = 255) -> bytes:
 
 
 def choose(images: Sequence[bytes], depth: Any = "auto", background: str = "auto") -> ChosenConversion:  # noqa: ANN401
-    return choose_conversion(lambda: images, depth, background, MAX_PIXELS)
+    return choose_conversion(lambda: images, depth, background, DecodeOptions())
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
@@ -145,7 +145,7 @@ def test_fixed_settings_read_no_image() -> None:
     def images() -> list[bytes]:
         raise AssertionError("read")
 
-    assert choose_conversion(images, 12, "gray", MAX_PIXELS) == ChosenConversion(Conversion(12, "gray"))
+    assert choose_conversion(images, 12, "gray", DecodeOptions()) == ChosenConversion(Conversion(12, "gray"))
 
 
 def test_damaged_and_excessive_images_do_not_decide() -> None:

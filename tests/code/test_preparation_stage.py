@@ -81,7 +81,7 @@ def write_raw(images: list[tuple[str, str, bytes]], classes: list[str] | None = 
     write_shards(Path("data/raw"), rows)
     hashes = [str(row["sha256"]) for row in rows]
     remove_measurements(Path("data/measured"))
-    chosen = choose_conversion(lambda: (row["image"] for row in rows), "auto", "auto", MAX_PIXELS)
+    chosen = choose_conversion(lambda: (row["image"] for row in rows), "auto", "auto", DecodeOptions())
     options = DecodeOptions(chosen.conversion, MAX_PIXELS)
     measurements = measure_images((row["image"] for row in rows), options)
     write_measurements(Path("data/measured"), hashes, measurements)

@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from visiongate import paths
+from visiongate.images.extras import check_installed
 from visiongate.ingestion.opening import check_path
 from visiongate.records.dvc_lock import read_lock
 from visiongate.settings.loading import parse_settings
@@ -31,6 +32,7 @@ def check_run(params: str, *, reads_images: bool) -> None:
     settings = parse_settings(tree, str(paths.PARAMS))
     if reads_images:
         check_path(Path(settings.dataset.path))
+        check_installed(settings.dataset.extras)
     if _is_new_model(tree):
         _check_model(settings)
 

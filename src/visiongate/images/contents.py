@@ -3,6 +3,8 @@
 import json
 from dataclasses import dataclass
 
+from visiongate.images.extensions import is_avif, is_dicom, is_heic
+
 # Bytes at the start of a file that identify it.
 HEAD = 1024
 
@@ -26,21 +28,34 @@ class Content:
         return f"{self.name}; {self.advice}" + (f": {self.command}" if self.command else "")
 
 
-def _convert(name: str, pattern: str, target: str) -> Content:
-    """Return a kind that ImageMagick converts; ``pattern`` is that of ``find -iname``."""
+class UnsupportedContentError(Exception):
+    """A file of a supported format is of a kind that cannot be decoded."""
+
+    def __init__(self, content: Content) -> None:
+        super().__init__(str(content))
+
+
+def _convert(name: str, pattern: str, target: str, extra: str = "") -> Content:
+    """Return a kind that ImageMagick converts, or an extra opens; ``pattern`` is that of ``find -iname``."""
     command = f"find . -iname '{pattern}' -exec magick mogrify -format {target} {{}} +"
-    return Content(name, "convert such files and remove the originals", command)
+    install = f"run pip install 'visiongate[{extra}]' and set dataset.extras=[{extra}], or " if extra else ""
+    return Content(name, f"{install}convert such files and remove the originals", command)
 
 
 _AGAIN = "download or copy such files again"
 _REMOVE = "remove such files"
-_HEIC = _convert("HEIC image", "*.hei[cf]", "jpg")
+_HEIC = _convert("HEIC image", "*.hei[cf]", "jpg", "heic")
 _JPEG_2000 = _convert("JPEG 2000 image", "*.j[p2][2kfx]", "png")
 _JPEG_XL = _convert("JPEG XL image", "*.jxl", "png")
 _PHOTOSHOP = _convert("Photoshop file", "*.psd", "png")
 _ICON = _convert("Windows icon", "*.ico", "png")
 _SVG = _convert("SVG drawing", "*.svg", "png")
-_DICOM = _convert("DICOM image", "*.dcm", "png")
+_DICOM = _convert("DICOM image", "*.dcm", "png", "dicom")
+COMPRESSED_DICOM = Content(
+    "DICOM image with a rare compression",
+    "decompress it, or install decoders and check the images again",
+    "pip install pylibjpeg pylibjpeg-libjpeg pyjpegls && dvc repro --force --single-item validation",
+)
 _PDF = Content("PDF document", f"extract its pages with pdftoppm, or {_REMOVE}")
 _VIDEO = Content("video", f"extract frames with ffmpeg, or {_REMOVE}")
 _ARCHIVE = Content("archive", "extract it, so that its images are files of their own, and remove it")
@@ -74,10 +89,6 @@ _SIGNATURES = {
     b"\x00\x05\x16\x07": _MACOS,
     b"\x93NUMPY": _NUMPY,
 }
-# ISO base media files name their brand after the first box's length and type.
-_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-_AVIF_BRANDS = (b"avif", b"avis")
-_DICOM_OFFSET = 128
 # Of the supported formats. That of PPM is two letters, which a text may start with, too.
 _SUPPORTED = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _TEXTS = {
@@ -99,6 +110,7 @@ _KINDS = (
         _ICON,
         _SVG,
         _DICOM,
+        COMPRESSED_DICOM,
         _PDF,
         _VIDEO,
         _ARCHIVE,
@@ -121,8 +133,8 @@ def identify(encoded: bytes) -> Content | None:
     if not head.strip(b"\0"):
         return _ZEROS
     if head[4:8] == b"ftyp":
-        return _identify_media(head[8:12])
-    if head[_DICOM_OFFSET : _DICOM_OFFSET + 4] == b"DICM":
+        return _identify_media(head)
+    if is_dicom(head):
         return _DICOM
     signed = (content for signature, content in _SIGNATURES.items() if head.startswith(signature))
     return next(signed, None) or _identify_text(encoded)
@@ -134,10 +146,10 @@ def _is_supported(head: bytes) -> bool:
     return is_webp or is_bmp or head.startswith(_SUPPORTED)
 
 
-def _identify_media(brand: bytes) -> Content | None:
-    if brand in _AVIF_BRANDS:
+def _identify_media(head: bytes) -> Content | None:
+    if is_avif(head):
         return None
-    return _HEIC if brand in _HEIC_BRANDS else _VIDEO
+    return _HEIC if is_heic(head) else _VIDEO
 
 
 def _identify_text(encoded: bytes) -> Content:

@@ -1,22 +1,24 @@
 """Decode images of any supported format to 8-bit gray or RGB. No other module opens encoded images.
 
-Formats: JPEG, MPO, PNG, BMP, GIF, TIFF, WEBP, AVIF and PPM, recognized by their bytes and not by the file's name. These
-formats neither run programs nor refer to other files. EPS, WMF, SVG, PDF and other formats are refused.
+Formats: JPEG, MPO, PNG, BMP, GIF, TIFF, WEBP, AVIF and PPM, and with a further package HEIC and DICOM (`extras`), recognized
+by their bytes and not by the file's name. These formats neither run programs nor refer to other files. EPS, WMF, SVG, PDF and
+other formats are refused.
 
 Limits: the header's width times height is compared with a limit before any pixel is decoded. A progressive JPEG may have at
 most `MAX_SCANS` scans. Texts and color profiles of a PNG that Pillow refuses because of their size are ignored.
 
 Conversion to ``L`` or ``RGB``:
 
-- An animation is represented by its first frame, an MPO file by its first picture, a TIFF by the largest of its first
-  `MAX_PAGES` pages.
+- An animation is represented by its first frame, an MPO file by its first picture, a HEIC file by its primary picture, a TIFF
+  by the largest of its first `MAX_PAGES` pages.
 - CMYK and YCCK are converted by arithmetic. Color profiles are ignored.
 - Gray and RGB samples of 16 bits keep the highest 8 bits of the data set's range (`Conversion.depth`). Samples with more
   than 16 bits are refused. Of 16-bit samples with an alpha channel, the highest 8 bits are kept.
 - Transparent areas get the data set's background (`Conversion.background`), for an alpha channel, a palette or a single
   transparent color.
 - 1-bit pixels become 0 or 255.
-- The EXIF orientation is applied. A damaged EXIF block is ignored.
+- The EXIF orientation is applied, or that of the properties of an AVIF or HEIC file. A damaged EXIF block is ignored.
+- The window of a DICOM image is applied (`dicom`), before and independent of `Conversion`.
 - Floating point, LAB, HSV and other modes are refused.
 
 Gray and three-component JPEG is decoded by libjpeg-turbo at a reduced scale if that is sufficient. Pillow decodes all other
@@ -26,7 +28,7 @@ and settings always give the same pixels, in any number of threads.
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -37,8 +39,8 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from visiongate.errors import DataError
-from visiongate.images import colors, deep_colors, jpeg
-from visiongate.images.contents import identify
+from visiongate.images import colors, deep_colors, extras, jpeg
+from visiongate.images.contents import UnsupportedContentError, identify
 from visiongate.images.png import drop_descriptions
 from visiongate.records.conversion import DEFAULT_CONVERSION, MAX_DEPTH, Conversion
 
@@ -93,10 +95,12 @@ class DecodeOptions:
     Attributes:
         conversion: How samples become 8-bit pixels, decided once for a data set.
         max_pixels: Largest allowed product of width and height. It protects memory and does not affect the pixels.
+        extras: The `extras` that may open an image, if they are installed.
     """
 
     conversion: Conversion = DEFAULT_CONVERSION
     max_pixels: int = MAX_PIXELS
+    extras: frozenset[str] = extras.ALL
 
 
 DEFAULT_OPTIONS = DecodeOptions()
@@ -108,8 +112,8 @@ class StoredImage:
 
     Attributes:
         format: Pillow's name of the format.
-        width: Stored width in pixels; of an upright TIFF.
-        height: Stored height in pixels; of an upright TIFF.
+        width: Stored width in pixels; of an upright TIFF or HEIC image.
+        height: Stored height in pixels; of an upright TIFF or HEIC image.
         mode: Pillow's name of the stored color mode.
         animated: Whether the file has more than one frame.
     """
@@ -176,7 +180,7 @@ def decode(
     """
 
     def read(content: bytes) -> DecodedImage:
-        image, stored = _open(content, options.max_pixels)
+        image, stored = _open(content, options)
         scaled = _decode_jpeg(content, image, mode, min_size, stored)
         return scaled or _decode_with_pillow(content, image, mode, options.conversion, stored)
 
@@ -184,13 +188,13 @@ def decode(
 
 
 def load_stored(
-    encoded: bytes, max_pixels: int, is_wanted: Callable[[Image.Image], bool]
+    encoded: bytes, options: DecodeOptions, is_wanted: Callable[[Image.Image], bool]
 ) -> Image.Image | None:
     """Return an image as Pillow decodes it, without any conversion.
 
     Args:
         encoded: The image file's bytes.
-        max_pixels: Largest allowed product of width and height.
+        options: The limit of pixels, and the extras; the conversion is ignored.
         is_wanted: Decides by the header whether to decode the pixels.
 
     Returns:
@@ -201,7 +205,7 @@ def load_stored(
     """
 
     def read(content: bytes) -> Image.Image | None:
-        image, stored = _open(content, max_pixels)
+        image, stored = _open(content, options)
         if not is_wanted(image):
             return None
         _load(content, image, stored)
@@ -227,10 +231,10 @@ def turn_upright(image: Image.Image, orientation: int) -> Image.Image:
     return image if transposition is None else image.transpose(transposition)
 
 
-def _open(encoded: bytes, max_pixels: int) -> tuple[Image.Image, StoredImage]:
+def _open(encoded: bytes, options: DecodeOptions) -> tuple[Image.Image, StoredImage]:
     """Read the header and check it against the limits."""
     try:
-        image = Image.open(io.BytesIO(encoded), formats=FORMATS)
+        image = _identify(encoded, options.extras)
         if image.format == "TIFF":
             _seek_largest_page(image)
         stored = _describe(image)
@@ -239,10 +243,23 @@ def _open(encoded: bytes, max_pixels: int) -> tuple[Image.Image, StoredImage]:
         raise RefusedImageError(Fault.TOO_LARGE, message, StoredImage()) from None
     except UnidentifiedImageError:
         raise _refuse_unidentified(encoded) from None
+    except UnsupportedContentError as error:
+        raise RefusedImageError(Fault.UNSUPPORTED_FORMAT, str(error), StoredImage()) from None
     except Exception as error:  # noqa: BLE001 - on damaged bytes, Pillow raises exceptions of every kind
         raise _refuse(encoded, error, StoredImage()) from None
-    _check_limits(encoded, image, stored, max_pixels)
+    _check_limits(encoded, image, stored, options.max_pixels)
     return image, stored
+
+
+def _identify(encoded: bytes, allowed: Collection[str]) -> Image.Image:
+    """Open an image of a format that Pillow reads, or else of one that an extra reads."""
+    try:
+        return Image.open(io.BytesIO(encoded), formats=FORMATS)
+    except UnidentifiedImageError:
+        image = extras.open_extra(encoded, allowed)
+        if image is None:
+            raise
+        return image
 
 
 def _check_limits(encoded: bytes, image: Image.Image, stored: StoredImage, max_pixels: int) -> None:
@@ -272,8 +289,8 @@ def _seek_largest_page(image: Image.Image) -> None:
 
 
 def _describe(image: Image.Image) -> StoredImage:
-    # Further pictures of an MPO are previews or other views, and further pages of a TIFF no frames.
-    may_move = image.format not in {"MPO", "TIFF"}
+    # Further pictures of an MPO or HEIC are previews or other views, and further pages of a TIFF no frames.
+    may_move = image.format not in {"MPO", "TIFF", "HEIF"}
     animated = may_move and bool(getattr(image, "is_animated", False))
     return StoredImage(image.format, image.width, image.height, image.mode, animated)
 
@@ -300,7 +317,7 @@ def _decode_with_pillow(
 ) -> DecodedImage:
     low_bytes = None
     if conversion.depth < MAX_DEPTH and deep_colors.is_deep_color(image):
-        low_bytes, _ = _open(encoded, image.width * image.height)
+        low_bytes, _ = _open(encoded, DecodeOptions(max_pixels=image.width * image.height))
         deep_colors.swap_bytes(low_bytes)
         _load(encoded, low_bytes, stored)
     _load(encoded, image, stored)

@@ -14,7 +14,7 @@ from typing import Literal
 from PIL import Image
 
 from visiongate.images import colors, deep_colors
-from visiongate.images.decoding import RefusedImageError, load_stored
+from visiongate.images.decoding import DecodeOptions, RefusedImageError, load_stored
 from visiongate.images.measurement import measure_levels
 from visiongate.images.parallel import map_in_order
 from visiongate.records.conversion import (
@@ -49,7 +49,7 @@ def choose_conversion(
     images: Callable[[], Iterable[bytes]],
     depth: int | Literal["auto"],
     background: str,
-    max_pixels: int,
+    options: DecodeOptions,
 ) -> ChosenConversion:
     """Choose the conversion of a data set. Settings other than ``auto`` are taken as they are.
 
@@ -60,11 +60,11 @@ def choose_conversion(
         images: Returns the encoded images. It is not called if there is nothing to choose.
         depth: Bits, or ``auto``.
         background: One of `BACKGROUNDS`, or ``auto``.
-        max_pixels: Largest allowed product of width and height of an image.
+        options: The limit of pixels, and the extras.
     """
     if depth != "auto" and background != "auto":
         return ChosenConversion(Conversion(depth, background))
-    find = partial(find_traits, max_pixels=max_pixels)
+    find = partial(find_traits, options=options)
     traits = [found for found in map_in_order(find, images(), len) if found != Traits()]
     bits = [found.bits for found in traits if found.bits]
     faint = [found.faint for found in traits if found.faint]
@@ -113,7 +113,7 @@ def choose_background(faint: list[tuple[bool, ...]]) -> str:
     return next(name for name, count in zip(BACKGROUNDS, counts, strict=True) if count <= allowed)
 
 
-def find_traits(encoded: bytes, max_pixels: int) -> Traits:
+def find_traits(encoded: bytes, options: DecodeOptions) -> Traits:
     """Return the traits of an image. Only images that may have some are decoded; a damaged image has none."""
     if encoded.startswith(_JPEG):
         return Traits()
@@ -124,7 +124,7 @@ def find_traits(encoded: bytes, max_pixels: int) -> Traits:
         return needed[-1] or image.mode in colors.DEEP or bool(image.has_transparency_data)
 
     try:
-        image = load_stored(encoded, max_pixels, is_wanted)
+        image = load_stored(encoded, options, is_wanted)
     except RefusedImageError:
         return Traits()
     return Traits() if image is None else _describe(image, is_deep_color=needed[-1])

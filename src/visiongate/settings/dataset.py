@@ -103,6 +103,10 @@ class Dataset(Section):
     license: str = Field(description="License of the images.")
     citation: str = Field(description="How to cite the data set.")
     homepage: str = Field(description="Page of the data set.")
+    extras: list[Literal["heic", "dicom"]] = Field(
+        description="Formats of the images that need a package; the pipeline stops without it: "
+        "`pip install 'visiongate[heic,dicom]'`."
+    )
     depth: Annotated[int, Field(ge=8, le=16)] | Literal["auto"] = Field(
         description="Bits of the range that samples of 16-bit files use; `auto` is the smallest range that holds them."
     )

@@ -12,6 +12,7 @@ import pandas as pd
 from visiongate import paths
 from visiongate.errors import DataError
 from visiongate.images.decoding import DecodeOptions
+from visiongate.images.extras import check_installed
 from visiongate.images.measurement import measure_images
 from visiongate.images.preprocessing import thumbnail
 from visiongate.images.survey import choose_conversion, describe_conversion
@@ -60,7 +61,9 @@ def run(settings: Settings) -> None:
 
     Raises:
         DataError: A critical expectation failed, or there is no image table.
+        SettingsError: A package of ``dataset.extras`` is not installed.
     """
+    check_installed(settings.dataset.extras)
     dataset = read_dataset(paths.RAW)
     remove_measurements(paths.MEASURED)
     columns = check_columns(describe_shards(paths.RAW), settings.validation.columns)
@@ -68,8 +71,11 @@ def run(settings: Settings) -> None:
     if columns.severity == "critical" and not columns.success:
         report = ValidationReport(None, (add_remedy(columns, images, settings),))
     else:
-        chosen = _choose_conversion(settings)
-        options = DecodeOptions(chosen.conversion, settings.dataset.limits.max_pixels)
+        options = DecodeOptions(
+            max_pixels=settings.dataset.limits.max_pixels, extras=frozenset(settings.dataset.extras)
+        )
+        chosen = _choose_conversion(settings, options)
+        options = replace(options, conversion=chosen.conversion)
         images = _describe_images(dataset, options)
         results = [columns, *check_images(images, dataset.classes, settings.validation)]
         remedied = (add_remedy(result, images, settings) for result in results)
@@ -79,12 +85,10 @@ def run(settings: Settings) -> None:
     _print_results(report, dataset.name)
 
 
-def _choose_conversion(settings: Settings) -> ChosenConversion:
+def _choose_conversion(settings: Settings, options: DecodeOptions) -> ChosenConversion:
     """Choose, record and log how the images become 8-bit pixels."""
     dataset = settings.dataset
-    chosen = choose_conversion(
-        partial(iterate_images, paths.RAW), dataset.depth, dataset.background, dataset.limits.max_pixels
-    )
+    chosen = choose_conversion(partial(iterate_images, paths.RAW), dataset.depth, dataset.background, options)
     write_conversion(paths.MEASURED, chosen)
     for line in describe_conversion(chosen):
         logger.info("%s", line)
