@@ -40,7 +40,7 @@ def test_the_peak_lies_on_the_object(models: dict[str, Predictor], method: str) 
     predicted = model.predict(scenes.images).argmax(axis=1)
     assert (predicted == scenes.labels).mean() > 0.95
 
-    found = list(heat_maps(model, scenes.images, predicted, batch_size=32))
+    found = list(heat_maps(model, scenes.images, predicted))
 
     assert {each.method for each in found} == {method}
     assert {(each.values.shape, each.values.dtype.name) for each in found} == {((SIDE, SIDE), "float32")}

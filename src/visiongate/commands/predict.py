@@ -14,8 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from visiongate import paths
 from visiongate.errors import DataError
-from visiongate.images.pixels import load_split
-from visiongate.models.embedding import embed
+from visiongate.explanation.training_images import read_training_images
 from visiongate.models.predictor import Predictor
 from visiongate.prediction.additions import (
     EmbeddingColumn,
@@ -36,7 +35,6 @@ from visiongate.prediction.result_files import (
 )
 from visiongate.prediction.sources import Sources
 from visiongate.prediction.summary import Summary
-from visiongate.records.manifest import read_manifest
 from visiongate.settings.loading import load_settings
 from visiongate.settings.schema import Settings
 
@@ -143,21 +141,10 @@ def _build_additions(options: Options, model: Predictor) -> Iterator[Addition]:
         yield HeatMaps(model, options.explain)
     if options.similar is not None:
         require_embedding(model, "--similar")
-        yield _find_training_images(model, options.similar)
+        yield SimilarImages(read_training_images(paths.TRANSFORMED, model), options.similar)
     if options.embed is not None:
         require_embedding(model, "--embed")
         yield EmbeddingColumn()
-
-
-def _find_training_images(model: Predictor, count: int) -> SimilarImages:
-    images = load_split(paths.TRANSFORMED, "train").images
-    if images.shape[1:] != model.contract.input_shape:
-        raise DataError(
-            f"{model.name}: --similar needs the training images of the model, but those in {paths.TRANSFORMED} have "
-            "another size; run `visiongate repro`, or choose another --model"
-        )
-    manifest = read_manifest(paths.TRANSFORMED, "train")
-    return SimilarImages(embed(model, images), manifest.column("path").to_pylist(), count)
 
 
 def _write_files(options: Options, engine: Engine, sources: Sources, summary: Summary) -> None:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from visiongate.evaluation.corruptions import sample_images
 from visiongate.evaluation.folds import JudgedFold
-from visiongate.explanation.heat_maps import heat_map_method, heat_maps
+from visiongate.explanation.heat_maps import CLASS_ACTIVATION, OCCLUSION, heat_map_outputs, heat_maps
 from visiongate.explanation.neighbors import find_neighbors
 from visiongate.explanation.overlay import blend
 from visiongate.explanation.projection import MAX_IMAGES, MIN_IMAGES, project
@@ -99,7 +99,8 @@ def explain(folds: Sequence[JudgedFold], test: Predictions, rows: Sequence[int])
             explained = _explain_fold(fold, train, np.array(own) - start, test.predicted[own])
             mistakes.update(zip(own, explained, strict=True))
         start += len(fold.test.pixels.labels)
-    return Explanations(heat_map_method(folds[0].model), searched, mistakes)
+    method = CLASS_ACTIVATION if heat_map_outputs(folds[0].model) else OCCLUSION
+    return Explanations(method, searched, mistakes)
 
 
 def map_embeddings(model: Predictor, test: PixelSplit) -> EmbeddingMap | None:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from visiongate.explanation.occlusion import occlusion_map
+from visiongate.explanation.occlusion import BATCH, occlusion_map
 from visiongate.images.pixels import Labels, Pixels
 from visiongate.models.predictor import ACTIVATION_MAP, PROBABILITIES, Outputs, Predictor
 
@@ -30,9 +30,9 @@ class HeatMap:
     method: str
 
 
-def heat_map_method(predictor: Predictor) -> str:
-    """Return the method for a model: class activation maps if it has them, otherwise occlusion."""
-    return CLASS_ACTIVATION if ACTIVATION_MAP in predictor.outputs else OCCLUSION
+def heat_map_outputs(predictor: Predictor) -> list[str]:
+    """Return the outputs that a class activation map needs; none if the model is explained by occlusion."""
+    return [PROBABILITIES, ACTIVATION_MAP] if ACTIVATION_MAP in predictor.outputs else []
 
 
 def heat_map(predictor: Predictor, pixels: Pixels, class_index: int) -> HeatMap:
@@ -47,7 +47,7 @@ def heat_map(predictor: Predictor, pixels: Pixels, class_index: int) -> HeatMap:
 
 
 def heat_maps(
-    predictor: Predictor, images: Pixels, classes: Labels, batch_size: int = 256
+    predictor: Predictor, images: Pixels, classes: Labels, outputs: Outputs | None = None
 ) -> Iterator[HeatMap]:
     """Yield the heat map of each image for its class.
 
@@ -55,17 +55,16 @@ def heat_maps(
         predictor: The model.
         images: The model's inputs, uint8 N×H×W×C.
         classes: N.
-        batch_size: Images per call of the model.
+        outputs: The outputs `heat_map_outputs` of the model for the images, if they are known.
     """
-    if ACTIVATION_MAP not in predictor.outputs:
+    names = heat_map_outputs(predictor)
+    if not names:
         for image, label in zip(images, classes.tolist(), strict=True):
-            yield HeatMap(occlusion_map(predictor, image, label, batch_size), OCCLUSION)
+            yield HeatMap(occlusion_map(predictor, image, label), OCCLUSION)
         return
-    for start in range(0, len(images), batch_size):
-        batch = images[start : start + batch_size]
-        outputs = predictor.run(batch, [PROBABILITIES, ACTIVATION_MAP], batch_size)
-        for each in class_evidence(predictor, outputs, classes[start : start + batch_size]):
-            yield HeatMap(enlarge(each, (batch.shape[1], batch.shape[2])), CLASS_ACTIVATION)
+    evidence = class_evidence(predictor, outputs or predictor.run(images, names, BATCH), classes)
+    for each in evidence:
+        yield HeatMap(enlarge(each, (images.shape[1], images.shape[2])), CLASS_ACTIVATION)
 
 
 def class_evidence(predictor: Predictor, outputs: Outputs, classes: Labels) -> Heat:

@@ -12,13 +12,13 @@ from visiongate.models.predictor import Predictor, Probabilities
 
 # The side of the patch, as a share of the image's side. Patches overlap by half.
 PATCH_SHARE = 1 / 6
+# Images per call of the model.
+BATCH = 32
 # A probability of exactly 0, as that of a random forest, has no logarithm.
 MIN_PROBABILITY = 1e-9
 
 
-def occlusion_map(
-    predictor: Predictor, pixels: Pixels, class_index: int, batch_size: int = 256
-) -> npt.NDArray[np.float32]:
+def occlusion_map(predictor: Predictor, pixels: Pixels, class_index: int) -> npt.NDArray[np.float32]:
     """Return how much the log-odds of a class fall when a place is covered, float32 H×W.
 
     Patches have the mean color of the training images. The value of a pixel is the mean over the patches that cover it.
@@ -27,15 +27,14 @@ def occlusion_map(
         predictor: The model, which runs about 120 times.
         pixels: The model's input, uint8 H×W×C.
         class_index: The class.
-        batch_size: Images per call of the model.
     """
     height, width, _ = pixels.shape
     patches = [(rows, columns) for rows in _intervals(height) for columns in _intervals(width)]
     fill = np.rint(255 * np.asarray(predictor.metadata["transform"]["mean"])).astype(np.uint8)
     odds = [_log_odds(predictor.predict(pixels[None]), class_index)]
-    for start in range(0, len(patches), batch_size):
-        covered = _cover(pixels, patches[start : start + batch_size], fill)
-        odds.append(_log_odds(predictor.predict(covered, batch_size), class_index))
+    for start in range(0, len(patches), BATCH):
+        covered = _cover(pixels, patches[start : start + BATCH], fill)
+        odds.append(_log_odds(predictor.predict(covered, BATCH), class_index))
     original, *after = np.concatenate(odds)
     total, count = np.zeros((height, width)), np.zeros((height, width))
     for patch, value in zip(patches, after, strict=True):

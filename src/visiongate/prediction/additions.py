@@ -9,14 +9,15 @@ import numpy as np
 import pyarrow as pa
 
 from visiongate.errors import DataError
-from visiongate.explanation.heat_maps import heat_maps
-from visiongate.explanation.neighbors import Embeddings, find_neighbors
+from visiongate.explanation.heat_maps import heat_map_outputs, heat_maps
+from visiongate.explanation.neighbors import find_neighbors
 from visiongate.explanation.overlay import overlay
+from visiongate.explanation.training_images import TrainingImages
 from visiongate.models.predictor import EMBEDDING, Predictor
 from visiongate.prediction.engine import ReadImages
 from visiongate.records.files import atomic_path
 
-HEAT_MAP, SIMILAR = "heat_map", "similar"
+HEAT_MAP, SIMILAR, SIMILAR_LABELS = "heat_map", "similar", "similar_labels"
 
 
 def require_embedding(model: Predictor, option: str) -> None:
@@ -65,14 +66,18 @@ class HeatMaps:
 
     model: Predictor
     folder: Path
-    outputs: ClassVar[Sequence[str]] = ()
     schema: ClassVar[pa.Schema] = pa.schema({HEAT_MAP: pa.string()})
+
+    @property
+    def outputs(self) -> Sequence[str]:
+        """The outputs of the model that it needs."""
+        return heat_map_outputs(self.model)
 
     def add(self, images: ReadImages) -> pa.Table:
         """Write the pictures, and return their paths."""
         names = {name: number for number, name in enumerate(self.model.contract.classes)}
         predicted = np.array([names[name] for name in images.answers["predicted"].to_pylist()])
-        maps = heat_maps(self.model, images.pixels, predicted)
+        maps = heat_maps(self.model, images.pixels, predicted, images.outputs)
         paths = [self._target(path) for path in images.paths]
         for path, pixels, heat in zip(paths, images.pixels, maps, strict=True):
             with atomic_path(path) as temporary:
@@ -90,19 +95,22 @@ class SimilarImages:
     """The nearest training images of each image, by the cosine of their embeddings, the nearest first.
 
     Attributes:
-        embeddings: Of the training images, N×D.
-        names: Of the training images, N.
+        training: The training images of the model.
         count: How many to name.
     """
 
-    embeddings: Embeddings
-    names: Sequence[str]
+    training: TrainingImages
     count: int
     outputs: ClassVar[Sequence[str]] = (EMBEDDING,)
-    schema: ClassVar[pa.Schema] = pa.schema({SIMILAR: pa.list_(pa.string())})
+    schema: ClassVar[pa.Schema] = pa.schema(
+        {SIMILAR: pa.list_(pa.string()), SIMILAR_LABELS: pa.list_(pa.string())}
+    )
 
     def add(self, images: ReadImages) -> pa.Table:
         """Return a row for each image."""
-        found = find_neighbors(images.outputs[EMBEDDING], self.embeddings, self.count)
-        named = [[self.names[row] for row in rows] for rows in found.rows.tolist()]
-        return pa.table({SIMILAR: pa.array(named, pa.list_(pa.string()))}, schema=self.schema)
+        found = find_neighbors(images.outputs[EMBEDDING], self.training.embeddings, self.count)
+        columns = [
+            pa.array([[values[row] for row in rows] for rows in found.rows.tolist()], pa.list_(pa.string()))
+            for values in (self.training.paths, self.training.labels)
+        ]
+        return pa.Table.from_arrays(columns, schema=self.schema)
