@@ -1,15 +1,18 @@
 """Images with a known object, and a model that recognizes it, with an embedding and class activation maps."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 from onnx import TensorProto, helper, numpy_helper
 from sklearn.linear_model import LogisticRegression
 
 from visiongate.models.predictor import open_predictor
+from visiongate.records.transform import Transform
 
 SIDE, OBJECT = 32, 8
 CLASSES = ("red", "green", "blue")
@@ -52,6 +55,15 @@ def write_probe(path: Path, seed: int = 0, *, explainable: bool = True) -> None:
     fitted = LogisticRegression(C=100, max_iter=2000).fit(features, scenes.labels)
     weights, bias = fitted.coef_.astype(np.float32), fitted.intercept_.astype(np.float32)
     _write(path, kernels, (weights, bias), explainable=explainable)
+
+
+def record_transform(path: Path, transform: Transform) -> None:
+    """Let a model state other preprocessing, such as that of the images in a workspace."""
+    model = onnx.load(path)
+    values = asdict(transform)
+    props = {"transform": json.dumps(values), "classes": json.dumps(values["classes"])}
+    helper.set_model_props(model, props)
+    onnx.save(model, path)
 
 
 def write_random_probe(path: Path, seed: int) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from command_line import run_cli
 from evaluation_settings import evaluation_settings
-from localizable_models import CLASSES, FILTERS, SIDE, draw_scenes, write_probe
+from localizable_models import CLASSES, FILTERS, SIDE, draw_scenes, record_transform, write_probe
 from visiongate import paths
 from visiongate.evaluation.folds import judged_images, predict_judged, read_holdout
 from visiongate.images.table import write_shards
@@ -26,6 +26,7 @@ from visiongate.records.clusters import write_clusters
 from visiongate.records.conversion import ChosenConversion, Conversion, write_conversion
 from visiongate.records.dataset import DatasetRecord, write_dataset
 from visiongate.records.predictions import write_predictions
+from visiongate.records.transform import read_transform
 from visiongate.settings.loading import load_settings, replace_settings
 from visiongate.transformation import stage as transformation
 from workspaces import ROOT
@@ -90,6 +91,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_prepared_table()
         transformation.run(settings)
         write_probe(paths.MODEL_ONNX)
+        record_transform(paths.MODEL_ONNX, read_transform(paths.TRANSFORMED))
         folds = read_holdout(paths.TRANSFORMED, open_predictor(paths.MODEL_ONNX))
         predictions, _ = predict_judged(folds, evaluation_settings(batch_size=5))
         write_predictions(paths.EVALUATION, tabulate(predictions, judged_images(folds).manifest))
@@ -162,7 +164,7 @@ def test_explanations_and_embeddings_are_of_the_same_image(workspace: Path) -> N
     expected = model.run(scenes.images[others], ["embedding"])["embedding"]
     assert np.array_equal(embeddings[others], expected)
     assert (rows[5]["similar"], rows[5]["heat_map"]) == (None, None)
-    assert rows[40]["similar"][0] == "train/0.png"
+    assert (rows[40]["similar"][0], rows[40]["similar_labels"][0]) == ("train/0.png", CLASSES[0])
     assert len(rows[0]["similar"]) == 2
     for number in others:
         with Image.open(rows[number]["heat_map"]) as picture:
