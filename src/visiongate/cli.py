@@ -217,6 +217,22 @@ def _experiment_commands() -> list[click.Command]:
             _force("Allow more combinations than the limit."),
         ),
         _command(
+            "lr-range",
+            _dispatch("lr_range"),
+            "Suggest a learning rate by a short training at rising rates, on the transformed images; write logs/lr_range.png.",
+            "visiongate lr-range model=simple_cnn",
+            _overrides(),
+            _option(
+                "--steps",
+                type=click.IntRange(min=20),
+                default=200,
+                show_default=True,
+                help="Steps of the training.",
+            ),
+            _option("--low", type=float, default=1e-6, show_default=True, help="First learning rate."),
+            _option("--high", type=float, default=10.0, show_default=True, help="Last learning rate."),
+        ),
+        _command(
             "adopt",
             _dispatch("adopt"),
             "Write settings to conf/experiment/NAME.yaml: those of EXPERIMENT, or those that `optimize` suggests.",

@@ -54,6 +54,7 @@ MODEL_CARD = Path("reports/model_card.md")
 
 # Written by commands, not by stages.
 REPORT = Path("reports/report.md")
+LR_RANGE = Path("logs/lr_range.png")
 EXPERIMENTS = Path("reports/experiments")
 
 

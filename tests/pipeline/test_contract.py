@@ -35,6 +35,7 @@ NOT_MADE = {
     "params.yaml",
     "dvc.lock",
     "data/downloads",
+    "logs/lr_range.png",
     "logs/tensorboard",
     "models/checkpoint.safetensors",
     "reports/experiments",

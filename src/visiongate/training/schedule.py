@@ -25,7 +25,10 @@ class Schedule:
 
     def set_step(self, step: int) -> float:
         """Set the learning rates of a step, from 0, and return that of ``model.lr``."""
-        factor = self._factor(step)
+        return self.set_factor(self._factor(step))
+
+    def set_factor(self, factor: float) -> float:
+        """Set the learning rates to a multiple of their peaks, and return that of ``model.lr``."""
         for group, peak in zip(self._groups(), self._peaks, strict=True):
             group["lr"] = peak * factor
         return self._lr * factor

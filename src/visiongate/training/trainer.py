@@ -1,6 +1,7 @@
 """Update a network's weights, epoch by epoch."""
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -93,6 +94,21 @@ class Trainer:
             distributed.broadcast_buffers(network)
         loss, accuracy = (distributed.sum_over_processes(sums) / len(self._task.train)).tolist()
         return lr, loss, accuracy
+
+    def try_factors(self, factors: Iterable[float]) -> Iterator[float]:
+        """Take one step for each multiple of the learning rates, in epochs like the first; see `lr_range`.
+
+        Yields:
+            The mean loss per image before each step.
+        """
+        mixup = generator_for(self._training.seed, "mixup", 1)
+        self._freezer.set_epoch(1)
+        self._parallel.train()
+        epochs = (enumerate(self._loader.steps(epoch)) for epoch in itertools.count(1))
+        for factor, (index, batches) in zip(factors, itertools.chain.from_iterable(epochs), strict=False):
+            self._schedule.set_factor(factor)
+            images = sum(self._plan[index])
+            yield self._step(batches, images, mixup)[0].item() / images
 
     def _is_finite(self, sums: Tensor) -> bool:
         return bool(torch.isfinite(distributed.sum_over_processes(sums.clone())[0]))
