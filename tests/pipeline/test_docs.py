@@ -34,7 +34,7 @@ CLI_COMMANDS = sorted(
     {part.strip() for command in COMMANDS for part in command.split("&&") if "visiongate " in part}
 )
 # In the text, a command may lack its arguments.
-MENTIONED = sorted(set(re.findall(r"`visiongate ([a-z]+(?: [a-z]+)?)", "".join(PAGES.values()))))
+MENTIONED = sorted(set(re.findall(r"`visiongate ([a-z-]+(?: [a-z]+)?)", "".join(PAGES.values()))))
 TREE = next(block for block in blocks(README, "text") if "dvc.yaml" in block)
 # Of the README.
 MAX_LINES = 160
