@@ -86,7 +86,7 @@ def open_archive(path: Path, dataset: Dataset, is_left_out: LeftOut) -> Iterator
         DataError: The file is not an archive, is damaged or exceeds a limit, or holds paths or links that lead out of it.
     """
     with ExitStack() as stack:
-        with _explain_damage(path.name):
+        with explain_damage(path.name):
             with path.open("rb") as file:
                 signature = file.read(SIGNATURE_BYTES)
             if signature.startswith(ZIP_SIGNATURES):
@@ -102,7 +102,7 @@ def open_archive(path: Path, dataset: Dataset, is_left_out: LeftOut) -> Iterator
 
 
 @contextmanager
-def _explain_damage(archive: str, entry: str = "archive") -> Iterator[None]:
+def explain_damage(archive: str, entry: str = "archive") -> Iterator[None]:
     """Turn the errors of the decompression modules into a `DataError`."""
     try:
         yield
@@ -128,7 +128,7 @@ def _open_zip(file: IO[bytes], name: str, dataset: Dataset, is_left_out: LeftOut
         if not stat.S_ISLNK(info.external_attr >> 16):
             entries[path] = info
         elif not is_left_out(path):
-            with _explain_damage(name, path), archive.open(info) as source:
+            with explain_damage(name, path), archive.open(info) as source:
                 links[path] = join_target(path, decode_name(source.read(MAX_TARGET), dataset.encoding))
     packed = sum(info.compress_size for info in entries.values())
     check_ratio(name, sum(info.file_size for info in entries.values()), packed, dataset.limits)
@@ -138,7 +138,7 @@ def _open_zip(file: IO[bytes], name: str, dataset: Dataset, is_left_out: LeftOut
 
     def read(path: str) -> bytes:
         # With a size, zipfile decompresses no more than the entry claims to have.
-        with _explain_damage(name, path), archive.open(entries[path]) as source:
+        with explain_damage(name, path), archive.open(entries[path]) as source:
             return source.read(sizes[path])
 
     return Archive(sizes, read)

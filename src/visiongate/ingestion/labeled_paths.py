@@ -132,18 +132,23 @@ def find_missing_classes(counts: Collection[tuple[str, str | None]]) -> list[str
     return warnings
 
 
-def name_labels(source: str, labels: AbstractSet[str], dataset: Dataset) -> dict[str, str]:
+def name_labels(
+    source: str, labels: AbstractSet[str], dataset: Dataset, order: Sequence[str] = ()
+) -> dict[str, str]:
     """Return the class of each label, in the order of the model's outputs.
 
     Numbers from 0 are positions in ``dataset.classes``, unless it lists the numbers themselves. Without ``dataset.classes``,
-    numbers have their own order, and other labels the alphabetical one.
+    labels have the order that the source gives, numbers their own order, and other labels the alphabetical one.
 
     Raises:
         DataError: A label has no class, a class has no label, or there is one label only.
     """
     expected = dataset.classes
     are_numbers = all(re.fullmatch(r"\d+", label, re.ASCII) for label in labels)
-    names = {label: label for label in sorted(labels, key=int if are_numbers else None)}
+    ordered = [label for label in order if label in labels] or sorted(
+        labels, key=int if are_numbers else None
+    )
+    names = {label: label for label in ordered}
     if expected and are_numbers and not labels & set(expected):
         positions = {label: int(label) for label in names if int(label) < len(expected)}
         names = {label: expected[position] for label, position in positions.items()}

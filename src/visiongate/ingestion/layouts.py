@@ -1,18 +1,22 @@
-"""Find labeled images in a tree: IDX files, CIFAR-10 batches, or one folder per class."""
+"""Find labeled images in a tree: files of many images, class folders, or images that a table labels."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from visiongate.errors import DataError
+from visiongate.images.extensions import claimed_format
 from visiongate.ingestion.cifar10 import holds_cifar10, open_cifar10
 from visiongate.ingestion.class_folders import read_class_folders
 from visiongate.ingestion.flat_names import advise_on_flat_files
 from visiongate.ingestion.idx_files import holds_idx_files, open_idx_files
+from visiongate.ingestion.image_arrays import find_image_arrays, open_image_arrays
 from visiongate.ingestion.labeled_paths import MAX_LISTED, MIN_CLASSES, LabeledPath, LabeledPaths
+from visiongate.ingestion.parquet_images import find_parquet_images, open_parquet_images
 from visiongate.ingestion.setting_advice import advise_on_excluding, advise_on_table
 from visiongate.ingestion.source import Source
 from visiongate.ingestion.table_labels import read_table_labels
 from visiongate.ingestion.trees import Tree
+from visiongate.ingestion.webdataset import find_samples, read_samples
 from visiongate.settings.dataset import Dataset
 from visiongate.text_tables import join_first
 
@@ -29,6 +33,14 @@ def find_images(tree: Tree, dataset: Dataset) -> Source:
         return open_idx_files(tree, dataset)
     if holds_cifar10(tree):
         return open_cifar10(tree, dataset)
+    # Beside image files, such files are no images but what somebody computed from them.
+    if not any(map(claimed_format, tree.paths)):
+        if arrays := find_image_arrays(tree):
+            return open_image_arrays(tree, arrays, dataset)
+        if shards := find_parquet_images(tree, dataset):
+            return open_parquet_images(tree, shards, dataset)
+    if not dataset.table.file and (samples := find_samples(tree)):
+        return read_samples(tree, samples, dataset).open(tree, dataset.group)
     return _read_labels(tree, dataset).open(tree, dataset.group)
 
 

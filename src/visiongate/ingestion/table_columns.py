@@ -27,6 +27,7 @@ GROUP_NAMES = (
 )
 # The last word of a name such as fine_label.
 LAST_WORD = re.compile(r"[^\W_]+$")
+ROLES = ("image", "label", "split", "group")
 MAX_LISTED = 20
 
 
@@ -78,13 +79,13 @@ class ColumnGuess:
         self._source, self._names, self._dataset, self._nested = source, names, dataset, nested
         self._table: LabelTable = dataset.table
 
-    def check_names(self) -> None:
+    def check_names(self, roles: Sequence[str] = ROLES) -> None:
         """Check that the table has the columns of the settings.
 
         Raises:
             DataError: It lacks one.
         """
-        for role in ("image", "label", "split", "group"):
+        for role in roles:
             chosen = getattr(self._table, role) or ()
             for name in [chosen] if isinstance(chosen, str) else chosen:
                 if name in self._nested:

@@ -49,6 +49,7 @@ class Tree:
         ignored: Number of files that were left out, by reason.
         empty_folders: Folders without files, where the source has any.
         files: Where the files of a folder lie, by path; empty for an archive.
+        tars: The folders that stand for tar archives; an empty text if the tree itself is one.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Tree:
     ignored: Counter[str]
     empty_folders: tuple[str, ...] = ()
     files: Mapping[str, Path] = field(default_factory=dict)
+    tars: tuple[str, ...] = ()
 
     def open(self, path: str) -> IO[bytes]:
         """Open a file that is too large for the memory, unless it lies in an archive."""
@@ -81,9 +83,9 @@ def open_tree(path: Path, dataset: Dataset) -> Iterator[Tree]:
         yield list_files(path.name, {path.name: path}, dataset)
     else:
         with open_archive(path, dataset, lambda inner: _is_left_out(inner, dataset)) as archive:
-            yield _build_tree(
-                path.name, _check_nesting(path.name, archive.sizes, dataset), archive.read, dataset.exclude
-            )
+            paths = _check_nesting(path.name, archive.sizes, dataset)
+            tree = _build_tree(path.name, paths, archive.read, dataset.exclude)
+            yield tree if _is_zip(path.name) else replace(tree, tars=("",))
 
 
 def is_container(path: Path) -> bool:
@@ -104,9 +106,10 @@ def mount_archives(tree: Tree, dataset: Dataset) -> Iterator[Tree]:
         yield tree
         return
     sizes = {path: tree.files[path].stat().st_size for path in tree.paths if path not in archives}
+    folders = _name_folders(archives, sizes)
     readers: dict[str, tuple[Callable[[str], bytes], int]] = {}
     with ExitStack() as stack:
-        for path, folder in _name_folders(archives, sizes).items():
+        for path, folder in folders.items():
 
             def is_left_out(inner: str, folder: str = folder) -> bool:
                 return _is_left_out(f"{folder}/{inner}", dataset)
@@ -124,7 +127,12 @@ def mount_archives(tree: Tree, dataset: Dataset) -> Iterator[Tree]:
             return read_entry(path[start:])
 
         mounted = _build_tree(tree.name, sizes, read, dataset.exclude)
-        yield replace(mounted, ignored=tree.ignored + mounted.ignored, files=tree.files)
+        tars = tuple(folder for path, folder in folders.items() if not _is_zip(path))
+        yield replace(mounted, ignored=tree.ignored + mounted.ignored, files=tree.files, tars=tars)
+
+
+def _is_zip(path: str) -> bool:
+    return path.lower().endswith(".zip")
 
 
 def _name_folders(archives: Sequence[str], others: Iterable[str]) -> dict[str, str]:

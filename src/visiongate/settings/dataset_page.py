@@ -15,7 +15,7 @@ from visiongate.settings.overrides import escape_interpolations
 FOLDER = "folder"
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 FALLBACK = "images"
-ARCHIVE_ENDING = re.compile(r"(\.tar)?\.(zip|tar|tgz|tbz2?|txz|gz|bz2|xz)$", re.IGNORECASE)
+ARCHIVE_ENDING = re.compile(r"(\.tar)?\.(zip|tar|tgz|tbz2?|txz|gz|bz2|xz|npz|parquet)$", re.IGNORECASE)
 WRITTEN = "# Written by `visiongate use`."
 COMMENT = f"""\
 # @package _global_

@@ -1,0 +1,242 @@
+"""Parquet files of encoded images, as Hugging Face's ``datasets`` writes them.
+
+A column holds the bytes of the images, or structures of bytes and path. Labels are texts, or numbers whose names are in the
+metadata of the schema: https://huggingface.co/docs/datasets/about_dataset_features.
+"""
+
+import itertools
+import json
+import posixpath
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from visiongate.errors import DataError
+from visiongate.ingestion.label_tables import format_cell, is_nested
+from visiongate.ingestion.labeled_paths import describe_classes, find_missing_classes, name_labels
+from visiongate.ingestion.limits import check_limit
+from visiongate.ingestion.parquet_files import iterate_batches, open_parquet
+from visiongate.ingestion.shard_names import find_shard_splits
+from visiongate.ingestion.source import Source, SourceImage
+from visiongate.ingestion.table_columns import ColumnGuess, Columns, name_split
+from visiongate.ingestion.trees import Tree
+from visiongate.settings.dataset import Dataset
+
+EXTENSION = ".parquet"
+METADATA = b"huggingface"
+# Images in memory, and labels.
+IMAGE_ROWS, LABEL_ROWS = 32, 65_536
+UNLABELED = "rows without a label"
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A file of images.
+
+    Attributes:
+        path: Its path in the source.
+        stem: The path without extension, with which the paths of its images begin.
+        schema: Its columns.
+        split: The split that its name gives, if any.
+    """
+
+    path: str
+    stem: str
+    schema: pa.Schema
+    split: str | None = None
+
+
+def find_parquet_images(tree: Tree, dataset: Dataset) -> list[Shard]:
+    """Return the files that have a column of images.
+
+    Raises:
+        DataError: A file is damaged or exceeds a limit.
+    """
+    shards = []
+    for path in tree.paths:
+        if path.lower().endswith(EXTENSION):
+            with open_parquet(tree, path, dataset) as file:
+                schema = file.schema_arrow
+            if any(_is_image(field.type) for field in schema):
+                shards.append(Shard(path, path[: -len(EXTENSION)], schema))
+    # A slash sorts before most characters of a name.
+    return sorted(shards, key=lambda shard: f"{shard.stem}/")
+
+
+def open_parquet_images(tree: Tree, shards: Sequence[Shard], dataset: Dataset) -> Source:
+    """Open files of images.
+
+    Raises:
+        DataError: The columns differ or have several meanings, a label has no name, or the labels do not match the settings.
+    """
+    splits = find_shard_splits(tree.name, [shard.stem for shard in shards], dataset)
+    reader = _Reader(tree, [replace(shard, split=splits[shard.stem]) for shard in shards], dataset)
+    counts, unlabeled = reader.count_labels()
+    order = list(dict.fromkeys(name for names in reader.names.values() for name in names))
+    classes = name_labels(tree.name, {label for label, _ in counts}, dataset, order)
+    named: Counter[tuple[str, str | None]] = Counter()
+    for (label, split), count in counts.items():
+        named[classes[label], split] += count
+
+    def read() -> Iterator[SourceImage]:
+        return (replace(image, label=classes[image.label]) for image in reader.read())
+
+    others = {"not a Parquet file of images": len(tree.paths) - len(shards), UNLABELED: unlabeled}
+    notes = [f"{tree.name}: {reader.columns.describe()}"] if reader.columns.guessed else []
+    return Source(
+        list(dict.fromkeys(classes.values())),
+        named,
+        +(tree.ignored + Counter(others)),
+        read,
+        f"{describe_classes(named)}; images in {len(shards):,} Parquet file{'s' * (len(shards) > 1)}",
+        (*notes, *find_missing_classes(named)),
+    )
+
+
+class _Reader:
+    """Reads the rows of shards with the same columns."""
+
+    def __init__(self, tree: Tree, shards: Sequence[Shard], dataset: Dataset) -> None:
+        self._tree, self._shards, self._dataset = tree, shards, dataset
+        self.columns = self._find_columns()
+        self._label = str(self.columns.label)
+        self._check_columns()
+        self.names = {shard.path: _class_names(shard.schema).get(self._label, ()) for shard in shards}
+
+    def count_labels(self) -> tuple[Counter[tuple[str, str | None]], int]:
+        """Return the number of images by label and split, and the number of rows without a label."""
+        counts: Counter[tuple[str, str | None]] = Counter()
+        columns = [self._label, *filter(None, [self.columns.split])]
+        for shard in self._shards:
+            for batch in iterate_batches(self._tree, shard.path, self._dataset, columns, LABEL_ROWS):
+                counts.update(
+                    zip(self._read_labels(shard, batch), self._read_splits(shard, batch), strict=True)
+                )
+        check_limit(self._tree.name, "max_files", counts.total(), "images", self._dataset.limits)
+        unlabeled = sum(count for (label, _), count in counts.items() if not label)
+        return Counter({key: count for key, count in counts.items() if key[0]}), unlabeled
+
+    def read(self) -> Iterator[SourceImage]:
+        """Yield the images that have a label, with a few in memory."""
+        columns = list(
+            filter(None, (self.columns.image, self._label, self.columns.split, self.columns.group))
+        )
+        for shard in self._shards:
+            rows = itertools.count()
+            batches = iterate_batches(
+                self._tree, shard.path, self._dataset, list(dict.fromkeys(columns)), IMAGE_ROWS
+            )
+            for batch in batches:
+                images = batch.column(self.columns.image).to_pylist()
+                labels, splits = self._read_labels(shard, batch), self._read_splits(shard, batch)
+                groups = _read_texts(batch, self.columns.group)
+                for row, cell, label, split, group in zip(rows, images, labels, splits, groups):  # noqa: B905 - rows are endless
+                    if label:
+                        content, path = self._read_image(shard, row, cell)
+                        yield SourceImage(content, label, path, split, group or None)
+
+    def _read_image(
+        self, shard: Shard, row: int, cell: Mapping[str, Any] | bytes | None
+    ) -> tuple[bytes, str]:
+        """Return the encoded image of a row, and its path in the image table."""
+        content, name = (cell.get("bytes"), cell.get("path")) if isinstance(cell, Mapping) else (cell, None)
+        where = f"{self._tree.name}: {shard.path}: row {row:,}"
+        if content is None and name:
+            raise DataError(
+                f"{where} has the path {name!r} instead of an image; write the files with embedded images"
+            )
+        check_limit(where, "max_file_bytes", len(content or b""), "bytes in an image", self._dataset.limits)
+        file = posixpath.basename(str(name or "").replace("\\", "/"))
+        return content or b"", f"{shard.stem}/{row:07d}{f'-{file}' if file else ''}"
+
+    def _read_labels(self, shard: Shard, batch: pa.RecordBatch) -> list[str]:
+        names, values = self.names[shard.path], batch.column(self._label).to_pylist()
+        if not names:
+            return list(map(format_cell, values))
+        unknown = [value for value in values if value is not None and value >= len(names)]
+        if unknown:
+            raise DataError(
+                f"{self._tree.name}: {shard.path}: label {unknown[0]} in column {self._label!r} has no name: there are "
+                f"{len(names)}"
+            )
+        # Hugging Face writes -1 for the hidden labels of a test split.
+        return ["" if value is None or value < 0 else names[value] for value in values]
+
+    def _read_splits(self, shard: Shard, batch: pa.RecordBatch) -> Sequence[str | None]:
+        if not self.columns.split:
+            return [shard.split] * batch.num_rows
+        texts = _read_texts(batch, self.columns.split)
+        splits = {text: name_split(text, self._dataset) for text in set(texts)}
+        if None in splits.values():
+            unknown = next(text for text, split in splits.items() if split is None)
+            raise DataError(
+                f"{self._tree.name}: {shard.path}: {unknown!r} in column {self.columns.split!r} is no split; give it one with "
+                "dataset.splits, or set dataset.table.split= for none"
+            )
+        return [splits[text] for text in texts]
+
+    def _find_columns(self) -> Columns:
+        first, table = self._shards[0], self._dataset.table
+        source = f"{self._tree.name}: {first.path}"
+        flat = [field.name for field in first.schema if not is_nested(field.type)]
+        images = [field.name for field in first.schema if _is_image(field.type)]
+        named = _class_names(first.schema)
+        guess = ColumnGuess(
+            source, flat, self._dataset, [each for each in first.schema.names if each not in flat]
+        )
+        guess.check_names(("label", "split", "group"))
+        image = ColumnGuess(source, images, self._dataset).choose_image(images)
+        if image is None or image not in images:
+            raise DataError(
+                f"{source}: column {image!r} holds no images; those of images are {', '.join(images)}"
+            )
+        split = table.split or None
+        group = guess.find_group(image)
+        label = ColumnGuess(source, list(named) or flat, self._dataset).find_label(image, (split, group))
+        if label is None:
+            raise guess.explain_no_label((image, split, group))
+        if not isinstance(label, str):
+            raise DataError(
+                f"{source}: dataset.table.label names several columns; choose one for Parquet files of images"
+            )
+        roles = {"image": image, "label": label, "split": split, "group": group}
+        return Columns(image, label, split, group, guess.list_guessed(roles))
+
+    def _check_columns(self) -> None:
+        needed = {self.columns.image, self._label, *filter(None, (self.columns.split, self.columns.group))}
+        for shard in self._shards:
+            if missing := sorted(needed - set(shard.schema.names)):
+                raise DataError(
+                    f"{self._tree.name}: {shard.path}: no column {missing[0]!r}, unlike {self._shards[0].path}; leave it "
+                    "out with dataset.exclude"
+                )
+
+
+def _is_image(kind: pa.DataType) -> bool:
+    """Return whether a column may hold encoded images: bytes, or structures with bytes."""
+    if pa.types.is_struct(kind):
+        return any(
+            kind.field(index).name == "bytes" and _is_image(kind.field(index).type)
+            for index in range(kind.num_fields)
+        )
+    return kind in (pa.binary(), pa.large_binary())
+
+
+def _class_names(schema: pa.Schema) -> Mapping[str, Sequence[str]]:
+    """Return the names of the labels by column, from the metadata of the schema."""
+    try:
+        features = json.loads((schema.metadata or {}).get(METADATA, b"{}"))["info"]["features"]
+        return {
+            name: [str(each) for each in feature["names"]]
+            for name, feature in features.items()
+            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and name in schema.names
+        }
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _read_texts(batch: pa.RecordBatch, column: str | None) -> list[str]:
+    return list(map(format_cell, batch.column(column).to_pylist())) if column else [""] * batch.num_rows
