@@ -99,7 +99,7 @@ def test_a_single_file_of_bytes_and_texts_is_read(tmp_path: Path) -> None:
         ("pets/0000001", b"2", "b", "q"),
         ("pets/0000003", b"", "a", "p"),
     ]
-    assert source.ignored == {"rows without a label": 1}
+    assert source.ignored == {"without a label": 1}
     assert "image: img; label: species; group: patient (guessed" in source.warnings[0]
 
 
@@ -146,7 +146,7 @@ def test_several_columns_of_labels_need_a_choice() -> None:
 
 def test_hidden_and_unknown_labels_are_found() -> None:
     source = find_images(tree({"a.parquet": shard(label=[0, 1, -1, None])}), dataset())
-    assert source.ignored == {"rows without a label": 2}
+    assert source.ignored == {"without a label": 2}
     assert len(rows(source)) == 2
     assert "label 7 in column 'label' has no name: there are 2" in refusal(
         tree({"a.parquet": shard(label=[0, 1, 7, 1])})
@@ -369,8 +369,8 @@ def test_samples_without_a_label_are_left_out(tmp_path: Path) -> None:
     del files["000000.cls"]
     source, found = read(tar(tmp_path / "a.tar", files))
     assert len(found) == 2
-    assert source.ignored == {"images without a label": 2}
-    assert "images without a label: 2 left out, such as 000000.jpg, 000003.jpg" in source.warnings
+    assert source.ignored == {"without a label": 2}
+    assert "left out 2 images without a label, such as 000000.jpg, 000003.jpg" in source.warnings
     assert "not a JSON object" in problem(tar(tmp_path / "b.tar", samples(0, 4, json=["{"] * 4)))
 
 

@@ -128,7 +128,7 @@ def test_an_ambiguous_name_is_left_out_and_masks_yield() -> None:
         labeled("id,label\n1,x\n2,x\n3,y\n4,y\n", images=images), dataset(table=table(file="*.csv"))
     )
     assert [path for path, _, _ in placed(source)] == ["a/1.png", "a/3.png", "a/4.png"]
-    assert source.ignored == {"rows that name several images": 1, "images without a row": 3}
+    assert source.ignored == {"with an ambiguous name": 1, "not in the table": 3}
 
 
 def test_an_image_beside_the_table_precedes() -> None:
@@ -210,8 +210,8 @@ def test_a_competition_has_images_without_labels() -> None:
         ("train/1.jpg", None),
         ("train/2.jpg", None),
     ]
-    assert source.ignored == {"images without a row": 2, "not an image: .csv": 2}
-    assert "images without a row: 2 left out, such as test/3.jpg, test/4.jpg" in source.warnings
+    assert source.ignored == {"not in the table": 2, "not an image: .csv": 2}
+    assert "left out 2 images not in the table, such as test/3.jpg, test/4.jpg" in source.warnings
 
 
 # One column per class
@@ -222,14 +222,14 @@ def test_one_column_per_class_is_read() -> None:
     assert set(labels(labeled(text)).values()) == {"MEL", "NV"}
     chosen = dataset(table=table(label=["NV", "MEL"]))
     source = find_images(labeled(text.replace("3,1.0,0.0", "3,1.0,1.0")), chosen)
-    assert source.ignored == {"rows with several or no classes": 1, "images without a row": 1}
+    assert source.ignored == {"with several or no classes": 1, "not in the table": 1}
 
 
 def test_several_classes_per_image_are_refused() -> None:
     text = "image,p,q,r\n1,1,1,0\n2,0,1,1\n3,1,0,1\n4,0,1,0\n"
     message = refusal(labeled(text))
     assert "only 1 of 4 rows label an image" in message
-    assert "rows with several or no classes: 3 left out, such as 1, 2, 3" in message
+    assert "left out 3 images with several or no classes, such as 1, 2, 3" in message
     nested = b'{"image": "1.jpg", "labels": ["a", "b"]}\n{"image": "2.jpg", "labels": ["a"]}'
     message = refusal(labeled(nested, "metadata.jsonl", PETS[:2]), table=table(label="labels"))
     assert "column 'labels' holds lists or objects, but an image has one label" in message
@@ -246,14 +246,14 @@ def test_rows_that_fit_no_image_are_left_out_with_examples() -> None:
     images = (*PETS, "8.jpg", "9.jpg", "10.jpg", "11.jpg", "12.jpg")
     source = find_images(labeled(text, images=images), dataset())
     assert source.ignored == {
-        "rows whose image is missing": 3,
-        "rows without a label": 1,
-        "images with several labels": 1,
-        "repeated rows": 1,
-        "images without a row": 2,
+        "listed, but missing": 3,
+        "without a label": 1,
+        "with several labels": 1,
+        "listed twice": 1,
+        "not in the table": 2,
     }
-    assert "rows whose image is missing: 3 left out, such as 5.jpg, 6.jpg, 7.jpg" in source.warnings
-    assert "images with several labels: 1 left out, such as 2.jpg" in source.warnings
+    assert "left out 3 images listed, but missing, such as 5.jpg, 6.jpg, 7.jpg" in source.warnings
+    assert "left out 1 image with several labels, such as 2.jpg" in source.warnings
     assert "2.jpg" not in {path for path, _, _ in placed(source)}
 
 
@@ -261,7 +261,7 @@ def test_a_table_of_other_images_is_refused() -> None:
     text = CSV + "".join(f"other{number}.jpg,cat\n" for number in range(300))
     message = refusal(labeled(text), table=table(file="labels.csv", image="image"))
     assert "only 4 of 304 rows label an image" in message
-    assert "rows whose image is missing: 300 left out, such as other0.jpg, other1.jpg, other2.jpg" in message
+    assert "left out 300 images listed, but missing, such as other0.jpg, other1.jpg, other2.jpg" in message
     assert "without class folders" in refusal(labeled(text.replace("jpg", "png"), images=PETS))
 
 

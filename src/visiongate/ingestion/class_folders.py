@@ -99,7 +99,7 @@ class _Reader:
         ignored = ", ".join(f"{count:,} {reason}" for reason, count in sorted((+self.ignored).items()))
         return (
             f"no image found{f' ({ignored})' if ignored else ''}; set dataset.path to a folder or archive with one folder per "
-            "class: CLASS/… or SPLIT/CLASS/…"
+            "class: CLASS/… or SPLIT/CLASS/…, or with a table such as labels.csv"
         )
 
     def read_labels(self) -> dict[str, tuple[str, str | None]]:

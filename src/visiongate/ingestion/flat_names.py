@@ -31,7 +31,10 @@ def advise_on_flat_files(paths: Sequence[str], splits: Sequence[str]) -> str:
         start += f"; if {', '.join(splits)} are the classes, set dataset.splits={{}}"
     names = _find_names(files)
     if not names:
-        return f"{start}; move the images of each class into a folder of their own: CLASS/… or SPLIT/CLASS/…"
+        return (
+            f"{start}; move the images of each class into a folder of their own: CLASS/… or SPLIT/CLASS/…, or add a table "
+            "labels.csv with the columns image and label"
+        )
     listed = ", ".join(sorted(names)[:MAX_NAMES]) + (", …" if len(names) > MAX_NAMES else "")
     return (
         f"{start}; the names begin with {len(names):,} classes ({listed}). Run this command in the folder of the files, "

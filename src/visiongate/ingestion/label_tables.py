@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from visiongate.errors import DataError
+from visiongate.ingestion.limits import check_limit
 from visiongate.ingestion.names import suggest_encodings
 from visiongate.ingestion.parquet_files import open_parquet
 from visiongate.ingestion.trees import Tree
@@ -26,6 +27,8 @@ JSON_EXTENSIONS = (".jsonl", ".ndjson")
 SEPARATORS = ",;\t|"
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 MAX_EXAMPLES = 3
+# Rows of a Parquet file in memory, besides their texts.
+BATCH_ROWS = 1024
 # A word with bytes that could not be decoded.
 UNDECODED = re.compile(r'[^,;|"\s]*\\x[0-9a-f]{2}[^,;|"\s]*')
 
@@ -147,12 +150,18 @@ def _read_json_lines(source: str, path: str, text: str) -> LabelTable:
 
 
 def _read_parquet(tree: Tree, path: str, dataset: Dataset) -> LabelTable:
+    source = f"{tree.name}: {path}"
     with open_parquet(tree, path, dataset) as file:
         schema = file.schema_arrow
-        _check_header(f"{tree.name}: {path}", schema.names)
+        _check_header(source, schema.names)
         flat = [field.name for field in schema if not is_nested(field.type)]
-        table = file.read(flat)
-    columns = {name: list(map(format_cell, table.column(name).to_pylist())) for name in flat}
+        columns: dict[str, list[str]] = {name: [] for name in flat}
+        size = 0
+        for batch in file.iter_batches(BATCH_ROWS, columns=flat) if flat else ():
+            size += batch.nbytes
+            check_limit(source, "max_file_bytes", size, "bytes of text", dataset.limits)
+            for name, cells in columns.items():
+                cells.extend(map(format_cell, batch.column(name).to_pylist()))
     return LabelTable(path, columns, tuple(name for name in schema.names if name not in flat))
 
 

@@ -21,6 +21,8 @@ MIN_CLASSES = 2
 # Names that a message lists.
 MAX_LISTED = 5
 MAX_EXAMPLES = 3
+# Why an image of a table or of samples is left out.
+UNLABELED = "without a label"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,12 @@ def find_missing_classes(counts: Collection[tuple[str, str | None]]) -> list[str
                 f"{split}: no image of {len(missing):,} of {len(labels):,} classes: {join_first(missing, MAX_LISTED)}"
             )
     return warnings
+
+
+def format_left_out(reason: str, names: Sequence[str]) -> str:
+    """Return a warning of images that are left out, with their number and three examples."""
+    images = f"{len(names):,} image{'s' * (len(names) > 1)}"
+    return f"left out {images} {reason}, such as {', '.join(names[:MAX_EXAMPLES])}"
 
 
 def name_labels(

@@ -16,7 +16,12 @@ import pyarrow as pa
 
 from visiongate.errors import DataError
 from visiongate.ingestion.label_tables import format_cell, is_nested
-from visiongate.ingestion.labeled_paths import describe_classes, find_missing_classes, name_labels
+from visiongate.ingestion.labeled_paths import (
+    UNLABELED,
+    describe_classes,
+    find_missing_classes,
+    name_labels,
+)
 from visiongate.ingestion.limits import check_limit
 from visiongate.ingestion.parquet_files import iterate_batches, open_parquet
 from visiongate.ingestion.shard_names import find_shard_splits
@@ -28,8 +33,7 @@ from visiongate.settings.dataset import Dataset
 EXTENSION = ".parquet"
 METADATA = b"huggingface"
 # Images in memory, and labels.
-IMAGE_ROWS, LABEL_ROWS = 32, 65_536
-UNLABELED = "rows without a label"
+IMAGE_ROWS, LABEL_ROWS = 32, 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,7 @@ class _Reader:
 
     def read(self) -> Iterator[SourceImage]:
         """Yield the images that have a label, with a few in memory."""
+        total = 0
         columns = list(
             filter(None, (self.columns.image, self._label, self.columns.split, self.columns.group))
         )
@@ -136,6 +141,11 @@ class _Reader:
                 for row, cell, label, split, group in zip(rows, images, labels, splits, groups):  # noqa: B905 - rows are endless
                     if label:
                         content, path = self._read_image(shard, row, cell)
+                        # A dictionary may repeat an image without end.
+                        total += len(content)
+                        check_limit(
+                            self._tree.name, "max_total_bytes", total, "bytes of images", self._dataset.limits
+                        )
                         yield SourceImage(content, label, path, split, group or None)
 
     def _read_image(

@@ -12,10 +12,13 @@ from visiongate.ingestion.image_files import select_images
 from visiongate.ingestion.image_lookup import ImageLookup
 from visiongate.ingestion.label_tables import is_label_table
 from visiongate.ingestion.labeled_paths import (
+    MAX_EXAMPLES,
+    UNLABELED,
     LabeledPath,
     LabeledPaths,
     describe_classes,
     find_missing_classes,
+    format_left_out,
     merge_spellings,
     name_labels,
 )
@@ -25,17 +28,15 @@ from visiongate.ingestion.trees import Tree
 from visiongate.settings.dataset import Dataset
 from visiongate.text_tables import join_first
 
-MAX_EXAMPLES = 3
 # The share of the rows that must label an image; otherwise the table does not fit.
 MIN_LABELED = 0.5
-# What is left out of the images, by the reason in `ignored`.
-MISSING = "rows whose image is missing"
-AMBIGUOUS = "rows that name several images"
-UNLABELED = "rows without a label"
-MANY = "rows with several or no classes"
-CONFLICTING = "images with several labels"
-REPEATED = "repeated rows"
-UNLISTED = "images without a row"
+# Why an image is left out, or a row.
+MISSING = "listed, but missing"
+AMBIGUOUS = "with an ambiguous name"
+MANY = "with several or no classes"
+CONFLICTING = "with several labels"
+REPEATED = "listed twice"
+UNLISTED = "not in the table"
 
 
 def read_table_labels(tree: Tree, dataset: Dataset) -> LabeledPaths | None:
@@ -82,7 +83,11 @@ class _Reader:
         self._left_out[CONFLICTING] = list(dict.fromkeys(self._left_out[CONFLICTING]))
         for path in self._left_out[CONFLICTING]:
             del self._labels[path]
-        warnings = [self._format(reason) for reason, names in self._left_out.items() if names]
+        warnings = [
+            format_left_out(reason, names)
+            for reason, names in self._left_out.items()
+            if names and reason != REPEATED
+        ]
         rows = sum(found.table.rows for found in self._tables) - len(self._left_out[REPEATED])
         if len(self._labels) < max(1, MIN_LABELED * rows):
             raise DataError(
@@ -175,7 +180,3 @@ class _Reader:
     def _split_of(self, path: str) -> str | None:
         names = (name_split(folder, self._dataset) for folder in path.split("/")[:-1])
         return next(filter(None, names), None)
-
-    def _format(self, reason: str) -> str:
-        names = self._left_out[reason]
-        return f"{reason}: {len(names):,} left out, such as {', '.join(names[:MAX_EXAMPLES])}"

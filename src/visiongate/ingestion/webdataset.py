@@ -12,10 +12,12 @@ from visiongate.errors import DataError
 from visiongate.images.extensions import claimed_format
 from visiongate.ingestion.label_tables import format_cell
 from visiongate.ingestion.labeled_paths import (
+    UNLABELED,
     LabeledPath,
     LabeledPaths,
     describe_classes,
     find_missing_classes,
+    format_left_out,
     name_labels,
 )
 from visiongate.ingestion.setting_advice import advise_on_table
@@ -29,8 +31,6 @@ CLASS, TEXT, JSON = "cls", "txt", "json"
 MIN_SHARE = 0.9
 # More different texts than this, and than half of the images, are captions.
 MAX_TEXTS = 20
-MAX_EXAMPLES = 3
-UNLABELED = "images without a label"
 # The paths of a sample by field.
 Sample = Mapping[str, str]
 
@@ -73,9 +73,7 @@ def read_samples(tree: Tree, samples: Sequence[Sample], dataset: Dataset) -> Lab
     ignored = {UNLABELED: len(unlabeled), "not in a sample with an image": len(tree.paths) - members}
     warnings = [*reader.notes, *find_missing_classes(counts)]
     if unlabeled:
-        warnings.append(
-            f"{UNLABELED}: {len(unlabeled):,} left out, such as {', '.join(unlabeled[:MAX_EXAMPLES])}"
-        )
+        warnings.append(format_left_out(UNLABELED, unlabeled))
     layout = f"{describe_classes(counts)}; samples of WebDataset with labels in {reader.label}"
     return LabeledPaths(
         labeled, list(dict.fromkeys(classes.values())), tree.ignored + Counter(ignored), layout, warnings
