@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from command_line import run_cli
+from drawn_images import write_images
 from visiongate.commands import repro
 from visiongate.commands.preflight import MODEL_SECTIONS, check_run
 from visiongate.errors import DataError, SettingsError
@@ -96,14 +97,17 @@ def test_a_refused_run_changes_nothing(workspace: Path, command: tuple[str, ...]
 @pytest.mark.usefixtures("workspace")
 def test_any_path_reaches_dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, commands = tmp_path / "it's (2026), é", list[list[str]]()
-    folder.mkdir()
+    write_images(folder, {"cat": 1, "dog": 1})
     monkeypatch.setattr("visiongate.commands.repro._run", lambda *each: commands.extend(each) or 0)
-    assert run_cli("try", "training.epochs=1", "--data", str(folder)) == 0
+    assert run_cli("try", "training.epochs=1", "experiment=null", "--data", str(folder)) == 0
     path = f"'{folder}'".replace("it's", "it\\'s")
     expected = ["dataset=folder", f"dataset.path={path}", "training.epochs=1"]
     assert [commands[0][index] for index in (4, 6, 8)] == expected
     assert run_cli("repro", "--data", str(folder)) == 0
-    assert load_settings().dataset.path == str(folder)
+    settings = load_settings()
+    assert settings.dataset.path == str(folder)
+    # Two images have the recipe for few.
+    assert settings.model.kind == "probe"
 
 
 def test_outputs_that_cannot_be_fetched_are_named_before_registering(

@@ -2,6 +2,8 @@
 
 import shutil
 import subprocess
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import yaml
 
 from command_line import run_cli
 from drawn_images import write_images
+from visiongate.commands.default_recipe import choose_recipe
 from visiongate.settings.dataset_page import DatasetPage, choose_default, derive_name, is_name
 from visiongate.settings.loading import load_settings
 
@@ -73,6 +76,47 @@ def test_a_dry_run_and_a_refusal_write_nothing(
     monkeypatch.setattr("visiongate.commands.use._confirm", lambda _question: False)
     assert run_cli("use", str(workspace / AWKWARD)) == 1
     assert contents() == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "reason"),
+    [
+        (
+            (),
+            "network",
+            "recipe: none, the default network is trained from random weights, because there are 7 images",
+        ),
+        (
+            ("dataset.limit=6", "transformation.size=96"),
+            "probe",
+            "recipe: experiment=photos, a pretrained network, because there are fewer than 7 images; experiment=null",
+        ),
+        (("dataset.limit=6", "experiment=null"), "network", ""),
+        (("experiment=photos",), "probe", ""),
+    ],
+)
+def test_few_images_get_a_pretrained_network(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, settings: tuple[str, ...], kind: str, reason: str
+) -> None:
+    monkeypatch.setattr("visiongate.commands.default_recipe.MAX_IMAGES", 7)
+    with redirect_stdout(StringIO()) as output:
+        assert run_cli("use", str(workspace / AWKWARD), "--name", "pets", *settings) == 0
+    page = Path("conf/dataset/pets.yaml").read_text(encoding="utf-8")
+    assert load_settings().model.kind == kind
+    assert ("/experiment/photos" in page) == (kind == "probe")
+    assert ("recipe: " in output.getvalue()) == bool(reason)
+    assert reason in output.getvalue()
+    # The user's own settings precede those of the recipe.
+    if "transformation.size=96" in settings:
+        assert load_settings().transformation.size == 96
+
+
+@pytest.mark.parametrize(
+    "setting", ["experiment=null", "experiment=photos", "model=resnet18", "model.lr=0.01"]
+)
+def test_the_user_chooses_the_recipe_and_the_model(setting: str) -> None:
+    assert choose_recipe(1, ["transformation.size=96"]) is not None
+    assert choose_recipe(1, ["transformation.size=96", setting]) is None
 
 
 @pytest.mark.parametrize("split", ["val", "test"])

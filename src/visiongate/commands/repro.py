@@ -10,18 +10,25 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import yaml
+
 from visiongate import paths
 from visiongate.adapters.processes import program_path
 from visiongate.commands import params
+from visiongate.commands.default_recipe import GROUP as RECIPES
+from visiongate.commands.default_recipe import choose_recipe, count_images, without_null
 from visiongate.commands.page_runs import PIPELINE_PAGES, record_pages
 from visiongate.commands.preflight import check_run
 from visiongate.commands.source import find_source
 from visiongate.errors import DataError, SettingsError
+from visiongate.ingestion.inspection import inspect_source
+from visiongate.ingestion.stage import download_options
 from visiongate.logs import LOGS
 from visiongate.records.files import read_json, write_json
 from visiongate.settings.composition import CONF, compose_params
 from visiongate.settings.dataset_page import FOLDER
 from visiongate.settings.grammar import quote_override
+from visiongate.settings.loading import parse_settings
 from visiongate.settings.overrides import quote_text
 
 LOG = LOGS / "repro.log"
@@ -84,7 +91,7 @@ def run_experiment(overrides: tuple[str, ...], data: str | None) -> int:
     Raises:
         VisiongateError: A setting or the images are invalid; no output is removed.
     """
-    quoted = [*_overrides_of(data), *map(quote_override, overrides)]
+    quoted = [*_overrides_of(data, overrides), *map(quote_override, without_null(overrides))]
     if not quoted:
         raise SettingsError("name what to try, such as model.lr=1e-4, or --data PATH")
     check_run(compose_params(CONF, quoted), reads_images=True)
@@ -140,17 +147,35 @@ def _prepare(overrides: tuple[str, ...], config: Path | None, *, reads_images: b
         print(f"The data set changes from {before} to {after}; `visiongate use` makes one the default")
 
 
-def _overrides_of(data: str | None) -> list[str]:
-    """Return the overrides that choose a folder, an archive, an address or a data set of ``conf/dataset``."""
+def _overrides_of(data: str | None, settings: Sequence[str] = ()) -> list[str]:
+    """Return the overrides that choose a folder, an archive, an address or a data set of ``conf/dataset``.
+
+    Args:
+        data: What the user names; None for the default.
+        settings: The user's other settings, which may choose the recipe.
+    """
     if data is None:
         return []
     source = find_source(data)
     if source.page is not None:
         return [f"dataset={source.page}"]
-    return [
+    chosen = [
         f"dataset={FOLDER}",
         *(f"dataset.{key}={quote_text(text)}" for key, text in source.values.items()),
     ]
+    return [*chosen, *_choose_recipe(chosen, settings)]
+
+
+def _choose_recipe(chosen: Sequence[str], settings: Sequence[str]) -> list[str]:
+    """Print how the recipe is chosen, and return the override."""
+    composed = compose_params(CONF, [*chosen, *map(quote_override, without_null(settings))])
+    dataset = parse_settings(yaml.safe_load(composed), str(paths.PARAMS)).dataset
+    images = count_images(inspect_source(dataset, download_options(dataset)), dataset)
+    choice = choose_recipe(images, settings)
+    if choice is None:
+        return []
+    print(choice.reason)
+    return [f"{RECIPES}={choice.name}"] if choice.name else []
 
 
 def _missing_outputs() -> list[str]:

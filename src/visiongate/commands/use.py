@@ -8,8 +8,8 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,6 +18,8 @@ import yaml
 from visiongate import paths
 from visiongate.adapters.git import Repository
 from visiongate.commands import params
+from visiongate.commands.default_recipe import GROUP as RECIPES
+from visiongate.commands.default_recipe import choose_recipe, count_images, without_null
 from visiongate.commands.source import PAGES, ImageSource, find_source
 from visiongate.errors import SettingsError
 from visiongate.ingestion.download import without_credentials
@@ -33,21 +35,23 @@ from visiongate.settings.schema import Settings
 
 CONFIG = CONF / "config.yaml"
 # The page sets them itself, or is chosen before them.
-RESERVED = ("dataset", "dataset.name", "dataset.path", "dataset.url", "debug", "experiment")
+RESERVED = ("dataset", "dataset.name", "dataset.path", "dataset.url", "debug")
 YES = ("", "y", "yes")
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The data set to use, and the files of ``conf/`` to write."""
+    """The data set to use, and its page if ``conf/dataset`` has none yet."""
 
     name: str
-    files: Mapping[Path, str]
+    page: DatasetPage | None
 
     @property
-    def exists(self) -> bool:
-        """Whether the data set has a file in ``conf/`` already."""
-        return set(self.files) == {CONFIG}
+    def files(self) -> dict[Path, str]:
+        """The files of ``conf/`` to write."""
+        config = choose_default(CONFIG.read_text(encoding="utf-8"), PAGES.name, self.name)
+        page = {} if self.page is None else {PAGES / f"{self.name}.yaml": self.page.format()}
+        return {**page, CONFIG: config}
 
     @property
     def changed(self) -> dict[Path, str]:
@@ -79,9 +83,30 @@ def run(**options: object) -> int:
 def _run(options: Options) -> int:
     plan = _make_plan(options)
     settings = _compose(plan)
-    _show_images(settings, download=not plan.exists)
-    changed = [*plan.changed, paths.PARAMS]
-    names = ", ".join(map(str, changed))
+    inspection = _inspect(settings, download=plan.page is not None)
+    print(*_describe_images(inspection, settings), sep="\n")
+    if plan.page is not None and inspection is not None:
+        plan = Plan(plan.name, _add_recipe(plan.page, count_images(inspection, settings.dataset), options))
+        _compose(plan)
+    return _write(plan, options)
+
+
+def _add_recipe(page: DatasetPage, images: int, options: Options) -> DatasetPage:
+    """Print how the recipe is chosen, unless the settings choose one, and return the page with it.
+
+    Raises:
+        SettingsError: The page exists with other content.
+    """
+    choice = choose_recipe(images, options.settings)
+    if choice is not None:
+        print(choice.reason)
+        page = replace(page, recipe=choice.name)
+    _check_page(PAGES / f"{page.name}.yaml", page, force=options.force)
+    return page
+
+
+def _write(plan: Plan, options: Options) -> int:
+    names = ", ".join(map(str, [*plan.changed, paths.PARAMS]))
     if options.dry_run:
         print(f"Would write {names}.")
         return 0
@@ -96,18 +121,14 @@ def _run(options: Options) -> int:
 
 
 def _make_plan(options: Options) -> Plan:
-    """Find the source, and return the files to write."""
-    source, files = find_source(options.source), {}
+    """Find the source, and return the page to write, with the recipe that the settings choose."""
+    source = find_source(options.source)
     name = options.name or source.name
     if source.page is None:
-        page = _make_page(name, source, options.settings)
-        path = PAGES / f"{name}.yaml"
-        _check_page(path, page, force=options.force)
-        files[path] = page.format()
-    elif options.settings or options.name:
+        return Plan(name, _make_page(name, source, options.settings))
+    if options.settings or options.name:
         raise SettingsError(f"{name} is the data set of {PAGES}/{source.page}.yaml: write its settings there")
-    config = choose_default(CONFIG.read_text(encoding="utf-8"), PAGES.name, name)
-    return Plan(name, {**files, CONFIG: config})
+    return Plan(name, None)
 
 
 def _make_page(name: str, source: ImageSource, settings: tuple[str, ...]) -> DatasetPage:
@@ -119,15 +140,19 @@ def _make_page(name: str, source: ImageSource, settings: tuple[str, ...]) -> Dat
     if "url" in values:
         values["path"] = _own_path(name)
     own, choices = _parse_settings(settings)
-    return DatasetPage(name, {f"dataset.{key}": value for key, value in values.items()} | own, choices)
+    recipe = choices.pop(RECIPES, None)
+    return DatasetPage(
+        name, {f"dataset.{key}": value for key, value in values.items()} | own, choices, recipe
+    )
 
 
-def _parse_settings(texts: tuple[str, ...]) -> tuple[dict[str, object], dict[str, str]]:
+def _parse_settings(texts: Sequence[str]) -> tuple[dict[str, object], dict[str, str]]:
     """Return the values by dotted name, and the choices of groups.
 
     Raises:
         SettingsError: A name or value is invalid, or the page cannot set it.
     """
+    texts = without_null(texts)
     compose_params(CONF, [f"dataset={FOLDER}", *texts])
     parsed = dict(parse_setting(text) for text in texts)
     for name in parsed:
@@ -170,8 +195,8 @@ def _compose(plan: Plan) -> Settings:
             raise SettingsError(str(error).replace(str(conf), str(CONF))) from None
 
 
-def _show_images(settings: Settings, *, download: bool) -> None:
-    """Print what ingestion would read.
+def _inspect(settings: Settings, *, download: bool) -> Inspection | None:
+    """Return what ingestion would read; None if the images are not on this machine.
 
     Args:
         settings: The settings.
@@ -182,16 +207,19 @@ def _show_images(settings: Settings, *, download: bool) -> None:
     """
     dataset = settings.dataset
     is_remote = dataset.path == _own_path(dataset.name) and urlsplit(dataset.url or "").scheme != SCHEME
-    if is_remote and not download:
-        print(
-            f"{dataset.name}: `visiongate repro` downloads the images from {without_credentials(dataset.url or '')}"
-        )
+    return None if is_remote and not download else inspect_source(dataset, download_options(dataset))
+
+
+def _describe_images(inspection: Inspection | None, settings: Settings) -> Iterator[str]:
+    """Yield what ingestion would read, line by line."""
+    dataset = settings.dataset
+    if inspection is None:
+        address = without_credentials(dataset.url or "")
+        yield f"{dataset.name}: `visiongate repro` downloads the images from {address}"
         return
-    inspection = inspect_source(dataset, download_options(dataset))
-    for line in inspection.lines():
-        print(line)
+    yield from inspection.lines()
     if note := _note_pooling(inspection, settings):
-        print(f"note: {note}")
+        yield f"note: {note}"
 
 
 def _note_pooling(inspection: Inspection, settings: Settings) -> str:
@@ -199,7 +227,7 @@ def _note_pooling(inspection: Inspection, settings: Settings) -> str:
     from visiongate.transformation.protocol import describe_pooling, is_cross_validated  # noqa: PLC0415 - slow to import
 
     given = {split for _, split in inspection.images if split}
-    images = min(inspection.images.total(), settings.dataset.limit or inspection.images.total())
+    images = count_images(inspection, settings.dataset)
     is_pooled = is_cross_validated(images, given, settings.transformation.split, settings.evaluation)
     return describe_pooling(given) if given and is_pooled else ""
 

@@ -22,6 +22,8 @@ COMMENT = f"""\
 {WRITTEN} docs/new-data-set.md lists what else it may set, such as paths to exclude or groups of images.
 #   dvc exp run -S dataset={{name}}
 """
+# Absolute, because the page is in another group.
+RECIPES = "/experiment"
 # Text that YAML, OmegaConf and Hydra read as text without quotes.
 _PLAIN = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
@@ -34,15 +36,17 @@ class DatasetPage:
         name: Of the page and of the data set.
         values: Settings by dotted name that differ from those of ``conf/dataset/folder.yaml``.
         choices: Files of other groups, such as ``{"transformation": "color_32"}``.
+        recipe: A file of ``conf/experiment``, which the values and choices take precedence over.
     """
 
     name: str
     values: Mapping[str, Any]
     choices: Mapping[str, str] = field(default_factory=dict)
+    recipe: str | None = None
 
     def format(self) -> str:
         """Return the text of the file."""
-        defaults: list[Any] = [FOLDER, "_self_"]
+        defaults: list[Any] = [FOLDER, *([f"{RECIPES}/{self.recipe}"] if self.recipe else []), "_self_"]
         defaults += [{f"override /{group}": choice} for group, choice in self.choices.items()]
         tree: dict[str, Any] = {"defaults": defaults, "dataset": {"name": self.name}}
         for name, value in self.values.items():

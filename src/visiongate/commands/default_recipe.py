@@ -1,0 +1,57 @@
+"""The recipe for a user's own images, if the user chooses neither a recipe nor a model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from visiongate.ingestion.inspection import Inspection
+from visiongate.settings.dataset import Dataset
+
+GROUP = "experiment"
+PHOTOS = "photos"
+# `photos` keeps 200 kB of pixels per image, and two cores compute the features of some 50 images per second: this many take
+# 1 GB and two minutes.
+MAX_IMAGES = 5000
+# Settings of a model that the recipe does not have.
+MODEL = "model"
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeChoice:
+    """A recipe of ``conf/experiment``, None for none, and the reason in one line."""
+
+    name: str | None
+    reason: str
+
+
+def choose_recipe(images: int, settings: Sequence[str]) -> RecipeChoice | None:
+    """Choose a recipe by the number of images; return None if the user's settings choose a recipe or a model.
+
+    Args:
+        images: Of the data set, in all splits.
+        settings: The user's, such as ``transformation.size=96`` or ``model=resnet18``.
+    """
+    names = [setting.partition("=")[0].lstrip("+") for setting in settings]
+    if any(name == GROUP or name.partition(".")[0] == MODEL for name in names):
+        return None
+    if images < MAX_IMAGES:
+        return RecipeChoice(
+            PHOTOS,
+            f"recipe: {GROUP}={PHOTOS}, a pretrained network, because there are fewer than {MAX_IMAGES:,} images; "
+            f"{GROUP}=null trains the default network from random weights",
+        )
+    return RecipeChoice(
+        None,
+        f"recipe: none, the default network is trained from random weights, because there are {images:,} images; "
+        f"{GROUP}={PHOTOS} takes a pretrained network",
+    )
+
+
+def count_images(inspection: Inspection, dataset: Dataset) -> int:
+    """Return how many images of a source a data set has, which may be limited."""
+    images = inspection.images.total()
+    return min(images, dataset.limit or images)
+
+
+def without_null(settings: Sequence[str]) -> list[str]:
+    """Return the settings without ``experiment=null``, which Hydra's grammar does not allow and which means the default."""
+    return [setting for setting in settings if setting != f"{GROUP}=null"]
