@@ -5,7 +5,14 @@ from torch import nn
 
 from visiongate.models.normalization import ChannelStatistics, Normalization
 from visiongate.settings.model import Model
-from visiongate.settings.training import Augmentation, Launch, Progressive, Training
+from visiongate.settings.training import (
+    Augmentation,
+    Export,
+    Launch,
+    Progressive,
+    ReliabilityChoice,
+    Training,
+)
 from visiongate.training.batches import TensorSplit
 from visiongate.training.hardware import Hardware, reproducible
 from visiongate.training.loop import Callbacks, FitResult, fit
@@ -62,6 +69,8 @@ TRAINING = Training(
     progressive=Progressive(size=None, until=0.5),
     launch=Launch(processes=1, machines=1, address="localhost:29400"),
     tensorboard=False,
+    reliability=ReliabilityChoice(error_rate=0.05, false_alarms=0.05),
+    export=Export(tta="none", precision="fp32"),
 )
 
 

@@ -21,6 +21,7 @@ from visiongate.models.feature_graph import feature_graph
 from visiongate.models.predictor import (
     ACTIVATION_MAP,
     EMBEDDING,
+    NOVELTY,
     PROBABILITIES,
     Predictor,
     open_predictor,
@@ -68,7 +69,7 @@ def probe() -> Predictor:
 def test_a_probe_is_trained_on_folds_and_evaluated_with_cached_features(
     probe: Predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert probe.outputs == {PROBABILITIES, EMBEDDING, ACTIVATION_MAP}
+    assert probe.outputs == {PROBABILITIES, EMBEDDING, ACTIVATION_MAP, NOVELTY}
     assert len(list(paths.FOLDS.glob("*.onnx"))) == FOLDS
     computed: list[int] = []
     compute = Embedder._compute  # noqa: SLF001 - counts what the cache lacks

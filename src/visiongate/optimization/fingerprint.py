@@ -15,7 +15,9 @@ WITHOUT_EFFECT = (
     "optimize.storage",
     "optimize.workers",
     "training.epochs",
+    "training.export",
     "training.launch",
+    "training.reliability",
     "training.seed",
     "training.tensorboard",
 )

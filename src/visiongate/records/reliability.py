@@ -7,11 +7,11 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from visiongate.errors import DataError
-from visiongate.records.interval import Finite
 
 RELIABILITY = "reliability"
 
 _Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Reliability:
 
     error_rate: _Share
     min_probability: _Share
-    novelty_threshold: Finite | None
+    novelty_threshold: _Finite | None
     images: Annotated[int, Field(ge=0)]
 
 

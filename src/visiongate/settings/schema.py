@@ -51,6 +51,10 @@ class Settings(Section):
         small = self.training.progressive.size
         if small is not None and small >= size:
             raise ValueError(_too_large("training.progressive.size", small, "", size))
+        if isinstance(self.model, Baseline) and self.training.export.precision == "int8":
+            raise ValueError(
+                f"training.export.precision = int8 quantizes convolutions; the baseline {self.model.name} has none; set fp32"
+            )
         if problem := _contradiction(self.evaluation.protocol, self.transformation.split.method):
             raise ValueError(problem)
         for name, dimension in self.optimize.space.items():

@@ -53,6 +53,26 @@ class Launch(Section):
     )
 
 
+class ReliabilityChoice(Section):
+    """How often a model may be wrong about its own reliability, on images like the validation images."""
+
+    error_rate: OpenShare = Field(
+        description="Share of the images whose prediction set may lack the true class."
+    )
+    false_alarms: OpenShare = Field(description="Share of the images that may be called out of distribution.")
+
+
+class Export(Section):
+    """What changes the answers and the speed of the exported model, without a further training."""
+
+    tta: Literal["none", "flip"] = Field(
+        description="Test-time augmentation inside the model: flip averages an image and its mirror image."
+    )
+    precision: Literal["fp32", "int8"] = Field(
+        description="Of the convolutions; int8 is smaller and faster, and needs a network with convolutions."
+    )
+
+
 class Training(Section):
     """How to train, whatever the network."""
 
@@ -83,4 +103,6 @@ class Training(Section):
     tensorboard: bool = Field(description="Write TensorBoard logs to `logs/tensorboard`.")
     augmentation: Augmentation = Field(description="Random changes to the training images.")
     progressive: Progressive = Field(description="Smaller images at the start.")
+    reliability: ReliabilityChoice = Field(description="When an answer of the model is sure.")
+    export: Export = Field(description="Options of the exported model.")
     launch: Launch = Field(description="Processes that train together.")

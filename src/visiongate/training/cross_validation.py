@@ -6,6 +6,7 @@ number of epochs that is best on the average of the folds, and has the temperatu
 folds together.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,16 +22,16 @@ from visiongate.records.files import sha256_of
 from visiongate.records.history import EpochMetrics, average_histories, best_epoch
 from visiongate.records.manifest import MANIFEST_FILE
 from visiongate.records.transform import Transform
-from visiongate.settings.fields import Monitor
 from visiongate.settings.schema import Settings
 from visiongate.training import distributed
 from visiongate.training.calibration import fit_temperature
+from visiongate.training.finishing import ValidationOutputs, finish, finish_on_folds
 from visiongate.training.loop import Callbacks, FitResult, fit_without_validation, predict_split
 from visiongate.training.one_step import ClassifierRecipe, fit_one_step, read_features
 from visiongate.training.progress import TrainingProgress
 from visiongate.training.task import Task, build_task
 from visiongate.training.tracked_fit import Part, fit_tracked, open_checkpoint
-from visiongate.training.trained_model import TrainedModel, describe_network
+from visiongate.training.trained_model import TrainedModel, describe_network, finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +46,19 @@ class _Folds:
 
 @dataclass(frozen=True, slots=True)
 class _FoldResult:
-    """The history of a fold's training, and its logits, N×K, and labels, N, of the fold that validates it."""
+    """The training of a fold.
+
+    Attributes:
+        history: Of its epochs.
+        logits: N×K, for the fold that validates it.
+        labels: N.
+        outputs: Of its file for the same images; None in every process but the first.
+    """
 
     history: list[EpochMetrics]
     logits: Tensor
     labels: Tensor
+    outputs: ValidationOutputs | None
 
 
 def fold_checkpoint(fold: int) -> Path:
@@ -83,35 +92,44 @@ def train_network_on_folds(
         callbacks = Callbacks(on_images=progress.advance)
         fit_without_validation(task, settings.network, settings.training, best.epoch, callbacks)
     logits, labels = (torch.cat([getattr(each, name) for each in results]) for name in ("logits", "labels"))
-    return describe_network(task, transform, fit_temperature(logits, labels)), FitResult(history, best)
+    described = describe_network(task, transform, fit_temperature(logits, labels))
+    outputs = [result.outputs for result in results if result.outputs is not None]
+    return _finished_on_folds(described, data, outputs, settings), FitResult(history, best)
 
 
 def fit_on_folds(
-    recipe: ClassifierRecipe, data: FoldedImages, monitor: Monitor
+    recipe: ClassifierRecipe, data: FoldedImages, settings: Settings
 ) -> tuple[TrainedModel, FitResult]:
     """Write the classifier of each fold to ``models/folds``; return the final one, and the mean metrics of the folds.
 
     Args:
         recipe: Of a classifier that is fitted in one step.
         data: The images of all folds.
-        monitor: The metric that selects the best epoch; there is only one.
+        settings: The sections ``model`` and ``training``.
 
     Raises:
         DataError: All training images of a fold have the same class.
     """
     images = read_features(recipe, data.pixels)
-    results = []
+    results, outputs = [], []
     for fold in data:
         result = fit_one_step(
             recipe, images.take(data.rows(fold, "train")), images.take(data.rows(fold, "val"))
         )
-        result.classifier.describe(result.temperature).export(paths.fold_model(fold))
         results.append(result)
-    (epoch,) = average_histories([[result.epoch] for result in results], monitor)
+        outputs.append(_write_fold(result.classifier.describe(result.temperature), data, fold, settings))
+    (epoch,) = average_histories([[result.epoch] for result in results], settings.training.monitor)
     labels = np.concatenate([images.labels[data.rows(fold, "val")] for fold in data])
     logits = torch.cat([result.val_logits for result in results])
     final = recipe.fit(images.features, images.labels)
-    return final.describe(fit_temperature(logits, torch.from_numpy(labels))), FitResult([epoch], epoch)
+    described = final.describe(fit_temperature(logits, torch.from_numpy(labels)))
+    return _finished_on_folds(described, data, outputs, settings), FitResult([epoch], epoch)
+
+
+def _finished_on_folds(
+    trained: TrainedModel, data: FoldedImages, outputs: Sequence[ValidationOutputs], settings: Settings
+) -> TrainedModel:
+    return finished(trained, lambda path: finish_on_folds(path, data.pixels, outputs, settings))
 
 
 def _train_fold(folds: _Folds, fold: int, tracked: Run | None) -> _FoldResult:
@@ -124,10 +142,19 @@ def _train_fold(folds: _Folds, fold: int, tracked: Run | None) -> _FoldResult:
     result = fit_tracked(settings, task, Part(title, checkpoint, f"fold_{fold}/"), tracked)
     logits = predict_split(task, task.network, settings.network.batch_size).cpu()
     labels = task.val.labels.cpu()
+    outputs = None
     if distributed.rank() == 0:
         described = describe_network(task, folds.transform, fit_temperature(logits, labels))
-        described.export(paths.fold_model(fold))
-    return _FoldResult(result.history, logits, labels)
+        outputs = _write_fold(described, data, fold, settings)
+    return _FoldResult(result.history, logits, labels, outputs)
+
+
+def _write_fold(
+    described: TrainedModel, data: FoldedImages, fold: int, settings: Settings
+) -> ValidationOutputs:
+    path = paths.fold_model(fold)
+    described.export(path)
+    return finish(path, data.split(fold, "train"), data.split(fold, "val"), settings)
 
 
 def _prepare(folds: _Folds, train: PixelSplit, val: PixelSplit) -> Task:

@@ -3,7 +3,9 @@
 With cross-validation, it also fits a model for each fold; see `visiongate.training.cross_validation`.
 """
 
+import logging
 from dataclasses import asdict
+from pathlib import Path
 
 from safetensors.torch import save
 
@@ -13,6 +15,8 @@ from visiongate.adapters.mlflow.runs import KEPT, MODEL_TAG, Run
 from visiongate.images.folds import load_folds
 from visiongate.images.integrity import check_arrays
 from visiongate.images.pixels import load_split
+from visiongate.models.predictor import Predictor, open_predictor
+from visiongate.models.reliability import min_calibration_images
 from visiongate.models.summary import HEADER
 from visiongate.records.files import atomic_path, sha256_of, write_json, write_text
 from visiongate.records.history import write_history
@@ -22,6 +26,7 @@ from visiongate.records.model import (
     write_model_description,
     write_training_summary,
 )
+from visiongate.records.reliability import read_reliability
 from visiongate.records.transform import Transform
 from visiongate.settings.model import Model
 from visiongate.settings.schema import Settings
@@ -29,6 +34,7 @@ from visiongate.text_tables import format_table
 from visiongate.training import distributed
 from visiongate.training.calibration import fit_temperature
 from visiongate.training.cross_validation import fit_on_folds, train_network_on_folds
+from visiongate.training.finishing import finish
 from visiongate.training.hardware import reproducible
 from visiongate.training.loop import FitResult, predict_split
 from visiongate.training.memory import explain_out_of_memory
@@ -36,7 +42,9 @@ from visiongate.training.one_step import fit_one_step, read_features
 from visiongate.training.recipes import make_recipe
 from visiongate.training.task import prepare_task
 from visiongate.training.tracked_fit import Part, fit_tracked, open_checkpoint, open_training_run
-from visiongate.training.trained_model import TrainedModel, describe_network
+from visiongate.training.trained_model import TrainedModel, describe_network, finished
+
+log = logging.getLogger(__name__)
 
 # What each process runs in a training with several processes.
 COMMAND = ("src/run.py", "train")
@@ -83,7 +91,8 @@ def _train_on_split(settings: Settings, transform: Transform) -> None:
         result = fit_tracked(settings, task, Part(settings.model.name, checkpoint), tracked)
         logits = predict_split(task, task.network, settings.network.batch_size)
         temperature = fit_temperature(logits, task.val.labels)
-        _write(settings, transform, describe_network(task, transform, temperature), result, tracked)
+        trained = _finished_on_split(describe_network(task, transform, temperature), settings)
+        _write(settings, transform, trained, result, tracked)
 
 
 def _train_in_one_step(settings: Settings, transform: Transform) -> None:
@@ -91,18 +100,38 @@ def _train_in_one_step(settings: Settings, transform: Transform) -> None:
     with open_training_run(settings) as tracked:
         recipe = make_recipe(settings, transform)
         if transform.protocol == "cross_validation":
-            trained, result = fit_on_folds(recipe, load_folds(paths.TRANSFORMED), settings.training.monitor)
+            trained, result = fit_on_folds(recipe, load_folds(paths.TRANSFORMED), settings)
         else:
             train, val = (
                 read_features(recipe, load_split(paths.TRANSFORMED, name)) for name in ("train", "val")
             )
             fitted = fit_one_step(recipe, train, val)
-            trained = fitted.classifier.describe(fitted.temperature)
+            trained = _finished_on_split(fitted.classifier.describe(fitted.temperature), settings)
             result = FitResult([fitted.epoch], fitted.epoch)
         _write(settings, transform, trained, result, tracked)
         if tracked is not None:
             tracked.log_metrics(result.best.defined(), result.best.epoch)
             tracked.log_artifacts([path for path in (paths.PIXEL_IMPORTANCE,) if path.exists()])
+
+
+def _finished_on_split(trained: TrainedModel, settings: Settings) -> TrainedModel:
+    def finish_file(path: Path) -> None:
+        train, val = (load_split(paths.TRANSFORMED, split) for split in ("train", "val"))
+        finish(path, train, val, settings)
+
+    return finished(trained, finish_file)
+
+
+def _warn_of_few_images(predictor: Predictor) -> None:
+    reliability = read_reliability(predictor.metadata, predictor.name)
+    if reliability is not None and not reliability.min_probability:
+        log.warning(
+            "%d validation images are too few for training.reliability.error_rate = %g: every prediction is unsure; add images "
+            "until there are %d, or raise the rate",
+            reliability.images,
+            reliability.error_rate,
+            min_calibration_images(reliability.error_rate),
+        )
 
 
 def _empty_folds() -> None:
@@ -131,6 +160,10 @@ def _write(
         tensors = {name: value.contiguous() for name, value in trained.tensors.items()}
         temporary.write_bytes(save(tensors, trained.tensor_metadata))
     trained.export(paths.MODEL_ONNX)
+    # The options of export change the temperature.
+    predictor = open_predictor(paths.MODEL_ONNX)
+    temperature = predictor.temperature or trained.temperature
+    _warn_of_few_images(predictor)
     if trained.draw is not None:
         trained.draw(paths.PIXEL_IMPORTANCE)
     description = ModelDescription(
@@ -138,14 +171,14 @@ def _write(
         options=settings.model.options,
         pretrained=trained.pretrained,
         parameters=trained.parameters,
-        temperature=trained.temperature,
+        temperature=temperature,
         transform=asdict(transform),
     )
     write_model_description(paths.MODEL_DESCRIPTION, description)
     write_text(paths.MODEL_SUMMARY, format_table(HEADER, trained.layers, width=None) + "\n")
     write_history(paths.HISTORY, result.history)
     best, epochs = result.best, len(result.history)
-    summary = TrainingSummary(best, epochs, trained.temperature, trained.parameters, trained.hardware)
+    summary = TrainingSummary(best, epochs, temperature, trained.parameters, trained.hardware)
     write_training_summary(paths.TRAINING_SUMMARY, summary)
     write_json(paths.TRAINING_ENVIRONMENT, describe_environment())
     kept = {f"{KEPT}{name}": value for name, value in result.best.defined().items()}

@@ -1,7 +1,7 @@
 """A trained network or baseline, ready to be written."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -46,6 +46,16 @@ class TrainedModel:
     export: Callable[[Path], None]
     tensor_metadata: dict[str, str] | None = None
     draw: Callable[[Path], None] | None = None
+
+
+def finished(trained: TrainedModel, finish: Callable[[Path], object]) -> TrainedModel:
+    """Return a model whose file is finished after it is exported; see `visiongate.training.finishing`."""
+
+    def export(path: Path) -> None:
+        trained.export(path)
+        finish(path)
+
+    return replace(trained, export=export)
 
 
 def describe_network(task: Task, transform: Transform, temperature: float) -> TrainedModel:
