@@ -6,11 +6,12 @@ import numpy as np
 import pyarrow as pa
 
 from visiongate.gate.rules import Measured, apply_rules
+from visiongate.records.corrections import Correction
 from visiongate.records.evaluation import ClassMetrics, ConfusionRow, Slice
 from visiongate.records.history import EpochMetrics
 from visiongate.records.interval import Interval
 from visiongate.records.predictions import RecordedPredictions
-from visiongate.records.preparation import QuarantinedImage
+from visiongate.records.preparation import CorrectedImage, QuarantinedImage
 from visiongate.records.registration import Action, RecordedLineage, Registration
 from visiongate.records.validation import ExpectationResult
 from visiongate.review.parsing import Search
@@ -112,6 +113,15 @@ def make_snapshot(name: str, skill: float, names: list[str], text: str = "plain"
         expectations=[
             ExpectationResult(text, "critical", success=False, required=text, actual=text),
             ExpectationResult("size", "warning", success=True, required="", actual=""),
+        ],
+        corrections={
+            f"{skill:064.9f}": Correction(f"{skill:064.9f}", text or "cat", text, text, text),
+            f"{skill:063.9f}x": Correction(f"{skill:063.9f}x", None, text, text, text),
+        },
+        corrected=[
+            CorrectedImage(
+                text, f"{skill:064.9f}", f"not {text}", text or "cat", "relabeled", text, text, text
+            )
         ],
         quarantine=[QuarantinedImage(f"{text}{skill}", text, None, f"{skill}", text, "")],
         images=pa.table(

@@ -14,10 +14,10 @@ from pull_requests import make_registration
 from visiongate.gate.rules import Measured, apply_rules
 from visiongate.records.csv_rows import write_rows
 from visiongate.records.evaluation import ClassMetrics, ConfusionRow, Slice
-from visiongate.records.files import write_json
+from visiongate.records.files import write_json, write_text
 from visiongate.records.history import EpochMetrics, write_history
 from visiongate.records.interval import Interval
-from visiongate.records.preparation import QuarantinedImage, write_quarantine
+from visiongate.records.preparation import QuarantinedImage, write_corrected, write_quarantine
 from visiongate.records.registration import write_registration
 from visiongate.records.search import (
     RecommendationRecord,
@@ -106,6 +106,8 @@ def commit(folder: Path) -> None:
 def _write_data() -> None:
     passed = ExpectationResult("classes", "critical", success=True, required="all", actual="all")
     write_validation(Path("reports/validation/result.json"), ValidationReport(IMAGES, (passed,)))
+    write_text(Path("data/corrections.csv"), "sha256,label,exclude,who,when,why\n")
+    write_corrected(Path("reports/preparation/corrections.csv"), [])
     image = QuarantinedImage("a.png", "cat", None, "f" * 64, "blank", "")
     write_quarantine(Path("reports/preparation/quarantine.csv"), [image])
     count = 2 * IMAGES

@@ -184,6 +184,29 @@ def _pipeline_commands() -> list[click.Command]:
     ]
 
 
+def _correction_commands() -> list[click.Command]:
+    image = click.Argument(["image"], required=False, metavar="[SHA256|PATH]")
+    return [
+        _command(
+            "correct",
+            _dispatch("correct"),
+            "Look through labels that are probably wrong, and write data/corrections.csv. With an image, correct that one.",
+            "visiongate correct Cat/12.jpg --label Dog --why 'a puppy'",
+            image,
+            _option("--label", metavar="CLASS", help="The class that the image shows."),
+            _flag("--exclude", "Leave the image out."),
+            _flag("--undo", "Remove the image's correction."),
+            _option("--why", default="", metavar="TEXT", help="The reason, kept with the correction."),
+            _flag("--list as_list", "Print the labels that are probably wrong instead of opening the page."),
+            _option(
+                "--output", type=FILE, help="Write all images, the most suspicious first, to a CSV file."
+            ),
+            _option("--port", type=int, default=0, help="Port on 127.0.0.1; by default a free one."),
+            _flag("--no-browser", "Print the address of the page, but do not open it."),
+        ),
+    ]
+
+
 def _experiment_commands() -> list[click.Command]:
     source = click.Argument(["experiment"], metavar="EXPERIMENT")
     optional = click.Argument(["experiment"], required=False, metavar="[EXPERIMENT]")
@@ -425,6 +448,7 @@ main = click.Group(
     "visiongate",
     [
         *_pipeline_commands(),
+        *_correction_commands(),
         *_experiment_commands(),
         _predict_command(),
         _registry_commands(),

@@ -13,12 +13,14 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from pull_requests import HOSTILE, make_inputs, make_snapshot, registry, without
+from visiongate.records.corrections import Correction
 from visiongate.records.history import EpochMetrics
-from visiongate.records.preparation import QuarantinedImage
+from visiongate.records.preparation import CorrectedImage, QuarantinedImage
 from visiongate.records.validation import ExpectationResult
 from visiongate.records.verdict import GateVerdict, RuleResult
 from visiongate.review import rows
 from visiongate.review.charts import training_charts
+from visiongate.review.correction_rows import correction_rows
 from visiongate.review.markdown import code, difference, fence, listing, render_value, reveal, setting, table
 from visiongate.review.report import MAX_CHARACTERS, OMITTED, headline, render_report
 from visiongate.review.significance import describe_significance
@@ -31,6 +33,7 @@ SECTIONS = [
     "Gate",
     "Metrics",
     "Parameters",
+    "Corrections",
     "Reproduce",
     "Registration",
     "Classes",
@@ -145,7 +148,7 @@ def test_a_report_that_is_too_long_omits_folded_sections_from_the_end() -> None:
     text = render_report(make_inputs(), len(whole) - 1)
     assert sections(text) == SECTIONS[:-1]
     assert text.endswith(f"{OMITTED}\n")
-    assert sections(render_report(make_inputs(), 0)) == SECTIONS[:3]
+    assert sections(render_report(make_inputs(), 0)) == SECTIONS[:4]
 
 
 def test_a_failed_rule_is_described_with_the_required_and_the_actual_value() -> None:
@@ -417,3 +420,29 @@ def test_invisible_characters_are_escaped() -> None:
 def test_a_table_keeps_its_bars_and_drops_empty_columns() -> None:
     text = table(["name", "base", "now"], [["a | b", None, 1], ["c \\| d", "", 2]], 2)
     assert text.splitlines() == ["| name | now |", "| --- | --: |", "| `a \\| b` | 1 |", "| `c \\¦ d` | 2 |"]
+
+
+def test_corrections_are_listed_by_kind_and_person() -> None:
+    hashes = [f"{number:064d}" for number in range(5)]
+
+    def snapshot(*corrections: Correction) -> Snapshot:
+        corrected = [CorrectedImage("", sha256, "cat", None, "", "", "", "") for sha256 in hashes]
+        return Snapshot("", "", corrections={each.sha256: each for each in corrections}, corrected=corrected)
+
+    base = snapshot(Correction(hashes[0], "dog", "Ada", "", ""), Correction(hashes[1], "dog", "Ada", "", ""))
+    current = snapshot(
+        Correction(hashes[1], "dog", "Bob", "", "again, which changes nothing"),
+        Correction(hashes[2], "dog", "Bob|", "", ""),
+        Correction(hashes[3], "dog", "Ada", "", ""),
+        Correction(hashes[4], None, "", "", ""),
+        Correction("f" * 64, "cat", "Ada", "", "of an image that the data do not have"),
+    )
+    assert correction_rows(current, base) == [
+        ["relabeled", "cat", "dog", 2, "`Ada`, `Bob|`"],
+        ["excluded", "cat", None, 1, ""],
+        ["relabeled", None, "cat", 1, "`Ada`"],
+        ["undone: relabeled", "cat", "dog", 1, "`Ada`"],
+    ]
+    report = render_report(replace(make_inputs(), current=current, base=base))
+    assert "| `relabeled` | `cat` | `dog` | 2 | `Ada`, `Bob\\|` |" in report
+    assert correction_rows(current, None) == correction_rows(current, current) == []

@@ -296,7 +296,8 @@ def test_git_tracks_only_the_outputs_without_cache() -> None:
         entry for stage in STAGES.values() for kind in ("outs", "metrics") for entry in stage.get(kind, [])
     ]
     left = {str(path) for entry in entries if isinstance(entry, dict) for path in entry}
-    assert {name for name in listed if not name.endswith(".gitignore")} == left
+    written_by_people = {"data/corrections.csv"}
+    assert {name for name in listed if not name.endswith(".gitignore")} == left | written_by_people
 
 
 # Tests of the checks

@@ -39,6 +39,16 @@ def render_page(template: str, **context: Any) -> str:  # noqa: ANN401 - any val
     return page.replace(_DIGEST, hashlib.sha256(page.encode()).hexdigest()[:16], 1)
 
 
+def render_template(template: str, **context: Any) -> str:  # noqa: ANN401 - any value of the template
+    """Render a template that is not a page of ``reports/``, and escape all values.
+
+    Args:
+        template: Path within ``src/visiongate``.
+        context: Values of the template; a missing one raises `jinja2.UndefinedError`.
+    """
+    return _environment().get_template(template).render(**context)
+
+
 def data_uri(content: bytes, media_type: str = "image/png") -> str:
     """Return a file's content as a URI that a page can embed."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"

@@ -137,6 +137,15 @@ def write_corrected(path: Path, images: Sequence[CorrectedImage]) -> None:
     write_rows(path, images, CorrectedImage)
 
 
+def parse_corrected(content: bytes) -> tuple[CorrectedImage, ...]:
+    """Parse the report's ``corrections.csv``.
+
+    Raises:
+        DataError: The content is invalid.
+    """
+    return parse_rows(content, CorrectedImage, "corrections.csv")
+
+
 def write_near_duplicates(path: Path, images: Sequence[ClusteredImage]) -> None:
     """Write ``near_duplicates.csv``."""
     write_rows(path, images, ClusteredImage)

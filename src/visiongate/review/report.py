@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from visiongate.records.evaluation import describe_protocol
 from visiongate.review import rows
 from visiongate.review.charts import training_charts
+from visiongate.review.correction_rows import correction_rows
 from visiongate.review.markdown import (
     Markdown,
     code,
@@ -121,6 +122,7 @@ def _tables(inputs: ReportInputs) -> dict[str, Any]:
         "parameter_rows": rows.parameter_rows(current.params or {}, (base and base.params) or {})
         if known
         else None,
+        "correction_rows": correction_rows(current, base),
         "class_rows": rows.class_rows(current, base),
         "class_changes": rows.class_changes(current, base),
         "confusion_matrix": rows.confusion_matrix(current),

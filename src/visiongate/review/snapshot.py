@@ -6,11 +6,12 @@ from typing import Literal
 
 import pyarrow as pa
 
+from visiongate.records.corrections import Correction
 from visiongate.records.evaluation import ClassMetrics, ConfusionRow, Slice
 from visiongate.records.history import EpochMetrics
 from visiongate.records.interval import Interval
 from visiongate.records.predictions import RecordedPredictions
-from visiongate.records.preparation import QuarantinedImage
+from visiongate.records.preparation import CorrectedImage, QuarantinedImage
 from visiongate.records.registration import Registration
 from visiongate.records.transform import Transform
 from visiongate.records.validation import ExpectationResult
@@ -30,6 +31,8 @@ class Snapshot:
         stages: A digest of what each stage last ran with, by name.
         params: Parameters by dotted name.
         times: Measured where the pipeline ran.
+        corrections: The decisions of people, by sha256.
+        corrected: The images that the corrections were applied to, with the labels of the source.
         images: A row per image: sha256, path, split, label (a name) and group.
     """
 
@@ -50,6 +53,8 @@ class Snapshot:
     history: Sequence[EpochMetrics] | None = None
     expectations: Sequence[ExpectationResult] | None = None
     quarantine: Sequence[QuarantinedImage] | None = None
+    corrections: Mapping[str, Correction] | None = None
+    corrected: Sequence[CorrectedImage] | None = None
     images: pa.Table | None = None
     transform: Transform | None = None
     search: Search | None = None

@@ -18,10 +18,11 @@ from visiongate.adapters.dvc import DvcError, fetch_outputs, run_dvc
 from visiongate.adapters.git import GitError, Repository
 from visiongate.errors import DataError
 from visiongate.records import evaluation
+from visiongate.records.corrections import parse_corrections
 from visiongate.records.dvc_lock import parse_lock
 from visiongate.records.history import parse_history
 from visiongate.records.predictions import parse_predictions
-from visiongate.records.preparation import parse_quarantine
+from visiongate.records.preparation import parse_corrected, parse_quarantine
 from visiongate.records.registration import parse_registration
 from visiongate.records.transform import TRANSFORM_FILE, parse_transform
 from visiongate.records.validation import ExpectationResult, parse_validation
@@ -68,6 +69,8 @@ PARTS = {
     "history": Part("train", (paths.HISTORY,), parse_history),
     "expectations": Part("validation", (paths.VALIDATION / "result.json",), _parse_expectations),
     "quarantine": Part("preparation", (paths.PREPARATION / "quarantine.csv",), parse_quarantine),
+    "corrections": Part(None, (paths.CORRECTIONS,), parse_corrections),
+    "corrected": Part("preparation", (paths.PREPARATION / "corrections.csv",), parse_corrected),
     "images": Part(
         "transformation",
         (paths.TRANSFORMED / "manifest.parquet", paths.TRANSFORMED / TRANSFORM_FILE),
@@ -89,7 +92,7 @@ PARTS = {
 # The report does not compare these with the base.
 NOT_COMPARED = {"search", "registration", "transform"}
 # Records that do not depend on the images.
-WITHOUT_IMAGES = {"stages", "params"}
+WITHOUT_IMAGES = {"stages", "params", "corrections"}
 OUTS_IN_GIT = (
     paths.METRICS,
     paths.LATENCY,
@@ -101,7 +104,7 @@ OUTS_IN_GIT = (
     paths.RECOMMENDATION_SUMMARY,
     paths.REGISTRATION,
 )
-IN_GIT = (paths.LOCK, paths.PARAMS, *OUTS_IN_GIT)
+IN_GIT = (paths.LOCK, paths.PARAMS, paths.CORRECTIONS, *OUTS_IN_GIT)
 
 
 def take_snapshot(

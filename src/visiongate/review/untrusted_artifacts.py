@@ -3,16 +3,22 @@
 from pathlib import Path
 
 from visiongate.errors import DataError
-from visiongate.review.snapshots import PARTS, Read
+from visiongate.review.snapshots import IN_GIT, PARTS, Read
 
 MAX_BYTES = 20_000_000
+
+
+def _is_data(path: Path) -> bool:
+    return path.is_relative_to("data") and path not in IN_GIT
+
+
 # Readers of Parquet were not written for hostile files.
 TRUSTED_SUFFIXES = {".json", ".csv", ".yaml", ".lock"}
-# A run keeps its reports, not its data.
+# A run keeps its reports and what git tracks, not its data.
 UNTRUSTED_PARTS = frozenset(
     name
     for name, part in PARTS.items()
-    if any(path.suffix not in TRUSTED_SUFFIXES or path.is_relative_to("data") for path in part.files)
+    if any(path.suffix not in TRUSTED_SUFFIXES or _is_data(path) for path in part.files)
 )
 
 

@@ -1,0 +1,1 @@
+"""Correct labels, and choose what to label next, by embeddings. Needs no torch."""
