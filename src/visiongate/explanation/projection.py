@@ -9,6 +9,8 @@ MAX_IMAGES = 1000
 MIN_IMAGES = 10
 # Scikit-learn's default, which suits some hundred images and more.
 PERPLEXITY = 30.0
+# Half of scikit-learn's default: the groups of so few images do not move any more.
+ITERATIONS = 500
 # Enough for the neighborhoods, and t-SNE is slow in more: section 4.2 of the paper.
 DIMENSIONS = 30
 
@@ -34,5 +36,5 @@ def project(embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     with threadpool_limits(1):
         reduced = PCA(min(DIMENSIONS, count, size), svd_solver="full").fit_transform(embeddings)
         perplexity = min(PERPLEXITY, (count - 1) / 3)
-        points = TSNE(init="pca", perplexity=perplexity, random_state=0).fit_transform(reduced)
+        points = TSNE(init="pca", perplexity=perplexity, max_iter=ITERATIONS, random_state=0).fit_transform(reduced)
     return np.asarray(points, dtype=np.float64)
