@@ -10,7 +10,9 @@ from onnx import numpy_helper
 
 from clones import ROOT
 from folded_images import FOLD_IMAGES, FOLDS, write_folds
+from tiny_models import brightness_images, write_threshold_model
 from visiongate import paths
+from visiongate.adapters.mlflow.runs import open_run
 from visiongate.errors import DataError, SettingsError
 from visiongate.evaluation import stage as evaluate
 from visiongate.images.folds import load_folds
@@ -30,6 +32,7 @@ from visiongate.models.probe import ABSENT_CLASS_INTERCEPT, fit_head
 from visiongate.optimization.trainer import Trainer
 from visiongate.records.predictions import read_predictions
 from visiongate.records.transform import read_transform
+from visiongate.records.validation import ValidationReport, write_validation
 from visiongate.settings.loading import load_settings, parse_settings
 from visiongate.settings.model import Probe
 from visiongate.settings.schema import Settings
@@ -44,6 +47,7 @@ ALL = FOLDS * FOLD_IMAGES
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     enter_workspace(tmp_path / "workspace", monkeypatch)
     write_folds(paths.TRANSFORMED)
+    write_validation(paths.VALIDATION / "result.json", ValidationReport(ALL, ()))
 
 
 def settings(**model: Any) -> Settings:  # noqa: ANN401 - settings of any type
@@ -86,14 +90,10 @@ def test_a_probe_is_trained_on_folds_and_evaluated_with_cached_features(
     assert len(recorded.labels) == ALL
     data = load_folds(paths.TRANSFORMED)
     for fold in data:
-        model = open_predictor(paths.fold_model(fold))
-        rows = data.rows(fold, "test")
-        expected = model.predict(data.pixels.images[rows])
-        start = fold * FOLD_IMAGES
-        actual = recorded.probabilities[start : start + FOLD_IMAGES]
-        assert np.array_equal(
-            actual.astype(np.float32), expected / expected.sum(axis=1, keepdims=True)
-        ) or np.allclose(actual, expected, atol=1e-6)
+        images = data.pixels.images[data.rows(fold, "test")]
+        expected = open_predictor(paths.fold_model(fold)).predict(images)
+        actual = recorded.probabilities[fold * FOLD_IMAGES : (fold + 1) * FOLD_IMAGES]
+        assert np.allclose(actual, expected, atol=1e-7)
     computed.clear()
     train.run(settings(strength=1.0))
     evaluate.run(settings(strength=1.0))
@@ -139,11 +139,12 @@ def test_training_is_deterministic(probe: Predictor) -> None:
 
 
 def test_a_trial_is_scored_on_all_folds(probe: Predictor) -> None:
-    scores = []
-    trainer = Trainer(settings(), paths.TRANSFORMED, "trial", parent="")
-    for strength in (1e-9, 0.01):
-        scores.append(trainer(0, {"model.strength": strength}, lambda _epoch, _value: None))
     assert probe.metadata["classes"] == ["above", "below"]
+    with open_run(settings().tracking, "optimize", {}, {}) as run:
+        trainer = Trainer(settings(), paths.TRANSFORMED, "trial", run.id)
+        scores = [
+            trainer(0, {"model.strength": strength}, lambda _epoch, _value: None) for strength in (1e-9, 0.01)
+        ]
     assert scores[0] < scores[1]
 
 
@@ -201,8 +202,6 @@ def test_a_damaged_backbone_is_exported_again(tmp_path: Path) -> None:
 
 
 def test_a_model_without_an_embedding_is_named(tmp_path: Path) -> None:
-    from tiny_models import brightness_images, write_threshold_model  # noqa: PLC0415
-
     write_threshold_model(tmp_path / "model.onnx")
     with pytest.raises(DataError, match="has no embedding"):
         embed(open_predictor(tmp_path / "model.onnx"), brightness_images(2)[0])
