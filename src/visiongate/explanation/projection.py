@@ -25,8 +25,11 @@ def project(embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         embeddings: N×D, with N from `MIN_IMAGES` to `MAX_IMAGES`.
 
     Returns:
-        N×2; the same for the same embeddings.
+        N×2; the same for the same embeddings, and zeros if all embeddings are equal.
     """
+    if np.ptp(embeddings, axis=0).max() == 0:
+        # t-SNE would divide by zero, and scikit-learn's crashes on the result.
+        return np.zeros((len(embeddings), 2))
     from sklearn.decomposition import PCA  # noqa: PLC0415 - slow to import
     from sklearn.manifold import TSNE  # noqa: PLC0415
     from threadpoolctl import threadpool_limits  # noqa: PLC0415

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import onnx
 from onnx.utils import Extractor
 
+from visiongate.models.onnx_files import BATCH
 from visiongate.models.predictor import EMBEDDING, INPUT, NOVELTY, PROBABILITIES
 
 
@@ -36,7 +37,10 @@ def head_graph(model: onnx.ModelProto) -> bytes:
 
 def _extract(model: onnx.ModelProto, source: str, outputs: list[str]) -> bytes:
     part = Extractor(model).extract_model([source], outputs)
-    # The types of intermediate values differ by how they were inferred.
+    # The types of intermediate values, names of dimensions and comments differ by the writer of the model.
     del part.graph.value_info[:]
+    for value in (*part.graph.input, *part.graph.output):
+        value.ClearField("doc_string")
+        value.type.tensor_type.shape.dim[0].dim_param = BATCH
     content: bytes = part.SerializeToString(deterministic=True)
     return content

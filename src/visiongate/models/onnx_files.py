@@ -9,6 +9,8 @@ import onnx
 from visiongate.records.files import atomic_path
 
 OPSET = 20
+# The name of the first dimension of each input and output, which may differ from call to call.
+BATCH = "batch"
 
 
 def write_onnx(model: onnx.ModelProto, metadata: Mapping[str, object], path: Path) -> None:

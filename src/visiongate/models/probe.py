@@ -15,14 +15,12 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from visiongate.images.pixels import Labels
 from visiongate.models.feature_cache import Features
-from visiongate.models.onnx_files import write_onnx
+from visiongate.models.onnx_files import BATCH, write_onnx
 from visiongate.models.predictor import ACTIVATION_MAP, EMBEDDING, PROBABILITIES
 
 # The output of a backbone's graph besides `EMBEDDING`: the features by place, float32 N×D×h×w.
 FEATURE_MAP = "feature_map"
 LOGITS = "logits"
-# The name of the first dimension, which may differ from call to call.
-BATCH = "batch"
 # Of L-BFGS. Reaching it is not an error.
 MAX_ITERATIONS = 1000
 # The intercept of a class without training images. Its probability is then 0, and nothing overflows.
