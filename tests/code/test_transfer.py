@@ -69,7 +69,20 @@ def test_a_gray_model_of_this_project_is_a_valid_start_for_gray_images_only(tmp_
         build(str(path), 3)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "efficientnet_b0", "mobilenet_v3_large", "convnext_tiny"])
+TORCHVISION = ["resnet18", "efficientnet_b0", "mobilenet_v3_large", "convnext_tiny"]
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_imagenet_images_are_normalized_as_torchvision_publishes(name: str) -> None:
+    published = import_torchvision().models.get_model_weights(name).DEFAULT.transforms()
+    images = torch.randint(0, 256, (1, 3, 224, 224), dtype=torch.uint8)
+    expected = import_torchvision().transforms.functional.normalize(
+        images / 255, published.mean, published.std
+    )
+    torch.testing.assert_close(Normalization(IMAGENET_STATISTICS)(images / 255), expected)
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
 @torch.no_grad()
 def test_the_backbone_computes_the_features_of_torchvision(tmp_path: Path, name: str) -> None:
     torch.manual_seed(3)
