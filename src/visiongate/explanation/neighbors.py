@@ -38,10 +38,10 @@ def find_neighbors(queries: Embeddings, embeddings: Embeddings, count: int) -> N
     """
     rows = np.empty((len(queries), 0), dtype=np.int64)
     similarities = np.empty((len(queries), 0))
-    directions = _normalize(queries)
+    directions = queries / _lengths(queries)[:, None]
     for start in range(0, len(embeddings), CHUNK):
-        chunk = _normalize(embeddings[start : start + CHUNK])
-        found = np.round((directions @ chunk.T).astype(np.float64), DECIMALS)
+        chunk = embeddings[start : start + CHUNK]
+        found = np.round((directions @ chunk.T / _lengths(chunk)).astype(np.float64), DECIMALS)
         numbers = np.broadcast_to(np.arange(start, start + len(chunk)), found.shape)
         candidates = np.concatenate([rows, numbers], axis=1), np.concatenate([similarities, found], axis=1)
         # The candidates are in ascending order of their rows where they are equally similar.
@@ -50,8 +50,7 @@ def find_neighbors(queries: Embeddings, embeddings: Embeddings, count: int) -> N
     return Neighbors(rows, similarities)
 
 
-def _normalize(vectors: Embeddings) -> Embeddings:
-    """Scale vectors to length 1; a zero vector stays zero."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    directions: Embeddings = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
-    return directions
+def _lengths(vectors: Embeddings) -> Embeddings:
+    """Return the length of each vector, N; 1 for a zero vector, which is then similar to none."""
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    return np.where(lengths > 0, lengths, np.float32(1))

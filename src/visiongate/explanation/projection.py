@@ -39,5 +39,7 @@ def project(embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     with threadpool_limits(1):
         reduced = PCA(min(DIMENSIONS, count, size), svd_solver="full").fit_transform(embeddings)
         perplexity = min(PERPLEXITY, (count - 1) / 3)
-        points = TSNE(init="pca", perplexity=perplexity, max_iter=ITERATIONS, random_state=0).fit_transform(reduced)
+        points = TSNE(init="pca", perplexity=perplexity, max_iter=ITERATIONS, random_state=0).fit_transform(
+            reduced
+        )
     return np.asarray(points, dtype=np.float64)
