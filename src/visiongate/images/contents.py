@@ -51,6 +51,7 @@ _PHOTOSHOP = _convert("Photoshop file", "*.psd", "png")
 _ICON = _convert("Windows icon", "*.ico", "png")
 _SVG = _convert("SVG drawing", "*.svg", "png")
 _DICOM = _convert("DICOM image", "*.dcm", "png", "dicom")
+DICOM_WITHOUT_IMAGE = Content("DICOM file without an image", _REMOVE)
 COMPRESSED_DICOM = Content(
     "DICOM image with a rare compression",
     "decompress it, or install decoders and check the images again",
@@ -111,6 +112,7 @@ _KINDS = (
         _SVG,
         _DICOM,
         COMPRESSED_DICOM,
+        DICOM_WITHOUT_IMAGE,
         _PDF,
         _VIDEO,
         _ARCHIVE,

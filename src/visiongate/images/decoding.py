@@ -74,7 +74,7 @@ _TRANSPOSITIONS = {
 }
 _EXIF_KEYS = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}
 _TRUNCATED = re.compile(
-    r"truncat|\bEOF\b|unexpected end|premature end|not enough (image )?data", re.IGNORECASE
+    r"truncat|\bEOF\b|unexpected end|premature end|not enough (image )?data|less than expected", re.IGNORECASE
 )
 
 

@@ -26,9 +26,10 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEGExtended12Bit,
 )
 
-from visiongate.images.contents import COMPRESSED_DICOM, HEAD, UnsupportedContentError
+from visiongate.images.contents import COMPRESSED_DICOM, DICOM_WITHOUT_IMAGE, HEAD, UnsupportedContentError
 
 Values = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
@@ -103,8 +104,8 @@ def open_dicom(encoded: bytes) -> Image.Image:
     """Open a DICOM image; its pixels are decoded later.
 
     Raises:
-        UnsupportedContentError: The image is compressed by a method that needs a further decoder.
-        Exception: The header is damaged or the file has no image, of any class.
+        UnsupportedContentError: The image is compressed by a method that needs a further decoder, or there is no image.
+        Exception: The header is damaged, of any class.
     """
     return DicomImageFile(io.BytesIO(encoded))
 
@@ -139,12 +140,22 @@ def _read(content: bytes) -> Dataset:
         raise UnsupportedContentError(COMPRESSED_DICOM)
     dataset = pydicom.dcmread(io.BytesIO(content), force=True, specific_tags=list(TAGS))
     if not {"PixelData", "FloatPixelData", "DoubleFloatPixelData"}.intersection(dataset.dir()):
-        raise SyntaxError("the DICOM file has no image")
+        raise UnsupportedContentError(DICOM_WITHOUT_IMAGE)
     _state_encoding(dataset)
-    syntax = UID(dataset.file_meta.TransferSyntaxUID)
-    if syntax.is_encapsulated and not get_decoder(syntax).is_available:
+    if not _is_decodable(dataset):
         raise UnsupportedContentError(COMPRESSED_DICOM)
     return dataset
+
+
+def _is_decodable(dataset: Dataset) -> bool:
+    syntax = UID(dataset.file_meta.TransferSyntaxUID)
+    if not syntax.is_encapsulated:
+        return True
+    plugins = set(get_decoder(syntax).available_plugins)
+    # Pillow reads such JPEG files with 8 bits only.
+    if syntax == JPEGExtended12Bit and dataset.BitsStored > _BYTE_BITS:
+        plugins -= {"pillow"}
+    return bool(plugins)
 
 
 def _state_encoding(dataset: Dataset) -> None:
@@ -158,7 +169,7 @@ def _state_encoding(dataset: Dataset) -> None:
 
 def _choose_decoder(syntax: UID) -> str:
     """Return the name of the decoder; an empty one lets pydicom choose."""
-    if not syntax.is_encapsulated or syntax == pydicom.uid.JPEGExtended12Bit:
+    if not syntax.is_encapsulated or syntax == JPEGExtended12Bit:
         return ""
     available = get_decoder(syntax).available_plugins
     return next((name for name in _OWN_DECODERS if name in available), "")
