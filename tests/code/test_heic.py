@@ -139,7 +139,7 @@ def test_without_the_extra_the_message_says_how_to_get_it(monkeypatch: pytest.Mo
     assert refused.fault == Fault.UNSUPPORTED_FORMAT
     assert "pip install 'visiongate[heic]'" in (refused.error or "")
     assert "dataset.extras=[heic]" in (refused.error or "")
-    monkeypatch.setitem(extras.MODULES, "heic", "no_such_module")  # type: ignore[arg-type]
+    monkeypatch.setitem(extras.MODULES, "heic", "no_such_module")
     assert measure(encoded) == refused
     with pytest.raises(SettingsError, match=r"pip install 'visiongate\[heic\]'"):
         extras.check_installed(["dicom", "heic"])

@@ -11,7 +11,9 @@ import yaml
 
 from command_line import run_cli
 from drawn_images import write_images
+from visiongate.commands.default_extras import choose_extras
 from visiongate.commands.default_recipe import choose_recipe
+from visiongate.images import extras as extras_module
 from visiongate.settings.dataset_page import DatasetPage, choose_default, derive_name, is_name
 from visiongate.settings.loading import load_settings
 
@@ -236,3 +238,20 @@ def test_the_choice_keeps_comments_and_order() -> None:
     text = "defaults:\n  - model: small_cnn\n  # Last.\n  - dataset: digits  # ours\n  - _self_\n"
     assert choose_default(text, "dataset", "pets") == text.replace("digits", "pets")
     assert yaml.safe_load(choose_default(text, "dataset", "pets"))["defaults"][1] == {"dataset": "pets"}
+
+
+def test_photographs_of_a_phone_set_the_package_that_reads_them(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (workspace / AWKWARD / "cat/IMG_1.HEIC").write_bytes(b"photograph")
+    for module, extras, line in (
+        ("no_such_module", [], "images that need a package and are quarantined without it: 1;"),
+        ("json", ["heic"], "extras: dataset.extras=[heic], because of the images that need a package: 1"),
+    ):
+        monkeypatch.setitem(extras_module.MODULES, "heic", module)
+        assert run_cli("use", str(workspace / AWKWARD), "--name", "pets", "--force") == 0
+        assert line in capsys.readouterr().out
+        assert load_settings().dataset.extras == extras
+        assert choose_extras({"heic": 1}, ()).override == [f"dataset.extras=[{name}]" for name in extras]
+    assert run_cli("use", str(workspace / AWKWARD), "--name", "pets", "--force", "dataset.extras=[]") == 0
+    assert load_settings().dataset.extras == []

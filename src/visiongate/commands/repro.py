@@ -15,6 +15,7 @@ import yaml
 from visiongate import paths
 from visiongate.adapters.processes import program_path
 from visiongate.commands import params
+from visiongate.commands.default_extras import choose_extras
 from visiongate.commands.default_recipe import GROUP as RECIPES
 from visiongate.commands.default_recipe import choose_recipe, count_images, without_null
 from visiongate.commands.page_runs import PIPELINE_PAGES, record_pages
@@ -163,19 +164,20 @@ def _overrides_of(data: str | None, settings: Sequence[str] = ()) -> list[str]:
         f"dataset={FOLDER}",
         *(f"dataset.{key}={quote_text(text)}" for key, text in source.values.items()),
     ]
-    return [*chosen, *_choose_recipe(chosen, settings)]
+    return [*chosen, *_choose_defaults(chosen, settings)]
 
 
-def _choose_recipe(chosen: Sequence[str], settings: Sequence[str]) -> list[str]:
-    """Print how the recipe is chosen, and return the override."""
+def _choose_defaults(chosen: Sequence[str], settings: Sequence[str]) -> list[str]:
+    """Print how the recipe and the packages for the images are chosen, and return the overrides."""
     composed = compose_params(CONF, [*chosen, *map(quote_override, without_null(settings))])
     dataset = parse_settings(yaml.safe_load(composed), str(paths.PARAMS)).dataset
-    images = count_images(inspect_source(dataset, download_options(dataset)), dataset)
-    choice = choose_recipe(images, settings)
-    if choice is None:
-        return []
-    print(choice.reason)
-    return [f"{RECIPES}={choice.name}"] if choice.name else []
+    inspection = inspect_source(dataset, download_options(dataset))
+    extras = choose_extras(inspection.extras, settings)
+    recipe = choose_recipe(count_images(inspection, dataset), settings)
+    for line in [extras.reason, recipe.reason if recipe else ""]:
+        if line:
+            print(line)
+    return [*extras.override, *([f"{RECIPES}={recipe.name}"] if recipe and recipe.name else [])]
 
 
 def _missing_outputs() -> list[str]:

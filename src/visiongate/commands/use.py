@@ -18,6 +18,7 @@ import yaml
 from visiongate import paths
 from visiongate.adapters.git import Repository
 from visiongate.commands import params
+from visiongate.commands.default_extras import SETTING, choose_extras
 from visiongate.commands.default_recipe import GROUP as RECIPES
 from visiongate.commands.default_recipe import choose_recipe, count_images, without_null
 from visiongate.commands.source import PAGES, ImageSource, find_source
@@ -86,9 +87,18 @@ def _run(options: Options) -> int:
     inspection = _inspect(settings, download=plan.page is not None)
     print(*_describe_images(inspection, settings), sep="\n")
     if plan.page is not None and inspection is not None:
-        plan = Plan(plan.name, _add_recipe(plan.page, count_images(inspection, settings.dataset), options))
+        page = _add_extras(plan.page, inspection, options)
+        plan = Plan(plan.name, _add_recipe(page, count_images(inspection, settings.dataset), options))
         _compose(plan)
     return _write(plan, options)
+
+
+def _add_extras(page: DatasetPage, inspection: Inspection, options: Options) -> DatasetPage:
+    """Print which packages the images need, and return the page with those that are installed."""
+    choice = choose_extras(inspection.extras, options.settings)
+    if choice.reason:
+        print(choice.reason)
+    return replace(page, values={**page.values, SETTING: list(choice.names)}) if choice.names else page
 
 
 def _add_recipe(page: DatasetPage, images: int, options: Options) -> DatasetPage:

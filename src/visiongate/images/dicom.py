@@ -140,6 +140,8 @@ def _read(content: bytes) -> Dataset:
         raise UnsupportedContentError(COMPRESSED_DICOM)
     dataset = pydicom.dcmread(io.BytesIO(content), force=True, specific_tags=list(TAGS))
     if not {"PixelData", "FloatPixelData", "DoubleFloatPixelData"}.intersection(dataset.dir()):
+        if "Rows" in dataset:
+            raise SyntaxError("unexpected end of the file before its pixels")
         raise UnsupportedContentError(DICOM_WITHOUT_IMAGE)
     _state_encoding(dataset)
     if not _is_decodable(dataset):

@@ -21,6 +21,8 @@ EXTENSIONS = {
     "SVG": (".svg", ".svgz"),
     "TGA": (".tga",),
 }
+# Formats that need a package, by its name in `dataset.extras`.
+_EXTRAS = {"HEIF": "heic", "DICOM": "dicom"}
 # An MPO is a JPEG with a second picture; cameras name it .jpg.
 ALIASES = {"MPO": "JPEG"}
 # The first bytes of JPEG, PNG, GIF, BMP and TIFF. PPM's two letters also start texts.
@@ -37,6 +39,11 @@ _FORMAT_OF = {extension: name for name, extensions in EXTENSIONS.items() for ext
 def claimed_format(path: str) -> str | None:
     """Return Pillow's name of the format that a file's extension claims; None without an image extension."""
     return _FORMAT_OF.get(PurePosixPath(path).suffix.lower())
+
+
+def claimed_extra(path: str) -> str | None:
+    """Return the name in ``dataset.extras`` of the package that a file needs by its extension; None if it needs none."""
+    return _EXTRAS.get(claimed_format(path) or "")
 
 
 def is_misnamed(path: str, actual_format: str) -> bool:

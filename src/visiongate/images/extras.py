@@ -3,7 +3,7 @@
 ``dataset.extras`` lists the extras that a data set uses, so that its images do not depend on what is installed.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from importlib.util import find_spec
 
 from PIL import Image
@@ -12,7 +12,7 @@ from visiongate.errors import SettingsError
 from visiongate.images.extensions import is_dicom, is_heic
 
 # Each extra of the package with the module that it installs.
-MODULES: Mapping[str, str] = {"heic": "pillow_heif", "dicom": "pydicom"}
+MODULES = {"heic": "pillow_heif", "dicom": "pydicom"}
 ALL = frozenset(MODULES)
 
 
@@ -22,7 +22,7 @@ def check_installed(extras: Iterable[str]) -> None:
     Raises:
         SettingsError: One is missing.
     """
-    missing = [name for name in sorted(extras) if not _is_installed(name)]
+    missing = [name for name in sorted(extras) if not is_installed(name)]
     if missing:
         names = ",".join(missing)
         raise SettingsError(
@@ -51,7 +51,7 @@ def open_extra(encoded: bytes, extras: Iterable[str]) -> Image.Image | None:
         Exception: The header is damaged, of any class.
     """
     name = name_extra(encoded)
-    if name is None or name not in extras or not _is_installed(name):
+    if name is None or name not in extras or not is_installed(name):
         return None
     if name == "heic":
         from visiongate.images.heic import open_heic  # noqa: PLC0415 - optional
@@ -62,5 +62,6 @@ def open_extra(encoded: bytes, extras: Iterable[str]) -> Image.Image | None:
     return open_dicom(encoded)
 
 
-def _is_installed(name: str) -> bool:
+def is_installed(name: str) -> bool:
+    """Return whether the package of an extra is installed."""
     return find_spec(MODULES[name]) is not None

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from visiongate.ingestion.fetching import DownloadOptions
 from visiongate.ingestion.opening import open_source
@@ -21,6 +21,7 @@ class Inspection:
         images: Number of images by class and given split; the split is None if the source gives none.
         ignored: Number of files that are not images of a class, by reason.
         warnings: What a person should check.
+        extras: Number of images whose names claim a format that needs a package, by its name in ``dataset.extras``.
     """
 
     layout: str
@@ -28,6 +29,7 @@ class Inspection:
     images: Counter[tuple[str, str | None]]
     ignored: Counter[str]
     warnings: tuple[str, ...]
+    extras: Counter[str] = field(default_factory=Counter)
 
     def lines(self) -> Iterator[str]:
         """Yield the layout, a table of the images by class and split, the ignored files and the warnings."""
@@ -50,4 +52,6 @@ def inspect_source(dataset: Dataset, downloads: DownloadOptions) -> Inspection:
     """
     with open_source(dataset, downloads) as opened:
         source = opened.source
-        return Inspection(source.layout, source.classes, source.counts, source.ignored, source.warnings)
+        return Inspection(
+            source.layout, source.classes, source.counts, source.ignored, source.warnings, source.extras
+        )

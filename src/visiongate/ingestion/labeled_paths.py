@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Self
 
 from visiongate.errors import DataError
+from visiongate.images.extensions import claimed_extra
 from visiongate.ingestion.auxiliary import NAMES_CACHED
 from visiongate.ingestion.source import Source, SourceImage
 from visiongate.ingestion.trees import Tree
@@ -73,7 +74,8 @@ class LabeledPaths:
                 yield SourceImage(tree.read(image.path), image.label, image.path, image.split, group)
 
         counts = Counter((image.label, image.split) for image in self.images)
-        return Source(self.classes, counts, +self.ignored, read, self.layout, tuple(self.warnings))
+        extras = Counter(filter(None, (claimed_extra(image.path) for image in self.images)))
+        return Source(self.classes, counts, +self.ignored, read, self.layout, tuple(self.warnings), extras)
 
 
 def merge_spellings(

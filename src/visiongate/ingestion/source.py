@@ -3,7 +3,7 @@
 import io
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,7 @@ class Source:
         read: Yields the images in the order of their paths.
         layout: How the source was understood, in one line.
         warnings: What a person should check.
+        extras: Number of images whose names claim a format that needs a package, by its name in ``dataset.extras``.
     """
 
     classes: list[str]
@@ -48,6 +49,7 @@ class Source:
     read: Callable[[], Iterator[SourceImage]]
     layout: str
     warnings: tuple[str, ...] = ()
+    extras: Counter[str] = field(default_factory=Counter)
 
     @property
     def images(self) -> int:
