@@ -177,6 +177,15 @@ def test_parquet_files_that_cannot_be_read_are_named(
     assert message in refusal(tree(files), **changes)
 
 
+@pytest.mark.parametrize("extra", [{}, {"patient": ["a", "b", "c", "d"]}])
+def test_paths_of_rows_give_groups_and_exclude(extra: dict[str, list[Any]]) -> None:
+    content = shard(label=[0, 1, 0, 1], **extra)
+    settings = dataset(group=r"(\d)\.jpg", exclude=["*/0000003-*"])
+    source = find_images(tree({"a.parquet": content}), settings)
+    assert [image.group for image in rows(source)] == ["0", "1", "2"]
+    assert source.ignored == {"excluded": 1}
+
+
 def test_a_path_instead_of_an_image_is_refused() -> None:
     images = pa.array([{"bytes": None, "path": "/etc/passwd"}] * 2, STRUCT)
     buffer = io.BytesIO()
@@ -268,6 +277,14 @@ def test_arrays_that_are_no_labeled_images_are_refused(
     arrays: dict[str, np.ndarray], changes: dict[str, Any], message: str
 ) -> None:
     assert message in refusal(tree({"a.npz": npz(**arrays)}), **changes)
+
+
+def test_an_image_of_an_array_may_be_excluded() -> None:
+    found = tree({"a.npz": npz(images=GRAY[:4], labels=np.array([0, 1, 2, 1]))})
+    source = find_images(found, dataset(exclude=["images/0000002.png"]))
+    assert [image.path[-5] for image in rows(source)] == ["0", "1", "3"]
+    assert source.ignored == {"excluded": 1}
+    assert source.classes == ["0", "1"]
 
 
 def test_damaged_or_several_files_of_arrays_are_refused() -> None:

@@ -11,7 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from source_trees import dataset, of_paths, placed, refusal, rows, tree
+from visiongate.errors import DataError
+from visiongate.ingestion.fetching import DownloadOptions
 from visiongate.ingestion.image_lookup import ImageLookup
+from visiongate.ingestion.inspection import inspect_source
 from visiongate.ingestion.layouts import find_images
 from visiongate.ingestion.source import Source
 from visiongate.ingestion.trees import Tree, open_tree
@@ -50,6 +53,7 @@ TEXTS = {
     "lines of Windows": CSV.replace("\n", "\r\n"),
     "quotes": 'image,label\n"1.jpg","cat"\n2.jpg,"dog"\n3.jpg,cat\n\n4.jpg,dog',
     "an index of pandas": ",image,label\n0,1.jpg,cat\n1,2.jpg,dog\n2,3.jpg,cat\n3,4.jpg,dog\n",
+    "quotes after blanks": CSV.replace(",cat", ', "cat"'),
     "blanks": CSV.replace(",", " , "),
     "no extension": CSV.replace(".jpg", ""),
     "other case": CSV.replace("jpg", "JPG"),
@@ -410,6 +414,26 @@ def test_a_table_lies_inside_or_beside_an_archive(tmp_path: Path, name: str) -> 
     archive(tmp_path / "beside" / name, images)
     (tmp_path / "beside" / "labels.csv").write_text(CSV)
     assert read(tmp_path / "beside", dataset()).classes == ["cat", "dog"]
+
+
+def test_a_table_without_its_images_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text(CSV)
+    settings = dataset(path=str(tmp_path / "labels.csv"))
+    with pytest.raises(
+        DataError, match="a table without the images; set it to the folder that holds both"
+    ) as error:
+        inspect_source(settings, DownloadOptions(tmp_path, None, 1))
+    assert str(tmp_path) in str(error.value)
+
+
+def test_texts_that_no_terminal_shows_are_escaped() -> None:
+    lines = [{"image": path, "label": label} for path, label in EXPECTED.items()]
+    lines[0]["label"] = "\ud800"
+    lines += [{"image": "\x1b[2Jgone" + "x" * 200, "label": "cat"}]
+    content = "\n".join(map(json.dumps, lines))
+    source = find_images(labeled(content, "metadata.jsonl"), dataset())
+    assert source.classes == ["\\ud800", "cat", "dog"]
+    assert any(f"such as \\x1b[2Jgone{'x' * 91}…" in warning for warning in source.warnings)
 
 
 def test_a_choice_of_two_rules_for_groups_is_refused() -> None:

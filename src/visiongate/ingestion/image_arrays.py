@@ -18,11 +18,16 @@ import numpy.typing as npt
 
 from visiongate.errors import DataError
 from visiongate.ingestion.archives import explain_damage
-from visiongate.ingestion.labeled_paths import describe_classes, find_missing_classes, name_labels
+from visiongate.ingestion.labeled_paths import (
+    describe_classes,
+    find_missing_classes,
+    name_counts,
+    name_labels,
+)
 from visiongate.ingestion.limits import check_limit, check_ratio
 from visiongate.ingestion.setting_advice import advise_on_excluding
 from visiongate.ingestion.source import Source, SourceImage, encode_png
-from visiongate.ingestion.trees import Tree
+from visiongate.ingestion.trees import EXCLUDED, Tree, is_excluded
 from visiongate.settings.dataset import Dataset
 from visiongate.text_tables import join_first
 
@@ -51,6 +56,10 @@ class Pixels:
     prefix: str
     shape: tuple[int, ...]
 
+    def name_image(self, index: int) -> str:
+        """Return the path of an image in the image table."""
+        return f"{self.prefix}/{index:07d}.png"
+
 
 def find_image_arrays(tree: Tree) -> list[str]:
     """Return the ``.npz`` files with arrays of images.
@@ -72,42 +81,39 @@ def open_image_arrays(tree: Tree, paths: Sequence[str], dataset: Dataset) -> Sou
     Raises:
         DataError: There are several files, or the arrays are no gray or color images of 8 bits with one label each.
     """
+    path, source = _choose(tree, paths, dataset), f"{tree.name}: {paths[0]}"
+    with _open(tree, path) as file:
+        _check_limits(source, file, dataset)
+        arrays = sorted(_find_pixels(source, file, dataset), key=lambda each: each.prefix)
+        labels = {each.prefix: _read_labels(source, file, each, dataset) for each in arrays}
+    kept = [(each, name, label) for each in arrays for name, label in labels[each.prefix].items()]
+    check_limit(source, "max_files", len(kept), "images", dataset.limits)
+    raw = Counter((label, PREFIXES[each.prefix]) for each, _, label in kept)
+    classes = name_labels(source, {label for label, _ in raw}, dataset)
+    counts = name_counts(raw, classes)
+
+    def read() -> Iterator[SourceImage]:
+        for each in arrays:
+            with _open(tree, path) as file, explain_damage(source, each.entry):
+                for index, pixels in enumerate(_iterate(source, file, each)):
+                    name = each.name_image(index)
+                    if (label := labels[each.prefix].get(name)) is not None:
+                        yield SourceImage(encode_png(pixels), classes[label], name, PREFIXES[each.prefix])
+
+    excluded = sum(each.shape[0] for each in arrays) - len(kept)
+    ignored = tree.ignored + Counter({"not an array of images": len(tree.paths) - 1, EXCLUDED: excluded})
+    layout, warnings = f"{describe_classes(counts)}; arrays in {path}", find_missing_classes(counts)
+    return Source(list(dict.fromkeys(classes.values())), counts, +ignored, read, layout, tuple(warnings))
+
+
+def _choose(tree: Tree, paths: Sequence[str], dataset: Dataset) -> str:
     path, *others = paths
-    source = f"{tree.name}: {path}"
     if others:
         raise DataError(
             f"{tree.name}: {len(paths)} files of arrays: {join_first(paths, 3)}; set dataset.path to one of them, or keep one: "
             f"{advise_on_excluding(others, dataset)}"
         )
-    with _open(tree, path) as file:
-        _check_limits(source, file, dataset)
-        arrays = sorted(_find_pixels(source, file, dataset), key=lambda each: each.prefix)
-        labels = {each.prefix: _read_labels(source, file, each, dataset) for each in arrays}
-    raw = Counter((label, PREFIXES[prefix]) for prefix, each in labels.items() for label in each)
-    check_limit(source, "max_files", raw.total(), "images", dataset.limits)
-    classes = name_labels(source, {label for label, _ in raw}, dataset)
-    counts = Counter[tuple[str, str | None]]()
-    for (label, split), count in raw.items():
-        counts[classes[label], split] += count
-
-    def read() -> Iterator[SourceImage]:
-        for each in arrays:
-            with _open(tree, path) as file, explain_damage(source, each.entry):
-                images = _iterate(source, file, each)
-                for index, (pixels, label) in enumerate(zip(images, labels[each.prefix], strict=True)):
-                    name = f"{each.prefix}/{index:07d}.png"
-                    yield SourceImage(encode_png(pixels), classes[label], name, PREFIXES[each.prefix])
-
-    ignored = tree.ignored + Counter({"not an array of images": len(tree.paths) - 1})
-    layout = f"{describe_classes(counts)}; arrays in {path}"
-    return Source(
-        list(dict.fromkeys(classes.values())),
-        counts,
-        +ignored,
-        read,
-        layout,
-        tuple(find_missing_classes(counts)),
-    )
+    return path
 
 
 @contextmanager
@@ -164,7 +170,8 @@ def _check_pixels(
         )
 
 
-def _read_labels(source: str, file: zipfile.ZipFile, pixels: Pixels, dataset: Dataset) -> list[str]:
+def _read_labels(source: str, file: zipfile.ZipFile, pixels: Pixels, dataset: Dataset) -> dict[str, str]:
+    """Return the labels by the paths of the images, without the excluded ones."""
     name, count = pixels.labels.removesuffix(".npy"), pixels.shape[0]
     with explain_damage(source, name), file.open(pixels.labels) as stream:
         shape, _, kind = _read_header(stream)
@@ -180,7 +187,8 @@ def _read_labels(source: str, file: zipfile.ZipFile, pixels: Pixels, dataset: Da
                 "number or text per image"
             )
         labels = np.frombuffer(stream.read(count * kind.itemsize), kind, count)
-    return [str(label) for label in labels.tolist()]
+    named = ((pixels.name_image(index), str(label)) for index, label in enumerate(labels.tolist()))
+    return {name: label for name, label in named if not is_excluded(name, dataset.exclude)}
 
 
 def _iterate(source: str, file: zipfile.ZipFile, pixels: Pixels) -> Iterator[npt.NDArray[np.uint8]]:

@@ -78,7 +78,8 @@ def format_cell(value: object) -> str:
         return str(value).lower()
     if isinstance(value, float):
         return "" if value != value else f"{value:.0f}" if value.is_integer() else str(value)  # noqa: PLR0124 - NaN
-    return "" if value is None else str(value)
+    # JSON may hold halves of characters, which no file can.
+    return "" if value is None else str(value).encode("utf-8", "backslashreplace").decode()
 
 
 def _decode(source: str, content: bytes, encoding: str | None) -> str:
@@ -102,7 +103,9 @@ def _read_csv(source: str, path: str, text: str) -> LabelTable:
     first = text.partition("\n")[0]
     unquoted = re.sub(r'"[^"]*"', "", first)
     separator = "\t" if path.lower().endswith(".tsv") else max(SEPARATORS, key=unquoted.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True
+    )
     try:
         header = [name.strip() for name in next(reader, [])]
         rows = list(_check_widths(source, reader, len(header)))

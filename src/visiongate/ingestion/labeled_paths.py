@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -16,12 +16,14 @@ from visiongate.ingestion.source import Source, SourceImage
 from visiongate.ingestion.trees import Tree
 from visiongate.records.splits import SPLITS
 from visiongate.settings.dataset import Dataset
-from visiongate.text_tables import join_first
+from visiongate.text_tables import escape_unprintable, join_first, shorten
 
 MIN_CLASSES = 2
 # Names that a message lists.
 MAX_LISTED = 5
 MAX_EXAMPLES = 3
+# Characters of a name in a message.
+MAX_NAME = 100
 # Why an image of a table or of samples is left out.
 UNLABELED = "without a label"
 
@@ -70,7 +72,7 @@ class LabeledPaths:
 
         def read() -> Iterator[SourceImage]:
             for image in self.images:
-                group = _find_group(image.path, pattern) if pattern else image.group
+                group = find_group(image.path, pattern) if pattern else image.group
                 yield SourceImage(tree.read(image.path), image.label, image.path, image.split, group)
 
         counts = Counter((image.label, image.split) for image in self.images)
@@ -139,7 +141,8 @@ def find_missing_classes(counts: Collection[tuple[str, str | None]]) -> list[str
 def format_left_out(reason: str, names: Sequence[str]) -> str:
     """Return a warning of images that are left out, with their number and three examples."""
     images = f"{len(names):,} image{'s' * (len(names) > 1)}"
-    return f"left out {images} {reason}, such as {', '.join(names[:MAX_EXAMPLES])}"
+    examples = (escape_unprintable(shorten(name, MAX_NAME)) for name in names[:MAX_EXAMPLES])
+    return f"left out {images} {reason}, such as {', '.join(examples)}"
 
 
 def name_labels(
@@ -181,6 +184,17 @@ def name_labels(
     return dict(sorted(names.items(), key=lambda item: expected.index(item[1]))) if expected else names
 
 
-def _find_group(path: str, pattern: str) -> str | None:
+def name_counts(
+    counts: Mapping[tuple[str, str | None], int], classes: Mapping[str, str]
+) -> Counter[tuple[str, str | None]]:
+    """Return the number of images by class and split from that by label and split."""
+    named: Counter[tuple[str, str | None]] = Counter()
+    for (label, split), count in counts.items():
+        named[classes[label], split] += count
+    return named
+
+
+def find_group(path: str, pattern: str) -> str | None:
+    """Return what the parentheses of a regular expression match in a path."""
     match = re.search(pattern, path)
     return match.group(1) if match else None

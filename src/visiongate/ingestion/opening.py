@@ -12,9 +12,10 @@ from visiongate.ingestion.download import without_credentials
 from visiongate.ingestion.embedded import EMBEDDED, SCHEME
 from visiongate.ingestion.fetching import DownloadOptions, fetch, file_name
 from visiongate.ingestion.folder_walk import walk_folder
+from visiongate.ingestion.label_tables import is_label_table
 from visiongate.ingestion.layouts import find_images
 from visiongate.ingestion.source import Source
-from visiongate.ingestion.trees import list_files, mount_archives, open_tree
+from visiongate.ingestion.trees import is_container, list_files, mount_archives, open_tree
 from visiongate.records.files import sha256_of
 from visiongate.settings.dataset import Dataset
 
@@ -76,6 +77,11 @@ def open_source(dataset: Dataset, downloads: DownloadOptions) -> Iterator[Opened
     path = Path(dataset.path)
     if path != Path(f"conf/dataset/{dataset.name}.yaml"):
         check_path(path)
+        if path.is_file() and is_label_table(path.name) and not is_container(path):
+            raise DataError(
+                f"dataset.path = {str(path)!r}: a table without the images; set it to the folder that holds both, such as "
+                f"{str(path.parent)!r}"
+            )
         with open_tree(path, dataset) as tree:
             yield OpenedSource(find_images(tree, dataset), path.resolve().name, _hash(path))
     elif dataset.url is None:

@@ -10,7 +10,7 @@ import posixpath
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -19,7 +19,9 @@ from visiongate.ingestion.label_tables import format_cell, is_nested
 from visiongate.ingestion.labeled_paths import (
     UNLABELED,
     describe_classes,
+    find_group,
     find_missing_classes,
+    name_counts,
     name_labels,
 )
 from visiongate.ingestion.limits import check_limit
@@ -27,13 +29,15 @@ from visiongate.ingestion.parquet_files import iterate_batches, open_parquet
 from visiongate.ingestion.shard_names import find_shard_splits
 from visiongate.ingestion.source import Source, SourceImage
 from visiongate.ingestion.table_columns import ColumnGuess, Columns, name_split
-from visiongate.ingestion.trees import Tree
+from visiongate.ingestion.trees import EXCLUDED, Tree, is_excluded
 from visiongate.settings.dataset import Dataset
 
 EXTENSION = ".parquet"
 METADATA = b"huggingface"
 # Images in memory, and labels.
 IMAGE_ROWS, LABEL_ROWS = 32, 4096
+# Characters of an image's name that its path keeps.
+MAX_NAME = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,26 +82,35 @@ def open_parquet_images(tree: Tree, shards: Sequence[Shard], dataset: Dataset) -
     """
     splits = find_shard_splits(tree.name, [shard.stem for shard in shards], dataset)
     reader = _Reader(tree, [replace(shard, split=splits[shard.stem]) for shard in shards], dataset)
-    counts, unlabeled = reader.count_labels()
+    raw, ignored = reader.count_labels()
     order = list(dict.fromkeys(name for names in reader.names.values() for name in names))
-    classes = name_labels(tree.name, {label for label, _ in counts}, dataset, order)
-    named: Counter[tuple[str, str | None]] = Counter()
-    for (label, split), count in counts.items():
-        named[classes[label], split] += count
+    classes = name_labels(tree.name, {label for label, _ in raw}, dataset, order)
+    counts = name_counts(raw, classes)
 
     def read() -> Iterator[SourceImage]:
         return (replace(image, label=classes[image.label]) for image in reader.read())
 
-    others = {"not a Parquet file of images": len(tree.paths) - len(shards), UNLABELED: unlabeled}
+    ignored["not a Parquet file of images"] = len(tree.paths) - len(shards)
     notes = [f"{tree.name}: {reader.columns.describe()}"] if reader.columns.guessed else []
     return Source(
         list(dict.fromkeys(classes.values())),
-        named,
-        +(tree.ignored + Counter(others)),
+        counts,
+        +(tree.ignored + ignored),
         read,
-        f"{describe_classes(named)}; images in {len(shards):,} Parquet file{'s' * (len(shards) > 1)}",
-        (*notes, *find_missing_classes(named)),
+        f"{describe_classes(counts)}; images in {len(shards):,} Parquet file{'s' * (len(shards) > 1)}",
+        (*notes, *find_missing_classes(counts)),
     )
+
+
+class _Row(NamedTuple):
+    """A row: where it is, its path in the image table, the cell of the image if it was read, and the rest as texts."""
+
+    where: str
+    path: str
+    cell: Mapping[str, Any] | bytes | None
+    label: str
+    split: str | None
+    group: str
 
 
 class _Reader:
@@ -110,57 +123,66 @@ class _Reader:
         self._check_columns()
         self.names = {shard.path: _class_names(shard.schema).get(self._label, ()) for shard in shards}
 
-    def count_labels(self) -> tuple[Counter[tuple[str, str | None]], int]:
-        """Return the number of images by label and split, and the number of rows without a label."""
-        counts: Counter[tuple[str, str | None]] = Counter()
-        columns = [self._label, *filter(None, [self.columns.split])]
-        for shard in self._shards:
-            for batch in iterate_batches(self._tree, shard.path, self._dataset, columns, LABEL_ROWS):
-                counts.update(
-                    zip(self._read_labels(shard, batch), self._read_splits(shard, batch), strict=True)
-                )
+    def count_labels(self) -> tuple[Counter[tuple[str, str | None]], Counter[str]]:
+        """Return the number of images by label and split, and the number of ignored rows by reason."""
+        counts, ignored = Counter[tuple[str, str | None]](), Counter[str]()
+        image = self._shards[0].schema.field(self.columns.image).type
+        # The paths alone, which decide about exclusion.
+        has_path = pa.types.is_struct(image) and image.get_field_index("path") >= 0
+        names = [f"{self.columns.image}.path"] if has_path and self._dataset.exclude else []
+        for row in self._iterate([*names, self._label, self.columns.split], LABEL_ROWS):
+            if reason := self._ignore_reason(row):
+                ignored[reason] += 1
+            else:
+                counts[row.label, row.split] += 1
         check_limit(self._tree.name, "max_files", counts.total(), "images", self._dataset.limits)
-        unlabeled = sum(count for (label, _), count in counts.items() if not label)
-        return Counter({key: count for key, count in counts.items() if key[0]}), unlabeled
+        return counts, ignored
 
     def read(self) -> Iterator[SourceImage]:
         """Yield the images that have a label, with a few in memory."""
         total = 0
-        columns = list(
-            filter(None, (self.columns.image, self._label, self.columns.split, self.columns.group))
-        )
-        for shard in self._shards:
-            rows = itertools.count()
-            batches = iterate_batches(
-                self._tree, shard.path, self._dataset, list(dict.fromkeys(columns)), IMAGE_ROWS
-            )
-            for batch in batches:
-                images = batch.column(self.columns.image).to_pylist()
-                labels, splits = self._read_labels(shard, batch), self._read_splits(shard, batch)
-                groups = _read_texts(batch, self.columns.group)
-                for row, cell, label, split, group in zip(rows, images, labels, splits, groups):  # noqa: B905 - rows are endless
-                    if label:
-                        content, path = self._read_image(shard, row, cell)
-                        # A dictionary may repeat an image without end.
-                        total += len(content)
-                        check_limit(
-                            self._tree.name, "max_total_bytes", total, "bytes of images", self._dataset.limits
-                        )
-                        yield SourceImage(content, label, path, split, group or None)
+        names = [self.columns.image, self._label, self.columns.split, self.columns.group]
+        for row in self._iterate(names, IMAGE_ROWS):
+            if self._ignore_reason(row) is None:
+                content = self._read_image(row)
+                # A dictionary may repeat an image without end.
+                total += len(content)
+                check_limit(
+                    self._tree.name, "max_total_bytes", total, "bytes of images", self._dataset.limits
+                )
+                group = find_group(row.path, self._dataset.group) if self._dataset.group else row.group
+                yield SourceImage(content, row.label, row.path, row.split, group or None)
 
-    def _read_image(
-        self, shard: Shard, row: int, cell: Mapping[str, Any] | bytes | None
-    ) -> tuple[bytes, str]:
-        """Return the encoded image of a row, and its path in the image table."""
+    def _iterate(self, names: Sequence[str | None], size: int) -> Iterator[_Row]:
+        columns = list(dict.fromkeys(filter(None, names)))
+        for shard in self._shards:
+            where, numbers = f"{self._tree.name}: {shard.path}", itertools.count()
+            for batch in iterate_batches(self._tree, shard.path, self._dataset, columns, size):
+                labels, splits = self._read_labels(shard, batch), self._read_splits(shard, batch)
+                images, groups = (
+                    _read_cells(batch, self.columns.image),
+                    _read_cells(batch, self.columns.group),
+                )
+                for row, cell, label, split, group in zip(numbers, images, labels, splits, groups):  # noqa: B905 - endless numbers
+                    path = _make_path(shard.stem, row, cell)
+                    yield _Row(f"{where}: row {row:,}", path, cell, label, split, format_cell(group))
+
+    def _ignore_reason(self, row: _Row) -> str | None:
+        if is_excluded(row.path, self._dataset.exclude):
+            return EXCLUDED
+        return None if row.label else UNLABELED
+
+    def _read_image(self, row: _Row) -> bytes:
+        cell = row.cell
         content, name = (cell.get("bytes"), cell.get("path")) if isinstance(cell, Mapping) else (cell, None)
-        where = f"{self._tree.name}: {shard.path}: row {row:,}"
         if content is None and name:
             raise DataError(
-                f"{where} has the path {name!r} instead of an image; write the files with embedded images"
+                f"{row.where} has the path {name!r} instead of an image; write the files with embedded images"
             )
-        check_limit(where, "max_file_bytes", len(content or b""), "bytes in an image", self._dataset.limits)
-        file = posixpath.basename(str(name or "").replace("\\", "/"))
-        return content or b"", f"{shard.stem}/{row:07d}{f'-{file}' if file else ''}"
+        check_limit(
+            row.where, "max_file_bytes", len(content or b""), "bytes in an image", self._dataset.limits
+        )
+        return content or b""
 
     def _read_labels(self, shard: Shard, batch: pa.RecordBatch) -> list[str]:
         names, values = self.names[shard.path], batch.column(self._label).to_pylist()
@@ -178,7 +200,7 @@ class _Reader:
     def _read_splits(self, shard: Shard, batch: pa.RecordBatch) -> Sequence[str | None]:
         if not self.columns.split:
             return [shard.split] * batch.num_rows
-        texts = _read_texts(batch, self.columns.split)
+        texts = list(map(format_cell, _read_cells(batch, self.columns.split)))
         splits = {text: name_split(text, self._dataset) for text in set(texts)}
         if None in splits.values():
             unknown = next(text for text, split in splits.items() if split is None)
@@ -248,5 +270,13 @@ def _class_names(schema: pa.Schema) -> Mapping[str, Sequence[str]]:
         return {}
 
 
-def _read_texts(batch: pa.RecordBatch, column: str | None) -> list[str]:
-    return list(map(format_cell, batch.column(column).to_pylist())) if column else [""] * batch.num_rows
+def _read_cells(batch: pa.RecordBatch, column: str | None) -> list[Any]:
+    """Return the cells of a column; None for each row if the batch does not have it."""
+    return batch.column(column).to_pylist() if column in batch.schema.names else [None] * batch.num_rows
+
+
+def _make_path(stem: str, row: int, cell: object) -> str:
+    """Return the path of a row in the image table, which ends with the name of the image's file if there is one."""
+    name = (cell.get("path") if isinstance(cell, Mapping) else None) or ""
+    file = posixpath.basename(str(name).replace("\\", "/"))[-MAX_NAME:]
+    return f"{stem}/{row:07d}{f'-{file}' if file else ''}"

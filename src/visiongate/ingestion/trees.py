@@ -22,6 +22,8 @@ from visiongate.text_tables import join_first
 logger = logging.getLogger(__name__)
 # Paths that a message shows.
 MAX_SHOWN = 3
+# The reason for which files are ignored that the settings leave out.
+EXCLUDED = "excluded"
 # Files and folders that operating systems, network drives and photo programs add, besides hidden ones. In lower case.
 SYSTEM_NAMES = {
     *("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "zbthumbnail.info", "picasa.ini"),
@@ -212,7 +214,12 @@ def is_hidden(path: str) -> bool:
 def _ignore_reason(path: str, exclude: Sequence[str]) -> str | None:
     if is_hidden(path):
         return "hidden"
-    return "excluded" if any(fnmatchcase(path, pattern) for pattern in exclude) else None
+    return EXCLUDED if is_excluded(path, exclude) else None
+
+
+def is_excluded(path: str, patterns: Sequence[str]) -> bool:
+    """Return whether a path matches a pattern of ``dataset.exclude``."""
+    return any(fnmatchcase(path, pattern) for pattern in patterns)
 
 
 def _list_folder(root: Path, dataset: Dataset) -> Tree:
