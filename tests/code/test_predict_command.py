@@ -6,12 +6,16 @@ import json
 import os
 import zipfile
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pyarrow.parquet as pq
 import pytest
+from filelock import FileLock
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 import tiny_models
@@ -20,7 +24,9 @@ from visiongate.adapters.mlflow.registry import CHAMPION, fetch_model, find_cham
 from visiongate.adapters.mlflow.store import open_store
 from visiongate.commands import predict
 from visiongate.prediction.engine import Engine
+from visiongate.prediction.sources import Sources
 from visiongate.records.files import write_json
+from visiongate.records.reliability import RELIABILITY, Reliability
 from visiongate.registration import stage as register
 from visiongate.settings.loading import load_settings
 from workspaces import ROOT, commit_workspace, enter_workspace, write_judged_model
@@ -189,6 +195,17 @@ def test_addresses_are_downloaded(capsys: Capture) -> None:
     assert "foo" in (predicted(capsys, "foo://a/b.png")["foo://a/b.png"] or "")
 
 
+def test_files_are_counted_if_that_needs_no_reading() -> None:
+    write_png("photos/a.png")
+    write_png("photos/b/c.png")
+    with zipfile.ZipFile("good.zip", "w") as archive:
+        archive.write("photos/a.png")
+    dataset = load_settings().dataset
+    assert Sources(["photos", "photos/*.png"], [], dataset).count() == 3
+    for name in ("-", "good.zip", "https://example.org/a.png"):
+        assert Sources([name], [], dataset).count() is None
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -285,6 +302,49 @@ def test_the_threshold_of_the_model_decides_unless_another_is_given(capsys: Capt
     tiny_models.write_threshold_model(Path("other.onnx"), classes=("dark", "bright", "none"))
     assert run_cli("predict", "a.png", "--model", "other.onnx", "--threshold", "0.5") == 2
     assert "other.onnx: a threshold of 0.5 needs two classes, not 3" in capsys.readouterr().err
+
+
+def add_reliability(path: Path, novelty_threshold: float | None) -> None:
+    """Give a model the brightness as its novelty, and thresholds."""
+    model = onnx.load(path)
+    if novelty_threshold is not None:
+        axes = numpy_helper.from_array(np.array([1]), "axes")
+        model.graph.initializer.append(axes)
+        model.graph.node.append(helper.make_node("ReduceMean", ["flat", "axes"], ["novelty"], keepdims=0))
+        model.graph.output.append(helper.make_tensor_value_info("novelty", TensorProto.FLOAT, ["batch"]))
+    reliability = Reliability(0.1, 0.2, novelty_threshold, 100)
+    model.metadata_props.add(key=RELIABILITY, value=json.dumps(asdict(reliability)))
+    onnx.save(model, path)
+
+
+def test_reliability_tells_what_is_sure(capsys: Capture) -> None:
+    for name, level in {"a": 0, "b": 127, "c": 250}.items():
+        write_png(f"photos/{name}.png", level)
+    Path("photos/d.png").touch()
+    add_reliability(Path("models/model.onnx"), None)
+    assert run_cli("predict", "photos", "--format", "jsonl") == 1
+    printed = rows(capsys.readouterr().out)
+    assert [row["sure"] for row in printed] == [True, False, True, None]
+    assert {row["out_of_distribution"] for row in printed} == {None}
+    add_reliability(Path("models/model.onnx"), 200.0)
+    tiny_models.write_threshold_model(Path("plain.onnx"))
+    assert run_cli("predict", "photos") == 1
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line[3] for line in lines[1:4]] == ["yes", "no", "yes"]
+    assert lines[3][4:] == ["unlike", "the", "training", "images"]
+    assert lines[6] == ["class", "images", "mean", "confidence", "not", "sure", "out", "of", "distribution"]
+    assert lines[7:] == [["dark", "2", "0.811", "1", "0"], ["bright", "1", "1.000", "0", "1"]]
+    assert run_cli("predict", "photos/b.png", "--model", "models/model.onnx", "--model", "plain.onnx") == 0
+    assert "0.622 not sure  dark 0.622" in capsys.readouterr().out
+
+
+def test_classes_without_images_are_left_out_of_many(capsys: Capture) -> None:
+    tiny_models.write_threshold_model(
+        Path("models/model.onnx"), classes=tuple(f"class {n}" for n in range(30))
+    )
+    write_png("a.png")
+    assert run_cli("predict", "a.png") == 0
+    assert [line.split()[:3] for line in capsys.readouterr().out.splitlines()[4:]] == [["class", "1", "1"]]
 
 
 # Models
@@ -440,6 +500,13 @@ def test_parts_of_another_model_or_damaged_ones_are_not_used(
     (parts / "000000.parquet").write_bytes(b"PAR1")
     assert run_cli("predict", "photos", "--output", "a.csv") == 2
     assert "damaged; remove the folder a.csv.parts" in capsys.readouterr().err
+
+
+def test_an_output_belongs_to_one_process(capsys: Capture) -> None:
+    write_png("photos/a.png", 150)
+    with FileLock(".a.csv.parts.lock"):
+        assert run_cli("predict", "photos", "--output", "a.csv") == 2
+    assert "a.csv.parts: another process is writing to it" in capsys.readouterr().err
 
 
 def test_an_interruption_without_an_output_says_how_to_keep_results(

@@ -14,6 +14,8 @@ from visiongate.text_tables import format_table, shorten
 
 # More images are not listed one by one.
 MAX_LISTED = 50
+# Of more classes, those without images are left out.
+MAX_CLASSES = 20
 MAX_REASONS = 3
 # Of a path, in characters; its end is shown.
 MAX_PATH = 60
@@ -75,6 +77,8 @@ class Summary:
         for classifier in self.engine.classifiers:
             for name in classifier.classes:
                 count = self._classes.get((classifier.name, name), _ClassCount())
+                if not count.images and len(classifier.classes) > MAX_CLASSES:
+                    continue
                 mean = count.confidence / count.images if count.images else math.nan
                 cells = [name, f"{count.images:,}", "-" if math.isnan(mean) else f"{mean:.3f}"]
                 numbers = {"not sure": count.unsure, "out of distribution": count.outside}
