@@ -15,6 +15,7 @@ def vectors(count: int, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("chunk", [1, 7, 8192])
 def test_neighbors_are_the_most_similar_images(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbors, "CHUNK", chunk)
+    monkeypatch.setattr(neighbors, "QUERIES", 3)
     queries, images = vectors(4), vectors(40, seed=1)
 
     found = find_neighbors(queries, images, 3)
@@ -35,6 +36,7 @@ def test_few_images_and_zero_vectors() -> None:
     found = find_neighbors(vectors(2), np.zeros((2, 5), dtype=np.float32), 3)
     assert found.rows.tolist() == [[0, 1], [0, 1]]
     assert not found.similarities.any()
+    assert find_neighbors(vectors(0), vectors(4), 3).rows.shape == (0, 3)
 
 
 @pytest.mark.parametrize(("count", "size"), [(MIN_IMAGES, 2), (60, 40)])

@@ -9,8 +9,8 @@ from visiongate.images.pixels import Labels
 
 Embeddings = npt.NDArray[np.float32]
 
-# Embeddings that are compared at a time, so that 100,000 images need little more memory than their embeddings.
-CHUNK = 8192
+# Queries and embeddings that are compared at a time, so that 100,000 images need little more memory than their embeddings.
+QUERIES, CHUNK = 256, 8192
 # Similarities are rounded, because the last digits of a product depend on the sizes of the matrices.
 DECIMALS = 5
 
@@ -36,6 +36,16 @@ def find_neighbors(queries: Embeddings, embeddings: Embeddings, count: int) -> N
         embeddings: Embeddings of the images to search, N×D.
         count: The number of images to find; at most N are found.
     """
+    # No queries make one empty block.
+    starts = range(0, max(1, len(queries)), QUERIES)
+    blocks = [_search(queries[start : start + QUERIES], embeddings, count) for start in starts]
+    return Neighbors(
+        np.concatenate([block.rows for block in blocks]),
+        np.concatenate([block.similarities for block in blocks]),
+    )
+
+
+def _search(queries: Embeddings, embeddings: Embeddings, count: int) -> Neighbors:
     rows = np.empty((len(queries), 0), dtype=np.int64)
     similarities = np.empty((len(queries), 0))
     directions = queries / _lengths(queries)[:, None]
