@@ -85,6 +85,6 @@ def test_images_of_another_training_are_refused(model: Predictor) -> None:
     write_transform(DATA, replace(transform, mean=[0.5, 0.42, 0.42]))
 
     with pytest.raises(
-        DataError, match=r"model\.onnx: it was trained on other images .* whose mean is \[0\.5.*dvc pull"
+        DataError, match=r"model\.onnx: it was trained on other images .* whose mean differs.*dvc pull"
     ):
         read_training_images(DATA, model)

@@ -58,7 +58,6 @@ def _check_origin(model: Predictor, transform: Transform, directory: Path) -> No
     for name in Transform.__slots__:
         if name in recorded and recorded[name] != getattr(transform, name):
             raise DataError(
-                f"{model.name}: it was trained on other images than those in {directory}, whose {name} is "
-                f"{getattr(transform, name)}, not {recorded[name]}; check out the commit of the model and run "
-                "`dvc pull transformation`, or name the model that `dvc repro train` writes"
+                f"{model.name}: it was trained on other images than those in {directory}, whose {name} differs; check out the "
+                "commit of the model and run `dvc pull transformation`, or name the model that `dvc repro train` writes"
             )
