@@ -19,7 +19,13 @@ from visiongate.settings.overrides import is_text, quote_text
 
 # VISIONGATE_TRAINING__EPOCHS=20 overrides training.epochs. Other variables have no double underscore.
 PREFIX, SEPARATOR = "VISIONGATE_", "__"
-OTHER_VARIABLES = {"VISIONGATE_LOG_LEVEL", "VISIONGATE_MIRROR", "VISIONGATE_STORAGE_PASSWORD"}
+OTHER_VARIABLES = {
+    "VISIONGATE_CACHE",
+    "VISIONGATE_CACHE_MB",
+    "VISIONGATE_LOG_LEVEL",
+    "VISIONGATE_MIRROR",
+    "VISIONGATE_STORAGE_PASSWORD",
+}
 
 
 def environment_overrides(environment: Mapping[str, str]) -> dict[str, str]:
