@@ -4,13 +4,14 @@
     python benchmarks/transfer.py pipeline /data/cats-vs-dogs.zip
     python benchmarks/transfer.py official /data/chest-xray-pneumonia.zip --settings dataset=chest_xray experiment=xray_photos
 
-``accuracy`` draws training sets of 20 and of 200 images a class; some of the other images are a fixed test set. The rival does what
-fastai's ``fine_tune`` does, in plain torch, on the same backbone and the same pixels: one epoch of the head alone, then epochs of
-all layers with one-cycle schedules, discriminative learning rates and the usual augmentations. Both are timed from pixels in memory
-to a fitted model; the features of the probe are computed anew for each draw.
+``accuracy`` draws training sets of 20 and of 200 images a class; some of the other images are a fixed test set. The rival
+does what fastai's ``fine_tune`` does, in plain torch, on the same backbone and the same pixels: one epoch of the head
+alone, then epochs of all layers with one-cycle schedules, discriminative learning rates and the usual augmentations. Both
+are timed from pixels in memory to a fitted model; the features of the probe are computed anew for each draw.
 
-``pipeline`` times `visiongate repro` for a folder of photographs, from files to a registered model, and then in a second copy of
-the repository, which finds the features in the cache. ``official`` trains and evaluates on the splits that a data set gives.
+``pipeline`` times `visiongate repro` for a folder of photographs, from files to a registered model, and then in a second
+copy of the repository, which finds the features in the cache. ``official`` trains and evaluates on the splits that a data
+set gives.
 """
 
 import argparse

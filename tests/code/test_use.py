@@ -117,7 +117,7 @@ def test_few_images_get_a_pretrained_network(
     "setting", ["experiment=null", "experiment=photos", "model=resnet18", "model.lr=0.01"]
 )
 def test_the_user_chooses_the_recipe_and_the_model(setting: str) -> None:
-    assert choose_recipe(1, ["transformation.size=96"]) is not None
+    assert choose_recipe(1, ["transformation.size=96", "model.strength=0.1"]) is not None
     assert choose_recipe(1, ["transformation.size=96", setting]) is None
 
 

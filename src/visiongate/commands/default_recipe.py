@@ -5,14 +5,13 @@ from dataclasses import dataclass
 
 from visiongate.ingestion.inspection import Inspection
 from visiongate.settings.dataset import Dataset
+from visiongate.settings.model import Probe
 
-GROUP = "experiment"
+GROUP, MODEL = "experiment", "model"
 PHOTOS = "photos"
 # `photos` keeps 200 kB of pixels per image, and two cores compute the features of some 50 images per second: this many take
 # 1 GB and two minutes.
 MAX_IMAGES = 5000
-# Settings of a model that the recipe does not have.
-MODEL = "model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +29,7 @@ def choose_recipe(images: int, settings: Sequence[str]) -> RecipeChoice | None:
         images: Of the data set, in all splits.
         settings: The user's, such as ``transformation.size=96`` or ``model=resnet18``.
     """
-    names = [setting.partition("=")[0].lstrip("+") for setting in settings]
-    if any(name == GROUP or name.partition(".")[0] == MODEL for name in names):
+    if any(_declines(setting.partition("=")[0].lstrip("+")) for setting in settings):
         return None
     if images < MAX_IMAGES:
         return RecipeChoice(
@@ -44,6 +42,12 @@ def choose_recipe(images: int, settings: Sequence[str]) -> RecipeChoice | None:
         f"recipe: none, the default network is trained from random weights, because there are {images:,} images; "
         f"{GROUP}={PHOTOS} takes a pretrained network",
     )
+
+
+def _declines(name: str) -> bool:
+    """Return whether a setting chooses a recipe or a model, or belongs to another model than the recipe's."""
+    section, _, key = name.partition(".")
+    return name == GROUP or (section == MODEL and key.partition(".")[0] not in Probe.model_fields)
 
 
 def count_images(inspection: Inspection, dataset: Dataset) -> int:
