@@ -204,6 +204,23 @@ def _correction_commands() -> list[click.Command]:
             _option("--port", type=int, default=0, help="Port on 127.0.0.1; by default a free one."),
             _flag("--no-browser", "Print the address of the page, but do not open it."),
         ),
+        _command(
+            "label-next",
+            _dispatch("label_next"),
+            "Choose the unlabeled images that are worth a label: uncertain, and unlike each other.",
+            "visiongate label-next /data/unlabeled --count 40",
+            click.Argument(["sources"], nargs=-1, required=True, metavar="SOURCE..."),
+            _option(
+                "--count", type=click.IntRange(min=1), default=20, show_default=True, help="Number of images."
+            ),
+            _option(
+                "--output",
+                type=FOLDER,
+                default="reports/labeling",
+                show_default=True,
+                help="Folder for the list and the page.",
+            ),
+        ),
     ]
 
 

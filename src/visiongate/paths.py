@@ -56,6 +56,7 @@ MODEL_CARD = Path("reports/model_card.md")
 REPORT = Path("reports/report.md")
 LR_RANGE = Path("logs/lr_range.png")
 EXPERIMENTS = Path("reports/experiments")
+LABELING = Path("reports/labeling")
 
 
 def fold_model(fold: int) -> Path:

@@ -23,10 +23,12 @@ import uvicorn
 from PIL import Image
 
 from command_line import run_cli
+from page_structure import check_page
 from visiongate.commands import correct, features
 from visiongate.correction.application import Review, build_application
 from visiongate.correction.desk import Desk
 from visiongate.correction.embeddings import MIN_SIDE, backbone_side
+from visiongate.correction.labeling_list import LabelingRow
 from visiongate.correction.pictures import Pictures
 from visiongate.correction.suspects import LabeledImages, predict_out_of_fold, rank_labels
 from visiongate.errors import DataError
@@ -335,7 +337,7 @@ def test_suspects_are_decided_and_undone_on_the_page() -> None:
         assert answer["decided"] == 1
         assert read_corrections(FILE)[first[0]].why == "seen"
         site.post({"sha256": first[1], "action": "exclude"})
-        assert read_corrections(FILE)[first[1]].why.startswith("predicted ")
+        assert read_corrections(FILE)[first[1]].why.startswith("looked at; predicted ")
         # They stay in their place, so that the pages do not move.
         assert shown(site.page()) == first
         # The latest decision first, also of an image that the data do not have.
@@ -396,3 +398,38 @@ def test_the_page_shows_pictures() -> None:
             site.get(f"picture/{'0' * 64}")
         assert "--accent" in site.get("page.css").read().decode()
         assert "keydown" in site.get("page.js").read().decode()
+
+
+# What to label next
+
+
+@pytest.mark.usefixtures("_data")
+def test_what_to_label_next_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path("unlabeled")
+    folder.mkdir()
+    for number in range(200, 212):
+        (folder / f"{number}.png").write_bytes(encode(draw(number)))
+    (folder / "again.png").write_bytes(encode(draw(200)))
+    (folder / "known.png").write_bytes(IMAGES[0])
+    (folder / "notes.txt").write_text("no image")
+    assert run_cli("label-next", "unlabeled", "--count", "5", "--output", "list") == 0
+    ended = capsys.readouterr()
+    assert ended.out == "Wrote 5 of 12 unlabeled images to list/label_next.csv and list/index.html\n"
+    assert "Left out: 1 already in the data set, 1 unreadable" in ended.err
+    rows = read_rows(Path("list/label_next.csv"), LabelingRow)
+    assert [row.margin for row in rows] == sorted(row.margin for row in rows)
+    assert {row.predicted for row in rows} <= set(CLASSES)
+    assert hashlib.sha256(Path(rows[0].path).read_bytes()).hexdigest() == rows[0].sha256
+    page = Path("list/index.html").read_text()
+    check_page(page)
+    assert page.count("<img") == 5
+    assert HOSTILE not in page
+
+
+@pytest.mark.usefixtures("_data")
+def test_a_folder_without_unlabeled_images_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("known").mkdir()
+    Path("known/0.png").write_bytes(IMAGES[0])
+    assert run_cli("label-next", "known") == 2
+    assert "known: no unlabeled image (1 already in the data set, 0 unreadable)" in capsys.readouterr().err
+    assert run_cli("label-next", "missing") == 2

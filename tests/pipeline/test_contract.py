@@ -39,6 +39,7 @@ NOT_MADE = {
     "logs/tensorboard",
     "models/checkpoint.safetensors",
     "reports/experiments",
+    "reports/labeling",
     "reports/report.md",
 }
 
