@@ -89,7 +89,8 @@ def test_the_command_to_try_replaces_the_rates_and_keeps_the_ratio_of_the_backbo
 @pytest.mark.parametrize(
     ("overrides", "error", "message"),
     [
-        (("model=random_forest",), SettingsError, "random_forest has no learning rate"),
+        (("model=random_forest",), SettingsError, r"model\.kind = baseline has no learning rate"),
+        (("model=probe",), SettingsError, r"model\.kind = probe has no learning rate"),
         (("model=nonsense",), SettingsError, "nonsense"),
         ((), DataError, r"data/transformed/transform\.json"),
     ],

@@ -55,6 +55,11 @@ def test_a_size_that_does_not_suit_the_network_is_refused() -> None:
         check_run(params, reads_images=True)
 
 
+@pytest.mark.usefixtures("workspace")
+def test_pretrained_weights_of_color_images_suit_gray_ones() -> None:
+    check_run(compose_params(CONF, ["model=efficientnet_lite0", "transformation.mode=L"]), reads_images=False)
+
+
 def test_the_images_must_be_readable(workspace: Path) -> None:
     params = compose_params(CONF, [f"dataset.path={workspace / 'none'}"])
     with pytest.raises(DataError, match=r"none': no such folder or archive; choose"):

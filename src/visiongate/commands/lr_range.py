@@ -33,7 +33,7 @@ def run(overrides: tuple[str, ...], steps: int, low: float, high: float) -> int:
     model = settings.model
     if not isinstance(model, Model):
         raise SettingsError(
-            f"{model.name} has no learning rate: choose a network, as in `visiongate lr-range model=small_cnn`"
+            f"model.kind = {model.kind} has no learning rate: choose a network, as in `visiongate lr-range model=small_cnn`"
         )
     transform = check_arrays(paths.TRANSFORMED)
     _check_transform(transform, settings.transformation)
