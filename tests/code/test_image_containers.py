@@ -159,6 +159,7 @@ def test_hidden_and_unknown_labels_are_found() -> None:
     ("files", "changes", "message"),
     [
         ({"a.parquet": shard()[:-20]}, {}, "a.parquet: damaged: "),
+        ({"a.parquet": shard(kind=["dog"] * 4, names={}).replace(b"dog", b"d\xffg")}, {}, "a.parquet: damaged: 'utf-8'"),
         ({"a.parquet": shard(label=[[0], [1], [0], [1]])}, {"table": table(label="label")}, "'label' holds lists"),
         ({"a.parquet": shard(age=[1, 2, 3, 4], size=[1, 2, 3, 4])}, {}, "choose one of age, size"),
         ({"a.parquet": shard()}, {"table": table(image="label")}, "column 'label' holds no images; those of images are image"),

@@ -102,8 +102,13 @@ def merge_spellings(
     for key, found in spellings.items():
         if len(found) > 1:
             warnings.append(f"{', '.join(map(repr, sorted(found)))} are one class, {chosen[key]!r}")
-    names = {name: chosen[key] for key, found in spellings.items() for name in found}
-    return [replace(image, label=names.get(image.label, image.label)) for image in images]
+    return rename_labels(images, {name: chosen[key] for key, found in spellings.items() for name in found})
+
+
+def rename_labels(images: Sequence[LabeledPath], names: Mapping[str, str]) -> list[LabeledPath]:
+    """Return images with the new names of their labels, as far as these have new names."""
+    renamed = {label for label, name in names.items() if name != label}
+    return [replace(image, label=names[image.label]) if image.label in renamed else image for image in images]
 
 
 @lru_cache(NAMES_CACHED)

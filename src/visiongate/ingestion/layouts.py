@@ -57,7 +57,7 @@ def _read_labels(tree: Tree, dataset: Dataset) -> LabeledPaths:
     if isinstance(folders, DataError):
         if isinstance(table, LabeledPaths):
             return table
-        raise DataError(f"{folders}\n{table}") if table else folders
+        raise DataError(f"{table}\n{folders}") if table else folders
     if isinstance(table, DataError):
         return folders.warn(f"the folders are the classes; the table beside them is not read: {table}")
     return _choose(tree, folders, table, dataset) if table else folders

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -45,11 +46,29 @@ def iterate_batches(
         yield from file.iter_batches(rows, columns=list(columns))
 
 
+def read_cells(source: str, batch: pa.RecordBatch, column: str | None) -> list[Any]:
+    """Return the cells of a column; None for each row if the batch does not have it.
+
+    Args:
+        source: The name of the file, for the message.
+        batch: Rows of the file.
+        column: The column.
+
+    Raises:
+        DataError: A text is not UTF-8.
+    """
+    if column not in batch.schema.names:
+        return [None] * batch.num_rows
+    with _explain_damage(source):
+        cells: list[Any] = batch.column(column).to_pylist()
+    return cells
+
+
 @contextmanager
 def _explain_damage(source: str) -> Iterator[None]:
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         reason = " ".join(str(error).split())

@@ -25,7 +25,7 @@ from visiongate.ingestion.labeled_paths import (
     name_labels,
 )
 from visiongate.ingestion.limits import check_limit
-from visiongate.ingestion.parquet_files import iterate_batches, open_parquet
+from visiongate.ingestion.parquet_files import iterate_batches, open_parquet, read_cells
 from visiongate.ingestion.shard_names import find_shard_splits
 from visiongate.ingestion.source import Source, SourceImage
 from visiongate.ingestion.table_columns import ColumnGuess, Columns, name_split
@@ -159,10 +159,8 @@ class _Reader:
             where, numbers = f"{self._tree.name}: {shard.path}", itertools.count()
             for batch in iterate_batches(self._tree, shard.path, self._dataset, columns, size):
                 labels, splits = self._read_labels(shard, batch), self._read_splits(shard, batch)
-                images, groups = (
-                    _read_cells(batch, self.columns.image),
-                    _read_cells(batch, self.columns.group),
-                )
+                images = read_cells(where, batch, self.columns.image)
+                groups = read_cells(where, batch, self.columns.group)
                 for row, cell, label, split, group in zip(numbers, images, labels, splits, groups):  # noqa: B905 - endless numbers
                     path = _make_path(shard.stem, row, cell)
                     yield _Row(f"{where}: row {row:,}", path, cell, label, split, format_cell(group))
@@ -185,7 +183,7 @@ class _Reader:
         return content or b""
 
     def _read_labels(self, shard: Shard, batch: pa.RecordBatch) -> list[str]:
-        names, values = self.names[shard.path], batch.column(self._label).to_pylist()
+        names, values = self.names[shard.path], read_cells(shard.path, batch, self._label)
         if not names:
             return list(map(format_cell, values))
         unknown = [value for value in values if value is not None and value >= len(names)]
@@ -200,7 +198,7 @@ class _Reader:
     def _read_splits(self, shard: Shard, batch: pa.RecordBatch) -> Sequence[str | None]:
         if not self.columns.split:
             return [shard.split] * batch.num_rows
-        texts = list(map(format_cell, _read_cells(batch, self.columns.split)))
+        texts = list(map(format_cell, read_cells(shard.path, batch, self.columns.split)))
         splits = {text: name_split(text, self._dataset) for text in set(texts)}
         if None in splits.values():
             unknown = next(text for text, split in splits.items() if split is None)
@@ -268,11 +266,6 @@ def _class_names(schema: pa.Schema) -> Mapping[str, Sequence[str]]:
         }
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}
-
-
-def _read_cells(batch: pa.RecordBatch, column: str | None) -> list[Any]:
-    """Return the cells of a column; None for each row if the batch does not have it."""
-    return batch.column(column).to_pylist() if column in batch.schema.names else [None] * batch.num_rows
 
 
 def _make_path(stem: str, row: int, cell: object) -> str:

@@ -21,6 +21,7 @@ from visiongate.ingestion.labeled_paths import (
     format_left_out,
     merge_spellings,
     name_labels,
+    rename_labels,
 )
 from visiongate.ingestion.setting_advice import advise_on_splits
 from visiongate.ingestion.table_columns import name_split
@@ -101,7 +102,7 @@ class _Reader:
             sorted(self._add_splits(), key=lambda image: image.path), self._dataset.classes or (), warnings
         )
         classes = name_labels(self._name, {image.label for image in named}, self._dataset)
-        labeled = [replace(image, label=classes[image.label]) for image in named]
+        labeled = rename_labels(named, classes)
         counts = {(image.label, image.split) for image in labeled}
         ignored = Counter({reason: len(names) for reason, names in self._left_out.items() if names})
         guessed = any(found.columns.guessed for found in self._tables)

@@ -19,6 +19,7 @@ from visiongate.ingestion.labeled_paths import (
     find_missing_classes,
     format_left_out,
     name_labels,
+    rename_labels,
 )
 from visiongate.ingestion.setting_advice import advise_on_table
 from visiongate.ingestion.shard_names import find_shard_splits
@@ -64,10 +65,7 @@ def read_samples(tree: Tree, samples: Sequence[Sample], dataset: Dataset) -> Lab
     unlabeled = [image.path for image in images if not image.label]
     images = [image for image in images if image.label]
     classes = name_labels(tree.name, {image.label for image in images}, dataset)
-    labeled = [
-        LabeledPath(image.path, classes[image.label], image.split, image.group)
-        for image in sorted(images, key=lambda image: image.path)
-    ]
+    labeled = rename_labels(sorted(images, key=lambda image: image.path), classes)
     counts = {(image.label, image.split) for image in labeled}
     members = sum(map(len, samples))
     ignored = {UNLABELED: len(unlabeled), "not in a sample with an image": len(tree.paths) - members}
