@@ -12,6 +12,7 @@ from visiongate.images.decoding import DecodeOptions, Fault
 from visiongate.images.extensions import has_image_signature, is_dicom
 from visiongate.images.measurement import measure
 from visiongate.images.preprocessing import to_pixels
+from visiongate.records.conversion import Conversion
 
 pydicom = pytest.importorskip("pydicom")
 from pydicom.dataset import Dataset, FileMetaDataset  # noqa: E402
@@ -98,6 +99,17 @@ def test_values_are_rescaled_before_the_window() -> None:
         RAMP, RescaleSlope=1, RescaleIntercept=-1024, WindowCenter=[40, 600], WindowWidth=[400, 1500]
     )
     assert (gray(first) == gray(encoded)).all()
+
+
+def test_the_window_of_the_data_set_precedes_that_of_the_files() -> None:
+    options = DecodeOptions(Conversion(window=(40.0, 400.0)))
+    rescaled = {"bits": 12, "RescaleSlope": 1, "RescaleIntercept": -1024}
+    expected = windowed(RAMP.astype(float) - 1024, 40, 400)
+    for window in ({}, {"WindowCenter": 900, "WindowWidth": 80}):
+        encoded = dicom(RAMP, **rescaled, **window)
+        assert (to_pixels(encoded, 8, "L", "stretch", options)[..., 0] == expected).all()
+    colors = dicom(np.dstack([RAMP.astype(np.uint8)] * 3))
+    assert (to_pixels(colors, 8, "RGB", "stretch", options) == to_pixels(colors, 8, "RGB", "stretch")).all()
 
 
 def test_signed_samples_and_every_encoding() -> None:

@@ -29,7 +29,7 @@ from visiongate.settings.loading import load_settings, replace_settings
 from visiongate.transformation import stage as transformation
 from workspaces import ROOT
 
-CONVERSION = Conversion(12, "gray")
+CONVERSION = Conversion(12, "gray", (40.0, 400.0))
 
 
 def odd_images() -> Iterator[tuple[str, bytes]]:
@@ -101,6 +101,7 @@ def test_training_and_prediction_see_the_same_pixels(
         tuple(transform.classes),
         transform.depth,
         transform.background,
+        transform.window,
     )
     assert len(manifest) == len(images)
     for entry in manifest:

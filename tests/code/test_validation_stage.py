@@ -16,8 +16,9 @@ import pytest
 from PIL import Image
 
 from page_structure import check_page
-from visiongate.errors import DataError
+from visiongate.errors import DataError, SettingsError
 from visiongate.images import table as image_table
+from visiongate.images.extras import MODULES
 from visiongate.images.measurement import measure_images
 from visiongate.images.table import iterate_images, read_table, write_shards
 from visiongate.records.conversion import ChosenConversion, Conversion, read_conversion
@@ -512,3 +513,22 @@ def test_the_choice_of_a_conversion_is_recorded_and_shown(
     assert line in PAGE.read_text(encoding="utf-8")
     known = read_table(RAW, ["sha256"]).column("sha256").to_pylist()
     assert all((found.brightness or 0) > 80 for found in read_measurements(MEASURED, known))
+
+
+def test_a_missing_package_of_the_data_set_stops_before_anything_is_removed(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(rows)
+    changes = {"dataset.extras": ["dicom"], "dataset.window": [40.0, 400.0]}
+    chosen = replace_settings(settings(), changes, "test")
+    monkeypatch.setitem(MODULES, "dicom", "json")
+    validation.run(chosen)
+    assert read_conversion(MEASURED).conversion.window == (40.0, 400.0)
+    monkeypatch.setitem(MODULES, "dicom", "no_such_module")
+    with pytest.raises(
+        SettingsError, match=r"dataset\.extras = \[dicom\].*pip install 'visiongate\[dicom\]'"
+    ):
+        validation.run(chosen)
+    assert read_conversion(MEASURED).conversion.window == (40.0, 400.0)
+    with pytest.raises(SettingsError, match="the width, its second number, must be at least 1"):
+        replace_settings(settings(), {"dataset.window": [40.0, 0.0]}, "test")

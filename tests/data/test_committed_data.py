@@ -62,7 +62,7 @@ def test_arrays_hold_the_images_that_the_manifest_names() -> None:
     encoded = dict(
         zip(read_table(PREPARED, ["path"]).column("path").to_pylist(), iterate_images(PREPARED), strict=True)
     )
-    options = DecodeOptions(Conversion(transform.depth, transform.background))
+    options = DecodeOptions(Conversion(transform.depth, transform.background, transform.window))
     for split in SPLITS:
         arrays, manifest = load_split(TRANSFORMED, split), read_manifest(TRANSFORMED, split).to_pydict()
         assert manifest["label"] == arrays.labels.tolist()

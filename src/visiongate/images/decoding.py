@@ -18,7 +18,7 @@ Conversion to ``L`` or ``RGB``:
   transparent color.
 - 1-bit pixels become 0 or 255.
 - The EXIF orientation is applied, or that of the properties of an AVIF or HEIC file. A damaged EXIF block is ignored.
-- The window of a DICOM image is applied (`dicom`), before and independent of `Conversion`.
+- A DICOM image is shown through its own window, or that of the data set (`Conversion.window`), by the rules of `dicom`.
 - Floating point, LAB, HSV and other modes are refused.
 
 Gray and three-component JPEG is decoded by libjpeg-turbo at a reduced scale if that is sufficient. Pillow decodes all other
@@ -28,7 +28,7 @@ and settings always give the same pixels, in any number of threads.
 
 import io
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -234,7 +234,7 @@ def turn_upright(image: Image.Image, orientation: int) -> Image.Image:
 def _open(encoded: bytes, options: DecodeOptions) -> tuple[Image.Image, StoredImage]:
     """Read the header and check it against the limits."""
     try:
-        image = _identify(encoded, options.extras)
+        image = _identify(encoded, options)
         if image.format == "TIFF":
             _seek_largest_page(image)
         stored = _describe(image)
@@ -251,12 +251,12 @@ def _open(encoded: bytes, options: DecodeOptions) -> tuple[Image.Image, StoredIm
     return image, stored
 
 
-def _identify(encoded: bytes, allowed: Collection[str]) -> Image.Image:
+def _identify(encoded: bytes, options: DecodeOptions) -> Image.Image:
     """Open an image of a format that Pillow reads, or else of one that an extra reads."""
     try:
         return Image.open(io.BytesIO(encoded), formats=FORMATS)
     except UnidentifiedImageError:
-        image = extras.open_extra(encoded, allowed)
+        image = extras.open_extra(encoded, options.extras, options.conversion.window)
         if image is None:
             raise
         return image

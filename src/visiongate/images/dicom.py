@@ -1,8 +1,9 @@
 """Open DICOM images by pydicom, the package of the extra ``dicom``.
 
 The values of a gray image become brightness as a viewer shows them (DICOM PS3.3, C.11 and C.7.6.3.1.2): the modality LUT or
-rescaling, then the first VOI LUT or window of the file. Without either, unsigned samples of up to 8 bits keep their range, and
-others are spread from the lowest to the highest value of the image. ``MONOCHROME1`` is inverted, and padding is black.
+rescaling, then the window of the data set, or else the first VOI LUT or window of the file. Without any, unsigned samples of up
+to 8 bits keep their range, and others are spread from the lowest to the highest value of the image. ``MONOCHROME1`` is inverted,
+and padding is black.
 
 Of a file with several frames, the first is decoded. Only the elements in `TAGS` are read, so that no message can show a
 patient's name.
@@ -80,6 +81,9 @@ class DicomImageFile(ImageFile.ImageFile):
     format = "DICOM"
     format_description = "DICOM image"
 
+    # Center and width of the values that are shown; None for those of the file.
+    window: tuple[float, float] | None = None
+
     def _open(self) -> None:
         content = self.fp.read() if self.fp else b""
         self._dataset: Dataset | None = _read(content)
@@ -95,26 +99,33 @@ class DicomImageFile(ImageFile.ImageFile):
             Exception: The pixels are damaged, of any class.
         """
         if self._dataset is not None:
-            self.im = Image.fromarray(render(self._dataset)).im
+            self.im = Image.fromarray(render(self._dataset, self.window)).im
             self._dataset = None
         return Image.Image.load(self)
 
 
-def open_dicom(encoded: bytes) -> Image.Image:
+def open_dicom(encoded: bytes, window: tuple[float, float] | None = None) -> Image.Image:
     """Open a DICOM image; its pixels are decoded later.
+
+    Args:
+        encoded: The image file's bytes.
+        window: Center and width of the values that are shown; None for those of the file.
 
     Raises:
         UnsupportedContentError: The image is compressed by a method that needs a further decoder, or there is no image.
         Exception: The header is damaged, of any class.
     """
-    return DicomImageFile(io.BytesIO(encoded))
+    image = DicomImageFile(io.BytesIO(encoded))
+    image.window = window
+    return image
 
 
-def render(dataset: Dataset) -> Pixels:
+def render(dataset: Dataset, window: tuple[float, float] | None) -> Pixels:
     """Return the first frame as 8-bit pixels.
 
     Args:
         dataset: With the elements in `TAGS`.
+        window: As in `open_dicom`; it does not affect color images.
 
     Returns:
         H×W for a gray image, otherwise H×W×3.
@@ -123,7 +134,7 @@ def render(dataset: Dataset) -> Pixels:
     pixels = pixel_array(dataset, index=0, decoding_plugin=_choose_decoder(syntax))
     kind = dataset.PhotometricInterpretation
     if kind in _GRAY:
-        return _render_gray(pixels, dataset)
+        return _render_gray(pixels, dataset, window)
     bits = int(dataset.BitsStored)
     if kind == _PALETTE:
         pixels, bits = (
@@ -177,10 +188,14 @@ def _choose_decoder(syntax: UID) -> str:
     return next((name for name in _OWN_DECODERS if name in available), "")
 
 
-def _render_gray(pixels: npt.NDArray[Any], dataset: Dataset) -> Pixels:
+def _render_gray(pixels: npt.NDArray[Any], dataset: Dataset, window: tuple[float, float] | None) -> Pixels:
     padding = _find_padding(pixels, dataset)
     values = apply_modality_lut(pixels, dataset)
-    share = _apply_voi(values.astype(np.float64), dataset)
+    share = (
+        _apply_window(values.astype(np.float64), *window, "LINEAR")
+        if window
+        else _apply_voi(values.astype(np.float64), dataset)
+    )
     if share is None:
         share = _spread(values.astype(np.float64), padding, dataset)
     shown = _to_bytes(1 - share if dataset.PhotometricInterpretation == _INVERTED else share)

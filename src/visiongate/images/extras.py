@@ -3,7 +3,7 @@
 ``dataset.extras`` lists the extras that a data set uses, so that its images do not depend on what is installed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from importlib.util import find_spec
 
 from PIL import Image
@@ -37,12 +37,15 @@ def name_extra(encoded: bytes) -> str | None:
     return "dicom" if is_dicom(encoded) else None
 
 
-def open_extra(encoded: bytes, extras: Iterable[str]) -> Image.Image | None:
+def open_extra(
+    encoded: bytes, extras: Collection[str], window: tuple[float, float] | None
+) -> Image.Image | None:
     """Open an image by an extra; its pixels are decoded later.
 
     Args:
         encoded: The image file's bytes.
         extras: The extras that may be used.
+        window: Center and width of the values of a DICOM image; None for those that the file states.
 
     Returns:
         The image, upright; None if it needs no extra, or one that is not installed or not among ``extras``.
@@ -59,7 +62,7 @@ def open_extra(encoded: bytes, extras: Iterable[str]) -> Image.Image | None:
         return open_heic(encoded)
     from visiongate.images.dicom import open_dicom  # noqa: PLC0415 - optional
 
-    return open_dicom(encoded)
+    return open_dicom(encoded, window)
 
 
 def is_installed(name: str) -> bool:

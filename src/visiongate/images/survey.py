@@ -60,10 +60,11 @@ def choose_conversion(
         images: Returns the encoded images. It is not called if there is nothing to choose.
         depth: Bits, or ``auto``.
         background: One of `BACKGROUNDS`, or ``auto``.
-        options: The limit of pixels, and the extras.
+        options: The limit of pixels, the extras and the window.
     """
+    window = options.conversion.window
     if depth != "auto" and background != "auto":
-        return ChosenConversion(Conversion(depth, background))
+        return ChosenConversion(Conversion(depth, background, window))
     find = partial(find_traits, options=options)
     traits = [found for found in map_in_order(find, images(), len) if found != Traits()]
     bits = [found.bits for found in traits if found.bits]
@@ -71,7 +72,7 @@ def choose_conversion(
     chosen_depth = choose_depth(bits) if depth == "auto" else depth
     chosen_background = choose_background(faint) if background == "auto" else background
     return ChosenConversion(
-        Conversion(chosen_depth, chosen_background),
+        Conversion(chosen_depth, chosen_background, window),
         deep=len(bits),
         brighter=sum(needed > chosen_depth for needed in bits),
         transparent=len(faint),

@@ -24,7 +24,8 @@ def to_input(encoded: bytes, contract: Contract, max_pixels: int = MAX_PIXELS) -
     Raises:
         DataError: The image is damaged, too large or of an unsupported kind.
     """
-    options = DecodeOptions(Conversion(contract.depth, contract.background), max_pixels)
+    conversion = Conversion(contract.depth, contract.background, contract.window)
+    options = DecodeOptions(conversion, max_pixels)
     return to_pixels(encoded, contract.input_shape[0], contract.mode, contract.resize, options)
 
 

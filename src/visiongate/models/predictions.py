@@ -98,6 +98,7 @@ def check_contract(model: Predictor, transform: Transform, source: str) -> None:
         tuple(transform.classes),
         transform.depth,
         transform.background,
+        transform.window,
     )
     if difference := required.difference(model.contract):
         raise DataError(f"{model.name}: it has {difference} as in {source}; train it on these data")

@@ -39,6 +39,7 @@ class Contract:
     # How deep and transparent images become 8-bit pixels; see `visiongate.records.transform`.
     depth: int = 16
     background: str = "white"
+    window: tuple[float, float] | None = None
 
     def difference(self, other: "Contract") -> str | None:
         """Describe the first difference as ``FIELD OTHERS, not OURS``; None if the contracts are equal."""
@@ -152,13 +153,17 @@ def _read_contract(session: "InferenceSession", metadata: Mapping[str, Any]) -> 
     [images] = session.get_inputs()
     if PROBABILITIES not in {output.name for output in session.get_outputs()}:
         raise ValueError(f"it has no output {PROBABILITIES!r}")
-    # Older files do not state depth and background.
-    conversion = {name: transform[name] for name in ("depth", "background") if name in transform}
+    # Older files do not state depth, background and window.
+    conversion: dict[str, Any] = {
+        name: transform[name] for name in ("depth", "background") if name in transform
+    }
+    if window := transform.get("window"):
+        conversion["window"] = tuple(window)
     classes = tuple(transform["classes"])
     return Contract(tuple(images.shape[1:]), transform["mode"], transform["resize"], classes, **conversion)
 
 
-def _format(value: int | str | tuple[int | str, ...]) -> str:
+def _format(value: float | str | tuple[float | str, ...] | None) -> str:
     if not isinstance(value, tuple):
         return str(value)
     return ("×" if isinstance(value[0], int) else ", ").join(map(str, value))

@@ -135,7 +135,14 @@ class _Decoded:
 
 
 def _preprocessing(contract: Contract) -> _Preprocessing:
-    return contract.input_shape, contract.mode, contract.resize, contract.depth, contract.background
+    return (
+        contract.input_shape,
+        contract.mode,
+        contract.resize,
+        contract.depth,
+        contract.background,
+        contract.window,
+    )
 
 
 def _decode(file: InputFile, contracts: Mapping[_Preprocessing, Contract], max_pixels: int) -> _Decoded:

@@ -23,10 +23,12 @@ class Conversion:
     Attributes:
         depth: Bits of the range that 16-bit samples use, 8 to 16. The highest level of this range becomes 255.
         background: The color behind transparent areas: ``white``, ``black`` or ``gray``.
+        window: Center and width of the values of DICOM images that are shown; None for the window of each file.
     """
 
     depth: int = MAX_DEPTH
     background: str = BACKGROUNDS[0]
+    window: tuple[float, float] | None = None
 
 
 DEFAULT_CONVERSION = Conversion()

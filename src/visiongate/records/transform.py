@@ -25,6 +25,7 @@ class Transform:
         folds: Number of folds; None without cross-validation.
         depth: Bits of the range of 16-bit samples, as in `records.conversion`.
         background: Color behind transparent areas, as in `records.conversion`.
+        window: Center and width of the values of DICOM images, as in `records.conversion`.
     """
 
     size: int
@@ -37,6 +38,7 @@ class Transform:
     folds: int | None = None
     depth: int = 16
     background: str = "white"
+    window: tuple[float, float] | None = None
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

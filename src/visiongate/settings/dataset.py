@@ -113,6 +113,10 @@ class Dataset(Section):
     background: Literal["auto", "white", "black", "gray"] = Field(
         description="Color behind transparent areas; `auto` is white, or else black or gray if more images are visible on it."
     )
+    window: Annotated[list[float], Field(min_length=2, max_length=2)] | Literal["auto"] = Field(
+        description="Center and width of the values of DICOM images that are shown, such as [40, 400]; `auto` is the window of "
+        "each file."
+    )
     limits: Limits = Field(description="Limits that protect against decompression bombs.")
     limit: Count | None = Field(description="At most this many images, spread evenly; null takes all.")
 
@@ -124,6 +128,8 @@ class Dataset(Section):
             _check_group(self.group)
         if self.group and self.table.group:
             raise ValueError("group and table.group are two rules for one thing; set one of them to null")
+        if self.window != "auto" and self.window[1] < 1:
+            raise ValueError(f"window = {self.window}: the width, its second number, must be at least 1")
         if self.encoding is not None:
             _check_encoding(self.encoding)
         return self

@@ -42,6 +42,7 @@ def run(settings: Settings) -> None:
             assignment.fold_count,
             conversion.depth,
             conversion.background,
+            conversion.window,
         ),
     )
     labels = images.column("label").to_pylist()

@@ -18,7 +18,7 @@ from visiongate.images.preprocessing import thumbnail
 from visiongate.images.survey import choose_conversion, describe_conversion
 from visiongate.images.table import iterate_images, iterate_shards, read_table
 from visiongate.pages.rendering import render_page
-from visiongate.records.conversion import ChosenConversion, write_conversion
+from visiongate.records.conversion import ChosenConversion, Conversion, write_conversion
 from visiongate.records.dataset import DatasetRecord, read_dataset
 from visiongate.records.files import write_text
 from visiongate.records.measurements import Measurement, remove_measurements, write_measurements
@@ -71,11 +71,8 @@ def run(settings: Settings) -> None:
     if columns.severity == "critical" and not columns.success:
         report = ValidationReport(None, (add_remedy(columns, images, settings),))
     else:
-        options = DecodeOptions(
-            max_pixels=settings.dataset.limits.max_pixels, extras=frozenset(settings.dataset.extras)
-        )
-        chosen = _choose_conversion(settings, options)
-        options = replace(options, conversion=chosen.conversion)
+        chosen = _choose_conversion(settings)
+        options = _decode_options(settings, chosen.conversion)
         images = _describe_images(dataset, options)
         results = [columns, *check_images(images, dataset.classes, settings.validation)]
         remedied = (add_remedy(result, images, settings) for result in results)
@@ -85,9 +82,16 @@ def run(settings: Settings) -> None:
     _print_results(report, dataset.name)
 
 
-def _choose_conversion(settings: Settings, options: DecodeOptions) -> ChosenConversion:
+def _decode_options(settings: Settings, conversion: Conversion) -> DecodeOptions:
+    dataset = settings.dataset
+    return DecodeOptions(conversion, dataset.limits.max_pixels, frozenset(dataset.extras))
+
+
+def _choose_conversion(settings: Settings) -> ChosenConversion:
     """Choose, record and log how the images become 8-bit pixels."""
     dataset = settings.dataset
+    window = None if dataset.window == "auto" else (dataset.window[0], dataset.window[1])
+    options = _decode_options(settings, Conversion(window=window))
     chosen = choose_conversion(partial(iterate_images, paths.RAW), dataset.depth, dataset.background, options)
     write_conversion(paths.MEASURED, chosen)
     for line in describe_conversion(chosen):
