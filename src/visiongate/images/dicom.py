@@ -1,9 +1,9 @@
 """Open DICOM images by pydicom, the package of the extra ``dicom``.
 
 The values of a gray image become brightness as a viewer shows them (DICOM PS3.3, C.11 and C.7.6.3.1.2): the modality LUT or
-rescaling, then the window of the data set, or else the first VOI LUT or window of the file. Without any, unsigned samples of up
-to 8 bits keep their range, and others are spread from the lowest to the highest value of the image. ``MONOCHROME1`` is inverted,
-and padding is black.
+rescaling, then the window of the data set, or else the first VOI LUT or window of the file. Without any, unsigned samples of
+up to 8 bits keep their range, and others are spread from the lowest to the highest value of the image. ``MONOCHROME1`` is
+inverted, and padding is black.
 
 Of a file with several frames, the first is decoded. Only the elements in `TAGS` are read, so that no message can show a
 patient's name.
