@@ -10,7 +10,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -30,7 +30,12 @@ from visiongate.correction.desk import Desk
 from visiongate.correction.embeddings import MIN_SIDE, backbone_side
 from visiongate.correction.labeling_list import LabelingRow
 from visiongate.correction.pictures import Pictures
-from visiongate.correction.suspects import LabeledImages, predict_out_of_fold, rank_labels
+from visiongate.correction.suspects import (
+    LabeledImages,
+    drop_rare_classes,
+    predict_out_of_fold,
+    rank_labels,
+)
 from visiongate.errors import DataError
 from visiongate.images.decoding import DecodeOptions
 from visiongate.images.pixels import Pixels
@@ -174,6 +179,31 @@ def test_a_linked_image_does_not_vouch_for_a_label() -> None:
     images.images[4] = images.images[4]._replace(label=images.images[1].label)
     suspects = rank_labels(predict_out_of_fold(embeddings, images), images)
     assert {suspect.row for suspect in suspects[:2]} == {1, 4}
+
+
+def test_a_rare_class_is_not_checked(caplog: pytest.LogCaptureFixture) -> None:
+    images, embeddings = made_images({9, 42})
+    # Two images of the third class are left.
+    rows = [row for row, label in enumerate(images.labels.tolist()) if label < 2 or row in {8, 11}]
+    few = LabeledImages(
+        [images.images[row] for row in rows],
+        [images.paths[row] for row in rows],
+        images.labels[rows],
+        CLASSES,
+    )
+    kept, features = drop_rare_classes(few, embeddings[rows])
+    assert len(kept.images) == len(features) == len(rows) - 2
+    assert caplog.messages == [
+        f"The labels of {HOSTILE!r} are not checked: fewer than 3 images that are neither of one group nor near-duplicates"
+    ]
+    suspects = rank_labels(predict_out_of_fold(features, kept), kept)
+    assert {suspect.path for suspect in suspects[:2]} == {"9.png", "42.png"}
+    with pytest.raises(
+        DataError, match="too few images: labels are checked in classes with at least 3 images"
+    ):
+        drop_rare_classes(
+            replace(few, images=[each._replace(group="one") for each in few.images]), embeddings[rows]
+        )
 
 
 def test_small_images_are_enlarged() -> None:

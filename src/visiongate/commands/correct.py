@@ -20,6 +20,7 @@ from visiongate.correction.lookup import find_image, is_sha256
 from visiongate.correction.suspects import (
     LabeledImages,
     Suspect,
+    drop_rare_classes,
     predict_out_of_fold,
     rank_labels,
 )
@@ -118,7 +119,8 @@ def find_suspects() -> tuple[LabeledImages, Embeddings, list[Suspect]]:
     Raises:
         VisiongateError: The pipeline has not run, or the weights of the backbone cannot be read.
     """
-    images, embeddings, _ = embed_labeled()
+    everything, features, _ = embed_labeled()
+    images, embeddings = drop_rare_classes(everything, features)
     return images, embeddings, rank_labels(predict_out_of_fold(embeddings, images), images)
 
 

@@ -128,7 +128,10 @@ class Desk:
             raise DataError(f"{sha256}: not an image of the data")
         if label is not None and label not in self.classes:
             raise DataError(f"{label!r} is not a class; choose one of {', '.join(self.classes)}")
-        reason = why.strip() or f"looked at; predicted {suspect.suggested} with {suspect.suggested_probability:.0%}"
+        reason = (
+            why.strip()
+            or f"looked at; predicted {suspect.suggested} with {suspect.suggested_probability:.0%}"
+        )
         add_correction(self._file, Correction(sha256, label, self._who, today(), reason))
         return self.show([suspect])[0]
 

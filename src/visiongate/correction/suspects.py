@@ -4,6 +4,7 @@ A logistic regression on embeddings predicts each image without having seen it, 
 must come from a backbone that has not seen the labels: a network that was trained on a wrong label often reproduces it.
 """
 
+import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 
 from visiongate.correction.embeddings import Embeddings
 from visiongate.correction.linear_model import make_linear_model
+from visiongate.errors import DataError
 from visiongate.evaluation.label_errors import find_label_errors, normalized_margin
 from visiongate.images.pixels import Labels
 from visiongate.models.predictions import Predictions
@@ -19,10 +21,15 @@ from visiongate.records.clusters import read_clusters
 from visiongate.records.manifest import read_manifest
 from visiongate.records.splits import SPLITS
 from visiongate.records.transform import read_transform
-from visiongate.transformation.folds import assign_folds
-from visiongate.transformation.units import Candidate
+from visiongate.text_tables import join_first
+from visiongate.transformation.folds import MIN_FOLDS, assign_folds, count_units
+from visiongate.transformation.units import Candidate, form_units
 
 FOLDS, SEED = 5, 0
+MIN_CLASSES = 2
+# Classes that a message names.
+MAX_NAMED = 10
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +99,35 @@ def read_labeled_images(transformed: Path, prepared: Path) -> LabeledImages:
     return LabeledImages(images, [row["path"] for row in rows], labels, classes)
 
 
+def drop_rare_classes(images: LabeledImages, embeddings: Embeddings) -> tuple[LabeledImages, Embeddings]:
+    """Return the images of the classes that can be divided into folds, and log the other classes.
+
+    Raises:
+        DataError: Fewer than two classes are left.
+    """
+    labels = [image.label for image in images.images]
+    units = count_units(form_units([image._replace(given=None) for image in images.images], SEED), labels)
+    rare = [name for name in images.classes if units[name] < MIN_FOLDS]
+    if len(images.classes) - len(rare) < MIN_CLASSES:
+        raise DataError(
+            f"too few images: labels are checked in classes with at least {MIN_FOLDS} images that are neither of one group nor "
+            f"near-duplicates, and {MIN_CLASSES} such classes are needed; add images"
+        )
+    if rare:
+        logger.warning(
+            "The labels of %s are not checked: fewer than %d images that are neither of one group nor near-duplicates",
+            *(join_first(map(repr, rare), MAX_NAMED), MIN_FOLDS),
+        )
+    rows = [row for row, label in enumerate(labels) if label not in rare]
+    kept = LabeledImages(
+        [images.images[row] for row in rows],
+        [images.paths[row] for row in rows],
+        images.labels[rows],
+        images.classes,
+    )
+    return kept, embeddings[rows]
+
+
 def predict_out_of_fold(embeddings: Embeddings, images: LabeledImages) -> Predictions:
     """Predict each image by a logistic regression that was trained on other folds.
 
@@ -99,17 +135,19 @@ def predict_out_of_fold(embeddings: Embeddings, images: LabeledImages) -> Predic
 
     Args:
         embeddings: float32, N×D.
-        images: The N images.
+        images: The N images, of the classes that `drop_rare_classes` keeps.
 
     Raises:
-        DataError: A class has too few images.
+        DataError: The groups of a class cannot be divided into folds.
     """
     from sklearn.model_selection import PredefinedSplit, cross_val_predict  # noqa: PLC0415 - slow to import
 
-    folds = PredefinedSplit(assign_folds(images.images, FOLDS, SEED))
+    folds = PredefinedSplit(assign_folds(images.images, FOLDS, SEED, "the usual number"))
     model = make_linear_model()
     found = cross_val_predict(model, embeddings, images.labels, cv=folds, method="predict_proba")
-    return Predictions(np.asarray(found, dtype=np.float64), images.labels, images.classes)
+    probabilities = np.zeros((len(images.labels), len(images.classes)))
+    probabilities[:, np.unique(images.labels)] = found
+    return Predictions(probabilities, images.labels, images.classes)
 
 
 def rank_labels(predictions: Predictions, images: LabeledImages) -> list[Suspect]:

@@ -15,7 +15,9 @@ MIN_FOLDS = 3
 logger = logging.getLogger(__name__)
 
 
-def assign_folds(images: Sequence[Candidate], folds: int, seed: int) -> list[int]:
+def assign_folds(
+    images: Sequence[Candidate], folds: int, seed: int, setting: str = "evaluation.folds"
+) -> list[int]:
     """Assign each image to a fold, so that linked images share a fold and each class is spread evenly.
 
     Given splits are ignored. The units are taken in the order of their positions and assigned by scikit-learn's
@@ -26,6 +28,7 @@ def assign_folds(images: Sequence[Candidate], folds: int, seed: int) -> list[int
         images: All images of the data set.
         folds: How many folds; fewer are made if a class has fewer units.
         seed: Another seed gives other folds.
+        setting: What ``folds`` comes from, for the warning about fewer folds.
 
     Returns:
         The fold of each image, from 0.
@@ -37,7 +40,7 @@ def assign_folds(images: Sequence[Candidate], folds: int, seed: int) -> list[int
         form_units([image._replace(given=None) for image in images], seed), key=lambda unit: unit.position
     )
     labels = [image.label for image in images]
-    folds = _limit_folds(folds, units, labels)
+    folds = _limit_folds(folds, units, labels, setting)
     places = _balance(units, labels, folds)
     filler = ClassFiller(places, units, labels)
     for fold in range(folds):
@@ -46,9 +49,14 @@ def assign_folds(images: Sequence[Candidate], folds: int, seed: int) -> list[int
     return places
 
 
-def _limit_folds(folds: int, units: Sequence[Unit], labels: Sequence[str]) -> int:
+def count_units(units: Sequence[Unit], labels: Sequence[str]) -> Counter[str]:
+    """Count the units with an image of each class."""
+    return Counter(label for unit in units for label in {labels[member] for member in unit.members})
+
+
+def _limit_folds(folds: int, units: Sequence[Unit], labels: Sequence[str], setting: str) -> int:
     """Return the number of folds that the class with the fewest units allows."""
-    counts = Counter(label for unit in units for label in {labels[member] for member in unit.members})
+    counts = count_units(units, labels)
     label, fewest = min(counts.items(), key=lambda item: (item[1], item[0]))
     if fewest < MIN_FOLDS:
         # A training, a validation and a test split need as many images of one class.
@@ -60,8 +68,8 @@ def _limit_folds(folds: int, units: Sequence[Unit], labels: Sequence[str]) -> in
         )
     if fewest < folds:
         logger.warning(
-            "%d folds instead of evaluation.folds = %d: class %r has %s",
-            *(fewest, folds, label, _describe(labels.count(label), fewest)),
+            "%d folds instead of %s = %d: class %r has %s",
+            *(fewest, setting, folds, label, _describe(labels.count(label), fewest)),
         )
     return min(folds, fewest)
 
