@@ -15,6 +15,7 @@ from visiongate.models.feature_cache import FeatureCache, Features
 from visiongate.models.feature_graph import FeatureGraph, feature_graph, head_graph
 from visiongate.models.predictor import (
     ACTIVATION_MAP,
+    BATCH_SIZE,
     EMBEDDING,
     INPUT,
     Images,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 BACKBONE = "backbone"
 # Images whose features are computed before they are written to the cache.
 CHUNK = 256
-BATCH = 32
 
 
 class Embedder:
@@ -73,7 +73,7 @@ class Embedder:
     def _compute(self, images: Images) -> Features:
         if self._session is None:
             self._session = open_session(self._graph.content)
-        batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
+        batches = (images[start : start + BATCH_SIZE] for start in range(0, len(images), BATCH_SIZE))
         return np.concatenate([self._session.run([EMBEDDING], {INPUT: batch})[0] for batch in batches])
 
 
@@ -96,7 +96,9 @@ def embed(predictor: Predictor, images: Images) -> Features:
     return _split(predictor.source)[0](images)
 
 
-def run_cached(predictor: Predictor, images: Images, names: Sequence[str], batch_size: int = 256) -> Outputs:
+def run_cached(
+    predictor: Predictor, images: Images, names: Sequence[str], batch_size: int = BATCH_SIZE
+) -> Outputs:
     """Return the outputs that `Predictor.run` returns; a frozen backbone computes only the features that the cache lacks.
 
     Args:

@@ -19,6 +19,8 @@ Images = npt.NDArray[np.uint8]
 Probabilities = npt.NDArray[np.float32]
 Outputs = dict[str, npt.NDArray[np.float32]]
 INPUT = "images"
+# Images per call of a model. More are not faster, and a large network takes more than 10 MB of memory for each.
+BATCH_SIZE = 32
 # Each model has probabilities, N×K. Depending on its structure it also has the pooled features, N×D; each class's part in its
 # logit by place, N×K×h×w, whose mean over the places is the logit without its bias; and how strange an image is, N.
 PROBABILITIES, EMBEDDING, ACTIVATION_MAP, NOVELTY = "probabilities", "embedding", "activation_map", "novelty"
@@ -85,11 +87,11 @@ class Predictor:
         """The size of the file, in bytes."""
         return self.source.stat().st_size if isinstance(self.source, Path) else len(self.source)
 
-    def predict(self, images: Images, batch_size: int = 256) -> Probabilities:
+    def predict(self, images: Images, batch_size: int = BATCH_SIZE) -> Probabilities:
         """Return the probabilities, float32 N×K, of uint8 images, N×H×W×C."""
         return self.run(images, [PROBABILITIES], batch_size)[PROBABILITIES]
 
-    def run(self, images: Images, names: Sequence[str], batch_size: int = 256) -> Outputs:
+    def run(self, images: Images, names: Sequence[str], batch_size: int = BATCH_SIZE) -> Outputs:
         """Return some of the outputs by name, for at least one image.
 
         Args:
