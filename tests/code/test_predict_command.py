@@ -179,6 +179,7 @@ def test_a_list_is_read_from_standard_input(capsys: Capture, monkeypatch: pytest
 def test_addresses_are_downloaded(capsys: Capture) -> None:
     write_png("there/a.png")
     write_png("there/sub/b.png", 0)
+    write_png("there/sub/.c.png", 0)
     with zipfile.ZipFile("there/c.zip", "w") as archive:
         archive.write("there/a.png", "in.png")
     there = Path("there").absolute().as_uri()
@@ -187,7 +188,7 @@ def test_addresses_are_downloaded(capsys: Capture) -> None:
     )
     assert found == {
         f"{there}/a.png": "bright",
-        f"{there}/gone.png": f"{there}/gone.png: no such file; check the address",
+        f"{there}/gone.png": "no such file; check the address",
         f"{there}/c.zip/in.png": "bright",
         f"{there}/sub/b.png": "dark",
         "there/a.png": "bright",

@@ -150,7 +150,7 @@ def _decode(file: InputFile, contracts: Mapping[_Preprocessing, Contract], max_p
         content = file.read()
         pixels = {key: to_input(content, contract, max_pixels) for key, contract in contracts.items()}
     except DataError as error:
-        return _Decoded(file.path, {}, " ".join(str(error).split()))
+        return _Decoded(file.path, {}, " ".join(str(error).removeprefix(f"{file.path}: ").split()))
     except OSError as error:
         return _Decoded(file.path, {}, error.strerror or str(error))
     return _Decoded(file.path, pixels, None)

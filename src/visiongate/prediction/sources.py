@@ -14,7 +14,7 @@ from visiongate.errors import DataError
 from visiongate.ingestion.archives import is_archive
 from visiongate.ingestion.download import download_file, with_retries, without_credentials
 from visiongate.ingestion.fetching import WORKERS, file_name, is_folder, list_folder
-from visiongate.ingestion.trees import ARCHIVE_EXTENSIONS
+from visiongate.ingestion.trees import ARCHIVE_EXTENSIONS, is_hidden
 from visiongate.prediction.input_files import (
     InputFile,
     load,
@@ -119,7 +119,8 @@ class Sources:
             if url.endswith("/") or (not is_file and is_folder(url)):
                 base = f"{url.rstrip('/')}/"
                 for inner, address in sorted(with_retries(base, partial(list_folder, base)).items()):
-                    yield self._remote_file(address, f"{without_credentials(base)}{inner}", temporary)
+                    if not is_hidden(inner):
+                        yield self._remote_file(address, f"{without_credentials(base)}{inner}", temporary)
             else:
                 yield self._remote_file(url, shown, temporary)
         except (DataError, OSError) as error:
