@@ -61,6 +61,22 @@ def test_the_images_become_the_default(workspace: Path, capsys: pytest.CaptureFi
     assert run_cli("params", "--check") == 0
 
 
+def test_a_table_labels_the_images(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_images(workspace / "flat", {"photos": 4})
+    names = sorted(path.name for path in (workspace / "flat/photos").iterdir())
+    rows = [f"{name};{'ab'[index % 2]};{index}" for index, name in enumerate(names)]
+    (workspace / "flat/labels.csv").write_text("\n".join(["file;kind;size", *rows]))
+    assert (
+        run_cli("use", str(workspace / "flat"), "dataset.table.label=size", "dataset.limit=4", "--dry-run")
+        == 0
+    )
+    assert run_cli("use", str(workspace / "flat"), "dataset.table.label=kind") == 0
+    output = capsys.readouterr().out
+    assert "2 classes; labels in flat/labels.csv\n" in output
+    assert "the columns are image: file; label: kind (guessed; dataset.table.image change it)" in output
+    assert load_settings().dataset.table.label == "kind"
+
+
 def test_a_data_set_of_conf_becomes_the_default_again(workspace: Path) -> None:
     before = contents()
     assert run_cli("use", str(workspace / AWKWARD), "--name", "pets") == 0
