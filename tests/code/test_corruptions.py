@@ -84,14 +84,15 @@ def test_robustness_does_not_depend_on_batch_size(tmp_path: Path) -> None:
     model = open_predictor(tmp_path / "model.onnx")
     images, labels = brightness_images(60)
 
-    rows = measure_robustness(model, images, labels, seed=1, batch_size=60)
+    robustness = measure_robustness(model, images, labels, seed=1, batch_size=60)
 
+    rows = robustness.accuracies
     assert list(rows) == list(CORRUPTIONS)
     assert {values[0] for values in rows.values()} == {1.0}
     # Blur and contrast do not change an image of one color.
     assert set(rows["blur"] + rows["contrast"]) == {1.0}
     assert min(rows["shift"]) < 1.0
-    assert measure_robustness(model, images, labels, seed=1, batch_size=7) == rows
+    assert measure_robustness(model, images, labels, seed=1, batch_size=7) == robustness
 
 
 def test_mean_leaves_out_original_images() -> None:

@@ -6,6 +6,7 @@ ICLR. The severities here fit any image size, so that the accuracies compare mod
 
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
@@ -15,7 +16,9 @@ from scipy import ndimage
 
 from visiongate.images.pixels import Labels
 from visiongate.models.embedding import run_cached
-from visiongate.models.predictor import PROBABILITIES, Images, Predictor
+from visiongate.models.predictor import NOVELTY, PROBABILITIES, Images, Predictor
+from visiongate.models.reliability import is_out_of_distribution
+from visiongate.records.reliability import read_reliability
 
 SEVERITIES = (1, 2, 3, 4, 5)
 # For each severity. Standard deviation of the noise, as a share of the pixel range:
@@ -46,10 +49,25 @@ def corrupt(images: Images, corruption: str, severity: int, generator: np.random
     return CORRUPTIONS[corruption](images, severity, generator)
 
 
+@dataclass(frozen=True, slots=True)
+class Robustness:
+    """What a model makes of corrupted images, by corruption, for severity 0 (the original images) to 5.
+
+    Attributes:
+        accuracies: Of the predictions.
+        alarms: The share of images called out of distribution; empty if the model has no threshold of novelty.
+        images: How many images were corrupted.
+    """
+
+    accuracies: dict[str, list[float]]
+    alarms: dict[str, list[float]]
+    images: int
+
+
 def measure_robustness(
     model: Predictor, images: Images, labels: Labels, seed: int, batch_size: int
-) -> dict[str, list[float]]:
-    """Return the accuracy by corruption, for severity 0 (the original images) to 5.
+) -> Robustness:
+    """Corrupt images, and measure what a model makes of them.
 
     Args:
         model: The model.
@@ -58,13 +76,30 @@ def measure_robustness(
         seed: Of noise and directions.
         batch_size: Images in memory at a time; the result does not depend on it.
     """
-    original = _accuracy(model, [images], labels, batch_size)
-    accuracies = {name: [original] for name in CORRUPTIONS}
+    original = _measure(model, [images], labels, batch_size)
+    measured = {name: [original] for name in CORRUPTIONS}
     for name in CORRUPTIONS:
         for severity in SEVERITIES:
             batches = _corrupt_batches(images, name, severity, seed, batch_size)
-            accuracies[name].append(_accuracy(model, batches, labels, batch_size))
-    return accuracies
+            measured[name].append(_measure(model, batches, labels, batch_size))
+    accuracies = {name: [accuracy for accuracy, _ in each] for name, each in measured.items()}
+    alarms = {name: [share for _, share in each if share is not None] for name, each in measured.items()}
+    return Robustness(accuracies, alarms if original[1] is not None else {}, len(labels))
+
+
+def average_robustness(parts: Sequence[Robustness]) -> Robustness:
+    """Return the mean over parts, such as folds, weighted by their images."""
+    weights = [part.images for part in parts]
+
+    def average(values: Sequence[dict[str, list[float]]]) -> dict[str, list[float]]:
+        names = values[0] if all(values) else {}
+        return {
+            name: np.average([each[name] for each in values], axis=0, weights=weights).tolist()
+            for name in names
+        }
+
+    accuracies, alarms = ([getattr(part, name) for part in parts] for name in ("accuracies", "alarms"))
+    return Robustness(average(accuracies), average(alarms), sum(weights))
 
 
 def mean_corruption_accuracy(accuracies: Mapping[str, Sequence[float]]) -> float:
@@ -97,12 +132,21 @@ def _corrupt_batches(
         yield corrupt(images[start : start + batch_size], corruption, severity, generator)
 
 
-def _accuracy(model: Predictor, batches: Iterable[Images], labels: Labels, batch_size: int) -> float:
-    parts = [run_cached(model, batch, [PROBABILITIES], batch_size)[PROBABILITIES] for batch in batches]
-    probabilities = np.concatenate(parts)
+def _measure(
+    model: Predictor, batches: Iterable[Images], labels: Labels, batch_size: int
+) -> tuple[float, float | None]:
+    """Return the accuracy, and the share of images called out of distribution, if the model has a threshold."""
+    reliability = read_reliability(model.metadata, model.name)
+    has_threshold = reliability is not None and reliability.novelty_threshold is not None
+    names = [PROBABILITIES, NOVELTY] if has_threshold else [PROBABILITIES]
+    parts = [run_cached(model, batch, names, batch_size) for batch in batches]
+    probabilities, *novelty = (np.concatenate([part[name] for part in parts]) for name in names)
     # Unusual images can overflow a model; such a prediction is wrong.
     finite = np.isfinite(probabilities).all(axis=1)
-    return float(np.mean(finite & (probabilities.argmax(axis=1) == labels)))
+    accuracy = float(np.mean(finite & (probabilities.argmax(axis=1) == labels)))
+    if reliability is None or not novelty:
+        return accuracy, None
+    return accuracy, float(is_out_of_distribution(novelty[0], reliability).mean())
 
 
 def _add_noise(images: Images, severity: int, generator: np.random.Generator) -> Images:

@@ -11,7 +11,12 @@ import pyarrow as pa
 from visiongate import paths
 from visiongate.errors import DataError
 from visiongate.evaluation.baselines import BaselineResults, evaluate_baselines
-from visiongate.evaluation.corruptions import measure_robustness, sample_images
+from visiongate.evaluation.corruptions import (
+    Robustness,
+    average_robustness,
+    measure_robustness,
+    sample_images,
+)
 from visiongate.evaluation.leaks import find_leaks
 from visiongate.evaluation.metrics import undo_temperature
 from visiongate.evaluation.operating_point import choose_threshold
@@ -125,9 +130,9 @@ def judge_baselines(folds: Sequence[JudgedFold], seed: int) -> BaselineResults:
     return BaselineResults(majority, linear)
 
 
-def judge_robustness(folds: Sequence[JudgedFold], settings: Evaluation) -> dict[str, list[float]]:
-    """Return the mean accuracy on corrupted test images of all folds; empty if it is not to be measured."""
-    results, weights = [], []
+def judge_robustness(folds: Sequence[JudgedFold], settings: Evaluation) -> Robustness | None:
+    """Return the mean over the folds of what their models make of corrupted test images; None if it is not measured."""
+    results = []
     for fold in folds:
         rows = sample_images(
             fold.test.pixels.labels, math.ceil(settings.corruption_images / len(folds)), settings.seed
@@ -136,13 +141,7 @@ def judge_robustness(folds: Sequence[JudgedFold], settings: Evaluation) -> dict[
             continue
         images, labels = fold.test.pixels.images[rows], fold.test.pixels.labels[rows]
         results.append(measure_robustness(fold.model, images, labels, settings.seed, settings.batch_size))
-        weights.append(len(rows))
-    if not results:
-        return {}
-    return {
-        name: np.average([result[name] for result in results], axis=0, weights=weights).tolist()
-        for name in results[0]
-    }
+    return average_robustness(results) if results else None
 
 
 def find_fold_leaks(folds: Sequence[JudgedFold]) -> list[Leak]:

@@ -32,7 +32,7 @@ from visiongate.evaluation.metrics import count_confusions
 from visiongate.evaluation.result import EvaluationResult
 from visiongate.evaluation.scorecard import Scorecard
 from visiongate.pages.rendering import render_page
-from visiongate.records.evaluation import ClassMetrics, describe_protocol
+from visiongate.records.evaluation import ClassMetrics, NoveltyShare, describe_protocol
 from visiongate.records.files import atomic_path, write_text
 from visiongate.records.history import EpochMetrics
 from visiongate.records.interval import Interval
@@ -162,6 +162,8 @@ def render_report(report: Report, figures: Mapping[str, bytes]) -> str:
         max_worse_slices=MAX_WORSE_SLICES,
         slices=slices[:MAX_SLICES],
         significant=SIGNIFICANT,
+        reliability=result.reliability,
+        novelty=[] if result.reliability is None else _summarize_novelty(result.reliability.novelty),
         # Measured times are left out, so that the page is the same in every run.
         measured=LATENCY,
         thumbnail_uri=thumbnail_uri,
@@ -170,6 +172,27 @@ def render_report(report: Report, figures: Mapping[str, bytes]) -> str:
         is_pixelated=is_pixelated,
         title=title,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _NoveltyRow:
+    """A row of the page: some images, and the share called out of distribution, at the lowest and the highest severity."""
+
+    name: str
+    images: int
+    first: float
+    last: float | None
+
+
+def _summarize_novelty(shares: Sequence[NoveltyShare]) -> list[_NoveltyRow]:
+    """Return a row for each kind of images, foreign ones first after the test images."""
+    rows = []
+    for kind, title_of in (("test", "{}"), ("foreign", "foreign: {}"), ("corrupted", "corrupted: {}")):
+        for name in dict.fromkeys(each.name for each in shares if each.kind == kind):
+            own = [each for each in shares if (each.kind, each.name) == (kind, name)]
+            last = own[-1].share if len(own) > 1 else None
+            rows.append(_NoveltyRow(title_of.format(name), own[0].images, own[0].share, last))
+    return rows
 
 
 def _caption(name: str, folds: int) -> str:

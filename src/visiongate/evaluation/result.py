@@ -20,6 +20,7 @@ from visiongate.evaluation.folds import (
 )
 from visiongate.evaluation.label_errors import LabelErrors, find_label_errors
 from visiongate.evaluation.latency import measure_latency
+from visiongate.evaluation.reliability import ReliabilityResult, judge_reliability
 from visiongate.evaluation.scorecard import Context, Scorecard, score
 from visiongate.evaluation.slices import ImageAttributes, find_slices, read_attributes
 from visiongate.gate.rules import Measured, apply_rules
@@ -78,6 +79,7 @@ class EvaluationResult:
         latency: Of the exported model.
         verdict: Of the gate.
         folds: How many models predicted the test images: 1, or one for each fold of a cross-validation.
+        reliability: Whether the model knows what it does not know; None if it does not state it.
     """
 
     test: Predictions
@@ -87,6 +89,7 @@ class EvaluationResult:
     latency: dict[str, float]
     verdict: GateVerdict
     folds: int = 1
+    reliability: ReliabilityResult | None = None
 
 
 def evaluate_model(
@@ -98,7 +101,7 @@ def evaluate_model(
         model: The exported model, whose latency and training accuracy are measured.
         folds: The images that judge it.
         failed_expectations: Critical expectations about the data that failed.
-        settings: The sections ``evaluation`` and ``gate``.
+        settings: The sections ``evaluation`` and ``gate``, and the name of the data set.
 
     Raises:
         DataError: A split does not fit the model.
@@ -110,15 +113,19 @@ def evaluate_model(
     independence = CROSS_VALIDATED if len(folds) > 1 else 1.0
     attributes = read_attributes(test.pixels.images, test.manifest, independence)
     paths = test.manifest.column("path").to_pylist()
-    diagnosis = diagnose(predictions, paths, attributes, judge_robustness(folds, chosen), chosen)
+    robustness = judge_robustness(folds, chosen)
+    diagnosis = diagnose(predictions, paths, attributes, robustness.accuracies if robustness else {}, chosen)
+    reliability = judge_reliability(model, folds, predictions, robustness, settings.dataset.name)
+    extra = diagnosis.metrics() | ({} if reliability is None else reliability.metrics())
     counts = {"leaked_images": len(leaks), "failed_expectations": failed_expectations}
     context = Context(
         attributes.groups,
         predict_training(model, _thin(training_images(folds)), predictions.threshold, chosen),
         judge_baselines(folds, chosen.seed),
         uncalibrated,
-        {**diagnosis.metrics(), **counts},
+        {**extra, **counts},
         independence,
+        [] if reliability is None else reliability.shares(predictions),
     )
     card = score(predictions, context, chosen)
     latency = measure_latency(model, test.pixels.images, chosen)
@@ -126,7 +133,7 @@ def evaluate_model(
         {**card.metrics, **latency}, card.intervals, card.class_intervals, predictions.classes
     )
     verdict = apply_rules(settings.gate.rules, measured)
-    return EvaluationResult(predictions, card, diagnosis, leaks, latency, verdict, len(folds))
+    return EvaluationResult(predictions, card, diagnosis, leaks, latency, verdict, len(folds), reliability)
 
 
 def diagnose(

@@ -22,7 +22,7 @@ from visiongate.evaluation.operating_point import positive_class
 from visiongate.evaluation.sampled_metrics import ResampledSplit
 from visiongate.models.predictions import Predictions
 from visiongate.records.evaluation import ClassMetrics
-from visiongate.records.interval import Interval, number_groups
+from visiongate.records.interval import Interval, number_groups, wilson_interval
 from visiongate.settings.evaluation import Evaluation
 
 # The metric on training images minus that on test images.
@@ -57,6 +57,7 @@ class Context:
         uncalibrated: The test predictions without calibration, or None if it is unknown.
         extra: Further metrics, without an interval.
         independence: How many independent images each test image is worth, at most 1.
+        shares: Further metrics, with Wilson's interval.
     """
 
     groups: Sequence[str | None]
@@ -65,6 +66,22 @@ class Context:
     uncalibrated: Predictions | None
     extra: Mapping[str, float] = field(default_factory=dict)
     independence: float = 1.0
+    shares: Sequence["ShareOfImages"] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ShareOfImages:
+    """A metric that is the share of the test images with a property.
+
+    Attributes:
+        name: Of the metric.
+        has_property: N.
+        among: N, the images that count; None if all do.
+    """
+
+    name: str
+    has_property: npt.NDArray[np.bool_]
+    among: npt.NDArray[np.bool_] | None = None
 
 
 def score(test: Predictions, context: Context, settings: Evaluation) -> Scorecard:
@@ -92,6 +109,9 @@ def score(test: Predictions, context: Context, settings: Evaluation) -> Scorecar
     metrics |= {**_baseline_metrics(context.baselines, metrics["accuracy"]), **context.extra}
     intervals = find_intervals(split, settings)
     intervals |= {name: _gap_interval(name, metrics, intervals) for name in GAPS}
+    shares = _share_intervals(context.shares, split, settings.confidence)
+    metrics |= {name: interval.value for name, interval in shares.items()}
+    intervals |= shares
     intervals = {name: intervals[name] for name in metrics if name in intervals}
     classes = compute_class_metrics(test)
     by_class = class_intervals(split, classes, settings.confidence)
@@ -112,6 +132,18 @@ def _means(
         "linear_accuracy": baselines.linear,
         "gain_over_majority": correct - baselines.majority,
         "gain_over_linear": correct - baselines.linear,
+    }
+
+
+def _share_intervals(
+    shares: Sequence[ShareOfImages], split: ResampledSplit, confidence: float
+) -> dict[str, Interval]:
+    """Return the shares with their intervals; a share of no image is missing."""
+    return {
+        share.name: wilson_interval(float(values.mean()), split.draws(share.among), confidence)
+        for share in shares
+        for values in [share.has_property if share.among is None else share.has_property[share.among]]
+        if len(values)
     }
 
 

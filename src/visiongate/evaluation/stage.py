@@ -20,12 +20,14 @@ from visiongate.records.csv_rows import write_rows
 from visiongate.records.evaluation import (
     CLASSES_FILE,
     CONFUSION_FILE,
+    NOVELTY_FILE,
     SLICES_FILE,
     CalibrationBin,
     ClassMetrics,
     ConfidenceBin,
     ConfusionRow,
     Leak,
+    NoveltyShare,
     PrecisionRecallPoint,
     RocPoint,
     Slice,
@@ -78,6 +80,8 @@ def _write_tables(folder: Path, result: EvaluationResult, test: Split) -> None:
     write_rows(folder / SLICES_FILE, result.diagnosis.slices, Slice)
     write_rows(folder / "leaks.csv", result.leaks, Leak)
     write_rows(folder / "label_errors.csv", result.diagnosis.label_errors.suspects, SuspectedLabel)
+    novelty = [] if result.reliability is None else result.reliability.novelty
+    write_rows(folder / NOVELTY_FILE, novelty, NoveltyShare)
     write_predictions(folder, tabulate(result.test, test.manifest))
 
 

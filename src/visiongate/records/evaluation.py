@@ -17,6 +17,7 @@ from visiongate.records.json_record import parse_record, read_record
 
 METRICS_FILE, INTERVALS_FILE = "metrics.json", "intervals.json"
 CLASSES_FILE, SLICES_FILE, CONFUSION_FILE = "per_class.csv", "slices.csv", "plots/confusion.csv"
+NOVELTY_FILE = "out_of_distribution.csv"
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
@@ -147,6 +148,25 @@ class SuspectedLabel:
     suggested: str
     self_confidence: Share
     margin: Finite
+
+
+@dataclass(frozen=True, slots=True)
+class NoveltyShare:
+    """A row of ``out_of_distribution.csv``: how many of some images are called out of distribution.
+
+    Attributes:
+        kind: ``test``, ``corrupted`` or ``foreign``.
+        name: Of the corruption, or of the images.
+        severity: Of the corruption.
+        images: How many there are.
+        share: Of those called out of distribution.
+    """
+
+    kind: str
+    name: str
+    severity: Count | None
+    images: Count
+    share: Share
 
 
 def write_metrics(path: Path, metrics: Mapping[str, float]) -> None:
