@@ -21,7 +21,7 @@ from visiongate.images.pixels import Labels, PixelSplit
 from visiongate.models.calibrated_graph import set_temperature
 from visiongate.models.embedding import embed, run_cached
 from visiongate.models.flip_averaging import average_flip
-from visiongate.models.novelty import PrincipalComponents, add_novelty, fit_principal_components
+from visiongate.models.novelty import EmbeddingDistance, add_novelty, fit_distance
 from visiongate.models.onnx_files import write_onnx
 from visiongate.models.predictor import EMBEDDING, NOVELTY, PROBABILITIES, Predictor, open_predictor
 from visiongate.models.quantization import quantize
@@ -33,8 +33,8 @@ from visiongate.settings.schema import Settings
 from visiongate.settings.training import ReliabilityChoice
 from visiongate.training.calibration import fit_temperature
 
-# Training images that the principal components and the ranges of int8 are fitted on, and validation images for the thresholds.
-COMPONENT_IMAGES, RANGE_IMAGES, VALIDATION_IMAGES = 2000, 128, 5000
+# Training images that the novelty and the ranges of int8 are fitted on, and validation images for the thresholds.
+NOVELTY_IMAGES, RANGE_IMAGES, VALIDATION_IMAGES = 2000, 128, 5000
 # Images of 224 pixels need about 10 MB each in a network.
 BATCH = 32
 
@@ -129,15 +129,15 @@ def _change(path: Path, train: PixelSplit, settings: Settings) -> _File:
     file = _File(model, predictor.metadata)
     # The logits of a baseline are logarithms of probabilities, whose energy is the same for all images.
     if not isinstance(settings.model, Baseline):
-        add_novelty(model, _fit_components(file.save(path), train))
+        add_novelty(model, _fit_distance(file.save(path), train))
     return file
 
 
-def _fit_components(predictor: Predictor, train: PixelSplit) -> PrincipalComponents | None:
+def _fit_distance(predictor: Predictor, train: PixelSplit) -> EmbeddingDistance | None:
     if EMBEDDING not in predictor.outputs:
         return None
-    images = _sample(train, COMPONENT_IMAGES).images
-    return fit_principal_components(embed(predictor, images))
+    chosen = _sample(train, NOVELTY_IMAGES)
+    return fit_distance(embed(predictor, chosen.images), chosen.labels)
 
 
 def _sample(split: PixelSplit, count: int) -> PixelSplit:
