@@ -8,7 +8,6 @@ import errno
 import importlib
 import os
 import sys
-import warnings
 from pathlib import Path
 
 # Each stage by the package that holds it.
@@ -60,8 +59,6 @@ def main(arguments: list[str]) -> int:
 def _run(stage: str) -> str | None:
     """Run a stage; return the message of an error that the user can fix, None on success."""
     os.environ.setdefault(*SPIN_COUNT)
-    # Pillow and pydicom warn about damaged and unusual images. Validation and preparation report each of them.
-    warnings.filterwarnings("ignore", module=r"(PIL|pydicom)\.")
     try:
         # Imported here, so that a missing package is explained.
         from visiongate import logs  # noqa: PLC0415
@@ -72,9 +69,9 @@ def _run(stage: str) -> str | None:
             f"{sys.executable} has no package {error.name!r}: activate the environment "
             "(`make setup`, then `. .venv/bin/activate`)"
         )
-    logs.configure(os.environ.get("VISIONGATE_LOG_LEVEL", "info").upper(), Path("logs", f"{stage}.log"))
     settings = None
     try:
+        logs.configure(os.environ.get("VISIONGATE_LOG_LEVEL", "info").upper(), Path("logs", f"{stage}.log"))
         settings = load_settings()
         importlib.import_module(f"visiongate.{STAGES[stage]}.stage").run(settings)
     except VisiongateError as error:

@@ -1,6 +1,7 @@
 """Logging: messages on standard error, and in a file for each run under ``logs/``."""
 
 import logging
+import warnings
 from pathlib import Path
 
 LOGS = Path("logs")
@@ -15,6 +16,8 @@ def configure(level: str, file: Path | None = None) -> None:
         level: Lowest level on standard error. A file always gets ``INFO`` and above.
         file: Replaced if it exists.
     """
+    # Pillow and pydicom warn about damaged and unusual images, which are reported one by one where they matter.
+    warnings.filterwarnings("ignore", module=r"(PIL|pydicom)\.")
     logger = logging.getLogger("visiongate")
     logger.handlers.clear()
     logger.propagate = False

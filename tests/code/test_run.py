@@ -1,5 +1,6 @@
 """The entry script of the stages: messages and exit statuses."""
 
+import errno
 import shutil
 import subprocess
 import sys
@@ -153,3 +154,16 @@ def test_a_missing_package_is_named_with_the_fix() -> None:
     assert done.stderr.startswith(f"train: {sys.executable} has no package ")
     assert "`make setup`" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_read_only_folder_ends_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", "logs")
+
+    monkeypatch.setattr("visiongate.logs.configure", refuse)
+    assert run.main(["ingestion"]) == 1
+    assert capsys.readouterr().err == (
+        "ingestion: logs: the file system is read-only; mount it for writing or work elsewhere\n"
+    )

@@ -342,7 +342,8 @@ def _load(encoded: bytes, image: Image.Image, stored: StoredImage) -> None:
 
 def _read_orientation(image: Image.Image) -> int:
     """Return the EXIF orientation; 1 if there is none or the EXIF block is damaged."""
-    if not _EXIF_KEYS.intersection(image.info):
+    # libheif has turned a HEIC image upright.
+    if image.format == "HEIF" or not _EXIF_KEYS.intersection(image.info):
         return 1
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
