@@ -264,12 +264,12 @@ def _experiment_commands() -> list[click.Command]:
             _overrides(),
             _option(
                 "--steps",
-                type=click.IntRange(min=20),
-                default=200,
+                type=click.IntRange(min=50),
+                default=150,
                 show_default=True,
                 help="Steps of the training.",
             ),
-            _option("--low", type=float, default=1e-6, show_default=True, help="First learning rate."),
+            _option("--low", type=float, default=1e-5, show_default=True, help="First learning rate."),
             _option("--high", type=float, default=10.0, show_default=True, help="Last learning rate."),
         ),
         _command(
