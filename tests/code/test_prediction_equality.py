@@ -143,6 +143,18 @@ def test_predictions_equal_those_of_the_evaluation_to_the_last_bit(workspace: Pa
             assert (row["predicted"], row["confidence"], probabilities) == expected[row["path"]]
 
 
+def test_explanations_are_listed_on_the_terminal(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = workspace / "a.png"
+    path.write_bytes(next(row["image"] for row in table_rows()))
+    (workspace / "b.png").touch()
+    words = ["--similar", "1", "--explain", str(workspace / "maps")]
+    assert run_cli("predict", str(path), str(workspace / "b.png"), *words) == 1
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ["path", "predicted", "confidence", "heat_map", "similar", "similar_labels", "note"]
+    assert lines[1][3:] == [f"{workspace}/maps{path}.png", "train/0.png", "red"]
+    assert lines[2][1:8] == ["-", "-", "-", "-", "-", "empty", "file;"]
+
+
 def test_explanations_and_embeddings_are_of_the_same_image(workspace: Path) -> None:
     model = open_predictor(paths.MODEL_ONNX)
     scenes = draw_scenes(40, seed=7)

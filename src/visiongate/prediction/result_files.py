@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from visiongate.errors import DataError
+from visiongate.models.predictor import EMBEDDING
 from visiongate.prediction.engine import PATH
 from visiongate.records.files import atomic_path
 
-EMBEDDING = "embedding"
 # Writes tables of the same columns to an open file of text.
 TextWriter = Callable[[IO[str], Iterable[pa.Table]], None]
 

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from visiongate.models.predictor import EMBEDDING
 from visiongate.prediction.classifier import Classifier
 from visiongate.prediction.engine import PATH, REASON, Engine
 from visiongate.text_tables import format_table, shorten
@@ -113,14 +114,20 @@ class Summary:
         return [*(["not sure"] if known else []), *(["out of distribution"] if novelty else [])]
 
     def _header_one(self) -> list[str]:
-        return [PATH, "predicted", "confidence", *(["sure"] if self._optional() else []), REASON]
+        sure = ["sure"] if self._optional() else []
+        return [PATH, "predicted", "confidence", *sure, *self._added(), "note"]
 
     def _cells_one(self, row: dict[str, Any]) -> Sequence[str]:
+        note = row[REASON] or ("unlike the training images" if row["out_of_distribution"] else "")
+        confidence = "-" if row["confidence"] is None else f"{row['confidence']:.3f}"
         sure = [TRUTH[row["sure"]]] if self._optional() else []
-        if row[REASON] is not None:
-            return ["-", "-", *(["-"] if sure else []), row[REASON]]
-        outside = "unlike the training images" if row["out_of_distribution"] else ""
-        return [row["predicted"], f"{row['confidence']:.3f}", *sure, outside]
+        added = [_text(row[name]) for name in self._added()]
+        return [row["predicted"] or "-", confidence, *sure, *added, note]
+
+    def _added(self) -> list[str]:
+        """Return the names of the added columns of text."""
+        fields = [field for addition in self.engine.additions for field in addition.schema]
+        return [field.name for field in fields if field.name != EMBEDDING]
 
     def _cells_many(self, row: dict[str, Any]) -> Sequence[str]:
         if row[REASON] is not None:
@@ -131,6 +138,10 @@ class Summary:
         names = ("predicted", "confidence", "sure")
         predicted, confidence, sure = (row[self.engine.column(classifier, name)] for name in names)
         return f"{predicted} {confidence:.3f}{' not sure' if sure is False else ''}"
+
+
+def _text(value: str | list[str] | None) -> str:
+    return ", ".join(value) if isinstance(value, list) else value or "-"
 
 
 def _path(row: dict[str, Any]) -> str:
