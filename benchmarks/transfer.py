@@ -55,7 +55,6 @@ from visiongate.training.probes import FittedProbe, ProbeRecipe
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = "experiment=photos"
-SIZES = (20, 200)
 # fastai's defaults of `fine_tune`: the rate of the frozen epoch, and the divisor of the rate of the first layers.
 RATE, DIVISOR = 2e-3, 100
 EPOCHS = 4
@@ -77,6 +76,7 @@ def main() -> None:
     parser.add_argument("source", type=Path, help="a folder or archive of labeled images")
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--rival-draws", type=int, default=5, help="of the draws, for fine-tuning")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[20, 200], help="images a class")
     parser.add_argument("--test", type=int, default=1000, help="held-out images")
     parser.add_argument("--images", type=int, default=1000, help="images of the folder for the pipeline")
     parser.add_argument("--settings", nargs="*", default=[RECIPE], help="for the official splits")
@@ -97,14 +97,14 @@ def measure_accuracy(options: argparse.Namespace) -> None:
     test, pool = select(photos, order[: options.test]), select(photos, order[options.test :])
     print(f"{len(test.labels)} test images, {len(pool.labels)} to draw from", flush=True)
     probe, rival = partial(fit_probe, settings, transform), partial(fine_tune, settings, transform)
-    for size in SIZES:
-        draws = [draw(pool, size, seed) for seed in range(options.draws)]
-        ours = [measure(probe, each, test) for each in draws]
-        report(f"{size} a class, {RECIPE}", ours)
-        theirs = [measure(rival, each, test) for each in draws[: options.rival_draws]]
-        if theirs:
-            report(f"{size} a class, fine-tuning", theirs)
-            compare(ours, theirs)
+    draws = {size: [draw(pool, size, seed) for seed in range(options.draws)] for size in options.sizes}
+    ours = {size: [measure(probe, each, test) for each in chosen] for size, chosen in draws.items()}
+    for size, trials in ours.items():
+        report(f"{size} a class, {RECIPE}", trials)
+    for size, chosen in draws.items() if options.rival_draws else ():
+        theirs = [measure(rival, each, test) for each in chosen[: options.rival_draws]]
+        report(f"{size} a class, fine-tuning", theirs)
+        compare(ours[size], theirs)
 
 
 def read_photos(settings: Settings) -> tuple[PixelSplit, Transform]:

@@ -9,8 +9,8 @@ from visiongate.settings.model import Probe
 
 GROUP, MODEL = "experiment", "model"
 PHOTOS = "photos"
-# `photos` keeps 200 kB of pixels per image, and two cores compute the features of some 50 images per second: this many take
-# 1 GB and two minutes.
+# `photos` keeps 300 kB of pixels per image, and two cores compute the features of some 50 images per second: this many take
+# 1.5 GB and two minutes.
 MAX_IMAGES = 5000
 
 
