@@ -213,6 +213,7 @@ def test_files_are_counted_if_that_needs_no_reading() -> None:
         (["nowhere", "photos"], "nowhere: no such file or folder"),
         (["photos/*.gif"], r"photos/*.gif: no such file or folder"),
         (["photos"], "photos: no files found"),
+        (["photos", "--output", "a.csv"], "photos: no files found"),
         (["photos", "--output", "answers.xlsx"], "answers.xlsx: the suffix chooses the format"),
         (["photos", "--embed", "answers.csv"], "use one of .npy, .parquet"),
         (["photos", "--output", "a.csv", "--format", "csv"], "--format prints"),
@@ -226,6 +227,7 @@ def test_a_wrong_call_is_one_line(words: list[str], message: str, capsys: Captur
     Path("photos").mkdir()
     assert run_cli("predict", *words) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
+    assert not Path("a.csv").exists()
 
 
 # Answers and formats
@@ -528,3 +530,5 @@ def test_an_output_that_cannot_be_written_is_one_line(capsys: Capture) -> None:
     Path("file").touch()
     assert run_cli("predict", "photos", "--output", "file/a.csv") == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("visiongate predict: file: ")
+    assert run_cli("predict", "photos", "--explain", "file/maps") == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("visiongate predict: file")

@@ -1,5 +1,6 @@
 """``visiongate predict``: the classes of images in files, folders, archives and at addresses."""
 
+import io
 import logging
 import shlex
 import sys
@@ -105,20 +106,21 @@ def run(**values: object) -> int:
     options = Options(**values)  # type: ignore[arg-type]
     options.check()
     settings = load_settings()
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        # Names of files may have any bytes.
+        sys.stdin.reconfigure(errors="surrogateescape")
     sources = Sources(options.sources, sys.stdin, settings.dataset)
     sources.check()
     engine = _build_engine(options, settings)
     summary = Summary(engine)
     try:
-        if options.files:
-            _write_files(options, engine, sources, summary)
-        else:
-            _print_results(options, engine, sources, summary)
+        with _explain_disk(options):
+            predict = _write_files if options.files else _print_results
+            predict(options, engine, sources, summary)
     except KeyboardInterrupt:
         print(f"\nInterrupted after {summary.files:,} files. {_advise(options)}", file=sys.stderr)
         return INTERRUPTED
-    if not summary.files:
-        raise DataError(f"{', '.join(options.sources)}: no files found; name other files or folders")
+    _require_files(options, summary)
     _print_summary(options, summary)
     return int(summary.unread > 0)
 
@@ -156,10 +158,7 @@ def _write_files(options: Options, engine: Engine, sources: Sources, summary: Su
         "heat maps": str(options.explain),
         "similar": options.similar,
     }
-    with (
-        _explain_disk(options),
-        Journal(first.with_name(f"{first.name}.parts"), engine.schema, key) as journal,
-    ):
+    with Journal(first.with_name(f"{first.name}.parts"), engine.schema, key) as journal:
         for table in journal.tables():
             summary.add(table)
         if summary.files:
@@ -169,6 +168,7 @@ def _write_files(options: Options, engine: Engine, sources: Sources, summary: Su
             journal.append(table)
             summary.add(table)
         journal.save()
+        _require_files(options, summary)
         if options.output is not None:
             write_results(options.output, engine.schema, journal.tables())
         if options.embed is not None:
@@ -177,11 +177,19 @@ def _write_files(options: Options, engine: Engine, sources: Sources, summary: Su
         journal.remove()
 
 
+def _require_files(options: Options, summary: Summary) -> None:
+    if not summary.files:
+        raise DataError(f"{', '.join(options.sources)}: no files found; name other files or folders")
+
+
 @contextmanager
 def _explain_disk(options: Options) -> Iterator[None]:
     """Raise errors of the disk as a `DataError`."""
     try:
         yield
+    except BrokenPipeError:
+        # The reader of the output has enough.
+        raise
     except OSError as error:
         raise DataError(f"{error.filename}: {error.strerror or error}; {_advise(options)}") from None
 

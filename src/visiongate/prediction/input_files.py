@@ -30,6 +30,11 @@ class InputFile:
     is_remote: bool = False
 
 
+def show_path(path: Path | str) -> str:
+    """Return a path or address as it is in the results."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def unreadable(path: str, reason: str | OSError | DataError) -> InputFile:
     """Return a file that cannot be read."""
     error = DataError(reason) if isinstance(reason, str) else reason
@@ -48,7 +53,7 @@ def local_file(path: Path, limits: Limits, shown: str | None = None) -> InputFil
         limits: The limit on the size of a file.
         shown: The path in the results, by default the file's.
     """
-    name = shown or os.fsencode(path).decode("utf-8", "backslashreplace")
+    name = shown or show_path(path)
     try:
         status = path.stat()
     except OSError as error:
@@ -76,7 +81,7 @@ def walk_files(folder: Path, limits: Limits, ancestors: frozenset[str] = frozens
         with os.scandir(folder) as found:
             entries = sorted(found, key=lambda entry: entry.name + "/" * _is_folder(entry))
     except OSError as error:
-        yield unreadable(os.fsencode(folder).decode("utf-8", "backslashreplace"), error)
+        yield unreadable(show_path(folder), error)
         return
     above = ancestors | {os.path.realpath(folder)}
     for entry in entries:
@@ -86,7 +91,7 @@ def walk_files(folder: Path, limits: Limits, ancestors: frozenset[str] = frozens
         if not _is_folder(entry):
             yield local_file(path, limits)
         elif os.path.realpath(path) in above:
-            yield unreadable(str(path), "a link that leads in a circle")
+            yield unreadable(show_path(path), "a link that leads in a circle")
         else:
             yield from walk_files(path, limits, above)
 

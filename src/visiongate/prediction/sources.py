@@ -20,6 +20,7 @@ from visiongate.prediction.input_files import (
     load,
     local_file,
     read_archive,
+    show_path,
     unreadable,
     walk_files,
 )
@@ -103,12 +104,12 @@ class Sources:
         elif path.is_dir():
             yield from walk_files(path, limits)
         elif path.is_file() and _starts_like_archive(path):
-            yield from read_archive(path, name, self.dataset)
+            yield from read_archive(path, show_path(path), self.dataset)
         else:
             yield local_file(path, limits)
 
     def _expand_address(self, url: str, temporary: Path) -> Iterator[InputFile]:
-        shown, limits = without_credentials(url), self.dataset.limits
+        shown, limits = show_path(without_credentials(url)), self.dataset.limits
         try:
             if file_name(url).lower().endswith(ARCHIVE_EXTENSIONS):
                 with tempfile.TemporaryDirectory(dir=temporary) as folder:
