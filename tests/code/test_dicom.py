@@ -5,19 +5,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pytest
+import pydicom
 from PIL import Image
-
-from visiongate.images.decoding import DecodeOptions, Fault
-from visiongate.images.extensions import has_image_signature, is_dicom
-from visiongate.images.measurement import measure
-from visiongate.images.preprocessing import to_pixels
-from visiongate.records.conversion import Conversion
-
-pydicom = pytest.importorskip("pydicom")
-from pydicom.dataset import Dataset, FileMetaDataset  # noqa: E402
-from pydicom.encaps import encapsulate  # noqa: E402
-from pydicom.uid import (  # noqa: E402
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
     CTImageStorage,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -30,6 +22,12 @@ from pydicom.uid import (  # noqa: E402
     RLELossless,
     generate_uid,
 )
+
+from visiongate.images.decoding import DecodeOptions, Fault
+from visiongate.images.extensions import has_image_signature, is_dicom
+from visiongate.images.measurement import measure
+from visiongate.images.preprocessing import to_pixels
+from visiongate.records.conversion import Conversion
 
 PATIENT = "Doe^Jane"
 Pixels = npt.NDArray[Any]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pillow_heif
 import pytest
 from PIL import Image, ImageOps
 
@@ -19,7 +20,6 @@ from visiongate.images.measurement import measure
 from visiongate.images.preprocessing import thumbnail, to_pixels
 from visiongate.records.conversion import Conversion
 
-pillow_heif = pytest.importorskip("pillow_heif")
 ORIENTATION = 0x0112
 WITHOUT = DecodeOptions(extras=frozenset())
 

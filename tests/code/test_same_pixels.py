@@ -3,13 +3,13 @@
 import hashlib
 import io
 from collections.abc import Iterator
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
+from pydicom.data import get_testdata_file
 
 from image_samples import SAMPLES, encode, photo
 from visiongate import paths
@@ -42,19 +42,17 @@ def odd_images() -> Iterator[tuple[str, bytes]]:
     for width, height in ((1, 1), (1, 50), (333, 2), (640, 479)):
         yield f"{width} × {height}", encode(photo(width, height), "JPEG")
     yield "animated", encode(photo(20, 30), "GIF", save_all=True, append_images=[photo(30, 20)])
-    if find_spec("pillow_heif") and find_spec("pydicom"):
-        yield from _of_extras()
+    yield from _of_extras()
 
 
 def _of_extras() -> Iterator[tuple[str, bytes]]:
-    pillow_heif, data = import_module("pillow_heif"), import_module("pydicom.data")
     for orientation in (1, 6, 7):
         exif, buffer = Image.Exif(), io.BytesIO()
         exif[0x0112] = orientation
         pillow_heif.encode("RGB", (60, 41), photo(60, 41).tobytes(), buffer, exif=exif.tobytes())
         yield f"HEIC, rotated {orientation}", buffer.getvalue()
     for name in ("CT_small.dcm", "MR_small_RLE.dcm"):
-        yield name, Path(data.get_testdata_file(name, download=False)).read_bytes()
+        yield name, Path(str(get_testdata_file(name, download=False))).read_bytes()
 
 
 @pytest.fixture
