@@ -170,6 +170,7 @@ def test_other_names_of_splits_need_a_setting() -> None:
     assert "column 'split' has cells that are no split, such as 'extra'" in message
     assert "'dataset.splits={extra: test}'" not in message
     assert "dataset.splits={extra: train}" in message
+    assert "has 2 empty cells; fill them" in refusal(labeled(text.replace("extra", "")))
     found = find_images(labeled(text), dataset(splits={"extra": "test"}))
     assert [image.split for image in rows(found)] == ["train", "train", "test", "test"]
 
@@ -252,12 +253,12 @@ def test_rows_that_fit_no_image_are_left_out_with_examples() -> None:
     assert source.ignored == {
         "listed, but missing": 3,
         "without a label": 1,
-        "with several labels": 1,
+        "with contradictory rows": 1,
         "listed twice": 1,
         "not in the table": 2,
     }
     assert "left out 3 images listed, but missing, such as 5.jpg, 6.jpg, 7.jpg" in source.warnings
-    assert "left out 1 image with several labels, such as 2.jpg" in source.warnings
+    assert "left out 1 image with contradictory rows, such as 2.jpg" in source.warnings
     assert "2.jpg" not in {path for path, _, _ in placed(source)}
 
 
@@ -277,7 +278,7 @@ def test_a_table_of_other_images_is_refused() -> None:
         (b"image,label,label\n1.jpg,a,b\n", "several columns are named 'label'"),
         (CSV.replace("cat", "grün").encode("cp1252"), "cp1252: grün"),
         (b"", "the columns begin with nothing"),
-        (b"image,label\n", "the columns begin with image: empty; label: empty"),
+        (b"image,label\n", "the columns begin with image: empty, label: empty"),
         (b"1.jpg,cat\n2.jpg,dog\n", "has no header; add a first line such as image,label"),
         (b"image\n1.jpg\n2.jpg\n", "no column of labels beside image; add one"),
         (b"image,label\n1.jpg,cat\n2.jpg,cat\n", "'cat' is the only label"),
@@ -332,6 +333,17 @@ def test_the_column_of_images_is_found_by_its_cells() -> None:
     message = refusal(labeled(text))
     assert "patient, subject; choose one" in message
     assert "\"dataset.table.group=''\" for none" in message
+
+
+def test_a_table_of_unclear_numbers_is_mentioned() -> None:
+    found = labeled("number,label\n1,a\n2,b\n3,a\n4,b\n")
+    message = refusal(found)
+    assert "4 images without class folders" in message
+    assert (
+        "\nIf labels.csv labels the images, choose the table: \"dataset.table.file='labels.csv'\"" in message
+    )
+    assert "the columns begin with number: 1, label: a" in refusal(found, table=table(file="labels.csv"))
+    assert list(labels(found, table=table(image="number")).values()) == ["a", "b", "a", "b"]
 
 
 def test_several_tables_need_a_choice() -> None:

@@ -13,7 +13,7 @@ from visiongate.ingestion.split_names import read_split_name
 from visiongate.ingestion.table_columns import ColumnGuess, Columns, name_role
 from visiongate.ingestion.trees import Tree
 from visiongate.settings.dataset import Dataset
-from visiongate.text_tables import join_first
+from visiongate.text_tables import join_first, shorten
 
 # Words beside the split in a table's name, such as train_labels.csv.
 TABLE_WORDS = {"label", "labels", "metadata", "meta", "annotation", "annotations", "list", "file", "files"}
@@ -22,6 +22,8 @@ SUBMISSION = "submission"
 # The share of distinct cells in a column of images.
 MIN_DISTINCT = 0.5
 MAX_LISTED = 5
+# Characters of a cell in a message.
+MAX_SHOWN = 60
 ON, OFF = {"1", "1.0", "true", "True"}, {"0", "0.0", "false", "False"}
 
 
@@ -119,8 +121,9 @@ class _Examination:
         return role == "image" or (role is None and is_distinct and not all(map(str.isdecimal, cells)))
 
     def _explain_no_image(self) -> DataError:
-        columns = "; ".join(
-            f"{name}: {next(filter(None, cells), 'empty')}" for name, cells in self._table.columns.items()
+        first = {name: next(filter(None, cells), "empty") for name, cells in self._table.columns.items()}
+        columns = join_first(
+            (shorten(f"{name}: {cell}", MAX_SHOWN) for name, cell in first.items()), MAX_LISTED
         )
         return DataError(
             f"{self._source}: no column names images of this source, such as {self._lookup.example}; the columns begin with "

@@ -10,6 +10,7 @@ from visiongate.ingestion.class_folders import read_class_folders
 from visiongate.ingestion.flat_names import advise_on_flat_files
 from visiongate.ingestion.idx_files import holds_idx_files, open_idx_files
 from visiongate.ingestion.image_arrays import find_image_arrays, open_image_arrays
+from visiongate.ingestion.label_tables import is_label_table
 from visiongate.ingestion.labeled_paths import MAX_LISTED, MIN_CLASSES, LabeledPath, LabeledPaths
 from visiongate.ingestion.parquet_images import find_parquet_images, open_parquet_images
 from visiongate.ingestion.setting_advice import advise_on_excluding, advise_on_table
@@ -57,10 +58,21 @@ def _read_labels(tree: Tree, dataset: Dataset) -> LabeledPaths:
     if isinstance(folders, DataError):
         if isinstance(table, LabeledPaths):
             return table
-        raise DataError(f"{table}\n{folders}") if table else folders
+        raise DataError(f"{table}\n{folders}") if table else _mention_tables(tree, folders)
     if isinstance(table, DataError):
         return folders.warn(f"the folders are the classes; the table beside them is not read: {table}")
     return _choose(tree, folders, table, dataset) if table else folders
+
+
+def _mention_tables(tree: Tree, error: DataError) -> DataError:
+    """Return an error with the tables of a tree, whose cells surely name no images but may label them."""
+    tables = [path for path in tree.paths if is_label_table(path)]
+    if not tables:
+        return error
+    choice = advise_on_table("file", tables[0])
+    return DataError(
+        f"{error}\nIf {join_first(tables, MAX_LISTED)} labels the images, choose the table: {choice}"
+    )
 
 
 def _attempt(read: Callable[[Tree, Dataset], Result], tree: Tree, dataset: Dataset) -> Result | DataError:

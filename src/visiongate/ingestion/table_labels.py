@@ -2,7 +2,7 @@
 
 import posixpath
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from visiongate.errors import DataError
@@ -35,7 +35,7 @@ MIN_LABELED = 0.5
 MISSING = "listed, but missing"
 AMBIGUOUS = "with an ambiguous name"
 MANY = "with several or no classes"
-CONFLICTING = "with several labels"
+CONFLICTING = "with contradictory rows"
 REPEATED = "listed twice"
 UNLISTED = "not in the table"
 
@@ -152,18 +152,22 @@ class _Reader:
         on = ([name for name, cell in zip(label, row, strict=True) if cell in ON] for row in marked)
         return [names[0] if len(names) == 1 else "" for names in on]
 
-    def _read_splits(self, found: FoundTable) -> Iterator[str | None] | Sequence[str | None]:
+    def _read_splits(self, found: FoundTable) -> Sequence[str | None]:
         name = found.columns.split
         if name is None:
             return [found.split] * found.table.rows
         cells = found.table.columns[name]
         splits = {cell: name_split(cell, self._dataset) for cell in set(cells)}
         unknown = sorted(cell for cell, split in splits.items() if split is None)
+        where = f"{self._source}/{found.table.path}: column {name!r}"
+        if "" in unknown:
+            raise DataError(
+                f"{where} has {cells.count(''):,} empty cells; fill them, or set dataset.table.split= for no splits"
+            )
         if unknown:
             raise DataError(
-                f"{self._source}: {found.table.path}: column {name!r} has cells that are no split, such as "
-                f"{join_first(map(repr, unknown), MAX_EXAMPLES)}; give them one: "
-                f"{advise_on_splits([cell or 'EMPTY' for cell in unknown], self._dataset)}, or dataset.table.split= for none"
+                f"{where} has cells that are no split, such as {join_first(map(repr, unknown), MAX_EXAMPLES)}; give them one: "
+                f"{advise_on_splits(unknown, self._dataset)}; or set dataset.table.split= for no splits"
             )
         return [splits[cell] for cell in cells]
 
