@@ -1,10 +1,12 @@
 """A model that is made and evaluated in milliseconds, in the format that `train` exports."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 SIDE = 4
@@ -46,6 +48,16 @@ def write_threshold_model(
     props = {"transform": json.dumps(transform(classes, side)), "classes": json.dumps(classes)}
     helper.set_model_props(model, props | ({"padding": "." * padding} if padding else {}))
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def add_reliability(path: Path, reliability: Mapping[str, float | None]) -> None:
+    """Add thresholds to a model, and a novelty: the brightest pixel of an image."""
+    model = onnx.load(path)
+    model.graph.node.append(helper.make_node("ReduceMax", ["flat", "pixels"], ["novelty"], keepdims=0))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1]), "pixels"))
+    model.graph.output.append(helper.make_tensor_value_info("novelty", TensorProto.FLOAT, ["batch"]))
+    model.metadata_props.add(key="reliability", value=json.dumps(reliability))
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 

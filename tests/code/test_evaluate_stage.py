@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tiny_models import SIDE, brightness_images, transform, write_threshold_model
+from tiny_models import SIDE, add_reliability, brightness_images, transform, write_threshold_model
 from visiongate.errors import DataError, SettingsError
 from visiongate.evaluation import result
 from visiongate.evaluation import stage as evaluate
@@ -56,6 +56,7 @@ MANIFEST = pa.schema(
         *(("width", SIDE_TYPE), ("height", SIDE_TYPE)),
     ]
 )
+RELIABILITY = {"error_rate": 0.1, "min_probability": 0.4, "novelty_threshold": 240.0, "images": 40}
 RULES = {
     "accuracy": {"metric": "accuracy", "comparison": ">=", "threshold": 0.5},
     "fast": {"metric": "latency_p50_ms", "comparison": "<", "threshold": 1e6},
@@ -130,6 +131,7 @@ def write_workspace() -> None:
     """Write a model that predicts the darkest bright images as dark: 5 mistakes of 40."""
     write_data()
     write_threshold_model(Path("models/model.onnx"), threshold=160)
+    add_reliability(Path("models/model.onnx"), RELIABILITY)
 
 
 @pytest.fixture
@@ -222,7 +224,7 @@ def test_outputs_are_reproducible_except_measured_times(evaluated: Path) -> None
     before = contents()
     evaluate.run(settings(corruption_images=100))
 
-    assert len(before) == 26
+    assert len(before) == 27
     assert contents() == before
     assert not [path for path, content in before.items() if str(evaluated).encode() in content]
 
