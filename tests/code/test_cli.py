@@ -10,6 +10,8 @@ import pytest
 
 from command_line import run_cli
 from visiongate.cli import main
+from visiongate.commands import doctor
+from visiongate.images.extras import MODULES
 
 ROOT = Path(__file__).parents[2]
 
@@ -93,3 +95,10 @@ def test_doctor_reports_the_problems_of_a_folder_without_a_project(
     findings = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert findings["settings"].startswith("PROBLEM: params.yaml")
     assert "torch" in findings["packages"]
+
+
+def test_doctor_reports_the_packages_of_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(MODULES, "dicom", "no_such_module")
+    assert doctor.CHECKS["extras"]() == "heic found, dicom missing"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from visiongate.adapters.dvc import run_dvc
 from visiongate.errors import VisiongateError
+from visiongate.images.extras import MODULES, check_installed, is_installed
 from visiongate.settings.loading import load_settings
 from visiongate.training.hardware import choose_hardware
 
@@ -64,6 +65,11 @@ def _settings() -> str:
     return f"params.yaml is valid: dataset {settings.dataset.name}, model {settings.model.name}"
 
 
+def _extras() -> str:
+    check_installed(load_settings().dataset.extras)
+    return ", ".join(f"{name} {'found' if is_installed(name) else 'missing'}" for name in MODULES)
+
+
 def _hardware() -> str:
     training = load_settings().training
     hardware = choose_hardware(training.device, training.precision)
@@ -92,6 +98,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "packages": _packages,
     "programs": _programs,
     "settings": _settings,
+    "extras": _extras,
     "hardware": _hardware,
     "cache": _links,
     "remote": _remote,
