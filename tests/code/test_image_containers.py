@@ -2,6 +2,7 @@
 
 import io
 import json
+import resource
 import tarfile
 from collections import Counter
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ from PIL import Image
 
 from source_trees import dataset, placed, refusal, rows, tree
 from visiongate.errors import DataError
+from visiongate.ingestion.fetching import DownloadOptions
+from visiongate.ingestion.inspection import inspect_source
 from visiongate.ingestion.layouts import find_images
 from visiongate.ingestion.source import Source, SourceImage
 from visiongate.ingestion.trees import open_tree
@@ -337,6 +340,26 @@ def test_shards_give_images_labels_and_splits(tmp_path: Path) -> None:
     assert source.ignored == {"not in a sample with an image": 1}
     assert found[4] == SourceImage(b"image 4", "dog", "train-000001/000004.jpg", "train")
     assert [image.split for image in found] == ["train"] * 6 + ["val"] * 2
+
+
+def test_shards_are_read_from_an_address(tmp_path: Path) -> None:
+    for name, start in (("train-0", 0), ("test-0", 4)):
+        tar(tmp_path / "w" / f"{name}.tar", samples(start, 4, cls=["a", "b"] * 2))
+    settings = dataset(name="w", path="conf/dataset/w.yaml", url=f"file://{tmp_path}/w/", files={})
+    found = inspect_source(settings, DownloadOptions(tmp_path / "downloads", None, 10**9))
+    assert found.images == {(label, split): 2 for label in "ab" for split in ("train", "test")}
+
+
+def test_more_shards_are_read_than_a_process_may_open(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(file.name) for file in Path("/dev/fd").iterdir())
+    for index in range(12):
+        tar(tmp_path / "w" / f"{index:02d}.tar", samples(2 * index, 2, cls=["a", "b"]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 9, hard))
+    try:
+        assert len(read(tmp_path / "w")[1]) == 24
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_single_shard_and_an_extracted_one_are_read(tmp_path: Path) -> None:

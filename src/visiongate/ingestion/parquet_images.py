@@ -252,7 +252,7 @@ def _is_image(kind: pa.DataType) -> bool:
             kind.field(index).name == "bytes" and _is_image(kind.field(index).type)
             for index in range(kind.num_fields)
         )
-    return kind in (pa.binary(), pa.large_binary())
+    return kind in (pa.binary(), pa.large_binary(), pa.binary_view())
 
 
 def _class_names(schema: pa.Schema) -> Mapping[str, Sequence[str]]:
