@@ -34,7 +34,9 @@ class Limits(Section):
     """Limits that protect against decompression bombs."""
 
     max_files: Count = Field(description="Files in one source.")
-    max_file_bytes: Count = Field(description="Decompressed bytes of one file.")
+    max_file_bytes: Count = Field(
+        description="Decompressed bytes of one file, or of one image in a file of many."
+    )
     max_total_bytes: Count = Field(description="Decompressed bytes of all files of a source.")
     max_ratio: Annotated[float, Field(ge=1)] = Field(
         description="Decompressed over compressed bytes of an archive."
@@ -79,7 +81,8 @@ class Dataset(Section):
     )
     files: dict[str, PublishedFile] = Field(description="Files by name; if empty, all files at `url`.")
     classes: list[ClassName] | None = Field(
-        description="Classes in the order of the model's outputs; null takes the folders' names in alphabetical order."
+        description="Classes in the order of the model's outputs; null takes those of the source: the "
+        "names of folders and labels in alphabetical order, or the order that a file gives."
     )
     exclude: list[str] = Field(description="Shell patterns of paths to leave out.")
     splits: dict[str, Literal["train", "val", "test"]] | None = Field(
