@@ -68,7 +68,7 @@ def test_random_weights_change_the_map(models: dict[str, Predictor], method: str
         return float(np.mean(correlations))
 
     assert abs(similarity(write_random_probe)) < 0.2
-    assert similarity(write_probe) > 0.4
+    assert similarity(write_probe) > 0.3
 
 
 def test_the_evidence_adds_up_to_the_logit(models: dict[str, Predictor]) -> None:
