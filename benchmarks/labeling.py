@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from labeled_photos import Photos, read_photos
-from visiongate.correction.labeling import choose_images, predict_unlabeled
+from visiongate.correction.labeling import choose_images
+from visiongate.correction.linear_model import Floats, train_and_predict
 
 TESTED = 500
 FIRST_PER_CLASS, PER_ROUND, ROUNDS = 10, 20, 5
@@ -33,7 +34,7 @@ def choose_randomly(_photos: Photos, _labeled: Rows, pool: Rows, generator: np.r
 
 def choose_as_command(photos: Photos, labeled: Rows, pool: Rows, _generator: np.random.Generator) -> Rows:
     """Choose images as the command does."""
-    probabilities = predict_unlabeled(photos.features[labeled], photos.labels[labeled], photos.features[pool])
+    probabilities = _predict(photos, labeled, pool)
     chosen = choose_images(photos.features[pool], probabilities, PER_ROUND)
     return pool[[image.row for image in chosen]]
 
@@ -75,8 +76,15 @@ def simulate(photos: Photos, choose: Choose, seed: int) -> list[float]:
 
 
 def _test(photos: Photos, labeled: Rows, test: Rows) -> float:
-    probabilities = predict_unlabeled(photos.features[labeled], photos.labels[labeled], photos.features[test])
+    probabilities = _predict(photos, labeled, test)
     return float((probabilities.argmax(axis=1) == photos.labels[test]).mean())
+
+
+def _predict(photos: Photos, labeled: Rows, others: Rows) -> Floats:
+    features, labels = photos.features, photos.labels[labeled]
+    return train_and_predict(
+        features[labeled], labels, features[others], len(photos.classes), is_balanced=True
+    )
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from visiongate.correction.labeling import choose_images, predict_unlabeled
+from visiongate.correction.labeling import choose_images
+from visiongate.correction.linear_model import train_and_predict
 
 
 def two_groups(per_group: int) -> tuple[np.ndarray, np.ndarray]:
@@ -31,11 +32,16 @@ def test_each_image_is_chosen_once_and_no_more_than_there_are() -> None:
     assert len({each.row for each in choose_images(embeddings, probabilities, 50)}) == 12
 
 
-def test_a_rare_class_is_predicted_like_a_frequent_one() -> None:
+def test_a_rare_class_can_have_the_weight_of_a_frequent_one() -> None:
     generator = np.random.default_rng(0)
     labels = np.array([0] * 60 + [1] * 3)
-    embeddings = generator.normal(0, 1, (63, 8)).astype(np.float32)
-    embeddings[labels == 1, 0] += 6
-    between = np.zeros((1, 8), np.float32)
-    between[0, 0] = 5
-    assert predict_unlabeled(embeddings, labels, between)[0, 1] > 0.5
+    embeddings = generator.normal(0, 1, (63, 300)).astype(np.float32)
+    embeddings[labels == 1, :100] += 2
+    between = embeddings.mean(axis=0, keepdims=True) + np.repeat([1.0, 0.0], [100, 200]).astype(np.float32)
+    rare = [
+        train_and_predict(embeddings, labels, between, 3, is_balanced=balanced)[0, 1]
+        for balanced in (False, True)
+    ]
+    assert rare[0] < rare[1]
+    # A class without images has the probability 0.
+    assert train_and_predict(embeddings, labels, between, 3)[0, 2] == 0

@@ -13,8 +13,9 @@ import numpy as np
 from visiongate import paths
 from visiongate.commands.features import embed_labeled
 from visiongate.correction.embeddings import Embed, Embeddings, embed_enlarged
-from visiongate.correction.labeling import choose_images, predict_unlabeled
+from visiongate.correction.labeling import choose_images
 from visiongate.correction.labeling_list import LabelingRow, write_list
+from visiongate.correction.linear_model import train_and_predict
 from visiongate.errors import DataError
 from visiongate.images.decoding import DecodeOptions
 from visiongate.images.pixels import Pixels
@@ -97,7 +98,10 @@ def run(sources: tuple[str, ...], count: int, output: Path) -> int:
     labeled, embeddings, embed = embed_labeled()
     found, unlabeled = _embed(images, embed)
     _report(images, len(found), sources)
-    probabilities = predict_unlabeled(embeddings, labeled.labels, unlabeled)
+    # Classes have the same weight, because what was chosen in earlier rounds need not be balanced.
+    probabilities = train_and_predict(
+        embeddings, labeled.labels, unlabeled, len(labeled.classes), is_balanced=True
+    )
     rows = [
         LabelingRow(*found[each.row], labeled.classes[each.predicted], each.probability, each.margin)
         for each in choose_images(unlabeled, probabilities, count)

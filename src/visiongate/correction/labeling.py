@@ -8,13 +8,9 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from visiongate.correction.embeddings import Embeddings
-from visiongate.correction.linear_model import make_linear_model
-from visiongate.images.pixels import Labels
-
-Floats = npt.NDArray[np.float64]
+from visiongate.correction.linear_model import Floats
 
 # The most uncertain images, per image to choose, among which the different ones are chosen: the paper's beta.
 CANDIDATES = 10
@@ -38,20 +34,6 @@ class Chosen:
     predicted: int
     probability: float
     margin: float
-
-
-def predict_unlabeled(labeled: Embeddings, labels: Labels, unlabeled: Embeddings) -> Floats:
-    """Return the probabilities, N×K, of a classifier that was trained on all labeled images.
-
-    Classes have the same weight, because the chosen images of earlier rounds need not be balanced.
-
-    Args:
-        labeled: Embeddings of the labeled images, M×D.
-        labels: M, in 0..K-1; each class occurs.
-        unlabeled: Embeddings of the unlabeled images, N×D.
-    """
-    model = make_linear_model(is_balanced=True).fit(labeled, labels)
-    return np.asarray(model.predict_proba(unlabeled), dtype=np.float64)
 
 
 def choose_images(embeddings: Embeddings, probabilities: Floats, count: int) -> list[Chosen]:

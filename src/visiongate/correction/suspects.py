@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from visiongate.correction.embeddings import Embeddings
-from visiongate.correction.linear_model import make_linear_model
+from visiongate.correction.linear_model import train_and_predict
 from visiongate.errors import DataError
 from visiongate.evaluation.label_errors import find_label_errors, normalized_margin
 from visiongate.images.pixels import Labels
@@ -140,13 +140,13 @@ def predict_out_of_fold(embeddings: Embeddings, images: LabeledImages) -> Predic
     Raises:
         DataError: The groups of a class cannot be divided into folds.
     """
-    from sklearn.model_selection import PredefinedSplit, cross_val_predict  # noqa: PLC0415 - slow to import
-
-    folds = PredefinedSplit(assign_folds(images.images, FOLDS, SEED, "the usual number"))
-    model = make_linear_model()
-    found = cross_val_predict(model, embeddings, images.labels, cv=folds, method="predict_proba")
-    probabilities = np.zeros((len(images.labels), len(images.classes)))
-    probabilities[:, np.unique(images.labels)] = found
+    folds = np.array(assign_folds(images.images, FOLDS, SEED, "the usual number"))
+    probabilities = np.empty((len(folds), len(images.classes)))
+    for fold in np.unique(folds):
+        rest, own = folds != fold, folds == fold
+        probabilities[own] = train_and_predict(
+            embeddings[rest], images.labels[rest], embeddings[own], len(images.classes)
+        )
     return Predictions(probabilities, images.labels, images.classes)
 
 
