@@ -439,8 +439,9 @@ def test_the_champion_of_the_registry_predicts(
     assert champion is not None
     # Someone replaced the stored file.
     fetch_model(store, champion).write_bytes(Path("models/model.onnx").read_bytes())
-    assert run_cli("predict", "a.png", "--model", "champion") == 2
-    assert "the stored file was changed" in capsys.readouterr().err
+    for words in ((), ("--model", "champion")):
+        assert run_cli("predict", "a.png", *words) == 2
+        assert "the stored file was changed" in capsys.readouterr().err
 
 
 # Resuming

@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
 import run
 from clones import call, clone_tree
+from visiongate.images.table import read_table
 
 SMOKE = [
     "dataset.limit=600",
@@ -79,6 +81,27 @@ def test_gate_and_registration_agree(pipeline: PipelineRun) -> None:
     lock = yaml.safe_load((folder / "dvc.lock").read_text())
     outs = {out["path"]: out["md5"] for out in lock["stages"]["train"]["outs"]}
     assert registration["lineage"]["model_md5"] == outs["models/model.onnx"]
+
+
+@pytest.mark.slow
+def test_predict_gives_the_probabilities_of_the_evaluation(pipeline: PipelineRun) -> None:
+    """On the original files of the first fold, with its model."""
+    folder = pipeline.folder
+    manifest = folder / "data/transformed/manifest.parquet"
+    paths = set(pq.read_table(manifest, filters=[("fold", "=", 0)])["path"].to_pylist())
+    for row in read_table(folder / "data/prepared", ["path", "image"]).to_pylist():
+        if row["path"] in paths:
+            path = folder / "originals" / row["path"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(row["image"])
+    command = "predict originals --model models/folds/0.onnx --output answers.parquet"
+    call(folder, sys.executable, "-m", "visiongate", *command.split(), PYTHONPATH="src")
+    answers = pq.read_table(folder / "answers.parquet").to_pylist()
+    recorded = pq.read_table(folder / "reports/evaluation/predictions.parquet").to_pylist()
+    expected = {f"originals/{row['path']}": row["probabilities"] for row in recorded}
+    assert len(answers) == len(paths) > 0
+    for row in answers:
+        assert [row[f"probability_{digit}"] for digit in range(10)] == expected[row["path"]]
 
 
 @pytest.mark.slow

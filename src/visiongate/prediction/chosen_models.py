@@ -103,21 +103,22 @@ def load_classifier(file: ModelFile, threshold: float | None) -> Classifier:
 
 def _find_default(committed: CommittedModel, settings: Settings) -> ModelFile:
     name = settings.registry.name
+    reason = f"the registry has no champion of {name}"
+    store = champion = None
     try:
         store = open_store(settings.tracking) if has_store(settings.tracking) else None
         champion = find_champion(store, name) if store else None
-        if store and champion:
-            return _registered(store, champion)
-        reason = f"the registry has no champion of {name}"
     except TrackingError as error:
         reason = str(error)
+    if store and champion:
+        return _registered(store, champion)
     logger.warning("No champion: %s", reason)
     return _committed(committed)
 
 
 def _find(name: str, committed: CommittedModel, settings: Settings) -> ModelFile:
     path = Path(name)
-    if not name.startswith(URI_START) and (path.exists() or path.suffix == ".onnx"):
+    if not name.startswith(URI_START) and (path.is_file() or path.suffix == ".onnx"):
         if not path.is_file():
             raise DataError(f"{name}: no such model file")
         is_committed = committed.path.exists() and path.samefile(committed.path)
