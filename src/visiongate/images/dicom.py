@@ -11,6 +11,7 @@ patient's name.
 
 import io
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,8 @@ from visiongate.images.contents import COMPRESSED_DICOM, DICOM_WITHOUT_IMAGE, HE
 
 Values = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
+# Center and width.
+Window = tuple[float, float]
 
 TAGS = [
     *(
@@ -69,6 +72,7 @@ _INVERTED, _GRAY, _PALETTE = "MONOCHROME1", ("MONOCHROME1", "MONOCHROME2"), "PAL
 # They give the same pixels whatever else is installed; others are used for what these cannot decode.
 _OWN_DECODERS = ("pydicom", "pillow")
 _BYTE_BITS, _BYTE_MAX = 8, 255
+_STRIP_PIXELS = 2**20
 
 # Each deviation of a file from the standard would be a warning.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
@@ -82,7 +86,7 @@ class DicomImageFile(ImageFile.ImageFile):
     format_description = "DICOM image"
 
     # Center and width of the values that are shown; None for those of the file.
-    window: tuple[float, float] | None = None
+    window: Window | None = None
 
     def _open(self) -> None:
         content = self.fp.read() if self.fp else b""
@@ -104,7 +108,7 @@ class DicomImageFile(ImageFile.ImageFile):
         return Image.Image.load(self)
 
 
-def open_dicom(encoded: bytes, window: tuple[float, float] | None = None) -> Image.Image:
+def open_dicom(encoded: bytes, window: Window | None = None) -> Image.Image:
     """Open a DICOM image; its pixels are decoded later.
 
     Args:
@@ -120,7 +124,7 @@ def open_dicom(encoded: bytes, window: tuple[float, float] | None = None) -> Ima
     return image
 
 
-def render(dataset: Dataset, window: tuple[float, float] | None) -> Pixels:
+def render(dataset: Dataset, window: Window | None) -> Pixels:
     """Return the first frame as 8-bit pixels.
 
     Args:
@@ -188,29 +192,49 @@ def _choose_decoder(syntax: UID) -> str:
     return next((name for name in _OWN_DECODERS if name in available), "")
 
 
-def _render_gray(pixels: npt.NDArray[Any], dataset: Dataset, window: tuple[float, float] | None) -> Pixels:
-    padding = _find_padding(pixels, dataset)
-    values = apply_modality_lut(pixels, dataset)
+def _render_gray(pixels: npt.NDArray[Any], dataset: Dataset, window: Window | None) -> Pixels:
+    """Shade each level that a sample of up to 16 bits can have once, instead of each pixel, to save memory and time."""
+    if pixels.dtype.kind not in "iu" or pixels.itemsize > np.dtype(np.uint16).itemsize:
+        return _shade(pixels, np.ones(pixels.shape, bool), dataset, window)
+    low, high = int(pixels.min()), int(pixels.max())
+    present = np.zeros(high - low + 1, bool)
+    for strip in _strips(pixels):
+        present[strip.astype(np.intp) - low] = True
+    table = _shade(np.arange(low, high + 1, dtype=np.int64).astype(pixels.dtype), present, dataset, window)
+    return np.concatenate([table[strip.astype(np.intp) - low] for strip in _strips(pixels)])
+
+
+def _strips(pixels: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
+    rows = max(1, _STRIP_PIXELS // pixels.shape[1])
+    return (pixels[upper : upper + rows] for upper in range(0, len(pixels), rows))
+
+
+def _shade(
+    levels: npt.NDArray[Any], present: npt.NDArray[np.bool_], dataset: Dataset, window: Window | None
+) -> Pixels:
+    """Return the brightness of levels, of which those that are ``present`` in the image decide its range."""
+    padding = _find_padding(levels, dataset)
+    values = apply_modality_lut(levels, dataset)
     share = (
         _apply_window(values.astype(np.float64), *window, "LINEAR")
         if window
         else _apply_voi(values.astype(np.float64), dataset)
     )
     if share is None:
-        share = _spread(values.astype(np.float64), padding, dataset)
+        share = _spread(values.astype(np.float64), present & ~padding, dataset)
     shown = _to_bytes(1 - share if dataset.PhotometricInterpretation == _INVERTED else share)
     shown[padding] = 0
     return shown
 
 
-def _find_padding(pixels: npt.NDArray[Any], dataset: Dataset) -> npt.NDArray[np.bool_]:
-    """Return which pixels lie outside of the picture (PS3.3, C.7.5.1.1.2)."""
+def _find_padding(levels: npt.NDArray[Any], dataset: Dataset) -> npt.NDArray[np.bool_]:
+    """Return which levels fill the area outside of the picture (PS3.3, C.7.5.1.1.2)."""
     value = dataset.get("PixelPaddingValue")
     if not isinstance(value, int):
-        return np.zeros(pixels.shape, bool)
+        return np.zeros(levels.shape, bool)
     limit = dataset.get("PixelPaddingRangeLimit")
     low, high = sorted((value, limit if isinstance(limit, int) else value))
-    return (pixels >= low) & (pixels <= high)
+    return (levels >= low) & (levels <= high)
 
 
 def _apply_voi(values: Values, dataset: Dataset) -> Values | None:
@@ -244,12 +268,12 @@ def _apply_window(values: Values, center: float, width: float, function: str) ->
     return (values - (center - 0.5)) / (width - 1) + 0.5
 
 
-def _spread(values: Values, padding: npt.NDArray[np.bool_], dataset: Dataset) -> Values:
-    """Return shares of white for an image that states no window."""
+def _spread(values: Values, visible: npt.NDArray[np.bool_], dataset: Dataset) -> Values:
+    """Return shares of white for an image that states no window, by the range of its visible values."""
     bits = int(dataset.BitsStored)
     if bits <= _BYTE_BITS and not dataset.PixelRepresentation and "RescaleSlope" not in dataset:
         return np.asarray(values / (2**bits - 1))
-    shown = values[~padding]
+    shown = values[visible]
     if not shown.size or shown.min() == shown.max():
         return np.zeros(values.shape)
     return np.asarray((values - shown.min()) / (shown.max() - shown.min()))
