@@ -307,7 +307,7 @@ def test_the_threshold_of_the_model_decides_unless_another_is_given(capsys: Capt
     assert "other.onnx: a threshold of 0.5 needs two classes, not 3" in capsys.readouterr().err
 
 
-def add_reliability(path: Path, novelty_threshold: float | None) -> None:
+def add_reliability(path: Path, novelty_threshold: float | None, min_probability: float = 0.2) -> None:
     """Give a model the brightness as its novelty, and thresholds."""
     model = onnx.load(path)
     if novelty_threshold is not None:
@@ -315,7 +315,7 @@ def add_reliability(path: Path, novelty_threshold: float | None) -> None:
         model.graph.initializer.append(axes)
         model.graph.node.append(helper.make_node("ReduceMean", ["flat", "axes"], ["novelty"], keepdims=0))
         model.graph.output.append(helper.make_tensor_value_info("novelty", TensorProto.FLOAT, ["batch"]))
-    reliability = Reliability(0.1, 0.2, novelty_threshold, 100)
+    reliability = Reliability(0.1, min_probability, novelty_threshold, 100)
     model.metadata_props.add(key=RELIABILITY, value=json.dumps(asdict(reliability)))
     onnx.save(model, path)
 
@@ -339,6 +339,13 @@ def test_reliability_tells_what_is_sure(capsys: Capture) -> None:
     assert lines[7:] == [["dark", "2", "0.811", "1", "0"], ["bright", "1", "1.000", "0", "1"]]
     assert run_cli("predict", "photos/b.png", "--model", "models/model.onnx", "--model", "plain.onnx") == 0
     assert "0.622 not sure  dark 0.622" in capsys.readouterr().out
+
+
+def test_a_model_that_was_fitted_on_too_few_images_cannot_be_sure(capsys: Capture) -> None:
+    write_png("a.png")
+    add_reliability(Path("models/model.onnx"), None, min_probability=0.0)
+    assert run_cli("predict", "a.png", "--format", "jsonl") == 0
+    assert rows(capsys.readouterr().out)[0]["sure"] is None
 
 
 def test_classes_without_images_are_left_out_of_many(capsys: Capture) -> None:

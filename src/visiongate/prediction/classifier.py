@@ -54,7 +54,7 @@ class Classifier:
 
     def run(self, images: Images, outputs: Sequence[str]) -> Outputs:
         """Return what `answer` needs, and further outputs of the model, for images, uint8 N×H×W×C."""
-        novelty = [NOVELTY] if self._knows_novelty else []
+        novelty = [NOVELTY] if self.knows_novelty else []
         return self.model.run(images, sorted({PROBABILITIES, *novelty, *outputs}))
 
     def answer(self, outputs: Outputs, paths: Sequence[str]) -> pa.Table:
@@ -80,17 +80,23 @@ class Classifier:
         return pa.Table.from_arrays(columns, schema=self.schema)
 
     @property
-    def _knows_novelty(self) -> bool:
+    def knows_sure(self) -> bool:
+        """Whether the model can be sure: it was fitted on enough images to exclude a class."""
+        return self.reliability is not None and self.reliability.min_probability > 0
+
+    @property
+    def knows_novelty(self) -> bool:
+        """Whether the model can tell that an image is unlike its training images."""
         known = self.reliability is not None and self.reliability.novelty_threshold is not None
         return known and NOVELTY in self.model.outputs
 
     def _sure(self, probabilities: npt.NDArray[np.float64], predicted: npt.NDArray[np.int64]) -> pa.Array:
-        if self.reliability is None:
+        if self.reliability is None or not self.knows_sure:
             return pa.nulls(len(predicted), pa.bool_())
         return pa.array(is_sure(prediction_sets(probabilities, self.reliability), predicted))
 
     def _outside(self, outputs: Outputs, images: int) -> pa.Array:
-        if self.reliability is None or not self._knows_novelty:
+        if self.reliability is None or not self.knows_novelty:
             return pa.nulls(images, pa.bool_())
         return pa.array(is_out_of_distribution(outputs[NOVELTY], self.reliability))
 

@@ -109,18 +109,18 @@ class Summary:
 
     def _optional(self) -> list[str]:
         """Return the titles of what at least one of the models knows."""
-        known = [each.reliability for each in self.engine.classifiers if each.reliability is not None]
-        novelty = any(each.novelty_threshold is not None for each in known)
-        return [*(["not sure"] if known else []), *(["out of distribution"] if novelty else [])]
+        sure = any(each.knows_sure for each in self.engine.classifiers)
+        novelty = any(each.knows_novelty for each in self.engine.classifiers)
+        return [*(["not sure"] if sure else []), *(["out of distribution"] if novelty else [])]
 
     def _header_one(self) -> list[str]:
-        sure = ["sure"] if self._optional() else []
+        sure = ["sure"] if self.engine.classifiers[0].knows_sure else []
         return [PATH, "predicted", "confidence", *sure, *self._added(), "note"]
 
     def _cells_one(self, row: dict[str, Any]) -> Sequence[str]:
         note = row[REASON] or ("unlike the training images" if row["out_of_distribution"] else "")
         confidence = "-" if row["confidence"] is None else f"{row['confidence']:.3f}"
-        sure = [TRUTH[row["sure"]]] if self._optional() else []
+        sure = [TRUTH[row["sure"]]] if self.engine.classifiers[0].knows_sure else []
         added = [_text(row[name]) for name in self._added()]
         return [row["predicted"] or "-", confidence, *sure, *added, note]
 
