@@ -74,6 +74,12 @@ def test_onnx_and_torch_agree_for_each_network(tmp_path: Path, name: str) -> Non
         assert np.allclose(values, expected[output].detach().numpy(), atol=1e-4), output
 
 
+def test_published_weights_warn_of_small_images_once(caplog: pytest.LogCaptureFixture) -> None:
+    for size in (95, 95, 96):
+        build_network("efficientnet_lite0", {"weights": "package"}, 3, size, 2)
+    assert [record.message.partition(":")[0] for record in caplog.records] == ["transformation.size = 95"]
+
+
 def test_each_network_has_a_recipe() -> None:
     assert set(network_names()) <= {path.stem for path in (ROOT / "conf/model").glob("*.yaml")}
 

@@ -2,8 +2,10 @@
 
 import importlib
 import inspect
+import logging
 import pkgutil
 from collections.abc import Mapping
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -13,6 +15,12 @@ from torch import nn
 from visiongate.errors import SettingsError
 from visiongate.models import baselines, networks
 from visiongate.models.pixel_classifier import PixelClassifier
+from visiongate.models.pretrained import IMAGENET, PACKAGE
+
+# Published weights were trained on images of 224 pixels or more; they see little in images smaller than this.
+MIN_PUBLISHED_SIZE = 96
+PUBLISHED = (IMAGENET, PACKAGE)
+logger = logging.getLogger(__name__)
 
 
 def network_names() -> list[str]:
@@ -26,7 +34,7 @@ def baseline_names() -> list[str]:
 
 
 def build_network(name: str, options: Mapping[str, Any], channels: int, size: int, classes: int) -> nn.Module:
-    """Return a network with random weights, drawn from torch's global generator.
+    """Return a network, whose random weights are drawn from torch's global generator.
 
     Args:
         name: One of `network_names`.
@@ -39,6 +47,8 @@ def build_network(name: str, options: Mapping[str, Any], channels: int, size: in
         SettingsError: The network does not exist, or an option is unknown or invalid.
     """
     network: nn.Module = _build(networks, name, options, channels, size, classes)
+    if options.get("weights") in PUBLISHED and size < MIN_PUBLISHED_SIZE:
+        _warn_of_small_images(size)
     return network
 
 
@@ -60,6 +70,17 @@ def build_baseline(name: str, options: Mapping[str, Any], seed: int) -> PixelCla
 def parameter_count(network: nn.Module) -> int:
     """Count the parameters, trained or frozen."""
     return sum(parameter.numel() for parameter in network.parameters())
+
+
+@cache
+def _warn_of_small_images(size: int) -> None:
+    """Log a warning once per size: each fold builds a network."""
+    logger.warning(
+        "transformation.size = %d: published weights see little in images of fewer than %d pixels; enlarge them, "
+        "for example by transformation=color_224",
+        size,
+        MIN_PUBLISHED_SIZE,
+    )
 
 
 def _names(package: ModuleType) -> list[str]:
