@@ -47,7 +47,8 @@ class UnlabeledImages:
 
     def __init__(self, sources: Sources, transform: Transform) -> None:
         limits = sources.dataset.limits
-        self.options = DecodeOptions(Conversion(transform.depth, transform.background), limits.max_pixels)
+        conversion = Conversion(transform.depth, transform.background, transform.window)
+        self.options = DecodeOptions(conversion, limits.max_pixels)
         self._sources, self._transform = sources, transform
         self.labeled = self.unread = 0
 
