@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from collections import Counter
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -14,6 +15,8 @@ from drawn_images import write_images
 from visiongate.commands.default_extras import choose_extras
 from visiongate.commands.default_recipe import choose_recipe
 from visiongate.images import extras as extras_module
+from visiongate.ingestion.inspection import Inspection, inspect_source
+from visiongate.ingestion.stage import download_options
 from visiongate.settings.dataset_page import DatasetPage, choose_default, derive_name, is_name
 from visiongate.settings.loading import load_settings
 
@@ -133,8 +136,24 @@ def test_few_images_get_a_pretrained_network(
     "setting", ["experiment=null", "experiment=photos", "model=resnet18", "model.lr=0.01"]
 )
 def test_the_user_chooses_the_recipe_and_the_model(setting: str) -> None:
-    assert choose_recipe(1, ["transformation.size=96", "model.strength=0.1"]) is not None
-    assert choose_recipe(1, ["transformation.size=96", setting]) is None
+    dataset, photographs = (
+        load_settings().dataset,
+        Inspection("", ["a"], Counter({("a", None): 1}), Counter(), ()),
+    )
+    assert choose_recipe(photographs, dataset, ["transformation.size=96", "model.strength=0.1"]) is not None
+    assert choose_recipe(photographs, dataset, ["transformation.size=96", setting]) is None
+
+
+def test_tiny_images_get_the_default_network(workspace: Path) -> None:
+    dataset = load_settings().dataset
+    digits = inspect_source(dataset, download_options(dataset))
+    choice = choose_recipe(digits, dataset, [])
+    assert digits.side == 8
+    assert choice is not None
+    assert choice.name is None
+    assert "because the images have only 8 pixels a side" in choice.reason
+    photographs = dataset.model_copy(update={"path": str(workspace / AWKWARD), "url": None, "classes": None})
+    assert inspect_source(photographs, download_options(photographs)).side == 40
 
 
 @pytest.mark.parametrize("split", ["val", "test"])

@@ -17,7 +17,7 @@ from visiongate.adapters.processes import program_path
 from visiongate.commands import params
 from visiongate.commands.default_extras import choose_extras
 from visiongate.commands.default_recipe import GROUP as RECIPES
-from visiongate.commands.default_recipe import choose_recipe, count_images, without_null
+from visiongate.commands.default_recipe import choose_recipe, without_null
 from visiongate.commands.page_runs import PIPELINE_PAGES, record_pages
 from visiongate.commands.preflight import check_run
 from visiongate.commands.source import find_source
@@ -173,7 +173,7 @@ def _choose_defaults(chosen: Sequence[str], settings: Sequence[str]) -> list[str
     dataset = parse_settings(yaml.safe_load(composed), str(paths.PARAMS)).dataset
     inspection = inspect_source(dataset, download_options(dataset))
     extras = choose_extras(inspection.extras, settings)
-    recipe = choose_recipe(count_images(inspection, dataset), settings)
+    recipe = choose_recipe(inspection, dataset, settings)
     for line in [extras.reason, recipe.reason if recipe else ""]:
         if line:
             print(line)

@@ -88,7 +88,7 @@ def _run(options: Options) -> int:
     print(*_describe_images(inspection, settings), sep="\n")
     if plan.page is not None and inspection is not None:
         page = _add_extras(plan.page, inspection, options)
-        plan = Plan(plan.name, _add_recipe(page, count_images(inspection, settings.dataset), options))
+        plan = Plan(plan.name, _add_recipe(page, inspection, settings, options))
         _compose(plan)
     return _write(plan, options)
 
@@ -101,13 +101,15 @@ def _add_extras(page: DatasetPage, inspection: Inspection, options: Options) -> 
     return replace(page, values={**page.values, SETTING: list(choice.names)}) if choice.names else page
 
 
-def _add_recipe(page: DatasetPage, images: int, options: Options) -> DatasetPage:
+def _add_recipe(
+    page: DatasetPage, inspection: Inspection, settings: Settings, options: Options
+) -> DatasetPage:
     """Print how the recipe is chosen, unless the settings choose one, and return the page with it.
 
     Raises:
         SettingsError: The page exists with other content.
     """
-    choice = choose_recipe(images, options.settings)
+    choice = choose_recipe(inspection, settings.dataset, options.settings)
     if choice is not None:
         print(choice.reason)
         page = replace(page, recipe=choice.name)

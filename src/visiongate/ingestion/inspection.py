@@ -3,12 +3,19 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
+from statistics import median
 
+from visiongate.images.measurement import measure_images
 from visiongate.ingestion.fetching import DownloadOptions
 from visiongate.ingestion.opening import open_source
+from visiongate.ingestion.source import Source
 from visiongate.records.splits import SPLITS
 from visiongate.settings.dataset import Dataset
 from visiongate.text_tables import format_table
+
+# Images whose size is read.
+SAMPLE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +29,7 @@ class Inspection:
         ignored: Number of files that are not images of a class, by reason.
         warnings: What a person should check.
         extras: Number of images whose names claim a format that needs a package, by its name in ``dataset.extras``.
+        side: Median of the shorter sides of the first images, in pixels; None if none can be read.
     """
 
     layout: str
@@ -30,6 +38,7 @@ class Inspection:
     ignored: Counter[str]
     warnings: tuple[str, ...]
     extras: Counter[str] = field(default_factory=Counter)
+    side: int | None = None
 
     def lines(self) -> Iterator[str]:
         """Yield the layout, a table of the images by class and split, the ignored files and the warnings."""
@@ -45,7 +54,7 @@ class Inspection:
 
 
 def inspect_source(dataset: Dataset, downloads: DownloadOptions) -> Inspection:
-    """Read the folders and names of a data set; what is missing is downloaded.
+    """Read the folders, the names and the first images of a data set; what is missing is downloaded.
 
     Raises:
         DataError: The data set is missing, cannot be downloaded or cannot be read as labeled images.
@@ -53,5 +62,17 @@ def inspect_source(dataset: Dataset, downloads: DownloadOptions) -> Inspection:
     with open_source(dataset, downloads) as opened:
         source = opened.source
         return Inspection(
-            source.layout, source.classes, source.counts, source.ignored, source.warnings, source.extras
+            source.layout,
+            source.classes,
+            source.counts,
+            source.ignored,
+            source.warnings,
+            source.extras,
+            _measure_side(source),
         )
+
+
+def _measure_side(source: Source) -> int | None:
+    sample = measure_images(image.image for image in islice(source.read(), SAMPLE))
+    sides = [min(image.width, image.height) for image in sample if image.width and image.height]
+    return round(median(sides)) if sides else None
