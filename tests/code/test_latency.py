@@ -58,7 +58,7 @@ def test_slow_model_runs_few_batches(model: CountingModel, monkeypatch: pytest.M
 
     measure_latency(model, images, settings(batch_size=16, runs=50))  # type: ignore[arg-type]
 
-    assert model.shapes.count((16, SIDE, SIDE, 1)) == module.MIN_BATCHES + 1
+    assert model.shapes.count((16, SIDE, SIDE, 1)) == module.MIN_RUNS + 1
 
 
 def test_peak_memory_is_that_of_a_new_process(model: CountingModel) -> None:

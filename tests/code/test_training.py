@@ -349,6 +349,14 @@ def test_calibration_recovers_the_temperature() -> None:
     assert math.isclose(fit_temperature(0.5 * logits, labels), 0.5, rel_tol=0.05)
 
 
+@pytest.mark.parametrize("images", [20, 200])
+def test_a_few_correct_predictions_do_not_make_the_model_certain(images: int) -> None:
+    labels = torch.arange(images) % 3
+    logits = functional.one_hot(labels, 3) * 4.0
+    confidence = torch.softmax(logits / fit_temperature(logits, labels), dim=1).max(dim=1).values
+    assert confidence.tolist() == pytest.approx([(images + 1) / (images + 2)] * images, abs=1e-3)
+
+
 def test_the_temperature_is_bounded() -> None:
     logits = 10 * torch.eye(3)
     assert 0.05 <= fit_temperature(logits, torch.arange(3)) < 1

@@ -24,8 +24,8 @@ LATENCY = (
 
 # Calls before the measured ones: the first ones allocate memory and start threads.
 WARM_UP = 5
-# A large network is slow and varies little, so that few batches are enough.
-MIN_BATCHES, MAX_BATCH_SECONDS = 3, 0.25
+# A large network is slow and varies little, so that few runs are enough.
+MIN_RUNS, MAX_SINGLE_SECONDS, MAX_BATCH_SECONDS = 3, 3.0, 0.25
 
 
 def measure_latency(model: Predictor, images: Images, settings: Evaluation) -> dict[str, float]:
@@ -43,7 +43,9 @@ def measure_latency(model: Predictor, images: Images, settings: Evaluation) -> d
     size = settings.batch_size
     batch = np.resize(images[:size], (size, *images.shape[1:]))
     _measure(lambda run: model.predict(batch[run % size, None]), WARM_UP)
-    single = _measure(lambda run: model.predict(batch[run % size, None]), settings.latency_runs)
+    single = _measure(
+        lambda run: model.predict(batch[run % size, None]), settings.latency_runs, MAX_SINGLE_SECONDS
+    )
     model.predict(batch, size)
     whole = _measure(lambda _: model.predict(batch, size), settings.latency_runs, MAX_BATCH_SECONDS)
     p50, p95 = np.percentile(single, [50, 95]) * 1000
@@ -53,9 +55,9 @@ def measure_latency(model: Predictor, images: Images, settings: Evaluation) -> d
 
 
 def _measure(call: Callable[[int], object], runs: int, max_seconds: float = float("inf")) -> list[float]:
-    """Return the seconds of each run; stop early after ``max_seconds``, but not before `MIN_BATCHES`."""
+    """Return the seconds of each run; stop early after ``max_seconds``, but not before `MIN_RUNS`."""
     seconds: list[float] = []
-    while len(seconds) < runs and (sum(seconds) <= max_seconds or len(seconds) < MIN_BATCHES):
+    while len(seconds) < runs and (sum(seconds) <= max_seconds or len(seconds) < MIN_RUNS):
         start = time.perf_counter()
         call(len(seconds))
         seconds.append(time.perf_counter() - start)
