@@ -12,8 +12,8 @@ PHOTOS = "photos"
 # `photos` keeps 300 kB of pixels per image, and two cores compute the features of some 50 images per second: this many take
 # 1.5 GB and two minutes.
 MAX_IMAGES = 5000
-# In pixels. Learned from 600 images, the recipe has an accuracy of 94% on digits of 8 pixels, and a small network 99%. The recipe is
-# right for photographs of 32 pixels, those of CIFAR-10: 74%.
+# In pixels. Learned from 600 images, the recipe has an accuracy of 94% on digits of 8 pixels, and a small network 99%. On the
+# photographs of 32 pixels of CIFAR-10, it has 74%.
 MIN_SIDE = 32
 
 
