@@ -216,9 +216,7 @@ def _correction_commands() -> list[click.Command]:
             _option(
                 "--output",
                 type=FOLDER,
-                default="reports/labeling",
-                show_default=True,
-                help="Folder for the list and the page.",
+                help="Folder for the list and the page; by default reports/labeling.",
             ),
         ),
     ]

@@ -27,6 +27,8 @@ CREATED = {
     "data/downloads",
     "models/checkpoint.safetensors",
     "reports/experiments/index.html",
+    "reports/labeling/index.html",
+    "reports/labeling/label_next.csv",
     "reports/runs.js",
     "reports/report.md",
 }

@@ -14,7 +14,7 @@ from visiongate import paths
 from visiongate.commands.features import embed_labeled
 from visiongate.correction.embeddings import Embed, Embeddings, embed_enlarged
 from visiongate.correction.labeling import choose_images
-from visiongate.correction.labeling_list import LabelingRow, write_list
+from visiongate.correction.labeling_list import LIST_FILE, LabelingRow, write_list
 from visiongate.correction.linear_model import train_and_predict
 from visiongate.errors import DataError
 from visiongate.images.decoding import DecodeOptions
@@ -84,7 +84,7 @@ class UnlabeledImages:
         return UnlabeledImage(file.path, hashlib.sha256(encoded).hexdigest(), pixels)
 
 
-def run(sources: tuple[str, ...], count: int, output: Path) -> int:
+def run(sources: tuple[str, ...], count: int, output: Path | None) -> int:
     """Write the list and the page of the images to label next.
 
     Raises:
@@ -107,9 +107,10 @@ def run(sources: tuple[str, ...], count: int, output: Path) -> int:
         LabelingRow(*found[each.row], labeled.classes[each.predicted], each.probability, each.margin)
         for each in choose_images(unlabeled, probabilities, count)
     ]
-    write_list(output, rows, images.pictures([row.path for row in rows]), len(found))
+    folder = output or paths.LABELING
+    write_list(folder, rows, images.pictures([row.path for row in rows]), len(found))
     print(
-        f"Wrote {len(rows)} of {len(found):,} unlabeled images to {output}/label_next.csv and {output}/index.html"
+        f"Wrote {len(rows)} of {len(found):,} unlabeled images to {folder}/{LIST_FILE} and {folder}/index.html"
     )
     return 0
 
