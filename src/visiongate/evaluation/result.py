@@ -116,14 +116,13 @@ def evaluate_model(
     robustness = judge_robustness(folds, chosen)
     diagnosis = diagnose(predictions, paths, attributes, robustness.accuracies if robustness else {}, chosen)
     reliability = judge_reliability(model, folds, predictions, robustness, settings.dataset.name)
-    extra = diagnosis.metrics() | ({} if reliability is None else reliability.metrics())
     counts = {"leaked_images": len(leaks), "failed_expectations": failed_expectations}
     context = Context(
         attributes.groups,
         predict_training(model, _thin(training_images(folds)), predictions.threshold, chosen),
         judge_baselines(folds, chosen.seed),
         uncalibrated,
-        {**extra, **counts},
+        diagnosis.metrics() | (reliability.metrics() if reliability else {}) | counts,
         independence,
         [] if reliability is None else reliability.shares(predictions),
     )
