@@ -8,6 +8,7 @@ import pytest
 import torch
 from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
+from torch.nn import functional
 
 from training_tasks import MODEL, PLAIN, TRAINING, make_task, same_weights, train
 from visiongate.errors import DivergedError, SettingsError
