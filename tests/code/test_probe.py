@@ -144,7 +144,13 @@ def test_a_trial_is_scored_on_all_folds(probe: Predictor) -> None:
         scores = [
             trainer(0, {"model.strength": strength}, lambda _epoch, _value: None) for strength in (1e-9, 0.01)
         ]
+        redrawn = {
+            trainer(0, {"model.strength": 1e-3, "training.seed": seed}, lambda _epoch, _value: None)
+            for seed in range(1, 9)
+        }
     assert scores[0] < scores[1]
+    # A fresh seed draws other training images.
+    assert len(redrawn) > 1
 
 
 def test_a_head_separates_and_leaves_out_a_class_without_images() -> None:

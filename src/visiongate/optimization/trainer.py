@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from visiongate.adapters.mlflow.runs import open_run
@@ -13,14 +15,19 @@ from visiongate.images.pixels import load_split
 from visiongate.optimization.study import Report
 from visiongate.records.history import EpochMetrics, average_histories
 from visiongate.records.search import Values
-from visiongate.records.transform import read_transform
+from visiongate.records.transform import Transform, read_transform
 from visiongate.settings.loading import replace_settings
 from visiongate.settings.model import Model
 from visiongate.settings.schema import Settings
 from visiongate.training.hardware import reproducible
 from visiongate.training.loop import Callbacks, fit
 from visiongate.training.memory import explain_out_of_memory
-from visiongate.training.one_step import fit_one_step, read_features
+from visiongate.training.one_step import (
+    ClassifierRecipe,
+    LabeledFeatures,
+    fit_one_step,
+    read_features,
+)
 from visiongate.training.recipes import make_recipe
 from visiongate.training.task import prepare_task
 
@@ -61,7 +68,8 @@ class Trainer:
                 run.log_metrics(epoch.defined(), epoch.epoch)
                 report(epoch.epoch, epoch.score(optimize.metric))
 
-            return _train(settings, self.directory, Callbacks(on_epoch)).score(optimize.metric)
+            train = _train if isinstance(settings.model, Model) else partial(_fit, is_redrawn=SEED in values)
+            return train(settings, self.directory, Callbacks(on_epoch)).score(optimize.metric)
 
 
 @contextmanager
@@ -76,29 +84,52 @@ def _fitting_threads(size: int) -> Iterator[None]:
 
 
 def _train(settings: Settings, directory: Path, callbacks: Callbacks) -> EpochMetrics:
-    """Train a network, or fit a classifier in one step, and return the best epoch."""
-    if not isinstance(settings.model, Model):
-        epoch, count = _fit(settings, directory)
-        callbacks.on_epoch(epoch, count)
-        return epoch
-    with explain_out_of_memory(settings.model.batch_size, settings.training.accumulation):
+    """Train a network, and return the best epoch."""
+    with explain_out_of_memory(settings.network.batch_size, settings.training.accumulation):
         task = prepare_task(directory, settings.network, settings.training)
         return fit(task, settings.network, settings.training, callbacks).best
 
 
-def _fit(settings: Settings, directory: Path) -> tuple[EpochMetrics, int]:
-    """Fit a baseline or a probe; return its metrics and the number of training images.
+def _fit(settings: Settings, directory: Path, callbacks: Callbacks, *, is_redrawn: bool) -> EpochMetrics:
+    """Fit a classifier in one step, and return its metrics.
 
     With cross-validation, the metrics are means over all folds: a classifier takes seconds, and one fold of few images says
     little.
+
+    Args:
+        settings: Of the trial.
+        directory: The folder of the pixel arrays.
+        callbacks: Only ``on_epoch`` is called.
+        is_redrawn: Draw the training images with replacement. A fresh seed must change something, and most of these
+            classifiers have no randomness of their own.
     """
     transform = read_transform(directory)
     recipe = make_recipe(settings, transform)
+    epochs = []
+    for train, val in _read_parts(recipe, directory, transform):
+        seen = _redraw(train, settings.training.seed) if is_redrawn else train
+        epochs.append(fit_one_step(recipe, seen, val).epoch)
+    [epoch] = average_histories([[each] for each in epochs], settings.training.monitor)
+    callbacks.on_epoch(epoch, len(epochs))
+    return epoch
+
+
+def _read_parts(
+    recipe: ClassifierRecipe, directory: Path, transform: Transform
+) -> Iterator[tuple[LabeledFeatures, LabeledFeatures]]:
+    """Yield training and validation images: of the splits, or of each fold."""
     if transform.protocol == "holdout":
         train, val = (read_features(recipe, load_split(directory, split)) for split in ("train", "val"))
-        return fit_one_step(recipe, train, val).epoch, len(train.labels)
+        yield train, val
+        return
     data = load_folds(directory)
     images = read_features(recipe, data.pixels)
-    parts = [[images.take(data.rows(fold, split)) for split in ("train", "val")] for fold in data]
-    epochs = [[fit_one_step(recipe, train, val).epoch] for train, val in parts]
-    return average_histories(epochs, settings.training.monitor)[0], len(images.labels)
+    for fold in data:
+        yield images.take(data.rows(fold, "train")), images.take(data.rows(fold, "val"))
+
+
+def _redraw(images: LabeledFeatures, seed: int) -> LabeledFeatures:
+    """Draw as many images of each class with replacement."""
+    generator = np.random.default_rng(seed)
+    rows = [np.flatnonzero(images.labels == label) for label in np.unique(images.labels)]
+    return images.take(np.concatenate([generator.choice(each, len(each)) for each in rows]))
