@@ -21,11 +21,12 @@ from visiongate.images.pixels import PixelSplit
 from visiongate.records.files import sha256_of
 from visiongate.records.history import EpochMetrics, average_histories, best_epoch
 from visiongate.records.manifest import MANIFEST_FILE
+from visiongate.records.splits import validation_fold
 from visiongate.records.transform import Transform
 from visiongate.settings.schema import Settings
 from visiongate.training import distributed
 from visiongate.training.calibration import fit_temperature
-from visiongate.training.finishing import ValidationOutputs, finish, finish_on_folds
+from visiongate.training.finishing import ValidationOutputs, calibrate_fold, finish, finish_on_folds
 from visiongate.training.loop import Callbacks, FitResult, fit_without_validation, predict_split
 from visiongate.training.one_step import ClassifierRecipe, fit_one_step, read_features
 from visiongate.training.progress import TrainingProgress
@@ -94,6 +95,7 @@ def train_network_on_folds(
     logits, labels = (torch.cat([getattr(each, name) for each in results]) for name in ("logits", "labels"))
     described = describe_network(task, transform, fit_temperature(logits, labels))
     outputs = [result.outputs for result in results if result.outputs is not None]
+    _calibrate_folds(data, outputs, settings)
     return _finished_on_folds(described, data, outputs, settings), FitResult(history, best)
 
 
@@ -121,9 +123,18 @@ def fit_on_folds(
     (epoch,) = average_histories([[result.epoch] for result in results], settings.training.monitor)
     labels = np.concatenate([images.labels[data.rows(fold, "val")] for fold in data])
     logits = torch.cat([result.val_logits for result in results])
+    _calibrate_folds(data, outputs, settings)
     final = recipe.fit(images.features, images.labels)
     described = final.describe(fit_temperature(logits, torch.from_numpy(labels)))
     return _finished_on_folds(described, data, outputs, settings), FitResult([epoch], epoch)
+
+
+def _calibrate_folds(data: FoldedImages, outputs: Sequence[ValidationOutputs], settings: Settings) -> None:
+    """Calibrate the file of each fold on all validation images but those that test it; only the first process has outputs."""
+    count = len(list(data))
+    for fold in data if outputs else ():
+        others = [outputs[each] for each in data if validation_fold(each, count) != fold]
+        calibrate_fold(paths.fold_model(fold), others, settings)
 
 
 def _finished_on_folds(

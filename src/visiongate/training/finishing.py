@@ -107,13 +107,33 @@ def finish_on_folds(
     Raises:
         SettingsError: int8 was chosen, and the model has no convolution.
     """
+    _write(path, _change(path, train, settings), _join(folds), settings)
+
+
+def calibrate_fold(path: Path, folds: Sequence[ValidationOutputs], settings: Settings) -> None:
+    """Fit the temperature and the thresholds of a fold's finished file on the validation images of several folds.
+
+    The validation images of one fold of a small data set are too few for both.
+
+    Args:
+        path: The finished file, which is replaced.
+        folds: What `finish` returned for folds whose validation images do not test this file.
+        settings: The section ``training``.
+    """
+    outputs, file = _join(folds), _File(onnx.load(path), open_predictor(path).metadata)
+    temperature = fit_temperature(torch.from_numpy(outputs.logits), torch.from_numpy(outputs.labels))
+    _write_calibrated(
+        path, file, temperature, _fit_reliability(outputs, temperature, settings.training.reliability)
+    )
+
+
+def _join(folds: Sequence[ValidationOutputs]) -> ValidationOutputs:
     novelty = [fold.novelty for fold in folds if fold.novelty is not None]
-    outputs = ValidationOutputs(
+    return ValidationOutputs(
         np.concatenate([fold.logits for fold in folds]),
         np.concatenate(novelty) if novelty else None,
         np.concatenate([fold.labels for fold in folds]),
     )
-    _write(path, _change(path, train, settings), outputs, settings)
 
 
 def _change(path: Path, train: PixelSplit, settings: Settings) -> _File:
@@ -157,8 +177,13 @@ def _write(path: Path, file: _File, outputs: ValidationOutputs, settings: Settin
     temperature, export = file.temperature, settings.training.export
     if (export.tta, export.precision) != ("none", "fp32"):
         temperature = fit_temperature(torch.from_numpy(outputs.logits), torch.from_numpy(outputs.labels))
-        set_temperature(file.model, temperature)
-    reliability = _fit_reliability(outputs, temperature, settings.training.reliability)
+    _write_calibrated(
+        path, file, temperature, _fit_reliability(outputs, temperature, settings.training.reliability)
+    )
+
+
+def _write_calibrated(path: Path, file: _File, temperature: float, reliability: Reliability) -> None:
+    set_temperature(file.model, temperature)
     del file.model.metadata_props[:]
     metadata = {**file.metadata, "temperature": temperature, RELIABILITY: asdict(reliability)}
     write_onnx(file.model, metadata, path)
