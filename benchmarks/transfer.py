@@ -2,7 +2,7 @@
 
     python benchmarks/transfer.py accuracy /data/cats-vs-dogs.zip
     python benchmarks/transfer.py pipeline /data/cats-vs-dogs.zip
-    python benchmarks/transfer.py official /data/chest-xray-pneumonia.zip --settings dataset=chest_xray experiment=xray_photos
+    python benchmarks/transfer.py official /data/chest-xray-pneumonia.zip --settings dataset=chest_xray experiment=photos
 
 ``accuracy`` draws training sets of 20 and of 200 images a class; some of the other images are a fixed test set. The rival
 does what fastai's ``fine_tune`` does, in plain torch, on the same backbone and the same pixels: one epoch of the head
