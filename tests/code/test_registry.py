@@ -52,7 +52,7 @@ def add(store: Store, threshold: float = 127.5) -> Version:
     path = Path("model.onnx")
     tiny_models.write_threshold_model(path, threshold)
     images, _ = tiny_models.brightness_images(3)
-    candidate = Candidate(path, sha256_of(path), images[-1:], 2, {"network": "threshold"})
+    candidate = Candidate(path, sha256_of(path), images[-1:], {"network": "threshold"})
     run_id = find_or_create_run(store, candidate.sha256, "train tiny", {}, [])
     return add_version(store, NAME, candidate, run_id, {"origin": "here"})
 

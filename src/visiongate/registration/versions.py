@@ -98,9 +98,8 @@ def find_or_add_version(store: Store, name: str, model: EvaluatedModel, run_id: 
     tags = {**model.commit.tags(), **model.lineage.tags()}
     version = find_version(store, name, model.sha256)
     if version is None:
-        classes = len(model.predictor.contract.classes)
         example, description = model.test.images[:1], asdict(model.description)
-        candidate = Candidate(model.file, model.sha256, example, classes, description)
+        candidate = Candidate(model.file, model.sha256, example, description)
         return add_version(store, name, candidate, run_id, tags)
     link_version(store, version)
     if model.commit.dirty is False and version.tags.get(DIRTY_TAG) != "false":

@@ -126,8 +126,8 @@ def _warn_of_few_images(predictor: Predictor) -> None:
     reliability = read_reliability(predictor.metadata, predictor.name)
     if reliability is not None and not reliability.min_probability:
         log.warning(
-            "%d validation images are too few for training.reliability.error_rate = %g: no prediction can be called sure; add images "
-            "until there are %d, or raise the rate",
+            "%d validation images are too few for training.reliability.error_rate = %g: no prediction can be called sure; add "
+            "images until there are %d, or raise the rate",
             reliability.images,
             reliability.error_rate,
             min_calibration_images(reliability.error_rate),

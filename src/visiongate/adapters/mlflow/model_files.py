@@ -14,6 +14,7 @@ from visiongate.records.files import sha256_of
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
+    from onnx import ModelProto
 
 # The name that MLflow's onnx flavor gives the file.
 MODEL_FILE = "model.onnx"
@@ -29,14 +30,12 @@ class Candidate:
         path: The ONNX file.
         sha256: Of the file.
         example: One or a few images, uint8 N×H×W×C.
-        classes: Number of classes.
         description: Metadata that is stored with the model.
     """
 
     path: Path
     sha256: str
     example: Any
-    classes: int
     description: Mapping[str, Any]
 
 
@@ -69,6 +68,7 @@ def _save_model(candidate: Candidate, directory: Path, logged: "LoggedModel", ru
     import mlflow.onnx  # noqa: PLC0415
     import onnx  # noqa: PLC0415
 
+    graph = onnx.load(candidate.path)
     model = mlflow.models.Model(
         artifact_path=logged.artifact_location,
         model_uuid=logged.model_id,
@@ -76,10 +76,10 @@ def _save_model(candidate: Candidate, directory: Path, logged: "LoggedModel", ru
         run_id=run_id,
     )
     mlflow.onnx.save_model(
-        onnx.load(candidate.path),
+        graph,
         str(directory),
         mlflow_model=model,
-        signature=_signature(candidate),
+        signature=_signature(candidate, graph),
         input_example={"images": candidate.example},
         pip_requirements=[f"{package}=={installed_version(package)}" for package in REQUIREMENTS],
         # The model was evaluated with this provider.
@@ -91,14 +91,19 @@ def _save_model(candidate: Candidate, directory: Path, logged: "LoggedModel", ru
     shutil.copyfile(candidate.path, directory / MODEL_FILE)
 
 
-def _signature(candidate: Candidate) -> Any:  # noqa: ANN401
+def _signature(candidate: Candidate, model: "ModelProto") -> Any:  # noqa: ANN401
+    """Return the shapes of the images and of each output; the number of images is open."""
     import numpy as np  # noqa: PLC0415
     from mlflow.models import ModelSignature  # noqa: PLC0415
     from mlflow.types import Schema, TensorSpec  # noqa: PLC0415
 
     images = TensorSpec(np.dtype("uint8"), (-1, *candidate.example.shape[1:]), "images")
-    probabilities = TensorSpec(np.dtype("float32"), (-1, candidate.classes), "probabilities")
-    return ModelSignature(Schema([images]), Schema([probabilities]))
+    shapes = {each.name: each.type.tensor_type.shape.dim[1:] for each in model.graph.output}
+    outputs: Any = [
+        TensorSpec(np.dtype("float32"), (-1, *(size.dim_value for size in shape)), name)
+        for name, shape in shapes.items()
+    ]
+    return ModelSignature(Schema([images]), Schema(outputs))
 
 
 def download_model(store: Store, folder: str) -> Path:
