@@ -23,8 +23,7 @@ MAX_TRUSTED_ERRORS = 0.2
 _TEXTS = (
     (
         "Likely label errors",
-        "The model is more confident of another class than, on average, for images of that class. "
-        "The command visiongate correct lists those of all splits, and corrects them.",
+        "The model is more confident of another class than, on average, for images of that class. visiongate correct mends them.",
     ),
     (
         "Worst mistakes",
