@@ -18,6 +18,7 @@ from visiongate.models.feature_cache import (
 )
 
 BACKBONE = "ab" * 32
+SIZE = 8
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "features"
 
 
-def vectors(count: int, start: int = 0, size: int = 8) -> dict[bytes, np.ndarray]:
+def vectors(count: int, start: int = 0, size: int = SIZE) -> dict[bytes, np.ndarray]:
     numbers = range(start, start + count)
     return {
         hashlib.sha256(str(number).encode()).digest(): np.full(size, number, np.float32) for number in numbers
@@ -42,19 +43,20 @@ def same(found: dict[bytes, np.ndarray], expected: dict[bytes, np.ndarray]) -> b
 
 def test_features_come_back_bit_by_bit_and_unknown_images_are_missing() -> None:
     known, unknown = vectors(1200), vectors(3, start=5000)
-    cache = FeatureCache(BACKBONE)
+    cache = FeatureCache(BACKBONE, SIZE)
     assert cache.read(list(known)) == {}
     cache.write(known)
-    assert same(FeatureCache(BACKBONE).read([*known, *unknown]), known)
-    assert FeatureCache("cd" * 32).read(list(known)) == {}
+    assert same(FeatureCache(BACKBONE, SIZE).read([*known, *unknown]), known)
+    assert FeatureCache("cd" * 32, SIZE).read(list(known)) == {}
 
 
-def test_a_changed_value_is_missing_and_is_replaced(folder: Path) -> None:
+@pytest.mark.parametrize("content", [b"\0" * 36, b"", b"\0" * 16, "text", 7, None])
+def test_a_changed_value_is_missing_and_is_replaced(folder: Path, content: object) -> None:
     known = vectors(3)
-    cache, damaged = FeatureCache(BACKBONE), next(iter(known))
+    cache, damaged = FeatureCache(BACKBONE, SIZE), next(iter(known))
     cache.write(known)
     with sqlite3.connect(folder / f"{BACKBONE}.sqlite") as database:
-        database.execute("UPDATE features SET content = zeroblob(36) WHERE image = ?", (damaged,))
+        database.execute("UPDATE features SET content = ? WHERE image = ?", (content, damaged))
     assert same(cache.read(list(known)), {key: value for key, value in known.items() if key != damaged})
     cache.write({damaged: known[damaged]})
     assert same(cache.read(list(known)), known)
@@ -62,7 +64,7 @@ def test_a_changed_value_is_missing_and_is_replaced(folder: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"not a database", b"SQLite format 3\0" + bytes(4096)])
 def test_a_damaged_database_is_replaced(folder: Path, content: bytes) -> None:
-    cache, known = FeatureCache(BACKBONE), vectors(3)
+    cache, known = FeatureCache(BACKBONE, SIZE), vectors(3)
     cache.write(known)
     (folder / f"{BACKBONE}.sqlite").write_bytes(content)
     assert cache.read(list(known)) == {}
@@ -71,7 +73,7 @@ def test_a_damaged_database_is_replaced(folder: Path, content: bytes) -> None:
 
 
 def test_the_cache_may_be_deleted_at_any_time(folder: Path) -> None:
-    cache, known = FeatureCache(BACKBONE), vectors(3)
+    cache, known = FeatureCache(BACKBONE, SIZE), vectors(3)
     cache.write(known)
     for file in folder.iterdir():
         file.unlink()
@@ -86,7 +88,7 @@ def test_a_folder_that_cannot_be_written_to_is_no_error(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv(FOLDER, str(tmp_path / "file"))
-    cache, known = FeatureCache(BACKBONE), vectors(3)
+    cache, known = FeatureCache(BACKBONE, SIZE), vectors(3)
     cache.write(known)
     assert cache.read(list(known)) == {}
     assert "features are not cached" in caplog.text
@@ -94,21 +96,21 @@ def test_a_folder_that_cannot_be_written_to_is_no_error(
 
 def _write(start: int) -> None:
     for part in range(4):
-        FeatureCache(BACKBONE).write(vectors(50, start + 50 * part))
+        FeatureCache(BACKBONE, SIZE).write(vectors(50, start + 50 * part))
 
 
 def test_several_processes_write_at_once() -> None:
     with ProcessPoolExecutor(3) as pool:
         list(pool.map(_write, [0, 100, 1000]))
     expected = vectors(300) | vectors(200, 1000)
-    assert same(FeatureCache(BACKBONE).read(list(expected)), expected)
+    assert same(FeatureCache(BACKBONE, SIZE).read(list(expected)), expected)
 
 
 def test_the_least_recently_used_backbone_is_deleted_first(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(LIMIT, "1")
-    old, recent, new = (FeatureCache(name * 32) for name in ("aa", "bb", "cc"))
+    old, recent, new = (FeatureCache(name * 32, 1000) for name in ("aa", "bb", "cc"))
     known = vectors(100, size=1000)
     for cache in (old, recent):
         cache.write(known)
@@ -126,7 +128,7 @@ def test_the_least_recently_used_backbone_is_deleted_first(
 
 def test_the_cache_can_be_disabled(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(LIMIT, "0")
-    cache, known = FeatureCache(BACKBONE), vectors(3)
+    cache, known = FeatureCache(BACKBONE, SIZE), vectors(3)
     cache.write(known)
     assert cache.read(list(known)) == {}
     assert not folder.exists()

@@ -42,7 +42,7 @@ class Embedder:
 
     def __init__(self, graph: FeatureGraph) -> None:
         self._graph = graph
-        self._cache = FeatureCache(graph.sha256)
+        self._cache = FeatureCache(graph.sha256, graph.size)
         self._session: InferenceSession | None = None
 
     def __call__(self, images: Images, on_images: Callable[[int], None] = lambda _count: None) -> Features:

@@ -11,7 +11,7 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -51,9 +51,11 @@ class FeatureCache:
 
     Args:
         backbone: The sha256 of the backbone, in hexadecimal.
+        size: Features of an image.
     """
 
-    def __init__(self, backbone: str) -> None:
+    def __init__(self, backbone: str, size: int) -> None:
+        self._size = size
         self._path = cache_folder() / "features" / f"{backbone}.sqlite"
         self._limit = cache_limit()
 
@@ -71,7 +73,7 @@ class FeatureCache:
                 marks = ",".join("?" * len(chunk))
                 query = f"SELECT image, content FROM features WHERE image IN ({marks})"  # noqa: S608 - only question marks
                 for key, content in database.execute(query, chunk):
-                    vector = _unpack(key, content)
+                    vector = _unpack(key, content, self._size)
                     if vector is not None:
                         found[key] = vector
 
@@ -104,7 +106,8 @@ class FeatureCache:
             logger.warning("%s: features are not cached: %s", self._path, error)
         except sqlite3.DatabaseError as error:
             logger.warning("%s: deleted, because it is damaged: %s", self._path, error)
-            _delete(self._path)
+            with suppress(OSError):
+                _delete(self._path)
 
     def _shrink(self, database: sqlite3.Connection) -> None:
         """Delete the least recently used databases, and at last the older half of this one, until the limit is kept."""
@@ -130,8 +133,10 @@ def _pack(key: bytes, vector: Features) -> bytes:
     return _checksum(key, content) + content
 
 
-def _unpack(key: bytes, content: bytes) -> Features | None:
+def _unpack(key: bytes, content: object, size: int) -> Features | None:
     """Return the features; None if they are damaged."""
+    if not isinstance(content, bytes) or len(content) != CHECKSUM_BYTES + 4 * size:
+        return None
     checksum, values = content[:CHECKSUM_BYTES], content[CHECKSUM_BYTES:]
     if checksum != _checksum(key, values):
         return None

@@ -17,16 +17,20 @@ class FeatureGraph:
     Attributes:
         content: Of the file.
         sha256: Of the content, in hexadecimal. Models with the same frozen backbone have the same.
+        size: Features of an image.
     """
 
     content: bytes
     sha256: str
+    size: int
 
 
 def feature_graph(model: onnx.ModelProto) -> FeatureGraph:
     """Return the part from `INPUT` to `EMBEDDING`."""
     content = _extract(model, INPUT, [EMBEDDING])
-    return FeatureGraph(content, hashlib.sha256(content).hexdigest())
+    [embedding] = [output for output in model.graph.output if output.name == EMBEDDING]
+    size = embedding.type.tensor_type.shape.dim[1].dim_value
+    return FeatureGraph(content, hashlib.sha256(content).hexdigest(), size)
 
 
 def head_graph(model: onnx.ModelProto) -> bytes:
