@@ -23,7 +23,7 @@ MAX_TRUSTED_ERRORS = 0.2
 _TEXTS = (
     (
         "Likely label errors",
-        "The model is more confident of another class than usual for images of that class. visiongate correct mends such labels.",
+        "The model is more confident of another class than usual for images of that class. visiongate correct mends those.",
     ),
     (
         "Worst mistakes",

@@ -24,12 +24,14 @@ def fit_to_images(settings: Settings, images: int) -> Settings:
     """Return the settings with as many epochs per trial as `first_check` requires, and about as many epochs in all.
 
     Args:
-        settings: The settings. Those of a baseline or a probe, which have no epochs, stay as they are.
+        settings: The settings. A baseline or a probe is fitted in one step, which counts as one epoch.
         images: The number of training images.
     """
     optimize = settings.optimize
+    if not isinstance(settings.model, Model):
+        return replace_settings(settings, {"optimize.epochs": 1}, "optimize")
     epochs = first_check(optimize, images)
-    if not isinstance(settings.model, Model) or epochs <= optimize.epochs:
+    if epochs <= optimize.epochs:
         return settings
     trials = max(1, optimize.trials * optimize.epochs // epochs)
     logger.info(

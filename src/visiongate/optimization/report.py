@@ -52,9 +52,10 @@ def summarize_search(metric: str, result: SearchResult) -> SearchSummary:
 
 def format_search(metric: str, summary: SearchSummary, epochs: int) -> str:
     """Return the line to print."""
+    length = f" of up to {epochs} epochs" if epochs > 1 else ""
     failed = f", {summary.failed} failed" if summary.failed else ""
     return (
-        f"{summary.trials} trials of up to {epochs} epochs, {summary.pruned} pruned{failed}; best {metric} "
+        f"{summary.trials} trials{length}, {summary.pruned} pruned{failed}; best {metric} "
         f"{summary.best_value:.4f} (trial {summary.best_trial})"
     )
 

@@ -139,8 +139,8 @@ def _format_test(recommendation: Recommendation) -> str:
     pairs, planned = len(recommendation.pairs), len(recommendation.best_seeds.seeds)
     best, current = _means(recommendation)
     values = (
-        f"mean {recommendation.metric} {best:.4f} against {current:.4f} over {pairs} fresh seed{'s' if pairs > 1 else ''}, "
-        f"in trainings of at most {recommendation.epochs} epochs"
+        f"mean {recommendation.metric} {best:.4f} against {current:.4f} over {pairs} fresh seed{'s' if pairs > 1 else ''}"
+        + (f", in trainings of at most {recommendation.epochs} epochs" if recommendation.epochs > 1 else "")
     )
     test = recommendation.confirmation
     verdict = "better" if recommendation.better else "not shown to be better"

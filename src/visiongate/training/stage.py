@@ -184,7 +184,8 @@ def _write(
     kept = {f"{KEPT}{name}": value for name, value in result.best.defined().items()}
     tracked.log_metrics(kept, len(result.history) + 1)
     tracked.set_tags({MODEL_TAG: sha256_of(paths.MODEL_ONNX)})
+    epoch = f" at epoch {best.epoch} of {epochs}" if isinstance(settings.model, Model) else ""
     print(
         f"{settings.model.name}: {'' if transform.folds is None else f'mean of {transform.folds} folds: '}validation accuracy "
-        f"{best.val_accuracy:.2%} at epoch {best.epoch} of {epochs}, {trained.hardware}"
+        f"{best.val_accuracy:.2%}{epoch}, {trained.hardware}"
     )
