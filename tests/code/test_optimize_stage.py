@@ -126,7 +126,7 @@ def test_stages_write_the_search_and_the_recommendation(
     assert {key: str(value) for key, value in best.items()} == {
         key: trials[summary["best_trial"]][key] for key in best
     }
-    assert capsys.readouterr().out.startswith("4 trials of up to 1 epochs, ")
+    assert capsys.readouterr().out.startswith("4 trials, ")
     page = (REPORT / "index.html").read_text()
     assert page.count("data:image/png") == 3
     assert "it takes 10 complete trials, and 4 of 4 are" in check_page(page).text
@@ -136,7 +136,7 @@ def test_stages_write_the_search_and_the_recommendation(
     assert 1 <= result["seeds"] <= 5
     # An undecided test has all seeds.
     assert (result["seeds"] == 5) == ("gain" in result)
-    assert "in trainings of at most 1 epochs" in check_page(PAGE.read_text()).text
+    assert "over 1 fresh seed" in check_page(PAGE.read_text()).text
     assert not list(Path("mlruns/optuna").glob("*.journal"))
 
 
