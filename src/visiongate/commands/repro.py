@@ -58,6 +58,7 @@ IN_GIT = (
     paths.REGISTRATION,
     paths.MODEL_CARD,
 )
+NEXT = f"The results are in {paths.EVALUATION}/index.html; `visiongate predict PATH` answers for new images"
 # The register stage reads these.
 MODEL = tuple(
     path.as_posix()
@@ -81,7 +82,10 @@ def run(config: Path | None, data: str | None, *, offline: bool, minimal: bool) 
     pull = () if offline else ("--pull",)
     if not minimal:
         again = [] if all(path.exists() for path in IN_GIT) else [["repro"]]
-        return _run(["repro", *pull], *again)
+        status = _run(["repro", *pull], *again)
+        if status == 0:
+            print(NEXT)
+        return status
     reports = [] if offline else [["pull", *REPORTS]]
     return _run(["repro", *pull, "--allow-missing"], *reports)
 

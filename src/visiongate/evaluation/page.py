@@ -138,7 +138,8 @@ def draw_figures(report: Report, bins: int) -> dict[str, bytes]:
         figures["robustness"] = draw_robustness(report.result.diagnosis.robustness)
     if report.embeddings:
         figures["embeddings"] = draw_embeddings(report.embeddings, test)
-    if report.history:
+    # A model that is fitted in one step has no curve.
+    if len(report.history) > 1:
         figures["training"] = draw_training(report.history)
     return figures
 
