@@ -23,6 +23,7 @@ from command_line import run_cli
 from visiongate.adapters.mlflow.registry import CHAMPION, fetch_model, find_champion
 from visiongate.adapters.mlflow.store import open_store
 from visiongate.commands import predict
+from visiongate.prediction import engine, journal
 from visiongate.prediction.engine import Engine
 from visiongate.prediction.sources import Sources
 from visiongate.records.files import write_json
@@ -488,11 +489,11 @@ def test_an_interrupted_prediction_goes_on(monkeypatch: pytest.MonkeyPatch, caps
     assert not Path("my answers.csv.parts").exists()
 
 
-def leave_parts(monkeypatch: pytest.MonkeyPatch) -> Path:
+def leave_parts(monkeypatch: pytest.MonkeyPatch, source: str = "photos") -> Path:
     """Leave the results of a finished prediction, as if it had been killed before it wrote the output."""
     with monkeypatch.context() as patch:
         patch.setattr(predict, "write_results", lambda *_: os.kill(os.getpid(), 2))
-        assert run_cli("predict", "photos", "--output", "a.csv") == 130
+        assert run_cli("predict", source, "--output", "a.csv") == 130
     return Path("a.csv.parts")
 
 
@@ -511,6 +512,47 @@ def test_parts_of_another_model_or_damaged_ones_are_not_used(
     (parts / "000000.parquet").write_bytes(b"PAR1")
     assert run_cli("predict", "photos", "--output", "a.csv") == 2
     assert "damaged; remove the folder a.csv.parts" in capsys.readouterr().err
+
+
+def test_only_present_and_unchanged_files_keep_the_results_of_an_interruption(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr(journal, "MAX_ROWS", 2)
+    monkeypatch.setattr(engine, "BATCH", 2)
+
+    def finish(*sources: str) -> str:
+        capsys.readouterr()
+        assert run_cli("predict", *sources, "--output", "a.csv") == 0
+        error = capsys.readouterr().err
+        assert run_cli("predict", *sources, "--output", "whole.csv") == 0
+        assert Path("a.csv").read_text() == Path("whole.csv").read_text()
+        return error
+
+    for number in range(5):
+        write_png(f"photos/{number}.png", 100 + number)
+        write_png(f"other/{number}.png", 200 + number)
+    leave_parts(monkeypatch)
+    error = finish("other")
+    assert "photos/0.png: missing or changed since the interrupted run; starting again from there" in error
+    assert "Going on" not in error
+    leave_parts(monkeypatch)
+    # In the second part, whose first result is kept.
+    write_png("photos/3.png", 255)
+    assert "Going on after 3 files" in finish("photos", "other")
+    leave_parts(monkeypatch)
+    Path("photos/4.png").unlink()
+    error = finish("photos")
+    assert "photos/4.png: missing or changed" in error
+    assert "Going on after 4 files" in error
+    leave_parts(monkeypatch)
+    write_png("photos/1a.png")
+    assert "photos/2.png: missing or changed" in finish("photos")
+    with zipfile.ZipFile("photos.zip", "w") as archive:
+        archive.write("photos/0.png", "in.png")
+    leave_parts(monkeypatch, "photos.zip")
+    with zipfile.ZipFile("photos.zip", "w") as archive:
+        archive.write("photos/3.png", "in.png")
+    assert "photos.zip/in.png: missing or changed" in finish("photos.zip")
 
 
 def test_an_output_belongs_to_one_process(capsys: Capture) -> None:

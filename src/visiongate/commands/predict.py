@@ -157,13 +157,14 @@ def _write_files(options: Options, engine: Engine, sources: Sources, summary: Su
         "thresholds": [classifier.threshold for classifier in engine.classifiers],
         "heat maps": str(options.explain),
         "similar": options.similar,
+        "max_pixels": engine.max_pixels,
     }
     with Journal(first.with_name(f"{first.name}.parts"), engine.schema, key) as journal:
+        files = journal.skip_done(sources.files())
         for table in journal.tables():
             summary.add(table)
         if summary.files:
             logger.info("Going on after %s files of an interrupted run", f"{summary.files:,}")
-        files = journal.skip_done(sources.files())
         for table in _with_progress(engine.predict(files), sources, summary.files):
             journal.append(table)
             summary.add(table)

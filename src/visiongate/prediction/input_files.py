@@ -4,7 +4,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from visiongate.errors import DataError
@@ -22,12 +22,14 @@ class InputFile:
         size: Bytes; 0 if unknown.
         read: Returns the content; raises `DataError` or `OSError` if it cannot be read.
         is_remote: Whether reading it is slow and needs no core.
+        stamp: Changes with the file on this machine, or the archive that it is in; empty for other files.
     """
 
     path: str
     size: int
     read: Callable[[], bytes]
     is_remote: bool = False
+    stamp: str = ""
 
 
 def show_path(path: Path | str) -> str:
@@ -66,7 +68,7 @@ def local_file(path: Path, limits: Limits, shown: str | None = None) -> InputFil
     if status.st_size > limits.max_file_bytes:
         limit = f"dataset.limits.max_file_bytes = {limits.max_file_bytes:,}"
         return unreadable(name, f"{status.st_size:,} bytes, more than {limit}")
-    return InputFile(name, status.st_size, path.read_bytes)
+    return InputFile(name, status.st_size, path.read_bytes, stamp=_stamp(status))
 
 
 def walk_files(folder: Path, limits: Limits, ancestors: frozenset[str] = frozenset()) -> Iterator[InputFile]:
@@ -105,10 +107,13 @@ def read_archive(path: Path, shown: str, dataset: Dataset) -> Iterator[InputFile
         dataset: The limits, and the encoding of names.
     """
     try:
+        # The name of a downloaded archive is that of its address, and its time is that of the download.
+        stamp = _stamp(path.stat()) if shown == show_path(path) else ""
         with open_archive(path, dataset, is_hidden) as archive:
             for inner in sorted(archive.sizes):
                 if not is_hidden(inner):
-                    yield load(InputFile(f"{shown}/{inner}", 0, lambda inner=inner: archive.read(inner)))  # type: ignore[misc]
+                    file = InputFile(f"{shown}/{inner}", 0, lambda inner=inner: archive.read(inner))  # type: ignore[misc]
+                    yield replace(load(file), stamp=stamp)
     except (DataError, OSError) as error:
         yield unreadable(shown, error)
 
@@ -120,6 +125,10 @@ def load(file: InputFile) -> InputFile:
     except (DataError, OSError) as error:
         return unreadable(file.path, error)
     return InputFile(file.path, len(content), lambda: content)
+
+
+def _stamp(status: os.stat_result) -> str:
+    return f"{status.st_size} bytes at {status.st_mtime_ns} ns"
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:

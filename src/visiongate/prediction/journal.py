@@ -1,14 +1,16 @@
 """The results so far, in parts beside the output, so that an interrupted prediction goes on where it stopped.
 
 A part is a Parquet file that appears complete or not at all. The folder also has the key of the prediction; parts of another
-key are removed, because they have other columns or are by another model.
+key are removed, because they have other columns or are by another model. The results are in the order of the files, and each
+has the stamp of its file, so that the results of other or changed files are found and removed.
 """
 
 import logging
 import shutil
 import time
-from collections import Counter
+from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -27,7 +29,7 @@ logger = logging.getLogger(__name__)
 # A killed process loses the results of at most so many seconds.
 MAX_SECONDS = 10.0
 MAX_ROWS = 4096
-KEY_FILE = "key.json"
+KEY_FILE, STAMP = "key.json", "stamp"
 
 
 class Journal:
@@ -51,15 +53,14 @@ class Journal:
         self._saved = time.monotonic()
         self._lock = FileLock(folder.with_name(f".{folder.name}.lock"))
         self._parts: list[Path] = []
-        self._done = Counter[str]()
+        # Of the files that were handed out and have no result yet.
+        self._stamps = deque[str]()
 
     def __enter__(self) -> Self:
         """Lock the folder, and find the parts of an interrupted prediction."""
         self._acquire()
         try:
             self._parts = self._find_parts()
-            for part in self._parts:
-                self._done.update(_read(part, [PATH])[PATH].to_pylist())
         except BaseException:
             self._release()
             raise
@@ -75,17 +76,22 @@ class Journal:
             self._release()
 
     def skip_done(self, files: Iterable[InputFile]) -> Iterator[InputFile]:
-        """Yield the files that have no result yet. A file that is named twice has two results."""
-        left = self._done.copy()
-        for file in files:
-            if left[file.path] > 0:
-                left[file.path] -= 1
-            else:
-                yield file
+        """Return the files that have no result yet; results from the first file on that is not as it was are removed."""
+        remaining = iter(files)
+        for row, (path, stamp) in enumerate(self._done()):
+            file = next(remaining, None)
+            if file is None or (file.path, file.stamp) != (path, stamp):
+                logger.warning(
+                    "%s: missing or changed since the interrupted run; starting again from there", path
+                )
+                self._cut(row)
+                return self._hand_out(remaining if file is None else chain([file], remaining))
+        return self._hand_out(remaining)
 
     def append(self, results: pa.Table) -> None:
-        """Add results, and save them once there are enough, or enough time has passed."""
-        self._pending.append(results)
+        """Add the results of the next files, and save them once there are enough, or enough time has passed."""
+        stamps = pa.array([self._stamps.popleft() for _ in range(results.num_rows)], pa.string())
+        self._pending.append(results.append_column(STAMP, stamps))
         rows = sum(table.num_rows for table in self._pending)
         if rows >= MAX_ROWS or time.monotonic() - self._saved >= MAX_SECONDS:
             self.save()
@@ -96,8 +102,7 @@ class Journal:
             if not self._parts:
                 write_json(self._folder / KEY_FILE, self._key)
             part = self._folder / f"{len(self._parts):06d}.parquet"
-            with atomic_path(part) as temporary:
-                pq.write_table(pa.concat_tables(self._pending), temporary, compression="zstd")
+            _write(part, pa.concat_tables(self._pending))
             self._parts.append(part)
             self._pending.clear()
         self._saved = time.monotonic()
@@ -111,6 +116,30 @@ class Journal:
         """Remove the results, because the output is complete."""
         self._pending.clear()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _done(self) -> Iterator[tuple[str, str]]:
+        """Yield the path and the stamp of each result."""
+        for part in self._parts:
+            columns = _read(part, [PATH, STAMP])
+            yield from zip(columns[PATH].to_pylist(), columns[STAMP].to_pylist(), strict=True)
+
+    def _cut(self, rows: int) -> None:
+        """Keep the first results. Parts are removed from the last one, so that those on the disk are always the first."""
+        starts = [0]
+        for part in self._parts:
+            starts.append(starts[-1] + _read(part, [STAMP]).num_rows)
+        while self._parts and starts[len(self._parts)] > rows:
+            part, start = self._parts.pop(), starts[len(self._parts)]
+            if start < rows:
+                _write(part, _read(part, [*self._schema.names, STAMP]).slice(0, rows - start))
+                self._parts.append(part)
+                return
+            part.unlink()
+
+    def _hand_out(self, files: Iterable[InputFile]) -> Iterator[InputFile]:
+        for file in files:
+            self._stamps.append(file.stamp)
+            yield file
 
     def _release(self) -> None:
         self._lock.release()
@@ -134,6 +163,11 @@ class Journal:
         logger.warning("%s has results by another model or with other options; starting again", self._folder)
         shutil.rmtree(self._folder)
         return []
+
+
+def _write(part: Path, results: pa.Table) -> None:
+    with atomic_path(part) as temporary:
+        pq.write_table(results, temporary, compression="zstd")
 
 
 def _read(part: Path, columns: list[str]) -> pa.Table:
