@@ -267,6 +267,7 @@ def test_an_image_is_corrected_by_path_hash_or_file(capsys: pytest.CaptureFixtur
             ("x/4.png", "--exclude"),
             "x/4.png: no image of the data has this sha256, path or content; did you mean x/",
         ),
+        ((path_of(4), "--exclude", "--why", "\udcff"), r"why '\udcff' has characters that are not Unicode"),
         ((path_of(4), "--undo"), f"{path_of(4)}: data/corrections.csv has no correction of it"),
     ],
 )
@@ -409,8 +410,11 @@ def test_the_page_is_safe() -> None:
             site.get(Host="evil.example")
         assert site.refuse({"sha256": "f" * 64, "action": "exclude"}) == (
             400,
-            f"{'f' * 64}: not an image of the data",
+            f"'{'f' * 64}': not an image of the data",
         )
+        assert site.refuse({"sha256": "\ud800", "action": "exclude"})[1].startswith("'\\ud800': not an image")
+        code, message = site.refuse({"sha256": HASHES[0], "action": "exclude", "why": "\ud800"})
+        assert (code, message.startswith("why '\\ud800' has characters")) == (400, True)
         assert site.refuse({"sha256": HASHES[0], "action": "label", "label": "cow"})[0] == 400
         assert site.refuse({"sha256": HASHES[0], "action": "undo"})[1].endswith("no correction to undo")
         assert site.refuse({"sha256": HASHES[0], "action": "no"})[1] == "action 'no' is unknown"

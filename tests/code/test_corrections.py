@@ -76,8 +76,10 @@ def test_two_people_may_agree() -> None:
 def test_a_missing_column_or_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="column why is missing"):
         parse_corrections(b"sha256,label,exclude,who,when\n")
-    with pytest.raises(DataError, match="git checkout"):
+    with pytest.raises(DataError, match="no such file; run `git checkout"):
         read_corrections(tmp_path / "corrections.csv")
+    with pytest.raises(DataError, match="a folder; remove it, and run `git checkout"):
+        add_correction(tmp_path, correct(ONE, "cat"))
 
 
 def test_a_later_decision_replaces_the_earlier_one_and_can_be_undone(tmp_path: Path) -> None:
@@ -99,6 +101,15 @@ def test_an_invalid_file_is_left_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="line 2"):
         add_correction(file, correct(ONE, "cat"))
     assert file.read_text() == f"{HEADER}\nbad,cat,,,,\n"
+
+
+def test_texts_that_are_not_unicode_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "corrections.csv"
+    with pytest.raises(DataError, match=r"why '\\udcff' has characters that are not Unicode"):
+        add_correction(file, correct(ONE, "cat", "\udcff"))
+    assert not file.exists()
+    with pytest.raises(DataError, match=r"corrections.csv: line 3 is not UTF-8; save the file as UTF-8"):
+        parse_corrections(f"{HEADER}\n{ONE},cat,,Ada,,\n{TWO},cat,,Jürgen,,\n".encode("latin-1"))
 
 
 def test_several_writers_lose_nothing(tmp_path: Path) -> None:
@@ -137,3 +148,9 @@ def test_an_unknown_class_is_refused() -> None:
         DataError, match=r"label 'cow' is not a class of the data; the classes are 'cat', 'dog'"
     ):
         apply_corrections([ImageRow("a", "cat", ONE)], {ONE: correct(ONE, "cow")}, ["cat", "dog"])
+
+
+def test_an_absent_image_may_have_a_class_of_other_data() -> None:
+    applied = apply_corrections([ImageRow("a", "cat", ONE)], {TWO: correct(TWO, "cow")}, ["cat", "dog"])
+    assert applied.rows == [ImageRow("a", "cat", ONE)]
+    assert applied.counts.unmatched == 1

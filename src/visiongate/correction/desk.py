@@ -125,7 +125,7 @@ class Desk:
         """
         suspect = self._by_hash.get(sha256)
         if suspect is None:
-            raise DataError(f"{sha256}: not an image of the data")
+            raise DataError(f"{sha256[:64]!r}: not an image of the data")
         if label is not None and label not in self.classes:
             raise DataError(f"{label!r} is not a class; choose one of {', '.join(self.classes)}")
         reason = (
@@ -142,7 +142,7 @@ class Desk:
             DataError: There is no such decision, or the file is invalid.
         """
         if remove_correction(self._file, sha256) is None:
-            raise DataError(f"{sha256}: no correction to undo")
+            raise DataError(f"{sha256[:64]!r}: no correction to undo")
         suspect = self._by_hash.get(sha256)
         return self.show([suspect])[0] if suspect else self._decided(sha256, None)
 

@@ -1,6 +1,6 @@
 """Apply the corrections that people made, before any image is quarantined."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from visiongate.errors import DataError
@@ -36,6 +36,7 @@ def apply_corrections(
     """Replace the labels of corrected images, and list the excluded ones.
 
     A correction is for the bytes of an image, so that it applies to all copies and resolves a conflict between their labels.
+    Without the image, it has no effect, and its label may be a class of another data set.
 
     Args:
         rows: All images, with the labels of the source.
@@ -43,10 +44,12 @@ def apply_corrections(
         classes: All labels.
 
     Raises:
-        DataError: A corrected label is not a class.
+        DataError: The corrected label of an image is not a class.
     """
-    _check_classes(corrections, classes)
     named = [index for index, row in enumerate(rows) if row.sha256 in corrections]
+    _check_classes(
+        [corrections[sha256] for sha256 in sorted({rows[index].sha256 for index in named})], classes
+    )
     corrected = list(rows)
     for index in named:
         label = corrections[rows[index].sha256].label
@@ -56,11 +59,12 @@ def apply_corrections(
     return CorrectedRows(corrected, excluded, images, named, _count(images, len(corrections)))
 
 
-def _check_classes(corrections: Mapping[str, Correction], classes: Sequence[str]) -> None:
-    for sha256, correction in corrections.items():
-        if correction.label is not None and correction.label not in classes:
+def _check_classes(corrections: Iterable[Correction], classes: Sequence[str]) -> None:
+    for correction in corrections:
+        sha256, label = correction.sha256, correction.label
+        if label is not None and label not in classes:
             raise DataError(
-                f"data/corrections.csv: image {sha256}: label {correction.label!r} is not a class of the data; the classes are "
+                f"data/corrections.csv: image {sha256}: label {label!r} is not a class of the data; the classes are "
                 f"{', '.join(map(repr, classes))}; correct the line, or delete it with `visiongate correct {sha256} --undo`"
             )
 

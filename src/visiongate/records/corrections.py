@@ -57,12 +57,14 @@ def read_corrections(path: Path) -> dict[str, Correction]:
     """Read the corrections by sha256, in the order of the file.
 
     Raises:
-        DataError: The file is missing, or a line is invalid or contradicts another one.
+        DataError: The file cannot be read, or a line is invalid or contradicts another one.
     """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; run `git checkout -- {path}`") from None
+    except IsADirectoryError:
+        raise DataError(f"{path}: a folder; remove it, and run `git checkout -- {path}`") from None
     return parse_corrections(content, str(path))
 
 
@@ -74,9 +76,10 @@ def parse_corrections(content: bytes, source: str = "corrections.csv") -> dict[s
         source: The file's name, for the error message.
 
     Raises:
-        DataError: A line is invalid or contradicts another one; the message has the number of the line.
+        DataError: A line is invalid, not UTF-8, or contradicts another one; the message has the number of the line.
     """
     try:
+        _check_encoding(content)
         return _parse_lines(content.removeprefix(_BYTE_ORDER_MARK))
     except DataError as error:
         raise DataError(f"{source}: {error}") from None
@@ -86,8 +89,9 @@ def add_correction(path: Path, correction: Correction) -> None:
     """Add a row; it replaces the row of the same image. The file is replaced as a whole, also by several writers at a time.
 
     Raises:
-        DataError: The file is invalid; it is left as it is.
+        DataError: A text is not Unicode, or the file is invalid; it is left as it is.
     """
+    _check_texts(correction)
     with _lock(path):
         rows = read_corrections(path) if path.exists() else {}
         rows.pop(correction.sha256, None)
@@ -115,6 +119,25 @@ def _lock(path: Path) -> FileLock:
 
 def _write(path: Path, corrections: Sequence[Correction]) -> None:
     write_csv(path, map(_cells, corrections), COLUMNS)
+
+
+def _check_texts(correction: Correction) -> None:
+    """Check that UTF-8 can have the texts: bytes of a command line that are not UTF-8 are surrogates in Python."""
+    for name, text in _cells(correction).items():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise DataError(
+                f"{name} {text[:80]!r} has characters that are not Unicode; write it in UTF-8"
+            ) from None
+
+
+def _check_encoding(content: bytes) -> None:
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(f"line {line} is not UTF-8; save the file as UTF-8") from None
 
 
 def _cells(correction: Correction) -> dict[str, str]:
