@@ -435,6 +435,52 @@ def test_the_page_shows_pictures() -> None:
         assert "keydown" in site.get("page.js").read().decode()
 
 
+# Enough of a browser for the script of the page: two cards, whose buttons the answers of the server change.
+BROWSER = """
+const sent = [], told = {textContent: "", classList: {toggle() {}}}, listeners = {};
+const card = (sha256, decided) => ({
+  dataset: {sha256}, decided,
+  classList: {contains: () => cardOf(sha256).decided},
+  closest() { return this; }, matches: () => false, scrollIntoView() {},
+  focus() { document.activeElement = this; },
+  replaceWith(changed) { all[all.indexOf(this)] = changed; },
+  querySelectorAll: () => [],
+  querySelector(selector) {
+    const action = {"\\"u\\"": "undo", "\\"s\\"": "label"}[selector.match(/"."/)?.[0]];
+    return (action === "undo") === this.decided && action ? {dataset: {action, value: "dog"}} : null;
+  },
+});
+const all = [card("a", false), card("b", false)];
+const cardOf = (sha256) => all.find((each) => each.dataset.sha256 === sha256);
+globalThis.CSS = {escape: (text) => text};
+globalThis.DOMParser = class { parseFromString(html) { return {querySelector: () => card(...JSON.parse(html))}; } };
+globalThis.fetch = async (_, {body}) => {
+  const {sha256, action} = JSON.parse(body);
+  sent.push(`${action} ${sha256}`);
+  return {ok: true, json: async () => ({html: JSON.stringify([sha256, action !== "undo"]), decided: 1})};
+};
+globalThis.document = {
+  getElementById: () => told, querySelectorAll: () => all,
+  addEventListener: (kind, listener) => { listeners[kind] = listener; },
+};
+require(process.argv[1]);
+(async () => {
+  for (const key of "suu") {
+    listeners.keydown({key, target: all[0], preventDefault() {}});
+    await new Promise((done) => setTimeout(done));
+  }
+  console.log(JSON.stringify([sent, told.textContent]));
+})();
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed")
+def test_the_key_of_undo_is_for_the_last_decision_after_the_focus_has_moved() -> None:
+    script = ROOT / "src/visiongate/correction/page.js"
+    ended = subprocess.run(["node", "-e", BROWSER, script], capture_output=True, text=True, check=True)
+    assert json.loads(ended.stdout) == [["label a", "undo a"], "No decision on this page to undo."]
+
+
 # What to label next
 
 

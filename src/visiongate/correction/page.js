@@ -1,5 +1,7 @@
 // Decisions by button and by key. Keys act on the card that has the focus.
 const message = document.getElementById("message");
+// The content hashes of the images that were decided about on this page, the latest last.
+const decisions = [];
 const cards = () => [...document.querySelectorAll("article")];
 
 function tell(text, done) {
@@ -24,6 +26,7 @@ async function change(card, request) {
     if (!response.ok) throw new Error(answer.error);
     const changed = parse(answer.html);
     card.replaceWith(changed);
+    remember(card.dataset.sha256, request.action);
     document.getElementById("decided").textContent = answer.decided.toLocaleString("en");
     tell(changed.querySelector(".decision")?.textContent.replace(/\s+/g, " ").trim() ?? "Undone.", true);
     follow(changed, request.action);
@@ -32,6 +35,12 @@ async function change(card, request) {
     card.focus();
     tell(error instanceof TypeError ? "Not saved: the command has ended. Start `visiongate correct` again." : `Not saved: ${error.message}`, false);
   }
+}
+
+function remember(sha256, action) {
+  const index = decisions.indexOf(sha256);
+  if (index >= 0) decisions.splice(index, 1);
+  if (action !== "undo") decisions.push(sha256);
 }
 
 // After a decision, the next card without one has the focus; after an undo, the card itself.
@@ -67,10 +76,15 @@ document.addEventListener("keydown", (event) => {
     event.preventDefault();
     return;
   }
-  const control = card?.querySelector(`[aria-keyshortcuts="${CSS.escape(event.key)}"]`);
+  // The focus has moved on after a decision, so that an undo is for the latest one unless the card itself has one.
+  const isUndo = event.key === "u" && !card?.classList.contains("decided");
+  const target = isUndo ? all.find((each) => each.dataset.sha256 === decisions.at(-1)) : card;
+  const control = target?.querySelector(`[aria-keyshortcuts="${CSS.escape(event.key)}"]`);
   if (control && !control.disabled) {
     event.preventDefault();
-    act(card, control);
+    act(target, control);
+  } else if (isUndo && !control) {
+    tell("No decision on this page to undo.", false);
   }
 });
 
