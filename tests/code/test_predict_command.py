@@ -212,6 +212,8 @@ def test_files_are_counted_if_that_needs_no_reading() -> None:
     ("words", "message"),
     [
         (["nowhere", "photos"], "nowhere: no such file or folder"),
+        (["photos", ""], "an empty name is no source"),
+        (["photos", "--output", "/proc/a.csv"], "/proc/a.csv: its folder cannot be written: "),
         (["photos/*.gif"], r"photos/*.gif: no such file or folder"),
         (["photos"], "photos: no files found"),
         (["photos", "--output", "a.csv"], "photos: no files found"),
@@ -579,6 +581,10 @@ def test_an_output_that_cannot_be_written_is_one_line(capsys: Capture) -> None:
     write_png("photos/a.png")
     Path("file").touch()
     assert run_cli("predict", "photos", "--output", "file/a.csv") == 2
-    assert capsys.readouterr().err.splitlines()[-1].startswith("visiongate predict: file: ")
+    assert (
+        capsys.readouterr()
+        .err.splitlines()[-1]
+        .startswith("visiongate predict: file/a.csv: its folder cannot be written: ")
+    )
     assert run_cli("predict", "photos", "--explain", "file/maps") == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("visiongate predict: file")

@@ -31,6 +31,7 @@ from visiongate.prediction.result_files import (
     TEXT_WRITERS,
     check_embeddings_path,
     check_results_path,
+    require_writable,
     write_embeddings,
     write_results,
 )
@@ -151,6 +152,8 @@ def _build_additions(options: Options, model: Predictor) -> Iterator[Addition]:
 
 def _write_files(options: Options, engine: Engine, sources: Sources, summary: Summary) -> None:
     """Predict what the journal does not have yet, then write the files from the journal."""
+    for path in options.files:
+        require_writable(path)
     first = options.files[0]
     key = {
         "models": [classifier.sha256 for classifier in engine.classifiers],

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -36,6 +37,22 @@ def check_embeddings_path(path: Path) -> None:
         DataError: None does, or the path is a folder.
     """
     _check_suffix(path, EMBEDDING_SUFFIXES)
+
+
+def require_writable(path: Path) -> None:
+    """Check that the folder of a file can be written, before hours of work; it is made if it is missing.
+
+    Raises:
+        DataError: It cannot be.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent, prefix=f".{path.name}."):
+            pass
+    except OSError as error:
+        raise DataError(
+            f"{path}: its folder cannot be written: {error.strerror}; choose another file, or allow writing there"
+        ) from None
 
 
 def write_results(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:

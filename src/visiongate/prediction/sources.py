@@ -51,8 +51,12 @@ class Sources:
         """Check that the named files and folders exist, before anything is predicted.
 
         Raises:
-            DataError: They do not, or nothing matches a pattern.
+            DataError: They do not, a name is empty, or nothing matches a pattern.
         """
+        if "" in self.names:
+            raise DataError(
+                "an empty name is no source; is a variable of the command empty? '.' names this folder"
+            )
         missing = [name for name in self.names if not _is_address(name) and not self._exists(name)]
         if missing:
             raise DataError(
