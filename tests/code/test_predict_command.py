@@ -25,6 +25,7 @@ from visiongate.adapters.mlflow.store import open_store
 from visiongate.commands import predict
 from visiongate.prediction import engine, journal
 from visiongate.prediction.engine import Engine
+from visiongate.prediction.picture_paths import place_pictures
 from visiongate.prediction.sources import Sources
 from visiongate.records.files import write_json
 from visiongate.records.reliability import RELIABILITY, Reliability
@@ -231,6 +232,32 @@ def test_a_wrong_call_is_one_line(words: list[str], message: str, capsys: Captur
     assert run_cli("predict", *words) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
     assert not Path("a.csv").exists()
+
+
+# Pictures
+
+
+@pytest.mark.parametrize(
+    ("sources", "path", "expected"),
+    [
+        (["/new/cat.jpg", "/new/dog.jpg"], "/new/cat.jpg", "cat.jpg.png"),
+        (["/new/photos"], "/new/photos/cats/1.jpg", "photos/cats/1.jpg.png"),
+        (["/new/photos.zip"], "/new/photos.zip/in/1.jpg", "photos.zip/in/1.jpg.png"),
+        (["/new/photos/*/a?.jpg"], "/new/photos/cats/a1.jpg", "photos/cats/a1.jpg.png"),
+        (["/*.jpg"], "/1.jpg", "1.jpg.png"),
+        (["photos", "cat.jpg"], "photos/cats/1.jpg", "photos/cats/1.jpg.png"),
+        (["../../new/photos"], "../../new/photos/1.jpg", "photos/1.jpg.png"),
+        (["https://example.org/1.jpg"], "https://example.org/1.jpg", "https:/example.org/1.jpg.png"),
+        # The names of the sources do not tell the images apart.
+        (["/old/cat.jpg", "/new/cat.jpg"], "/new/cat.jpg", "new/cat.jpg.png"),
+        (["/new/cat.jpg", "cat.jpg"], "/new/cat.jpg", "new/cat.jpg.png"),
+        (["-"], "/new/cat.jpg", "new/cat.jpg.png"),
+    ],
+)
+def test_a_picture_is_named_like_the_image_in_its_source(
+    sources: list[str], path: str, expected: str
+) -> None:
+    assert str(place_pictures(Path("maps"), sources)[path]) == f"maps/{expected}"
 
 
 # Answers and formats
@@ -535,12 +562,14 @@ def test_only_present_and_unchanged_files_keep_the_results_of_an_interruption(
         write_png(f"other/{number}.png", 200 + number)
     leave_parts(monkeypatch)
     error = finish("other")
-    assert "photos/0.png: missing or changed since the interrupted run; starting again from there" in error
+    assert "has results of other sources" in error
     assert "Going on" not in error
     leave_parts(monkeypatch)
     # In the second part, whose first result is kept.
     write_png("photos/3.png", 255)
-    assert "Going on after 3 files" in finish("photos", "other")
+    error = finish("photos")
+    assert "photos/3.png: missing or changed since the interrupted run; starting again from there" in error
+    assert "Going on after 3 files" in error
     leave_parts(monkeypatch)
     Path("photos/4.png").unlink()
     error = finish("photos")

@@ -151,7 +151,7 @@ def test_explanations_are_listed_on_the_terminal(workspace: Path, capsys: pytest
     assert run_cli("predict", str(path), str(workspace / "b.png"), *words) == 1
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == ["path", "predicted", "confidence", "heat_map", "similar", "similar_labels", "note"]
-    assert lines[1][3:] == [f"{workspace}/maps{path}.png", "train/0.png", "red"]
+    assert lines[1][3:] == [f"{workspace}/maps/a.png.png", "train/0.png", "red"]
     assert lines[2][1:8] == ["-", "-", "-", "-", "-", "empty", "file;"]
 
 

@@ -26,7 +26,9 @@ from visiongate.prediction.additions import (
 )
 from visiongate.prediction.chosen_models import CommittedModel, find_models, load_classifier
 from visiongate.prediction.engine import Addition, Engine
+from visiongate.prediction.input_files import show_path
 from visiongate.prediction.journal import Journal
+from visiongate.prediction.picture_paths import place_pictures
 from visiongate.prediction.result_files import (
     TEXT_WRITERS,
     check_embeddings_path,
@@ -141,7 +143,7 @@ def _build_engine(options: Options, settings: Settings) -> Engine:
 
 def _build_additions(options: Options, model: Predictor) -> Iterator[Addition]:
     if options.explain is not None:
-        yield HeatMaps(model, options.explain)
+        yield HeatMaps(model, place_pictures(options.explain, options.sources))
     if options.similar is not None:
         require_embedding(model, "--similar")
         yield SimilarImages(read_training_images(paths.TRANSFORMED, model), options.similar)
@@ -156,6 +158,7 @@ def _write_files(options: Options, engine: Engine, sources: Sources, summary: Su
         require_writable(path)
     first = options.files[0]
     key = {
+        "sources": [show_path(name) for name in options.sources],
         "models": [classifier.sha256 for classifier in engine.classifiers],
         "thresholds": [classifier.threshold for classifier in engine.classifiers],
         "heat maps": str(options.explain),

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 import numpy as np
@@ -15,6 +14,7 @@ from visiongate.explanation.overlay import overlay
 from visiongate.explanation.training_images import TrainingImages
 from visiongate.models.predictor import EMBEDDING, Predictor
 from visiongate.prediction.engine import ReadImages
+from visiongate.prediction.picture_paths import PicturePaths
 from visiongate.records.files import atomic_path
 
 HEAT_MAP, SIMILAR, SIMILAR_LABELS = "heat_map", "similar", "similar_labels"
@@ -61,11 +61,11 @@ class HeatMaps:
 
     Attributes:
         model: The model.
-        folder: For the pictures, which are named like the images.
+        places: The paths of the pictures, which are named like the images.
     """
 
     model: Predictor
-    folder: Path
+    places: PicturePaths
     schema: ClassVar[pa.Schema] = pa.schema({HEAT_MAP: pa.string()})
 
     @property
@@ -78,16 +78,11 @@ class HeatMaps:
         names = {name: number for number, name in enumerate(self.model.contract.classes)}
         predicted = np.array([names[name] for name in images.answers["predicted"].to_pylist()])
         maps = heat_maps(self.model, images.pixels, predicted, images.outputs)
-        paths = [self._target(path) for path in images.paths]
+        paths = [self.places[path] for path in images.paths]
         for path, pixels, heat in zip(paths, images.pixels, maps, strict=True):
             with atomic_path(path) as temporary:
                 temporary.write_bytes(overlay(pixels, heat.values))
         return pa.table({HEAT_MAP: pa.array(map(str, paths), pa.string())}, schema=self.schema)
-
-    def _target(self, path: str) -> Path:
-        """Return a path in the folder, wherever the image lies."""
-        parts = [part for part in PurePosixPath(path).parts if part not in ("/", "//", "..")]
-        return self.folder.joinpath(*parts[:-1], f"{parts[-1]}.png")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """The results so far, in parts beside the output, so that an interrupted prediction goes on where it stopped.
 
 A part is a Parquet file that appears complete or not at all. The folder also has the key of the prediction; parts of another
-key are removed, because they have other columns or are by another model. The results are in the order of the files, and each
-has the stamp of its file, so that the results of other or changed files are found and removed.
+key are removed, because they are of other sources, by another model or have other columns. The results are in the order of the
+files, and each has the stamp of its file, so that the results of files that have gone or changed are found and removed.
 """
 
 import logging
@@ -160,7 +160,10 @@ class Journal:
             return []
         if _read_key(self._folder / KEY_FILE) == self._key:
             return parts
-        logger.warning("%s has results by another model or with other options; starting again", self._folder)
+        logger.warning(
+            "%s has results of other sources, by another model or with other options; starting again",
+            self._folder,
+        )
         shutil.rmtree(self._folder)
         return []
 
