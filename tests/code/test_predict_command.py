@@ -100,6 +100,8 @@ def test_what_cannot_be_read_has_a_reason(capsys: Capture) -> None:
     contents = {"b.pdf": b"%PDF-1.7", "c.jpg": b"", "d.png": Path("photos/a.png").read_bytes()[:45]}
     for name, content in contents.items():
         Path("photos", name).write_bytes(content)
+    Image.effect_noise((99, 99), 50).save("whole.jpg")
+    Path("photos/i.jpg").write_bytes(Path("whole.jpg").read_bytes()[:1000])
     Path("photos/e").symlink_to(".")
     Path("photos/f.png").symlink_to("f.png")
     Path("photos/g.png").symlink_to("nothing")
@@ -110,7 +112,8 @@ def test_what_cannot_be_read_has_a_reason(capsys: Capture) -> None:
     reasons = {
         "b.pdf": "PDF document",
         "c.jpg": "empty file",
-        "d.png": "truncated",
+        "d.png": "truncated; download or copy the file again",
+        "i.jpg": "truncated; download or copy the file again",
         "e": "in a circle",
         "f.png": "symbolic links",
         "g.png": "No such file",

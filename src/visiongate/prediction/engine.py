@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from visiongate.errors import DataError
-from visiongate.images.decoding import Pixels
+from visiongate.images.decoding import Fault, Pixels, RefusedImageError
 from visiongate.images.parallel import map_in_order
 from visiongate.models.model_input import to_input
 from visiongate.models.predictor import Contract, Images, Outputs
@@ -150,10 +150,17 @@ def _decode(file: InputFile, contracts: Mapping[_Preprocessing, Contract], max_p
         content = file.read()
         pixels = {key: to_input(content, contract, max_pixels) for key, contract in contracts.items()}
     except DataError as error:
-        return _Decoded(file.path, {}, " ".join(str(error).removeprefix(f"{file.path}: ").split()))
+        return _Decoded(file.path, {}, _explain(error, file.path))
     except OSError as error:
         return _Decoded(file.path, {}, error.strerror or str(error))
     return _Decoded(file.path, pixels, None)
+
+
+def _explain(error: DataError, path: str) -> str:
+    """Return in one line why a file cannot be used. What a decoder says of missing bytes differs from format to format."""
+    if isinstance(error, RefusedImageError) and error.fault is Fault.TRUNCATED:
+        return "truncated; download or copy the file again"
+    return " ".join(str(error).removeprefix(f"{path}: ").split())
 
 
 def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
