@@ -366,7 +366,7 @@ def test_reliability_tells_what_is_sure(capsys: Capture) -> None:
     tiny_models.write_threshold_model(Path("plain.onnx"))
     assert run_cli("predict", "photos") == 1
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert [line[3] for line in lines[1:4]] == ["yes", "no", "yes"]
+    assert [line[3] for line in lines[1:4]] == ["yes", "no", "-"]
     assert lines[3][4:] == ["unlike", "the", "training", "images"]
     assert lines[6] == ["class", "images", "mean", "confidence", "not", "sure", "out", "of", "distribution"]
     assert lines[7:] == [["dark", "2", "0.811", "1", "0"], ["bright", "1", "1.000", "0", "1"]]

@@ -120,7 +120,9 @@ class Summary:
     def _cells_one(self, row: dict[str, Any]) -> Sequence[str]:
         note = row[REASON] or ("unlike the training images" if row["out_of_distribution"] else "")
         confidence = "-" if row["confidence"] is None else f"{row['confidence']:.3f}"
-        sure = [TRUTH[row["sure"]]] if self.engine.classifiers[0].knows_sure else []
+        # The error rate holds for images like the training images only.
+        is_sure = None if row["out_of_distribution"] else row["sure"]
+        sure = [TRUTH[is_sure]] if self.engine.classifiers[0].knows_sure else []
         added = [_text(row[name]) for name in self._added()]
         return [row["predicted"] or "-", confidence, *sure, *added, note]
 
