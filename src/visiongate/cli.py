@@ -199,7 +199,9 @@ def _correction_commands() -> list[click.Command]:
             _option("--why", default="", metavar="TEXT", help="The reason, kept with the correction."),
             _flag("--list as_list", "Print the labels that are probably wrong instead of opening the page."),
             _option(
-                "--output", type=FILE, help="Write all images, the most suspicious first, to a CSV file."
+                "--output",
+                type=FILE,
+                help="Write all images without a correction, the most suspicious first, to a CSV file.",
             ),
             _option("--port", type=int, default=0, help="Port on 127.0.0.1; by default a free one."),
             _flag("--no-browser", "Print the address of the page, but do not open it."),

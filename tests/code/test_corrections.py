@@ -112,6 +112,12 @@ def test_texts_that_are_not_unicode_are_refused(tmp_path: Path) -> None:
         parse_corrections(f"{HEADER}\n{ONE},cat,,Ada,,\n{TWO},cat,,Jürgen,,\n".encode("latin-1"))
 
 
+def test_a_disk_that_refuses_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "data").touch()
+    with pytest.raises(DataError, match=r"data/corrections.csv: cannot be written: .*; it is as before"):
+        add_correction(tmp_path / "data/corrections.csv", correct(ONE, "cat"))
+
+
 def test_several_writers_lose_nothing(tmp_path: Path) -> None:
     file, hashes = tmp_path / "corrections.csv", [f"{number:064d}" for number in range(24)]
     with ThreadPoolExecutor(8) as pool:

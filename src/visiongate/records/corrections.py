@@ -5,7 +5,8 @@ Git tracks the file, so that a correction has an author, a reason and a review. 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,7 +93,7 @@ def add_correction(path: Path, correction: Correction) -> None:
         DataError: A text is not Unicode, or the file is invalid; it is left as it is.
     """
     _check_texts(correction)
-    with _lock(path):
+    with _writing(path):
         rows = read_corrections(path) if path.exists() else {}
         rows.pop(correction.sha256, None)
         _write(path, [*rows.values(), correction])
@@ -104,7 +105,7 @@ def remove_correction(path: Path, sha256: str) -> Correction | None:
     Raises:
         DataError: The file is missing or invalid; it is left as it is.
     """
-    with _lock(path):
+    with _writing(path):
         rows = read_corrections(path)
         removed = rows.pop(sha256, None)
         if removed is not None:
@@ -112,9 +113,17 @@ def remove_correction(path: Path, sha256: str) -> Correction | None:
         return removed
 
 
-def _lock(path: Path) -> FileLock:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(path.with_name(f".{path.name}.lock"))
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Lock the file; raise errors of the disk as a `DataError`."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(f".{path.name}.lock")):
+            yield
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be written: {error.strerror or error}; it is as before; check the disk and the permissions"
+        ) from None
 
 
 def _write(path: Path, corrections: Sequence[Correction]) -> None:
