@@ -364,7 +364,7 @@ def test_suspects_are_decided_and_undone_on_the_page() -> None:
     with serving() as site:
         first = shown(site.page())
         assert set(first) == {HASHES[number] for number in FLIPPED}
-        assert re.search(r"Its label is <b>dog</b>: \d+% by a model that has not seen the image", site.page())
+        assert re.search(r"Its label is <b>cat</b>: \d+% by a model that has not seen the image", site.page())
         answer = site.post({"sha256": first[0], "action": "label", "label": "dog", "why": "seen"})
         assert "Labeled dog" in answer["html"] or "Kept as dog" in answer["html"]
         assert answer["decided"] == 1
