@@ -51,6 +51,17 @@ def png(level: int) -> bytes:
     return buffer.getvalue()
 
 
+@pytest.mark.parametrize(
+    ("pattern", "count"), [(r"(0)\d\.png", 30), (r"pet(\d+)", 40), (r"/(\d)", 0), (None, 0)]
+)
+def test_an_expression_that_finds_no_group_is_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, pattern: str | None, count: int
+) -> None:
+    ingestion.run(settings(url=str(write_folder(tmp_path / "photos")), group=pattern))
+
+    assert (f"finds no group in {count} of 40 paths, such as " in caplog.text) == (count > 0)
+
+
 def write_folder(folder: Path) -> Path:
     for index in range(40):
         name = ("cat", "dog")[index % 2]

@@ -9,6 +9,7 @@ from visiongate.experiments.recipe import RecipeError, check_recipe, find_recipe
 from visiongate.settings.composition import compose_params
 
 ROOT = Path(__file__).parents[2]
+MARGIN = {"margin": 0.01, "gain": "size", "by": 0.2}
 
 
 @pytest.fixture
@@ -25,6 +26,11 @@ def composed(conf: Path, *overrides: str) -> dict[str, object]:
     [
         (["model.lr=0.02", "training.patience=3"], [], {"model.lr": 0.02, "training.patience": 3}),
         (["model=random_forest"], [("model", "random_forest")], {}),
+        (
+            ["registry.non_inferiority={margin: 0.01, gain: size, by: 0.2}"],
+            [],
+            {f"registry.non_inferiority.{key}": value for key, value in MARGIN.items()},
+        ),
         pytest.param(
             ["dataset=mnist", "model=speed_cnn", "training/augmentation=none", "model.options.stem=18"],
             [("dataset", "mnist"), ("model", "speed_cnn"), ("training/augmentation", "none")],
@@ -32,7 +38,7 @@ def composed(conf: Path, *overrides: str) -> dict[str, object]:
             marks=pytest.mark.slow,
         ),
     ],
-    ids=["values", "a group", "groups and a value"],
+    ids=["values", "a group", "a section instead of null", "groups and a value"],
 )
 def test_recipe_chooses_groups_and_sets_the_remaining_values(
     conf: Path, overrides: list[str], choices: list[tuple[str, str]], values: dict[str, object]

@@ -119,11 +119,22 @@ def rank_experiments(
 
 
 def find_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that differ, with the values after; `ABSENT` is the value of a setting that was removed."""
+    """Return the settings that differ, with the values after; `ABSENT` is the value of a setting that was removed.
+
+    A value that became a section, such as a null, is not removed: the settings of the section replace it. The same holds for
+    a section that became a value.
+    """
     names = dict.fromkeys([*after, *before])
     return {
-        name: after.get(name, ABSENT) for name in names if before.get(name, ABSENT) != after.get(name, ABSENT)
+        name: after.get(name, ABSENT)
+        for name in names
+        if before.get(name, ABSENT) != after.get(name, ABSENT)
+        and not (name not in after and _is_replaced(name, after))
     }
+
+
+def _is_replaced(name: str, after: Mapping[str, Any]) -> bool:
+    return any(other.startswith(f"{name}.") or name.startswith(f"{other}.") for other in after)
 
 
 def shorten_changes(changes: Mapping[str, Any]) -> dict[str, Any]:

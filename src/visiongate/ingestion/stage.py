@@ -27,8 +27,10 @@ MIRROR = "VISIONGATE_MIRROR"
 def run(settings: Settings) -> None:
     """Write the data set's image table to ``data/raw``."""
     hashes: list[str] = []
+    ungrouped: list[str] = []
     with open_source(settings.dataset, download_options(settings.dataset)) as opened:
-        images = write_shards(paths.RAW, _rows(opened.source, settings.dataset.limit, hashes))
+        rows = _rows(opened.source, settings.dataset.limit, hashes)
+        images = write_shards(paths.RAW, _note_ungrouped(rows, ungrouped))
         if not images:
             raise DataError(f"{opened.address}: holds no image; choose another source")
         write_dataset(paths.RAW, _describe(settings.dataset, opened, hashes))
@@ -37,6 +39,12 @@ def run(settings: Settings) -> None:
     logger.info("%s: %s", settings.dataset.name, source.layout)
     for warning in source.warnings:
         logger.warning("%s", warning)
+    if settings.dataset.group and ungrouped:
+        logger.warning(
+            "dataset.group = %r finds no group in %d of %d paths, such as %s; these images may lie in several splits: correct "
+            "the expression, or set it to null",
+            *(settings.dataset.group, len(ungrouped), images, ungrouped[0]),
+        )
     logger.info("%s: %d images; ignored files: %s", settings.dataset.name, images, ignored or "none")
 
 
@@ -58,6 +66,14 @@ def _rows(source: Source, limit: int | None, hashes: list[str]) -> Iterator[dict
             continue
         hashes.append(hashlib.sha256(image.image).hexdigest())
         yield {**asdict(image), "sha256": hashes[-1]}
+
+
+def _note_ungrouped(rows: Iterator[dict[str, Any]], ungrouped: list[str]) -> Iterator[dict[str, Any]]:
+    """Yield the rows, and collect the paths of those without a group."""
+    for row in rows:
+        if row["group"] is None:
+            ungrouped.append(row["path"])
+        yield row
 
 
 def _describe(dataset: Dataset, opened: OpenedSource, hashes: list[str]) -> DatasetRecord:
