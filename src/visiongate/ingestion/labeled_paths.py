@@ -159,10 +159,12 @@ def name_labels(
     labels have the order that the source gives, numbers their own order, and other labels the alphabetical one.
 
     Raises:
-        DataError: A label has no class, a class has no label, or there is one label only.
+        DataError: A label is empty or has no class, a class has no label, or there is one label only.
     """
+    if any(not label.strip() for label in labels):
+        raise DataError(f"{source}: a label is empty; name its class, or remove its images")
     expected = dataset.classes
-    are_numbers = all(re.fullmatch(r"\d+", label, re.ASCII) for label in labels)
+    are_numbers = all(re.fullmatch(r"\d{1,18}", label, re.ASCII) for label in labels)
     ordered = [label for label in order if label in labels] or sorted(
         labels, key=int if are_numbers else None
     )
