@@ -51,17 +51,6 @@ def png(level: int) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize(
-    ("pattern", "count"), [(r"(0)\d\.png", 30), (r"pet(\d+)", 40), (r"/(\d)", 0), (None, 0)]
-)
-def test_an_expression_that_finds_no_group_is_reported(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, pattern: str | None, count: int
-) -> None:
-    ingestion.run(settings(url=str(write_folder(tmp_path / "photos")), group=pattern))
-
-    assert (f"finds no group in {count} of 40 paths, such as " in caplog.text) == (count > 0)
-
-
 def write_folder(folder: Path) -> Path:
     for index in range(40):
         name = ("cat", "dog")[index % 2]
@@ -184,3 +173,14 @@ def test_small_classes_are_reported(caplog: pytest.LogCaptureFixture) -> None:
 def with_protocol(protocol: str) -> Settings:
     evaluation = settings().evaluation.model_copy(update={"protocol": protocol})
     return settings().model_copy(update={"evaluation": evaluation})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "count"), [(r"(0)\d\.png", 30), (r"pet(\d+)", 40), (r"/(\d)", 0), (None, 0)]
+)
+def test_an_expression_that_finds_no_group_is_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, pattern: str | None, count: int
+) -> None:
+    ingestion.run(settings(url=str(write_folder(tmp_path / "photos")), group=pattern))
+
+    assert (f"finds no group in {count} of 40 paths, such as " in caplog.text) == (count > 0)

@@ -1,9 +1,11 @@
 """HEIC images by pillow-heif: rotation, depth, transparency and damage; and what is said without the package."""
 
 import io
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -149,5 +151,8 @@ def test_the_packages_are_imported_by_the_first_image() -> None:
     script = (
         "import sys, visiongate.images.preprocessing; print({'pillow_heif', 'pydicom'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment
+    )
     assert done.stdout.strip() == "set()"
