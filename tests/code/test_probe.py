@@ -1,5 +1,6 @@
 """Probes: linear classifiers on the cached features of a frozen backbone."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,15 @@ PROBE = {"kind": "probe", "name": "efficientnet_lite0", "options": {"weights": "
 ALL = FOLDS * FOLD_IMAGES
 
 
-@pytest.fixture(autouse=True)
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    enter_workspace(tmp_path / "workspace", monkeypatch)
+def enter(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    enter_workspace(folder, monkeypatch)
     write_folds(paths.TRANSFORMED, size=32)
     write_validation(paths.VALIDATION / "result.json", ValidationReport(ALL, ()))
+
+
+@pytest.fixture(autouse=True)
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    enter(tmp_path / "workspace", monkeypatch)
 
 
 def settings(**model: Any) -> Settings:  # noqa: ANN401 - settings of any type
@@ -63,10 +68,21 @@ def settings(**model: Any) -> Settings:  # noqa: ANN401 - settings of any type
     return parse_settings(tree | changed, "params.yaml")
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The outputs of a training, made once."""
+    folder = tmp_path_factory.mktemp("trained") / "workspace"
+    with pytest.MonkeyPatch.context() as patched:
+        enter(folder, patched)
+        train.run(settings())
+    return folder
+
+
 @pytest.fixture
-def probe() -> Predictor:
-    """A trained probe."""
-    train.run(settings())
+def probe(trained: Path) -> Predictor:
+    """A trained probe in the workspace of the test."""
+    for outputs in (paths.MODEL_ONNX.parent, paths.HISTORY.parent):
+        shutil.copytree(trained / outputs, outputs, dirs_exist_ok=True)
     return open_predictor(paths.MODEL_ONNX)
 
 
