@@ -92,15 +92,7 @@ def test_training_and_prediction_see_the_same_pixels(
     transform = check_arrays(paths.TRANSFORMED)
     manifest = read_manifest(paths.TRANSFORMED, columns=["path", "split", "row"]).to_pylist()
     arrays = {split: load_split(paths.TRANSFORMED, split).images for split in SPLITS}
-    contract = Contract(
-        transform.input_shape,
-        transform.mode,
-        transform.resize,
-        tuple(transform.classes),
-        transform.depth,
-        transform.background,
-        transform.window,
-    )
+    contract = Contract.of(transform)
     assert len(manifest) == len(images)
     for entry in manifest:
         encoded, trained = images[entry["path"]], arrays[entry["split"]][entry["row"]]

@@ -17,13 +17,13 @@ from visiongate.correction.labeling import choose_images
 from visiongate.correction.labeling_list import LIST_FILE, LabelingRow, write_list
 from visiongate.correction.linear_model import train_and_predict
 from visiongate.errors import DataError
-from visiongate.images.decoding import DecodeOptions
 from visiongate.images.pixels import Pixels
-from visiongate.images.preprocessing import thumbnail, to_pixels
+from visiongate.images.preprocessing import thumbnail
 from visiongate.images.table import read_table
+from visiongate.models.model_input import decode_options, to_input
+from visiongate.models.predictor import Contract
 from visiongate.prediction.input_files import InputFile
 from visiongate.prediction.sources import STANDARD_INPUT, Sources
-from visiongate.records.conversion import Conversion
 from visiongate.records.transform import Transform, read_transform
 from visiongate.settings.loading import load_settings
 from visiongate.text_tables import escape_unprintable
@@ -46,10 +46,8 @@ class UnlabeledImages:
     """The images of the sources that the data set does not have, each once."""
 
     def __init__(self, sources: Sources, transform: Transform) -> None:
-        limits = sources.dataset.limits
-        conversion = Conversion(transform.depth, transform.background, transform.window)
-        self.options = DecodeOptions(conversion, limits.max_pixels)
-        self._sources, self._transform = sources, transform
+        self._sources, self._contract = sources, Contract.of(transform)
+        self._max_pixels = sources.dataset.limits.max_pixels
         self.labeled = self.unread = 0
 
     def __iter__(self) -> Iterator[UnlabeledImage]:
@@ -70,17 +68,17 @@ class UnlabeledImages:
 
     def pictures(self, chosen: Sequence[str]) -> list[bytes]:
         """Return a picture of each chosen file, which is read again, because all files need not fit into memory."""
-        wanted = set(chosen)
+        wanted, options = set(chosen), decode_options(self._contract, self._max_pixels)
         found = {
-            file.path: thumbnail(file.read(), PICTURE_SIDE, self.options)
+            file.path: thumbnail(file.read(), PICTURE_SIDE, options)
             for file in self._sources.files()
             if file.path in wanted
         }
         return [found[path] for path in chosen]
 
     def _decode(self, file: InputFile) -> UnlabeledImage:
-        encoded, transform = file.read(), self._transform
-        pixels = to_pixels(encoded, transform.size, transform.mode, transform.resize, self.options)
+        encoded = file.read()
+        pixels = to_input(encoded, self._contract, self._max_pixels)
         return UnlabeledImage(file.path, hashlib.sha256(encoded).hexdigest(), pixels)
 
 

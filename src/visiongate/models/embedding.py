@@ -1,7 +1,7 @@
 """Embeddings of images, and what a model with a frozen backbone computes from them, through the cache of features."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,19 +45,17 @@ class Embedder:
         self._cache = FeatureCache(graph.sha256, graph.size)
         self._session: InferenceSession | None = None
 
-    def __call__(self, images: Images, on_images: Callable[[int], None] = lambda _count: None) -> Features:
+    def __call__(self, images: Images) -> Features:
         """Return the embeddings, float32 N×D, of at least one image.
 
         Args:
             images: uint8, N×H×W×C.
-            on_images: Called with the number of images after each chunk.
         """
         parts = []
         for start in range(0, len(images), CHUNK):
             chunk = images[start : start + CHUNK]
             parts.append(self._embed(chunk))
             release_memory(images)
-            on_images(len(chunk))
         return np.concatenate(parts)
 
     def _embed(self, images: Images) -> Features:

@@ -24,9 +24,13 @@ def to_input(encoded: bytes, contract: Contract, max_pixels: int = MAX_PIXELS) -
     Raises:
         DataError: The image is damaged, too large or of an unsupported kind.
     """
-    conversion = Conversion(contract.depth, contract.background, contract.window)
-    options = DecodeOptions(conversion, max_pixels)
+    options = decode_options(contract, max_pixels)
     return to_pixels(encoded, contract.input_shape[0], contract.mode, contract.resize, options)
+
+
+def decode_options(contract: Contract, max_pixels: int = MAX_PIXELS) -> DecodeOptions:
+    """Return how a model's images become 8-bit pixels, and the limit of pixels."""
+    return DecodeOptions(Conversion(contract.depth, contract.background, contract.window), max_pixels)
 
 
 def check_input(model: Predictor) -> None:

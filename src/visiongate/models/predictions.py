@@ -91,15 +91,7 @@ def check_contract(model: Predictor, transform: Transform, source: str) -> None:
     Raises:
         DataError: Input shape, mode, resize rule or classes differ.
     """
-    required = Contract(
-        transform.input_shape,
-        transform.mode,
-        transform.resize,
-        tuple(transform.classes),
-        transform.depth,
-        transform.background,
-        transform.window,
-    )
+    required = Contract.of(transform)
     if difference := required.difference(model.contract):
         raise DataError(f"{model.name}: it has {difference} as in {source}; train it on these data")
 

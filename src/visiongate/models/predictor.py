@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from visiongate.errors import DataError
+from visiongate.records.transform import Transform
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -42,6 +43,19 @@ class Contract:
     depth: int = 16
     background: str = "white"
     window: tuple[float, float] | None = None
+
+    @classmethod
+    def of(cls, transform: Transform) -> Self:
+        """Return the contract of a model of images that were preprocessed like this."""
+        return cls(
+            transform.input_shape,
+            transform.mode,
+            transform.resize,
+            tuple(transform.classes),
+            transform.depth,
+            transform.background,
+            transform.window,
+        )
 
     def difference(self, other: "Contract") -> str | None:
         """Describe the first difference as ``FIELD OTHERS, not OURS``; None if the contracts are equal."""

@@ -35,8 +35,6 @@ from visiongate.training.calibration import fit_temperature
 
 # Training images that the novelty and the ranges of int8 are fitted on, and validation images for the thresholds.
 NOVELTY_IMAGES, RANGE_IMAGES, VALIDATION_IMAGES = 2000, 128, 5000
-# Images of 224 pixels need about 10 MB each in a network.
-BATCH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +165,7 @@ def _sample(split: PixelSplit, count: int) -> PixelSplit:
 
 
 def _validate(predictor: Predictor, val: PixelSplit) -> ValidationOutputs:
-    outputs = run_cached(predictor, val.images, [PROBABILITIES, *({NOVELTY} & predictor.outputs)], BATCH)
+    outputs = run_cached(predictor, val.images, [PROBABILITIES, *({NOVELTY} & predictor.outputs)])
     probabilities = np.maximum(outputs[PROBABILITIES].astype(np.float64), np.finfo(np.float32).tiny)
     logits = float(predictor.metadata["temperature"]) * np.log(probabilities)
     return ValidationOutputs(logits, outputs.get(NOVELTY), val.labels)
