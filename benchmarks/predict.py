@@ -32,12 +32,13 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
+from visiongate.prediction.classifier import make_classifier
+
 from data import describe_machine, make_photos, read_photos
 from visiongate.images.decoding import MAX_PIXELS
 from visiongate.images.parallel import count_cores
 from visiongate.models.model_input import to_input
 from visiongate.models.predictor import Predictor, open_predictor
-from visiongate.prediction.classifier import make_classifier
 from visiongate.prediction.engine import BATCH, Engine
 from visiongate.prediction.sources import Sources
 from visiongate.records.transform import Transform

@@ -12,8 +12,8 @@ import tiny_models
 from visiongate.comparison.paired_test import Comparison, compare, difference_interval, mcnemar_p
 from visiongate.comparison.predictions import GroundTruth, UnlabeledPredictions, predict_images
 from visiongate.errors import DataError
-from visiongate.models.predictions import decide
 from visiongate.models.predictor import open_predictor
+from visiongate.models.probabilities import decide
 from visiongate.settings.registry import Registry
 
 METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "log_loss", "roc_auc")

@@ -8,7 +8,8 @@ import pytest
 from evaluation_settings import evaluation_settings
 from visiongate.errors import SettingsError
 from visiongate.evaluation.operating_point import choose_threshold, positive_class
-from visiongate.models.predictions import Predictions, decide
+from visiongate.models.predictions import Predictions
+from visiongate.models.probabilities import decide
 
 SCORES = [0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.9]
 LABELS = [0, 0, 0, 1, 0, 1, 1, 1]

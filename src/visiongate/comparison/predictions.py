@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from visiongate.errors import DataError
 from visiongate.models.embedding import run_cached
-from visiongate.models.predictions import decide
 from visiongate.models.predictor import PROBABILITIES, Images, Predictor
+from visiongate.models.probabilities import decide
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """The predictions of an exported model for a split."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,11 +9,9 @@ import pyarrow as pa
 from visiongate.errors import DataError
 from visiongate.images.pixels import Labels, PixelSplit
 from visiongate.models.embedding import run_cached
-from visiongate.models.predictor import PROBABILITIES, Contract, Predictor, Probabilities
+from visiongate.models.predictor import PROBABILITIES, Contract, Predictor
+from visiongate.models.probabilities import check_probabilities, decide
 from visiongate.records.transform import Transform
-
-# Far above the rounding error of a softmax in float32, far below the error of a missing softmax.
-SUM_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,25 +58,6 @@ class Predictions:
         return replace(self, threshold=None)
 
 
-def decide(probabilities: npt.NDArray[np.floating], threshold: float | None) -> Labels:
-    """Return the predicted class, N, of probabilities, N×K.
-
-    Args:
-        probabilities: Of each image.
-        threshold: With two classes, predict the second class if its probability reaches the threshold. None predicts the
-            most probable class; of equally probable classes, the first.
-
-    Raises:
-        DataError: A threshold is given and there are not two classes.
-    """
-    if threshold is None:
-        most_probable: Labels = probabilities.argmax(axis=1)
-        return most_probable
-    if probabilities.shape[1] != 2:  # noqa: PLR2004
-        raise DataError(f"a threshold of {threshold:g} needs two classes, not {probabilities.shape[1]}")
-    return (probabilities[:, 1] >= threshold).astype(np.int64)
-
-
 def check_contract(model: Predictor, transform: Transform, source: str) -> None:
     """Check that a model was trained on images and classes like these.
 
@@ -113,27 +91,6 @@ def predict_split(model: Predictor, split: PixelSplit, manifest: pa.Table, batch
     return Predictions(probabilities, split.labels, model.contract.classes)
 
 
-def check_probabilities(
-    model: Predictor, outputs: Probabilities, paths: Sequence[str]
-) -> npt.NDArray[np.float64]:
-    """Return the outputs of a model as probabilities, N×K, without the rounding error of a sum in float32.
-
-    Args:
-        model: The model.
-        outputs: Its output `PROBABILITIES`.
-        paths: Of the N images, for the error message.
-
-    Raises:
-        DataError: The outputs are not one row of probabilities per image.
-    """
-    probabilities = outputs.astype(np.float64)
-    expected = (len(paths), len(model.contract.classes))
-    if probabilities.shape != expected:
-        raise DataError(f"{model.name}: its outputs have the shape {probabilities.shape}, not {expected}")
-    checked: npt.NDArray[np.float64] = probabilities / _check_sums(model, probabilities, paths)
-    return checked
-
-
 def tabulate(predictions: Predictions, manifest: pa.Table) -> pa.Table:
     """Return one row per image, in the order of the manifest.
 
@@ -155,19 +112,3 @@ def tabulate(predictions: Predictions, manifest: pa.Table) -> pa.Table:
         "probabilities": probabilities,
     }
     return pa.table(columns)
-
-
-def _check_sums(
-    model: Predictor, probabilities: npt.NDArray[np.float64], paths: Sequence[str]
-) -> npt.NDArray[np.float64]:
-    """Return each row's sum, N×1, after checking that it is near 1."""
-    sums: npt.NDArray[np.float64] = probabilities.sum(axis=1, keepdims=True)
-    # The negated comparison is true for NaN too.
-    wrong = ~(np.abs(sums[:, 0] - 1) <= SUM_TOLERANCE) | (probabilities < 0).any(axis=1)
-    if wrong.any():
-        first = int(wrong.argmax())
-        raise DataError(
-            f"{model.name}: its outputs for {int(wrong.sum())} of {len(wrong)} images are not probabilities; those for "
-            f"{paths[first]} sum to {sums[first, 0]:g}"
-        )
-    return sums

@@ -15,8 +15,8 @@ from visiongate.adapters.mlflow.registry import (
 )
 from visiongate.adapters.mlflow.store import Store, TrackingError, has_store, open_store
 from visiongate.errors import DataError
+from visiongate.models.classifier import Classifier, make_classifier
 from visiongate.models.predictor import open_predictor
-from visiongate.prediction.classifier import Classifier, make_classifier
 from visiongate.records.evaluation import read_metrics
 from visiongate.records.files import sha256_of
 from visiongate.settings.schema import Settings

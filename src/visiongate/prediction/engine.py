@@ -12,9 +12,10 @@ import pyarrow as pa
 from visiongate.errors import DataError
 from visiongate.images.decoding import Fault, Pixels, RefusedImageError
 from visiongate.images.parallel import map_in_order
+from visiongate.models.classifier import Classifier
 from visiongate.models.model_input import to_input
 from visiongate.models.predictor import Contract, Images, Outputs
-from visiongate.prediction.classifier import Classifier
+from visiongate.prediction.answer_columns import answer_schema, tabulate_answers
 from visiongate.prediction.input_files import InputFile
 
 # Images per call of a model. The probabilities do not depend on it.
@@ -31,7 +32,7 @@ class ReadImages:
         paths: N, as in the results.
         pixels: uint8 N×H×W×C, the model's input.
         outputs: Of the model.
-        answers: N rows, as `Classifier.answer` returns them.
+        answers: N rows, as `tabulate_answers` returns them.
     """
 
     paths: list[str]
@@ -74,7 +75,9 @@ class Engine:
         """The columns of the results."""
         fields = [pa.field(PATH, pa.string())]
         for classifier in self.classifiers:
-            fields += [field.with_name(self.column(classifier, field.name)) for field in classifier.schema]
+            fields += [
+                field.with_name(self.column(classifier, field.name)) for field in answer_schema(classifier)
+            ]
         fields += [field for addition in self.additions for field in addition.schema]
         return pa.schema([*fields, pa.field(REASON, pa.string())])
 
@@ -116,7 +119,7 @@ class Engine:
         key = _preprocessing(classifier.model.contract)
         paths, pixels = [image.path for image in read], np.stack([image.pixels[key] for image in read])
         outputs = classifier.run(pixels, [name for addition in additions for name in addition.outputs])
-        answers = classifier.answer(outputs, paths)
+        answers = tabulate_answers(classifier, classifier.answer(outputs, paths))
         images = ReadImages(paths, pixels, outputs, answers)
         columns = list(answers.columns)
         columns += [column for addition in additions for column in addition.add(images).columns]

@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from visiongate.models.classifier import Classifier
 from visiongate.models.predictor import EMBEDDING
-from visiongate.prediction.classifier import Classifier
 from visiongate.prediction.engine import PATH, REASON, Engine
 from visiongate.text_tables import format_table, shorten
 
