@@ -17,6 +17,7 @@ from visiongate.settings.model import Baseline, Model, Probe
 from visiongate.settings.optimize import Optimize
 from visiongate.settings.preparation import Preparation
 from visiongate.settings.registry import Registry
+from visiongate.settings.serving import Serving
 from visiongate.settings.tracking import Tracking
 from visiongate.settings.training import Training
 from visiongate.settings.transformation import Transformation
@@ -39,6 +40,7 @@ class Settings(Section):
     gate: Gate = Field(description="Rules that a model must pass.")
     registry: Registry = Field(description="The registered model.")
     tracking: Tracking = Field(description="Where MLflow records runs.")
+    serving: Serving = Field(default_factory=Serving, description="The inference service.")
     debug: Debug = Field(description="Help for finding errors.")
 
     @model_validator(mode="after")

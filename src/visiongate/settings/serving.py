@@ -1,0 +1,121 @@
+"""The section ``serving``: the inference service.
+
+The settings have defaults, so that the service starts without ``params.yaml``. Those in ``conf/serving`` are the same.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from visiongate.settings.fields import Count, Index, Name, OpenShare, Positive, Section, Share
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+class Limits(Section):
+    """What the service accepts at most."""
+
+    body_bytes: Count = Field(default=33_554_432, description="Bytes of a request.")
+    pixels: Count = Field(default=50_000_000, description="Width times height of an image.")
+    files: Count = Field(default=16, description="Images of a request.")
+    requests: Count = Field(
+        default=64, description="Requests with images at a time; further ones are answered with status 429."
+    )
+    bytes: Count = Field(default=268_435_456, description="Bytes of all requests at a time.")
+    connections: Count = Field(default=1000, description="Open connections.")
+    deadline_seconds: Positive = Field(default=10.0, description="From a request's arrival to its answer.")
+    send_seconds: Positive = Field(default=20.0, description="In which a request must have arrived.")
+    idle_seconds: Count = Field(default=30, description="After which an idle connection is closed.")
+    drain_seconds: Positive = Field(
+        default=2.0, description="After SIGTERM, how long idle connections may still send a request."
+    )
+
+
+class ServingRegistry(Section):
+    """The registry that versions come from."""
+
+    uri: str | None = Field(default=None, description="MLflow's address; null for that of `tracking.uri`.")
+    poll_seconds: Positive = Field(default=10.0, description="Between two looks at an alias.")
+    timeout_seconds: Positive = Field(default=5.0, description="Of a request to the registry.")
+    cache: str | None = Field(
+        default=None, description="Folder of downloaded versions; null for the user's cache folder."
+    )
+
+
+class PredictionLog(Section):
+    """What was predicted, for feedback and statistics. Images are not stored."""
+
+    enabled: bool = Field(default=True, description="Whether to write it.")
+    address: str = Field(
+        default="sqlite:///logs/predictions.sqlite", description="SQLAlchemy's address of the database."
+    )
+    queue: Count = Field(
+        default=10_000, description="Predictions that wait to be written; further ones are dropped."
+    )
+    days: Count = Field(default=90, description="After which a prediction is deleted.")
+
+
+class Rollout(Section):
+    """A second model that sees a share of the requests for the first."""
+
+    canary: str | None = Field(default=None, description="The model that answers a share of the requests.")
+    canary_share: OpenShare = Field(default=0.1, description="The share.")
+    shadow: str | None = Field(
+        default=None, description="The model that predicts a share of the images without answering."
+    )
+    shadow_share: Share = Field(default=0.1, description="The share.")
+
+
+class Tracing(Section):
+    """OpenTelemetry."""
+
+    endpoint: str | None = Field(
+        default=None,
+        description="OTLP over HTTP; null for OTEL_EXPORTER_OTLP_ENDPOINT, or no traces without it.",
+    )
+
+
+class Serving(Section):
+    """The inference service."""
+
+    model: str | None = Field(
+        default=None,
+        description="An ONNX file, a folder of `visiongate registry export`, or `models:/NAME@champion`; null for the champion.",
+    )
+    models: dict[Name, str] = Field(
+        default_factory=dict, description="Further models by name, given as `model`."
+    )
+    threshold: OpenShare | None = Field(
+        default=None,
+        description="Probability from which the second of two classes is predicted; null for the model's own.",
+    )
+    host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
+    port: Port = Field(default=8000, description="Port to listen on.")
+    log_level: LogLevel = Field(default="INFO", description="Lowest level of the log.")
+    log_format: Literal["auto", "json", "text"] = Field(
+        default="auto", description="Format of the log; auto: text on a terminal, otherwise JSON."
+    )
+    cores: Index = Field(
+        default=0, description="Threads of the model and of decoding; 0 for the usable cores."
+    )
+    batch: Count = Field(default=16, description="Images per call of the model.")
+    keys_file: str | None = Field(default=None, description="File of API keys; null if none are required.")
+    cors_origins: list[str] = Field(
+        default_factory=list, description="Origins whose pages may call the service."
+    )
+    limits: Limits = Field(default_factory=Limits, description="What the service accepts at most.")
+    registry: ServingRegistry = Field(
+        default_factory=ServingRegistry, description="The registry that versions come from."
+    )
+    log: PredictionLog = Field(default_factory=PredictionLog, description="What was predicted.")
+    rollout: Rollout = Field(default_factory=Rollout, description="A canary or shadow beside the model.")
+    tracing: Tracing = Field(default_factory=Tracing, description="OpenTelemetry.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.limits.bytes < self.limits.body_bytes:
+            raise ValueError(
+                f"limits.bytes = {self.limits.bytes} must be at least limits.body_bytes = {self.limits.body_bytes}"
+            )
+        return self
