@@ -324,6 +324,23 @@ def _predict_command() -> click.Command:
     )
 
 
+def _serving_commands() -> list[click.Command]:
+    return [
+        _command(
+            "serve",
+            _dispatch("serve"),
+            "Serve the champion of the registry, or another model, over HTTP, with a page for photographs.",
+            "visiongate serve --port 8000",
+            click.Argument(["model"], required=False, metavar="[FILE|FOLDER|models:/NAME@ALIAS]"),
+            _option("--host", metavar="ADDRESS", help="Address to listen on; 0.0.0.0 for all."),
+            _option("--port", type=click.IntRange(0, 65535), help="Port to listen on."),
+            _option(
+                "--fd", type=click.IntRange(min=3), help="File descriptor of a listening socket to inherit."
+            ),
+        ),
+    ]
+
+
 def _registry_commands() -> click.Group:
     commands = [
         _command(
@@ -468,6 +485,7 @@ main = click.Group(
         *_correction_commands(),
         *_experiment_commands(),
         _predict_command(),
+        *_serving_commands(),
         _registry_commands(),
         _remote_commands(),
         _pull_request_commands(),

@@ -118,13 +118,14 @@ class Predictor:
         return {name: np.concatenate(values) for name, *values in zip(names, *parts, strict=True)}
 
 
-def open_predictor(source: Path | bytes, *, shares_cores: bool = False) -> Predictor:
+def open_predictor(source: Path | bytes, *, shares_cores: bool = False, threads: int = 0) -> Predictor:
     """Load an exported model on the CPU.
 
     Args:
         source: An ONNX file, or the content of one.
         shares_cores: Whether other threads work between the batches. The model's threads then sleep between them, instead of
             waiting actively, which makes a single batch slightly slower.
+        threads: Of a batch; 0 for one per core.
 
     Raises:
         DataError: The file is missing, is not an ONNX model, or lacks the metadata that the train stage writes.
@@ -132,7 +133,7 @@ def open_predictor(source: Path | bytes, *, shares_cores: bool = False) -> Predi
     if isinstance(source, Path) and not source.exists():
         raise DataError(f"{source}: no such file; `dvc repro train` writes it, `dvc pull` downloads it")
     try:
-        session = open_session(source, shares_cores=shares_cores)
+        session = open_session(source, shares_cores=shares_cores, threads=threads)
         metadata = _read_metadata(session)
         return Predictor(source, _read_contract(session, metadata), session, metadata)
     # onnxruntime's errors have no common base class.
@@ -141,12 +142,13 @@ def open_predictor(source: Path | bytes, *, shares_cores: bool = False) -> Predi
         raise DataError(f"{_name(source)}: not a model that the train stage exported: {reason}") from error
 
 
-def open_session(source: Path | bytes, *, shares_cores: bool = False) -> "InferenceSession":
+def open_session(source: Path | bytes, *, shares_cores: bool = False, threads: int = 0) -> "InferenceSession":
     """Load any ONNX model on the CPU, as `open_predictor`; errors are those of ONNX Runtime."""
     import onnxruntime  # noqa: PLC0415 - slow to import
 
     onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0" if shares_cores else "1")
     return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 

@@ -6,7 +6,7 @@ This imports nothing heavy, so that an invalid setting is rejected before torch 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -19,6 +19,7 @@ from visiongate.settings.schema import Settings
 # OmegaConf's mark for a value that must be given; DVC passes it on.
 MISSING = "???"
 Location = tuple[str | int, ...]
+Schema = TypeVar("Schema", bound=BaseModel)
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -56,18 +57,22 @@ def parse_settings(tree: object, source: str, origins: Mapping[str, str] | None 
     Raises:
         SettingsError: As `load_settings`.
     """
-    given = origins or {}
+    return parse_as(Settings, tree, source, origins or {})
+
+
+def parse_as(schema: type[Schema], tree: object, source: str, origins: Mapping[str, str]) -> Schema:
+    """Validate plain values as `parse_settings` does, by the schema of some of the sections."""
     missing = [_dotted(location) for location in _find_missing(tree)]
     if missing:
         raise SettingsError(
-            "\n".join(f"{_origin(key, source, given)}{key}: a value is required" for key in missing)
+            "\n".join(f"{_origin(key, source, origins)}{key}: a value is required" for key in missing)
         )
     try:
-        return Settings.model_validate(tree)
+        return schema.model_validate(tree)
     except ValidationError as error:
         lines = _explain(error, tree)
         raise SettingsError(
-            "\n".join(f"{_origin(key, source, given)}{text}" for key, text in lines)
+            "\n".join(f"{_origin(key, source, origins)}{text}" for key, text in lines)
         ) from None
 
 

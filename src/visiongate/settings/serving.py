@@ -81,7 +81,7 @@ class Serving(Section):
 
     model: str | None = Field(
         default=None,
-        description="An ONNX file, a folder of `visiongate registry export`, or `models:/NAME@champion`; null for the champion.",
+        description="An ONNX file, a folder of `visiongate registry export`, or `models:/NAME@ALIAS`; null for the champion.",
     )
     models: dict[Name, str] = Field(
         default_factory=dict, description="Further models by name, given as `model`."

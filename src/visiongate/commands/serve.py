@@ -1,0 +1,44 @@
+"""``visiongate serve``: the inference service."""
+
+import os
+import socket
+
+from visiongate import paths
+from visiongate.errors import SettingsError
+from visiongate.serving.application import build_application
+from visiongate.serving.server import serve
+from visiongate.serving.startup import build_service
+from visiongate.settings.serving_environment import load_serving
+
+
+def run(model: str | None, host: str | None, port: int | None, fd: int | None) -> int:
+    """Serve until SIGTERM or Ctrl-C.
+
+    Raises:
+        VisiongateError: A setting is invalid, a file does not exist, or the port is in use.
+    """
+    options = {"serving.model": model, "serving.host": host, "serving.port": port}
+    given = {name: value for name, value in options.items() if value is not None}
+    deployment = load_serving(paths.PARAMS, os.environ, given)
+    service, keeper = build_service(deployment)
+    listener = _inherit(fd) if fd is not None else _listen(deployment.serving.host, deployment.serving.port)
+    serve(build_application(service, keeper), service, listener)
+    return 0
+
+
+def _inherit(fd: int) -> socket.socket:
+    try:
+        return socket.socket(fileno=fd)
+    except OSError as error:
+        raise SettingsError(f"--fd {fd}: {error.strerror}; name an open, listening socket") from None
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Open the socket before anything is loaded, so that a port in use is an error at once."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise SettingsError(
+            f"serving.host = {host}, serving.port = {port}: {error.strerror}; choose another with --host or --port"
+        ) from None

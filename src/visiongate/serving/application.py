@@ -1,0 +1,47 @@
+"""The web application: its routes, and what happens when it starts and stops."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request, Response
+from starlette.requests import ClientDisconnect
+
+from visiongate.serving.model_keeper import ModelKeeper
+from visiongate.serving.predict_routes import build_predict_router
+from visiongate.serving.problems import Problem
+from visiongate.serving.service import Service
+
+# As nginx has it: nobody sees the answer.
+CLIENT_CLOSED_REQUEST = 499
+
+
+def build_application(service: Service, keeper: ModelKeeper) -> FastAPI:
+    """Return the application.
+
+    Args:
+        service: What its routes share.
+        keeper: Loads the models after the application has started, so that it can say that it lives.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        keeper.start()
+        yield
+        await keeper.stop()
+        service.close()
+
+    application = FastAPI(title="visiongate", docs_url=None, redoc_url=None, lifespan=lifespan)
+    application.state.service = service
+    application.add_exception_handler(Problem, _answer_problem)
+    application.add_exception_handler(ClientDisconnect, _answer_nobody)
+    application.include_router(build_predict_router(service))
+    return application
+
+
+async def _answer_problem(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)  # noqa: S101 - as registered
+    return error.response()
+
+
+async def _answer_nobody(_: Request, __: Exception) -> Response:
+    return Response(status_code=CLIENT_CLOSED_REQUEST)

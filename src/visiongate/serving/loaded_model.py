@@ -1,0 +1,100 @@
+"""A model in memory, with its queue, after a check that it predicts as it did when it was exported."""
+
+import base64
+import time
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from visiongate.errors import DataError
+from visiongate.models.classifier import Classifier, make_classifier
+from visiongate.models.model_input import to_input
+from visiongate.models.predictor import PROBABILITIES, open_predictor
+from visiongate.records.example import Example, read_example
+from visiongate.records.files import sha256_of
+from visiongate.serving.batching import Batcher
+from visiongate.serving.model_sources import ServedFile
+
+# Processors round sums in different orders; a wrong model or decoder differs by far more.
+EXAMPLE_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model that answers.
+
+    Attributes:
+        origin: Its file, and what the registry knows about it.
+        classifier: The loaded file.
+        batcher: Its queue.
+        example: An image and its probabilities, which were checked; None if the file has none.
+        loaded_at: Seconds since 1970.
+    """
+
+    origin: ServedFile
+    classifier: Classifier
+    batcher: Batcher
+    example: Example | None
+    loaded_at: float = field(default_factory=time.time)
+
+    @property
+    def name(self) -> str:
+        """The name of the registered model, or of the file."""
+        return self.origin.name
+
+    @property
+    def version(self) -> str | None:
+        """The number of the version; None for a file."""
+        return self.origin.version
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What all models of the process share.
+
+    Attributes:
+        executor: Its threads run models.
+        runners: Batches of a model at a time.
+        threads: Of a batch.
+        max_batch: Images per call of a model.
+        threshold: In place of the models' own.
+    """
+
+    executor: Executor
+    runners: int
+    threads: int
+    max_batch: int
+    threshold: float | None
+
+
+def load_model(file: ServedFile, runtime: Runtime) -> LoadedModel:
+    """Load a model and check it. Takes seconds for a large model; called in a thread.
+
+    Raises:
+        DataError: The file is not a model of this package, is not the registered one, or does not predict its example.
+    """
+    content = file.path.read_bytes()
+    actual = sha256_of(file.path)
+    if actual != file.sha256:
+        raise DataError(f"{file.source}: its file has the sha256 {actual}, not the registered {file.sha256}")
+    model = open_predictor(content, shares_cores=True, threads=runtime.threads)
+    threshold = file.threshold if runtime.threshold is None else runtime.threshold
+    classifier = make_classifier(file.name, model, threshold, file.sha256)
+    example = read_example(model.metadata, file.source)
+    if example is not None:
+        _check_example(classifier, example, file.source)
+    batcher = Batcher(classifier, runtime.executor, runtime.runners, runtime.max_batch)
+    return LoadedModel(file, classifier, batcher, example)
+
+
+def _check_example(classifier: Classifier, example: Example, source: str) -> None:
+    pixels = to_input(base64.b64decode(example.image), classifier.model.contract)
+    actual = classifier.run(pixels[None])[PROBABILITIES][0]
+    difference = float(np.abs(actual - np.asarray(example.probabilities)).max())
+    # The negated comparison is true for NaN, too.
+    if not difference <= EXAMPLE_TOLERANCE:
+        raise DataError(
+            f"{source}: its probabilities for the example in its file differ by {difference:.2g} from those when it was "
+            "exported; export it again with the `train` stage"
+        )

@@ -1,0 +1,99 @@
+"""Keep the models of the service up to date: load them at the start, and again when the registry has another version.
+
+A version is loaded and checked beside the current one. If it cannot be loaded, the current one stays.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from visiongate.errors import VisiongateError
+from visiongate.serving.loaded_model import LoadedModel, load_model
+from visiongate.serving.model_sources import ModelSource, ServedFile
+from visiongate.serving.model_watch import watch
+from visiongate.serving.service import Service
+from visiongate.serving.slots import ACTIVE, CANARY, Slot
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A version to keep up to date.
+
+    Attributes:
+        slot: Its model.
+        role: `ACTIVE`, `CANARY` or `SHADOW`.
+        source: Where it comes from.
+    """
+
+    slot: Slot
+    role: str
+    source: ModelSource
+
+
+class ModelKeeper:
+    """Loads models in the background.
+
+    Args:
+        service: Whose models to keep.
+        kept: What to load.
+    """
+
+    def __init__(self, service: Service, kept: Sequence[Kept]) -> None:
+        self._service, self._kept = service, kept
+        self._tasks: list[asyncio.Task[None]] = []
+        # One at a time: loading takes memory and a core.
+        self._loading = asyncio.Lock()
+
+    def start(self) -> None:
+        """Start to load the models, and to watch their sources."""
+        self._tasks = [asyncio.create_task(self._keep(each)) for each in self._kept]
+
+    async def stop(self) -> None:
+        """Stop watching."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def reload(self, slot: Slot) -> None:
+        """Look at the sources of a model at once, and load what has changed, also a version that was rolled back.
+
+        Raises:
+            VisiongateError: A source cannot be reached, or its version cannot be loaded.
+        """
+        slot.refused = None
+        for kept in self._kept:
+            if kept.slot is slot:
+                await self._install(kept, await asyncio.to_thread(kept.source.current))
+
+    async def _keep(self, kept: Kept) -> None:
+        async def install(file: ServedFile) -> None:
+            try:
+                await self._install(kept, file)
+            except VisiongateError as error:
+                kept.slot.problem = str(error)
+                stays = "the current version stays" if kept.slot.active else "the model is not ready"
+                logger.error("%s: %s", error, stays)  # noqa: TRY400 - the message says all
+
+        await watch(kept.source, self._service.settings.registry.poll_seconds, install)
+
+    async def _install(self, kept: Kept, file: ServedFile) -> None:
+        slot = kept.slot
+        async with self._loading:
+            current = slot.active if kept.role == ACTIVE else getattr(slot, kept.role)
+            if file.sha256 in {slot.refused, current and current.origin.sha256}:
+                return
+            model = await asyncio.to_thread(load_model, file, self._service.runtime)
+            _assign(slot, kept.role, model)
+        logger.info("%s: %s is loaded as %s", slot.name, file.source, kept.role)
+
+
+def _assign(slot: Slot, role: str, model: LoadedModel) -> None:
+    if role == ACTIVE:
+        slot.swap(model)
+    elif role == CANARY:
+        slot.canary = model
+    else:
+        slot.shadow = model

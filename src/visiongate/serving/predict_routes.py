@@ -1,0 +1,133 @@
+"""``POST /predict``: the classes of one or several images."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.requests import ClientDisconnect
+
+from visiongate.explanation.heat_maps import heat_map_outputs
+from visiongate.serving.answers import FailedImage, Prediction, Predictions, make_prediction
+from visiongate.serving.problems import Problem, document_problems
+from visiongate.serving.service import Service
+from visiongate.serving.slots import Slot
+from visiongate.serving.uploads import FIELD, MULTIPART, Upload, declared_size, read_uploads
+
+Result = TypeVar("Result")
+_FILES = {"type": "array", "items": {"type": "string", "format": "binary"}}
+# The body is read by `read_uploads`, so that its limits hold while it arrives.
+BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        MULTIPART: {"schema": {"type": "object", "properties": {FIELD: _FILES}, "required": [FIELD]}},
+        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        "image/*": {"schema": {"type": "string", "format": "binary"}},
+    },
+}
+PROBLEMS = (
+    "no_image",
+    "not_an_image",
+    "too_many_files",
+    "body_too_large",
+    "unsupported_media_type",
+    "unknown_model",
+    "slow_request",
+    "overloaded",
+    "not_ready",
+    "deadline_exceeded",
+)
+
+
+def build_predict_router(service: Service) -> APIRouter:
+    """Return the route for predictions."""
+    router = APIRouter(tags=["predict"])
+
+    @router.post(
+        "/predict",
+        summary="Predict the classes of images",
+        response_model=Prediction | Predictions,
+        responses=document_problems(*PROBLEMS),
+        openapi_extra={"requestBody": BODY},
+    )
+    async def predict(
+        request: Request,
+        model: Annotated[str | None, Query(description="One of the models of the service.")] = None,
+        explain: Annotated[bool, Query(description="Add a heat map for the predicted class.")] = False,  # noqa: FBT002
+    ) -> Response:
+        """Predict one image, sent as the body, or several, sent as a form with the field `file`.
+
+        One image is answered with its prediction or a problem; several are answered with a list, in which each image has its
+        own.
+        """
+        slot = service.slot(model)
+        # Fails before the body is read.
+        slot.choose()
+        with service.admission.admit(declared_size(request, service.settings.limits)):
+            async with deadline(service):
+                uploads = await read_uploads(request, service.settings.limits)
+                answer = await while_connected(request, _answer(service, slot, uploads, explain=explain))
+        return Response(answer.model_dump_json(), media_type="application/json")
+
+    return router
+
+
+async def _answer(
+    service: Service, slot: Slot, uploads: Sequence[Upload], *, explain: bool
+) -> Prediction | Predictions:
+    if len(uploads) == 1:
+        return await _predict(service, slot, uploads[0], explain=explain)
+    each = (_predict_or_explain(service, slot, upload, explain=explain) for upload in uploads)
+    return Predictions(predictions=list(await asyncio.gather(*each)))
+
+
+async def _predict(service: Service, slot: Slot, upload: Upload, *, explain: bool) -> Prediction:
+    model = slot.choose()
+    further = heat_map_outputs(model.classifier.model) if explain else ()
+    answered = await service.predict(upload.content, slot, further, model)
+    heat_map = await service.explain(answered) if explain else None
+    return make_prediction(answered, upload.name, heat_map)
+
+
+async def _predict_or_explain(
+    service: Service, slot: Slot, upload: Upload, *, explain: bool
+) -> Prediction | FailedImage:
+    try:
+        return await _predict(service, slot, upload, explain=explain)
+    except Problem as problem:
+        return FailedImage(filename=upload.name, **problem.members())
+
+
+@asynccontextmanager
+async def deadline(service: Service) -> AsyncIterator[None]:
+    """Cancel the work of a request when its deadline passes.
+
+    Raises:
+        Problem: The deadline has passed.
+    """
+    seconds = service.settings.limits.deadline_seconds
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        detail = f"no answer within {seconds:g} seconds"
+        raise Problem("deadline_exceeded", detail, headers={"Retry-After": "1"}) from None
+
+
+async def while_connected(request: Request, work: Coroutine[None, None, Result]) -> Result:
+    """Return the result of some work, and cancel it if the client leaves. The body must have been read.
+
+    Raises:
+        ClientDisconnect: The client has left.
+    """
+    task = asyncio.create_task(work)
+    gone = asyncio.ensure_future(request.receive())
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return task.result()
+    finally:
+        task.cancel()
+        gone.cancel()

@@ -1,0 +1,73 @@
+"""The process of the service: a socket, signals, and an orderly end."""
+
+import asyncio
+import logging
+import signal
+import socket
+import time
+
+import uvicorn
+from fastapi import FastAPI
+
+from visiongate.serving.service import Service
+from visiongate.settings.serving import Serving
+
+logger = logging.getLogger(__name__)
+
+
+class Server(uvicorn.Server):
+    """Finishes what was accepted, after SIGTERM or SIGINT.
+
+    Answers then carry ``Connection: close``, so that clients open their next connection elsewhere. An idle connection may still
+    send a request for `Limits.drain_seconds`, because its client cannot know yet.
+    """
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop accepting connections, and end the open ones after their requests."""
+        self._service.draining = True
+        for server in self.servers:
+            server.close()
+        end = time.monotonic() + self._service.settings.limits.drain_seconds
+        # uvicorn has no event for it.
+        while self.server_state.connections and time.monotonic() < end:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        await super().shutdown(sockets)
+
+
+def serve(application: FastAPI, service: Service, listener: socket.socket | None = None) -> None:
+    """Serve until a signal arrives.
+
+    Args:
+        application: See `build_application`.
+        service: Its service.
+        listener: A listening socket; by default, one is opened as the settings say.
+    """
+    settings = service.settings
+    # uvicorn raises the signal again after the shutdown. The process then ends with status 0.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    server = Server(configure(application, settings), service)
+    server.run(None if listener is None else [listener])
+
+
+def configure(application: FastAPI, settings: Serving) -> uvicorn.Config:
+    """Return the configuration of the HTTP server."""
+    limits = settings.limits
+    return uvicorn.Config(
+        application,
+        host=settings.host,
+        port=settings.port,
+        http="httptools",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=2048,
+        limit_concurrency=limits.connections,
+        timeout_keep_alive=limits.idle_seconds,
+        timeout_graceful_shutdown=int(limits.deadline_seconds + limits.send_seconds) + 1,
+    )

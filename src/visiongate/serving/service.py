@@ -1,0 +1,211 @@
+"""The service: models by name, and the way of an image from its bytes to an answer."""
+
+import asyncio
+import base64
+import logging
+import time
+import uuid
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
+
+from visiongate.explanation.heat_maps import heat_map_outputs, heat_maps
+from visiongate.explanation.overlay import overlay
+from visiongate.images.decoding import RefusedImageError
+from visiongate.images.pixels import Pixels
+from visiongate.models.model_input import to_input
+from visiongate.serving.admission import Admission
+from visiongate.serving.batching import Inference
+from visiongate.serving.loaded_model import LoadedModel, Runtime
+from visiongate.serving.problems import Problem, problem_of_image
+from visiongate.serving.slots import Slot
+from visiongate.settings.serving import Serving
+
+# The slot of `serving.model`.
+DEFAULT = "default"
+logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds of each step of an image."""
+
+    decode: float
+    wait: float
+    inference: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An image that was predicted.
+
+    Attributes:
+        prediction_id: Unguessable.
+        model: That answered.
+        pixels: The model's input, uint8 H×W×C.
+        inference: The outputs and the answer.
+        timing: Seconds of each step.
+    """
+
+    prediction_id: str
+    model: LoadedModel
+    pixels: Pixels
+    inference: Inference
+    timing: Timing
+
+
+class Observer(Protocol):
+    """Hears of predictions in the event loop, as the metrics and the prediction log do; it must be quick."""
+
+    def predicted(self, answered: Answered) -> None:
+        """An image was predicted."""
+
+    def compared(self, answered: Answered, shadow: Answered) -> None:
+        """The shadow predicted the same image."""
+
+
+class Service:
+    """What the routes share. Its methods run in the event loop.
+
+    Args:
+        settings: Of the service.
+        cores: Threads of a batch, and of decoding.
+    """
+
+    def __init__(self, settings: Serving, cores: int) -> None:
+        self.settings = settings
+        self.slots: dict[str, Slot] = {}
+        self.admission = Admission(settings.limits.requests, settings.limits.bytes)
+        # SIGTERM has arrived: what was accepted is finished.
+        self.draining = False
+        self.started_at = time.time()
+        self.observers: list[Observer] = []
+        self._decoders = ThreadPoolExecutor(cores, "decode")
+        self._inference = ThreadPoolExecutor(cores, "inference")
+        self._explaining = asyncio.Semaphore(1)
+        self._background: set[asyncio.Task[None]] = set()
+        self.runtime = Runtime(self._inference, 1, cores, settings.batch, settings.threshold)
+
+    def slot(self, name: str | None) -> Slot:
+        """Return a model by its name in this process, or that of the registry; the default one without a name.
+
+        Raises:
+            Problem: There is none.
+        """
+        slot = self.slots.get(DEFAULT if name is None else name)
+        if slot is None:
+            slot = next(
+                (each for each in self.slots.values() if each.active and each.active.name == name), None
+            )
+        if slot is None:
+            known = ", ".join(self.slots)
+            raise Problem("unknown_model", f"no model {name!r}; choose one of {known}")
+        return slot
+
+    async def predict(
+        self, encoded: bytes, slot: Slot, further: Sequence[str] = (), model: LoadedModel | None = None
+    ) -> Answered:
+        """Predict an encoded image.
+
+        Args:
+            encoded: The bytes of the file.
+            slot: The model.
+            further: Outputs besides those of the answer.
+            model: A version of the slot; by default, the slot chooses it.
+
+        Raises:
+            Problem: The bytes are no usable image, or no model is loaded.
+        """
+        start = time.perf_counter()
+        model = model or slot.choose()
+        pixels, decode = await self._in_thread(self._decode, encoded, model)
+        return await self._infer(pixels, slot, model, further, (start, decode))
+
+    async def predict_pixels(
+        self, pixels: Pixels, slot: Slot, further: Sequence[str] = (), model: LoadedModel | None = None
+    ) -> Answered:
+        """Predict the pixels of an image, uint8 H×W×C of the model's input shape, as `predict`."""
+        return await self._infer(pixels, slot, model or slot.choose(), further, (time.perf_counter(), 0.0))
+
+    async def explain(self, answered: Answered) -> str:
+        """Return a heat map for the predicted class as a data URL of a PNG.
+
+        Class activation maps are computed from the outputs `heat_map_outputs`, which `predict` was asked for; other models need
+        many predictions, which are made for one image at a time.
+        """
+        async with self._explaining:
+            png = await self._in_thread(_draw, answered)
+        return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self._decoders.shutdown(wait=False, cancel_futures=True)
+        self._inference.shutdown(wait=False, cancel_futures=True)
+
+    async def _in_thread(self, function: Callable[..., Result], *arguments: object) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._decoders, function, *arguments)
+
+    def _decode(self, encoded: bytes, model: LoadedModel) -> tuple[Pixels, float]:
+        start = time.perf_counter()
+        try:
+            pixels = to_input(encoded, model.classifier.model.contract, self.settings.limits.pixels)
+        except RefusedImageError as error:
+            raise problem_of_image(error) from None
+        return pixels, time.perf_counter() - start
+
+    async def _infer(
+        self,
+        pixels: Pixels,
+        slot: Slot,
+        model: LoadedModel,
+        further: Sequence[str],
+        begun: tuple[float, float],
+    ) -> Answered:
+        start, decode = begun
+        inference = await model.batcher.infer(pixels, further)
+        total = time.perf_counter() - start
+        timing = Timing(
+            decode, total - decode - inference.inference_seconds, inference.inference_seconds, total
+        )
+        answered = Answered(uuid.uuid4().hex, model, pixels, inference, timing)
+        for observer in self.observers:
+            observer.predicted(answered)
+        if shadow := slot.choose_shadow(model):
+            self._start(self._compare(answered, shadow))
+        return answered
+
+    async def _compare(self, answered: Answered, shadow: LoadedModel) -> None:
+        """Predict an image that has been answered with the shadow, too. It must not delay or disturb answers."""
+        if len(answered.model.batcher) or _preprocessing(shadow) != _preprocessing(answered.model):
+            return
+        start = time.perf_counter()
+        try:
+            inference = await shadow.batcher.infer(answered.pixels)
+        except Exception:
+            logger.exception("The shadow %s failed", shadow.origin.source)
+            return
+        timing = Timing(0.0, inference.wait_seconds, inference.inference_seconds, time.perf_counter() - start)
+        compared = Answered(answered.prediction_id, shadow, answered.pixels, inference, timing)
+        for observer in self.observers:
+            observer.compared(answered, compared)
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+
+def _preprocessing(model: LoadedModel) -> tuple[object, ...]:
+    contract = model.classifier.model.contract
+    return replace(contract, classes=()), model.classifier.classes
+
+
+def _draw(answered: Answered) -> bytes:
+    model, inference = answered.model.classifier.model, answered.inference
+    predicted = inference.answers.predicted[inference.row : inference.row + 1]
+    outputs = {name: inference.output(name) for name in heat_map_outputs(model)} or None
+    [heat] = heat_maps(model, answered.pixels[None], predicted, outputs)
+    return overlay(answered.pixels, heat.values)

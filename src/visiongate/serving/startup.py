@@ -1,0 +1,30 @@
+"""From settings to a service that is ready to start."""
+
+from visiongate.images.parallel import count_cores
+from visiongate.serving.model_keeper import Kept, ModelKeeper
+from visiongate.serving.model_sources import find_source
+from visiongate.serving.service import DEFAULT, Service
+from visiongate.serving.slots import ACTIVE, CANARY, SHADOW, Slot
+from visiongate.settings.serving_environment import Deployment
+
+
+def build_service(deployment: Deployment) -> tuple[Service, ModelKeeper]:
+    """Return the service, and what loads its models once it runs.
+
+    Raises:
+        VisiongateError: A model's address is invalid, or its file does not exist.
+    """
+    settings = deployment.serving
+    service = Service(settings, settings.cores or count_cores())
+    addresses = {DEFAULT: settings.model, **settings.models}
+    service.slots = {name: Slot(name) for name in addresses}
+    kept = [
+        Kept(service.slots[name], ACTIVE, find_source(address, deployment))
+        for name, address in addresses.items()
+    ]
+    rollout, slot = settings.rollout, service.slots[DEFAULT]
+    slot.canary_share, slot.shadow_share = rollout.canary_share, rollout.shadow_share
+    for role, address in ((CANARY, rollout.canary), (SHADOW, rollout.shadow)):
+        if address is not None:
+            kept.append(Kept(slot, role, find_source(address, deployment)))
+    return service, ModelKeeper(service, kept)

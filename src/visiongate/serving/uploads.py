@@ -1,0 +1,140 @@
+"""From the body of a request to encoded images, within the limits."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from visiongate.serving.problems import Problem
+from visiongate.settings.serving import Limits
+
+MULTIPART = "multipart/form-data"
+FIELD = "file"
+# Fields of a form besides the images; none of them is used.
+MAX_FIELDS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An encoded image.
+
+    Attributes:
+        name: Of the file, as the client states it; None in a request without a form.
+        content: The bytes of the file.
+    """
+
+    name: str | None
+    content: bytes
+
+
+def declared_size(request: Request, limits: Limits) -> int:
+    """Return the length of a body as its header states it, or the largest allowed one.
+
+    Raises:
+        Problem: The length is invalid or too large.
+    """
+    text = request.headers.get("content-length")
+    if text is None:
+        return limits.body_bytes
+    if not (text.isascii() and text.isdigit()):
+        raise Problem("invalid_request", "Content-Length must be a number of bytes")
+    if len(text) > 18 or int(text) > limits.body_bytes:  # noqa: PLR2004 - beyond any limit
+        raise _too_large(limits)
+    return int(text)
+
+
+async def read_body(request: Request, limits: Limits) -> bytes:
+    """Return the body of a request.
+
+    Raises:
+        Problem: It is too large, or did not arrive in time.
+    """
+    chunks, size = [], 0
+    try:
+        async with asyncio.timeout(limits.send_seconds):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > limits.body_bytes:
+                    raise _too_large(limits)
+                chunks.append(chunk)
+    except TimeoutError:
+        raise Problem(
+            "slow_request",
+            f"the body did not arrive within {limits.send_seconds:g} seconds",
+            headers={"Connection": "close"},
+        ) from None
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def read_uploads(request: Request, limits: Limits) -> list[Upload]:
+    """Return the images of a request.
+
+    Raises:
+        Problem: The body has no image, or exceeds a limit.
+    """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    body = await read_body(request, limits)
+    if media_type == MULTIPART:
+        return await _parse_form(request, body, limits)
+    # curl sends the bytes of a file as a URL-encoded form, unless it is told otherwise; therefore most types are accepted.
+    if media_type == "application/json":
+        raise Problem(
+            "unsupported_media_type",
+            f"the body is {media_type}; send the bytes of an image, or a form ({MULTIPART}) with the field {FIELD}",
+        )
+    if not body:
+        raise _no_image()
+    return [Upload(None, body)]
+
+
+async def _parse_form(request: Request, body: bytes, limits: Limits) -> list[Upload]:
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    parser = MultiPartParser(
+        request.headers, stream(), max_files=limits.files + 1, max_fields=MAX_FIELDS, max_part_size=1024
+    )
+    # The body is in memory already; nothing is written to the disk.
+    parser.spool_max_size = len(body) + 1
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise _explain_form(error, limits) from None
+    files = [value for name, value in form.multi_items() if name == FIELD and isinstance(value, UploadFile)]
+    if len(files) > limits.files:
+        raise _too_many(limits)
+    if not files:
+        raise _no_image()
+    return [Upload(file.filename or None, file.file.read()) for file in files]
+
+
+def _explain_form(error: MultiPartException, limits: Limits) -> Problem:
+    if error.message.startswith("Too many files"):
+        return _too_many(limits)
+    return Problem("invalid_request", f"invalid form: {error.message}")
+
+
+def _too_large(limits: Limits) -> Problem:
+    megabytes = limits.body_bytes / 2**20
+    # The rest of the body is not read.
+    return Problem(
+        "body_too_large",
+        f"the request has more than {megabytes:g} MiB; send fewer or smaller images",
+        headers={"Connection": "close"},
+    )
+
+
+def _too_many(limits: Limits) -> Problem:
+    return Problem(
+        "too_many_files", f"the request has more than {limits.files} images; send several requests"
+    )
+
+
+def _no_image() -> Problem:
+    return Problem(
+        "no_image",
+        f"the request has no image; send its bytes, or a form ({MULTIPART}) with the field {FIELD}",
+    )

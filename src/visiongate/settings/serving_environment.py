@@ -1,0 +1,106 @@
+"""The settings of the service: ``params.yaml`` if there is one, and environment variables, which a container sets.
+
+Hydra is not needed. A variable of a setting is named as elsewhere, such as ``VISIONGATE_SERVING__LIMITS__FILES``.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from visiongate.errors import SettingsError
+from visiongate.settings.fields import Section
+from visiongate.settings.loading import load_settings, parse_as
+from visiongate.settings.overrides import is_text
+from visiongate.settings.serving import Serving
+
+PREFIX, SECTION = "VISIONGATE_SERVING__", "serving"
+# What containers and platforms set; the long name of the same setting takes precedence.
+SHORT_NAMES = {
+    "MODEL_PATH": "serving.model",
+    "HOST": "serving.host",
+    "PORT": "serving.port",
+    "LOG_LEVEL": "serving.log_level",
+    "MLFLOW_TRACKING_URI": "serving.registry.uri",
+}
+
+
+class _Sections(Section):
+    serving: Serving
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """What the service needs to know.
+
+    Attributes:
+        serving: The settings; the address of the registry is filled in if there is one.
+        registered_name: Of the registered model; None without ``params.yaml``.
+    """
+
+    serving: Serving
+    registered_name: str | None
+
+
+def load_serving(
+    params: Path, environment: Mapping[str, str], options: Mapping[str, object] | None = None
+) -> Deployment:
+    """Return the settings of the service.
+
+    Args:
+        params: ``params.yaml``; if the file is missing, the defaults are used.
+        environment: The environment variables.
+        options: Values by dotted name that take precedence, those of the command line.
+
+    Raises:
+        SettingsError: A value is invalid; the message names the file or the variable.
+    """
+    settings = load_settings(params) if params.exists() else None
+    serving = settings.serving if settings else Serving()
+    tree: dict[str, Any] = {SECTION: serving.model_dump()}
+    if settings and serving.registry.uri is None:
+        tree[SECTION]["registry"]["uri"] = settings.tracking.uri
+    origins: dict[str, str] = {}
+    for variable, name in _variables(environment):
+        _set(tree, name, _parse(name, environment[variable], variable))
+        origins[name] = variable
+    for name, value in (options or {}).items():
+        _set(tree, name, value)
+        origins[name] = f"--{name.rpartition('.')[2]}"
+    serving = parse_as(_Sections, tree, str(params), origins).serving
+    return Deployment(serving, settings.registry.name if settings else None)
+
+
+def _variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield each variable of a setting and the setting's name, those that take precedence last."""
+    for variable, name in SHORT_NAMES.items():
+        if environment.get(variable):
+            yield variable, name
+    for variable in sorted(environment):
+        if variable.startswith(PREFIX):
+            key = variable.removeprefix(PREFIX).lower().replace("__", ".")
+            yield variable, f"{SECTION}.{key}"
+
+
+def _set(tree: dict[str, Any], name: str, value: object) -> None:
+    *sections, key = name.split(".")
+    for section in sections:
+        # A variable may name a key of something that has none, which the schema then rejects.
+        if not isinstance(tree.get(section), dict):
+            tree[section] = {}
+        tree = tree[section]
+    tree[key] = value
+
+
+def _parse(name: str, text: str, variable: str) -> Any:  # noqa: ANN401 - the value of any setting
+    """Return the value of a variable: of a text setting as it is, of others as YAML."""
+    if name == "serving.log_level":
+        return text.upper()
+    if is_text(name):
+        return None if text in {"", "null"} else text
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise SettingsError(f"{variable} = {text!r}: invalid value of {name}") from None
