@@ -6,7 +6,9 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI, Request, Response
 from starlette.requests import ClientDisconnect
 
+from visiongate.serving.admin_routes import build_admin_router
 from visiongate.serving.model_keeper import ModelKeeper
+from visiongate.serving.model_routes import build_model_router
 from visiongate.serving.predict_routes import build_predict_router
 from visiongate.serving.problems import Problem
 from visiongate.serving.service import Service
@@ -35,6 +37,8 @@ def build_application(service: Service, keeper: ModelKeeper) -> FastAPI:
     application.add_exception_handler(Problem, _answer_problem)
     application.add_exception_handler(ClientDisconnect, _answer_nobody)
     application.include_router(build_predict_router(service))
+    application.include_router(build_model_router(service))
+    application.include_router(build_admin_router(service, keeper))
     return application
 
 

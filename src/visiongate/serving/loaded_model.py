@@ -2,22 +2,25 @@
 
 import base64
 import time
+from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from visiongate.errors import DataError
 from visiongate.models.classifier import Classifier, make_classifier
 from visiongate.models.model_input import to_input
-from visiongate.models.predictor import PROBABILITIES, open_predictor
+from visiongate.models.predictor import PROBABILITIES, Predictor, open_predictor
 from visiongate.records.example import Example, read_example
 from visiongate.records.files import sha256_of
-from visiongate.serving.batching import Batcher
+from visiongate.serving.batching import Arrangement, Batcher
 from visiongate.serving.model_sources import ServedFile
 
 # Processors round sums in different orders; a wrong model or decoder differs by far more.
 EXAMPLE_TOLERANCE = 1e-3
+# A batch takes about this long at most: all of its images wait for the last one.
+BATCH_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +58,17 @@ class Runtime:
 
     Attributes:
         executor: Its threads run models.
-        runners: Batches of a model at a time.
-        threads: Of a batch.
+        cores: Batches of a model at a time.
         max_batch: Images per call of a model.
         threshold: In place of the models' own.
+        is_alone: Whether the service has a single request.
     """
 
     executor: Executor
-    runners: int
-    threads: int
+    cores: int
     max_batch: int
     threshold: float | None
+    is_alone: Callable[[], bool]
 
 
 def load_model(file: ServedFile, runtime: Runtime) -> LoadedModel:
@@ -78,14 +81,32 @@ def load_model(file: ServedFile, runtime: Runtime) -> LoadedModel:
     actual = sha256_of(file.path)
     if actual != file.sha256:
         raise DataError(f"{file.source}: its file has the sha256 {actual}, not the registered {file.sha256}")
-    model = open_predictor(content, shares_cores=True, threads=runtime.threads)
     threshold = file.threshold if runtime.threshold is None else runtime.threshold
-    classifier = make_classifier(file.name, model, threshold, file.sha256)
-    example = read_example(model.metadata, file.source)
+    busy = make_classifier(file.name, _open(content, 1), threshold, file.sha256)
+    alone = replace(busy, model=_open(content, runtime.cores)) if runtime.cores > 1 else busy
+    example = read_example(busy.model.metadata, file.source)
     if example is not None:
-        _check_example(classifier, example, file.source)
-    batcher = Batcher(classifier, runtime.executor, runtime.runners, runtime.max_batch)
-    return LoadedModel(file, classifier, batcher, example)
+        for classifier in (busy, alone):
+            _check_example(classifier, example, file.source)
+    max_batch = min(runtime.max_batch, max(1, int(BATCH_SECONDS / _measure(busy))))
+    arrangement = Arrangement(alone, busy, max_batch)
+    batcher = Batcher(arrangement, runtime.executor, runtime.cores, runtime.is_alone)
+    return LoadedModel(file, busy, batcher, example)
+
+
+def _open(content: bytes, threads: int) -> Predictor:
+    return open_predictor(content, shares_cores=True, threads=threads)
+
+
+def _measure(classifier: Classifier) -> float:
+    """Return the seconds of a single image; the first run is not typical."""
+    image = np.zeros((1, *classifier.model.contract.input_shape), np.uint8)
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        classifier.run(image)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
 
 
 def _check_example(classifier: Classifier, example: Example, source: str) -> None:

@@ -87,7 +87,9 @@ class Service:
         self._inference = ThreadPoolExecutor(cores, "inference")
         self._explaining = asyncio.Semaphore(1)
         self._background: set[asyncio.Task[None]] = set()
-        self.runtime = Runtime(self._inference, 1, cores, settings.batch, settings.threshold)
+        self.runtime = Runtime(
+            self._inference, cores, settings.batch, settings.threshold, lambda: self.admission.requests <= 1
+        )
 
     def slot(self, name: str | None) -> Slot:
         """Return a model by its name in this process, or that of the registry; the default one without a name.

@@ -35,8 +35,8 @@ class Slot:
     problem: str | None = None
     _random: random.Random = field(default_factory=random.Random)
 
-    def choose(self) -> LoadedModel:
-        """Return the version that answers a request.
+    def require(self) -> LoadedModel:
+        """Return the active version.
 
         Raises:
             Problem: No version is loaded.
@@ -45,9 +45,18 @@ class Slot:
             raise Problem(
                 "not_ready", f"the model {self.name} is not loaded yet", headers={"Retry-After": "1"}
             )
+        return self.active
+
+    def choose(self) -> LoadedModel:
+        """Return the version that answers a request.
+
+        Raises:
+            Problem: No version is loaded.
+        """
+        active = self.require()
         if self.canary is not None and self._random.random() < self.canary_share:
             return self.canary
-        return self.active
+        return active
 
     def choose_shadow(self, answered_by: LoadedModel) -> LoadedModel | None:
         """Return the version that also predicts an image; None for most."""

@@ -1,0 +1,45 @@
+"""``/admin``: exchange the version of a model by hand."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from visiongate.errors import VisiongateError
+from visiongate.serving.model_keeper import ModelKeeper
+from visiongate.serving.model_routes import ServedModel
+from visiongate.serving.problems import Problem, document_problems
+from visiongate.serving.service import Service
+
+Name = Annotated[str | None, Query(alias="model", description="One of the models of the service.")]
+
+
+def build_admin_router(service: Service, keeper: ModelKeeper) -> APIRouter:
+    """Return the routes that exchange versions. Which requests may use them is decided by the middleware."""
+    router = APIRouter(prefix="/admin", tags=["admin"])
+
+    @router.post(
+        "/reload",
+        summary="Load the current version of a model at once",
+        responses=document_problems("unknown_model", "load_failed"),
+    )
+    async def reload(model: Name = None) -> ServedModel:
+        """Look at the registry or file at once, also for a version that was rolled back, and load it if it has changed."""
+        slot = service.slot(model)
+        try:
+            await keeper.reload(slot)
+        except VisiongateError as error:
+            raise Problem("load_failed", str(error)) from None
+        return ServedModel.of(slot)
+
+    @router.post(
+        "/rollback",
+        summary="Return to the version before",
+        responses=document_problems("unknown_model", "no_previous_version"),
+    )
+    async def rollback(model: Name = None) -> ServedModel:
+        """Make the version before active again. It stays active until the alias moves to another version, or a reload."""
+        slot = service.slot(model)
+        slot.roll_back()
+        return ServedModel.of(slot)
+
+    return router
