@@ -17,11 +17,13 @@ class Content:
         name: The kind, such as ``HTML page``.
         advice: What to do about such files.
         command: A shell command that does it, to run in the folder of the images; empty if there is none.
+        is_image: Whether it is an image, of an unsupported format.
     """
 
     name: str
     advice: str
     command: str = ""
+    is_image: bool = False
 
     def __str__(self) -> str:
         """Return all of it in one line."""
@@ -39,7 +41,7 @@ def _convert(name: str, pattern: str, target: str, extra: str = "") -> Content:
     """Return a kind that ImageMagick converts, or an extra opens; ``pattern`` is that of ``find -iname``."""
     command = f"find . -iname '{pattern}' -exec magick mogrify -format {target} {{}} +"
     install = f"run pip install 'visiongate[{extra}]' and set dataset.extras=[{extra}], or " if extra else ""
-    return Content(name, f"{install}convert such files and remove the originals", command)
+    return Content(name, f"{install}convert such files and remove the originals", command, is_image=True)
 
 
 _AGAIN = "download or copy such files again"

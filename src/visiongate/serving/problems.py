@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from starlette.responses import JSONResponse
 
+from visiongate.images.contents import identify
 from visiongate.images.decoding import Fault, RefusedImageError
 
 MEDIA_TYPE = "application/problem+json"
@@ -116,12 +117,6 @@ PROBLEMS: Final[Mapping[str, Kind]] = {
         "The service failed. Its log has the cause under the request id.",
     ),
 }
-_FAULTS: Final[Mapping[Fault, str]] = {
-    Fault.TRUNCATED: "damaged_image",
-    Fault.TOO_LARGE: "too_many_pixels",
-    Fault.UNSUPPORTED_FORMAT: "unsupported_format",
-    Fault.UNSUPPORTED_MODE: "unsupported_format",
-}
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem
@@ -166,10 +161,28 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem
         return JSONResponse(self.members(), self.status, self.headers, MEDIA_TYPE)
 
 
-def problem_of_image(error: RefusedImageError) -> Problem:
+def problem_of_image(error: RefusedImageError, encoded: bytes) -> Problem:
     """Return the problem of an image that could not be decoded."""
-    kind = _FAULTS.get(error.fault, "not_an_image" if error.stored.format is None else "damaged_image")
-    return Problem(kind, f"the image cannot be used: {error}")
+    if error.fault is Fault.TOO_LARGE:
+        size = (
+            f"{error.stored.width} × {error.stored.height} pixels"
+            if error.stored.width
+            else "too many pixels"
+        )
+        return Problem("too_many_pixels", f"the image has {size}; scale it down")
+    if error.fault is Fault.TRUNCATED:
+        return Problem("damaged_image", "the image is truncated; send the original file again")
+    content = identify(encoded)
+    if content is not None and not content.is_image:
+        return Problem("not_an_image", f"the file is not an image ({content.name}); send a JPEG or PNG image")
+    if content is not None:
+        return Problem(
+            "unsupported_format",
+            f"the file is of an unsupported format ({content.name}); save it as JPEG or PNG",
+        )
+    if error.fault is Fault.UNSUPPORTED_MODE:
+        return Problem("unsupported_format", str(error))
+    return Problem("damaged_image", f"the image is damaged ({error}); save it again as JPEG or PNG")
 
 
 def document_problems(*kinds: str) -> dict[int | str, dict[str, Any]]:

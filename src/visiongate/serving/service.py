@@ -155,7 +155,7 @@ class Service:
         try:
             pixels = to_input(encoded, model.classifier.model.contract, self.settings.limits.pixels)
         except RefusedImageError as error:
-            raise problem_of_image(error) from None
+            raise problem_of_image(error, encoded) from None
         return pixels, time.perf_counter() - start
 
     async def _infer(
