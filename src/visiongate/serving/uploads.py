@@ -118,11 +118,10 @@ def _explain_form(error: MultiPartException, limits: Limits) -> Problem:
 
 
 def _too_large(limits: Limits) -> Problem:
-    megabytes = limits.body_bytes / 2**20
     # The rest of the body is not read.
     return Problem(
         "body_too_large",
-        f"the request has more than {megabytes:g} MiB; send fewer or smaller images",
+        f"the request has more than {limits.body_bytes:,} bytes; send fewer or smaller images",
         headers={"Connection": "close"},
     )
 
