@@ -43,8 +43,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 import data_stages
 from remote import measure_transfer
+from visiongate.cores import usable_cores
 from visiongate.images.measurement import measure_images
-from visiongate.images.parallel import count_cores, map_in_order
+from visiongate.images.parallel import map_in_order
 from visiongate.images.preprocessing import to_pixels
 from visiongate.preparation.near_duplicates import find_clusters, perceptual_hashes
 from visiongate.settings.preparation import NearDuplicates
@@ -81,7 +82,7 @@ def describe_machine() -> str:
     models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     model = models[0] if models else platform.processor() or platform.machine()
     versions = f"Pillow {PIL.__version__}, simplejpeg {simplejpeg.__version__}, numpy {np.__version__}"
-    return f"{model}, {count_cores()} cores, Python {platform.python_version()}, {versions}"
+    return f"{model}, {usable_cores()} cores, Python {platform.python_version()}, {versions}"
 
 
 def decoding(options: argparse.Namespace) -> None:
@@ -102,7 +103,7 @@ def compare(name: str, photos: Sequence[bytes], runs: int) -> None:
     """Print one row: all methods on the same photographs, in alternation."""
     ours = partial(to_pixels, size=SIDE, mode="RGB", resize="stretch")
     bicubic = partial(by_pillow, method=Image.Resampling.BICUBIC)
-    with ThreadPoolExecutor(count_cores()) as threads, ProcessPoolExecutor(count_cores()) as processes:
+    with ThreadPoolExecutor(usable_cores()) as threads, ProcessPoolExecutor(usable_cores()) as processes:
         ways: dict[str, Callable[[], object]] = {
             "ours": lambda: list(map_in_order(ours, photos, len)),
             "Pillow, threads": partial(map_all, threads, by_pillow, photos),
@@ -149,7 +150,7 @@ def by_decoder(encoded: bytes) -> npt.NDArray[np.uint8]:
 
 def map_all(pool: Executor, work: Callable[[bytes], object], photos: Sequence[bytes]) -> None:
     """Apply a function to all photographs, in batches."""
-    for _ in pool.map(work, photos, chunksize=max(1, len(photos) // (8 * count_cores()))):
+    for _ in pool.map(work, photos, chunksize=max(1, len(photos) // (8 * usable_cores()))):
         pass
 
 

@@ -32,11 +32,10 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from visiongate.prediction.classifier import make_classifier
-
 from data import describe_machine, make_photos, read_photos
+from visiongate.cores import usable_cores
 from visiongate.images.decoding import MAX_PIXELS
-from visiongate.images.parallel import count_cores
+from visiongate.models.classifier import make_classifier
 from visiongate.models.model_input import to_input
 from visiongate.models.predictor import Predictor, open_predictor
 from visiongate.prediction.engine import BATCH, Engine
@@ -105,7 +104,7 @@ def by_loop(folder: Path, model: Path) -> None:
     """Decode everything in threads, then predict it in batches."""
     predictor = open_predictor(model)
     files = sorted(folder.iterdir())
-    with ThreadPoolExecutor(count_cores()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         pixels = list(pool.map(partial(decode, predictor), files))
     for start in range(0, len(pixels), BATCH):
         predictor.predict(np.stack(pixels[start : start + BATCH]))

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from visiongate.images.parallel import BATCH_BYTES, BATCH_ITEMS, TINY_BYTES, count_cores, map_in_order
+from visiongate.cores import usable_cores
+from visiongate.images.parallel import BATCH_BYTES, BATCH_ITEMS, TINY_BYTES, map_in_order
 
 TINY, MEDIUM, LARGE = 1, TINY_BYTES, BATCH_BYTES
 
@@ -34,7 +35,7 @@ def test_few_items_are_in_memory() -> None:
             read += 1
 
     for done, _ in enumerate(map_in_order(lambda item: item, items(), lambda _: LARGE)):
-        assert read - done <= 2 * count_cores() + 1
+        assert read - done <= 2 * usable_cores() + 1
 
 
 def test_tiny_items_stay_in_the_calling_thread() -> None:
@@ -59,4 +60,4 @@ def test_the_first_error_ends_the_work(weight: int) -> None:
     results = map_in_order(fail, range(100_000), lambda _: weight)
     with pytest.raises(ValueError, match=r"^150$"):
         list(results)
-    assert len(started) < 150 + (2 * count_cores() + 2) * BATCH_ITEMS
+    assert len(started) < 150 + (2 * usable_cores() + 2) * BATCH_ITEMS

@@ -1,10 +1,11 @@
 """Apply a function to many items in threads, in order, with few items in memory."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
+
+from visiongate.cores import usable_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -29,7 +30,7 @@ def map_in_order(
     Yields:
         The results in the items' order. An exception is raised at its item's position, so it is always the first one.
     """
-    cores = count_cores()
+    cores = usable_cores()
     pending: deque[Future[list[Result]]] = deque()
     with ThreadPoolExecutor(cores) as pool:
         try:
@@ -46,11 +47,6 @@ def map_in_order(
         finally:
             for future in pending:
                 future.cancel()
-
-
-def count_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _map(function: Callable[[Item], Result], batch: list[Item]) -> list[Result]:
