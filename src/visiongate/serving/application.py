@@ -9,6 +9,7 @@ from starlette.requests import ClientDisconnect
 from visiongate.serving.admin_routes import build_admin_router
 from visiongate.serving.model_keeper import ModelKeeper
 from visiongate.serving.model_routes import build_model_router
+from visiongate.serving.page_routes import build_page_router
 from visiongate.serving.predict_routes import build_predict_router
 from visiongate.serving.problems import Problem
 from visiongate.serving.service import Service
@@ -39,6 +40,7 @@ def build_application(service: Service, keeper: ModelKeeper) -> FastAPI:
     application.include_router(build_predict_router(service))
     application.include_router(build_model_router(service))
     application.include_router(build_admin_router(service, keeper))
+    application.include_router(build_page_router())
     return application
 
 

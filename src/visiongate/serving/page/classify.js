@@ -1,0 +1,182 @@
+// The page at /: takes images in, sends a few at a time, and shows each answer as it arrives.
+import {Card} from "./card.js";
+import {show} from "./dom.js";
+import {showModel} from "./foot.js";
+import {classify, hasKey, request, setKey} from "./network.js";
+import {count, heading, list, spoken, tag} from "./words.js";
+
+const AT_ONCE = 3;
+const ATTEMPTS = 5;
+const UNAUTHORIZED = 401;
+const BUSY = [429, 503];
+const SUMMARY_CLASSES = 4;
+
+const at = (id) => document.getElementById(id);
+const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
+const waiting = [];
+const cards = [];
+let sending = 0;
+
+function add(files) {
+  const batch = [...files].map((file) => new Card(file, file.name || "Pasted image", again));
+  if (!batch.length) return;
+  show(at("message"), false);
+  cards.push(...batch);
+  at("answers").prepend(...batch.map((card) => card.root));
+  document.body.classList.add("used");
+  waiting.push(...batch);
+  send();
+}
+
+function again(card) {
+  card.wait("Waiting");
+  waiting.push(card);
+  send();
+}
+
+function send() {
+  while (sending < AT_ONCE && waiting.length) {
+    sending += 1;
+    answer(waiting.shift()).finally(() => {
+      sending -= 1;
+      send();
+    });
+  }
+  summarize();
+}
+
+async function answer(card) {
+  try {
+    card.wait("Looking");
+    card.say(await attempt(card));
+    at("spoken").textContent = spoken(card.name, card.answer);
+  } catch (problem) {
+    if (problem.status === UNAUTHORIZED) return holdForKey(card, problem);
+    card.fail(problem);
+    at("spoken").textContent = `${card.name}: ${problem.title}. ${problem.message}`;
+  }
+}
+
+// A busy service says when to come back; a person should not have to.
+async function attempt(card) {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await classify(card.file);
+    } catch (problem) {
+      if (!BUSY.includes(problem.status) || tries === ATTEMPTS) throw problem;
+      card.wait("The service is busy; trying again");
+      await sleep(problem.retryAfter || tries);
+    }
+  }
+}
+
+function holdForKey(card, problem) {
+  card.wait("Waiting for the API key");
+  card.held = true;
+  askForKey(problem);
+}
+
+function askForKey(problem) {
+  at("key").querySelector("label").textContent = hasKey() ? problem.message : "This service requires an API key.";
+  if (!at("key").hidden) return;
+  show(at("key"));
+  at("key-value").focus();
+}
+
+function useKey(event) {
+  event.preventDefault();
+  setKey(at("key-value").value.trim());
+  at("key-value").value = "";
+  show(at("key"), false);
+  at("choose").focus();
+  describe();
+  for (const card of cards.filter((each) => each.held)) {
+    card.held = false;
+    again(card);
+  }
+}
+
+function summarize() {
+  const answered = cards.filter((card) => card.answer);
+  const open = waiting.length + sending;
+  show(at("summary"), cards.length > 1);
+  const parts = [`${count(cards.length, "image")}: ${open ? `${cards.length - open} done` : tally(answered)}`];
+  const failed = cards.length - open - answered.length;
+  if (failed > 0) parts.push(`${failed} failed`);
+  at("summary").querySelector("p").textContent = `${parts.join(", ")}.`;
+}
+
+function tally(answered) {
+  const counts = new Map();
+  for (const card of answered) {
+    const label = tag(card.answer) ? "not sure" : heading(card.answer);
+    counts.set(label, (counts.get(label) ?? 0) + 1);
+  }
+  const sorted = [...counts].sort((a, b) => b[1] - a[1]);
+  const names = sorted.slice(0, SUMMARY_CLASSES).map(([label, number]) => `${number} ${label}`);
+  if (sorted.length > SUMMARY_CLASSES) names.push(`${count(sorted.length - SUMMARY_CLASSES, "more class", "more classes")}`);
+  return names.length ? list(names) : "none answered";
+}
+
+function clear() {
+  for (const card of cards) card.release();
+  cards.length = waiting.length = 0;
+  document.body.classList.remove("used");
+  show(at("summary"), false);
+  at("choose").focus();
+}
+
+function tell(text) {
+  show(at("message")).textContent = text;
+  at("spoken").textContent = text;
+}
+
+function takeDropped(event) {
+  event.preventDefault();
+  document.body.classList.remove("dragging");
+  if (event.dataTransfer.files.length) add(event.dataTransfer.files);
+  else tell("Only files can be dropped. Save the image first, or copy and paste it.");
+}
+
+function takePasted(event) {
+  if (event.target.closest("input")) return;
+  if (event.clipboardData.files.length) add(event.clipboardData.files);
+  else tell("The clipboard has no image. Copy an image, not its address.");
+}
+
+function connect(button, input) {
+  at(button).addEventListener("click", () => at(input).click());
+  at(input).addEventListener("change", (event) => {
+    add(event.target.files);
+    // So that the same file can be chosen again.
+    event.target.value = "";
+  });
+}
+
+async function describe() {
+  try {
+    const model = await request("model");
+    const names = model.classes.length > SUMMARY_CLASSES ? [count(model.classes.length, "class", "classes")] : model.classes;
+    at("classes").textContent = `The model tells ${list(names, "and")} apart.`;
+    showModel(at("foot"), model);
+  } catch (problem) {
+    if (problem.status === UNAUTHORIZED) return askForKey(problem);
+    at("classes").textContent = problem.message;
+    if (BUSY.includes(problem.status)) sleep(problem.retryAfter || 2).then(describe);
+  }
+}
+
+connect("choose", "files");
+connect("photograph", "camera");
+at("clear").addEventListener("click", clear);
+at("key").addEventListener("submit", useKey);
+document.addEventListener("paste", takePasted);
+document.addEventListener("drop", takeDropped);
+document.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  document.body.classList.add("dragging");
+});
+document.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) document.body.classList.remove("dragging");
+});
+describe();
