@@ -1,1 +1,1 @@
-"""What was predicted, and how well. Pure functions over arrays, and the log that they read."""
+"""What the service answered: the prediction log, feedback, and the performance that follows from both."""

@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 from visiongate.settings.fields import Count, Index, Name, OpenShare, Positive, Section, Share
 
 Port = Annotated[int, Field(ge=0, le=65535)]
+# Ten years.
+MAX_WINDOW_HOURS = 87_600
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
@@ -54,6 +56,12 @@ class PredictionLog(Section):
         default=10_000, description="Predictions that wait to be written; further ones are dropped."
     )
     days: Count = Field(default=90, description="After which a prediction is deleted.")
+    max_rows: Count = Field(
+        default=1_000_000, description="Predictions that are kept; older ones are deleted."
+    )
+    window_hours: Count = Field(
+        default=168, le=MAX_WINDOW_HOURS, description="Hours that statistics look back."
+    )
 
 
 class Rollout(Section):

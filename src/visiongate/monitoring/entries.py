@@ -1,0 +1,112 @@
+"""What the prediction log records: predictions, the models that made them, and feedback."""
+
+import secrets
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from visiongate.errors import VisiongateError
+
+# Where a true class comes from. People who volunteer it choose the images.
+FeedbackSource = Literal["volunteered"]
+
+
+class UnknownPredictionError(VisiongateError):
+    """No recorded prediction has this id."""
+
+
+class UnknownLabelError(VisiongateError):
+    """The label is not a class of the model that made the prediction.
+
+    Attributes:
+        classes: The classes of that model.
+    """
+
+    def __init__(self, label: str, classes: Sequence[str]) -> None:
+        super().__init__(f"{label[:80]!r} is not a class; choose one of {', '.join(classes)}")
+        self.classes = tuple(classes)
+
+
+class LogUnavailableError(VisiongateError):
+    """The database of the prediction log cannot be read or written."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedModel:
+    """The model that made a prediction.
+
+    Attributes:
+        name: Of the model.
+        version: In its registry; None for a file.
+        sha256: Of the file.
+        classes: In the order of the probabilities.
+    """
+
+    name: str
+    version: str | None
+    sha256: str
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedPrediction:
+    """A prediction, without the image and without anything about who sent it.
+
+    Attributes:
+        prediction_id: Of `new_prediction_id`.
+        model: The model.
+        predicted: The predicted class.
+        confidence: The probability of the predicted class.
+        probabilities: float32, little-endian, one for each class; None to leave them out.
+        sure: Whether the model is sure; None if it cannot tell.
+        out_of_distribution: Whether the image is unlike the training images; None if the model cannot tell.
+        decode_ms, wait_ms, inference_ms, total_ms: Milliseconds of decoding, of waiting for the model, of the model, of all.
+        request_id: Of the request, as in the service's log.
+        shadow_of: The id of the prediction that was answered, if this one was made beside it and not answered.
+        time_us: Microseconds since 1970, UTC.
+    """
+
+    prediction_id: str
+    model: LoggedModel
+    predicted: str
+    confidence: float
+    total_ms: float
+    decode_ms: float | None = None
+    wait_ms: float | None = None
+    inference_ms: float | None = None
+    probabilities: bytes | None = None
+    sure: bool | None = None
+    out_of_distribution: bool | None = None
+    request_id: str | None = None
+    shadow_of: str | None = None
+    time_us: int = field(default_factory=lambda: time.time_ns() // 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """The true class of the image of a prediction."""
+
+    prediction_id: str
+    label: str
+    source: FeedbackSource = "volunteered"
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackReceipt:
+    """Recorded feedback, and what had been predicted."""
+
+    prediction_id: str
+    label: str
+    predicted: str
+
+
+def new_prediction_id() -> str:
+    """Return a UUID of version 7: 48 bits of time, so that ids ascend, and 74 random bits, so that nobody can guess one.
+
+    RFC 9562, section 5.7.
+    """
+    milliseconds = time.time_ns() // 1_000_000
+    number = (milliseconds & (1 << 48) - 1) << 80 | secrets.randbits(80)
+    return str(uuid.UUID(int=number & ~(0xF << 76 | 0x3 << 62) | 0x7 << 76 | 0x2 << 62))
