@@ -1,6 +1,7 @@
 """A model in memory, with its queue, after a check that it predicts as it did when it was exported."""
 
 import base64
+import hashlib
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -13,7 +14,6 @@ from visiongate.models.classifier import Classifier, make_classifier
 from visiongate.models.model_input import to_input
 from visiongate.models.predictor import PROBABILITIES, Predictor, open_predictor
 from visiongate.records.example import Example, read_example
-from visiongate.records.files import sha256_of
 from visiongate.serving.batching import Arrangement, Batcher
 from visiongate.serving.model_sources import ServedFile
 
@@ -77,13 +77,17 @@ def load_model(file: ServedFile, runtime: Runtime) -> LoadedModel:
     Raises:
         DataError: The file is not a model of this package, is not the registered one, or does not predict its example.
     """
-    content = file.path.read_bytes()
-    actual = sha256_of(file.path)
+    try:
+        # Read once, so that the checked bytes are the loaded ones.
+        content = file.path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{file.source}: {error.strerror}") from None
+    actual = hashlib.sha256(content).hexdigest()
     if actual != file.sha256:
         raise DataError(f"{file.source}: its file has the sha256 {actual}, not the registered {file.sha256}")
     threshold = file.threshold if runtime.threshold is None else runtime.threshold
-    busy = make_classifier(file.name, _open(content, 1), threshold, file.sha256)
-    alone = replace(busy, model=_open(content, runtime.cores)) if runtime.cores > 1 else busy
+    busy = make_classifier(file.name, _open(file, content, 1), threshold, file.sha256)
+    alone = replace(busy, model=_open(file, content, runtime.cores)) if runtime.cores > 1 else busy
     example = read_example(busy.model.metadata, file.source)
     if example is not None:
         for classifier in (busy, alone):
@@ -94,8 +98,12 @@ def load_model(file: ServedFile, runtime: Runtime) -> LoadedModel:
     return LoadedModel(file, busy, batcher, example)
 
 
-def _open(content: bytes, threads: int) -> Predictor:
-    return open_predictor(content, shares_cores=True, threads=threads)
+def _open(file: ServedFile, content: bytes, threads: int) -> Predictor:
+    try:
+        return open_predictor(content, shares_cores=True, threads=threads)
+    except DataError as error:
+        reason = str(error).partition(": ")[2]
+        raise DataError(f"{file.source}: {reason}") from None
 
 
 def _measure(classifier: Classifier) -> float:

@@ -13,7 +13,7 @@ from visiongate.serving.loaded_model import LoadedModel, load_model
 from visiongate.serving.model_sources import ModelSource, ServedFile
 from visiongate.serving.model_watch import watch
 from visiongate.serving.service import Service
-from visiongate.serving.slots import ACTIVE, CANARY, Slot
+from visiongate.serving.slots import ACTIVE, CANARY, SHADOW, Slot
 
 logger = logging.getLogger(__name__)
 
@@ -82,12 +82,19 @@ class ModelKeeper:
     async def _install(self, kept: Kept, file: ServedFile) -> None:
         slot = kept.slot
         async with self._loading:
-            current = slot.active if kept.role == ACTIVE else getattr(slot, kept.role)
+            current = _current(slot, kept.role)
+            if kept.role == ACTIVE and file.sha256 != slot.refused:
+                # The alias has moved since the rollback.
+                slot.refused = None
             if file.sha256 in {slot.refused, current and current.origin.sha256}:
                 return
             model = await asyncio.to_thread(load_model, file, self._service.runtime)
             _assign(slot, kept.role, model)
         logger.info("%s: %s is loaded as %s", slot.name, file.source, kept.role)
+
+
+def _current(slot: Slot, role: str) -> LoadedModel | None:
+    return {ACTIVE: slot.active, CANARY: slot.canary, SHADOW: slot.shadow}[role]
 
 
 def _assign(slot: Slot, role: str, model: LoadedModel) -> None:

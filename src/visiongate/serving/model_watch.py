@@ -20,9 +20,13 @@ async def watch(
         interval: Seconds between two looks.
         on_change: Called in the event loop.
     """
+    known: str | None = None
     while True:
         try:
-            await on_change(await asyncio.to_thread(source.current))
+            file = await asyncio.to_thread(source.current)
+            if file.sha256 != known:
+                known = file.sha256
+                await on_change(file)
         except VisiongateError as error:
             logger.warning("%s", error)
         await asyncio.sleep(interval)
