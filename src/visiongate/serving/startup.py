@@ -1,6 +1,6 @@
 """From settings to a service that is ready to start."""
 
-from visiongate.images.parallel import count_cores
+from visiongate.cores import usable_cores
 from visiongate.serving.model_keeper import Kept, ModelKeeper
 from visiongate.serving.model_sources import find_source
 from visiongate.serving.service import DEFAULT, Service
@@ -15,7 +15,7 @@ def build_service(deployment: Deployment) -> tuple[Service, ModelKeeper]:
         VisiongateError: A model's address is invalid, or its file does not exist.
     """
     settings = deployment.serving
-    service = Service(settings, settings.cores or count_cores())
+    service = Service(settings, settings.cores or usable_cores())
     addresses = {DEFAULT: settings.model, **settings.models}
     service.slots = {name: Slot(name) for name in addresses}
     kept = [
