@@ -21,6 +21,7 @@ from visiongate.settings.serving_environment import load_serving
 
 SOURCES = Path(__file__).parents[1] / "src"
 START_SECONDS = 30
+LOADED = "is loaded as active"
 
 
 @dataclass(frozen=True)
@@ -67,18 +68,12 @@ class Process:
                 command, cwd=self.folder, env=environment, pass_fds=[fd], stdout=log, stderr=log
             )
 
-    def wait(self, path: str = "/health/ready") -> None:
-        """Wait until an address answers with status 200."""
+    def wait_for_log(self, text: str, times: int = 1) -> None:
+        """Wait until the log of all processes has a text so many times."""
         end = time.monotonic() + START_SECONDS
-        while time.monotonic() < end:
-            try:
-                if httpx.get(self.url + path).status_code == httpx.codes.OK:
-                    return
-            except httpx.TransportError:
-                pass
-            assert self.process.poll() is None, self.log
-            time.sleep(0.05)
-        raise AssertionError(f"not ready after {START_SECONDS} seconds: {self.log}")
+        while self.log.count(text) < times:
+            assert time.monotonic() < end, self.log
+            time.sleep(0.02)
 
     @property
     def log(self) -> str:
@@ -95,7 +90,7 @@ def process(model: Path, folder: Path, environment: Mapping[str, str] | None = N
     """Start `visiongate serve MODEL` in a folder, and wait until it is ready."""
     served = Process(model, folder, environment or {})
     try:
-        served.wait()
+        served.wait_for_log(LOADED)
         yield served
     finally:
         served.process.kill()

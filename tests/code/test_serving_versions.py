@@ -68,7 +68,7 @@ def test_a_new_version_is_served_while_requests_go_on(model: Path) -> None:
         async with application(model, QUICKLY) as app:
             slot = app.service.slots["default"]
             statuses, versions = set(), [await _sha256(app)]
-            for name in ("second", "first") * 5:
+            for name in ("second", "first") * 10:
                 before = slot.require()
                 _replace(model, model.with_name(f"{name}.onnx").read_bytes())
                 while slot.require() is before:
@@ -83,7 +83,7 @@ def test_a_new_version_is_served_while_requests_go_on(model: Path) -> None:
 
     assert statuses == {200}
     first, second = versions[:2]
-    assert versions == [first, *[second, first] * 5]
+    assert versions == [first, *[second, first] * 10]
 
 
 def _damaged(model: Path) -> bytes:

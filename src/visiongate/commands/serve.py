@@ -22,7 +22,8 @@ def run(model: str | None, host: str | None, port: int | None, fd: int | None) -
     deployment = load_serving(paths.PARAMS, os.environ, given)
     service, keeper = build_service(deployment)
     listener = _inherit(fd) if fd is not None else _listen(deployment.serving.host, deployment.serving.port)
-    serve(build_application(service, keeper), service, listener)
+    # With an inherited socket, the process before goes on until this one is ready.
+    serve(build_application(service, keeper, waits=fd is not None), service, listener)
     return 0
 
 

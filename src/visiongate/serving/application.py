@@ -18,17 +18,20 @@ from visiongate.serving.service import Service
 CLIENT_CLOSED_REQUEST = 499
 
 
-def build_application(service: Service, keeper: ModelKeeper) -> FastAPI:
+def build_application(service: Service, keeper: ModelKeeper, *, waits: bool = False) -> FastAPI:
     """Return the application.
 
     Args:
         service: What its routes share.
         keeper: Loads the models after the application has started, so that it can say that it lives.
+        waits: Start only when the models are loaded, because another process answers until then.
     """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         keeper.start()
+        if waits:
+            await keeper.wait()
         yield
         await keeper.stop()
         service.close()

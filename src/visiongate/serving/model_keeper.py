@@ -46,10 +46,17 @@ class ModelKeeper:
         self._tasks: list[asyncio.Task[None]] = []
         # One at a time: loading takes memory and a core.
         self._loading = asyncio.Lock()
+        self._loaded = asyncio.Event()
 
     def start(self) -> None:
         """Start to load the models, and to watch their sources."""
         self._tasks = [asyncio.create_task(self._keep(each)) for each in self._kept]
+
+    async def wait(self) -> None:
+        """Wait until each model has an active version."""
+        while not all(kept.slot.active for kept in self._kept):
+            self._loaded.clear()
+            await self._loaded.wait()
 
     async def stop(self) -> None:
         """Stop watching."""
@@ -90,6 +97,7 @@ class ModelKeeper:
                 return
             model = await asyncio.to_thread(load_model, file, self._service.runtime)
             _assign(slot, kept.role, model)
+            self._loaded.set()
         logger.info("%s: %s is loaded as %s", slot.name, file.source, kept.role)
 
 

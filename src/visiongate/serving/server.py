@@ -1,18 +1,15 @@
 """The process of the service: a socket, signals, and an orderly end."""
 
 import asyncio
-import logging
 import signal
 import socket
 import time
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from visiongate.serving.service import Service
-from visiongate.settings.serving import Serving
-
-logger = logging.getLogger(__name__)
 
 
 class Server(uvicorn.Server):
@@ -38,6 +35,26 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+class CloseWhileDraining:
+    """Adds ``Connection: close`` to all answers after SIGTERM; ASGI middleware."""
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._app, self._service = app, service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call the application."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_closing(message: Message) -> None:
+            if self._service.draining and message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
+            await send(message)
+
+        await self._app(scope, receive, send_closing)
+
+
 def serve(application: FastAPI, service: Service, listener: socket.socket | None = None) -> None:
     """Serve until a signal arrives.
 
@@ -46,19 +63,19 @@ def serve(application: FastAPI, service: Service, listener: socket.socket | None
         service: Its service.
         listener: A listening socket; by default, one is opened as the settings say.
     """
-    settings = service.settings
     # uvicorn raises the signal again after the shutdown. The process then ends with status 0.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    server = Server(configure(application, settings), service)
+    server = Server(configure(application, service), service)
     server.run(None if listener is None else [listener])
 
 
-def configure(application: FastAPI, settings: Serving) -> uvicorn.Config:
+def configure(application: FastAPI, service: Service) -> uvicorn.Config:
     """Return the configuration of the HTTP server."""
+    settings = service.settings
     limits = settings.limits
     return uvicorn.Config(
-        application,
+        CloseWhileDraining(application, service),
         host=settings.host,
         port=settings.port,
         http="httptools",
