@@ -13,6 +13,7 @@ SUITABLE := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_inf
 STORE := .dvc/store
 STORE_LIMIT := 3000000
 LOCK := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --no-header --annotation-style line $(if $(UPGRADE),--upgrade)
+LOCK_HASHES = $(LOCK) --generate-hashes --no-annotate --constraint requirements.lock
 
 .DEFAULT_GOAL := help
 .PHONY: help setup repro test test-slow check format lock store bench mlflow hooks
@@ -45,12 +46,13 @@ format: $(READY) ## Format the code and fix what ruff can fix
 	@$(PY) -m ruff check --fix-only
 
 # torch's CUDA packages are left out of the first lock: a CUDA build of torch pins them itself, and a CPU build has none.
-lock: $(READY) ## Pin the packages of pyproject.toml: requirements.lock, and requirements-production.lock with hashes (UPGRADE=1)
+lock: $(READY) ## Pin the packages: requirements.lock, and with hashes those of production and of the service (UPGRADE=1)
 	@cp requirements.lock $(VENV)/resolved.txt
-	@$(LOCK) --group dev --output-file $(VENV)/resolved.txt pyproject.toml > /dev/null
+	@$(LOCK) --extra pipeline --extra serve --group dev --output-file $(VENV)/resolved.txt pyproject.toml > /dev/null
 	@{ grep '^#' requirements.lock; grep -vE '^(nvidia-|cuda-|triton==)' $(VENV)/resolved.txt; } > $(VENV)/requirements.lock
 	@mv $(VENV)/requirements.lock requirements.lock
-	@$(LOCK) --generate-hashes --no-annotate --constraint requirements.lock --output-file requirements-production.lock pyproject.toml > /dev/null
+	@$(LOCK_HASHES) --extra pipeline --extra serve --output-file requirements-production.lock pyproject.toml > /dev/null
+	@$(LOCK_HASHES) --extra serve --output-file requirements-serve.lock pyproject.toml > /dev/null
 
 store: $(READY) ## Fill .dvc/store with the outputs in dvc.lock and nothing else
 	@rm -rf $(STORE)

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from matplotlib import colormaps
 from PIL import Image
 from scipy.stats import spearmanr
 
 from localizable_models import SIDE, draw_scenes, write_probe, write_random_probe
 from tiny_models import write_threshold_model
+from visiongate.explanation import inferno
 from visiongate.explanation.heat_maps import CLASS_ACTIVATION, OCCLUSION, class_evidence, heat_map, heat_maps
 from visiongate.explanation.occlusion import occlusion_map
 from visiongate.explanation.overlay import blend, overlay
@@ -126,6 +128,13 @@ def test_overlay_colors_only_what_speaks_for_the_class(channels: int) -> None:
     strong, weak = (np.ptp(blended[place].astype(int)) for place in ((0, 0), (5, 4)))
     assert strong > weak > 0
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(overlay(pixels, heat)))), blended)
+
+
+def test_colors_are_those_of_matplotlib() -> None:
+    values = np.linspace(0, 1, 1000).reshape(20, 50)
+
+    expected = np.rint(255 * colormaps["inferno"](values)[..., :3])
+    np.testing.assert_array_equal(inferno.colors(values), expected)
 
 
 def test_overlay_without_evidence_is_the_gray_image() -> None:

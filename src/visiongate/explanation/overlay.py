@@ -6,11 +6,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from visiongate.explanation import inferno
 from visiongate.images.pixels import Pixels
 
-# Perceptually uniform, and readable with any color vision. Its pale end is left out, so that the strongest places stand out
-# from a white image, too.
-COLORMAP, BRIGHTEST = "inferno", 0.8
+# The color map is perceptually uniform, and readable with any color vision. Its pale end is left out, so that the strongest
+# places stand out from a white image, too.
+BRIGHTEST = 0.8
 # The opacity of the strongest place.
 MAX_OPACITY = 0.8
 
@@ -25,13 +26,10 @@ def blend(pixels: Pixels, heat: npt.NDArray[np.float32]) -> Pixels:
     Returns:
         uint8, H×W×3.
     """
-    from matplotlib import colormaps  # noqa: PLC0415 - slow to import
-
     positive = np.maximum(np.nan_to_num(heat, nan=0.0, posinf=0.0), 0.0)
     strength = positive / max(float(positive.max()), np.finfo(np.float32).tiny)
-    colors = 255 * colormaps[COLORMAP](BRIGHTEST * strength)[..., :3]
     opacity = MAX_OPACITY * strength[..., None]
-    mixed = (1 - opacity) * _gray(pixels)[..., None] + opacity * colors
+    mixed = (1 - opacity) * _gray(pixels)[..., None] + opacity * inferno.colors(BRIGHTEST * strength)
     blended: Pixels = np.rint(mixed).astype(np.uint8)
     return blended
 
