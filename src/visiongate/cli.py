@@ -44,6 +44,14 @@ def _dispatch(module: str, function: str = "run") -> Callable[..., None]:
                 raise
             click.echo(f"{context.command_path}: {error}", err=True)
             status = FAILED
+        except ModuleNotFoundError as error:
+            package = (error.name or "visiongate").partition(".")[0]
+            if context.find_root().params["debug"] or package == "visiongate":
+                raise
+            extra = "serve" if module == "serve" else "pipeline"
+            fix = f"pip install 'visiongate[{extra}]'"
+            click.echo(f"{context.command_path}: {package!r} is not installed; run: {fix}", err=True)
+            status = FAILED
         except KeyboardInterrupt:
             click.echo(f"\n{context.command_path}: interrupted; the same command resumes it", err=True)
             status = INTERRUPTED

@@ -3,8 +3,12 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 from clones import ROOT
+from served_packages import hide_other_packages
 
 # In one process: each line imports more than the one before, and may import nothing of its list.
 STEPS = {
@@ -51,3 +55,27 @@ def test_commands_import_nothing_heavy() -> None:
         check=True,
     )
     assert json.loads(ran.stdout) == {step: [] for step in STEPS}
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment variables of Python in the served environment."""
+    return hide_other_packages(tmp_path_factory.mktemp("served"))
+
+
+def test_the_service_imports_only_its_packages(served: dict[str, str]) -> None:
+    folders = [ROOT / "src/visiongate" / name for name in ("serving", "monitoring")]
+    files = [path for folder in folders for path in folder.rglob("*.py") if path.stem != "__init__"]
+    modules = [".".join(path.relative_to(ROOT / "src").with_suffix("").parts) for path in files]
+    code = f"import visiongate.commands.serve, visiongate.explanation.overlay, {', '.join(modules)}"
+
+    subprocess.run([sys.executable, "-c", code], env=served, check=True)
+
+
+def test_a_command_whose_packages_are_missing_names_the_extra(served: dict[str, str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "visiongate", "predict", "photo.jpg"]
+    ran = subprocess.run(command, cwd=tmp_path, env=served, capture_output=True, text=True, check=False)
+
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("visiongate predict: ")
+    assert ran.stderr.endswith("is not installed; run: pip install 'visiongate[pipeline]'\n")
