@@ -1,5 +1,6 @@
 """Predictions of files equal those of the evaluation to the last bit, and what is added to them is of the same image."""
 
+import asyncio
 import hashlib
 import io
 import json
@@ -17,6 +18,7 @@ from PIL import Image
 from command_line import run_cli
 from evaluation_settings import evaluation_settings
 from localizable_models import CLASSES, FILTERS, SIDE, draw_scenes, record_transform, write_probe
+from served import application
 from visiongate import paths
 from visiongate.evaluation.folds import judged_images, predict_judged, read_holdout
 from visiongate.images.table import write_shards
@@ -123,6 +125,29 @@ def workspace(evaluated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/none.db")
     monkeypatch.chdir(evaluated)
     return tmp_path
+
+
+async def serve(files: dict[str, bytes]) -> dict[str, dict[str, Any]]:
+    """Return the service's answers for files by name: all in one form, and the first alone."""
+    async with application(paths.MODEL_ONNX, {"VISIONGATE_SERVING__LIMITS__FILES": "100"}) as app:
+        form = [("file", item) for item in files.items()]
+        together = (await app.client.post("/predict", files=form)).json()["predictions"]
+        alone = (await app.client.post("/predict", content=next(iter(files.values())))).json()
+    assert alone["probabilities"] == together[0]["probabilities"]
+    return dict(zip(files, together, strict=True))
+
+
+@pytest.mark.usefixtures("workspace")
+def test_the_service_answers_as_the_evaluation_to_the_last_bit() -> None:
+    recorded = pq.read_table(paths.EVALUATION / "predictions.parquet").to_pylist()
+    expected = {str(FOLDER / row["path"]): row for row in recorded}
+
+    answers = asyncio.run(serve({name: Path(name).read_bytes() for name in expected}))
+
+    for name, row in expected.items():
+        probabilities = np.array([answers[name]["probabilities"][label] for label in CLASSES], np.float32)
+        np.testing.assert_array_equal(probabilities, np.array(row["probabilities"], np.float32))
+        assert answers[name]["predicted_label"] == row["predicted"]
 
 
 def test_predictions_equal_those_of_the_evaluation_to_the_last_bit(workspace: Path) -> None:
