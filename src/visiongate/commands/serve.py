@@ -6,6 +6,7 @@ import socket
 from visiongate import paths
 from visiongate.errors import SettingsError
 from visiongate.serving.application import build_application
+from visiongate.serving.request_log import configure_log
 from visiongate.serving.server import serve
 from visiongate.serving.startup import build_service
 from visiongate.settings.serving_environment import load_serving
@@ -20,6 +21,7 @@ def run(model: str | None, host: str | None, port: int | None, fd: int | None) -
     options = {"serving.model": model, "serving.host": host, "serving.port": port}
     given = {name: value for name, value in options.items() if value is not None}
     deployment = load_serving(paths.PARAMS, os.environ, given)
+    configure_log(deployment.serving)
     service, keeper = build_service(deployment)
     listener = _inherit(fd) if fd is not None else _listen(deployment.serving.host, deployment.serving.port)
     # With an inherited socket, the process before goes on until this one is ready.

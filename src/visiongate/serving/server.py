@@ -79,6 +79,7 @@ def configure(application: FastAPI, service: Service) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         http="httptools",
+        ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,

@@ -18,7 +18,9 @@ from visiongate.models.model_input import to_input
 from visiongate.serving.admission import Admission
 from visiongate.serving.batching import Inference
 from visiongate.serving.loaded_model import LoadedModel, Runtime
+from visiongate.serving.metrics import Metrics
 from visiongate.serving.problems import Problem, problem_of_image
+from visiongate.serving.request_context import current_request
 from visiongate.serving.slots import Slot
 from visiongate.settings.serving import Serving
 
@@ -67,6 +69,19 @@ class Observer(Protocol):
         """The shadow predicted the same image."""
 
 
+class RequestObserver:
+    """Notes predictions in the context of their request, for the log."""
+
+    def predicted(self, answered: Answered) -> None:
+        """Note a prediction."""
+        if context := current_request.get():
+            context.images += 1
+            context.model, context.model_version = answered.model.name, answered.model.version
+
+    def compared(self, answered: Answered, shadow: Answered) -> None:
+        """Ignore the predictions of a shadow."""
+
+
 class Service:
     """What the routes share. Its methods run in the event loop.
 
@@ -82,7 +97,9 @@ class Service:
         # SIGTERM has arrived: what was accepted is finished.
         self.draining = False
         self.started_at = time.time()
-        self.observers: list[Observer] = []
+        self.metrics = Metrics()
+        self.metrics.observe(self)
+        self.observers: list[Observer] = [RequestObserver(), self.metrics]
         self._decoders = ThreadPoolExecutor(cores, "decode")
         self._inference = ThreadPoolExecutor(cores, "inference")
         self._explaining = asyncio.Semaphore(1)

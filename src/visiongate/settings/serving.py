@@ -112,6 +112,9 @@ class Serving(Section):
     cors_origins: list[str] = Field(
         default_factory=list, description="Origins whose pages may call the service."
     )
+    hsts_seconds: Index = Field(
+        default=0, description="Of Strict-Transport-Security; 0 leaves it to what terminates TLS."
+    )
     limits: Limits = Field(default_factory=Limits, description="What the service accepts at most.")
     registry: ServingRegistry = Field(
         default_factory=ServingRegistry, description="The registry that versions come from."

@@ -1,0 +1,136 @@
+"""``/health``: whether the process lives, has started, and should get requests; and ``/metrics``."""
+
+import time
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
+
+from visiongate.serving.problems import Problem, document_problems
+from visiongate.serving.service import Service
+from visiongate.serving.slots import Slot
+
+
+class Check(BaseModel):
+    """The answer of a check that passed."""
+
+    status: Literal["ok"] = "ok"
+
+
+class VersionHealth(BaseModel):
+    """A loaded version."""
+
+    role: str
+    name: str
+    version: Annotated[str | None, Field(description="Null for a file.")]
+    sha256: str
+    loaded_at: Annotated[float, Field(description="Seconds since 1970.")]
+    example: Annotated[
+        Literal["passed", "none"],
+        Field(description="Whether the model predicted the example in its file, if it has one."),
+    ]
+
+
+class ModelHealth(BaseModel):
+    """A model of the service."""
+
+    ready: bool
+    versions: list[VersionHealth]
+    problem: Annotated[str | None, Field(description="Why the last version could not be loaded.")]
+
+    @classmethod
+    def of(cls, slot: Slot) -> "ModelHealth":
+        """Return the health of a model."""
+        versions = [
+            VersionHealth(
+                role=role,
+                name=model.name,
+                version=model.version,
+                sha256=model.origin.sha256,
+                loaded_at=model.loaded_at,
+                example="none" if model.example is None else "passed",
+            )
+            for role, model in slot.versions()
+        ]
+        return cls(ready=slot.active is not None, versions=versions, problem=slot.problem)
+
+
+class Health(BaseModel):
+    """The state of the service."""
+
+    status: Literal["ready", "starting", "draining"]
+    uptime_seconds: float
+    requests_in_flight: int
+    models: dict[str, ModelHealth]
+
+
+def build_health_router(service: Service) -> APIRouter:
+    """Return the routes for probes and for Prometheus."""
+    router = APIRouter(tags=["health"])
+    metrics = service.metrics
+
+    @router.get("/health/live", summary="Whether the process lives")
+    async def live() -> Check:
+        """Answer as long as the event loop runs, also while models are loaded and while the service stops."""
+        metrics.checked("live")
+        return Check()
+
+    @router.get(
+        "/health/startup",
+        summary="Whether the service has started",
+        responses=document_problems("not_ready"),
+    )
+    async def startup() -> Check:
+        """Answer once all models are loaded and have predicted the examples in their files."""
+        metrics.checked("startup")
+        _require_models(service)
+        return Check()
+
+    @router.get(
+        "/health/ready",
+        summary="Whether the service should get requests",
+        responses=document_problems("not_ready"),
+    )
+    async def ready() -> Check:
+        """Answer as `/health/startup` does, but no longer after SIGTERM."""
+        metrics.checked("ready")
+        if service.draining:
+            raise Problem("not_ready", "the service is stopping")
+        _require_models(service)
+        return Check()
+
+    @router.get("/health", summary="The state of the service and its models")
+    async def health() -> Health:
+        """Describe the loaded versions; the status of the answer is always 200."""
+        metrics.checked("status")
+        return _describe(service)
+
+    @router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
+    async def read_metrics(request: Request) -> Response:
+        """Return the metrics of this process as text, or as OpenMetrics if `Accept` names it."""
+        content, media_type = metrics.render(request.headers.get("accept", ""))
+        return Response(content, headers={"Content-Type": media_type})
+
+    return router
+
+
+def _require_models(service: Service) -> None:
+    """Check that each model has a version that answers.
+
+    Raises:
+        Problem: A model has none.
+    """
+    for slot in service.slots.values():
+        if slot.active is None:
+            raise Problem("not_ready", slot.problem or f"the model {slot.name} is being loaded")
+
+
+def _describe(service: Service) -> Health:
+    models = {name: ModelHealth.of(slot) for name, slot in service.slots.items()}
+    ready = all(model.ready for model in models.values())
+    return Health(
+        status="draining" if service.draining else "ready" if ready else "starting",
+        uptime_seconds=round(time.time() - service.started_at, 1),
+        requests_in_flight=service.admission.requests,
+        models=models,
+    )

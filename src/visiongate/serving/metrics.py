@@ -1,0 +1,236 @@
+"""What Prometheus reads from ``/metrics``.
+
+The number of series is bounded. No label has a value that a client can invent. At most `CLASS_SERIES` classes and `HTTP_SERIES`
+combinations of route, method and status have a series of their own; the others are counted as `OTHER`. The series of versions
+that are no longer loaded are removed.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final, Protocol
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from visiongate.serving.loaded_model import LoadedModel
+
+if TYPE_CHECKING:
+    from visiongate.serving.service import Answered, Service
+
+OTHER: Final = "other"
+CLASS_SERIES: Final = 40
+HTTP_SERIES: Final = 30
+METHODS: Final = frozenset({"GET", "HEAD", "POST"})
+# In seconds.
+LATENCY_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30)
+BATCH_BUCKETS: Final = (1, 2, 4, 8, 16, 32)
+CONFIDENCE_BUCKETS: Final = (0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
+# Of the sha256 that stands for the version of a model that is not registered.
+DIGEST_LENGTH: Final = 12
+
+Labels = tuple[str, ...]
+State = Callable[[], Iterator[Metric]]
+
+
+class PredictionLogState(Protocol):
+    """What the metrics say about the prediction log."""
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Predictions that were not recorded, by reason."""
+
+
+class Metrics:
+    """The metrics of one application, in a registry of their own. Its methods are called in the event loop."""
+
+    def __init__(self) -> None:
+        # Each histogram and counter would have a further series with the time of its creation.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self._predictions = _BoundedCounter(
+            Counter(
+                "visiongate_prediction_requests",
+                "Predicted images, by class.",
+                ["predicted_class", "model", "model_version"],
+                registry=registry,
+            ),
+            CLASS_SERIES,
+            lambda labels: (OTHER, *labels[1:]),
+        )
+        self._http = _BoundedCounter(
+            Counter(
+                "visiongate_http_requests",
+                "Answered requests.",
+                ["route", "method", "status"],
+                registry=registry,
+            ),
+            HTTP_SERIES,
+            lambda _: (OTHER, OTHER, OTHER),
+        )
+        latency = Histogram(
+            "visiongate_prediction_latency_seconds",
+            "Seconds of each stage of an image.",
+            ["stage"],
+            buckets=LATENCY_BUCKETS,
+            registry=registry,
+        )
+        self._decode, self._wait = latency.labels("decode"), latency.labels("wait")
+        self._inference, self._total = latency.labels("inference"), latency.labels("total")
+        self._batch_size = Histogram(
+            "visiongate_batch_size",
+            "Images in the batch of each image.",
+            buckets=BATCH_BUCKETS,
+            registry=registry,
+        )
+        self._confidence = Histogram(
+            "visiongate_prediction_confidence",
+            "Probability of the predicted class.",
+            buckets=CONFIDENCE_BUCKETS,
+            registry=registry,
+        )
+        self._errors = Counter(
+            "visiongate_prediction_errors",
+            "Requests and images that were answered with a problem.",
+            ["kind"],
+            registry=registry,
+        )
+        self._health_checks = Counter(
+            "visiongate_health_check_requests", "Requests for the health.", ["check"], registry=registry
+        )
+        self._feedback = Counter(
+            "visiongate_feedback",
+            "Recorded feedback, by whether the prediction was correct.",
+            ["correct"],
+            registry=registry,
+        )
+        self._reloads = Counter(
+            "visiongate_model_reloads",
+            "Versions that were loaded, or failed to load.",
+            ["result"],
+            registry=registry,
+        )
+
+    def observe(self, service: "Service") -> None:
+        """Report the state of a service, too, as it is when the metrics are read."""
+        self._registry.register(_ServiceCollector(service, self._predictions))
+
+    def predicted(self, answered: "Answered") -> None:
+        """Count a prediction."""
+        inference, timing = answered.inference, answered.timing
+        answers, row = inference.answers, inference.row
+        model = answered.model
+        label = model.classifier.classes[answers.predicted[row]]
+        self._predictions.count((label, model.name, version_label(model)))
+        self._decode.observe(timing.decode)
+        self._wait.observe(timing.wait)
+        self._inference.observe(timing.inference)
+        self._total.observe(timing.total)
+        self._batch_size.observe(inference.batch_size)
+        self._confidence.observe(float(answers.confidence[row]))
+
+    def compared(self, answered: "Answered", shadow: "Answered") -> None:
+        """Ignore the predictions of a shadow: nobody sees them."""
+
+    def failed(self, kind: str) -> None:
+        """Count a problem, by its kind in `PROBLEMS`."""
+        self._errors.labels(kind).inc()
+
+    def answered(self, route: str | None, method: str, status: int) -> None:
+        """Count an answer.
+
+        Args:
+            route: The template of the path; None for an unknown path.
+            method: Of the request.
+            status: Of the answer.
+        """
+        self._http.count((route or OTHER, method if method in METHODS else OTHER, str(status)))
+
+    def checked(self, check: str) -> None:
+        """Count a request for the health."""
+        self._health_checks.labels(check).inc()
+
+    def reviewed(self, *, correct: bool) -> None:
+        """Count feedback."""
+        self._feedback.labels(str(correct).lower()).inc()
+
+    def reloaded(self, *, loaded: bool) -> None:
+        """Count an attempt to load a version."""
+        self._reloads.labels("loaded" if loaded else "failed").inc()
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """Return the metrics and their media type.
+
+        Args:
+            accept: The header of the request: OpenMetrics, if it is named first, otherwise Prometheus' text format.
+        """
+        encode, media_type = choose_encoder(accept)
+        return encode(self._registry), media_type
+
+
+class _BoundedCounter:
+    """A counter with a limited number of series."""
+
+    def __init__(self, counter: Counter, limit: int, overflow: Callable[[Labels], Labels]) -> None:
+        self._counter, self._limit, self._overflow = counter, limit, overflow
+        self._series: dict[Labels, Counter] = {}
+
+    def count(self, labels: Labels) -> None:
+        series = self._series.get(labels)
+        if series is None:
+            series = self._add(labels)
+        series.inc()
+
+    def _add(self, labels: Labels) -> Counter:
+        if len(self._series) >= self._limit:
+            labels = self._overflow(labels)
+        # The overflow may exist already; the counter then returns it.
+        series = self._series[labels] = self._counter.labels(*labels)
+        return series
+
+    def keep(self, is_kept: Callable[[Labels], bool]) -> None:
+        """Remove all other series."""
+        for labels in [labels for labels in self._series if not is_kept(labels)]:
+            del self._series[labels]
+            self._counter.remove(*labels)
+
+
+class _ServiceCollector(Collector):
+    """Reads the state of a service when the metrics are read, so that nothing has to be kept up to date."""
+
+    def __init__(self, service: "Service", predictions: _BoundedCounter) -> None:
+        self._service, self._predictions = service, predictions
+
+    def collect(self) -> Iterator[Metric]:
+        service = self._service
+        models = [
+            (slot.name, role, model) for slot in service.slots.values() for role, model in slot.versions()
+        ]
+        loaded = {(model.name, version_label(model)) for _, _, model in models}
+        self._predictions.keep(lambda labels: labels[1:] in loaded)
+        yield GaugeMetricFamily(
+            "visiongate_requests_in_flight", "Requests with images.", service.admission.requests
+        )
+        yield GaugeMetricFamily(
+            "visiongate_queued_bytes", "Bytes of these requests.", service.admission.bytes
+        )
+        waiting = sum(len(model.batcher) for _, _, model in models)
+        yield GaugeMetricFamily("visiongate_queue_length", "Images that wait for a model.", waiting)
+        info = GaugeMetricFamily(
+            "visiongate_model_info", "Loaded models.", labels=["name", "version", "sha256", "slot", "role"]
+        )
+        for slot, role, model in models:
+            info.add_metric([model.name, version_label(model), model.origin.sha256, slot, role], 1)
+        yield info
+
+
+def version_label(model: LoadedModel) -> str:
+    """Return the version of a model as a label: of a file that is not registered, the start of its sha256."""
+    return model.version or model.origin.sha256[:DIGEST_LENGTH]

@@ -1,0 +1,137 @@
+"""The log: one line for each message and each request, as JSON or as text.
+
+A line has neither file names, images, query values, keys nor addresses of clients. No text in it can start another line.
+"""
+
+import logging
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Any, Final, TextIO
+
+import orjson
+
+from visiongate.serving.request_context import RequestContext, current_request
+from visiongate.settings.serving import Serving
+
+access_log = logging.getLogger("visiongate.access")
+# Probes and scrapes would be most of the log.
+QUIET_ROUTES: Final = ("/health", "/metrics", "/v2/health")
+FAILED: Final = 400
+# Control characters, separators of lines, and marks that reverse the direction of text.
+_ESCAPES: Final = {
+    code: f"\\u{code:04x}"
+    for code in (
+        *range(0x20),
+        *range(0x7F, 0xA0),
+        0x2028,
+        0x2029,
+        *range(0x202A, 0x202F),
+        *range(0x2066, 0x206A),
+    )
+}
+
+
+class JsonFormatter(logging.Formatter):
+    """An object on one line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line: dict[str, Any] = {
+            "time": _time(record).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": _text(record.getMessage()),
+            **_fields(record),
+        }
+        if record.exc_info:
+            line["exception"] = _text(self.formatException(record.exc_info))
+        return orjson.dumps(line, default=str).decode()
+
+
+class TextFormatter(logging.Formatter):
+    """A line for people; a traceback follows it, indented."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        fields = " ".join(f"{name}={value}" for name, value in _fields(record).items())
+        message = _text(f"{record.getMessage()}  {fields}".rstrip()).translate(_ESCAPES)
+        line = f"{_time(record):%H:%M:%S} {record.levelname:<7} {message}"
+        if record.exc_info:
+            lines = _text(self.formatException(record.exc_info)).split("\n")
+            line = "\n    ".join([line, *(each.translate(_ESCAPES) for each in lines)])
+        return line
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Drops what cannot be written: a full disk or a reader that left must not end the service."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - of the standard library
+        """Ignore the record."""
+
+
+def configure_log(settings: Serving, stream: TextIO = sys.stderr) -> None:
+    """Send the messages of the service and of its HTTP server to a stream, in place of `visiongate.logs`.
+
+    Args:
+        settings: The level and the format.
+        stream: Standard error.
+    """
+    as_text = settings.log_format == "text" or (settings.log_format == "auto" and stream.isatty())
+    handler = _Handler(stream)
+    handler.setFormatter(TextFormatter() if as_text else JsonFormatter())
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+    logging.captureWarnings(capture=True)
+    for name in ("visiongate", "uvicorn"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+        logger.setLevel(settings.log_level)
+
+
+def log_request(context: RequestContext, method: str, route: str | None, status: int, start: float) -> None:
+    """Write the line of an answered request.
+
+    Args:
+        context: The request.
+        method: Its method.
+        route: The template of its path; None for an unknown path, which is not written.
+        status: Of the answer.
+        start: When it arrived, in seconds of `time.perf_counter`.
+    """
+    quiet = status < FAILED and route is not None and route.startswith(QUIET_ROUTES)
+    level = logging.DEBUG if quiet else logging.INFO
+    if not access_log.isEnabledFor(level):
+        return
+    fields = {
+        "method": method,
+        "route": route,
+        "status": status,
+        "duration_ms": round(1000 * (time.perf_counter() - start), 2),
+        "bytes_in": context.bytes_in,
+        "images": context.images or None,
+        "model": context.model,
+        "model_version": context.model_version,
+        "problem": context.problem,
+    }
+    known = {name: value for name, value in fields.items() if value is not None}
+    access_log.log(level, "%s %s %s", method, route or "unknown path", status, extra={"fields": known})
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    context = current_request.get()
+    ids = {} if context is None else {"request_id": context.request_id}
+    if context is not None and context.trace_id is not None:
+        ids["trace_id"] = context.trace_id
+    return ids | getattr(record, "fields", {})
+
+
+def _time(record: logging.LogRecord) -> datetime:
+    return datetime.fromtimestamp(record.created, UTC)
+
+
+def _text(text: str) -> str:
+    """Return a text that UTF-8 can encode."""
+    return text.encode(errors="backslashreplace").decode()
