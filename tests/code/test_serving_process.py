@@ -77,3 +77,15 @@ def test_no_request_fails_while_the_process_is_restarted(model: Path, tmp_path: 
     assert statuses == [0] * RESTARTS
     assert set(load.results) == {200}
     assert load.results[200] > RESTARTS
+
+
+def test_a_process_that_waits_for_its_model_can_be_ended(tmp_path: Path) -> None:
+    model = tmp_path / "model.onnx"
+    model.write_bytes(b"nothing")
+    served = Process(model, tmp_path, {})
+    try:
+        served.wait_for_log("the model is not ready")
+        assert served.stop() == 0
+    finally:
+        served.process.kill()
+        served.listener.close()

@@ -15,6 +15,8 @@ from visiongate.serving.model_watch import watch
 from visiongate.serving.service import Service
 from visiongate.serving.slots import ACTIVE, CANARY, SHADOW, Slot
 
+# While the process waits for its first models.
+SECONDS_BETWEEN_LOOKS = 0.05
 logger = logging.getLogger(__name__)
 
 
@@ -46,17 +48,16 @@ class ModelKeeper:
         self._tasks: list[asyncio.Task[None]] = []
         # One at a time: loading takes memory and a core.
         self._loading = asyncio.Lock()
-        self._loaded = asyncio.Event()
 
     def start(self) -> None:
         """Start to load the models, and to watch their sources."""
         self._tasks = [asyncio.create_task(self._keep(each)) for each in self._kept]
 
     async def wait(self) -> None:
-        """Wait until each model has an active version."""
-        while not all(kept.slot.active for kept in self._kept):
-            self._loaded.clear()
-            await self._loaded.wait()
+        """Wait until each model has an active version, or until the service ends."""
+        # A signal handler cannot set an event of the loop.
+        while not all(kept.slot.active for kept in self._kept) and not self._service.draining:  # noqa: ASYNC110
+            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
 
     async def stop(self) -> None:
         """Stop watching."""
@@ -97,7 +98,6 @@ class ModelKeeper:
                 return
             model = await asyncio.to_thread(load_model, file, self._service.runtime)
             _assign(slot, kept.role, model)
-            self._loaded.set()
         logger.info("%s: %s is loaded as %s", slot.name, file.source, kept.role)
 
 

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import socket
 import time
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -23,9 +24,13 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._service = service
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Note a signal."""
+        self._service.draining = True
+        super().handle_exit(sig, frame)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting connections, and end the open ones after their requests."""
-        self._service.draining = True
         for server in self.servers:
             server.close()
         end = time.monotonic() + self._service.settings.limits.drain_seconds
@@ -63,10 +68,11 @@ def serve(application: FastAPI, service: Service, listener: socket.socket | None
         service: Its service.
         listener: A listening socket; by default, one is opened as the settings say.
     """
-    # uvicorn raises the signal again after the shutdown. The process then ends with status 0.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
     server = Server(configure(application, service), service)
+    # A signal may arrive before the event loop runs. uvicorn raises it again after the shutdown; the process then ends with
+    # status 0 instead of dying of it.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, server.handle_exit)
     server.run(None if listener is None else [listener])
 
 
