@@ -1,43 +1,49 @@
-// Bars of a count by hour, as SVG.
+// Bars of predictions over time, as SVG.
 import {element} from "./dom.js";
 import {count} from "./words.js";
 
+export const HOUR = 3_600_000;
 const SVG = "http://www.w3.org/2000/svg";
-const HOUR = 3_600_000;
 const HEIGHT = 100;
 const GAP = 0.2;
+// More bars than this would be thinner than a pixel on a phone.
+const BARS = 120;
 
-export function drawVolume(figure, byHour) {
-  const bars = everyHour(byHour);
+export function drawVolume(figure, report) {
+  const {bars, hours} = makeBars(report);
   const most = Math.max(1, ...bars.map((bar) => bar.predictions));
   const chart = svg("svg", {viewBox: `0 0 ${bars.length} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": describe(bars)});
-  for (const [index, {hour, predictions}] of bars.entries()) {
+  for (const [index, {start, predictions}] of bars.entries()) {
     const height = (HEIGHT * predictions) / most;
     const bar = svg("rect", {x: index + GAP / 2, y: HEIGHT - height, width: 1 - GAP, height});
-    bar.append(Object.assign(svg("title"), {textContent: `${clock(hour)}: ${count(predictions, "prediction")}`}));
+    bar.append(Object.assign(svg("title"), {textContent: `${clock(start)}: ${count(predictions, "prediction")}`}));
     chart.append(bar);
   }
-  const axis = element("div", {className: "axis"}, element("span", {textContent: clock(bars[0].hour)}), element("span", {textContent: `at most ${most.toLocaleString("en")} an hour`}), element("span", {textContent: clock(bars.at(-1).hour)}));
-  figure.replaceChildren(chart, axis);
+  const labels = [clock(bars[0].start), `at most ${most.toLocaleString("en")} in ${hours === 1 ? "an hour" : `${hours} hours`}`, clock(bars.at(-1).start)];
+  figure.replaceChildren(chart, element("div", {className: "axis"}, ...labels.map((text) => element("span", {textContent: text}))));
 }
 
-// An hour without predictions is missing in the log. At least a day is shown, so that one bar does not fill the chart.
-function everyHour(byHour) {
-  const known = new Map(byHour.map(({hour, predictions}) => [Date.parse(hour), predictions]));
-  const last = HOUR * Math.floor(Date.now() / HOUR);
-  const first = Math.min(last - 23 * HOUR, ...known.keys());
-  const hours = Array.from({length: (last - first) / HOUR + 1}, (_, index) => first + index * HOUR);
-  return hours.map((hour) => ({hour, predictions: known.get(hour) ?? 0}));
+// Hours without predictions are missing in the report.
+function makeBars({since, until, by_hour: byHour}) {
+  const first = HOUR * Math.floor(Date.parse(since) / HOUR);
+  const hours = Math.ceil((Date.parse(until) - first) / HOUR / BARS);
+  const bars = [];
+  for (let start = first; start <= Date.parse(until); start += hours * HOUR) bars.push({start, predictions: 0});
+  for (const {hour, predictions} of byHour) {
+    const bar = bars[Math.floor((Date.parse(hour) - first) / HOUR / hours)];
+    if (bar) bar.predictions += predictions;
+  }
+  return {bars, hours};
 }
 
 function describe(bars) {
   const busiest = bars.reduce((a, b) => (b.predictions > a.predictions ? b : a));
   const total = bars.reduce((sum, bar) => sum + bar.predictions, 0);
-  return `${count(total, "prediction")} since ${clock(bars[0].hour)}; most in an hour: ${busiest.predictions.toLocaleString("en")}, at ${clock(busiest.hour)}`;
+  return `${count(total, "prediction")} since ${clock(bars[0].start)}; the most, ${busiest.predictions.toLocaleString("en")}, from ${clock(busiest.start)}`;
 }
 
 function clock(time) {
-  return new Date(time).toLocaleString("en", {weekday: "short", hour: "2-digit", minute: "2-digit", hour12: false});
+  return new Date(time).toLocaleString("en", {month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23"});
 }
 
 function svg(name, attributes = {}) {

@@ -1,7 +1,7 @@
 // The page at /docs: the service's OpenAPI document, to read and to try.
 import {element, fromTemplate, show} from "./dom.js";
 import {request} from "./network.js";
-import {prose, Schemas} from "./schema.js";
+import {paragraphs, prose, Schemas} from "./schema.js";
 import {makeForm} from "./try.js";
 
 const METHODS = ["get", "post", "put", "patch", "delete"];
@@ -32,7 +32,7 @@ function describe(operation, schemas) {
 
 function fill(find, operation, schemas) {
   const parameters = operation.parameters.map((each) => schemas.resolve(each));
-  find(".description").append(...prose(operation.description));
+  find(".description").append(...paragraphs(operation.description));
   show(find(".parameters"), parameters.length > 0);
   find(".parameters ul").append(...parameters.map((each) => schemas.field(each.name, {...each.schema, description: each.description}, each.required)));
   const body = schemas.resolve(operation.requestBody);

@@ -1,5 +1,5 @@
 // The page at /live: what the prediction log and the people who gave feedback say, refreshed while somebody looks.
-import {drawVolume} from "./chart.js";
+import {drawVolume, HOUR} from "./chart.js";
 import {element, show} from "./dom.js";
 import {showModel} from "./foot.js";
 import {request} from "./network.js";
@@ -7,12 +7,14 @@ import {count, milliseconds, percent} from "./words.js";
 
 const EVERY = 5;
 const CLASSES = 30;
+const DAY = 24;
 const UNKNOWN = "–";
+const ALL = "all";
 
 const at = (id) => document.getElementById(id);
 let paused = false;
 let everyClass = false;
-let latest = null;
+let report = null;
 
 function cell(...content) {
   return element("td", {className: "number"}, ...content);
@@ -58,35 +60,61 @@ function classRow({name, predicted, labeled, precision, recall, f1}) {
   return element("tr", {}, element("th", {scope: "row", textContent: name}), cell(predicted.toLocaleString("en")), cell(labeled.toLocaleString("en")), ...[precision, recall, f1].map(interval));
 }
 
-function versionRow({name, version, sha256, shadow, predictions, feedback, latency_ms: latency}) {
-  const title = `${name} ${version ?? sha256.slice(0, 12)}${shadow ? " (shadow)" : ""}`;
+function versionRow(model) {
+  const {predictions, feedback, latency_ms: latency} = model;
   const times = latency ? [latency.mean, latency.p95, latency.p99].map(milliseconds) : [UNKNOWN, UNKNOWN, UNKNOWN];
-  return element("tr", {}, element("th", {scope: "row", textContent: title}), cell(predictions.toLocaleString("en")), interval(feedback.accuracy), ...times.map((each) => cell(each)));
+  return element("tr", {}, element("th", {scope: "row", textContent: nameOf(model)}), cell(predictions.toLocaleString("en")), interval(feedback.accuracy), ...times.map((each) => cell(each)));
 }
 
-function render(performance) {
-  latest = performance;
-  const [current] = performance.models;
-  show(at("numbers"), Boolean(current));
-  at("state").textContent = current ? `Updated ${new Date().toLocaleTimeString()}` : "No predictions yet.";
-  if (!current) return;
-  showFacts(current);
-  showClasses(current);
-  drawVolume(at("volume"), performance.by_hour);
-  table(at("versions"), ["Model", "Predictions", "Accuracy", "Mean", "p95", "p99"], performance.models.map(versionRow));
+function nameOf({name, version, sha256, shadow}) {
+  return `${name} ${version ?? sha256.slice(0, 12)}${shadow ? " (shadow)" : ""}`;
+}
+
+// One version of a model, or all answers.
+function chosen() {
+  return report.models.find((each) => nameOf(each) === at("scope").value) ?? report.all;
+}
+
+function offerVersions() {
+  // Not in the order of their latest use, which changes.
+  const names = report.models.map(nameOf).sort();
+  const options = [element("option", {value: ALL, textContent: "All answers"}), ...names.map((name) => element("option", {value: name, textContent: name}))];
+  const known = [...at("scope").options].map((option) => option.value);
+  // Rebuilding the list would close it under a person's finger.
+  if (known.join() !== [ALL, ...names].join()) {
+    const kept = at("scope").value;
+    at("scope").replaceChildren(...options);
+    at("scope").value = names.includes(kept) ? kept : ALL;
+  }
+  show(at("scope-label"), names.length > 1);
+}
+
+function period(milliseconds) {
+  const hours = Math.round(milliseconds / HOUR);
+  return hours % DAY ? count(hours, "hour") : count(hours / DAY, "day");
+}
+
+function render() {
+  at("state").textContent = `The last ${period(Date.parse(report.until) - Date.parse(report.since))}, at ${new Date(report.until).toLocaleTimeString()}`;
+  show(at("lost"), !report.log.recording);
+  show(at("none"), !report.models.length);
+  show(at("numbers"), report.models.length > 0);
+  if (!report.models.length) return;
+  offerVersions();
+  showFacts(chosen());
+  showClasses(chosen());
+  drawVolume(at("volume"), report);
+  table(at("versions"), ["Model", "Predictions", "Accuracy", "Mean", "p95", "p99"], report.models.map(versionRow));
 }
 
 async function refresh() {
   try {
-    render(await request("performance"));
+    report = await request("performance");
+    render();
     show(at("problem"), false);
   } catch (problem) {
     show(at("problem")).textContent = `${problem.title}. ${problem.message}`;
   }
-}
-
-async function describe() {
-  showModel(at("foot"), await request("model"));
 }
 
 at("pause").addEventListener("click", () => {
@@ -96,9 +124,10 @@ at("pause").addEventListener("click", () => {
 });
 at("all-classes").addEventListener("click", () => {
   everyClass = true;
-  showClasses(latest.models[0]);
+  showClasses(chosen());
 });
+at("scope").addEventListener("change", render);
 document.addEventListener("visibilitychange", () => !document.hidden && !paused && refresh());
 setInterval(() => !document.hidden && !paused && refresh(), 1000 * EVERY);
 refresh();
-describe().catch(() => {});
+request("model").then((model) => showModel(at("foot"), model), () => {});

@@ -71,3 +71,7 @@ export class Schemas {
 export function prose(text = "") {
   return text.split(/`([^`]+)`/).map((part, index) => (index % 2 ? element("code", {textContent: part}) : part));
 }
+
+export function paragraphs(text = "") {
+  return text.split(/\n{2,}/).filter(Boolean).map((each) => element("p", {}, ...prose(each)));
+}

@@ -15,7 +15,8 @@ export function count(number, singular, plural = `${singular}s`) {
 }
 
 export function milliseconds(value) {
-  return value >= 1000 ? `${(value / 1000).toFixed(1)} s` : `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
+  // With a space at which no line breaks.
+  return value >= 1000 ? `${(value / 1000).toFixed(1)}\u00a0s` : `${value < 10 ? value.toFixed(1) : Math.round(value)}\u00a0ms`;
 }
 
 export function list(names, conjunction = "and") {
