@@ -28,6 +28,7 @@ STEPS = {
     "import visiongate.commands.params": ["torch", "mlflow", "numpy"],
     "import visiongate.commands.adopt": ["torch", "mlflow", "optuna"],
     "import visiongate.commands.registry": ["torch", "mlflow", "optuna"],
+    "import visiongate.monitoring.prediction_log": ["torch", "mlflow", "sqlalchemy"],
 }
 SCRIPT = """
 import json, sys

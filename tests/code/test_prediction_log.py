@@ -170,7 +170,9 @@ def test_invalid_feedback_is_refused(file: Path, open_log: Callable[..., Predict
     log = open_log(file)
     given = prediction()
     log.put(given)
-    with pytest.raises(UnknownLabelError, match="'Bird' is not a class; choose one of Cat, Dog") as refused:
+    with pytest.raises(
+        UnknownLabelError, match="'Bird' is not a class of the model; choose one of Cat, Dog"
+    ) as refused:
         log.record_feedback(Feedback(given.prediction_id, "Bird")).result(WAIT)
     assert refused.value.classes == ("Cat", "Dog")
     for name in (new_prediction_id(), "", "\ud800", "a" * 10_000):

@@ -11,6 +11,8 @@ from visiongate.errors import VisiongateError
 
 # Where a true class comes from. People who volunteer it choose the images.
 FeedbackSource = Literal["volunteered"]
+# In a message.
+SHOWN_CLASSES = 10
 
 
 class UnknownPredictionError(VisiongateError):
@@ -25,7 +27,9 @@ class UnknownLabelError(VisiongateError):
     """
 
     def __init__(self, label: str, classes: Sequence[str]) -> None:
-        super().__init__(f"{label[:80]!r} is not a class; choose one of {', '.join(classes)}")
+        shown = ", ".join(classes[:SHOWN_CLASSES])
+        more = f" and {len(classes) - SHOWN_CLASSES} more" if len(classes) > SHOWN_CLASSES else ""
+        super().__init__(f"{label[:80]!r} is not a class of the model; choose one of {shown}{more}")
         self.classes = tuple(classes)
 
 

@@ -1,5 +1,6 @@
 """The web application: its routes, and what happens when it starts and stops."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -7,6 +8,7 @@ from fastapi import FastAPI
 
 from visiongate.serving.admin_routes import build_admin_router
 from visiongate.serving.error_answers import ErrorAnswers
+from visiongate.serving.feedback_routes import build_feedback_router
 from visiongate.serving.health_routes import build_health_router
 from visiongate.serving.middleware import RequestMiddleware
 from visiongate.serving.model_keeper import ModelKeeper
@@ -27,11 +29,15 @@ def build_application(service: Service, keeper: ModelKeeper, *, waits: bool = Fa
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if service.log is not None:
+            service.log.start()
         keeper.start()
         if waits:
             await keeper.wait()
         yield
         await keeper.stop()
+        if service.log is not None:
+            await asyncio.to_thread(service.log.close)
         service.close()
 
     application = FastAPI(
@@ -44,6 +50,7 @@ def build_application(service: Service, keeper: ModelKeeper, *, waits: bool = Fa
     application.add_middleware(RequestMiddleware, service=service, errors=errors)
     application.include_router(build_health_router(service))
     application.include_router(build_predict_router(service))
+    application.include_router(build_feedback_router(service))
     application.include_router(build_model_router(service))
     application.include_router(build_admin_router(service, keeper))
     application.include_router(build_page_router())

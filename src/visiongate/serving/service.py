@@ -4,17 +4,17 @@ import asyncio
 import base64
 import logging
 import time
-import uuid
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from visiongate.explanation.heat_maps import heat_map_outputs, heat_maps
 from visiongate.explanation.overlay import overlay
 from visiongate.images.decoding import RefusedImageError
 from visiongate.images.pixels import Pixels
 from visiongate.models.model_input import to_input
+from visiongate.monitoring.entries import new_prediction_id
 from visiongate.serving.admission import Admission
 from visiongate.serving.batching import Inference
 from visiongate.serving.loaded_model import LoadedModel, Runtime
@@ -23,6 +23,9 @@ from visiongate.serving.problems import Problem, problem_of_image
 from visiongate.serving.request_context import current_request
 from visiongate.serving.slots import Slot
 from visiongate.settings.serving import Serving
+
+if TYPE_CHECKING:
+    from visiongate.monitoring.prediction_log import PredictionLog
 
 # The slot of `serving.model`.
 DEFAULT = "default"
@@ -97,6 +100,8 @@ class Service:
         # SIGTERM has arrived: what was accepted is finished.
         self.draining = False
         self.started_at = time.time()
+        # None if it is switched off.
+        self.log: PredictionLog | None = None
         self.metrics = Metrics()
         self.metrics.observe(self)
         self.observers: list[Observer] = [RequestObserver(), self.metrics]
@@ -189,7 +194,7 @@ class Service:
         timing = Timing(
             decode, total - decode - inference.inference_seconds, inference.inference_seconds, total
         )
-        answered = Answered(uuid.uuid4().hex, model, pixels, inference, timing)
+        answered = Answered(new_prediction_id(), model, pixels, inference, timing)
         for observer in self.observers:
             observer.predicted(answered)
         if shadow := slot.choose_shadow(model):

@@ -1,8 +1,10 @@
 """From settings to a service that is ready to start."""
 
 from visiongate.cores import usable_cores
+from visiongate.monitoring.prediction_log import PredictionLog
 from visiongate.serving.model_keeper import Kept, ModelKeeper
 from visiongate.serving.model_sources import find_source
+from visiongate.serving.recording import Recorder
 from visiongate.serving.service import DEFAULT, Service
 from visiongate.serving.slots import ACTIVE, CANARY, SHADOW, Slot
 from visiongate.settings.serving_environment import Deployment
@@ -16,6 +18,9 @@ def build_service(deployment: Deployment) -> tuple[Service, ModelKeeper]:
     """
     settings = deployment.serving
     service = Service(settings, settings.cores or usable_cores())
+    if settings.log.enabled:
+        service.log = PredictionLog(settings.log)
+        service.observers.append(Recorder(service.log))
     addresses = {DEFAULT: settings.model, **settings.models}
     service.slots = {name: Slot(name) for name in addresses}
     kept = [

@@ -1,0 +1,237 @@
+"""``POST /feedback`` and ``GET /performance``, from predictions over HTTP to scores."""
+
+import asyncio
+import io
+import json
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from pooled_models import write_pooled_model
+from served import Application, application
+from visiongate.monitoring import prediction_log
+from visiongate.monitoring.report import Question, Reporter
+from visiongate.serving import feedback_routes
+
+Talk = Callable[[Application], Coroutine[Any, Any, None]]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "pooled.onnx"
+    write_pooled_model(path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prediction_log, "GATHER_SECONDS", 0.01)
+
+
+@pytest.fixture
+def serve(model: Path, tmp_path: Path) -> Callable[..., None]:
+    def run(talk: Talk, **changes: str) -> None:
+        log = {"enabled": "true", "address": f"sqlite:///{tmp_path}/log.sqlite", **changes}
+        environment = {f"VISIONGATE_SERVING__LOG__{name.upper()}": value for name, value in log.items()}
+
+        async def start() -> None:
+            async with application(model, environment) as app:
+                await talk(app)
+
+        asyncio.run(start())
+
+    return run
+
+
+def photo(shade: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 30), (shade, 255 - shade, 0)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+async def predict(app: Application, shade: int = 100) -> dict[str, Any]:
+    answer: dict[str, Any] = (await app.client.post("/predict", content=photo(shade))).json()
+    return answer
+
+
+async def label(app: Application, prediction: dict[str, Any], name: str) -> httpx.Response:
+    body = {"prediction_id": prediction["prediction_id"], "label": name}
+    return await app.client.post("/feedback", json=body)
+
+
+async def report(app: Application, query: str = "") -> dict[str, Any]:
+    """Return a report in which all predictions are counted."""
+    log = app.service.log
+    assert log is not None
+    while log.waiting:  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+    response = await app.client.get(f"/performance{query}")
+    assert response.status_code == httpx.codes.OK, response.text
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+def test_feedback_becomes_accuracy(serve: Callable[..., None]) -> None:
+    async def talk(app: Application) -> None:
+        answers = [await predict(app, shade) for shade in (0, 100, 200, 250)]
+        wrong = next(name for name in "abc" if name != answers[0]["predicted_label"])
+        response = await label(app, answers[0], wrong)
+        assert response.json() == {
+            "prediction_id": answers[0]["prediction_id"],
+            "label": wrong,
+            "predicted_label": answers[0]["predicted_label"],
+            "correct": False,
+        }
+        for answer in answers[1:3]:
+            assert (await label(app, answer, answer["predicted_label"])).json()["correct"] is True
+
+        found = await report(app)
+        assert 'visiongate_feedback_total{correct="true"} 2.0' in (await app.client.get("/metrics")).text
+        [entry] = found["models"]
+        assert {name: entry[name] for name in ("name", "version", "sha256")} == answers[0]["model"]
+        assert (entry["predictions"], entry["shadow"], entry["feedback"]["labeled"]) == (4, False, 3)
+        assert entry["feedback"]["accuracy"]["value"] == pytest.approx(2 / 3)
+        assert [each["name"] for each in entry["feedback"]["classes"]] == ["a", "b", "c"]
+        assert sum(each["predicted"] for each in entry["feedback"]["classes"]) == 4
+        assert entry["latency_ms"]["p50"] <= entry["latency_ms"]["p99"]
+        assert found["all"]["feedback"] == entry["feedback"]
+        assert sum(hour["predictions"] for hour in found["by_hour"]) == 4
+        assert "report mistakes more often" in found["note"]
+        assert found["log"] == {
+            "recording": True,
+            "waiting": 0,
+            "dropped": dict.fromkeys(prediction_log.DROP_REASONS, 0),
+        }
+        # The model of the process may be named as in requests, too.
+        for name in ("pooled", "default"):
+            assert (await report(app, f"?model={name}&hours=1"))["all"]["predictions"] == 4
+        assert (await report(app, "?model=other"))["models"] == []
+
+    serve(talk)
+
+
+def test_last_feedback_counts(serve: Callable[..., None]) -> None:
+    async def talk(app: Application) -> None:
+        answer = await predict(app)
+        for name in ("abc".replace(answer["predicted_label"], "")[0], answer["predicted_label"]):
+            await label(app, answer, name)
+        assert (await report(app))["all"]["feedback"]["accuracy"]["value"] == 1.0
+
+    serve(talk)
+
+
+def test_feedback_on_an_answer_counts_for_the_shadow(serve: Callable[..., None]) -> None:
+    async def talk(app: Application) -> None:
+        slot = app.service.slot(None)
+        slot.shadow, slot.shadow_share = replace(slot.require()), 1.0
+        answer = await predict(app)
+        await asyncio.gather(*app.service._background)  # noqa: SLF001
+        await label(app, answer, answer["predicted_label"])
+        found = await report(app)
+        assert [(each["shadow"], each["feedback"]["labeled"]) for each in found["models"]] == [
+            (False, 1),
+            (True, 1),
+        ]
+        assert (found["all"]["predictions"], found["all"]["feedback"]["labeled"]) == (1, 1)
+
+    serve(talk)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "words"),
+    [
+        (b"", "invalid_request", "Invalid JSON"),
+        (b"[1]", "invalid_request", "send JSON such as"),
+        (b'{"label": "a"}', "invalid_request", "prediction_id: Field required"),
+        (
+            b'{"prediction_id": 1, "label": "a"}',
+            "invalid_request",
+            "prediction_id: Input should be a valid string",
+        ),
+        (b'{"prediction_id": "x", "label": "a", "more": 1}', "invalid_request", "more"),
+        (b'{"prediction_id": "\\ud800", "label": "a"}', "invalid_request", "Invalid JSON"),
+        (json.dumps({"prediction_id": "x" * 65, "label": "a"}).encode(), "invalid_request", "64"),
+        (b" " * 5000, "body_too_large", "4,096"),
+        (b'{"prediction_id": "x", "label": "a"}', "unknown_prediction", "no prediction with this id"),
+    ],
+)
+def test_invalid_feedback_is_a_problem(
+    body: bytes, kind: str, words: str, serve: Callable[..., None]
+) -> None:
+    async def talk(app: Application) -> None:
+        response = await app.client.post("/feedback", content=body)
+        problem = response.json()
+        assert problem["type"].endswith(f"#{kind}")
+        assert words in problem["detail"]
+        assert response.status_code == problem["status"]
+
+    serve(talk)
+
+
+def test_wrong_class_names_the_classes(serve: Callable[..., None]) -> None:
+    async def talk(app: Application) -> None:
+        response = await label(app, await predict(app), "d")
+        assert response.status_code == httpx.codes.UNPROCESSABLE_ENTITY
+        problem = response.json()
+        assert problem["detail"] == "'d' is not a class of the model; choose one of a, b, c"
+        assert problem["classes"] == ["a", "b", "c"]
+
+    serve(talk)
+
+
+def test_predictions_go_on_without_a_database(serve: Callable[..., None], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    async def talk(app: Application) -> None:
+        answer = await predict(app)
+        assert answer["predicted_label"] in "abc"
+        for response in (await label(app, answer, "a"), await app.client.get("/performance")):
+            assert response.status_code == httpx.codes.SERVICE_UNAVAILABLE
+            assert response.headers["Retry-After"] == "5"
+            assert response.json()["type"].endswith("#log_unavailable")
+            assert "file" not in response.text
+        log = app.service.log
+        assert log is not None
+        assert log.fault is not None
+
+    serve(talk, address=f"sqlite:///{tmp_path}/file/log.sqlite")
+
+
+def test_log_that_is_switched_off_is_a_problem(serve: Callable[..., None]) -> None:
+    async def talk(app: Application) -> None:
+        answer = await predict(app)
+        for response in (await label(app, answer, "a"), await app.client.get("/performance")):
+            assert response.status_code == httpx.codes.SERVICE_UNAVAILABLE
+            assert "set serving.log.enabled to true" in response.json()["detail"]
+
+    serve(talk, enabled="false")
+
+
+def test_reports_are_remembered_and_few_may_wait(
+    serve: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Question] = []
+    make = Reporter.report
+    monkeypatch.setattr(Reporter, "report", lambda self, asked: made.append(asked) or make(self, asked))
+    monkeypatch.setattr(feedback_routes, "MAX_WAITING", 2)
+
+    async def talk(app: Application) -> None:
+        await predict(app)
+        await report(app, "?hours=1")
+        same = await asyncio.gather(*(app.client.get("/performance?hours=1") for _ in range(5)))
+        assert [response.status_code for response in same] == [200] * 5
+        assert len(made) == 1
+        asked = [app.client.get(f"/performance?hours={hours}") for hours in range(2, 6)]
+        responses = await asyncio.gather(*asked)
+        assert sorted(response.status_code for response in responses) == [200, 200, 429, 429]
+        for hours in range(10, 50):
+            await app.client.get(f"/performance?hours={hours}")
+        await report(app, "?hours=1")
+        assert made.count(Question(1)) == 2
+
+    serve(talk)

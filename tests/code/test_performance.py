@@ -1,0 +1,202 @@
+"""Scores by feedback: values against scikit-learn, intervals against published formulas and simulations."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy.stats import norm
+from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
+
+from visiongate.monitoring.database import Database
+from visiongate.monitoring.entries import Feedback, LoggedModel, LoggedPrediction, new_prediction_id
+from visiongate.monitoring.history import HOUR_US, History, read_history
+from visiongate.monitoring.performance import (
+    Latency,
+    Tally,
+    macro_interval,
+    measure_latency,
+    merge_tallies,
+    score_feedback,
+)
+from visiongate.records.interval import Interval, wilson_interval
+
+CLASSES = ("a", "b", "c")
+Names = npt.NDArray[np.str_]
+
+
+def draw(images: int, seed: int = 0, accuracy: float = 0.8) -> tuple[Names, Names]:
+    generator = np.random.default_rng(seed)
+    labels = generator.choice(CLASSES, images, p=[0.5, 0.3, 0.2])
+    wrong = generator.choice(CLASSES, images)
+    return labels, np.where(generator.random(images) < accuracy, labels, wrong)
+
+
+def tally(labels: Names, predicted: Names) -> Tally:
+    pairs = zip(labels.tolist(), predicted.tolist(), strict=True)
+    return Tally(by_class=Counter(predicted.tolist()), confirmed=Counter(pairs))
+
+
+def test_scores_are_those_of_scikit_learn() -> None:
+    labels, predicted = draw(500)
+    scores = score_feedback(tally(labels, predicted), CLASSES)
+
+    assert scores.accuracy == wilson_interval(accuracy_score(labels, predicted), 500, 0.95)
+    precision, recall, f1, images = precision_recall_fscore_support(labels, predicted)
+    for number, found in enumerate(scores.classes):
+        assert found.precision is not None
+        assert found.recall is not None
+        assert found.f1 is not None
+        assert (found.name, found.labeled) == (CLASSES[number], images[number])
+        assert found.predicted == np.count_nonzero(predicted == CLASSES[number])
+        values = (found.precision.value, found.recall.value, found.f1.value)
+        assert values == pytest.approx((precision[number], recall[number], f1[number]))
+        for interval in (found.precision, found.recall, found.f1):
+            assert 0 <= interval.low < interval.value < interval.high <= 1
+    assert scores.macro_f1 is not None
+    assert scores.macro_f1.value == pytest.approx(f1_score(labels, predicted, average="macro"))
+
+
+def test_without_feedback_there_are_no_scores() -> None:
+    scores = score_feedback(Tally(by_class=Counter(a=3)), CLASSES)
+    assert (scores.labeled, scores.accuracy, scores.macro_f1) == (0, None, None)
+    assert [each.predicted for each in scores.classes] == [3, 0, 0]
+    assert {each.f1 for each in scores.classes} == {None}
+
+
+def test_class_without_a_label_has_a_precision_only() -> None:
+    scores = score_feedback(Tally(confirmed=Counter({("a", "a"): 3, ("a", "b"): 1})), CLASSES)
+    first, second, third = scores.classes
+    assert first.recall is not None
+    assert first.recall.value == 0.75
+    assert second.precision is not None
+    assert (second.precision.value, second.recall, second.f1) == (0.0, None, None)
+    assert (third.precision, third.recall, third.f1) == (None, None, None)
+    # As in the evaluation, a class without images is left out of the mean.
+    assert scores.macro_f1 == first.f1
+
+
+def test_perfect_feedback_leaves_doubt() -> None:
+    scores = score_feedback(Tally(confirmed=Counter({("a", "a"): 5, ("b", "b"): 5})), CLASSES)
+    assert scores.macro_f1 is not None
+    assert (scores.macro_f1.value, scores.macro_f1.high) == (1.0, 1.0)
+    assert 0.5 < scores.macro_f1.low < 0.75
+
+
+def delta_method(labels: Names, predicted: Names) -> tuple[float, float]:
+    """The interval of macro F1 by Takahashi et al. (2022), Applied Intelligence 52, from the gradient of each cell."""
+    table = np.array([[np.mean((labels == a) & (predicted == b)) for b in CLASSES] for a in CLASSES])
+    sums = table.sum(axis=0) + table.sum(axis=1)
+    f1 = 2 * np.diag(table) / sums
+    gradient = -(f1 / sums)[:, None] - (f1 / sums)[None, :] + np.diag(2 / sums)
+    gradient /= len(CLASSES)
+    variance = (gradient**2 * table).sum() - (gradient * table).sum() ** 2
+    half = norm.ppf(0.975) * np.sqrt(variance / len(labels))
+    return f1.mean() - half, f1.mean() + half
+
+
+def test_macro_interval_is_hardly_wider_than_the_delta_method_in_large_samples() -> None:
+    labels, predicted = draw(5000)
+    interval = score_feedback(tally(labels, predicted), CLASSES).macro_f1
+    assert interval is not None
+    low, high = delta_method(labels, predicted)
+    assert 1.0 < (interval.high - interval.low) / (high - low) < 1.3
+
+
+@pytest.mark.parametrize("images", [20, 200])
+def test_intervals_contain_the_true_score(images: int) -> None:
+    labels, predicted = draw(200_000)
+    truth = score_feedback(tally(labels, predicted), CLASSES)
+    covered: Counter[str] = Counter()
+    trials = 400
+    for seed in range(trials):
+        scores = score_feedback(tally(*draw(images, seed + 1)), CLASSES)
+        for name, found, true in (
+            ("macro_f1", scores.macro_f1, truth.macro_f1),
+            ("f1", scores.classes[0].f1, truth.classes[0].f1),
+        ):
+            assert true is not None
+            covered[name] += found is not None and found.low <= true.value <= found.high
+    assert covered["f1"] / trials > 0.92
+    assert covered["macro_f1"] / trials > 0.93
+
+
+def test_two_classes_share_each_mistake() -> None:
+    part = Interval(0.8, 0.7, 0.85)
+    assert macro_interval([part, part]) == Interval(0.8, pytest.approx(0.7), pytest.approx(0.85))
+    assert macro_interval([part]) == Interval(0.8, pytest.approx(0.7), pytest.approx(0.85))
+
+
+def test_latency_has_mean_and_percentiles() -> None:
+    found = Tally(by_class=Counter(a=100), total_ms=5050.0, latencies=np.arange(1.0, 101.0))
+    assert measure_latency(found) == Latency(50.5, 50.5, pytest.approx(95.05), pytest.approx(99.01), 100)
+    assert measure_latency(Tally()) is None
+
+
+MODEL = LoggedModel("pets", "1", "a" * 64, ("a", "b"))
+
+
+def record(database: Database, *rows: LoggedPrediction) -> None:
+    assert database.write(rows) == 0
+
+
+def entry(
+    model: LoggedModel = MODEL, label: str = "a", hour: float = 10, **further: object
+) -> LoggedPrediction:
+    identity = str(further.pop("prediction_id", new_prediction_id()))
+    time_us = int(hour * HOUR_US)
+    return LoggedPrediction(identity, model, label, 0.75, 20.0, time_us=time_us, **further)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    return Database(f"sqlite:///{tmp_path}/log.sqlite")
+
+
+def history(
+    database: Database, since: float = 0, name: str | None = None, version: str | None = None
+) -> History:
+    return read_history(database.engine, int(since * HOUR_US), name, version)
+
+
+def test_history_counts_by_model_and_hour(database: Database) -> None:
+    second = LoggedModel("pets", "2", "b" * 64, ("a", "b", "c"))
+    other = LoggedModel("digits", None, "c" * 64, ("0", "1"))
+    record(
+        database,
+        entry(sure=True, out_of_distribution=False),
+        entry(sure=False, out_of_distribution=False, label="b"),
+        entry(hour=10.9),
+        entry(second, "c", hour=11.5),
+        entry(other, "1", hour=13),
+    )
+    found = history(database)
+    assert [each.model for each in found.models] == [other, second, MODEL]
+    assert found.by_hour == {10 * HOUR_US: 3, 11 * HOUR_US: 1, 13 * HOUR_US: 1}
+    first = found.models[2].tally
+    assert first.by_class == {"a": 2, "b": 1}
+    assert (first.sure, first.sure_known, first.unlike, first.unlike_known) == (1, 2, 0, 2)
+    assert (first.first_us, first.last_us) == (10 * HOUR_US, int(10.9 * HOUR_US))
+    assert (first.confidence, first.total_ms) == (2.25, 60.0)
+    assert first.latencies.tolist() == [20.0, 20.0, 20.0]
+    total = merge_tallies(each.tally for each in found.models)
+    assert (total.predictions, total.first_us, len(total.latencies)) == (5, 10 * HOUR_US, 5)
+
+    assert [each.model for each in history(database, name="pets").models] == [second, MODEL]
+    assert [each.model for each in history(database, name="pets", version="1").models] == [MODEL]
+    assert history(database, name="pets", version="3") == History((), {})
+    assert [each.model for each in history(database, since=11).models] == [other, second]
+
+
+def test_feedback_counts_for_answer_and_shadow(database: Database) -> None:
+    answer = entry()
+    challenger = LoggedModel("pets", "2", "b" * 64, ("a", "b"))
+    record(database, answer, entry(challenger, "b", shadow_of=answer.prediction_id), entry())
+    database.record_feedback(Feedback(answer.prediction_id, "b"))
+    found = {each.model.version: each for each in history(database).models}
+    assert (found["1"].shadow, found["1"].tally.confirmed) == (False, {("b", "a"): 1})
+    assert (found["2"].shadow, found["2"].tally.confirmed) == (True, {("b", "b"): 1})
+    assert history(database).by_hour == {10 * HOUR_US: 2}
+    # Feedback belongs to the time of its prediction.
+    assert history(database, since=11).models == ()
