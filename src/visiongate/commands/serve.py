@@ -1,5 +1,6 @@
 """``visiongate serve``: the inference service."""
 
+import logging
 import os
 import socket
 
@@ -10,6 +11,8 @@ from visiongate.serving.request_log import configure_log
 from visiongate.serving.server import serve
 from visiongate.serving.startup import build_service
 from visiongate.settings.serving_environment import load_serving
+
+logger = logging.getLogger(__name__)
 
 
 def run(model: str | None, host: str | None, port: int | None, fd: int | None) -> int:
@@ -24,6 +27,7 @@ def run(model: str | None, host: str | None, port: int | None, fd: int | None) -
     configure_log(deployment.serving)
     service, keeper = build_service(deployment)
     listener = _inherit(fd) if fd is not None else _listen(deployment.serving.host, deployment.serving.port)
+    logger.info("Listening on http://%s:%d", *listener.getsockname()[:2])
     # With an inherited socket, the process before goes on until this one is ready.
     serve(build_application(service, keeper, waits=fd is not None), service, listener)
     return 0
