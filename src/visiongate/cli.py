@@ -346,6 +346,23 @@ def _serving_commands() -> list[click.Command]:
                 "--fd", type=click.IntRange(min=3), help="File descriptor of a listening socket to inherit."
             ),
         ),
+        _command(
+            "smoke",
+            _dispatch("smoke"),
+            "Check a running service: health, page, metrics, and the predictions of its models for their registered "
+            "examples. Exit with 1 if a check failed.",
+            "visiongate smoke --url http://127.0.0.1:8000 --wait 60",
+            _option("--url", required=True, metavar="URL", help="Address of the service."),
+            _option(
+                "--wait",
+                type=click.FloatRange(min=0),
+                default=0,
+                show_default=True,
+                metavar="SECONDS",
+                help="Time to wait until the service is ready.",
+            ),
+            _option("--key-file", type=FILE, help="File with an API key; by default VISIONGATE_API_KEY."),
+        ),
     ]
 
 

@@ -1,0 +1,223 @@
+"""``visiongate smoke``: check a running service from outside, such as after a deployment.
+
+It needs the address of the service only, neither its settings nor its model.
+"""
+
+import base64
+import os
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from visiongate.errors import SettingsError, VisiongateError
+from visiongate.records.example import Example
+from visiongate.text_tables import escape_unprintable, shorten
+
+KEY_VARIABLE = "VISIONGATE_API_KEY"
+# Of a request.
+TIMEOUT_SECONDS = 20
+POLL_SECONDS = 0.2
+# As the service compares them when it loads a model.
+TOLERANCE = 1e-3
+# A canary answers a share of the requests, with probabilities of its own.
+ATTEMPTS = 50
+MAX_REASON = 300
+Answer = TypeVar("Answer")
+
+
+class CheckError(VisiongateError):
+    """The service does not answer as it should."""
+
+
+class UnreachableError(CheckError):
+    """Nothing answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """An entry of ``GET /models``."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What ``GET /model`` says about the active version."""
+
+    sha256: str
+    example: Example | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The model that answered."""
+
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The answer of ``POST /predict``."""
+
+    probabilities: dict[str, float]
+    model: Reference
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Sends requests to a service.
+
+    Attributes:
+        url: Its address, without a slash at the end.
+        key: An API key, or nothing.
+    """
+
+    url: str
+    key: str
+
+    def request(self, path: str, image: bytes | None = None) -> bytes:
+        """Return the body of the answer to ``GET``, or to ``POST`` with a PNG.
+
+        Raises:
+            CheckError: The status is not 200.
+        """
+        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
+        headers |= {"Content-Type": "image/png"} if image else {}
+        request = urllib.request.Request(self.url + path, image, headers)  # noqa: S310 - `run` allows http only
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310
+                body: bytes = response.read()
+        except urllib.error.HTTPError as error:
+            text = error.read().decode(errors="replace")
+            raise CheckError(f"{path}: status {error.code}: {text}") from None
+        except (HTTPException, OSError) as error:
+            raise UnreachableError(f"{path}: {getattr(error, 'reason', error)}") from None
+        return body
+
+    def read(self, kind: type[Answer], path: str, image: bytes | None = None) -> Answer:
+        """Return the answer's JSON.
+
+        Raises:
+            CheckError: The status is not 200, or a field is missing.
+        """
+        body = self.request(path, image)
+        try:
+            return TypeAdapter(kind).validate_json(body)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise CheckError(f"{path}: unexpected answer: {place} {first['msg']}") from None
+
+
+def run(url: str, wait: float, key_file: Path | None) -> int:
+    """Print a line for each check; return 1 if one failed.
+
+    Raises:
+        SettingsError: The address or the file of the key is invalid.
+    """
+    if urllib.parse.urlsplit(url).scheme not in {"http", "https"}:
+        raise SettingsError(f"--url {url}: must begin with http:// or https://")
+    client = Client(url.rstrip("/"), _read_key(key_file))
+    _wait(client, wait)
+    try:
+        # Not `all`, which ends at the first failure.
+        passed = [_passes(name, check) for name, check in _checks(client).items()]
+    except UnreachableError:
+        return 1
+    return 0 if all(passed) else 1
+
+
+def _read_key(file: Path | None) -> str:
+    if file is None:
+        return os.environ.get(KEY_VARIABLE, "").strip()
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SettingsError(f"--key-file {file}: {error.strerror}") from None
+
+
+def _wait(client: Client, seconds: float) -> None:
+    """Wait until the service is ready, at most that long."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            client.request("/health/ready")
+        except CheckError:
+            time.sleep(POLL_SECONDS)
+        else:
+            return
+
+
+def _checks(client: Client) -> dict[str, Callable[[], object]]:
+    return {
+        "live": lambda: client.request("/health/live"),
+        "startup": lambda: client.request("/health/startup"),
+        "ready": lambda: client.request("/health/ready"),
+        "page": lambda: _find(b"<html", client.request("/")),
+        "metrics": lambda: _find(b"visiongate_", client.request("/metrics")),
+        "inference protocol": lambda: client.request("/v2/health/ready"),
+        "predictions": lambda: _check_predictions(client),
+    }
+
+
+def _passes(name: str, check: Callable[[], object]) -> bool:
+    """Make a check, and print its result and its time.
+
+    Raises:
+        UnreachableError: Nothing answers, so that the other checks would fail, too.
+    """
+    start = time.perf_counter()
+    try:
+        check()
+    except CheckError as error:
+        print(f"FAILED  {name}: {shorten(escape_unprintable(str(error)), MAX_REASON)}")
+        if isinstance(error, UnreachableError):
+            raise
+        return False
+    print(f"ok      {name}: {1000 * (time.perf_counter() - start):.0f} ms")
+    return True
+
+
+def _find(text: bytes, body: bytes) -> None:
+    if text not in body:
+        raise CheckError(f"the answer has no {text.decode()}")
+
+
+def _check_predictions(client: Client) -> None:
+    """Compare the answer of each model of the service with that of the registered file."""
+    for model in client.read(list[Model], "/models"):
+        query = urllib.parse.urlencode({"model": model.name})
+        version = client.read(Version, f"/model?{query}")
+        if version.example is None:
+            raise CheckError(f"{model.name}: its file has no example; export it again with the `train` stage")
+        image = base64.b64decode(version.example.image)
+        actual = _predict(client, f"/predict?{query}", image, version.sha256)
+        _compare(model.name, version.example.probabilities, list(actual.values()))
+
+
+def _predict(client: Client, path: str, image: bytes, sha256: str) -> dict[str, float]:
+    """Return the probabilities that a version predicts, in the order of the classes."""
+    for _ in range(ATTEMPTS):
+        prediction = client.read(Prediction, path, image)
+        if prediction.model.sha256 == sha256:
+            return prediction.probabilities
+    raise CheckError(f"{path}: another version than that of /model answered {ATTEMPTS} times")
+
+
+def _compare(name: str, expected: Sequence[float], actual: Sequence[float]) -> None:
+    if len(expected) != len(actual):
+        raise CheckError(f"{name}: {len(actual)} probabilities instead of {len(expected)}")
+    difference = max(abs(first - second) for first, second in zip(expected, actual, strict=True))
+    # The negated comparison is true for NaN, too.
+    if not difference <= TOLERANCE:
+        raise CheckError(
+            f"{name}: its probabilities differ by {difference:.2g} from the registered example's"
+        )
