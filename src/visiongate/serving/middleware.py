@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Final
 
 from starlette.routing import Route
@@ -15,6 +16,7 @@ from visiongate.serving.service import Service
 
 logger = logging.getLogger(__name__)
 Headers = list[tuple[bytes, bytes]]
+FixedHeaders = Callable[[RequestContext], Headers]
 # A page sets a content security policy of its own.
 SECURITY_HEADERS: Final[Headers] = [
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
@@ -52,7 +54,7 @@ class RequestMiddleware:
         start, method = time.perf_counter(), scope["method"]
         context = read_context(scope["headers"])
         token = current_request.set(context)
-        exchange = _Exchange(context, receive, send, self._fixed_headers(context))
+        exchange = _Exchange(context, receive, send, self._fixed_headers)
         # The server sends no body for HEAD.
         inner = {**scope, "method": "GET"} if method == "HEAD" else scope
         try:
@@ -106,7 +108,7 @@ class _Exchange:
 
     __slots__ = ("_context", "_headers", "_receive", "_send", "status")
 
-    def __init__(self, context: RequestContext, receive: Receive, send: Send, headers: Headers) -> None:
+    def __init__(self, context: RequestContext, receive: Receive, send: Send, headers: FixedHeaders) -> None:
         self._context, self._receive, self._send, self._headers = context, receive, send, headers
         self.status: int | None = None
 
@@ -120,6 +122,6 @@ class _Exchange:
             self.status = message["status"]
             headers = list(message.get("headers", ()))
             names = {name for name, _ in headers}
-            headers.extend(header for header in self._headers if header[0] not in names)
+            headers.extend(header for header in self._headers(self._context) if header[0] not in names)
             message = {**message, "headers": headers}
         await self._send(message)

@@ -65,6 +65,11 @@ PROBLEMS: Final[Mapping[str, Kind]] = {
         "Too many images",
         "The request has more images than the service allows. Send several requests.",
     ),
+    "headers_too_large": Kind(
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+        "Headers too large",
+        "The request has too many headers, or too long ones.",
+    ),
     "unsupported_media_type": Kind(
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
         "Unsupported media type",
@@ -103,7 +108,7 @@ PROBLEMS: Final[Mapping[str, Kind]] = {
         HTTPStatus.SERVICE_UNAVAILABLE, "Deadline exceeded", "The answer was not ready in time."
     ),
     "slow_request": Kind(
-        HTTPStatus.REQUEST_TIMEOUT, "Request too slow", "The body of the request did not arrive in time."
+        HTTPStatus.REQUEST_TIMEOUT, "Request too slow", "The request did not arrive in time."
     ),
     "not_ready": Kind(HTTPStatus.SERVICE_UNAVAILABLE, "Not ready", "No model is loaded yet."),
     "log_unavailable": Kind(

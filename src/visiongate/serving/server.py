@@ -5,11 +5,12 @@ import signal
 import socket
 import time
 from types import FrameType
+from typing import cast
 
 import uvicorn
 from fastapi import FastAPI
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from visiongate.serving.connections import Connection, bound_connections
 from visiongate.serving.service import Service
 
 
@@ -29,6 +30,13 @@ class Server(uvicorn.Server):
         self._service.draining = True
         super().handle_exit(sig, frame)
 
+    async def on_tick(self, counter: int) -> bool:
+        """Close the connections of slow clients; called ten times a second."""
+        if counter % 10 == 0:
+            for connection in cast("set[Connection]", self.server_state.connections.copy()):
+                connection.expire()
+        return await super().on_tick(counter)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting connections, and end the open ones after their requests."""
         for server in self.servers:
@@ -38,26 +46,6 @@ class Server(uvicorn.Server):
         while self.server_state.connections and time.monotonic() < end:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         await super().shutdown(sockets)
-
-
-class CloseWhileDraining:
-    """Adds ``Connection: close`` to all answers after SIGTERM; ASGI middleware."""
-
-    def __init__(self, app: ASGIApp, service: Service) -> None:
-        self._app, self._service = app, service
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call the application."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
-        async def send_closing(message: Message) -> None:
-            if self._service.draining and message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"connection", b"close")]
-            await send(message)
-
-        await self._app(scope, receive, send_closing)
 
 
 def serve(application: FastAPI, service: Service, listener: socket.socket | None = None) -> None:
@@ -81,17 +69,16 @@ def configure(application: FastAPI, service: Service) -> uvicorn.Config:
     settings = service.settings
     limits = settings.limits
     return uvicorn.Config(
-        CloseWhileDraining(application, service),
+        application,
         host=settings.host,
         port=settings.port,
-        http="httptools",
+        http=bound_connections(limits),
         ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
         backlog=2048,
-        limit_concurrency=limits.connections,
         timeout_keep_alive=limits.idle_seconds,
         timeout_graceful_shutdown=int(limits.deadline_seconds + limits.send_seconds) + 1,
     )
