@@ -1,0 +1,283 @@
+"""The service's pages in a browser: what a person does, and what no page may do."""
+
+import base64
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+
+from served import process
+from tiny_models import add_reliability, write_threshold_model
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")]
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+PHONE, DESKTOP = (390, 844), (1280, 800)
+DARK, MIDDLE, BRIGHT, WHITE = 10, 128, 220, 255
+CLASSES = [
+    f"{color} {bird} {number}"
+    for color in ("gray", "red")
+    for bird in ("owl", "jay")
+    for number in range(250)
+]
+
+
+def encode(gray: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("L", (40, 30), gray).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def file(name: str, content: bytes, kind: str = "image/png") -> dict[str, Any]:
+    return {"name": name, "mimeType": kind, "buffer": content}
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Serve a model that knows dark from bright images, is unsure in the middle, and has not seen white ones."""
+    folder = tmp_path_factory.mktemp("service")
+    write_threshold_model(folder / "gray.onnx")
+    reliability = {"error_rate": 0.05, "min_probability": 0.9, "novelty_threshold": 250.0, "images": 100}
+    add_reliability(folder / "gray.onnx", reliability)
+    with process(folder / "gray.onnx", folder) as service:
+        yield service.url
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """Open a page that may neither fail, nor break its policy, nor call another host."""
+    opened = browser.new_page(base_url=address, viewport={"width": 1280, "height": 800})
+    faults: list[str] = []
+    opened.on("pageerror", lambda error: faults.append(str(error)))
+    opened.on("console", lambda message: faults.append(message.text) if "Policy" in message.text else None)
+    opened.on("request", lambda request: None if is_own(request.url, address) else faults.append(request.url))
+    yield opened
+    opened.close()
+    assert faults == []
+
+
+def is_own(url: str, address: str) -> bool:
+    return url.startswith((f"{address}/", f"blob:{address}/", "data:"))
+
+
+def choose(page: Page, *files: dict[str, Any]) -> None:
+    page.goto("/")
+    page.set_input_files("#files", list(files))
+
+
+def answer(page: Page, name: str) -> Any:  # noqa: ANN401 - Locator
+    return page.get_by_role("article", name=name)
+
+
+def transfer(page: Page, event: str, kind: str) -> None:
+    """Dispatch an event that carries an image, as a browser does."""
+    page.evaluate(
+        """([event, kind, content]) => {
+          const transfer = new DataTransfer();
+          const bytes = Uint8Array.from(atob(content), (character) => character.charCodeAt(0));
+          transfer.items.add(new File([bytes], "given.png", {type: "image/png"}));
+          const init = {bubbles: true, cancelable: true, clipboardData: transfer, dataTransfer: transfer};
+          document.body.dispatchEvent(new globalThis[kind](event, init));
+        }""",
+        [event, kind, base64.b64encode(encode(BRIGHT)).decode()],
+    )
+
+
+def test_several_images_are_answered_at_once(page: Page) -> None:
+    choose(
+        page,
+        file("night.png", encode(DARK)),
+        file("day.png", encode(BRIGHT)),
+        file("notes.txt", b"Buy milk."),
+    )
+
+    expect(answer(page, "night.png").get_by_role("heading")).to_contain_text("dark")
+    expect(answer(page, "day.png").get_by_role("heading")).to_contain_text("bright")
+    expect(answer(page, "notes.txt").get_by_role("heading")).to_have_text("Not an image")
+    expect(answer(page, "notes.txt")).to_contain_text("send a JPEG or PNG image.")
+    expect(answer(page, "notes.txt").get_by_role("button", name="Try again")).to_be_hidden()
+    expect(page.locator("#summary p")).to_have_text("3 images: 1 dark and 1 bright, 1 failed.")
+    expect(page.locator("footer")).to_contain_text("Model: gray")
+
+
+@pytest.mark.parametrize(("event", "kind"), [("paste", "ClipboardEvent"), ("drop", "DragEvent")])
+def test_an_image_can_be_pasted_and_dropped(page: Page, event: str, kind: str) -> None:
+    page.goto("/")
+    transfer(page, event, kind)
+
+    expect(answer(page, "given.png").get_by_role("heading")).to_contain_text("bright")
+
+
+def test_doubts_are_said_in_words(page: Page) -> None:
+    choose(page, file("dusk.png", encode(MIDDLE)), file("snow.png", encode(WHITE)))
+
+    expect(answer(page, "dusk.png")).to_contain_text("Not sure")
+    expect(answer(page, "dusk.png")).to_contain_text("It could be bright or dark.")
+    expect(answer(page, "snow.png")).to_contain_text("This image is unlike the training images")
+
+
+def test_a_heat_map_is_drawn_on_demand(page: Page) -> None:
+    choose(page, file("day.png", encode(BRIGHT)))
+    picture = answer(page, "day.png").get_by_role("img")
+
+    answer(page, "day.png").get_by_role("button", name="Show heat map").click()
+    expect(picture).to_have_attribute("alt", "day.png: the places that speak for bright are bright")
+    assert str(picture.get_attribute("src")).startswith("data:image/png;base64,")
+
+    answer(page, "day.png").get_by_role("button", name="Show image").click()
+    expect(picture).to_have_attribute("alt", "day.png")
+
+
+def test_a_correction_is_recorded_and_counted(page: Page) -> None:
+    choose(page, file("day.png", encode(BRIGHT)))
+    answer(page, "day.png").get_by_role("button", name="No, dark").click()
+    expect(answer(page, "day.png").get_by_role("status")).to_contain_text("Thank you: recorded as dark.")
+    page.get_by_role("button", name="Change").click()
+    page.get_by_role("button", name="Yes, bright").click()
+    expect(answer(page, "day.png").get_by_role("status")).to_contain_text("Thank you: bright is confirmed.")
+
+    page.goto("/live")
+    expect(page.locator("#facts")).to_contain_text("100%")
+    expect(page.get_by_role("row", name="bright")).to_contain_text("100%")
+
+
+def test_a_keyboard_is_enough(page: Page) -> None:
+    page.goto("/")
+    while page.evaluate("document.activeElement.id") != "choose":
+        page.keyboard.press("Tab")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files([file("day.png", encode(BRIGHT))])
+    expect(answer(page, "day.png").get_by_role("heading")).to_be_visible()
+    expect(page.locator("#spoken")).to_have_text("day.png: bright, 100%.")
+
+    while "Yes" not in page.evaluate("document.activeElement.textContent"):
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Change")).to_be_focused()
+
+
+def made_answer(route: Route) -> None:
+    probabilities = dict.fromkeys(CLASSES, 0.0) | {CLASSES[0]: 0.9, CLASSES[999]: 0.1}
+    made = {
+        "prediction_id": "made",
+        "predicted_label": CLASSES[0],
+        "confidence": 0.9,
+        "probabilities": probabilities,
+    }
+    doubts = {"possible": [CLASSES[0]], "sure": True, "out_of_distribution": None}
+    route.fulfill(json=made | doubts | {"processing_time_ms": {"total": 1.0}})
+
+
+def test_a_class_of_a_thousand_is_found_by_its_name(page: Page) -> None:
+    sent = []
+    page.route("**/predict", made_answer)
+    page.route(
+        "**/feedback", lambda route: (sent.append(route.request.post_data_json), route.fulfill(json={}))
+    )
+    choose(page, file("bird.png", encode(DARK)))
+
+    page.get_by_text("All 1,000 classes").click()
+    expect(answer(page, "bird.png").locator("details li")).to_have_count(1000)
+    page.get_by_role("button", name="No, something else").click()
+    expect(page.get_by_role("searchbox")).to_be_focused()
+    page.keyboard.type("red jay 17")
+    expect(page.locator(".search li")).to_have_count(8)
+    page.keyboard.type("3")
+    page.keyboard.press("Enter")
+
+    expect(page.get_by_role("status").filter(has_text="Thank you")).to_contain_text("red jay 173")
+    assert sent == [{"prediction_id": "made", "label": "red jay 173"}]
+
+
+def test_a_busy_service_is_asked_again(page: Page) -> None:
+    refusals = [429, 503]
+    page.route("**/predict", lambda route: refuse(route, refusals.pop()) if refusals else route.continue_())
+    choose(page, file("day.png", encode(BRIGHT)))
+
+    expect(answer(page, "day.png")).to_contain_text("trying again")
+    expect(answer(page, "day.png").get_by_role("heading")).to_contain_text("bright")
+
+
+def refuse(route: Route, status: int) -> None:
+    problem = {"title": "Overloaded", "status": status, "detail": "the service is busy"}
+    headers = {"Retry-After": "0.1", "Content-Type": "application/problem+json"}
+    route.fulfill(status=status, headers=headers, body=json.dumps(problem))
+
+
+def test_an_unreachable_service_is_explained(page: Page) -> None:
+    page.route("**/predict", lambda route: route.abort())
+    choose(page, file("day.png", encode(BRIGHT)))
+    expect(answer(page, "day.png")).to_contain_text("The service cannot be reached")
+
+    page.unroute("**/predict")
+    answer(page, "day.png").get_by_role("button", name="Try again").click()
+    expect(answer(page, "day.png").get_by_role("heading")).to_contain_text("bright")
+
+
+def test_a_key_is_asked_for_and_used(page: Page) -> None:
+    def check(route: Route) -> None:
+        known = route.request.headers.get("authorization") == "Bearer secret"
+        route.continue_() if known else refuse(route, 401)
+
+    page.route("**/predict", check)
+    choose(page, file("day.png", encode(BRIGHT)))
+    page.get_by_label("This service requires an API key.").fill("secret")
+    page.keyboard.press("Enter")
+
+    expect(answer(page, "day.png").get_by_role("heading")).to_contain_text("bright")
+
+
+def test_an_operation_can_be_tried(page: Page) -> None:
+    page.goto("/docs")
+    page.locator("summary", has_text="/models").click()
+    page.get_by_role("button", name="Send").click()
+
+    expect(page.get_by_role("status")).to_contain_text("200 OK")
+    expect(page.get_by_role("status")).to_contain_text('"role": "active"')
+
+
+# The width changes the layout and the scheme the colors, so that two of the four combinations have all there is.
+@pytest.mark.parametrize(("size", "scheme"), [(PHONE, "dark"), (DESKTOP, "light")], ids=["phone", "desktop"])
+def test_pages_are_accessible(browser: Browser, address: str, size: tuple[int, int], scheme: Any) -> None:  # noqa: ANN401
+    page = browser.new_page(
+        base_url=address, viewport={"width": size[0], "height": size[1]}, color_scheme=scheme
+    )
+    choose(
+        page,
+        file("dusk.png", encode(MIDDLE)),
+        file("day.png", encode(BRIGHT)),
+        file("notes.txt", b"Buy milk."),
+    )
+    expect(page.locator("[aria-busy=true]")).to_have_count(0)
+    check(page, size)
+    page.goto("/live")
+    expect(page.locator("#facts div")).to_have_count(4)
+    check(page, size)
+    page.goto("/docs")
+    page.locator("summary", has_text="/predict").click()
+    check(page, size)
+    page.close()
+
+
+def check(page: Page, size: tuple[int, int]) -> None:
+    violations = Axe().run(page).response["violations"]
+    assert [(each["id"], each["nodes"][0]["html"]) for each in violations] == []
+    assert page.evaluate("document.documentElement.scrollWidth") == size[0]
+    if size == PHONE:
+        small = "nodes => nodes.filter((node) => node.offsetHeight > 0 && node.offsetHeight < 44).map((node) => node.outerHTML)"
+        assert page.eval_on_selector_all("button, input, select, summary, nav a", small) == []
