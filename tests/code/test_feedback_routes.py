@@ -155,7 +155,7 @@ def test_feedback_on_an_answer_counts_for_the_shadow(serve: Callable[..., None])
         ),
         (b'{"prediction_id": "x", "label": "a", "more": 1}', "invalid_request", "more"),
         (b'{"prediction_id": "\\ud800", "label": "a"}', "invalid_request", "Invalid JSON"),
-        (json.dumps({"prediction_id": "x" * 65, "label": "a"}).encode(), "invalid_request", "64"),
+        (json.dumps({"prediction_id": "x" * 65, "label": "a"}).encode(), "invalid_request", "pattern"),
         (b" " * 5000, "body_too_large", "4,096"),
         (b'{"prediction_id": "x", "label": "a"}', "unknown_prediction", "no prediction with this id"),
     ],

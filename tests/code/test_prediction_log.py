@@ -205,8 +205,11 @@ def test_lock_delays_predictions_and_refuses_feedback(
     settle(log)
     assert len(rows(file)) == 2
     assert [record.message for record in caplog.records] == [
-        "prediction log: database is locked; predictions go on and are not recorded meanwhile",
-        "prediction log: recorded again; lost so far: 0 predictions",
+        (
+            "prediction log: database is locked; answers go on, and up to 10000 predictions wait "
+            "(serving.log.address, serving.log.queue)"
+        ),
+        "prediction log: recording again; 0 predictions were lost so far",
     ]
 
 
@@ -308,9 +311,9 @@ def test_slow_database_is_reported_once(
     log.close()
     assert log.written + log.dropped["slow"] == 101
     messages = [record.message for record in caplog.records]
-    assert messages[0] == "prediction log: the database is too slow; predictions are lost"
+    assert messages[0] == "prediction log: the database is too slow; predictions are lost (serving.log.queue)"
     assert messages[-1] == (
-        f"prediction log: the database is fast enough again; lost so far: {log.dropped['slow']} predictions"
+        f"prediction log: the database is fast enough again; {log.dropped['slow']} predictions were lost so far"
     )
 
 

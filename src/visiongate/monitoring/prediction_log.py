@@ -226,7 +226,9 @@ class PredictionLog:
             self._fail_feedback(self._fault)
         if first:
             logger.warning(
-                "prediction log: %s; predictions go on and are not recorded meanwhile", self._fault
+                "prediction log: %s; answers go on, and up to %d predictions wait (serving.log.address, serving.log.queue)",
+                self._fault,
+                self._settings.queue,
             )
         with self._changed:
             return not self._changed.wait_for(lambda: self._closing, pause)
@@ -240,13 +242,16 @@ class PredictionLog:
             self._seen_slow, self._lagging = self.dropped["slow"], slow
         if recovered:
             logger.info(
-                "prediction log: recorded again; lost so far: %d predictions", self.dropped["unavailable"]
+                "prediction log: recording again; %d predictions were lost so far",
+                self.dropped["unavailable"],
             )
         if began:
-            logger.warning("prediction log: the database is too slow; predictions are lost")
+            logger.warning(
+                "prediction log: the database is too slow; predictions are lost (serving.log.queue)"
+            )
         if ended:
             logger.info(
-                "prediction log: the database is fast enough again; lost so far: %d predictions",
+                "prediction log: the database is fast enough again; %d predictions were lost so far",
                 self._seen_slow,
             )
         if refused:

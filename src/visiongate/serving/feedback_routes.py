@@ -25,6 +25,8 @@ FEEDBACK_SECONDS = 5.0
 # Requests that wait for a report at a time.
 MAX_WAITING = 16
 JSON: Final = "application/json"
+# PostgreSQL refuses NUL.
+TEXT: Final = r"^[^\x00]+$"
 
 
 class FeedbackRequest(BaseModel):
@@ -32,7 +34,7 @@ class FeedbackRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    prediction_id: Annotated[str, Field(description="As in the prediction.", max_length=64)]
+    prediction_id: Annotated[str, Field(description="As in the prediction.", pattern="^[!-~]{1,64}$")]
     label: Annotated[
         str, Field(description="A class of the model that made the prediction.", max_length=1024)
     ]
@@ -90,9 +92,11 @@ def build_feedback_router(service: Service) -> APIRouter:
             ),
         ] = None,
         model: Annotated[
-            str | None, Query(description="Name of a model; by default all.", max_length=256)
+            str | None, Query(description="Name of a model; by default all.", pattern=TEXT, max_length=256)
         ] = None,
-        version: Annotated[str | None, Query(description="Version of a model.", max_length=64)] = None,
+        version: Annotated[
+            str | None, Query(description="Version of a model.", pattern=TEXT, max_length=64)
+        ] = None,
     ) -> PerformanceReport:
         """Return predictions, scores by feedback with intervals, and latency, of each version of a model and of all.
 
