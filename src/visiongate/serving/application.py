@@ -10,6 +10,7 @@ from visiongate.serving.admin_routes import build_admin_router
 from visiongate.serving.error_answers import ErrorAnswers
 from visiongate.serving.feedback_routes import build_feedback_router
 from visiongate.serving.health_routes import build_health_router
+from visiongate.serving.inference_protocol.routes import build_inference_protocol_router
 from visiongate.serving.middleware import RequestMiddleware
 from visiongate.serving.model_keeper import ModelKeeper
 from visiongate.serving.model_routes import build_model_router
@@ -52,6 +53,7 @@ def build_application(service: Service, keeper: ModelKeeper, *, waits: bool = Fa
     application.include_router(build_predict_router(service))
     application.include_router(build_feedback_router(service))
     application.include_router(build_model_router(service))
+    application.include_router(build_inference_protocol_router(service))
     application.include_router(build_admin_router(service, keeper))
     application.include_router(build_page_router())
     return application

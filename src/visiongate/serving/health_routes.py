@@ -94,9 +94,7 @@ def build_health_router(service: Service) -> APIRouter:
     async def ready() -> Check:
         """Answer as `/health/startup` does, but no longer after SIGTERM."""
         metrics.checked("ready")
-        if service.draining:
-            raise Problem("not_ready", "the service is stopping")
-        _require_models(service)
+        require_ready(service)
         return Check()
 
     @router.get("/health", summary="The state of the service and its models")
@@ -112,6 +110,17 @@ def build_health_router(service: Service) -> APIRouter:
         return Response(content, headers={"Content-Type": media_type})
 
     return router
+
+
+def require_ready(service: Service) -> None:
+    """Check that the service should get requests.
+
+    Raises:
+        Problem: It is stopping, or a model has no version that answers.
+    """
+    if service.draining:
+        raise Problem("not_ready", "the service is stopping")
+    _require_models(service)
 
 
 def _require_models(service: Service) -> None:

@@ -1,0 +1,111 @@
+"""An inference request, from its body to the predictions of all of its images."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fastapi import Request, Response
+
+from visiongate.images.pixels import Pixels
+from visiongate.serving.inference_protocol.compression import decompress, read_encoding
+from visiongate.serving.inference_protocol.requests import (
+    HEADER_LENGTH,
+    Expected,
+    ParsedRequest,
+    parse_request,
+)
+from visiongate.serving.inference_protocol.responses import Tensor, make_response
+from visiongate.serving.inference_protocol.signature import ENCODED, Output, outputs_of
+from visiongate.serving.loaded_model import LoadedModel
+from visiongate.serving.predict_routes import deadline, while_connected
+from visiongate.serving.problems import Problem
+from visiongate.serving.service import Answered, Service
+from visiongate.serving.slots import Slot
+from visiongate.serving.uploads import declared_size, read_body
+from visiongate.settings.serving import Limits
+
+# A smaller body is parsed faster than it is handed to a thread.
+INLINE_BYTES = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The model that a request is for. One version answers all of its images.
+
+    Attributes:
+        slot: The model.
+        model: The version.
+        outputs: Of the version, by name.
+    """
+
+    slot: Slot
+    model: LoadedModel
+    outputs: Mapping[str, Output]
+
+
+async def infer(service: Service, request: Request, name: str, version: str | None) -> Response:
+    """Answer an inference request.
+
+    Args:
+        service: Has the model.
+        request: Its body has not been read.
+        name: Of the model.
+        version: Of the model; None for the one that the slot chooses.
+
+    Raises:
+        Problem: There is no such model, the request is not one for it, or an image is not usable.
+    """
+    slot, limits = service.slot(name), service.settings.limits
+    model = slot.choose() if version is None else slot.find(version)
+    target = Target(slot, model, outputs_of(model.classifier))
+    encoding = read_encoding(request.headers.get("content-encoding"))
+    size = declared_size(request, limits)
+    # A compressed body may become as large as any.
+    with service.admission.admit(size if encoding is None else limits.body_bytes):
+        async with deadline(service):
+            body = await read_body(request, limits)
+            parse = (body, encoding, request.headers.get(HEADER_LENGTH), target, limits)
+            parsed = _parse(*parse) if len(body) < INLINE_BYTES else await asyncio.to_thread(_parse, *parse)
+            answered = await while_connected(request, _predict_all(service, target, parsed))
+        tensors = {
+            each: Tensor(target.outputs[each].datatype, target.outputs[each].collect(answered), binary)
+            for each, binary in parsed.outputs.items()
+        }
+        return make_response(name, model.version, parsed.id, tensors)
+
+
+def _parse(
+    body: bytes, encoding: str | None, header_length: str | None, target: Target, limits: Limits
+) -> ParsedRequest:
+    content = body if encoding is None else decompress(body, limits.body_bytes)
+    outputs = {name: not output.costly for name, output in target.outputs.items()}
+    expected = Expected(target.model.classifier.model.contract.input_shape, outputs, limits.files)
+    return parse_request(content, header_length, expected)
+
+
+async def _predict_all(service: Service, target: Target, parsed: ParsedRequest) -> list[Answered]:
+    """Predict all images. The first one that cannot be predicted ends the request: a tensor has no gaps."""
+    further = [name for name in parsed.outputs if target.outputs[name].costly]
+
+    async def predict(image: Pixels | bytes) -> Answered:
+        if isinstance(image, bytes):
+            return await service.predict(image, target.slot, further, target.model)
+        return await service.predict_pixels(image, target.slot, further, target.model)
+
+    async def predict_one_of_several(number: int, image: Pixels | bytes) -> Answered:
+        try:
+            return await predict(image)
+        except Problem as problem:
+            raise Problem(problem.kind, f"{ENCODED}[{number}]: {problem.detail}", problem.headers) from None
+
+    if len(parsed.images) == 1:
+        return [await predict(parsed.images[0])]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(predict_one_of_several(number, image))
+                for number, image in enumerate(parsed.images)
+            ]
+    except ExceptionGroup as group_error:
+        raise group_error.exceptions[0] from None
+    return [task.result() for task in tasks]
