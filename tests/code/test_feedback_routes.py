@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import re
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
@@ -188,7 +189,8 @@ def test_predictions_go_on_without_a_database(serve: Callable[..., None], tmp_pa
     (tmp_path / "file").touch()
 
     async def talk(app: Application) -> None:
-        answer = await predict(app)
+        answers = [await predict(app) for _ in range(3)]
+        answer = answers[-1]
         assert answer["predicted_label"] in "abc"
         for response in (await label(app, answer, "a"), await app.client.get("/performance")):
             assert response.status_code == httpx.codes.SERVICE_UNAVAILABLE
@@ -198,8 +200,14 @@ def test_predictions_go_on_without_a_database(serve: Callable[..., None], tmp_pa
         log = app.service.log
         assert log is not None
         assert log.fault is not None
+        metrics = (await app.client.get("/metrics")).text
+        assert "visiongate_prediction_log_waiting 2.0" in metrics
+        lost = re.findall(
+            r"visiongate_prediction_log_dropped_total{reason=\"(?:unavailable|slow)\"} (.*)", metrics
+        )
+        assert sum(map(float, lost)) == 1
 
-    serve(talk, address=f"sqlite:///{tmp_path}/file/log.sqlite")
+    serve(talk, address=f"sqlite:///{tmp_path}/file/log.sqlite", queue="2")
 
 
 def test_log_that_is_switched_off_is_a_problem(serve: Callable[..., None]) -> None:

@@ -6,7 +6,7 @@ that are no longer loaded are removed.
 """
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client import (
     CollectorRegistry,
@@ -16,12 +16,13 @@ from prometheus_client import (
     disable_created_metrics,
 )
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from visiongate.serving.loaded_model import LoadedModel
 
 if TYPE_CHECKING:
+    from visiongate.monitoring.prediction_log import PredictionLog
     from visiongate.serving.service import Answered, Service
 
 OTHER: Final = "other"
@@ -37,14 +38,6 @@ DIGEST_LENGTH: Final = 12
 
 Labels = tuple[str, ...]
 State = Callable[[], Iterator[Metric]]
-
-
-class PredictionLogState(Protocol):
-    """What the metrics say about the prediction log."""
-
-    @property
-    def dropped(self) -> dict[str, int]:
-        """Predictions that were not recorded, by reason."""
 
 
 class Metrics:
@@ -229,6 +222,20 @@ class _ServiceCollector(Collector):
         for slot, role, model in models:
             info.add_metric([model.name, version_label(model), model.origin.sha256, slot, role], 1)
         yield info
+        if service.log is not None:
+            yield from _describe_log(service.log)
+
+
+def _describe_log(log: "PredictionLog") -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "visiongate_prediction_log_waiting", "Predictions that wait to be recorded.", log.waiting
+    )
+    dropped = CounterMetricFamily(
+        "visiongate_prediction_log_dropped", "Predictions that were not recorded.", labels=["reason"]
+    )
+    for reason, predictions in log.dropped.items():
+        dropped.add_metric([reason], predictions)
+    yield dropped
 
 
 def version_label(model: LoadedModel) -> str:
