@@ -6,6 +6,10 @@ const UNREACHABLE = {
   title: "The service cannot be reached",
   detail: "It may be restarting, or the connection may be lost. Try again in a moment.",
 };
+const UNREADABLE = {
+  title: "The file cannot be read",
+  detail: "It may be a folder, or it was moved or changed after it was chosen. Choose the image itself.",
+};
 
 // A problem in words: what the service said (RFC 9457), or why nothing came back.
 export class Problem extends Error {
@@ -52,7 +56,9 @@ function problem(response, body) {
   });
 }
 
-export function classify(file, explain = false) {
+export async function classify(file, explain = false) {
+  // A request with an unreadable file fails as if the service were unreachable.
+  await file.slice(0, 1).arrayBuffer().catch(() => { throw new Problem(UNREADABLE); });
   const form = new FormData();
   form.append("file", file, file.name);
   return request(explain ? "predict?explain=true" : "predict", {method: "POST", body: form});

@@ -32,11 +32,17 @@ export class Schemas {
   fields(schema, depth = 0) {
     const found = this.resolve(schema);
     if (depth > DEEPEST) return [];
-    const inner = found.anyOf ?? found.oneOf ?? (found.items && [found.items]);
-    if (inner) return inner.flatMap((each) => this.fields(each, depth + 1));
+    if (found.items) return this.fields(found.items, depth + 1);
+    if (found.anyOf ?? found.oneOf) return this.alternatives(found.anyOf ?? found.oneOf, depth);
     const required = new Set(found.required);
     const items = Object.entries(found.properties ?? {}).map(([name, property]) => this.field(name, property, required.has(name), depth));
     return items.length ? [element("ul", {className: "fields"}, ...items)] : [];
+  }
+
+  alternatives(schemas, depth) {
+    const lists = schemas.map((each) => [this.type(each), this.fields(each, depth + 1)]).filter(([, fields]) => fields.length);
+    if (lists.length < 2) return lists.flatMap(([, fields]) => fields);
+    return lists.flatMap(([type, fields]) => [element("p", {className: "alternative", textContent: type}), ...fields]);
   }
 
   field(name, schema, required, depth = 0) {
