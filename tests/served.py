@@ -43,7 +43,7 @@ async def application(
     app = build_application(service, keeper)
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             while wait and not all(slot.active for slot in service.slots.values()):  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
             yield Application(service, client)

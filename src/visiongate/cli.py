@@ -347,6 +347,14 @@ def _serving_commands() -> list[click.Command]:
             ),
         ),
         _command(
+            "serve-key",
+            _dispatch("serve_key"),
+            "Make an API key for the service: print the key, which is not stored, and its line for serving.keys_file.",
+            "visiongate serve-key phone",
+            click.Argument(["name"], metavar="NAME"),
+            _flag("--admin", "The key may also exchange the versions of models."),
+        ),
+        _command(
             "smoke",
             _dispatch("smoke"),
             "Check a running service: health, page, metrics, and the predictions of its models for their registered "

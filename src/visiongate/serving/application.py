@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
+from visiongate.serving.access import AccessMiddleware
 from visiongate.serving.admin_routes import build_admin_router
 from visiongate.serving.error_answers import ErrorAnswers
 from visiongate.serving.feedback_routes import build_feedback_router
@@ -47,8 +49,7 @@ def build_application(service: Service, keeper: ModelKeeper, *, waits: bool = Fa
     application.state.service = service
     errors = ErrorAnswers(service.metrics)
     errors.add_to(application)
-    # The layer that is added last is the outermost.
-    application.add_middleware(RequestMiddleware, service=service, errors=errors)
+    _add_layers(application, service, errors)
     application.include_router(build_health_router(service))
     application.include_router(build_predict_router(service))
     application.include_router(build_feedback_router(service))
@@ -57,3 +58,17 @@ def build_application(service: Service, keeper: ModelKeeper, *, waits: bool = Fa
     application.include_router(build_admin_router(service, keeper))
     application.include_router(build_page_router())
     return application
+
+
+def _add_layers(application: FastAPI, service: Service, errors: ErrorAnswers) -> None:
+    """Add the layers around the routes, the outermost last."""
+    application.add_middleware(AccessMiddleware, service=service, errors=errors)
+    if origins := service.settings.cors_origins:
+        application.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
+            expose_headers=["Retry-After", "X-Request-ID"],
+        )
+    application.add_middleware(RequestMiddleware, service=service, errors=errors)

@@ -29,6 +29,7 @@ class RequestContext:
         model: Name of the model that predicted.
         model_version: Of that model; None for a file.
         problem: Kind of the problem that was answered.
+        key: Name of the API key.
     """
 
     request_id: str
@@ -39,6 +40,7 @@ class RequestContext:
     model: str | None = None
     model_version: str | None = None
     problem: str | None = None
+    key: str | None = None
 
 
 current_request: ContextVar[RequestContext | None] = ContextVar("current_request", default=None)

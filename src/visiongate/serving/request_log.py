@@ -115,6 +115,7 @@ def log_request(context: RequestContext, method: str, route: str | None, status:
         "model": context.model,
         "model_version": context.model_version,
         "problem": context.problem,
+        "key": context.key,
     }
     known = {name: value for name, value in fields.items() if value is not None}
     access_log.log(level, "%s %s %s", method, route or "unknown path", status, extra={"fields": known})

@@ -77,6 +77,7 @@ def configure(application: FastAPI, service: Service) -> uvicorn.Config:
         lifespan="on",
         log_config=None,
         access_log=False,
+        proxy_headers=False,
         server_header=False,
         backlog=2048,
         timeout_keep_alive=limits.idle_seconds,

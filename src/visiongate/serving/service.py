@@ -17,6 +17,7 @@ from visiongate.models.model_input import to_input
 from visiongate.monitoring.entries import new_prediction_id
 from visiongate.serving.admission import Admission
 from visiongate.serving.batching import Inference
+from visiongate.serving.keys import ApiKeys
 from visiongate.serving.loaded_model import LoadedModel, Runtime
 from visiongate.serving.metrics import Metrics
 from visiongate.serving.problems import Problem, problem_of_image
@@ -91,6 +92,9 @@ class Service:
     Args:
         settings: Of the service.
         cores: Threads of a batch, and of decoding.
+
+    Raises:
+        SettingsError: The API keys are invalid.
     """
 
     def __init__(self, settings: Serving, cores: int) -> None:
@@ -102,6 +106,7 @@ class Service:
         self.started_at = time.time()
         # None if it is switched off.
         self.log: PredictionLog | None = None
+        self.keys = ApiKeys(settings.keys, settings.keys_file)
         self.metrics = Metrics()
         self.metrics.observe(self)
         self.observers: list[Observer] = [RequestObserver(), self.metrics]

@@ -108,7 +108,12 @@ class Serving(Section):
         default=0, description="Threads of the model and of decoding; 0 for the usable cores."
     )
     batch: Count = Field(default=16, description="Images per call of the model.")
-    keys_file: str | None = Field(default=None, description="File of API keys; null if none are required.")
+    keys: list[str] = Field(
+        default_factory=list, description="API keys as NAME:SHA256, printed by `visiongate serve-key NAME`."
+    )
+    keys_file: str | None = Field(
+        default=None, description="File of further API keys, one a line; without any, none are required."
+    )
     cors_origins: list[str] = Field(
         default_factory=list, description="Origins whose pages may call the service."
     )
