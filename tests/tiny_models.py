@@ -1,7 +1,7 @@
 """A model that is made and evaluated in milliseconds, in the format that `train` exports."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -61,13 +61,13 @@ def add_reliability(path: Path, reliability: Mapping[str, float | None]) -> None
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def transform(classes: tuple[str, ...] = CLASSES, side: int = SIDE) -> dict[str, object]:
+def transform(classes: Sequence[str] = CLASSES, side: int = SIDE, mode: str = "L") -> dict[str, object]:
     """The content of ``transform.json``."""
     return {
         "size": side,
-        "mode": "L",
+        "mode": mode,
         "resize": "stretch",
-        "mean": [0.5],
-        "std": [0.3],
+        "mean": [0.5] * len(mode),
+        "std": [0.3] * len(mode),
         "classes": list(classes),
     }

@@ -1,23 +1,23 @@
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 import onnxruntime
 import pytest
 from matplotlib.image import imread
 from scipy.special import log_softmax, softmax
 from sklearn.metrics import log_loss
 
+from tiny_models import transform
 from visiongate.errors import DataError, SettingsError
 from visiongate.images.pixels import PixelSplit
 from visiongate.models.baseline_export import ServingBaseline, export_baseline, scores_to_logits
 from visiongate.models.baselines.random_forest import round_down
 from visiongate.models.pixel_classifier import PixelClassifier
 from visiongate.models.pixel_features import Pooling
+from visiongate.models.predictor import open_predictor
 from visiongate.models.registry import baseline_names, build_baseline
 from visiongate.records.files import sha256_of
 from visiongate.records.history import EpochMetrics
@@ -158,7 +158,11 @@ def test_onnx_and_scikit_learn_give_equal_probabilities(
     tmp_path: Path, name: str, classes: int, shape: tuple[int, int, int]
 ) -> None:
     classifier, result = fitted(name, shape, classes)
-    export_baseline(result.baseline, {"classes": CLASSES}, tmp_path / "model.onnx")
+    metadata = {
+        "classes": CLASSES,
+        "transform": transform(CLASSES, shape[0], "L" if shape[2] == 1 else "RGB"),
+    }
+    export_baseline(result.baseline, metadata, tmp_path / "model.onnx")
     test = split(200, shape, 2, classes)
     scores = classifier.probabilities(result.baseline.pooling(test.images), 4)
     expected = softmax(scores_to_logits(scores) / result.baseline.temperature, axis=1)
@@ -167,16 +171,14 @@ def test_onnx_and_scikit_learn_give_equal_probabilities(
     assert np.allclose(shares, expected, atol=1e-5)
     assert (shares.argmax(axis=1) < classes).all()
     assert np.allclose(serve(tmp_path / "model.onnx", test.images[:1]), shares[:1], atol=1e-5)
-    assert {
-        prop.key: json.loads(prop.value) for prop in onnx.load(tmp_path / "model.onnx").metadata_props
-    } == {"classes": CLASSES}
+    assert open_predictor(tmp_path / "model.onnx").metadata.items() >= metadata.items()
 
 
 @pytest.mark.parametrize("name", baseline_names())
 def test_fitting_is_deterministic(tmp_path: Path, name: str) -> None:
     for place in ("one", "two"):
         classifier, result = fitted(name, (12, 12, 3))
-        export_baseline(result.baseline, {}, tmp_path / place)
+        export_baseline(result.baseline, {"transform": transform(CLASSES, 12, "RGB")}, tmp_path / place)
         pooling = result.baseline.pooling
         draw_pixel_importance(classifier.importances(), pooling, CLASSES, name, tmp_path / f"{place}.png")
     assert sha256_of(tmp_path / "one") == sha256_of(tmp_path / "two")

@@ -9,6 +9,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from tiny_models import transform
 from visiongate.errors import SettingsError
 from visiongate.models.normalization import ChannelStatistics
 from visiongate.models.onnx_export import ServingNetwork, export_network
@@ -64,7 +65,8 @@ def test_onnx_and_torch_agree_for_each_network(tmp_path: Path, name: str) -> Non
     torch.manual_seed(0)
     network = build_network(name, {}, channels, size, 3).eval()
     serving = ServingNetwork(network, ChannelStatistics((0.5,) * channels, (0.25,) * channels), 1.5)
-    export_network(serving, (size, size, channels), {}, tmp_path / "model.onnx")
+    metadata = {"transform": transform(("a", "b", "c"), size, "RGB")}
+    export_network(serving, (size, size, channels), metadata, tmp_path / "model.onnx")
     images = np.random.default_rng(0).integers(0, 256, (3, size, size, channels), dtype=np.uint8)
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
     expected = serving(torch.from_numpy(images))

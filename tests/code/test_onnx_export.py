@@ -1,4 +1,6 @@
+import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +9,19 @@ import onnxruntime
 import pytest
 import torch
 
+from tiny_models import transform
+from visiongate.models.calibrated_graph import set_temperature
+from visiongate.models.examples import make_example
+from visiongate.models.model_input import to_input
 from visiongate.models.normalization import ChannelStatistics
 from visiongate.models.onnx_export import ServingNetwork, export_network
+from visiongate.models.onnx_files import write_onnx
+from visiongate.models.predictor import open_predictor
 from visiongate.models.registry import build_network
+from visiongate.records.example import read_example
 
-SHAPE = (8, 8, 1)
+SHAPE, CLASSES = (8, 8, 1), ["a", "b", "c"]
+METADATA = {"classes": CLASSES, "transform": transform(CLASSES, 8)}
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +31,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[ServingNetwork, 
         build_network("small_cnn", {"width": 4}, 1, 8, 3), ChannelStatistics((0.3,), (0.2,)), 0.5
     ).eval()
     path = tmp_path_factory.mktemp("models") / "model.onnx"
-    export_network(network, SHAPE, {"classes": ["a", "b", "c"]}, path)
+    export_network(network, SHAPE, METADATA, path)
     return network, path
 
 
@@ -49,7 +59,8 @@ def test_the_file_has_metadata_and_no_local_paths(exported: tuple[ServingNetwork
     _, path = exported
     model = onnx.load(path)
     metadata = {item.key: json.loads(item.value) for item in model.metadata_props}
-    assert metadata == {"classes": ["a", "b", "c"]}
+    assert metadata.pop("example")
+    assert metadata == METADATA
     assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
     content = path.read_bytes()
     assert b".py" not in content
@@ -58,5 +69,39 @@ def test_the_file_has_metadata_and_no_local_paths(exported: tuple[ServingNetwork
 
 def test_export_is_deterministic(exported: tuple[ServingNetwork, Path], tmp_path: Path) -> None:
     network, path = exported
-    export_network(network, SHAPE, {"classes": ["a", "b", "c"]}, tmp_path / "again.onnx")
+    export_network(network, SHAPE, METADATA, tmp_path / "again.onnx")
     assert (tmp_path / "again.onnx").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("resize", ["stretch", "center-crop", "letterbox"])
+def test_the_file_has_an_example_of_its_predictions(
+    exported: tuple[ServingNetwork, Path], resize: str
+) -> None:
+    network, path = exported
+    model = open_predictor(path)
+    example = read_example(model.metadata, str(path))
+    assert example is not None
+    pixels = to_input(base64.b64decode(example.image), replace(model.contract, resize=resize))
+    with torch.no_grad():
+        [expected] = network(torch.from_numpy(pixels[None].copy()))["probabilities"].tolist()
+    np.testing.assert_allclose(example.probabilities, expected, atol=1e-6)
+    # Float32 has nine digits at most.
+    assert all(len(str(value)) < 16 for value in example.probabilities)
+
+
+def test_a_rewritten_file_has_an_example_of_its_own(
+    exported: tuple[ServingNetwork, Path], tmp_path: Path
+) -> None:
+    _, path = exported
+    before = open_predictor(path).metadata
+    model = onnx.load(path)
+    set_temperature(model, 5.0)
+    del model.metadata_props[:]
+    write_onnx(model, before, tmp_path / "calibrated.onnx")
+
+    calibrated = open_predictor(tmp_path / "calibrated.onnx")
+    assert sum(item.key == "example" for item in onnx.load(tmp_path / "calibrated.onnx").metadata_props) == 1
+    assert calibrated.metadata["example"]["image"] == before["example"]["image"]
+    expected = make_example(calibrated).probabilities
+    assert calibrated.metadata["example"]["probabilities"] == pytest.approx(expected, abs=1e-6)
+    assert before["example"]["probabilities"] != pytest.approx(expected, abs=1e-3)

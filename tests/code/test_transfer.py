@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from tiny_models import transform
 from visiongate.errors import SettingsError
 from visiongate.models.efficientnet_lite import SameConv2d
 from visiongate.models.normalization import ChannelStatistics, Normalization, statistics_for
@@ -179,7 +180,7 @@ def test_the_activation_map_explains_the_logit_in_torch_and_onnx(tmp_path: Path)
     # Gray images of an odd size.
     shape = (13, 13, 1)
     serving = ServingNetwork(network, IMAGENET_STATISTICS, 2.0)
-    export_network(serving, shape, {}, tmp_path / "model.onnx")
+    export_network(serving, shape, {"transform": transform(side=13)}, tmp_path / "model.onnx")
     images = np.random.default_rng(0).integers(0, 256, (5, *shape), dtype=np.uint8)
     names = ["probabilities", "embedding", "activation_map"]
     outputs = onnxruntime.InferenceSession(tmp_path / "model.onnx").run(names, {"images": images})

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import onnx
 from onnx.utils import Extractor
 
-from visiongate.models.onnx_files import BATCH
-from visiongate.models.predictor import EMBEDDING, INPUT, NOVELTY, PROBABILITIES
+from visiongate.models.predictor import BATCH, EMBEDDING, INPUT, NOVELTY, PROBABILITIES
 
 
 @dataclass(frozen=True, slots=True)

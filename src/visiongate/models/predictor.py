@@ -20,6 +20,8 @@ Images = npt.NDArray[np.uint8]
 Probabilities = npt.NDArray[np.float32]
 Outputs = dict[str, npt.NDArray[np.float32]]
 INPUT = "images"
+# The name of the first dimension of each input and output, which may differ from call to call.
+BATCH = "batch"
 # Images per call of a model. More are not faster, and a large network takes more than 10 MB of memory for each.
 BATCH_SIZE = 32
 # Each model has probabilities, N×K. Depending on its structure it also has the pooled features, N×D; each class's part in its

@@ -15,8 +15,8 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from visiongate.images.pixels import Labels
 from visiongate.models.feature_cache import Features
-from visiongate.models.onnx_files import BATCH, write_onnx
-from visiongate.models.predictor import ACTIVATION_MAP, EMBEDDING, PROBABILITIES
+from visiongate.models.onnx_files import write_onnx
+from visiongate.models.predictor import ACTIVATION_MAP, BATCH, EMBEDDING, PROBABILITIES
 
 # The output of a backbone's graph besides `EMBEDDING`: the features by place, float32 N×D×h×w.
 FEATURE_MAP = "feature_map"
