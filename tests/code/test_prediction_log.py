@@ -250,6 +250,43 @@ def test_absent_database_costs_predictions_beyond_the_queue_only(
     assert (len(rows(file)), log.written, log.fault) == (3, 3, None)
 
 
+def test_database_that_comes_back_is_noticed_without_a_prediction(
+    file: Path, open_log: Callable[..., PredictionLog]
+) -> None:
+    spoil_folder(file)
+    log = open_log(file)
+    wait_until(lambda: log.fault)
+    file.parent.unlink()
+    wait_until(lambda: log.fault is None)
+    with pytest.raises(UnknownPredictionError):
+        log.record_feedback(Feedback(new_prediction_id(), "Cat")).result(WAIT)
+
+
+def test_query_that_fails_is_reported(file: Path, open_log: Callable[..., PredictionLog]) -> None:
+    log = open_log(file)
+    log.put(prediction())
+    settle(log)
+    with pytest.raises(LogUnavailableError, match="no such table: nothing"):
+        log.read(lambda engine: engine.connect().exec_driver_sql("SELECT * FROM nothing"))
+
+
+def test_feedback_that_nobody_waits_for_is_left_out(
+    file: Path, open_log: Callable[..., PredictionLog]
+) -> None:
+    log = open_log(file)
+    given = prediction()
+    log.put(given)
+    settle(log)
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        log.put(prediction())
+        assert log.record_feedback(Feedback(given.prediction_id, "Cat")).cancel()
+        wait_until(lambda: log.fault)
+        other.execute("ROLLBACK")
+    settle(log)
+    assert not rows(file, "feedback")
+
+
 def test_full_disk_is_survived(
     file: Path, open_log: Callable[..., PredictionLog], monkeypatch: pytest.MonkeyPatch
 ) -> None:

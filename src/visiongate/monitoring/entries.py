@@ -36,6 +36,9 @@ class UnknownLabelError(VisiongateError):
 class LogUnavailableError(VisiongateError):
     """The database of the prediction log cannot be read or written."""
 
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the prediction log is unavailable: {reason}")
+
 
 @dataclass(frozen=True, slots=True)
 class LoggedModel:

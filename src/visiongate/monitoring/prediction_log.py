@@ -106,7 +106,7 @@ class PredictionLog:
                 self._urgent = True
                 self._changed.notify()
                 return future
-        future.set_exception(LogUnavailableError(f"the prediction log is unavailable: {self._describe()}"))
+        future.set_exception(LogUnavailableError(self._describe()))
         return future
 
     def read(self, query: "Callable[[Engine], Result]") -> Result:
@@ -117,11 +117,11 @@ class PredictionLog:
         """
         database = self._database
         if database is None:
-            raise LogUnavailableError(f"the prediction log is unavailable: {self._describe()}")
+            raise LogUnavailableError(self._describe())
         try:
             return query(database.engine)
         except Exception as error:
-            raise LogUnavailableError(f"the prediction log is unavailable: {explain(error)}") from error
+            raise LogUnavailableError(_explain(error)) from error
 
     def close(self, seconds: float = 5.0) -> None:
         """Write what waits, for a limited time, and end the thread. Predictions that still wait then are dropped."""
@@ -171,8 +171,10 @@ class PredictionLog:
     def _take(self) -> "Sequence[_Item] | None":
         """Wait for items and return the next ones, which stay in the queue; None when the log is closed and written."""
         with self._changed:
-            # Old predictions are deleted without new ones, too.
-            if self._changed.wait_for(lambda: self._queue or self._closing, PRUNE_SECONDS):
+            # A database that failed is tried again, and old predictions are deleted, without new ones, too.
+            if self._fault is None and self._changed.wait_for(
+                lambda: self._queue or self._closing, PRUNE_SECONDS
+            ):
                 self._changed.wait_for(self._is_pressing, GATHER_SECONDS)
             self._urgent = False
             return list(islice(self._queue, BATCH)) if self._queue or not self._closing else None
@@ -185,7 +187,8 @@ class PredictionLog:
         predictions = [item for item in items if isinstance(item, LoggedPrediction)]
         refused = database.write(predictions) if predictions else 0
         with self._changed:
-            for _ in items:
+            # Empty if the log was closed in the meantime.
+            for _ in range(min(len(items), len(self._queue))):
                 self._queue.popleft()
             self.dropped["refused"] += refused
             self.written += len(predictions) - refused
@@ -216,13 +219,12 @@ class PredictionLog:
             except VisiongateError as error:
                 future.set_exception(error)
             except Exception as error:  # noqa: BLE001 - as in `_run`
-                unavailable = LogUnavailableError(f"the prediction log is unavailable: {explain(error)}")
-                future.set_exception(unavailable)
+                future.set_exception(LogUnavailableError(_explain(error)))
 
     def _stumble(self, error: Exception, pause: float) -> bool:
         """Note that the database cannot be written, and wait; return whether to try again."""
         with self._changed:
-            first, self._fault = self._fault is None, explain(error)
+            first, self._fault = self._fault is None, _explain(error)
             self._fail_feedback(self._fault)
         if first:
             logger.warning(
@@ -270,10 +272,10 @@ class PredictionLog:
             if not isinstance(item, LoggedPrediction):
                 self._queue.remove(item)
                 if item[1].set_running_or_notify_cancel():
-                    item[1].set_exception(LogUnavailableError(f"the prediction log is unavailable: {reason}"))
+                    item[1].set_exception(LogUnavailableError(reason))
 
 
-def explain(error: Exception) -> str:
+def _explain(error: Exception) -> str:
     """Return the first line of an error, for a database's without SQLAlchemy's additions and without the statement."""
     lines = str(getattr(error, "orig", None) or error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
