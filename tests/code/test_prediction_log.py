@@ -266,8 +266,8 @@ def test_query_that_fails_is_reported(file: Path, open_log: Callable[..., Predic
     log = open_log(file)
     log.put(prediction())
     settle(log)
-    with pytest.raises(LogUnavailableError, match="no such table: nothing"):
-        log.read(lambda engine: engine.connect().exec_driver_sql("SELECT * FROM nothing"))
+    with pytest.raises(LogUnavailableError, match="no such table: absent"):
+        log.read(lambda engine: engine.connect().exec_driver_sql("SELECT * FROM absent"))
 
 
 def test_feedback_that_nobody_waits_for_is_left_out(
