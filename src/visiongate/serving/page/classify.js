@@ -109,7 +109,7 @@ function summarize() {
 function tally(answered) {
   const counts = new Map();
   for (const card of answered) {
-    const label = tag(card.answer) ? "not sure" : heading(card.answer);
+    const label = tag(card.answer).toLowerCase() || heading(card.answer);
     counts.set(label, (counts.get(label) ?? 0) + 1);
   }
   const sorted = [...counts].sort((a, b) => b[1] - a[1]);

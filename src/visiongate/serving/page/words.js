@@ -33,10 +33,9 @@ export function ranked(answer) {
 }
 
 export function doubt(answer) {
-  const sentences = [];
-  if (answer.out_of_distribution) sentences.push("This image is unlike the training images, so the answer may mean nothing.");
-  if (answer.sure === false) sentences.push(couldBe(answer));
-  return sentences.join(" ");
+  // A prediction set holds for images like those of the training.
+  if (answer.out_of_distribution) return "This image is unlike the training images, so the answer may mean nothing.";
+  return answer.sure === false ? couldBe(answer) : "";
 }
 
 // The prediction set in words: the classes that the model cannot exclude.
