@@ -1,15 +1,24 @@
 """``visiongate smoke``: a service that works passes; each fault is a line and exit status 1."""
 
+import base64
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
+import onnx
 import pytest
 
 from command_line import run_cli
+from pooled_models import write_pooled_model
+from served import process
+from served_packages import hide_other_packages
+from visiongate.models.examples import make_example
+from visiongate.models.predictor import open_predictor
 
 SHA256 = "ab" * 32
 EXAMPLE = {"image": "iVBORw0KGgo=", "probabilities": [0.25, 0.75]}
@@ -66,6 +75,25 @@ def service() -> Iterator[Imitation]:
         yield server
         server.shutdown()
         thread.join()
+
+
+def test_the_service_passes_in_an_environment_with_its_packages_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "model.onnx"
+    write_pooled_model(path)
+    example = make_example(open_predictor(path))
+    model = onnx.load(path)
+    model.metadata_props.add(key="example", value=json.dumps(asdict(example)))
+    onnx.save(model, path)
+
+    with process(path, tmp_path, hide_other_packages(tmp_path)) as served:
+        status = run_cli("smoke", "--url", served.url, "--wait", "30")
+        image = base64.b64decode(example.image)
+        explained = httpx.post(f"{served.url}/predict?explain=true", content=image).json()
+
+    assert status == 0, capsys.readouterr().out
+    assert explained["heat_map"].startswith("data:image/png;base64,")
 
 
 def test_a_service_that_works_passes(service: Imitation, capsys: pytest.CaptureFixture[str]) -> None:
