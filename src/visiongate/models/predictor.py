@@ -24,6 +24,9 @@ INPUT = "images"
 BATCH = "batch"
 # Images per call of a model. More are not faster, and a large network takes more than 10 MB of memory for each.
 BATCH_SIZE = 32
+# How long the model's threads wait actively for their next work: long enough for the gaps within a run, and nothing to an idle
+# service. By default, it is some tens of milliseconds.
+SPIN_MICROSECONDS = "1000"
 # Each model has probabilities, N×K. Depending on its structure it also has the pooled features, N×D; each class's part in its
 # logit by place, N×K×h×w, whose mean over the places is the logit without its bias; and how strange an image is, N.
 PROBABILITIES, EMBEDDING, ACTIVATION_MAP, NOVELTY = "probabilities", "embedding", "activation_map", "novelty"
@@ -152,6 +155,7 @@ def open_session(source: Path | bytes, *, shares_cores: bool = False, threads: i
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0" if shares_cores else "1")
+    options.add_session_config_entry("session.intra_op.spin_duration_us", SPIN_MICROSECONDS)
     return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 

@@ -1,12 +1,15 @@
-"""Predict images that arrive one by one, without waiting for a batch to fill.
+"""Decode and predict images that arrive one by one, without waiting for a batch to fill.
 
-Whatever waits when a runner becomes free is one batch. Batches save the hand-over between threads for small models; a large
-network is not faster on them, because one image fills a core. A model is loaded twice: an image that is alone is predicted with
-all cores, and when several wait, each runner has one core, which is the faster way for all of them together. The outputs are
-equal to the bit. docs/benchmarks.md has the measurements.
+Whatever waits when a runner becomes free is one batch. Batches save calls for small models; a large network is not faster on
+them, because one image fills a core. A model is loaded twice: an image that is alone is predicted with all cores, and when
+several wait, each runner has one core, which is the faster way for all of them together. The outputs are equal to the bit.
+
+A runner decodes the images of its batch itself, and takes its next batch without the event loop. There are as many threads as
+cores, none of which waits for another. docs/benchmarks.md has the measurements.
 """
 
 import asyncio
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -20,23 +23,28 @@ from visiongate.images.pixels import Pixels
 from visiongate.models.classifier import Answers, Classifier
 from visiongate.models.predictor import Outputs
 
+# A batch takes about this long at most: all of its images wait for the last one.
+BATCH_SECONDS = 0.01
+
 
 @dataclass(frozen=True, slots=True)
 class Inference:
     """What a model says about one image.
 
     Attributes:
+        pixels: The model's input, uint8 H×W×C.
         answers: Of the batch.
         outputs: Of the batch, by name.
         row: The image's place in the batch.
-        wait_seconds: From the arrival to the start of the batch.
+        decode_seconds: Of the image.
         inference_seconds: Of the batch.
     """
 
+    pixels: Pixels
     answers: Answers
     outputs: Outputs
     row: int
-    wait_seconds: float
+    decode_seconds: float
     inference_seconds: float
 
     @property
@@ -66,22 +74,28 @@ class Arrangement:
 
 @dataclass(slots=True)
 class _Waiting:
-    pixels: Pixels
+    decode: Callable[[], Pixels]
     further: Sequence[str]
-    arrived: float
     result: asyncio.Future[Inference] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    waiting: _Waiting
+    pixels: Pixels
+    seconds: float
+
+
 class Batcher:
-    """The queue of a model. Its methods are called in the event loop.
+    """The queue of a model.
 
     Args:
         arrangement: The model.
-        executor: Its threads run the model.
+        executor: Its threads decode and run the model.
         runners: Batches at a time.
-        is_alone: Whether the service has a single request.
+        is_alone: Whether the service has a single request; called in a thread.
     """
 
     def __init__(
@@ -90,74 +104,106 @@ class Batcher:
         self._arrangement, self._executor, self._is_alone = arrangement, executor, is_alone
         self._runners = self._free = runners
         self._waiting: deque[_Waiting] = deque()
+        # Guards the runners and the images.
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         """Return the number of images that wait."""
         return len(self._waiting)
 
-    async def infer(self, pixels: Pixels, further: Sequence[str] = ()) -> Inference:
-        """Predict an image. If the caller is canceled while the image waits, the model is not called for it.
+    async def infer(self, decode: Callable[[], Pixels], further: Sequence[str] = ()) -> Inference:
+        """Predict an image. If the caller is canceled while the image waits, it is neither decoded nor predicted.
 
         Args:
-            pixels: The model's input, uint8 H×W×C.
+            decode: Returns the model's input, uint8 H×W×C; called in a thread. What it raises is raised here.
             further: Outputs besides those of `Classifier.answer`.
 
         Raises:
             DataError: The outputs of the model are not probabilities.
         """
-        waiting = _Waiting(pixels, further, time.perf_counter())
-        self._waiting.append(waiting)
-        if self._free:
-            self._free -= 1
-            self._run_next()
+        waiting = _Waiting(decode, further)
+        with self._lock:
+            self._waiting.append(waiting)
+            is_free = self._free > 0
+            self._free -= is_free
+        if is_free:
+            self._executor.submit(self._run)
         return await waiting.result
 
-    def _run_next(self) -> None:
-        """Start the next batch of a runner, which becomes free if no image waits."""
-        batch = self._take()
-        if not batch:
-            self._free += 1
-            return
-        is_only = self._free == self._runners - 1 and not self._waiting and len(batch) == 1
-        alone = is_only and self._is_alone()
-        classifier = self._arrangement.alone if alone else self._arrangement.busy
-        loop, start = asyncio.get_running_loop(), time.perf_counter()
-
-        def work() -> None:
-            try:
-                result: tuple[Answers, Outputs] | Exception = _predict(classifier, batch)
-            except Exception as error:  # noqa: BLE001 - it is raised where the callers wait
-                result = error
-            # One hand-over for the whole batch.
-            loop.call_soon_threadsafe(self._finish, batch, result, start)
-
-        self._executor.submit(work)
+    def _run(self) -> None:
+        """Predict a batch. The next one is a new task, so that the models of a process take turns."""
+        batch = self._decode(self._take())
+        if batch:
+            self._predict(batch)
+        with self._lock:
+            is_done = not self._waiting
+            self._free += is_done
+        if not is_done:
+            self._executor.submit(self._run)
 
     def _take(self) -> list[_Waiting]:
         """Return this runner's share of the images; those whose callers have left are dropped."""
-        share = -(-len(self._waiting) // (self._free + 1))
-        batch: list[_Waiting] = []
-        while self._waiting and len(batch) < min(share, self._arrangement.max_batch):
-            waiting = self._waiting.popleft()
-            if not waiting.result.done():
-                batch.append(waiting)
+        with self._lock:
+            share = -(-len(self._waiting) // (self._free + 1))
+            batch: list[_Waiting] = []
+            while self._waiting and len(batch) < min(share, self._arrangement.max_batch):
+                waiting = self._waiting.popleft()
+                if not waiting.result.done():
+                    batch.append(waiting)
         return batch
 
-    def _finish(
-        self, batch: Sequence[_Waiting], result: tuple[Answers, Outputs] | Exception, start: float
-    ) -> None:
-        seconds = time.perf_counter() - start
-        for row, each in enumerate(batch):
-            if each.result.done():
-                continue
-            if isinstance(result, Exception):
-                each.result.set_exception(result)
+    def _decode(self, batch: Sequence[_Waiting]) -> list[_Decoded]:
+        """Decode images until that has taken long enough; the others wait for the next batch."""
+        decoded, start = [], time.perf_counter()
+        for number, waiting in enumerate(batch):
+            begun = time.perf_counter()
+            if begun - start > BATCH_SECONDS:
+                with self._lock:
+                    self._waiting.extendleft(reversed(batch[number:]))
+                break
+            try:
+                pixels = waiting.decode()
+            except Exception as error:  # noqa: BLE001 - it is raised where the caller waits
+                _hand_over([waiting], error)
             else:
-                each.result.set_result(Inference(*result, row, start - each.arrived, seconds))
-        self._run_next()
+                decoded.append(_Decoded(waiting, pixels, time.perf_counter() - begun))
+        return decoded
+
+    def _predict(self, batch: Sequence[_Decoded]) -> None:
+        classifier, start = self._choose(len(batch)), time.perf_counter()
+        waiting = [each.waiting for each in batch]
+        try:
+            further = {name for each in waiting for name in each.further}
+            outputs = classifier.run(np.stack([each.pixels for each in batch]), sorted(further))
+            answers = classifier.answer(outputs, ["the image"] * len(batch))
+        except Exception as error:  # noqa: BLE001 - it is raised where the callers wait
+            _hand_over(waiting, error)
+            return
+        seconds = time.perf_counter() - start
+        _hand_over(
+            waiting,
+            [
+                Inference(each.pixels, answers, outputs, row, each.seconds, seconds)
+                for row, each in enumerate(batch)
+            ],
+        )
+
+    def _choose(self, images: int) -> Classifier:
+        with self._lock:
+            is_only = images == 1 and self._free == self._runners - 1 and not self._waiting
+        return self._arrangement.alone if is_only and self._is_alone() else self._arrangement.busy
 
 
-def _predict(classifier: Classifier, batch: Sequence[_Waiting]) -> tuple[Answers, Outputs]:
-    further = {name for each in batch for name in each.further}
-    outputs = classifier.run(np.stack([each.pixels for each in batch]), sorted(further))
-    return classifier.answer(outputs, ["the image"] * len(batch)), outputs
+def _hand_over(batch: Sequence[_Waiting], results: Sequence[Inference] | Exception) -> None:
+    """Continue the callers, all by one call into the event loop."""
+    batch[0].result.get_loop().call_soon_threadsafe(_continue, batch, results)
+
+
+def _continue(batch: Sequence[_Waiting], results: Sequence[Inference] | Exception) -> None:
+    for row, waiting in enumerate(batch):
+        if waiting.result.done():
+            continue
+        if isinstance(results, Exception):
+            waiting.result.set_exception(results)
+        else:
+            waiting.result.set_result(results[row])

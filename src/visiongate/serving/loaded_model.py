@@ -14,13 +14,11 @@ from visiongate.models.classifier import Classifier, make_classifier
 from visiongate.models.model_input import to_input
 from visiongate.models.predictor import PROBABILITIES, Predictor, open_predictor
 from visiongate.records.example import Example, read_example
-from visiongate.serving.batching import Arrangement, Batcher
+from visiongate.serving.batching import BATCH_SECONDS, Arrangement, Batcher
 from visiongate.serving.model_sources import ServedFile
 
 # Processors round sums in different orders; a wrong model or decoder differs by far more.
 EXAMPLE_TOLERANCE = 1e-3
-# A batch takes about this long at most: all of its images wait for the last one.
-BATCH_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +98,7 @@ def load_model(file: ServedFile, runtime: Runtime) -> LoadedModel:
 
 def _open(file: ServedFile, content: bytes, threads: int) -> Predictor:
     try:
-        return open_predictor(content, shares_cores=True, threads=threads)
+        return open_predictor(content, threads=threads)
     except DataError as error:
         reason = str(error).partition(": ")[2]
         raise DataError(f"{file.source}: {reason}") from None

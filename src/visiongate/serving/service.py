@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 from visiongate.explanation.heat_maps import heat_map_outputs, heat_maps
 from visiongate.explanation.overlay import overlay
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 # The slot of `serving.model`.
 DEFAULT = "default"
 logger = logging.getLogger(__name__)
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +51,19 @@ class Answered:
     Attributes:
         prediction_id: Unguessable.
         model: That answered.
-        pixels: The model's input, uint8 H×W×C.
-        inference: The outputs and the answer.
+        inference: The pixels, the outputs and the answer.
         timing: Seconds of each step.
     """
 
     prediction_id: str
     model: LoadedModel
-    pixels: Pixels
     inference: Inference
     timing: Timing
+
+    @property
+    def pixels(self) -> Pixels:
+        """The model's input, uint8 H×W×C."""
+        return self.inference.pixels
 
 
 class Observer(Protocol):
@@ -110,9 +113,9 @@ class Service:
         self.metrics = Metrics()
         self.metrics.observe(self)
         self.observers: list[Observer] = [RequestObserver(), self.metrics]
-        self._decoders = ThreadPoolExecutor(cores, "decode")
         self._inference = ThreadPoolExecutor(cores, "inference")
-        self._explaining = asyncio.Semaphore(1)
+        # One at a time: some models need many predictions for it.
+        self._explainer = ThreadPoolExecutor(1, "explain")
         self._background: set[asyncio.Task[None]] = set()
         self.runtime = Runtime(
             self._inference, cores, settings.batch, settings.threshold, lambda: self.admission.requests <= 1
@@ -148,58 +151,43 @@ class Service:
         Raises:
             Problem: The bytes are no usable image, or no model is loaded.
         """
-        start = time.perf_counter()
         model = model or slot.choose()
-        pixels, decode = await self._in_thread(self._decode, encoded, model)
-        return await self._infer(pixels, slot, model, further, (start, decode))
+        return await self._infer(partial(self._decode, encoded, model), slot, model, further)
 
     async def predict_pixels(
         self, pixels: Pixels, slot: Slot, further: Sequence[str] = (), model: LoadedModel | None = None
     ) -> Answered:
         """Predict the pixels of an image, uint8 H×W×C of the model's input shape, as `predict`."""
-        return await self._infer(pixels, slot, model or slot.choose(), further, (time.perf_counter(), 0.0))
+        return await self._infer(lambda: pixels, slot, model or slot.choose(), further)
 
     async def explain(self, answered: Answered) -> str:
         """Return a heat map for the predicted class as a data URL of a PNG.
 
         Class activation maps are computed from the outputs `heat_map_outputs`, which `predict` was asked for; other models need
-        many predictions, which are made for one image at a time.
+        many predictions.
         """
-        async with self._explaining:
-            png = await self._in_thread(_draw, answered)
+        loop = asyncio.get_running_loop()
+        png = await loop.run_in_executor(self._explainer, _draw, answered)
         return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
     def close(self) -> None:
         """Stop the threads."""
-        self._decoders.shutdown(wait=False, cancel_futures=True)
+        self._explainer.shutdown(wait=False, cancel_futures=True)
         self._inference.shutdown(wait=False, cancel_futures=True)
 
-    async def _in_thread(self, function: Callable[..., Result], *arguments: object) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._decoders, function, *arguments)
-
-    def _decode(self, encoded: bytes, model: LoadedModel) -> tuple[Pixels, float]:
-        start = time.perf_counter()
+    def _decode(self, encoded: bytes, model: LoadedModel) -> Pixels:
         try:
-            pixels = to_input(encoded, model.classifier.model.contract, self.settings.limits.pixels)
+            return to_input(encoded, model.classifier.model.contract, self.settings.limits.pixels)
         except RefusedImageError as error:
             raise problem_of_image(error, encoded) from None
-        return pixels, time.perf_counter() - start
 
     async def _infer(
-        self,
-        pixels: Pixels,
-        slot: Slot,
-        model: LoadedModel,
-        further: Sequence[str],
-        begun: tuple[float, float],
+        self, decode: Callable[[], Pixels], slot: Slot, model: LoadedModel, further: Sequence[str]
     ) -> Answered:
-        start, decode = begun
-        inference = await model.batcher.infer(pixels, further)
-        total = time.perf_counter() - start
-        timing = Timing(
-            decode, total - decode - inference.inference_seconds, inference.inference_seconds, total
-        )
-        answered = Answered(new_prediction_id(), model, pixels, inference, timing)
+        start = time.perf_counter()
+        inference = await model.batcher.infer(decode, further)
+        timing = _timing(inference, time.perf_counter() - start)
+        answered = Answered(new_prediction_id(), model, inference, timing)
         for observer in self.observers:
             observer.predicted(answered)
         if shadow := slot.choose_shadow(model):
@@ -212,12 +200,12 @@ class Service:
             return
         start = time.perf_counter()
         try:
-            inference = await shadow.batcher.infer(answered.pixels)
+            inference = await shadow.batcher.infer(lambda: answered.pixels)
         except Exception:
             logger.exception("The shadow %s failed", shadow.origin.source)
             return
-        timing = Timing(0.0, inference.wait_seconds, inference.inference_seconds, time.perf_counter() - start)
-        compared = Answered(answered.prediction_id, shadow, answered.pixels, inference, timing)
+        timing = _timing(inference, time.perf_counter() - start)
+        compared = Answered(answered.prediction_id, shadow, inference, timing)
         for observer in self.observers:
             observer.compared(answered, compared)
 
@@ -225,6 +213,11 @@ class Service:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+
+def _timing(inference: Inference, total: float) -> Timing:
+    decode, run = inference.decode_seconds, inference.inference_seconds
+    return Timing(decode, total - decode - run, run, total)
 
 
 def _preprocessing(model: LoadedModel) -> tuple[object, ...]:
