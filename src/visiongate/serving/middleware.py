@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from visiongate.serving.error_answers import CLIENT_CLOSED_REQUEST, ErrorAnswers
 from visiongate.serving.problems import Problem
 from visiongate.serving.request_context import RequestContext, current_request, read_context
-from visiongate.serving.request_log import log_request
+from visiongate.serving.request_log import QUIET_PATHS, log_request
 from visiongate.serving.service import Service
 
 logger = logging.getLogger(__name__)
@@ -54,6 +54,9 @@ class RequestMiddleware:
         start, method = time.perf_counter(), scope["method"]
         context = read_context(scope["headers"])
         token = current_request.set(context)
+        tracing = None if scope["path"].startswith(QUIET_PATHS) else self._service.tracing
+        if tracing:
+            tracing.start(context, method)
         exchange = _Exchange(context, receive, send, self._fixed_headers)
         # The server sends no body for HEAD.
         inner = {**scope, "method": "GET"} if method == "HEAD" else scope
@@ -64,6 +67,8 @@ class RequestMiddleware:
             route = self._route(inner)
             self._service.metrics.answered(route, method, status)
             log_request(context, method, route, status, start)
+            if tracing:
+                tracing.end(context, method, route, status)
             current_request.reset(token)
 
     async def _answer(self, scope: Scope, exchange: "_Exchange") -> None:

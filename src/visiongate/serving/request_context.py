@@ -5,7 +5,10 @@ import secrets
 from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 REQUEST_ID: Final = b"x-request-id"
 TRACEPARENT: Final = b"traceparent"
@@ -30,6 +33,7 @@ class RequestContext:
         model_version: Of that model; None for a file.
         problem: Kind of the problem that was answered.
         key: Name of the API key.
+        span: Of the request, if it is traced.
     """
 
     request_id: str
@@ -41,6 +45,7 @@ class RequestContext:
     model_version: str | None = None
     problem: str | None = None
     key: str | None = None
+    span: "Span | None" = None
 
 
 current_request: ContextVar[RequestContext | None] = ContextVar("current_request", default=None)

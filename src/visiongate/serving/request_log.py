@@ -15,8 +15,8 @@ from visiongate.serving.request_context import RequestContext, current_request
 from visiongate.settings.serving import Serving
 
 access_log = logging.getLogger("visiongate.access")
-# Probes and scrapes would be most of the log.
-QUIET_ROUTES: Final = ("/health", "/metrics", "/v2/health")
+# Probes and scrapes would be most of the log, and of the traces.
+QUIET_PATHS: Final = ("/health", "/metrics", "/v2/health")
 FAILED: Final = 400
 # Control characters, separators of lines, and marks that reverse the direction of text.
 _ESCAPES: Final = {
@@ -101,7 +101,7 @@ def log_request(context: RequestContext, method: str, route: str | None, status:
         status: Of the answer.
         start: When it arrived, in seconds of `time.perf_counter`.
     """
-    quiet = status < FAILED and route is not None and route.startswith(QUIET_ROUTES)
+    quiet = status < FAILED and route is not None and route.startswith(QUIET_PATHS)
     level = logging.DEBUG if quiet else logging.INFO
     if not access_log.isEnabledFor(level):
         return

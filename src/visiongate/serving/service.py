@@ -28,6 +28,7 @@ from visiongate.settings.serving import Serving
 
 if TYPE_CHECKING:
     from visiongate.monitoring.prediction_log import PredictionLog
+    from visiongate.serving.tracing import Tracing
 
 # The slot of `serving.model`.
 DEFAULT = "default"
@@ -109,6 +110,7 @@ class Service:
         self.started_at = time.time()
         # None if it is switched off.
         self.log: PredictionLog | None = None
+        self.tracing: Tracing | None = None
         self.keys = ApiKeys(settings.keys, settings.keys_file)
         self.metrics = Metrics()
         self.metrics.observe(self)
@@ -174,6 +176,8 @@ class Service:
         """Stop the threads."""
         self._explainer.shutdown(wait=False, cancel_futures=True)
         self._inference.shutdown(wait=False, cancel_futures=True)
+        if self.tracing is not None:
+            self.tracing.close()
 
     def _decode(self, encoded: bytes, model: LoadedModel) -> Pixels:
         try:

@@ -21,6 +21,11 @@ def build_service(deployment: Deployment) -> tuple[Service, ModelKeeper]:
     if settings.log.enabled:
         service.log = PredictionLog(settings.log)
         service.observers.append(Recorder(service.log))
+    if settings.tracing.endpoint is not None:
+        from visiongate.serving.tracing import build_tracing  # noqa: PLC0415 - slow to import
+
+        service.tracing = build_tracing(settings.tracing.endpoint)
+        service.observers.append(service.tracing)
     addresses = {DEFAULT: settings.model, **settings.models}
     service.slots = {name: Slot(name) for name in addresses}
     kept = [

@@ -78,9 +78,9 @@ class Rollout(Section):
 class Tracing(Section):
     """OpenTelemetry."""
 
-    endpoint: str | None = Field(
+    endpoint: Annotated[str, Field(pattern=r"^https?://")] | None = Field(
         default=None,
-        description="OTLP over HTTP; null for OTEL_EXPORTER_OTLP_ENDPOINT, or no traces without it.",
+        description="Of a collector, OTLP over HTTP, such as http://collector:4318; null for no traces.",
     )
 
 

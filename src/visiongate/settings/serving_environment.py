@@ -24,6 +24,7 @@ SHORT_NAMES = {
     "PORT": "serving.port",
     "LOG_LEVEL": "serving.log_level",
     "MLFLOW_TRACKING_URI": "serving.registry.uri",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "serving.tracing.endpoint",
 }
 
 
