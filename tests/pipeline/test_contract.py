@@ -30,7 +30,7 @@ EXEMPT = tuple(
     )
 )
 # Sections that change no output.
-LOGGING = {"debug", "tracking"}
+NO_STAGE = {"debug", "serving", "tracking"}
 NOT_MADE = {
     "params.yaml",
     "dvc.lock",
@@ -224,7 +224,7 @@ def unknown_params(root: Path) -> set[str]:
 
 def settings_without_rerun(root: Path) -> set[str]:
     """Find the settings whose change reruns nothing."""
-    keys = {key for stage in read_stages(root).values() for key in stage.get("params", [])} | LOGGING
+    keys = {key for stage in read_stages(root).values() for key in stage.get("params", [])} | NO_STAGE
     return {leaf for leaf in read_leaves(root) if not any(covers(key, leaf) for key in keys)}
 
 
