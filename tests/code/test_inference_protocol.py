@@ -111,7 +111,7 @@ def test_outputs_are_those_that_are_asked_for_in_their_form() -> None:
     message = request(image_input(), outputs=outputs, parameters={"binary_data_output": True}, unknown=[1])
     parsed = parse_request(json.dumps(message).encode(), None, EXPECTED)
     assert parsed.outputs == {"embedding": True, "label": False}
-    message = request(image_input(), outputs=[], parameters={"binary_data_output": True})
+    message = request(image_input(parameters=None), outputs=[], parameters={"binary_data_output": True})
     parsed = parse_request(json.dumps(message).encode(), None, EXPECTED)
     assert parsed.outputs == {"probabilities": True, "label": True}
 
@@ -250,6 +250,20 @@ def test_invalid_binary_tensors_are_problems() -> None:
     assert "end within element 0 of 2" in problem_of(*binary(file_input(), struct.pack("<I", 2**32 - 1)))
     assert "end within element 1 of 2" in problem_of(*binary(file_input(), pack([b"first"])))
     assert "4 bytes follow its 2 elements" in problem_of(*binary(file_input(), files + pack([b""])))
+
+
+def test_null_is_accepted_for_what_is_absent() -> None:
+    tensor = image_input() | {"parameters": None}
+    nothing = {"id": None, "outputs": None, "parameters": None}
+    parsed = parse_request(json.dumps(request(tensor, **nothing)).encode(), None, EXPECTED)
+    assert np.array_equal(parsed.images, PIXELS)
+    body, length = binary(image_input() | {"parameters": {}}, PIXELS.tobytes())
+    assert np.array_equal(
+        parse_request(
+            body.replace(b'"parameters"', b'"data":null,"parameters"'), str(int(length) + 12), EXPECTED
+        ).images,
+        PIXELS,
+    )
 
 
 def test_an_object_of_too_many_values_is_not_parsed() -> None:

@@ -2,13 +2,20 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
 # Longer lists would be no request for a classifier.
 MAX_TENSORS = 16
 MAX_DIMENSIONS = 8
-# The protocol allows strings, numbers and booleans. Extensions that the service does not know are ignored.
-Parameters = Annotated[dict[str, Any], Field(default_factory=dict, description="Extensions of the protocol.")]
+# A gray PNG of one pixel.
+TINY_IMAGE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNoAAAAggCB2kUIOwAAAABJRU5ErkJggg=="
+EXAMPLE: JsonValue = {
+    "id": "1",
+    "inputs": [{"name": "encoded", "datatype": "BYTES", "shape": [1], "data": [TINY_IMAGE]}],
+    "outputs": [{"name": "probabilities"}, {"name": "label"}],
+}
+# Some clients send null in place of none. Their values are checked where they are used; unknown ones are ignored.
+Parameters = Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)]
 
 
 class Message(BaseModel):
@@ -18,48 +25,55 @@ class Message(BaseModel):
 
 
 class RequestInput(Message):
-    """A tensor that a client sends.
+    """A tensor that a client sends."""
 
-    Attributes:
-        parameters: `binary_data_size`: its bytes after the JSON object, in place of `data`.
-    """
-
-    name: str
+    name: Annotated[str, Field(description="`images` or `encoded`.")]
     datatype: Annotated[str, Field(description="`UINT8` for `images`, `BYTES` for `encoded`.")]
     shape: Annotated[list[int], Field(max_length=MAX_DIMENSIONS)]
     data: Annotated[
         list[Any] | None,
         Field(description="The elements, flat or nested. Those of `encoded` are image files in base64."),
     ] = None
-    parameters: Parameters
+    parameters: Annotated[
+        Parameters,
+        Field(
+            default_factory=dict,
+            description="`binary_data_size`: the bytes of the tensor after the JSON object, in place of `data`.",
+        ),
+    ]
 
 
 class RequestOutput(Message):
-    """A tensor that a client asks for.
-
-    Attributes:
-        parameters: `binary_data`: whether it follows the JSON object as bytes.
-    """
+    """A tensor that a client asks for."""
 
     name: str
-    parameters: Parameters
+    parameters: Annotated[
+        Parameters,
+        Field(
+            default_factory=dict,
+            description="`binary_data`: whether the tensor follows the JSON object of the answer as bytes.",
+        ),
+    ]
 
 
 class InferenceRequest(Message):
-    """A request for predictions.
+    """A request for predictions."""
 
-    Attributes:
-        id: Returned with the answer.
-        parameters: `binary_data_output`: whether outputs without `binary_data` follow the JSON object as bytes.
-    """
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
-    id: str | None = None
-    inputs: Annotated[list[RequestInput], Field(max_length=MAX_TENSORS)]
+    id: Annotated[str | None, Field(description="Returned with the answer.")] = None
+    inputs: Annotated[list[RequestInput], Field(max_length=MAX_TENSORS, description="One tensor.")]
     outputs: Annotated[
         list[RequestOutput] | None,
         Field(max_length=MAX_TENSORS, description="By default, those that cost nothing."),
     ] = None
-    parameters: Parameters
+    parameters: Annotated[
+        Parameters,
+        Field(
+            default_factory=dict,
+            description="`binary_data_output`: whether outputs without `binary_data` follow the JSON object as bytes.",
+        ),
+    ]
 
 
 class ResponseOutput(BaseModel):

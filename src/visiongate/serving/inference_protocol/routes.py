@@ -21,7 +21,7 @@ from visiongate.serving.loaded_model import LoadedModel
 from visiongate.serving.problems import document_problems
 from visiongate.serving.service import Service
 
-Name = Annotated[str, Path(description="One of the models of the service.")]
+Name = Annotated[str, Path(description="One of the models of the service.", examples=["default"])]
 Version = Annotated[str, Path(description="A version that is loaded.")]
 PROBLEMS = (
     "invalid_request",
