@@ -5,6 +5,8 @@ import base64
 import gzip
 import io
 import json
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -295,3 +297,24 @@ def test_the_client_of_triton_understands_problems(triton: tuple[ModuleType, Any
         client.infer("default", [triton_files(http)], outputs=[http.InferRequestedOutput("logits")])
     with pytest.raises(InferenceServerException, match=r"\[404\] no model"):
         client.get_model_metadata("a model")
+
+
+@pytest.mark.slow
+def test_no_generated_request_has_an_unexpected_answer(server: Process) -> None:
+    words = [
+        "run",
+        f"{server.url}/openapi.json",
+        "--phases",
+        "examples,coverage",
+        "--generation-database",
+        "none",
+    ]
+    run = subprocess.run(
+        [sys.executable, "-m", "schemathesis.cli", *words, "--continue-on-failure", "--no-color"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout
+    assert "schemathesis.toml" in run.stdout

@@ -16,7 +16,7 @@ from visiongate.serving.slots import Slot
 from visiongate.serving.uploads import FIELD, MULTIPART, Upload, declared_size, read_uploads
 
 Result = TypeVar("Result")
-_FILES = {"type": "array", "items": {"type": "string", "format": "binary"}}
+_FILES = {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
 # The body is read by `read_uploads`, so that its limits hold while it arrives.
 BODY: dict[str, Any] = {
     "required": True,
@@ -27,6 +27,7 @@ BODY: dict[str, Any] = {
     },
 }
 PROBLEMS = (
+    "invalid_request",
     "no_image",
     "not_an_image",
     "too_many_files",

@@ -15,7 +15,12 @@ EXAMPLE: JsonValue = {
     "outputs": [{"name": "probabilities"}, {"name": "label"}],
 }
 # Some clients send null in place of none. Their values are checked where they are used; unknown ones are ignored.
-Parameters = Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)]
+Parameters = Annotated[
+    dict[str, Any],
+    BeforeValidator(
+        lambda value: {} if value is None else value, json_schema_input_type=dict[str, Any] | None
+    ),
+]
 
 
 class Message(BaseModel):
