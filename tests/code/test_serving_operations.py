@@ -2,27 +2,43 @@
 
 import asyncio
 import io
-from collections.abc import Coroutine
+import json
+import logging
+import shutil
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import httpx
 import pytest
-from PIL import Image
+from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
+from image_samples import encode, photo
 from pooled_models import write_pooled_model
 from served import Application, application
+from visiongate.serving import request_log
+from visiongate.serving.metrics import CLASS_SERIES, HTTP_SERIES, OTHER, Metrics
+from visiongate.serving.problems import MEDIA_TYPE, PROBLEMS
+from visiongate.serving.request_context import RequestContext, current_request, read_context
+from visiongate.serving.request_log import JsonFormatter, TextFormatter, configure_log
+from visiongate.settings.serving import Serving
 
 Result = TypeVar("Result")
-
-
-def encode(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-PHOTO = encode(Image.linear_gradient("L").resize((40, 30)).convert("RGB"))
+Samples = dict[tuple[str, frozenset[str]], float]
+PHOTO = encode(photo(40, 30), "PNG")
+NOT_BY_CLIENTS = {
+    "conflict",
+    "internal",
+    "load_failed",
+    "log_unavailable",
+    "no_previous_version",
+    "not_ready",
+    "registry_unavailable",
+}
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +52,7 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
     return asyncio.run(work)
 
 
-def samples(text: str) -> dict[tuple[str, frozenset[str]], float]:
+def samples(text: str) -> Samples:
     return {
         (sample.name, frozenset(sample.labels.values())): sample.value
         for family in text_string_to_metric_families(text)
@@ -44,22 +60,410 @@ def samples(text: str) -> dict[tuple[str, frozenset[str]], float]:
     }
 
 
-async def read_metrics(app: Application) -> dict[tuple[str, frozenset[str]], float]:
+async def read_metrics(app: Application) -> Samples:
     return samples((await app.client.get("/metrics")).text)
 
 
-def test_a_prediction_is_counted_with_its_class_and_version(model: Path) -> None:
+def get(model: Path, path: str, environment: dict[str, str] | None = None, **request: Any) -> httpx.Response:  # noqa: ANN401 - as httpx
+    async def send() -> httpx.Response:
+        async with application(model, environment) as app:
+            return await app.client.request(request.pop("method", "GET"), path, **request)
+
+    return run(send())
+
+
+@asynccontextmanager
+async def starting(model: Path) -> AsyncIterator[Application]:
+    """A service whose model cannot be loaded."""
+    async with application(model, wait=False) as app:
+        while not app.service.slots["default"].problem:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        yield app
+
+
+def test_a_model_that_cannot_be_loaded_is_never_ready_and_says_why(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no model")
+
+    async def check() -> None:
+        async with starting(broken) as app:
+            assert (await app.client.get("/health/live")).status_code == 200
+            for path in ("/health/ready", "/health/startup"):
+                answer = await app.client.get(path)
+                assert answer.status_code == 503
+                assert answer.headers["retry-after"] == "1"
+                assert "broken.onnx" in answer.json()["detail"]
+            status = (await app.client.get("/health")).json()
+            assert status["status"] == "starting"
+            assert "broken.onnx" in status["models"]["default"]["problem"]
+            found = await read_metrics(app)
+            assert found["visiongate_model_reloads_total", frozenset({"failed"})] == 1
+            assert found["visiongate_prediction_errors_total", frozenset({"not_ready"})] == 2
+
+    run(check())
+
+
+def test_a_loaded_model_is_described_and_checks_are_counted(model: Path) -> None:
+    async def check() -> None:
+        async with application(model) as app:
+            for path in ("/health/live", "/health/startup", "/health/ready", "/health/ready"):
+                assert (await app.client.get(path)).json() == {"status": "ok"}
+            status = (await app.client.get("/health")).json()
+            [version] = status["models"]["default"]["versions"]
+            assert (status["status"], version["role"], version["name"]) == ("ready", "active", "pooled")
+            assert status["models"]["default"]["ready"]
+            assert status["log"] is None
+            assert status["registry_reachable"] is None
+            found = await read_metrics(app)
+            for name, count in {"live": 1, "startup": 1, "ready": 2, "status": 1}.items():
+                assert found["visiongate_health_check_requests_total", frozenset({name})] == count
+
+    run(check())
+
+
+def test_a_stopping_service_lives_but_is_not_ready(model: Path) -> None:
+    async def check() -> None:
+        async with application(model) as app:
+            app.service.draining = True
+            ready = await app.client.get("/health/ready")
+            assert (ready.status_code, ready.headers["connection"]) == (503, "close")
+            assert (await app.client.get("/health/live")).status_code == 200
+            assert (await app.client.get("/health/startup")).status_code == 200
+            assert (await app.client.get("/health")).json()["status"] == "draining"
+            # What still arrives is answered.
+            assert (await app.client.post("/predict", content=PHOTO)).status_code == 200
+
+    run(check())
+
+
+def test_the_prediction_log_and_the_registry_are_part_of_the_health(model: Path, tmp_path: Path) -> None:
+    environment = {
+        "VISIONGATE_SERVING__LOG__ENABLED": "true",
+        "VISIONGATE_SERVING__LOG__ADDRESS": f"sqlite:///{tmp_path}/log.sqlite",
+    }
+
+    async def check() -> None:
+        async with application(model, environment) as app:
+            app.service.registry_reachable = False
+            status = (await app.client.get("/health")).json()
+            assert status["registry_reachable"] is False
+            assert status["log"]["dropped"] == 0
+            assert (await read_metrics(app))["visiongate_registry_reachable", frozenset()] == 0
+
+    run(check())
+
+
+def test_a_prediction_is_counted_with_its_class_version_and_stages(model: Path) -> None:
     async def check() -> None:
         async with application(model) as app:
             answer = (await app.client.post("/predict", content=PHOTO)).json()
             found = await read_metrics(app)
             version = answer["model"]["sha256"][:12]
-            labels = frozenset({answer["predicted_label"], answer["model"]["name"], version})
+            labels = frozenset({answer["predicted_label"], "pooled", version})
             assert found["visiongate_prediction_requests_total", labels] == 1
             for stage in ("decode", "wait", "inference", "total"):
                 assert found["visiongate_prediction_latency_seconds_count", frozenset({stage})] == 1
             assert found["visiongate_http_requests_total", frozenset({"/predict", "POST", "200"})] == 1
-            assert found["visiongate_requests_in_flight", frozenset()] == 0
-            print(len(found))
+            assert found["visiongate_model_reloads_total", frozenset({"loaded"})] == 1
+            assert found["visiongate_batch_size_count", frozenset()] == 1
+            assert found["visiongate_prediction_confidence_count", frozenset()] == 1
+            for idle in ("requests_in_flight", "queue_length", "queued_bytes"):
+                assert found[f"visiongate_{idle}", frozenset()] == 0
+            info = [labels for name, labels in found if name == "visiongate_model_info"]
+            assert info == [frozenset({"pooled", version, answer["model"]["sha256"], "default", "active"})]
 
     run(check())
+
+
+def test_applications_of_one_process_count_for_themselves(model: Path) -> None:
+    async def check() -> None:
+        async with application(model) as one, application(model) as two:
+            await one.client.get("/health/live")
+            assert "visiongate_health_check_requests_total" not in {
+                name for name, _ in await read_metrics(two)
+            }
+
+    run(check())
+
+
+def test_metrics_are_openmetrics_on_request(model: Path) -> None:
+    answer = get(model, "/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    assert answer.headers["content-type"].startswith("application/openmetrics-text")
+    assert list(openmetrics.text_string_to_metric_families(answer.text))
+
+
+def test_the_series_of_a_version_end_when_it_is_unloaded(model: Path, tmp_path: Path) -> None:
+    served = tmp_path / "pooled.onnx"
+    shutil.copy(model, served)
+
+    async def versions(app: Application) -> int:
+        await app.client.post("/predict", content=PHOTO)
+        return sum(name == "visiongate_prediction_requests_total" for name, _ in await read_metrics(app))
+
+    async def check() -> None:
+        async with application(served) as app:
+            counts = [await versions(app)]
+            for temperature in (3.0, 4.0, 5.0):
+                write_pooled_model(served, temperature)
+                assert (await app.client.post("/admin/reload")).status_code == 200
+                counts.append(await versions(app))
+            # The active and the previous version.
+            assert counts == [1, 2, 2, 2]
+
+    run(check())
+
+
+def test_hostile_requests_and_many_classes_make_few_series(model: Path) -> None:
+    async def check() -> None:
+        async with application(model) as app:
+            await app.client.post("/predict", content=PHOTO)
+            for number in range(50):
+                await app.client.request(f"METHOD{number}", f"/path{number}")
+                await app.client.get(f"/predict?model=name{number}", headers={"X-Request-ID": f"id{number}"})
+                await app.client.post("/predict", content=bytes(number))
+            metrics = app.service.metrics
+            for number in range(1000):
+                metrics._predictions.count((f"class {number}", "pooled", "1"))  # noqa: SLF001 - a model of a thousand classes
+                metrics.answered(f"/route{number}", "GET", 200)
+            for kind in set(PROBLEMS) - NOT_BY_CLIENTS:
+                metrics.failed(kind)
+            text = metrics.render("")[0].decode()
+            assert "METHOD" not in text
+            assert "/path" not in text
+            assert "name4" not in text
+            # The classes of a version that is not loaded are not among them.
+            assert len(samples(text)) + CLASS_SERIES <= 200
+
+    run(check())
+
+
+def test_what_exceeds_the_number_of_series_is_counted_as_other() -> None:
+    metrics = Metrics()
+    for number in range(HTTP_SERIES + 5):
+        metrics.answered(f"/route{number}", "GET", 200)
+    metrics.answered("/route0", "GET", 200)
+    found = samples(metrics.render("")[0].decode())
+    assert found["visiongate_http_requests_total", frozenset({OTHER})] == 5
+    assert found["visiongate_http_requests_total", frozenset({"/route0", "GET", "200"})] == 2
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ([(b"x-request-id", b"abc-1.2/3")], ("abc-1.2/3", None)),
+        ([(b"x-request-id", b"x" * 129)], None),
+        ([(b"x-request-id", b"a b")], None),
+        ([(b"x-request-id", b"a\nb")], None),
+        ([(b"x-request-id", b"\xff")], None),
+        ([(b"x-request-id", b"")], None),
+        ([(b"traceparent", TRACEPARENT.encode())], (TRACE, TRACE)),
+        ([(b"x-request-id", b"mine"), (b"traceparent", TRACEPARENT.encode())], ("mine", TRACE)),
+        ([(b"traceparent", f"01-{TRACE}-00f067aa0ba902b7-01-more".encode())], (TRACE, TRACE)),
+        ([(b"traceparent", f"{TRACEPARENT}-more".encode())], None),
+        ([(b"traceparent", f"ff-{TRACE}-00f067aa0ba902b7-01".encode())], None),
+        ([(b"traceparent", f"00-{'0' * 32}-00f067aa0ba902b7-01".encode())], None),
+        ([(b"traceparent", f"00-{TRACE}-{'0' * 16}-01".encode())], None),
+        ([(b"traceparent", TRACEPARENT.upper().encode())], None),
+    ],
+)
+def test_the_id_of_a_request_is_that_of_the_client_if_it_is_valid(
+    headers: list[tuple[bytes, bytes]], expected: tuple[str, str | None] | None
+) -> None:
+    context = read_context(headers)
+    if expected is None:
+        assert len(context.request_id) == 32
+        assert context.trace_id is None
+    else:
+        assert (context.request_id, context.trace_id) == expected
+
+
+def test_every_answer_has_the_id_and_the_security_headers(model: Path) -> None:
+    async def check() -> None:
+        async with application(model, {"VISIONGATE_SERVING__HSTS_SECONDS": "60"}) as app:
+            for method, path in (("POST", "/predict"), ("GET", "/"), ("GET", "/nothing"), ("PUT", "/health")):
+                answer = await app.client.request(method, path, headers={"X-Request-ID": "mine"})
+                headers = answer.headers
+                assert headers["x-request-id"] == "mine"
+                assert headers["x-content-type-options"] == "nosniff"
+                assert headers["referrer-policy"] == "no-referrer"
+                assert headers["cross-origin-resource-policy"] == "same-origin"
+                assert headers["strict-transport-security"] == "max-age=60"
+                assert "camera=(self)" in headers["permissions-policy"]
+                assert "default-src 'none'" in headers["content-security-policy"]
+                assert len(headers.get_list("content-security-policy")) == 1
+                assert "server" not in headers
+
+    run(check())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "kind"),
+    [
+        ("GET", "/nothing", "not_found"),
+        ("GET", "/health/", "not_found"),
+        ("GET", "/%2e%2e/etc/passwd", "not_found"),
+        ("DELETE", "/predict", "method_not_allowed"),
+        ("POST", "/predict?explain=maybe", "invalid_request"),
+        ("POST", "/predict", "no_image"),
+        ("GET", "/v2/models/nobody", "unknown_model"),
+    ],
+)
+def test_every_error_is_a_problem(model: Path, method: str, path: str, kind: str) -> None:
+    answer = get(model, path, method=method)
+    assert answer.status_code == PROBLEMS[kind].status
+    assert answer.headers["content-type"] == MEDIA_TYPE
+    problem = answer.json()
+    assert problem["type"] == f"/docs/problems#{kind}"
+    assert problem["request_id"] == answer.headers["x-request-id"]
+    assert ("error" in problem) == path.startswith("/v2")
+    assert "maybe" not in problem["detail"]
+
+
+def test_a_path_of_another_method_lists_its_methods(model: Path) -> None:
+    assert get(model, "/predict", method="DELETE").headers["allow"] == "POST"
+
+
+def test_head_is_answered_as_get_is(model: Path) -> None:
+    head, got = get(model, "/health/live", method="HEAD"), get(model, "/health/live")
+    assert head.status_code == 200
+    assert head.headers["content-length"] == got.headers["content-length"]
+
+
+@contextmanager
+def captured(settings: Serving | None = None) -> Iterator[io.StringIO]:
+    """What the service logs."""
+    names = ("", "visiongate", "uvicorn")
+    before = {name: (list(logging.getLogger(name).handlers), logging.getLogger(name).level) for name in names}
+    propagates = logging.getLogger("visiongate").propagate
+    stream = io.StringIO()
+    configure_log(settings or Serving(), stream)
+    try:
+        yield stream
+    finally:
+        logging.captureWarnings(capture=False)
+        logging.getLogger("visiongate").propagate = propagates
+        for name, (handlers, level) in before.items():
+            logging.getLogger(name).handlers = handlers
+            logging.getLogger(name).setLevel(level)
+
+
+def test_a_request_is_one_line_without_the_names_and_values_that_the_client_sent(model: Path) -> None:
+    secret = "jane-doe"  # noqa: S105 - it stands for anything
+
+    async def check() -> None:
+        async with application(model) as app:
+            await app.client.post(
+                "/predict?model=default&note=jane-doe",
+                files={"file": (f"{secret}.png", PHOTO)},
+                headers={"X-Request-ID": "mine", "X-API-Key": secret, "User-Agent": secret},
+            )
+            await app.client.get(f"/{secret}")
+            await app.client.get("/health/live")
+
+    with captured() as stream:
+        run(check())
+    assert secret not in stream.getvalue()
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    predicted, unknown = (line for line in lines if line["logger"] == "visiongate.access")
+    assert predicted["message"] == "POST /predict 200"
+    assert predicted["request_id"] == "mine"
+    assert (predicted["route"], predicted["method"], predicted["status"]) == ("/predict", "POST", 200)
+    assert (predicted["images"], predicted["model"]) == (1, "pooled")
+    assert predicted["bytes_in"] > len(PHOTO)
+    assert predicted["duration_ms"] > 0
+    assert predicted["time"].endswith("+00:00")
+    assert (unknown["message"], unknown["problem"]) == ("GET unknown path 404", "not_found")
+
+
+def test_an_unexpected_error_is_in_the_log_and_not_in_the_answer(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def check() -> httpx.Response:
+        async with application(model) as app:
+            monkeypatch.setattr(app.service, "predict", fail)
+            answer = await app.client.post("/predict", content=PHOTO, headers={"X-Request-ID": "mine"})
+            found = await read_metrics(app)
+            assert found["visiongate_prediction_errors_total", frozenset({"internal"})] == 1
+            assert found["visiongate_http_requests_total", frozenset({"/predict", "POST", "500"})] == 1
+            return answer
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("the password is 1234")
+
+    with captured() as stream:
+        answer = run(check())
+    assert answer.status_code == 500
+    assert answer.json()["request_id"] == "mine"
+    assert "1234" not in answer.text
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    [failure] = [line for line in lines if line["level"] == "ERROR"]
+    assert failure["request_id"] == "mine"
+    assert "RuntimeError: the password is 1234" in failure["exception"]
+
+
+def record(message: str, error: Exception | None = None) -> logging.LogRecord:
+    info = None if error is None else (type(error), error, error.__traceback__)
+    return logging.LogRecord("visiongate.x", logging.INFO, "", 0, message, (), info)
+
+
+@pytest.mark.parametrize("text", ["one\nINFO two", "\x1b[2J", "a\u2028b", "\u202egnp", "\udcff", "\x00"])
+def test_no_text_can_start_another_line_or_move_the_cursor(text: str) -> None:
+    hostile = record(text, ValueError(text))
+    line = JsonFormatter().format(hostile)
+    assert "\n" not in line
+    assert line.isprintable() or "\u2028" in text or "\u202e" in text
+    assert json.loads(line)["message"] == text.encode(errors="backslashreplace").decode()
+    for number, each in enumerate(TextFormatter().format(hostile).split("\n")):
+        assert each.isprintable()
+        assert number == 0 or each.startswith("    ")
+
+
+def test_text_is_for_people_and_has_the_request() -> None:
+    token = current_request.set(RequestContext("mine", TRACE))
+    try:
+        line = TextFormatter().format(record("Katze zählt"))
+    finally:
+        current_request.reset(token)
+    assert line.endswith(f"INFO    Katze zählt  request_id=mine trace_id={TRACE}")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("log_format", "stream", "expected"),
+    [
+        ("auto", io.StringIO(), JsonFormatter),
+        ("auto", Terminal(), TextFormatter),
+        ("json", Terminal(), JsonFormatter),
+        ("text", io.StringIO(), TextFormatter),
+    ],
+)
+def test_the_format_suits_the_stream(log_format: str, stream: io.StringIO, expected: type) -> None:
+    with captured():
+        configure_log(Serving.model_validate({"log_format": log_format}), stream)
+        [handler] = logging.getLogger().handlers
+        assert type(handler.formatter) is expected
+
+
+def test_the_level_holds_and_the_servers_messages_have_the_same_form() -> None:
+    with captured(Serving(log_level="WARNING")) as stream:
+        logging.getLogger("visiongate.x").info("unheard")
+        logging.getLogger("uvicorn.error").warning("heard")
+        request_log.log_request(RequestContext("mine"), "GET", "/", 200, 0.0)
+    [line] = stream.getvalue().splitlines()
+    assert json.loads(line)["message"] == "heard"
+
+
+class Full(io.StringIO):
+    def write(self, _: str) -> int:
+        raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_does_not_stop_the_service(capsys: pytest.CaptureFixture[str]) -> None:
+    with captured():
+        configure_log(Serving(), Full())
+        logging.getLogger("visiongate.x").warning("lost")
+    assert capsys.readouterr().err == ""

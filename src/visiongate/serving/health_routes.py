@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
+from visiongate.monitoring.prediction_log import PredictionLog
 from visiongate.serving.problems import Problem, document_problems
 from visiongate.serving.service import Service
 from visiongate.serving.slots import Slot
@@ -55,6 +56,19 @@ class ModelHealth(BaseModel):
         return cls(ready=slot.active is not None, versions=versions, problem=slot.problem)
 
 
+class LogHealth(BaseModel):
+    """The prediction log."""
+
+    waiting: Annotated[int, Field(description="Predictions that are not yet recorded.")]
+    dropped: Annotated[int, Field(description="Predictions that were not recorded.")]
+    problem: Annotated[str | None, Field(description="Why nothing can be recorded at present.")]
+
+    @classmethod
+    def of(cls, log: PredictionLog) -> "LogHealth":
+        """Return the health of a log."""
+        return cls(waiting=log.waiting, dropped=sum(log.dropped.values()), problem=log.fault)
+
+
 class Health(BaseModel):
     """The state of the service."""
 
@@ -62,6 +76,10 @@ class Health(BaseModel):
     uptime_seconds: float
     requests_in_flight: int
     models: dict[str, ModelHealth]
+    registry_reachable: Annotated[
+        bool | None, Field(description="At the last look; null if no model comes from a registry.")
+    ]
+    log: Annotated[LogHealth | None, Field(description="The prediction log; null if it is disabled.")]
 
 
 def build_health_router(service: Service) -> APIRouter:
@@ -119,7 +137,7 @@ def require_ready(service: Service) -> None:
         Problem: It is stopping, or a model has no version that answers.
     """
     if service.draining:
-        raise Problem("not_ready", "the service is stopping")
+        raise _not_ready("the service is stopping")
     _require_models(service)
 
 
@@ -131,7 +149,7 @@ def _require_models(service: Service) -> None:
     """
     for slot in service.slots.values():
         if slot.active is None:
-            raise Problem("not_ready", slot.problem or f"the model {slot.name} is being loaded")
+            raise _not_ready(slot.problem or f"the model {slot.name} is being loaded")
 
 
 def _describe(service: Service) -> Health:
@@ -142,4 +160,10 @@ def _describe(service: Service) -> Health:
         uptime_seconds=round(time.time() - service.started_at, 1),
         requests_in_flight=service.admission.requests,
         models=models,
+        registry_reachable=service.registry_reachable,
+        log=None if service.log is None else LogHealth.of(service.log),
     )
+
+
+def _not_ready(reason: str) -> Problem:
+    return Problem("not_ready", reason, {"Retry-After": "1"})

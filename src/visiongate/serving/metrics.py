@@ -1,11 +1,12 @@
 """What Prometheus reads from ``/metrics``.
 
-The number of series is bounded. No label has a value that a client can invent. At most `CLASS_SERIES` classes and `HTTP_SERIES`
-combinations of route, method and status have a series of their own; the others are counted as `OTHER`. The series of versions
-that are no longer loaded are removed.
+The number of series is bounded, to about 200 in all. No label has a value that a client can invent. At most `CLASS_SERIES`
+classes and `HTTP_SERIES` combinations of route, method and status have a series of their own; `OTHER` counts the others. The
+series of versions that are no longer loaded are removed.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import (
@@ -26,18 +27,17 @@ if TYPE_CHECKING:
     from visiongate.serving.service import Answered, Service
 
 OTHER: Final = "other"
-CLASS_SERIES: Final = 40
-HTTP_SERIES: Final = 30
+CLASS_SERIES: Final = 30
+HTTP_SERIES: Final = 24
 METHODS: Final = frozenset({"GET", "HEAD", "POST"})
 # In seconds.
-LATENCY_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30)
-BATCH_BUCKETS: Final = (1, 2, 4, 8, 16, 32)
-CONFIDENCE_BUCKETS: Final = (0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
+LATENCY_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30)
+BATCH_BUCKETS: Final = (1, 2, 4, 8, 16)
+CONFIDENCE_BUCKETS: Final = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 # Of the sha256 that stands for the version of a model that is not registered.
 DIGEST_LENGTH: Final = 12
 
 Labels = tuple[str, ...]
-State = Callable[[], Iterator[Metric]]
 
 
 class Metrics:
@@ -46,74 +46,46 @@ class Metrics:
     def __init__(self) -> None:
         # Each histogram and counter would have a further series with the time of its creation.
         disable_created_metrics()  # type: ignore[no-untyped-call]
-        self._registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
+        self._registry = CollectorRegistry()
+        self._loaded: Callable[[], set[Labels]] = set
+        counter = partial(Counter, namespace="visiongate", registry=self._registry)
+        histogram = partial(Histogram, namespace="visiongate", registry=self._registry)
+        ProcessCollector(registry=self._registry)
+        labels = ["predicted_class", "model", "model_version"]
         self._predictions = _BoundedCounter(
-            Counter(
-                "visiongate_prediction_requests",
-                "Predicted images, by class.",
-                ["predicted_class", "model", "model_version"],
-                registry=registry,
-            ),
+            counter("prediction_requests", "Predicted images, by class.", labels),
             CLASS_SERIES,
-            lambda labels: (OTHER, *labels[1:]),
+            lambda values: (OTHER, *values[1:]),
         )
         self._http = _BoundedCounter(
-            Counter(
-                "visiongate_http_requests",
-                "Answered requests.",
-                ["route", "method", "status"],
-                registry=registry,
-            ),
+            counter("http_requests", "Answered requests.", ["route", "method", "status"]),
             HTTP_SERIES,
             lambda _: (OTHER, OTHER, OTHER),
         )
-        latency = Histogram(
-            "visiongate_prediction_latency_seconds",
-            "Seconds of each stage of an image.",
-            ["stage"],
-            buckets=LATENCY_BUCKETS,
-            registry=registry,
+        latency = histogram(
+            "prediction_latency_seconds", "Of each stage of an image.", ["stage"], buckets=LATENCY_BUCKETS
         )
         self._decode, self._wait = latency.labels("decode"), latency.labels("wait")
         self._inference, self._total = latency.labels("inference"), latency.labels("total")
-        self._batch_size = Histogram(
-            "visiongate_batch_size",
-            "Images in the batch of each image.",
-            buckets=BATCH_BUCKETS,
-            registry=registry,
+        self._batch_size = histogram(
+            "batch_size", "Images in the batch of each image.", buckets=BATCH_BUCKETS
         )
-        self._confidence = Histogram(
-            "visiongate_prediction_confidence",
-            "Probability of the predicted class.",
-            buckets=CONFIDENCE_BUCKETS,
-            registry=registry,
+        self._confidence = histogram(
+            "prediction_confidence", "Probability of the predicted class.", buckets=CONFIDENCE_BUCKETS
         )
-        self._errors = Counter(
-            "visiongate_prediction_errors",
-            "Requests and images that were answered with a problem.",
-            ["kind"],
-            registry=registry,
-        )
-        self._health_checks = Counter(
-            "visiongate_health_check_requests", "Requests for the health.", ["check"], registry=registry
-        )
-        self._feedback = Counter(
-            "visiongate_feedback",
-            "Recorded feedback, by whether the prediction was correct.",
-            ["correct"],
-            registry=registry,
-        )
-        self._reloads = Counter(
-            "visiongate_model_reloads",
-            "Versions that were loaded, or failed to load.",
-            ["result"],
-            registry=registry,
-        )
+        self._errors = counter("prediction_errors", "Requests that were answered with a problem.", ["kind"])
+        self._health_checks = counter("health_check_requests", "Requests for the health.", ["check"])
+        self._feedback = counter("feedback", "Recorded feedback.", ["correct"])
+        self._reloads = counter("model_reloads", "Versions that were loaded, or failed to load.", ["result"])
 
     def observe(self, service: "Service") -> None:
         """Report the state of a service, too, as it is when the metrics are read."""
-        self._registry.register(_ServiceCollector(service, self._predictions))
+        self._registry.register(_ServiceCollector(service))
+        self._loaded = lambda: {
+            (model.name, version_label(model))
+            for slot in service.slots.values()
+            for _, model in slot.versions()
+        }
 
     def predicted(self, answered: "Answered") -> None:
         """Count a prediction."""
@@ -164,6 +136,8 @@ class Metrics:
         Args:
             accept: The header of the request: OpenMetrics, if it is named first, otherwise Prometheus' text format.
         """
+        loaded = self._loaded()
+        self._predictions.keep(lambda labels: labels[1:] in loaded)
         encode, media_type = choose_encoder(accept)
         return encode(self._registry), media_type
 
@@ -198,16 +172,14 @@ class _BoundedCounter:
 class _ServiceCollector(Collector):
     """Reads the state of a service when the metrics are read, so that nothing has to be kept up to date."""
 
-    def __init__(self, service: "Service", predictions: _BoundedCounter) -> None:
-        self._service, self._predictions = service, predictions
+    def __init__(self, service: "Service") -> None:
+        self._service = service
 
     def collect(self) -> Iterator[Metric]:
         service = self._service
         models = [
             (slot.name, role, model) for slot in service.slots.values() for role, model in slot.versions()
         ]
-        loaded = {(model.name, version_label(model)) for _, _, model in models}
-        self._predictions.keep(lambda labels: labels[1:] in loaded)
         yield GaugeMetricFamily(
             "visiongate_requests_in_flight", "Requests with images.", service.admission.requests
         )
@@ -222,6 +194,12 @@ class _ServiceCollector(Collector):
         for slot, role, model in models:
             info.add_metric([model.name, version_label(model), model.origin.sha256, slot, role], 1)
         yield info
+        if service.registry_reachable is not None:
+            yield GaugeMetricFamily(
+                "visiongate_registry_reachable",
+                "Whether the last look at the registry succeeded.",
+                int(service.registry_reachable),
+            )
         if service.log is not None:
             yield from _describe_log(service.log)
 

@@ -96,9 +96,18 @@ class ModelKeeper:
                 slot.refused = None
             if file.sha256 in {slot.refused, current and current.origin.sha256}:
                 return
-            model = await asyncio.to_thread(load_model, file, self._service.runtime)
-            _assign(slot, kept.role, model)
+            _assign(slot, kept.role, await self._load(file))
         logger.info("%s: %s is loaded as %s", slot.name, file.source, kept.role)
+
+    async def _load(self, file: ServedFile) -> LoadedModel:
+        metrics = self._service.metrics
+        try:
+            model = await asyncio.to_thread(load_model, file, self._service.runtime)
+        except VisiongateError:
+            metrics.reloaded(loaded=False)
+            raise
+        metrics.reloaded(loaded=True)
+        return model
 
 
 def _current(slot: Slot, role: str) -> LoadedModel | None:

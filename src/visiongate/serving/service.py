@@ -111,6 +111,8 @@ class Service:
         # None if it is switched off.
         self.log: PredictionLog | None = None
         self.tracing: Tracing | None = None
+        # Whether the last look at the registry succeeded; None if no model comes from one.
+        self.registry_reachable: bool | None = None
         self.keys = ApiKeys(settings.keys, settings.keys_file)
         self.metrics = Metrics()
         self.metrics.observe(self)
