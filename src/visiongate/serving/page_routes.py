@@ -73,6 +73,7 @@ def build_page_router() -> APIRouter:
         router.add_route(
             path, _page(_complete(_read(f"serving/page/{name}"), digest)), include_in_schema=False
         )
+    router.add_route("/favicon.ico", _page(static["icon.svg"]), include_in_schema=False)
     router.add_route("/static/{digest}/{name}", _static(static, digest), include_in_schema=False)
     return router
 

@@ -43,6 +43,7 @@ export class Card {
   }
 
   wait(text) {
+    this.problem = null;
     this.root.setAttribute("aria-busy", "true");
     this.find(".state").textContent = text;
     this.reveal(".wait");
@@ -76,6 +77,7 @@ export class Card {
   }
 
   fail(problem) {
+    this.problem = problem;
     this.root.setAttribute("aria-busy", "false");
     this.find(".failed h2").textContent = problem.title;
     this.find(".failed p").textContent = problem.message;

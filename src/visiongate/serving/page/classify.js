@@ -2,12 +2,12 @@
 import {Card} from "./card.js";
 import {show} from "./dom.js";
 import {showModel} from "./foot.js";
-import {classify, hasKey, request, setKey} from "./network.js";
+import {askForKey, UNAUTHORIZED} from "./key.js";
+import {classify, request} from "./network.js";
 import {count, heading, list, spoken, tag} from "./words.js";
 
 const AT_ONCE = 3;
 const ATTEMPTS = 5;
-const UNAUTHORIZED = 401;
 const BUSY = [429, 503];
 const SUMMARY_CLASSES = 4;
 
@@ -51,7 +51,7 @@ async function answer(card) {
     card.say(await attempt(card));
     at("spoken").textContent = spoken(card.name, card.answer);
   } catch (problem) {
-    if (problem.status === UNAUTHORIZED) return holdForKey(card, problem);
+    if (problem.status === UNAUTHORIZED) return holdForKey(card);
     card.fail(problem);
     at("spoken").textContent = `${card.name}: ${problem.title}. ${problem.message}`;
   }
@@ -70,24 +70,13 @@ async function attempt(card) {
   }
 }
 
-function holdForKey(card, problem) {
+function holdForKey(card) {
   card.wait("Waiting for the API key");
   card.held = true;
-  askForKey(problem);
+  askForKey(resume);
 }
 
-function askForKey(problem) {
-  at("key").querySelector("label").textContent = hasKey() ? problem.message : "This service requires an API key.";
-  if (!at("key").hidden) return;
-  show(at("key"));
-  at("key-value").focus();
-}
-
-function useKey(event) {
-  event.preventDefault();
-  setKey(at("key-value").value.trim());
-  at("key-value").value = "";
-  show(at("key"), false);
+function resume() {
   at("choose").focus();
   describe();
   for (const card of cards.filter((each) => each.held)) {
@@ -98,11 +87,11 @@ function useKey(event) {
 
 function summarize() {
   const answered = cards.filter((card) => card.answer);
-  const open = waiting.length + sending;
+  const failed = cards.filter((card) => card.problem).length;
+  const done = answered.length + failed;
+  const parts = [`${count(cards.length, "image")}: ${done < cards.length ? `${done} done` : tally(answered)}`];
+  if (failed) parts.push(`${failed} failed`);
   show(at("summary"), cards.length > 1);
-  const parts = [`${count(cards.length, "image")}: ${open ? `${cards.length - open} done` : tally(answered)}`];
-  const failed = cards.length - open - answered.length;
-  if (failed > 0) parts.push(`${failed} failed`);
   at("summary").querySelector("p").textContent = `${parts.join(", ")}.`;
 }
 
@@ -160,7 +149,7 @@ async function describe() {
     at("classes").textContent = `The model tells ${list(names, "and")} apart.`;
     showModel(at("foot"), model);
   } catch (problem) {
-    if (problem.status === UNAUTHORIZED) return askForKey(problem);
+    if (problem.status === UNAUTHORIZED) return askForKey(resume);
     at("classes").textContent = problem.message;
     if (BUSY.includes(problem.status)) sleep(problem.retryAfter || 2).then(describe);
   }
@@ -169,7 +158,6 @@ async function describe() {
 connect("choose", "files");
 connect("photograph", "camera");
 at("clear").addEventListener("click", clear);
-at("key").addEventListener("submit", useKey);
 document.addEventListener("paste", takePasted);
 document.addEventListener("drop", takeDropped);
 document.addEventListener("dragover", (event) => {

@@ -2,6 +2,7 @@
 import {drawVolume, HOUR} from "./chart.js";
 import {element, show} from "./dom.js";
 import {showModel} from "./foot.js";
+import {askForKey, UNAUTHORIZED} from "./key.js";
 import {request} from "./network.js";
 import {count, milliseconds, percent} from "./words.js";
 
@@ -113,8 +114,14 @@ async function refresh() {
     render();
     show(at("problem"), false);
   } catch (problem) {
+    if (problem.status === UNAUTHORIZED) return askForKey(start);
     show(at("problem")).textContent = `${problem.title}. ${problem.message}`;
   }
+}
+
+function start() {
+  refresh();
+  request("model").then((model) => showModel(at("foot"), model), () => {});
 }
 
 at("pause").addEventListener("click", () => {
@@ -129,5 +136,4 @@ at("all-classes").addEventListener("click", () => {
 at("scope").addEventListener("change", render);
 document.addEventListener("visibilitychange", () => !document.hidden && !paused && refresh());
 setInterval(() => !document.hidden && !paused && refresh(), 1000 * EVERY);
-refresh();
-request("model").then((model) => showModel(at("foot"), model), () => {});
+start();

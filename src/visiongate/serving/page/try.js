@@ -1,5 +1,6 @@
 // A form for an operation: it sends the request from this page, and shows the answer.
 import {element, show} from "./dom.js";
+import {askForKey, UNAUTHORIZED} from "./key.js";
 import {send} from "./network.js";
 
 const LONGEST = 20_000;
@@ -54,6 +55,7 @@ async function run(find, operation, parameters, body) {
   try {
     const response = await send(address(operation.path, parameters), {method: operation.method.toUpperCase(), ...body?.encode()});
     const text = await response.text();
+    if (response.status === UNAUTHORIZED) askForKey(() => run(find, operation, parameters, body));
     summary.textContent = `${response.status} ${response.statusText} in ${Math.round(performance.now() - start)} ms`;
     output.textContent = readable(text);
   } catch (problem) {
