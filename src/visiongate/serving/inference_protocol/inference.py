@@ -1,7 +1,7 @@
 """An inference request, from its body to the predictions of all of its images."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fastapi import Request, Response
@@ -43,44 +43,65 @@ class Target:
     outputs: Mapping[str, Output]
 
 
-async def infer(service: Service, request: Request, name: str, version: str | None) -> Response:
-    """Answer an inference request.
+class InferenceHandler:
+    """Answers inference requests.
 
     Args:
-        service: Has the model.
-        request: Its body has not been read.
-        name: Of the model.
-        version: Of the model; None for the one that the slot chooses.
-
-    Raises:
-        Problem: There is no such model, the request is not one for it, or an image is not usable.
+        service: Has the models.
     """
-    slot, limits = service.slot(name), service.settings.limits
-    model = slot.choose() if version is None else slot.find(version)
-    target = Target(slot, model, outputs_of(model.classifier))
-    encoding = read_encoding(request.headers.get("content-encoding"))
-    size = declared_size(request, limits)
-    # A compressed body may become as large as any.
-    with service.admission.admit(size if encoding is None else limits.body_bytes):
-        async with deadline(service):
-            body = await read_body(request, limits)
-            parse = (body, encoding, request.headers.get(HEADER_LENGTH), target, limits)
-            parsed = _parse(*parse) if len(body) < INLINE_BYTES else await asyncio.to_thread(_parse, *parse)
-            answered = await while_connected(request, _predict_all(service, target, parsed))
-        tensors = {
-            each: Tensor(target.outputs[each].datatype, target.outputs[each].collect(answered), binary)
-            for each, binary in parsed.outputs.items()
-        }
-        return make_response(name, model.version, parsed.id, tensors)
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        # One at a time: Python parses no faster in several threads, and each body takes memory.
+        self._parsing = asyncio.Semaphore(1)
+
+    async def infer(self, request: Request, name: str, version: str | None = None) -> Response:
+        """Answer a request.
+
+        Args:
+            request: Its body has not been read.
+            name: Of the model.
+            version: Of the model; None for the one that the slot chooses.
+
+        Raises:
+            Problem: There is no such model, the request is not one for it, or an image is not usable.
+        """
+        slot, limits = self._service.slot(name), self._service.settings.limits
+        model = slot.choose() if version is None else slot.find(version)
+        target = Target(slot, model, outputs_of(model.classifier))
+        encoding = read_encoding(request.headers.get("content-encoding"))
+        size = declared_size(request, limits)
+        # A compressed body may become as large as any.
+        with self._service.admission.admit(size if encoding is None else limits.body_bytes):
+            async with deadline(self._service):
+                parsed = await self._read(request, encoding, target)
+                answered = await while_connected(request, _predict_all(self._service, target, parsed))
+            return _respond(name, target, parsed, answered)
+
+    async def _read(self, request: Request, encoding: str | None, target: Target) -> ParsedRequest:
+        limits = self._service.settings.limits
+        body = await read_body(request, limits)
+        header_length = request.headers.get(HEADER_LENGTH)
+        if encoding is None and len(body) < INLINE_BYTES:
+            return _parse(body, header_length, target, limits)
+        async with self._parsing:
+            if encoding is not None:
+                body = await asyncio.to_thread(decompress, body, limits.body_bytes)
+            return await asyncio.to_thread(_parse, body, header_length, target, limits)
 
 
-def _parse(
-    body: bytes, encoding: str | None, header_length: str | None, target: Target, limits: Limits
-) -> ParsedRequest:
-    content = body if encoding is None else decompress(body, limits.body_bytes)
+def _parse(body: bytes, header_length: str | None, target: Target, limits: Limits) -> ParsedRequest:
     outputs = {name: not output.costly for name, output in target.outputs.items()}
     expected = Expected(target.model.classifier.model.contract.input_shape, outputs, limits.files)
-    return parse_request(content, header_length, expected)
+    return parse_request(body, header_length, expected)
+
+
+def _respond(name: str, target: Target, parsed: ParsedRequest, answered: Sequence[Answered]) -> Response:
+    tensors = {
+        each: Tensor(target.outputs[each].datatype, target.outputs[each].collect(answered), binary)
+        for each, binary in parsed.outputs.items()
+    }
+    return make_response(name, target.model.version, parsed.id, tensors)
 
 
 async def _predict_all(service: Service, target: Target, parsed: ParsedRequest) -> list[Answered]:

@@ -18,8 +18,8 @@ from visiongate.serving.inference_protocol.signature import BYTES, ENCODED, UINT
 from visiongate.serving.problems import Problem
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
-# Python objects take much more memory and time than their text.
-MAX_JSON_VALUES = 1_000_000
+# Python objects take much more time and memory than their text. This is enough for a photo of 400 × 400 pixels.
+MAX_JSON_VALUES = 500_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request, Response
 
 from visiongate.serving.health_routes import require_ready
-from visiongate.serving.inference_protocol.inference import infer
+from visiongate.serving.inference_protocol.inference import InferenceHandler
 from visiongate.serving.inference_protocol.messages import (
     InferenceRequest,
     InferenceResponse,
@@ -109,6 +109,7 @@ def _add_model_routes(router: APIRouter, service: Service) -> None:
 
 
 def _add_inference_routes(router: APIRouter, service: Service) -> None:
+    handler = InferenceHandler(service)
     documented: dict[str, Any] = {
         "response_model": InferenceResponse,
         "response_model_exclude_none": True,
@@ -119,7 +120,7 @@ def _add_inference_routes(router: APIRouter, service: Service) -> None:
     @router.post("/models/{name}/infer", summary="Predict the classes of images", **documented)
     async def infer_model(request: Request, name: Name) -> Response:
         """Predict the images of a tensor: `images`, pixels as the model takes them, or `encoded`, image files."""
-        return await infer(service, request, name, None)
+        return await handler.infer(request, name)
 
     @router.post(
         "/models/{name}/versions/{version}/infer",
@@ -128,11 +129,11 @@ def _add_inference_routes(router: APIRouter, service: Service) -> None:
     )
     async def infer_version(request: Request, name: Name, version: Version) -> Response:
         """Predict as without a version, by a version that is loaded."""
-        return await infer(service, request, name, version)
+        return await handler.infer(request, name, version)
 
 
 def _document_body() -> dict[str, Any]:
-    """Return the description of the body for OpenAPI. `infer` reads the body, so that its limits hold while it arrives."""
+    """Return the description of the body for OpenAPI. The handler reads it, so that its limits hold while it arrives."""
     schema = InferenceRequest.model_json_schema()
     binary = (
         f"The JSON object, whose bytes the header {HEADER_LENGTH} states, and the tensors in binary form."
