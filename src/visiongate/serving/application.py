@@ -44,14 +44,21 @@ def build_application(service: Service, keeper: ModelKeeper, *, waits: bool = Fa
         service.close()
 
     application = FastAPI(
-        title="visiongate", docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan
+        title="visiongate",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        # The service has its own, and FastAPI would look for a collector at every request.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     application.state.service = service
     errors = ErrorAnswers(service.metrics)
     errors.add_to(application)
     _add_layers(application, service, errors)
-    application.include_router(build_health_router(service))
+    # The routes are tried in this order.
     application.include_router(build_predict_router(service))
+    application.include_router(build_health_router(service))
     application.include_router(build_feedback_router(service))
     application.include_router(build_model_router(service))
     application.include_router(build_inference_protocol_router(service))

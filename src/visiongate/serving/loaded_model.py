@@ -19,6 +19,8 @@ from visiongate.serving.model_sources import ServedFile
 
 # Processors round sums in different orders; a wrong model or decoder differs by far more.
 EXAMPLE_TOLERANCE = 1e-3
+# A shorter run is not faster on several cores.
+ALONE_SECONDS = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +87,14 @@ def load_model(file: ServedFile, runtime: Runtime) -> LoadedModel:
         raise DataError(f"{file.source}: its file has the sha256 {actual}, not the registered {file.sha256}")
     threshold = file.threshold if runtime.threshold is None else runtime.threshold
     busy = make_classifier(file.name, _open(file, content, 1), threshold, file.sha256)
-    alone = replace(busy, model=_open(file, content, runtime.cores)) if runtime.cores > 1 else busy
+    seconds = _measure(busy)
+    shares = runtime.cores > 1 and seconds > ALONE_SECONDS
+    alone = replace(busy, model=_open(file, content, runtime.cores)) if shares else busy
     example = read_example(busy.model.metadata, file.source)
     if example is not None:
         for classifier in (busy, alone):
             _check_example(classifier, example, file.source)
-    max_batch = min(runtime.max_batch, max(1, int(BATCH_SECONDS / _measure(busy))))
+    max_batch = min(runtime.max_batch, max(1, int(BATCH_SECONDS / seconds)))
     arrangement = Arrangement(alone, busy, max_batch)
     batcher = Batcher(arrangement, runtime.executor, runtime.cores, runtime.is_alone)
     return LoadedModel(file, busy, batcher, example)

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
 from visiongate.explanation.heat_maps import heat_map_outputs
@@ -26,7 +26,24 @@ BODY: dict[str, Any] = {
         "image/*": {"schema": {"type": "string", "format": "binary"}},
     },
 }
+# Declared as arguments, they would take as long as everything else that the route does for a small model.
+PARAMETERS = [
+    {
+        "name": "model",
+        "in": "query",
+        "description": "One of the models of the service.",
+        "schema": {"type": "string"},
+    },
+    {
+        "name": "explain",
+        "in": "query",
+        "description": "Add a heat map for the predicted class.",
+        "schema": {"type": "boolean", "default": False},
+    },
+]
+FLAGS = {"true": True, "1": True, "false": False, "0": False}
 PROBLEMS = (
+    "invalid_request",
     "invalid_request",
     "no_image",
     "not_an_image",
@@ -50,19 +67,15 @@ def build_predict_router(service: Service) -> APIRouter:
         summary="Predict the classes of images",
         response_model=Prediction | Predictions,
         responses=document_problems(*PROBLEMS),
-        openapi_extra={"requestBody": BODY},
+        openapi_extra={"requestBody": BODY, "parameters": PARAMETERS},
     )
-    async def predict(
-        request: Request,
-        model: Annotated[str | None, Query(description="One of the models of the service.")] = None,
-        explain: Annotated[bool, Query(description="Add a heat map for the predicted class.")] = False,  # noqa: FBT002
-    ) -> Response:
+    async def predict(request: Request) -> Response:
         """Predict one image, sent as the body, or several, sent as a form with the field `file`.
 
         One image is answered with its prediction or a problem; several are answered with a list, in which each image has its
         own.
         """
-        slot = service.slot(model)
+        slot, explain = service.slot(request.query_params.get("model")), read_flag(request, "explain")
         # Fails before the body is read.
         slot.choose()
         with service.admission.admit(declared_size(request, service.settings.limits)):
@@ -72,6 +85,18 @@ def build_predict_router(service: Service) -> APIRouter:
         return Response(answer.model_dump_json(), media_type="application/json")
 
     return router
+
+
+def read_flag(request: Request, name: str) -> bool:
+    """Return a parameter of the query that is false by default.
+
+    Raises:
+        Problem: It is neither true nor false.
+    """
+    flag = FLAGS.get(request.query_params.get(name, "false").lower())
+    if flag is None:
+        raise Problem("invalid_request", f"query.{name}: must be true or false")
+    return flag
 
 
 async def _answer(
@@ -122,13 +147,21 @@ async def while_connected(request: Request, work: Coroutine[None, None, Result])
     Raises:
         ClientDisconnect: The client has left.
     """
-    task = asyncio.create_task(work)
+    current = asyncio.current_task()
+    assert current is not None  # noqa: S101 - a coroutine runs in a task
     gone = asyncio.ensure_future(request.receive())
+
+    def leave(_: object) -> None:
+        current.cancel()
+
+    gone.add_done_callback(leave)
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientDisconnect
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        if not gone.done():
+            raise
+        current.uncancel()
+        raise ClientDisconnect from None
     finally:
-        task.cancel()
+        gone.remove_done_callback(leave)
         gone.cancel()

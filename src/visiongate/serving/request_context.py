@@ -1,7 +1,7 @@
 """What is known about the request that is being handled, for the log, the traces and the answer."""
 
+import random
 import re
-import secrets
 from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -59,4 +59,6 @@ def read_context(headers: Iterable[tuple[bytes, bytes]]) -> RequestContext:
             request_id = value.decode()
         elif name == TRACEPARENT and (match := _TRACEPARENT.fullmatch(value)):
             trace_id, traceparent = match["trace"].decode(), value.decode()
-    return RequestContext(request_id or trace_id or secrets.token_hex(16), trace_id, traceparent)
+    # It need not be unguessable.
+    made = request_id or trace_id or random.randbytes(16).hex()  # noqa: S311
+    return RequestContext(made, trace_id, traceparent)

@@ -3,9 +3,11 @@
 A line has neither file names, images, query values, keys nor addresses of clients. No text in it can start another line.
 """
 
+import asyncio
 import logging
 import sys
 import time
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
@@ -18,6 +20,7 @@ access_log = logging.getLogger("visiongate.access")
 # Probes and scrapes would be most of the log, and of the traces.
 QUIET_PATHS: Final = ("/health", "/metrics", "/v2/health")
 FAILED: Final = 400
+FLUSH_SECONDS: Final = 0.05
 # Control characters, separators of lines, and marks that reverse the direction of text.
 _ESCAPES: Final = {
     code: f"\\u{code:04x}"
@@ -64,10 +67,37 @@ class TextFormatter(logging.Formatter):
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Drops what cannot be written: a full disk or a reader that left must not end the service."""
+    """Writes the lines of some milliseconds at once: under load, each write would wait for the threads of the model.
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - of the standard library
-        """Ignore the record."""
+    What cannot be written is dropped: a full disk or a reader that left must not end the service.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line until the next `flush`."""
+        is_first = not self._lines
+        self._lines.append(f"{self.format(record)}\n")
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self.flush()
+            return
+        if record.levelno >= logging.WARNING:
+            self.flush()
+        elif is_first:
+            loop.call_later(FLUSH_SECONDS, self.flush)
+
+    def flush(self) -> None:
+        """Write the lines; `logging` does it at the end, too."""
+        with self.lock or nullcontext():
+            lines, self._lines = self._lines, []
+        if lines:
+            with suppress(OSError, ValueError):
+                self.stream.write("".join(lines))
+                self.stream.flush()
 
 
 def configure_log(settings: Serving, stream: TextIO = sys.stderr) -> None:
@@ -118,7 +148,13 @@ def log_request(context: RequestContext, method: str, route: str | None, status:
         "key": context.key,
     }
     known = {name: value for name, value in fields.items() if value is not None}
-    access_log.log(level, "%s %s %s", method, route or "unknown path", status, extra={"fields": known})
+    arguments = (method, route or "unknown path", status)
+    # `Logger.log` would look for the file and line of its caller.
+    access_log.handle(
+        access_log.makeRecord(
+            access_log.name, level, "", 0, "%s %s %s", arguments, None, extra={"fields": known}
+        )
+    )
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
