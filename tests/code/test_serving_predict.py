@@ -174,19 +174,33 @@ def test_an_unknown_model_is_named_with_the_known_ones(model: Path) -> None:
     assert known.status_code == 200
 
 
-async def _slow_body(started: asyncio.Event, go_on: asyncio.Event) -> AsyncIterator[bytes]:
-    started.set()
+async def _slow_body(go_on: asyncio.Event) -> AsyncIterator[bytes]:
+    yield PHOTO[:10]
     await go_on.wait()
-    yield PHOTO
+    yield PHOTO[10:]
+
+
+def _hold(app: Application, go_on: asyncio.Event) -> None:
+    """Make all predictions wait."""
+    predict = app.service.predict
+
+    async def wait(*arguments: Any) -> Any:  # noqa: ANN401 - as the method
+        await go_on.wait()
+        return await predict(*arguments)
+
+    app.service.predict = wait  # type: ignore[method-assign]
 
 
 def test_beyond_the_limit_a_request_is_rejected_at_once_and_later_ones_are_answered(model: Path) -> None:
     async def send() -> tuple[Any, Any, Any]:
         async with application(model, {"VISIONGATE_SERVING__LIMITS__REQUESTS": "1"}) as app:
-            started, go_on = asyncio.Event(), asyncio.Event()
-            first = asyncio.create_task(app.client.post("/predict", content=_slow_body(started, go_on)))
-            await started.wait()
-            rejected = await app.client.post("/predict", content=PHOTO)
+            go_on = asyncio.Event()
+            _hold(app, go_on)
+            first = asyncio.create_task(app.client.post("/predict", content=PHOTO))
+            while not app.service.admission.requests:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+            # Its body never arrives.
+            rejected = await app.client.post("/predict", content=_slow_body(asyncio.Event()))
             go_on.set()
             return await first, rejected, await app.client.post("/predict", content=PHOTO)
 
@@ -196,20 +210,57 @@ def test_beyond_the_limit_a_request_is_rejected_at_once_and_later_ones_are_answe
     assert int(rejected.headers["retry-after"]) >= 1
 
 
-@pytest.mark.parametrize(
-    ("limit", "status", "words"),
-    [("SEND_SECONDS", 408, "did not arrive"), ("DEADLINE_SECONDS", 503, "no answer within")],
-)
-def test_a_request_that_takes_too_long_ends(model: Path, limit: str, status: int, words: str) -> None:
+def test_clients_that_send_slowly_take_nothing_from_the_others(model: Path) -> None:
+    environment = {
+        "VISIONGATE_SERVING__LIMITS__REQUESTS": "1",
+        "VISIONGATE_SERVING__LIMITS__BODY_BYTES": str(len(PHOTO)),
+        "VISIONGATE_SERVING__LIMITS__BYTES": str(len(PHOTO) + 30),
+    }
+
+    async def send() -> tuple[int, list[int], int]:
+        async with application(model, environment) as app:
+            go_on = asyncio.Event()
+            slow = [
+                asyncio.create_task(app.client.post("/predict", content=_slow_body(go_on))) for _ in range(3)
+            ]
+            while app.service.admission.bytes < 30:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+            quick = await app.client.post("/predict", content=PHOTO)
+            go_on.set()
+            answers = [answer.status_code for answer in await asyncio.gather(*slow)]
+            return quick.status_code, answers, app.service.admission.bytes
+
+    quick, slow, left = run(send())
+
+    assert quick == 200
+    # Together, their images do not fit.
+    assert set(slow) == {200, 429}
+    assert left == 0
+
+
+def test_a_body_that_does_not_arrive_ends_the_request(model: Path) -> None:
     async def send() -> tuple[Any, int]:
-        async with application(model, {f"VISIONGATE_SERVING__LIMITS__{limit}": "0.05"}) as app:
-            body = _slow_body(asyncio.Event(), asyncio.Event())
-            return await app.client.post("/predict", content=body), app.service.admission.requests
+        async with application(model, {"VISIONGATE_SERVING__LIMITS__SEND_SECONDS": "0.05"}) as app:
+            answer = await app.client.post("/predict", content=_slow_body(asyncio.Event()))
+            return answer, app.service.admission.bytes
 
     response, left = run(send())
 
-    assert response.status_code == status
-    assert words in response.json()["detail"]
+    assert response.status_code == 408
+    assert "did not arrive" in response.json()["detail"]
+    assert left == 0
+
+
+def test_an_answer_that_takes_too_long_ends(model: Path) -> None:
+    async def send() -> tuple[Any, int]:
+        async with application(model, {"VISIONGATE_SERVING__LIMITS__DEADLINE_SECONDS": "0.05"}) as app:
+            _hold(app, asyncio.Event())
+            return await app.client.post("/predict", content=PHOTO), app.service.admission.requests
+
+    response, left = run(send())
+
+    assert response.status_code == 503
+    assert "no answer within" in response.json()["detail"]
     assert left == 0
 
 

@@ -13,7 +13,7 @@ from visiongate.serving.answers import FailedImage, Prediction, Predictions, mak
 from visiongate.serving.problems import Problem, document_problems
 from visiongate.serving.service import Service
 from visiongate.serving.slots import Slot
-from visiongate.serving.uploads import FIELD, MULTIPART, Upload, declared_size, read_uploads
+from visiongate.serving.uploads import FIELD, MULTIPART, Upload, read_uploads
 
 Result = TypeVar("Result")
 _FILES = {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
@@ -78,9 +78,10 @@ def build_predict_router(service: Service) -> APIRouter:
         slot, explain = service.slot(request.query_params.get("model")), read_flag(request, "explain")
         # Fails before the body is read.
         slot.choose()
-        with service.admission.admit(declared_size(request, service.settings.limits)):
+        with service.admission.enter() as place:
+            uploads = await read_uploads(request, service.settings.limits, place)
+            place.take()
             async with deadline(service):
-                uploads = await read_uploads(request, service.settings.limits)
                 answer = await while_connected(request, _answer(service, slot, uploads, explain=explain))
         return Response(answer.model_dump_json(), media_type="application/json")
 
@@ -122,6 +123,7 @@ async def _predict_or_explain(
     try:
         return await _predict(service, slot, upload, explain=explain)
     except Problem as problem:
+        service.metrics.failed(problem.kind)
         return FailedImage(filename=upload.name, **problem.members())
 
 

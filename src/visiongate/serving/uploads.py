@@ -8,6 +8,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from visiongate.serving.admission import Place
 from visiongate.serving.problems import Problem
 from visiongate.settings.serving import Limits
 
@@ -30,28 +31,31 @@ class Upload:
     content: bytes
 
 
-def declared_size(request: Request, limits: Limits) -> int:
-    """Return the length of a body as its header states it, or the largest allowed one.
+def check_length(request: Request, limits: Limits) -> None:
+    """Check the length of a body as its header states it.
 
     Raises:
         Problem: The length is invalid or too large.
     """
-    text = request.headers.get("content-length")
-    if text is None:
-        return limits.body_bytes
+    text = request.headers.get("content-length", "0")
     if not (text.isascii() and text.isdigit()):
         raise Problem("invalid_request", "Content-Length must be a number of bytes")
     if len(text) > 18 or int(text) > limits.body_bytes:  # noqa: PLR2004 - beyond any limit
         raise _too_large(limits)
-    return int(text)
 
 
-async def read_body(request: Request, limits: Limits) -> bytes:
+async def read_body(request: Request, limits: Limits, place: Place | None = None) -> bytes:
     """Return the body of a request.
 
+    Args:
+        request: The request.
+        limits: Of the body and its time.
+        place: Counts its bytes, too.
+
     Raises:
-        Problem: It is too large, or did not arrive in time.
+        Problem: It is too large, or did not arrive in time, or all requests together have too many bytes.
     """
+    check_length(request, limits)
     chunks, size = [], 0
     try:
         async with asyncio.timeout(limits.send_seconds):
@@ -59,6 +63,8 @@ async def read_body(request: Request, limits: Limits) -> bytes:
                 size += len(chunk)
                 if size > limits.body_bytes:
                     raise _too_large(limits)
+                if place is not None:
+                    place.receive(len(chunk))
                 chunks.append(chunk)
     except TimeoutError:
         raise Problem(
@@ -69,14 +75,19 @@ async def read_body(request: Request, limits: Limits) -> bytes:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-async def read_uploads(request: Request, limits: Limits) -> list[Upload]:
+async def read_uploads(request: Request, limits: Limits, place: Place) -> list[Upload]:
     """Return the images of a request.
+
+    Args:
+        request: The request.
+        limits: Of the body and its images.
+        place: Counts its bytes.
 
     Raises:
         Problem: The body has no image, or exceeds a limit.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    body = await read_body(request, limits)
+    body = await read_body(request, limits, place)
     if media_type == MULTIPART:
         return await _parse_form(request, body, limits)
     # curl sends the bytes of a file as a URL-encoded form, unless it is told otherwise; therefore most types are accepted.

@@ -26,8 +26,12 @@ class Limits(Section):
     )
     bytes: Count = Field(default=268_435_456, description="Bytes of all requests at a time.")
     connections: Count = Field(default=1000, description="Open connections.")
-    deadline_seconds: Positive = Field(default=10.0, description="From a request's arrival to its answer.")
-    send_seconds: Positive = Field(default=20.0, description="In which a request must have arrived.")
+    deadline_seconds: Positive = Field(
+        default=10.0, description="From a request's complete arrival to its answer."
+    )
+    send_seconds: Positive = Field(
+        default=20.0, description="In which the headers must arrive, and the body after them."
+    )
     idle_seconds: Count = Field(default=30, description="After which an idle connection is closed.")
     drain_seconds: Positive = Field(
         default=2.0, description="After SIGTERM, how long idle connections may still send a request."

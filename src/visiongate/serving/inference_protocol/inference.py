@@ -21,7 +21,7 @@ from visiongate.serving.predict_routes import deadline, while_connected
 from visiongate.serving.problems import Problem
 from visiongate.serving.service import Answered, Service
 from visiongate.serving.slots import Slot
-from visiongate.serving.uploads import declared_size, read_body
+from visiongate.serving.uploads import read_body
 from visiongate.settings.serving import Limits
 
 # A smaller body is parsed faster than it is handed to a thread.
@@ -70,18 +70,21 @@ class InferenceHandler:
         model = slot.choose() if version is None else slot.find(version)
         target = Target(slot, model, outputs_of(model.classifier))
         encoding = read_encoding(request.headers.get("content-encoding"))
-        size = declared_size(request, limits)
-        # A compressed body may become as large as any.
-        with self._service.admission.admit(size if encoding is None else limits.body_bytes):
+        with self._service.admission.enter() as place:
+            body = await read_body(request, limits, place)
+            place.take()
+            if encoding is not None:
+                # A compressed body may become as large as any.
+                place.receive(limits.body_bytes)
             async with deadline(self._service):
-                parsed = await self._read(request, encoding, target)
+                parsed = await self._parse(body, request.headers.get(HEADER_LENGTH), encoding, target)
                 answered = await while_connected(request, _predict_all(self._service, target, parsed))
             return _respond(name, target, parsed, answered)
 
-    async def _read(self, request: Request, encoding: str | None, target: Target) -> ParsedRequest:
+    async def _parse(
+        self, body: bytes, header_length: str | None, encoding: str | None, target: Target
+    ) -> ParsedRequest:
         limits = self._service.settings.limits
-        body = await read_body(request, limits)
-        header_length = request.headers.get(HEADER_LENGTH)
         if encoding is None and len(body) < INLINE_BYTES:
             return _parse(body, header_length, target, limits)
         async with self._parsing:
