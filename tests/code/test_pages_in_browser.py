@@ -251,6 +251,21 @@ def test_a_key_is_asked_for_and_used(page: Page) -> None:
     expect(answer(page, "day.png").get_by_role("heading")).to_contain_text("bright")
 
 
+def test_a_model_can_be_chosen(page: Page) -> None:
+    page.route("**/models", lambda route: route.fulfill(json=[{"name": "default"}, {"name": "birds"}]))
+    page.route(
+        "**/model?model=*",
+        lambda route: route.fulfill(json={"name": "birds", "sha256": "", "classes": CLASSES}),
+    )
+    page.route("**/predict?model=birds", made_answer)
+    page.goto("/")
+    page.get_by_label("Model").select_option("birds")
+    expect(page.locator("#classes")).to_have_text("The model tells 1,000 classes apart.")
+    page.set_input_files("#files", [file("bird.png", encode(DARK))])
+
+    expect(answer(page, "bird.png").get_by_role("heading")).to_contain_text(CLASSES[0])
+
+
 def test_an_operation_can_be_tried(page: Page) -> None:
     page.goto("/docs")
     page.locator("summary", has_text="List the models").click()

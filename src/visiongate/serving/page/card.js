@@ -12,8 +12,9 @@ let cards = 0;
 
 export class Card {
   // `retry` is called with the card when a person asks for another attempt.
-  constructor(file, name, retry) {
-    Object.assign(this, {file, name});
+  constructor(file, model, retry) {
+    const name = file.name || "Pasted image";
+    Object.assign(this, {file, model, name});
     this.root = fromTemplate("answer");
     this.image = this.find("img");
     this.preview = URL.createObjectURL(file);
@@ -91,7 +92,7 @@ export class Card {
     const shown = button.getAttribute("aria-pressed") === "true";
     button.disabled = true;
     try {
-      if (!shown) this.heatMap ??= (await classify(this.file, true)).heat_map;
+      if (!shown) this.heatMap ??= (await classify(this.file, this.model, true)).heat_map;
       if (!this.heatMap) throw new Error("This model has no heat map.");
       this.paint(!shown);
     } catch (error) {

@@ -3,6 +3,7 @@ import {element} from "./dom.js";
 import {count} from "./words.js";
 
 export const HOUR = 3_600_000;
+export const DAY = 24 * HOUR;
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 100;
 const GAP = 0.2;
@@ -23,12 +24,13 @@ export function drawVolume(figure, report) {
   figure.replaceChildren(chart, element("div", {className: "axis"}, ...labels.map((text) => element("span", {textContent: text}))));
 }
 
-// Hours without predictions are missing in the report.
-function makeBars({since, until, by_hour: byHour}) {
-  const first = HOUR * Math.floor(Date.parse(since) / HOUR);
-  const hours = Math.ceil((Date.parse(until) - first) / HOUR / BARS);
+// From the first prediction, and at least a day. Hours without predictions are missing in the report.
+function makeBars({since, until, all, by_hour: byHour}) {
+  const [start, end] = [since, until].map(Date.parse);
+  const first = HOUR * Math.floor(Math.max(start, Math.min(Date.parse(all.first), end - DAY)) / HOUR);
+  const hours = Math.ceil((end - first) / HOUR / BARS);
   const bars = [];
-  for (let start = first; start <= Date.parse(until); start += hours * HOUR) bars.push({start, predictions: 0});
+  for (let time = first; time <= end; time += hours * HOUR) bars.push({start: time, predictions: 0});
   for (const {hour, predictions} of byHour) {
     const bar = bars[Math.floor((Date.parse(hour) - first) / HOUR / hours)];
     if (bar) bar.predictions += predictions;

@@ -1,9 +1,10 @@
 // The page at /: takes images in, sends a few at a time, and shows each answer as it arrives.
 import {Card} from "./card.js";
 import {show} from "./dom.js";
-import {showModel} from "./foot.js";
+import {takeIn} from "./intake.js";
 import {askForKey, UNAUTHORIZED} from "./key.js";
-import {classify, request} from "./network.js";
+import {chosenModel, describeModel, offerModels} from "./model.js";
+import {classify} from "./network.js";
 import {count, heading, list, spoken, tag} from "./words.js";
 
 const AT_ONCE = 3;
@@ -18,7 +19,7 @@ const cards = [];
 let sending = 0;
 
 function add(files) {
-  const batch = [...files].map((file) => new Card(file, file.name || "Pasted image", again));
+  const batch = [...files].map((file) => new Card(file, chosenModel(), again));
   if (!batch.length) return;
   show(at("message"), false);
   cards.push(...batch);
@@ -61,7 +62,7 @@ async function answer(card) {
 async function attempt(card) {
   for (let tries = 1; ; tries += 1) {
     try {
-      return await classify(card.file);
+      return await classify(card.file, card.model);
     } catch (problem) {
       if (!BUSY.includes(problem.status) || tries === ATTEMPTS) throw problem;
       card.wait("The service is busy; trying again");
@@ -120,34 +121,11 @@ function tell(text) {
   at("spoken").textContent = text;
 }
 
-function takeDropped(event) {
-  event.preventDefault();
-  document.body.classList.remove("dragging");
-  if (event.dataTransfer.files.length) add(event.dataTransfer.files);
-  else tell("Only files can be dropped. Save the image first, or copy and paste it.");
-}
-
-function takePasted(event) {
-  if (event.target.closest("input")) return;
-  if (event.clipboardData.files.length) add(event.clipboardData.files);
-  else tell("The clipboard has no image. Copy an image, not its address.");
-}
-
-function connect(button, input) {
-  at(button).addEventListener("click", () => at(input).click());
-  at(input).addEventListener("change", (event) => {
-    add(event.target.files);
-    // So that the same file can be chosen again.
-    event.target.value = "";
-  });
-}
-
+// A service that has just started knows no model yet.
 async function describe() {
   try {
-    const model = await request("model");
-    const names = model.classes.length > SUMMARY_CLASSES ? [count(model.classes.length, "class", "classes")] : model.classes;
-    at("classes").textContent = `The model tells ${list(names, "and")} apart.`;
-    showModel(at("foot"), model);
+    await offerModels();
+    await describeModel();
   } catch (problem) {
     if (problem.status === UNAUTHORIZED) return askForKey(resume);
     at("classes").textContent = problem.message;
@@ -155,16 +133,7 @@ async function describe() {
   }
 }
 
-connect("choose", "files");
-connect("photograph", "camera");
+takeIn(add, tell);
 at("clear").addEventListener("click", clear);
-document.addEventListener("paste", takePasted);
-document.addEventListener("drop", takeDropped);
-document.addEventListener("dragover", (event) => {
-  event.preventDefault();
-  document.body.classList.add("dragging");
-});
-document.addEventListener("dragleave", (event) => {
-  if (!event.relatedTarget) document.body.classList.remove("dragging");
-});
+at("model").addEventListener("change", () => describeModel().catch((problem) => tell(problem.message)));
 describe();

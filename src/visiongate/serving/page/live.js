@@ -1,5 +1,5 @@
 // The page at /live: what the prediction log and the people who gave feedback say, refreshed while somebody looks.
-import {drawVolume, HOUR} from "./chart.js";
+import {DAY, drawVolume, HOUR} from "./chart.js";
 import {element, show} from "./dom.js";
 import {showModel} from "./foot.js";
 import {askForKey, UNAUTHORIZED} from "./key.js";
@@ -8,7 +8,6 @@ import {count, milliseconds, percent} from "./words.js";
 
 const EVERY = 5;
 const CLASSES = 30;
-const DAY = 24;
 const UNKNOWN = "–";
 const ALL = "all";
 
@@ -90,9 +89,9 @@ function offerVersions() {
   show(at("scope-label"), names.length > 1);
 }
 
-function period(milliseconds) {
-  const hours = Math.round(milliseconds / HOUR);
-  return hours % DAY ? count(hours, "hour") : count(hours / DAY, "day");
+function period(duration) {
+  const days = duration / DAY;
+  return Number.isInteger(days) ? count(days, "day") : count(Math.round(duration / HOUR), "hour");
 }
 
 function render() {

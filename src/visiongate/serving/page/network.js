@@ -36,8 +36,10 @@ export async function send(address, options = {}) {
   return response;
 }
 
-export async function request(address, options) {
-  const response = await send(address, options);
+// `parameters` without a value are left out.
+export async function request(address, options = {}, parameters = {}) {
+  const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value));
+  const response = await send(query.size ? `${address}?${query}` : address, options);
   const body = await response.json().catch(() => null);
   if (!response.ok) throw problem(response, body);
   return body;
@@ -56,10 +58,10 @@ function problem(response, body) {
   });
 }
 
-export async function classify(file, explain = false) {
+export async function classify(file, model, explain = false) {
   // A request with an unreadable file fails as if the service were unreachable.
   await file.slice(0, 1).arrayBuffer().catch(() => { throw new Problem(UNREADABLE); });
   const form = new FormData();
   form.append("file", file, file.name);
-  return request(explain ? "predict?explain=true" : "predict", {method: "POST", body: form});
+  return request("predict", {method: "POST", body: form}, {model, explain});
 }
