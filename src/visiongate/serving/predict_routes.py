@@ -1,11 +1,12 @@
 """``POST /predict``: the classes of one or several images."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
+from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
 from visiongate.explanation.heat_maps import heat_map_outputs
@@ -26,7 +27,7 @@ BODY: dict[str, Any] = {
         "image/*": {"schema": {"type": "string", "format": "binary"}},
     },
 }
-# Declared as arguments, they would take as long as everything else that the route does for a small model.
+# See `DirectRoute`.
 PARAMETERS = [
     {
         "name": "model",
@@ -58,9 +59,21 @@ PROBLEMS = (
 )
 
 
+class DirectRoute(APIRoute):
+    """Hands the request to the endpoint, which has no other argument, without FastAPI's dependencies.
+
+    They would take as long as everything else that a route does for a small model.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the endpoint."""
+        endpoint: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
+        return endpoint
+
+
 def build_predict_router(service: Service) -> APIRouter:
     """Return the route for predictions."""
-    router = APIRouter(tags=["predict"])
+    router = APIRouter(tags=["predict"], route_class=DirectRoute)
 
     @router.post(
         "/predict",
