@@ -16,6 +16,7 @@ import httpx
 
 from visiongate.serving.application import build_application
 from visiongate.serving.service import Service
+from visiongate.serving.source_addresses import Places
 from visiongate.serving.startup import build_service
 from visiongate.settings.serving_environment import load_serving
 
@@ -39,7 +40,7 @@ async def application(
     """Start the application as `visiongate serve MODEL` does; no prediction log, unless the environment has its address."""
     variables = {"VISIONGATE_SERVING__LOG__ENABLED": "false", **(environment or {})}
     deployment = load_serving(Path("params.yaml of nobody"), variables, {"serving.model": str(model)})
-    service, keeper = build_service(deployment)
+    service, keeper = build_service(Places(deployment))
     app = build_application(service, keeper)
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)

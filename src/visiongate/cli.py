@@ -411,6 +411,17 @@ def _registry_commands() -> click.Group:
             _force("Accept a version that never passed the gate."),
         ),
         _command(
+            "export",
+            _dispatch("registry", "export"),
+            "Copy a version with its card and lineage into a folder that `visiongate serve` takes, for an image or a machine "
+            "without access to the registry.",
+            "visiongate registry export --to served/",
+            click.Argument(
+                ["version"], required=False, default="champion", metavar="[VERSION|ALIAS|models:/NAME/3]"
+            ),
+            _option("--to", type=FOLDER, required=True, help="Folder; its model is replaced."),
+        ),
+        _command(
             "compare",
             _dispatch("registry", "compare"),
             "Compare the best runs.",

@@ -1,6 +1,7 @@
-"""``visiongate registry``: list, promote, roll back, compare and trace registered models."""
+"""``visiongate registry``: list, promote, roll back, export, compare and trace registered models."""
 
 import json
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -8,12 +9,14 @@ from pathlib import Path
 from visiongate import paths
 from visiongate.adapters.dvc import read_status
 from visiongate.adapters.git import Repository
+from visiongate.adapters.mlflow.registry import fetch_model, find_selected
 from visiongate.adapters.mlflow.runs import WRITTEN_BY_PIPELINE
 from visiongate.adapters.mlflow.store import Store, TrackingError, open_store
 from visiongate.commands import repro
 from visiongate.errors import DataError
 from visiongate.records.dvc_lock import read_lock
 from visiongate.records.registration import read_registration
+from visiongate.records.served_model import describe_version, write_served_folder
 from visiongate.registration.commitment import explain_uncommitted
 from visiongate.registration.evaluated_model import STAGES
 from visiongate.registry import rollback
@@ -59,6 +62,28 @@ def promote(version: str | None, reason: str, *, force: bool) -> int:
     store, name = _open()
     promoted = rollback.promote_by_hand(store, name, version, reason)
     print(f"{promoted.name} version {promoted.number} is champion")
+    return 0
+
+
+def export(version: str, to: Path) -> int:
+    """Copy a version into a folder that the service can serve without the registry.
+
+    Raises:
+        TrackingError: There is no such version, or its file is not the registered one.
+    """
+    store, name = _open()
+    found = find_selected(store, name, version)
+    if found is None:
+        raise TrackingError(
+            f"{version}: no such version or alias of {name}; list the versions with `visiongate registry list`"
+        )
+    file = fetch_model(store, found)
+    write_served_folder(
+        to, describe_version(found.name, found.number, found.tags, found.description, [*found.aliases]), file
+    )
+    print(
+        f"{to}: {found.name} version {found.number}; serve it with `visiongate serve {shlex.quote(str(to))}`"
+    )
     return 0
 
 

@@ -9,9 +9,12 @@ from visiongate.errors import SettingsError
 from visiongate.serving.application import build_application
 from visiongate.serving.request_log import configure_log
 from visiongate.serving.server import serve
+from visiongate.serving.source_addresses import Places
 from visiongate.serving.startup import build_service
+from visiongate.serving.work_tree import WorkTree
 from visiongate.settings.serving_environment import load_serving
 
+WORK_TREE = WorkTree(paths.MODEL_ONNX, paths.METRICS, paths.REGISTRATION, paths.MODEL_CARD)
 logger = logging.getLogger(__name__)
 
 
@@ -25,7 +28,7 @@ def run(model: str | None, host: str | None, port: int | None, fd: int | None) -
     given = {name: value for name, value in options.items() if value is not None}
     deployment = load_serving(paths.PARAMS, os.environ, given)
     configure_log(deployment.serving)
-    service, keeper = build_service(deployment)
+    service, keeper = build_service(Places(deployment, WORK_TREE))
     listener = _inherit(fd) if fd is not None else _listen(deployment.serving.host, deployment.serving.port)
     logger.info("Listening on http://%s:%d", *listener.getsockname()[:2])
     # With an inherited socket, the process before goes on until this one is ready.

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from visiongate.adapters.mlflow.registry import (
+    URI_START,
     Version,
     fetch_model,
-    find_alias,
     find_champion,
-    find_number,
-    find_uri,
+    find_selected,
 )
 from visiongate.adapters.mlflow.store import Store, TrackingError, has_store, open_store
 from visiongate.errors import DataError
@@ -22,7 +21,6 @@ from visiongate.records.files import sha256_of
 from visiongate.settings.schema import Settings
 
 logger = logging.getLogger(__name__)
-URI_START = "models:/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +130,7 @@ def _find(name: str, committed: CommittedModel, settings: Settings) -> ModelFile
 
 
 def _find_version(store: Store, model: str, name: str) -> Version:
-    if name.startswith(URI_START):
-        return find_uri(store, name)
-    version = find_number(store, model, name) if name.isdecimal() else find_alias(store, model, name)
+    version = find_selected(store, model, name)
     if version is None:
         raise TrackingError(
             f"{name}: neither a file nor a version or alias of {model}; list the versions with `visiongate registry list`"

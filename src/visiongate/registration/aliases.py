@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from visiongate.adapters.mlflow.registry import (
-    CHALLENGER,
-    CHAMPION,
     DECISION_TAG,
     HISTORY_TAG,
     MAX_TAG,
@@ -28,6 +26,7 @@ from visiongate.adapters.mlflow.registry import (
     set_tags,
 )
 from visiongate.adapters.mlflow.store import Store, TrackingError
+from visiongate.records.registry_tags import CHALLENGER, CHAMPION
 from visiongate.registration.promotion import Decision
 
 # When a version became champion last.

@@ -15,11 +15,11 @@ from visiongate.adapters.mlflow.runs import log_reports
 from visiongate.adapters.mlflow.store import Store
 from visiongate.errors import DataError, VisiongateError
 from visiongate.records.dvc_lock import parse_lock
+from visiongate.records.model_card import strip_front_matter
 from visiongate.records.registration import Registration, parse_registration
 from visiongate.registration import promotion
 from visiongate.registration.aliases import apply_decision
 from visiongate.registration.evaluated_model import EvaluatedModel, read_evaluated_model
-from visiongate.registration.model_card import strip_front_matter
 from visiongate.registration.versions import find_or_add_version, log_evaluation, set_threshold
 
 # What `register` reads, besides the files in git.

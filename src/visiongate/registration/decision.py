@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 from visiongate.adapters.mlflow.registry import ROLLED_BACK_TAG, Version, fetch_model
-from visiongate.adapters.mlflow.runs import MODEL_TAG
 from visiongate.adapters.mlflow.store import Store
 from visiongate.comparison.paired_test import Comparison, compare, uses_mcnemar
 from visiongate.comparison.predictions import GroundTruth
 from visiongate.models.predictor import Predictor, open_predictor
+from visiongate.records.registry_tags import MODEL_TAG
 from visiongate.registration import promotion
 from visiongate.registration.evaluated_model import EvaluatedModel
 from visiongate.registration.gains import measure_gain

@@ -97,11 +97,6 @@ def describe_protocol(model: ModelDescription, images: int) -> str | None:
     return f"{folds}-fold cross-validation over {images:,} images; the registered model is trained on all of them"
 
 
-def strip_front_matter(text: str) -> str:
-    """Return a card without its front matter, which MLflow's pages would show as a list."""
-    return re.sub(r"\A---\n.*?\n---\n+", "", text, count=1, flags=re.DOTALL)
-
-
 def front_matter(card: ModelCard) -> dict[str, Any]:
     """Return the metadata that the hub reads."""
     results = [

@@ -12,13 +12,14 @@ from visiongate.adapters.mlflow.store import Store, main_workspace, open_store
 from visiongate.records.evaluation import read_intervals, read_slices, worst_slice
 from visiongate.records.files import write_text
 from visiongate.records.manifest import read_manifest
+from visiongate.records.model_card import strip_front_matter
 from visiongate.records.registration import RecordedLineage, Registration, write_registration
 from visiongate.registration.aliases import apply_decision, find_or_restore_champion
 from visiongate.registration.commitment import explain_uncommitted
 from visiongate.registration.committed import find_committed, register_committed
 from visiongate.registration.decision import decide
 from visiongate.registration.evaluated_model import EvaluatedModel, read_evaluated_model
-from visiongate.registration.model_card import ModelCard, describe_protocol, render_card, strip_front_matter
+from visiongate.registration.model_card import ModelCard, describe_protocol, render_card
 from visiongate.registration.promotion import Decision, hold
 from visiongate.registration.versions import find_or_add_version, log_data, log_evaluation, set_threshold
 from visiongate.settings.schema import Settings

@@ -7,7 +7,6 @@ from visiongate import paths
 from visiongate.adapters.git import UNKNOWN
 from visiongate.adapters.mlflow.model_files import Candidate
 from visiongate.adapters.mlflow.registry import (
-    THRESHOLD_TAG,
     Version,
     add_version,
     clear_tag,
@@ -29,6 +28,7 @@ from visiongate.errors import DataError
 from visiongate.models.predictor import Predictor
 from visiongate.records.manifest import MANIFEST_FILE, parse_manifest
 from visiongate.records.predictions import PREDICTIONS_FILE, parse_predictions
+from visiongate.records.registry_tags import THRESHOLD_TAG
 from visiongate.registration.evaluated_model import EvaluatedModel
 from visiongate.registration.pairing import Champion
 from visiongate.settings.dataset import Dataset

@@ -38,6 +38,9 @@ class ModelHealth(BaseModel):
     ready: bool
     versions: list[VersionHealth]
     problem: Annotated[str | None, Field(description="Why the last version could not be loaded.")]
+    registry_unreachable_since: Annotated[
+        float | None, Field(description="Seconds since 1970; null if the registry answers, or is not used.")
+    ]
 
     @classmethod
     def of(cls, slot: Slot) -> "ModelHealth":
@@ -53,7 +56,12 @@ class ModelHealth(BaseModel):
             )
             for role, model in slot.versions()
         ]
-        return cls(ready=slot.active is not None, versions=versions, problem=slot.problem)
+        return cls(
+            ready=slot.active is not None,
+            versions=versions,
+            problem=slot.problem,
+            registry_unreachable_since=slot.unreachable_since,
+        )
 
 
 class LogHealth(BaseModel):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from visiongate.errors import VisiongateError
 from visiongate.serving.loaded_model import LoadedModel, load_model
 from visiongate.serving.model_sources import ModelSource, ServedFile
-from visiongate.serving.model_watch import watch
+from visiongate.serving.model_watch import ModelWatch, call_in_thread
 from visiongate.serving.service import Service
 from visiongate.serving.slots import ACTIVE, CANARY, SHADOW, Slot
 
@@ -74,7 +74,7 @@ class ModelKeeper:
         slot.refused = None
         for kept in self._kept:
             if kept.slot is slot:
-                await self._install(kept, await asyncio.to_thread(kept.source.current))
+                await self._install(kept, await call_in_thread(kept.source.current))
 
     async def _keep(self, kept: Kept) -> None:
         async def install(file: ServedFile) -> None:
@@ -85,7 +85,11 @@ class ModelKeeper:
                 stays = "the current version stays" if kept.slot.active else "the model is not ready"
                 logger.error("%s: %s", error, stays)  # noqa: TRY400 - the message says all
 
-        await watch(kept.source, self._service.settings.registry.poll_seconds, install)
+        def reach(since: float | None) -> None:
+            kept.slot.unreachable_since = since
+
+        seconds = self._service.settings.registry.poll_seconds
+        await ModelWatch(kept.source, seconds, install, reach).run()
 
     async def _install(self, kept: Kept, file: ServedFile) -> None:
         slot = kept.slot
@@ -94,7 +98,8 @@ class ModelKeeper:
             if kept.role == ACTIVE and file.sha256 != slot.refused:
                 # The alias has moved since the rollback.
                 slot.refused = None
-            if file.sha256 in {slot.refused, current and current.origin.sha256}:
+            is_loaded = current is not None and current.origin.identity == file.identity
+            if is_loaded or file.sha256 == slot.refused:
                 return
             _assign(slot, kept.role, await self._load(file))
         logger.info("%s: %s is loaded as %s", slot.name, file.source, kept.role)

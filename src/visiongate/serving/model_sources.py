@@ -1,13 +1,24 @@
-"""Where a served model comes from."""
+"""Where a served model comes from: a file or a folder. `visiongate.serving.registry_source` is for a registry."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, Self
 
-from visiongate.errors import DataError, SettingsError
+from visiongate.errors import DataError, VisiongateError
 from visiongate.records.files import sha256_of
-from visiongate.settings.serving_environment import Deployment
+from visiongate.records.registry_tags import MODEL_FILE
+from visiongate.records.served_model import SERVED_FILE, ServedModel, read_served_model
+from visiongate.serving.work_tree import WorkTree
+
+
+class UnreachableError(VisiongateError):
+    """A registry, or a file in it, cannot be read at the moment."""
+
+
+class NoVersionError(VisiongateError):
+    """A registry has no such version, or no such alias."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,38 +47,91 @@ class ServedFile:
     aliases: tuple[str, ...] = ()
     source: str = ""
 
+    @classmethod
+    def of(cls, path: Path, model: ServedModel, source: str) -> Self:
+        """Return the file of a registered version."""
+        return cls(
+            path,
+            model.name,
+            model.version,
+            model.sha256,
+            model.threshold,
+            model.card,
+            model.lineage,
+            tuple(model.aliases),
+            source,
+        )
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What its answers depend on; another one is another version."""
+        return self.name, self.version, self.sha256, self.threshold
+
 
 class ModelSource(Protocol):
-    """A place that has a version of a model, which may change."""
+    """A place that has a version of a model, which may change. Its methods are called in threads."""
 
     def current(self) -> ServedFile:
-        """Return the current version. Called in a thread.
+        """Return the current version. This is quick if the version is that of the call before.
 
         Raises:
-            VisiongateError: The place cannot be reached, or has no usable version.
+            UnreachableError: The place cannot be reached.
+            VisiongateError: It has no usable version.
         """
+
+    def fallback(self) -> ServedFile | None:
+        """Return what to serve if `current` fails at the start; None if there is nothing."""
+
+
+class FileSource:
+    """An ONNX file.
+
+    Args:
+        path: The file.
+        work_tree: Describes the file, if it is that of the work tree.
+    """
+
+    def __init__(self, path: Path, work_tree: WorkTree | None = None) -> None:
+        self._path, self._work_tree = path, work_tree
+        self._seen: tuple[object, ServedFile] | None = None
+
+    def current(self) -> ServedFile:
+        """Return the file as it is now; it is only read again if its time or size has changed."""
+        try:
+            status = self._path.stat()
+            signature = status.st_ino, status.st_size, status.st_mtime_ns
+            if self._seen is None or self._seen[0] != signature:
+                self._seen = signature, self._describe(sha256_of(self._path))
+        except OSError as error:
+            raise DataError(f"{self._path}: {_explain(error)}") from None
+        return self._seen[1]
+
+    def fallback(self) -> None:
+        """Return nothing."""
+
+    def _describe(self, sha256: str) -> ServedFile:
+        described: dict[str, Any] = {"name": self._path.stem, "threshold": None}
+        if self._work_tree is not None and self._work_tree.has(self._path):
+            described |= self._work_tree.describe(sha256)
+        return ServedFile(self._path, version=None, sha256=sha256, source=str(self._path), **described)
 
 
 @dataclass(frozen=True, slots=True)
-class FileSource:
-    """An ONNX file."""
+class FolderSource:
+    """A folder that ``visiongate registry export`` wrote."""
 
     path: Path
 
     def current(self) -> ServedFile:
-        """Return the file as it is now."""
-        if not self.path.is_file():
-            raise DataError(f"{self.path}: no such model file")
-        sha256 = sha256_of(self.path)
-        return ServedFile(self.path, self.path.stem, None, sha256, None, source=str(self.path))
+        """Return the version that the folder's description names."""
+        model = read_served_model(self.path / SERVED_FILE)
+        return ServedFile.of(
+            self.path / MODEL_FILE, model, f"{self.path} ({model.name} version {model.version})"
+        )
+
+    def fallback(self) -> None:
+        """Return nothing."""
 
 
-def find_source(address: str | None, _: Deployment) -> ModelSource:
-    """Return the source of a model by its address.
-
-    Raises:
-        SettingsError: The address is invalid.
-    """
-    if address is None:
-        raise SettingsError("serving.model: name a model file")
-    return FileSource(Path(address))
+def _explain(error: OSError) -> str:
+    return "no such model file" if isinstance(error, FileNotFoundError) else os.strerror(error.errno or 0)

@@ -2,31 +2,123 @@
 
 import asyncio
 import logging
+import threading
+import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from typing import TypeVar
 
 from visiongate.errors import VisiongateError
-from visiongate.serving.model_sources import ModelSource, ServedFile
+from visiongate.serving.model_sources import ModelSource, NoVersionError, ServedFile, UnreachableError
 
+# Between two looks at a source that does not answer; looks become rarer up to this.
+MAX_PAUSE_SECONDS = 60.0
 logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 
-async def watch(
-    source: ModelSource, interval: float, on_change: Callable[[ServedFile], Awaitable[None]]
-) -> None:
-    """Report the version of a source at the start, and each other version.
+class ModelWatch:
+    """Looks at a source from time to time.
+
+    A version that the source has lost, or that cannot be fetched, is reported once, and the last one stays.
 
     Args:
         source: The place.
         interval: Seconds between two looks.
-        on_change: Called in the event loop.
+        on_change: Called in the event loop with the version at the start, and with each other version.
+        on_reach: Called when the source stops answering, with the seconds since 1970, and with None when it answers again.
     """
-    known: str | None = None
-    while True:
+
+    def __init__(
+        self,
+        source: ModelSource,
+        interval: float,
+        on_change: Callable[[ServedFile], Awaitable[None]],
+        on_reach: Callable[[float | None], None],
+    ) -> None:
+        self._source, self._interval = source, interval
+        self._on_change, self._on_reach = on_change, on_reach
+        self._pause = interval
+        self._known: tuple[object, ...] | None = None
+        self._unreachable_since: float | None = None
+        self._reported: str | None = None
+
+    async def run(self) -> None:
+        """Look until the task is canceled."""
+        while True:
+            try:
+                await self._look()
+            except Exception:
+                # Nothing but its end may end the watch.
+                logger.exception("Looking for another version of the model failed")
+                self._lengthen_pause()
+            await asyncio.sleep(self._pause)
+
+    async def _look(self) -> None:
         try:
-            file = await asyncio.to_thread(source.current)
-            if file.sha256 != known:
-                known = file.sha256
-                await on_change(file)
+            file = await call_in_thread(self._source.current)
         except VisiongateError as error:
-            logger.warning("%s", error)
-        await asyncio.sleep(interval)
+            await self._fail(error)
+        else:
+            self._reach(is_reached=True)
+            self._reported, self._pause = None, self._interval
+            await self._serve(file)
+
+    async def _fail(self, error: VisiongateError) -> None:
+        is_unreachable = isinstance(error, UnreachableError)
+        self._reach(is_reached=not is_unreachable)
+        if isinstance(error, NoVersionError):
+            self._pause = self._interval
+        else:
+            self._lengthen_pause()
+        # What is wrong with a registry that does not answer may change from look to look.
+        problem = type(error).__name__ if is_unreachable else str(error)
+        if problem != self._reported:
+            self._reported = problem
+            logger.warning("%s%s", error, "; the current version stays" if self._known else "")
+        if self._known is None and (file := await call_in_thread(self._source.fallback)):
+            logger.warning("Serving %s until then", file.source)
+            await self._serve(file)
+
+    def _reach(self, *, is_reached: bool) -> None:
+        before = self._unreachable_since
+        self._unreachable_since = None if is_reached else before or time.time()
+        if self._unreachable_since != before:
+            self._on_reach(self._unreachable_since)
+        if is_reached and before is not None:
+            logger.info("The registry answers again, after %.0f s", time.time() - before)
+
+    def _lengthen_pause(self) -> None:
+        self._pause = min(self._pause * 2, max(self._interval, MAX_PAUSE_SECONDS))
+
+    async def _serve(self, file: ServedFile) -> None:
+        if file.identity != self._known:
+            self._known = file.identity
+            await self._on_change(file)
+
+
+async def call_in_thread(function: Callable[[], Result]) -> Result:
+    """Return what a function returns that waits for the network.
+
+    Unlike with `asyncio.to_thread`, the end of the process does not wait for it.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Result] = loop.create_future()
+
+    def settle(report: Callable[[], None]) -> None:
+        if not future.cancelled():
+            report()
+
+    def run() -> None:
+        report: Callable[[], None]
+        try:
+            report = partial(future.set_result, function())
+        except Exception as error:  # noqa: BLE001 - it is raised where the result is awaited
+            report = partial(future.set_exception, error)
+        # The loop may have ended meanwhile.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(settle, report)
+
+    threading.Thread(target=run, name="model-source", daemon=True).start()
+    return await future

@@ -22,6 +22,7 @@ class Slot:
         shadow: Predicts `shadow_share` of the images without answering.
         refused: The sha256 of the version that was rolled back; it does not become active again by itself.
         problem: Why the last version could not be loaded; None if it could.
+        unreachable_since: When the registry stopped answering, in seconds since 1970; None if it answers.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Slot:
     shadow_share: float = 0.0
     refused: str | None = None
     problem: str | None = None
+    unreachable_since: float | None = None
     _random: random.Random = field(default_factory=random.Random)
 
     def require(self) -> LoadedModel:

@@ -3,20 +3,22 @@
 from visiongate.cores import usable_cores
 from visiongate.monitoring.prediction_log import PredictionLog
 from visiongate.serving.model_keeper import Kept, ModelKeeper
-from visiongate.serving.model_sources import find_source
 from visiongate.serving.recording import Recorder
 from visiongate.serving.service import DEFAULT, Service
 from visiongate.serving.slots import ACTIVE, CANARY, SHADOW, Slot
-from visiongate.settings.serving_environment import Deployment
+from visiongate.serving.source_addresses import Places, find_source
 
 
-def build_service(deployment: Deployment) -> tuple[Service, ModelKeeper]:
+def build_service(places: Places) -> tuple[Service, ModelKeeper]:
     """Return the service, and what loads its models once it runs.
+
+    Args:
+        places: The settings, and where models may be.
 
     Raises:
         VisiongateError: A model's address is invalid, or its file does not exist.
     """
-    settings = deployment.serving
+    settings = places.deployment.serving
     service = Service(settings, settings.cores or usable_cores())
     if settings.log.enabled:
         service.log = PredictionLog(settings.log)
@@ -29,12 +31,11 @@ def build_service(deployment: Deployment) -> tuple[Service, ModelKeeper]:
     addresses = {DEFAULT: settings.model, **settings.models}
     service.slots = {name: Slot(name) for name in addresses}
     kept = [
-        Kept(service.slots[name], ACTIVE, find_source(address, deployment))
-        for name, address in addresses.items()
+        Kept(service.slots[name], ACTIVE, find_source(address, places)) for name, address in addresses.items()
     ]
     rollout, slot = settings.rollout, service.slots[DEFAULT]
     slot.canary_share, slot.shadow_share = rollout.canary_share, rollout.shadow_share
     for role, address in ((CANARY, rollout.canary), (SHADOW, rollout.shadow)):
         if address is not None:
-            kept.append(Kept(slot, role, find_source(address, deployment)))
+            kept.append(Kept(slot, role, find_source(address, places)))
     return service, ModelKeeper(service, kept)

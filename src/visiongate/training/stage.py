@@ -11,7 +11,7 @@ from safetensors.torch import save
 
 from visiongate import paths
 from visiongate.adapters.mlflow.environment import describe_environment
-from visiongate.adapters.mlflow.runs import KEPT, MODEL_TAG, Run
+from visiongate.adapters.mlflow.runs import KEPT, Run
 from visiongate.images.folds import load_folds
 from visiongate.images.integrity import check_arrays
 from visiongate.images.pixels import load_split
@@ -26,6 +26,7 @@ from visiongate.records.model import (
     write_model_description,
     write_training_summary,
 )
+from visiongate.records.registry_tags import MODEL_TAG
 from visiongate.records.reliability import read_reliability
 from visiongate.records.transform import Transform
 from visiongate.settings.model import Model

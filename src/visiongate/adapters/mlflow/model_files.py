@@ -8,16 +8,14 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visiongate.adapters.mlflow.runs import MODEL_TAG
 from visiongate.adapters.mlflow.store import Store, TrackingError
 from visiongate.records.files import sha256_of
+from visiongate.records.registry_tags import MODEL_FILE, MODEL_TAG
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
     from onnx import ModelProto
 
-# The name that MLflow's onnx flavor gives the file.
-MODEL_FILE = "model.onnx"
 # The packages that loading the model requires. MLflow would detect them by loading it in another process, which takes seconds.
 REQUIREMENTS = ("mlflow", "numpy", "onnx", "onnxruntime")
 

@@ -6,20 +6,18 @@ version that passed the gate and was not promoted.
 
 import json
 import logging
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from visiongate.adapters.mlflow.model_files import Candidate, check_same_file, download_model, store_model
-from visiongate.adapters.mlflow.runs import MODEL_TAG
 from visiongate.adapters.mlflow.store import Store, TrackingError, mlflow_errors, unless_missing
+from visiongate.records.registry_tags import CHAMPION, MODEL_TAG, THRESHOLD_TAG, VERSION_URI
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-CHAMPION, CHALLENGER = "champion", "challenger"
 DECISION_TAG, REASON_TAG = "visiongate.decision", "visiongate.reason"
 PREVIOUS_TAG = "visiongate.previous_champion"
 # Numbers of the champions before a version, the latest first.
@@ -28,10 +26,8 @@ HISTORY_TAG = "visiongate.champions_before"
 PASSED_TAG = "visiongate.gate_passed"
 # When, by whom and why a version was rolled back, or promoted without a comparison.
 ROLLED_BACK_TAG, BY_HAND_TAG = "visiongate.rolled_back", "visiongate.promoted_by_hand"
-# The probability from which the second of two classes is predicted; without the tag, the likelier class.
-THRESHOLD_TAG = "visiongate.threshold"
-VERSION_URI = re.compile(r"models:/([^/@]+)(?:/(\d+)|@([^/@]+))")
 LINK_TAG = "mlflow.modelVersions"
+URI_START = "models:/"
 # Limits of MLflow, in characters.
 MAX_TAG = 5000
 MAX_DESCRIPTION = 5000
@@ -50,6 +46,7 @@ class Version:
         tags: By name.
         run_id: Of the run that trained it.
         created: Milliseconds since 1970.
+        description: Markdown.
     """
 
     name: str
@@ -58,6 +55,7 @@ class Version:
     tags: Mapping[str, str]
     run_id: str = ""
     created: int = 0
+    description: str = ""
 
     @property
     def uri(self) -> str:
@@ -144,6 +142,23 @@ def find_uri(store: Store, uri: str) -> Version:
     if version is None:
         raise TrackingError(f"{uri}: no such version; list the versions with `visiongate registry list`")
     return version
+
+
+def find_selected(store: Store, name: str, selection: str) -> Version | None:
+    """Return the version that a user names, None if it does not exist.
+
+    Args:
+        store: The registry.
+        name: Of the registered model.
+        selection: A number, an alias, or MLflow's address as `find_uri` takes it.
+
+    Raises:
+        TrackingError: MLflow failed, or there is no version at the address.
+    """
+    if selection.startswith(URI_START):
+        return find_uri(store, selection)
+    find = find_number if selection.isdecimal() else find_alias
+    return find(store, name, selection)
 
 
 def list_versions(store: Store, name: str) -> list[Version]:
@@ -327,4 +342,12 @@ def create_registered_model(store: Store, name: str) -> None:
 
 def _convert(item: "ModelVersion", aliases: tuple[str, ...]) -> Version:
     created = item.creation_timestamp or 0
-    return Version(item.name, str(item.version), aliases, dict(item.tags), item.run_id or "", created)
+    return Version(
+        item.name,
+        str(item.version),
+        aliases,
+        dict(item.tags),
+        item.run_id or "",
+        created,
+        item.description or "",
+    )

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 from visiongate.adapters.git import Repository
 from visiongate.adapters.mlflow.environment import describe_environment, list_requirements, source_tags
 from visiongate.adapters.mlflow.store import Store, TrackingError, mlflow_errors, open_store, unless_missing
+from visiongate.records.registry_tags import MODEL_TAG
 from visiongate.settings.tracking import Tracking
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
 
-MODEL_TAG = "visiongate.model_sha256"
 RECONSTRUCTED_TAG = "visiongate.reconstructed"
 # Prefix of the metrics of the epoch whose weights were kept; without it, MLflow shows those of the last epoch.
 KEPT = "kept/"
