@@ -362,6 +362,8 @@ def test_a_request_is_one_line_without_the_names_and_values_that_the_client_sent
 
     with captured() as stream:
         run(check())
+        [handler] = logging.getLogger().handlers
+        handler.flush()
     assert secret not in stream.getvalue()
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     predicted, unknown = (line for line in lines if line["logger"] == "visiongate.access")

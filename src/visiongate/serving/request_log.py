@@ -75,10 +75,11 @@ class _Handler(logging.StreamHandler[TextIO]):
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
         self._lines: list[str] = []
+        # Which will flush the lines.
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a line until the next `flush`."""
-        is_first = not self._lines
         self._lines.append(f"{self.format(record)}\n")
         try:
             loop = asyncio.get_running_loop()
@@ -87,13 +88,14 @@ class _Handler(logging.StreamHandler[TextIO]):
             return
         if record.levelno >= logging.WARNING:
             self.flush()
-        elif is_first:
+        elif self._loop is not loop:
+            self._loop = loop
             loop.call_later(FLUSH_SECONDS, self.flush)
 
     def flush(self) -> None:
         """Write the lines; `logging` does it at the end, too."""
         with self.lock or nullcontext():
-            lines, self._lines = self._lines, []
+            lines, self._lines, self._loop = self._lines, [], None
         if lines:
             with suppress(OSError, ValueError):
                 self.stream.write("".join(lines))
