@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from visiongate.serving.inference_protocol.byte_strings import pack, unpack
 from visiongate.serving.inference_protocol.compression import decompress, read_encoding
 from visiongate.serving.inference_protocol.requests import MAX_JSON_VALUES, Expected, parse_request
+from visiongate.serving.inference_protocol.responses import Tensor, make_response
 from visiongate.serving.problems import Problem
 
 SHAPE = (2, 3, 1)
@@ -264,6 +265,38 @@ def test_null_is_accepted_for_what_is_absent() -> None:
         ).images,
         PIXELS,
     )
+
+
+def test_tensors_are_answered_in_the_form_that_is_asked_for() -> None:
+    scores = np.array([[0.1, np.nan], [2**-149, 3e38]], np.float32)
+    tensors = {
+        "scores": Tensor("FP32", scores, binary=True),
+        "flags": Tensor("BOOL", np.array([True, False]), binary=False),
+        "names": Tensor("BYTES", np.array(["é".encode(), b""], np.object_), binary=True),
+        "again": Tensor("FP32", scores, binary=False),
+        "words": Tensor("BYTES", np.array(["é".encode(), b""], np.object_), binary=False),
+    }
+
+    response = make_response("name", "3", "id", tensors)
+
+    size = int(response.headers["Inference-Header-Content-Length"])
+    message, content = json.loads(bytes(response.body)[:size]), memoryview(response.body)[size:]
+    assert (message["model_name"], message["model_version"], message["id"]) == ("name", "3", "id")
+    values, flags, names, again, words = message["outputs"]
+    assert values == {
+        "name": "scores",
+        "datatype": "FP32",
+        "shape": [2, 2],
+        "parameters": {"binary_data_size": 16},
+    }
+    assert np.array_equal(np.frombuffer(content[:16], "<f4").reshape(2, 2), scores, equal_nan=True)
+    assert flags == {"name": "flags", "datatype": "BOOL", "shape": [2], "data": [True, False]}
+    assert unpack("names", content[16:], 2) == ["é".encode(), b""]
+    assert names["parameters"] == {"binary_data_size": len(content) - 16}
+    # JSON has no NaN.
+    assert again["data"][1] is None
+    assert np.array_equal(np.array(again["data"][2:], np.float32), scores[1])
+    assert words["data"] == ["é", ""]
 
 
 def test_an_object_of_too_many_values_is_not_parsed() -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -200,6 +201,34 @@ def test_a_request_that_cannot_be_answered_gets_a_problem_that_its_client_unders
         assert (response.status_code, response.headers["content-type"]) == (status, MEDIA_TYPE)
         assert words in problem["detail"]
         assert problem["error"] == problem["detail"]
+
+
+def test_a_version_that_is_loaded_can_be_asked_for(model: Path) -> None:
+    async def send() -> list[dict[str, Any]]:
+        async with application(model) as app:
+            slot = app.service.slots["default"]
+            active = slot.require()
+            # As two versions of a registered model are.
+            slot.active, slot.canary = (
+                replace(active, origin=replace(active.origin, version=version)) for version in "34"
+            )
+            slot.canary_share = 1.0
+            versions = "/v2/models/default/versions"
+            requests = [
+                get("/v2/models/default"),
+                get(f"{versions}/4"),
+                get(f"{versions}/4/ready"),
+                post(pixels_message(), f"{versions}/3/infer"),
+                post(pixels_message()),
+            ]
+            return [(await app.client.send(each)).json() for each in requests]
+
+    metadata, version_metadata, ready, third, canary = asyncio.run(send())
+
+    assert metadata["versions"] == ["3", "4"]
+    assert metadata == version_metadata
+    assert ready == {"name": "default", "ready": True}
+    assert (third["model_version"], canary["model_version"]) == ("3", "4")
 
 
 def test_a_model_that_is_not_loaded_is_not_ready(tmp_path: Path) -> None:

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from fastapi import Request, Response
 
 from visiongate.images.pixels import Pixels
+from visiongate.serving.admission import Place
 from visiongate.serving.inference_protocol.compression import decompress, read_encoding
 from visiongate.serving.inference_protocol.requests import (
     HEADER_LENGTH,
     Expected,
     ParsedRequest,
+    json_length,
     parse_request,
 )
 from visiongate.serving.inference_protocol.responses import Tensor, make_response
@@ -24,7 +26,7 @@ from visiongate.serving.slots import Slot
 from visiongate.serving.uploads import read_body
 from visiongate.settings.serving import Limits
 
-# A smaller body is parsed faster than it is handed to a thread.
+# A smaller JSON object is parsed faster than it is handed to a thread.
 INLINE_BYTES = 65_536
 
 
@@ -73,23 +75,24 @@ class InferenceHandler:
         with self._service.admission.enter() as place:
             body = await read_body(request, limits, place)
             place.take()
-            if encoding is not None:
-                # A compressed body may become as large as any.
-                place.receive(limits.body_bytes)
             async with deadline(self._service):
-                parsed = await self._parse(body, request.headers.get(HEADER_LENGTH), encoding, target)
+                if encoding is not None:
+                    body = await self._decompress(body, place)
+                parsed = await self._parse(body, request.headers.get(HEADER_LENGTH), target)
                 answered = await while_connected(request, _predict_all(self._service, target, parsed))
             return _respond(name, target, parsed, answered)
 
-    async def _parse(
-        self, body: bytes, header_length: str | None, encoding: str | None, target: Target
-    ) -> ParsedRequest:
+    async def _decompress(self, body: bytes, place: Place) -> bytes:
+        async with self._parsing:
+            content = await asyncio.to_thread(decompress, body, self._service.settings.limits.body_bytes)
+            place.receive(len(content))
+        return content
+
+    async def _parse(self, body: bytes, header_length: str | None, target: Target) -> ParsedRequest:
         limits = self._service.settings.limits
-        if encoding is None and len(body) < INLINE_BYTES:
+        if json_length(body, header_length) < INLINE_BYTES:
             return _parse(body, header_length, target, limits)
         async with self._parsing:
-            if encoding is not None:
-                body = await asyncio.to_thread(decompress, body, limits.body_bytes)
             return await asyncio.to_thread(_parse, body, header_length, target, limits)
 
 

@@ -63,7 +63,7 @@ def parse_request(body: bytes, header_length: str | None, expected: Expected) ->
     Raises:
         Problem: It is not a request for this model.
     """
-    size = len(body) if header_length is None else _read_length(header_length, len(body))
+    size = json_length(body, header_length)
     request = _parse_json(body[:size])
     if len(request.inputs) != 1:
         raise _invalid(f"the request has {len(request.inputs)} inputs; send one, {INPUT} or {ENCODED}")
@@ -73,7 +73,15 @@ def parse_request(body: bytes, header_length: str | None, expected: Expected) ->
     return ParsedRequest(request.id, _read_images(tensor, raw, expected), outputs)
 
 
-def _read_length(text: str, size: int) -> int:
+def json_length(body: bytes, header_length: str | None) -> int:
+    """Return the bytes of the JSON object at the start of a body.
+
+    Raises:
+        Problem: `header_length` is not a number, or exceeds the body.
+    """
+    size, text = len(body), header_length
+    if text is None:
+        return size
     # Longer numbers are too large for any body.
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(size)) and 0 < int(text) <= size):
         raise _invalid(f"{HEADER_LENGTH} must be the bytes of the JSON object, from 1 to the body's {size}")
