@@ -8,7 +8,6 @@ import {doubt, heading, milliseconds, percent, ranked, tag} from "./words.js";
 const TOP = 5;
 // Of the further classes, those are shown that have a probability worth reading.
 const VISIBLE = 0.001;
-let cards = 0;
 
 export class Card {
   // `retry` is called with the card when a person asks for another attempt.
@@ -19,7 +18,6 @@ export class Card {
     this.image = this.find("img");
     this.preview = URL.createObjectURL(file);
     this.find(".name").textContent = name;
-    this.find("h2").id = `answer-${++cards}`;
     this.root.setAttribute("aria-label", name);
     this.image.addEventListener("error", () => this.hidePreview());
     this.image.src = this.preview;
@@ -89,12 +87,10 @@ export class Card {
 
   async toggleHeatMap() {
     const button = this.find(".heat");
-    const shown = button.getAttribute("aria-pressed") === "true";
     button.disabled = true;
     try {
-      if (!shown) this.heatMap ??= (await classify(this.file, this.model, true)).heat_map;
-      if (!this.heatMap) throw new Error("This model has no heat map.");
-      this.paint(!shown);
+      this.heatMap ??= (await classify(this.file, this.model, true)).heat_map;
+      this.paint(this.image.src !== this.heatMap);
     } catch (error) {
       this.find(".time").textContent = error.message;
     }
@@ -104,7 +100,6 @@ export class Card {
 
   paint(heat) {
     const button = this.find(".heat");
-    button.setAttribute("aria-pressed", String(heat));
     button.textContent = heat ? "Show image" : "Show heat map";
     this.image.src = heat ? this.heatMap : this.preview;
     this.image.alt = heat ? `${this.name}: the places that speak for ${this.answer.predicted_label} are bright` : this.name;

@@ -2,7 +2,7 @@
 import {button, element, fromTemplate} from "./dom.js";
 import {post} from "./network.js";
 
-const BUTTONS = 6;
+const BUTTONS = 10;
 const MATCHES = 8;
 
 export function askForFeedback(place, answer, classes) {
@@ -26,7 +26,7 @@ function search(place, classes, say, cancel) {
   };
   input.addEventListener("input", list);
   input.addEventListener("keydown", (event) => {
-    if (event.key === "Enter") matches.querySelector("button")?.click();
+    if (event.key === "Enter" && input.value.trim()) matches.querySelector("button")?.click();
     if (event.key === "ArrowDown") matches.querySelector("button")?.focus();
     if (event.key === "Escape") back.click();
   });
@@ -37,7 +37,7 @@ function search(place, classes, say, cancel) {
 }
 
 // The classes are in the order of their probability; those that begin with the text come first.
-export function find(classes, text) {
+function find(classes, text) {
   const wanted = text.trim().toLowerCase();
   const found = classes.filter((label) => label.toLowerCase().includes(wanted));
   return found.sort((a, b) => b.toLowerCase().startsWith(wanted) - a.toLowerCase().startsWith(wanted));

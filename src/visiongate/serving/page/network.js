@@ -12,7 +12,7 @@ const UNREADABLE = {
 };
 
 // A problem in words: what the service said (RFC 9457), or why nothing came back.
-export class Problem extends Error {
+class Problem extends Error {
   constructor({title, detail, status = 0, retryAfter = 0}) {
     super(sentence(detail || title));
     Object.assign(this, {title, status, retryAfter});
