@@ -76,8 +76,9 @@ $(PY):
 		"name another: make PYTHON=/path/to/python3.12" >&2; exit 1; }; \
 	"$$python" -m venv --clear $(VENV)
 
+# Most packages are not imported by most commands; compiling all of them would take longer than downloading them.
 $(READY): $(PY) requirements.lock pyproject.toml
 	@echo "Installing $$(grep -c == requirements.lock) packages into $(VENV): a minute or two, more on a slow network"
-	@$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --requirement requirements.lock
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -10,6 +10,7 @@ import pytest
 from filelock import FileLock
 
 from clones import ROOT, call, clone_tree
+from visiongate.cores import usable_cores
 
 # There are as many test processes as cores; see src/run.py for the first variable.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
@@ -18,6 +19,11 @@ pytest_plugins = ("shared_github",)
 # A shell makes background processes ignore Ctrl-C, which some tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 OUTPUTS = ("data/raw", "data/prepared", "data/transformed", "models/model.onnx", "reports/validation")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Run one more slow test than there are cores, because they often wait for the processes that they start."""
+    return usable_cores() + 1 if config.option.markexpr == "slow" else None
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,11 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+from clones import call
+
 ROOT = Path(__file__).parents[1]
+# Where the docs place the reader's images.
+IMAGE_FOLDERS = ("/path/to/flowers", "/path/to/images", "/data/flowers")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
 PAGES["README.md"] = README
@@ -45,3 +49,18 @@ def files_to_write() -> dict[str, str]:
         for text in PAGES.values()
         for path, content in re.findall(pattern, text, flags=re.DOTALL | re.MULTILINE)
     }
+
+
+def write_files(clone: Path, images: Path) -> None:
+    """Write and commit the files that the docs ask the reader to write."""
+    for path, content in files_to_write().items():
+        (clone / path).write_text(insert_folder(content, images), encoding="utf-8")
+    call(clone, "git", "add", "--all")
+    call(clone, "git", "commit", "--quiet", "--message", "Add the files of the docs")
+
+
+def insert_folder(text: str, images: Path) -> str:
+    """Replace the folders of the docs by a folder of this machine."""
+    for folder in IMAGE_FOLDERS:
+        text = text.replace(folder, str(images))
+    return text

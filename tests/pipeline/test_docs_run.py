@@ -1,4 +1,4 @@
-"""The commands of the docs run: the quick ones in a fresh clone, every experiment in DVC's queue, one experiment to its end."""
+"""The commands of the docs run: the quick ones in a fresh clone, every experiment in DVC's queue."""
 
 import json
 import os
@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from clones import call
-from doc_commands import COMMANDS, files_to_write
-from drawn_images import write_images
+from doc_commands import COMMANDS, insert_folder, write_files
 
 pytestmark = pytest.mark.slow
 
@@ -33,29 +32,6 @@ IN_A_CLONE = (
     "visiongate registry compare",
     "visiongate doctor",
 )
-AFTER_AN_EXPERIMENT = (
-    "visiongate experiments",
-    "visiongate adopt best --name better",
-    "visiongate branch best better-settings",
-)
-# The experiment that runs to its end, and what makes it quick.
-WHOLE = "dvc exp run -S dataset=flowers -S experiment=smoke"
-NAME = "sweep-1a2b3c4d"
-QUICK = (
-    "transformation.size=16",
-    "training.augmentation.shift=2",
-    "training.epochs=1",
-    "training.precision=fp32",
-    "optimize.trials=1",
-    "optimize.epochs=1",
-    "optimize.min_images=0",
-    "optimize.confirm_seeds=0",
-    "evaluation.bootstrap_samples=50",
-    "evaluation.latency_runs=5",
-    "evaluation.corruption_images=5",
-)
-# Where the docs place the reader's images.
-IMAGE_FOLDERS = ("/path/to/flowers", "/path/to/images", "/data/flowers")
 EXPERIMENTS = [command for command in COMMANDS if "dvc exp run" in command]
 QUEUE = """
 import json, sys
@@ -64,14 +40,6 @@ for words in json.load(sys.stdin):
     if main(words):
         sys.exit(f"refused: {words}")
 """
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The flowers of the docs: three classes in a folder."""
-    folder = tmp_path_factory.mktemp("images") / "flowers"
-    write_images(folder, {"daisy": 60, "rose": 60, "tulip": 60})
-    return folder
 
 
 @pytest.fixture
@@ -85,20 +53,6 @@ def clone(committed_run: Path, tmp_path: Path) -> Path:
     (folder / ".venv/.ready").unlink(missing_ok=True)
     (folder / ".venv/.ready").touch()
     return folder
-
-
-def write_files(clone: Path, images: Path) -> None:
-    """Write the files that the docs ask the reader to write."""
-    for path, content in files_to_write().items():
-        (clone / path).write_text(insert_folder(content, images), encoding="utf-8")
-    call(clone, "git", "add", "--all")
-    call(clone, "git", "commit", "--quiet", "--message", "Add the files of the docs")
-
-
-def insert_folder(text: str, images: Path) -> str:
-    for folder in IMAGE_FOLDERS:
-        text = text.replace(folder, str(images))
-    return text
 
 
 def run(clone: Path, command: str) -> str:
@@ -118,11 +72,11 @@ def test_the_commands_run_in_a_clone(clone: Path) -> None:
     assert "index.html" in outputs["dvc plots show"]
 
 
-def test_the_experiments_are_accepted(clone: Path, images: Path) -> None:
+def test_the_experiments_are_accepted(clone: Path, tmp_path: Path) -> None:
     """DVC composes each experiment and puts it into its queue, in one process, to import DVC once."""
-    write_files(clone, images)
+    write_files(clone, tmp_path)
     queued = [
-        ["exp", "run", "--queue", *experiment_options(insert_folder(text, images))] for text in EXPERIMENTS
+        ["exp", "run", "--queue", *experiment_options(insert_folder(text, tmp_path))] for text in EXPERIMENTS
     ]
     result = subprocess.run(
         [sys.executable, "-c", QUEUE],
@@ -141,13 +95,3 @@ def experiment_options(command: str) -> list[str]:
     """Return the options of `dvc exp run` without those that say where it runs."""
     words = shlex.split(command)
     return [word for word in words[words.index("run") + 1 :] if word not in {"--temp", "--queue"}]
-
-
-def test_an_experiment_on_the_data_set_of_the_docs_runs_to_its_end(clone: Path, images: Path) -> None:
-    write_files(clone, images)
-    output = run(clone, " ".join([WHOLE, f"--name {NAME}", *(f"-S {override}" for override in QUICK)]))
-    assert "flowers: 180 images" in output
-    assert json.loads((clone / "reports/registration.json").read_text())["name"]
-    outputs = {command: run(clone, command) for command in AFTER_AN_EXPERIMENT}
-    assert NAME in outputs["visiongate experiments"]
-    assert (clone / "conf/experiment/better.yaml").exists()

@@ -12,20 +12,29 @@ import yaml
 
 import run
 from clones import call, clone_tree
+from doc_commands import COMMANDS, write_files
+from drawn_images import write_images
 from visiongate.images.table import read_table
 
-SMOKE = [
-    "dataset.limit=600",
-    "training.epochs=2",
-    "optimize.trials=3",
-    "optimize.epochs=2",
+pytestmark = pytest.mark.slow
+# An experiment of the docs on the reader's images.
+EXPERIMENT = "dvc exp run -S dataset=flowers -S experiment=smoke"
+NAME = "sweep-1a2b3c4d"
+SETTINGS = ["dataset=flowers", "experiment=smoke"]
+# What makes it quick.
+QUICK = [
+    "transformation.size=16",
+    "training.augmentation.shift=2",
+    "training.epochs=1",
+    "training.precision=fp32",
+    "optimize.confirm_seeds=5",
     "optimize.min_images=0",
-    "optimize.startup_trials=2",
-    "optimize.warmup_epochs=1",
-    "evaluation.latency_runs=5",
     "evaluation.bootstrap_samples=50",
+    "evaluation.latency_runs=5",
+    "evaluation.corruption_images=5",
 ]
-SMOKE_OVERRIDES = [word for override in SMOKE for word in ("-S", override)]
+OVERRIDES = [word for override in (*SETTINGS, *QUICK) for word in ("-S", override)]
+IMAGES = {"daisy": 60, "rose": 60, "tulip": 60}
 
 
 class PipelineRun(NamedTuple):
@@ -44,33 +53,34 @@ def runs_of(folder: Path, name: str) -> int:
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> PipelineRun:
-    """A clone in which the whole pipeline has run once on few images."""
+    """A clone in which an experiment has run the whole pipeline once, on few images."""
+    images = tmp_path_factory.mktemp("images") / "flowers"
+    write_images(images, IMAGES)
     folder = clone_tree(tmp_path_factory.mktemp("pipeline"))
-    call(folder, sys.executable, "-m", "visiongate", "params", *SMOKE, PYTHONPATH="src")
-    result = call(folder, "dvc", "repro")
+    call(folder, "git", "branch", "--move", "main")
+    write_files(folder, images)
+    result = call(folder, "dvc", "exp", "run", "--name", NAME, *OVERRIDES)
     return PipelineRun(folder, result.stdout + result.stderr)
 
 
-@pytest.mark.slow
 def test_every_stage_runs_and_prints_its_result(pipeline: PipelineRun) -> None:
+    assert EXPERIMENT in COMMANDS
     folder = pipeline.folder
     for stage in run.STAGES:
         assert f"Running stage '{stage}'" in pipeline.output
-    assert "600 images; ignored files: none" in pipeline.output
+    assert f"flowers: {sum(IMAGES.values())} images; ignored files: none" in pipeline.output
     assert "up to date" in call(folder, "dvc", "status").stdout
 
 
-@pytest.mark.slow
 def test_every_image_is_kept_or_quarantined(
     pipeline: PipelineRun,
 ) -> None:
     folder = pipeline.folder
     summary = json.loads((folder / "reports/preparation/summary.json").read_text())
-    assert summary["images"] == 600 == summary["kept"] + summary["quarantined"]
+    assert summary["images"] == sum(IMAGES.values()) == summary["kept"] + summary["quarantined"]
     assert json.loads((folder / "data/prepared/dataset.json").read_text())["images"] == summary["kept"]
 
 
-@pytest.mark.slow
 def test_gate_and_registration_agree(pipeline: PipelineRun) -> None:
     folder = pipeline.folder
     gate = json.loads((folder / "reports/gate.json").read_text())
@@ -83,7 +93,6 @@ def test_gate_and_registration_agree(pipeline: PipelineRun) -> None:
     assert registration["lineage"]["model_md5"] == outs["models/model.onnx"]
 
 
-@pytest.mark.slow
 def test_predict_gives_the_probabilities_of_the_evaluation(pipeline: PipelineRun) -> None:
     """On the original files of the first fold, with its model."""
     folder = pipeline.folder
@@ -101,10 +110,25 @@ def test_predict_gives_the_probabilities_of_the_evaluation(pipeline: PipelineRun
     expected = {f"originals/{row['path']}": row["probabilities"] for row in recorded}
     assert len(answers) == len(paths) > 0
     for row in answers:
-        assert [row[f"probability_{digit}"] for digit in range(10)] == expected[row["path"]]
+        assert [row[f"probability_{name}"] for name in IMAGES] == expected[row["path"]]
 
 
-@pytest.mark.slow
+def test_the_experiment_becomes_a_recipe_and_a_branch(pipeline: PipelineRun) -> None:
+    """As the docs do it."""
+    outputs = {}
+    for command in (
+        "visiongate experiments",
+        "visiongate adopt best --name better",
+        "visiongate branch best better-settings",
+    ):
+        assert command in COMMANDS
+        result = call(pipeline.folder, sys.executable, "-m", *command.split(), PYTHONPATH="src")
+        outputs[command] = result.stdout
+        assert "Traceback" not in result.stderr
+    assert NAME in outputs["visiongate experiments"]
+    assert (pipeline.folder / "conf/experiment/better.yaml").exists()
+
+
 def test_training_searching_and_registering_twice_gives_the_same_results(pipeline: PipelineRun) -> None:
     folder = pipeline.folder
     before = yaml.safe_load((folder / "dvc.lock").read_text())["stages"]
@@ -120,7 +144,6 @@ def test_training_searching_and_registering_twice_gives_the_same_results(pipelin
     )
 
 
-@pytest.mark.slow
 def test_a_temporary_experiment_runs_its_own_code_and_logs_to_the_main_store(
     pipeline: PipelineRun,
 ) -> None:
@@ -133,7 +156,7 @@ def test_a_temporary_experiment_runs_its_own_code_and_logs_to_the_main_store(
     assert module.read_text() != original
     try:
         command = ["dvc", "exp", "run", "--temp", "--name", "edited", "-S", "model=improved_cnn"]
-        call(folder, *command, *SMOKE_OVERRIDES, "train")
+        call(folder, *command, *OVERRIDES, "train")
     finally:
         module.write_text(original)
     assert ",edited," in call(folder, "dvc", "exp", "show", "--csv").stdout
@@ -143,14 +166,11 @@ def test_a_temporary_experiment_runs_its_own_code_and_logs_to_the_main_store(
     assert '"edited": 1' in call(folder, "git", "show", f"{experiment}:reports/training.json").stdout
 
 
-@pytest.mark.slow
 def test_an_invalid_setting_ends_an_experiment_in_one_line_with_a_remedy(pipeline: PipelineRun) -> None:
     folder = pipeline.folder
     params = (folder / "params.yaml").read_text()
     try:
-        result = call(
-            folder, "dvc", "exp", "run", *SMOKE_OVERRIDES, "-S", "model.lr=abc", "train", check=False
-        )
+        result = call(folder, "dvc", "exp", "run", *OVERRIDES, "-S", "model.lr=abc", "train", check=False)
     finally:
         (folder / "params.yaml").write_text(params)
     assert result.returncode != 0
