@@ -32,6 +32,7 @@ QUICK = [
     "evaluation.bootstrap_samples=50",
     "evaluation.latency_runs=5",
     "evaluation.corruption_images=5",
+    "evaluation.folds=2",
 ]
 OVERRIDES = [word for override in (*SETTINGS, *QUICK) for word in ("-S", override)]
 IMAGES = {"daisy": 60, "rose": 60, "tulip": 60}
@@ -113,19 +114,12 @@ def test_predict_gives_the_probabilities_of_the_evaluation(pipeline: PipelineRun
         assert [row[f"probability_{name}"] for name in IMAGES] == expected[row["path"]]
 
 
-def test_the_experiment_becomes_a_recipe_and_a_branch(pipeline: PipelineRun) -> None:
-    """As the docs do it."""
-    outputs = {}
-    for command in (
-        "visiongate experiments",
-        "visiongate adopt best --name better",
-        "visiongate branch best better-settings",
-    ):
-        assert command in COMMANDS
-        result = call(pipeline.folder, sys.executable, "-m", *command.split(), PYTHONPATH="src")
-        outputs[command] = result.stdout
-        assert "Traceback" not in result.stderr
-    assert NAME in outputs["visiongate experiments"]
+def test_the_experiment_is_listed_and_becomes_a_recipe(pipeline: PipelineRun) -> None:
+    listed, _ = (
+        call(pipeline.folder, sys.executable, "-m", *command.split(), PYTHONPATH="src")
+        for command in ("visiongate experiments", "visiongate adopt best --name better")
+    )
+    assert NAME in listed.stdout
     assert (pipeline.folder / "conf/experiment/better.yaml").exists()
 
 
