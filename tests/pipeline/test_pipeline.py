@@ -32,7 +32,7 @@ QUICK = [
     "evaluation.bootstrap_samples=50",
     "evaluation.latency_runs=5",
     "evaluation.corruption_images=5",
-    "evaluation.folds=2",
+    "evaluation.folds=3",
 ]
 OVERRIDES = [word for override in (*SETTINGS, *QUICK) for word in ("-S", override)]
 IMAGES = {"daisy": 60, "rose": 60, "tulip": 60}
