@@ -12,6 +12,7 @@ from visiongate.errors import VisiongateError
 from visiongate.serving.loaded_model import LoadedModel, load_model
 from visiongate.serving.model_sources import ModelSource, ServedFile
 from visiongate.serving.model_watch import ModelWatch, call_in_thread
+from visiongate.serving.registry_source import RegistrySource
 from visiongate.serving.service import Service
 from visiongate.serving.slots import ACTIVE, CANARY, SHADOW, Slot
 
@@ -87,6 +88,9 @@ class ModelKeeper:
 
         def reach(since: float | None) -> None:
             kept.slot.unreachable_since = since
+            if isinstance(kept.source, RegistrySource):
+                slots = self._service.slots.values()
+                self._service.registry_reachable = all(slot.unreachable_since is None for slot in slots)
 
         seconds = self._service.settings.registry.poll_seconds
         await ModelWatch(kept.source, seconds, install, reach).run()

@@ -27,7 +27,8 @@ class ModelWatch:
         source: The place.
         interval: Seconds between two looks.
         on_change: Called in the event loop with the version at the start, and with each other version.
-        on_reach: Called when the source stops answering, with the seconds since 1970, and with None when it answers again.
+        on_reach: Called after each look: with None if the source answers, otherwise with the time when it stopped, in seconds
+            since 1970.
     """
 
     def __init__(
@@ -84,8 +85,7 @@ class ModelWatch:
     def _reach(self, *, is_reached: bool) -> None:
         before = self._unreachable_since
         self._unreachable_since = None if is_reached else before or time.time()
-        if self._unreachable_since != before:
-            self._on_reach(self._unreachable_since)
+        self._on_reach(self._unreachable_since)
         if is_reached and before is not None:
             logger.info("The registry answers again, after %.0f s", time.time() - before)
 

@@ -75,19 +75,15 @@ class RestRegistry:
             method, query = "model-versions/get", {"name": address.name, "version": address.number}
         else:
             method, query = "registered-models/alias", {"name": address.name, "alias": str(address.alias)}
-        answer = self._ask(method, query, str(address))
-        try:
+        with self._read(self._ask(method, query, str(address))) as answer:
             return _read_version(address.name, answer["model_version"])
-        except (KeyError, TypeError, AttributeError):
-            raise UnreachableError(
-                f"{self.address} does not answer as an MLflow server; check the address"
-            ) from None
 
     def locate(self, model: ServedModel) -> str:
         """Return the address of the folder that has a version's file; see `Registry`."""
         query = {"name": model.name, "version": model.version}
-        answer = self._ask("model-versions/get-download-uri", query, f"models:/{model.name}/{model.version}")
-        return str(answer["artifact_uri"])
+        asked = f"models:/{model.name}/{model.version}"
+        with self._read(self._ask("model-versions/get-download-uri", query, asked)) as answer:
+            return str(answer["artifact_uri"])
 
     def download(self, artifact: str, target: Path) -> None:
         """Download a file through the server; see `Registry`."""
@@ -97,7 +93,7 @@ class RestRegistry:
             for chunk in response.iter_content(CHUNK):
                 file.write(chunk)
 
-    def _ask(self, method: str, query: Mapping[str, str], asked: str) -> dict[str, Any]:
+    def _ask(self, method: str, query: Mapping[str, str], asked: str) -> Any:  # noqa: ANN401 - any JSON value
         with self._request(f"{API}/{method}", query) as response:
             answer = _parse(response)
             if isinstance(answer, dict) and answer.get("error_code") in MISSING:
@@ -105,9 +101,17 @@ class RestRegistry:
                     f"{asked}: no such version at {self.address}; list the versions with `visiongate registry list`"
                 )
             self._check(response, asked)
-        if not isinstance(answer, dict):
-            raise UnreachableError(f"{self.address} does not answer as an MLflow server; check the address")
         return answer
+
+    @contextmanager
+    def _read(self, answer: Any) -> Iterator[Any]:  # noqa: ANN401 - any JSON value
+        """Raise an error if an answer lacks what MLflow's has."""
+        try:
+            yield answer
+        except (KeyError, TypeError, AttributeError):
+            raise UnreachableError(
+                f"{self.address} does not answer as an MLflow server; check the address"
+            ) from None
 
     def _check(self, response: "Response", asked: str) -> None:
         """Raise an error for a status that is one."""
