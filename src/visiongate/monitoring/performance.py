@@ -8,9 +8,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from visiongate.records.interval import Interval, wilson_interval
 
@@ -67,51 +69,46 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class ClassScores:
-    """The scores of a class, by feedback.
-
-    Attributes:
-        name: Of the class.
-        predicted: Predictions of the class, with and without feedback.
-        labeled: Predictions with feedback whose true class is this one.
-        precision: Share of the predictions of this class that feedback confirms; None without feedback for one.
-        recall: Share of `labeled` that was predicted as this class; None if there is none.
-        f1: The harmonic mean of both; None if `labeled` is 0.
-    """
+    """The scores of a class, by feedback."""
 
     name: str
-    predicted: int
-    labeled: int
-    precision: Interval | None
-    recall: Interval | None
-    f1: Interval | None
+    predicted: Annotated[int, Field(description="Predictions of the class, with and without feedback.")]
+    labeled: Annotated[int, Field(description="Predictions with feedback whose true class is this one.")]
+    precision: Annotated[
+        Interval | None,
+        Field(description="Share of its predictions that feedback confirms; null without feedback for one."),
+    ]
+    recall: Annotated[
+        Interval | None,
+        Field(description="Share of `labeled` that was predicted as this class; null if there is none."),
+    ]
+    f1: Annotated[Interval | None, Field(description="The harmonic mean of both; null if `labeled` is 0.")]
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """The scores of a model, by feedback.
+    """The scores of a model, by feedback."""
 
-    Attributes:
-        labeled: Predictions with feedback.
-        accuracy: Share of them that was correct; None if there are none.
-        macro_f1: The mean F1 of the classes with feedback; None if there are none.
-        classes: The scores of each class, in the order of the model's classes.
-    """
-
-    labeled: int
-    accuracy: Interval | None
-    macro_f1: Interval | None
-    classes: tuple[ClassScores, ...]
+    labeled: Annotated[int, Field(description="Predictions with feedback.")]
+    accuracy: Annotated[
+        Interval | None, Field(description="Share of them that was correct; null if there are none.")
+    ]
+    macro_f1: Annotated[
+        Interval | None,
+        Field(description="The mean F1 of the classes with `labeled` above 0; null if there are none."),
+    ]
+    classes: Annotated[tuple[ClassScores, ...], Field(description="In the order of the model's classes.")]
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Milliseconds from a request's arrival to its answer. The mean is over all predictions, the rest over `predictions`."""
+    """Milliseconds from the complete request to the answer."""
 
-    mean: float
+    mean: Annotated[float, Field(description="Of all predictions.")]
     p50: float
     p95: float
     p99: float
-    predictions: int
+    predictions: Annotated[int, Field(description="The latest predictions, which the percentiles are of.")]
 
 
 def score_feedback(tally: Tally, classes: Sequence[str]) -> Scores:
