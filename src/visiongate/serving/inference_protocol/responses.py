@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+import orjson
 from starlette.responses import Response
 
 from visiongate.serving.inference_protocol.byte_strings import pack
-from visiongate.serving.inference_protocol.messages import InferenceResponse, ResponseOutput
 from visiongate.serving.inference_protocol.requests import HEADER_LENGTH
 from visiongate.serving.inference_protocol.signature import BYTES, Values
 
@@ -37,10 +38,12 @@ def make_response(
         request_id: Of the client; None without one.
         tensors: The outputs by name.
     """
-    binary = {name: _to_bytes(tensor) for name, tensor in tensors.items() if tensor.binary}
-    outputs = [_describe(name, tensor, binary.get(name)) for name, tensor in tensors.items()]
-    message = InferenceResponse(model_name=name, model_version=version, id=request_id, outputs=outputs)
-    content = message.model_dump_json(exclude_none=True).encode()
+    binary = {each: _to_bytes(tensor) for each, tensor in tensors.items() if tensor.binary}
+    outputs = [_describe(each, tensor, binary.get(each)) for each, tensor in tensors.items()]
+    message = {"model_name": name, "model_version": version, "id": request_id, "outputs": outputs}
+    present = {member: value for member, value in message.items() if value is not None}
+    # Writes float32 in as few digits as tell it from its neighbors.
+    content = orjson.dumps(present, option=orjson.OPT_SERIALIZE_NUMPY)
     if not binary:
         return Response(content, media_type="application/json")
     return Response(
@@ -54,11 +57,11 @@ def _to_bytes(tensor: Tensor) -> bytes:
     return pack(tensor.values.tolist()) if tensor.datatype == BYTES else tensor.values.tobytes()
 
 
-def _describe(name: str, tensor: Tensor, binary: bytes | None) -> ResponseOutput:
-    output = ResponseOutput(name=name, datatype=tensor.datatype, shape=list(tensor.values.shape))
+def _describe(name: str, tensor: Tensor, binary: bytes | None) -> dict[str, object]:
+    """Return a tensor as `ResponseOutput` describes it."""
+    output = {"name": name, "datatype": tensor.datatype, "shape": tensor.values.shape}
     if binary is not None:
-        output.parameters = {"binary_data_size": len(binary)}
-    else:
-        elements = tensor.values.ravel().tolist()
-        output.data = [each.decode() for each in elements] if tensor.datatype == BYTES else elements
-    return output
+        return output | {"parameters": {"binary_data_size": len(binary)}}
+    if tensor.datatype == BYTES:
+        return output | {"data": [each.decode() for each in tensor.values]}
+    return output | {"data": np.ascontiguousarray(tensor.values).ravel()}
