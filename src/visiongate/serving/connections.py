@@ -6,13 +6,16 @@ requests. When too many connections are open, those that have waited the longest
 
 from asyncio import BaseTransport, Transport
 from heapq import nsmallest
-from typing import Any, ClassVar, Final, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from visiongate.serving.problems import Problem
 from visiongate.settings.serving import Limits
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
 
 HEAD_BYTES: Final = 65_536
 HEADERS: Final = 100
@@ -34,6 +37,7 @@ class Connection(HttpToolsProtocol):
         self._waiting_since: float | None = self.loop.time()
         self._unread_since: float | None = None
         self._closed_since: float | None = None
+        self._answering: RequestResponseCycle | None = None
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Close other connections if there are too many."""
@@ -82,6 +86,16 @@ class Connection(HttpToolsProtocol):
         """Keep a part of a body."""
         self._unparsed = 0
         super().on_body(body)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the request that is being answered, too; uvicorn ends the last one that has arrived."""
+        if self._answering is not None:
+            self._answering.disconnected = True
+        super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP."""
