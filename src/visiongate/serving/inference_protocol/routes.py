@@ -75,9 +75,9 @@ def _add_model_routes(router: APIRouter, service: Service) -> None:
     problems = document_problems("unknown_model", "not_ready")
 
     def describe(name: str, model: LoadedModel) -> ModelMetadata:
-        versions = [each.version for _, each in service.slot(name).versions() if each.version is not None]
+        versions = {each.version: None for _, each in service.slot(name).versions() if each.version}
         inputs, outputs = describe_inputs(model.classifier), describe_outputs(model.classifier)
-        return ModelMetadata(name=name, versions=versions, inputs=inputs, outputs=outputs)
+        return ModelMetadata(name=name, versions=list(versions), inputs=inputs, outputs=outputs)
 
     @router.get("/models/{name}", summary="Describe the inputs and outputs of a model", responses=problems)
     async def model(name: Name) -> ModelMetadata:
