@@ -35,7 +35,7 @@ class Application:
 
 @asynccontextmanager
 async def application(
-    model: Path, environment: Mapping[str, str] | None = None, *, wait: bool = True
+    model: Path | str, environment: Mapping[str, str] | None = None, *, wait: bool = True
 ) -> AsyncIterator[Application]:
     """Start the application as `visiongate serve MODEL` does; no prediction log, unless the environment has its address."""
     variables = {"VISIONGATE_SERVING__LOG__ENABLED": "false", **(environment or {})}

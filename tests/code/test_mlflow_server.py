@@ -1,18 +1,22 @@
 """Registration on a real MLflow server: promotion, rollback, and a server that is killed in the middle."""
 
+import asyncio
+import io
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from PIL import Image
 
 from registering import aliases, numbers
+from served import Application, application
 from visiongate.adapters.mlflow.store import TrackingError, open_store
 from visiongate.records.registration import read_registration
 from visiongate.registration import stage as register
@@ -120,3 +124,56 @@ def test_a_server_that_is_killed_keeps_the_champion(
     assert aliases(store, settings) == {"champion": "1"}
     register.run(settings)
     assert (aliases(store, settings)["champion"], numbers(store, settings)) == ("2", ["1", "2"])
+
+
+async def until(is_true: Callable[[], object]) -> None:
+    async with asyncio.timeout(60):
+        while not is_true():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def served_version(app: Application) -> str:
+    """Predict an image, and return the number of the version that did."""
+    encoded = io.BytesIO()
+    Image.new("L", (8, 8), 200).save(encoded, "PNG")
+    response = await app.client.post("/predict", content=encoded.getvalue())
+    assert response.status_code == 200, response.text
+    version: str = response.json()["model"]["version"]
+    return version
+
+
+def test_the_service_follows_the_champion_and_survives_the_server(
+    server: Server, settings: Settings, tmp_path: Path
+) -> None:
+    registered(settings, 140)
+    registered(settings, 127.5)
+    client = open_store(settings.tracking).client
+    name = settings.registry.name
+    address = f"models:/{name}@champion"
+    environment = {
+        "MLFLOW_TRACKING_URI": server.address,
+        "VISIONGATE_SERVING__REGISTRY__CACHE": str(tmp_path / "cache"),
+        "VISIONGATE_SERVING__REGISTRY__POLL_SECONDS": "0.1",
+    }
+
+    async def serve_while_it_is_killed() -> list[str]:
+        async with application(address, environment) as app:
+            slot, versions = app.service.slots["default"], [await served_version(app)]
+            client.set_registered_model_alias(name, "champion", "1")
+            await until(lambda: slot.require().version == "1")
+            versions.append(await served_version(app))
+            assert app.service.registry_reachable is True
+            server.kill()
+            await until(lambda: app.service.registry_reachable is False)
+            return [*versions, await served_version(app)]
+
+    async def serve_without_a_server() -> tuple[str, float | None]:
+        async with application(address, environment) as app:
+            return await served_version(app), app.service.slots["default"].unreachable_since
+
+    assert asyncio.run(serve_while_it_is_killed()) == ["2", "1", "1"]
+    version, since = asyncio.run(serve_without_a_server())
+    server.start()
+
+    assert version == "1"
+    assert since is not None

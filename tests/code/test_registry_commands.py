@@ -10,7 +10,9 @@ from command_line import run_cli
 from registering import aliases
 from visiongate.adapters.mlflow.runs import MODEL_TAG, open_run
 from visiongate.adapters.mlflow.store import Store, open_store
+from visiongate.records.files import sha256_of
 from visiongate.registration import stage as register
+from visiongate.serving.model_sources import FolderSource
 from visiongate.settings.loading import load_settings
 from visiongate.settings.schema import Settings
 from workspaces import ROOT, commit_workspace, enter_workspace, write_judged_model
@@ -223,3 +225,28 @@ def test_version_without_commit_cannot_be_rebuilt(
 def test_missing_version_is_an_error(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli("registry", "trace", uri) == 2
     assert uri in capsys.readouterr().err
+
+
+# Export
+
+
+@pytest.mark.usefixtures("store")
+def test_a_version_is_exported_for_the_service(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "to serve"
+    assert run_cli("registry", "export", "--to", str(folder)) == 0
+    assert f"serve it with `visiongate serve '{folder}'`" in capsys.readouterr().out
+    champion = FolderSource(folder).current()
+    assert (champion.version, champion.aliases) == ("2", ("champion",))
+    assert sha256_of(champion.path) == champion.sha256
+    assert str(champion.card).startswith("# ")
+    assert champion.lineage["git_dirty"] == "false"
+
+    assert run_cli("registry", "export", "1", "--to", str(folder)) == 0
+    first = FolderSource(folder).current()
+    assert first.version == "1"
+    assert sha256_of(first.path) == first.sha256 != champion.sha256
+
+    # A missing version leaves the folder as it is.
+    assert run_cli("registry", "export", "9", "--to", str(folder)) == 2
+    assert "9: no such version or alias of" in capsys.readouterr().err
+    assert FolderSource(folder).current() == first
