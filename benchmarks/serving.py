@@ -182,6 +182,9 @@ def main() -> None:
     """Start the services, and measure them in turn."""
     parser = argparse.ArgumentParser(description="Measure the service.")
     parser.add_argument("--images", type=Path, help="folder or zip of JPEG photographs")
+    parser.add_argument(
+        "--model", type=Path, help="model file, in place of the default and without the FastAPI file"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="rounds of all measurements")
     parser.add_argument("--seconds", type=float, default=4, help="of each measurement under load")
     parser.add_argument("--only", nargs="*", choices=[each.name for each in CONTENDERS], help="contenders")
@@ -190,7 +193,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
         folder = Path(temporary)
         write_inputs(folder, options)
-        chosen = [each for each in CONTENDERS if options.only is None or each.name in options.only]
+        chosen = [each for each in CONTENDERS if is_chosen(each, options)]
         servers = {each.name: stack.enter_context(started(each, folder)) for each in chosen}
         compare(servers, folder, options)
         if OURS in servers:
@@ -199,6 +202,12 @@ def main() -> None:
                 idle(servers[OURS])
             quotas(folder, options.seconds)
             memory(folder)
+
+
+def is_chosen(contender: Contender, options: argparse.Namespace) -> bool:
+    """Return whether to measure a contender."""
+    has_model = options.model is None or contender.model != "model.pt"
+    return has_model and (options.only is None or contender.name in options.only)
 
 
 def write_inputs(folder: Path, options: argparse.Namespace) -> None:
@@ -212,23 +221,28 @@ def write_inputs(folder: Path, options: argparse.Namespace) -> None:
         )
         for number, photo in enumerate(photos):
             (folder / size / f"{number:03d}.jpg").write_bytes(photo)
-    write_models(folder)
+    write_models(folder, options.model or default_model())
 
 
-def write_models(folder: Path) -> None:
-    """Write the model in each contender's format. The export takes some seconds, therefore its result is kept."""
+def default_model() -> Path:
+    """Return the default model. The export takes some seconds, therefore it is kept."""
     kept = ENVIRONMENTS / "model.onnx"
     if not kept.exists():
         kept.parent.mkdir(exist_ok=True)
         write_model(kept, "efficientnet_lite0", {"weights": "package"}, 224, "RGB")
-    (folder / "model.onnx").symlink_to(kept)
+    return kept
+
+
+def write_models(folder: Path, model: Path) -> None:
+    """Write the model in each contender's format."""
+    (folder / "model.onnx").symlink_to(model.resolve())
     write_weights(folder / "model.pt")
     import mlflow  # noqa: PLC0415 - slow to import
 
     mlflow.pyfunc.save_model(
         folder / "model.mlflow",
         python_model=str(RIVALS / "mlflow_model.py"),
-        artifacts={"network": str(kept)},
+        artifacts={"network": str(model)},
         pip_requirements=["onnxruntime", "pillow"],
     )
 
@@ -321,7 +335,7 @@ def make_environment(name: str) -> Path:
             "-m",
             "pip",
             "install",
-            "--quiet",
+            "-qq",
             "--disable-pip-version-check",
             "--requirement",
             requirements,

@@ -20,11 +20,12 @@ class Classifier(litserve.LitAPI):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(os.environ["MODEL"], options)
+        self.side = self.session.get_inputs()[0].shape[1]
 
     def decode_request(self, request: dict[str, str]) -> np.ndarray:
         """Return the pixels of an image."""
         image = Image.open(io.BytesIO(base64.b64decode(request["image"])))
-        return np.asarray(ImageOps.fit(image.convert("RGB"), (224, 224)))
+        return np.asarray(ImageOps.fit(image.convert("RGB"), (self.side, self.side)))
 
     def predict(self, pixels: np.ndarray) -> np.ndarray:
         """Return the probabilities of a batch."""

@@ -18,11 +18,12 @@ class Classifier(PythonModel):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(context.artifacts["network"], options)
+        self.side = self.session.get_inputs()[0].shape[1]
 
     def predict(self, model_input: list[str]) -> list[list[float]]:
         """Return the probabilities of each image."""
         images = [Image.open(io.BytesIO(base64.b64decode(encoded))) for encoded in model_input]
-        pixels = [np.asarray(ImageOps.fit(image.convert("RGB"), (224, 224))) for image in images]
+        pixels = [np.asarray(ImageOps.fit(image.convert("RGB"), (self.side, self.side))) for image in images]
         return self.session.run(["probabilities"], {"images": np.stack(pixels)})[0].tolist()
 
 

@@ -421,12 +421,13 @@ def test_no_text_can_start_another_line_or_move_the_cursor(text: str) -> None:
 
 
 def test_text_is_for_people_and_has_the_request() -> None:
-    token = current_request.set(RequestContext("mine", TRACE))
-    try:
-        line = TextFormatter().format(record("Katze zählt"))
-    finally:
-        current_request.reset(token)
-    assert line.endswith(f"INFO    Katze zählt  request_id=mine trace_id={TRACE}")
+    with captured(Serving(log_format="text")) as stream:
+        token = current_request.set(RequestContext("mine", TRACE))
+        try:
+            logging.getLogger("visiongate.x").info("Katze zählt")
+        finally:
+            current_request.reset(token)
+    assert stream.getvalue().endswith(f"INFO    Katze zählt  request_id=mine trace_id={TRACE}\n")
 
 
 class Terminal(io.StringIO):

@@ -28,6 +28,7 @@ class Answers:
         confidence: The probability of the predicted class, N.
         probabilities: N×K; each row sums to 1.
         sets: The prediction set, N×K; None if the model cannot exclude a class.
+        sure: Whether the prediction set has the predicted class only, N; None without prediction sets.
         out_of_distribution: Whether an image is unlike the training images, N; None if the model cannot tell.
     """
 
@@ -35,12 +36,8 @@ class Answers:
     confidence: npt.NDArray[np.float64]
     probabilities: npt.NDArray[np.float64]
     sets: Flags | None
+    sure: Flags | None
     out_of_distribution: Flags | None
-
-    @property
-    def sure(self) -> Flags | None:
-        """Whether the prediction set has the predicted class only, N; None without prediction sets."""
-        return None if self.sets is None else is_sure(self.sets, self.predicted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +96,13 @@ class Classifier:
         probabilities = check_probabilities(self.model, outputs[PROBABILITIES], paths)
         predicted = decide(probabilities, self.threshold)
         confidence = np.take_along_axis(probabilities, predicted[:, None], axis=1)[:, 0]
-        sets = outside = None
+        sets = sure = outside = None
         if self.reliability is not None and self.knows_sure:
             sets = prediction_sets(probabilities, self.reliability)
+            sure = is_sure(sets, predicted)
         if self.reliability is not None and self.knows_novelty:
             outside = is_out_of_distribution(outputs[NOVELTY], self.reliability)
-        return Answers(predicted, confidence, probabilities, sets, outside)
+        return Answers(predicted, confidence, probabilities, sets, sure, outside)
 
 
 def make_classifier(name: str, model: Predictor, threshold: float | None, sha256: str) -> Classifier:

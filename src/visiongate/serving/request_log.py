@@ -45,7 +45,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "message": _text(record.getMessage()),
-            **_fields(record),
+            **getattr(record, "fields", {}),
         }
         if record.exc_info:
             line["exception"] = _text(self.formatException(record.exc_info))
@@ -57,7 +57,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        fields = " ".join(f"{name}={value}" for name, value in _fields(record).items())
+        fields = " ".join(f"{name}={value}" for name, value in getattr(record, "fields", {}).items())
         message = _text(f"{record.getMessage()}  {fields}".rstrip()).translate(_ESCAPES)
         line = f"{_time(record):%H:%M:%S} {record.levelname:<7} {message}"
         if record.exc_info:
@@ -74,13 +74,15 @@ class _Handler(logging.StreamHandler[TextIO]):
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
-        self._lines: list[str] = []
-        # Which will flush the lines.
+        self._records: list[logging.LogRecord] = []
+        # Which will flush the records.
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a line until the next `flush`."""
-        self._lines.append(f"{self.format(record)}\n")
+        """Keep a record until the next `flush`."""
+        # The request is known now.
+        record.fields = _fields(record)
+        self._records.append(record)
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -95,10 +97,10 @@ class _Handler(logging.StreamHandler[TextIO]):
     def flush(self) -> None:
         """Write the lines; `logging` does it at the end, too."""
         with self.lock or nullcontext():
-            lines, self._lines, self._loop = self._lines, [], None
-        if lines:
+            records, self._records, self._loop = self._records, [], None
+        if records:
             with suppress(OSError, ValueError):
-                self.stream.write("".join(lines))
+                self.stream.write("".join(f"{self.format(record)}\n" for record in records))
                 self.stream.flush()
 
 
