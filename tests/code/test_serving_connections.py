@@ -14,6 +14,7 @@ from pooled_models import write_pooled_model
 from visiongate.serving.application import build_application
 from visiongate.serving.connections import LINGER_SECONDS, Connection, bound_connections
 from visiongate.serving.server import Server, configure
+from visiongate.serving.source_addresses import Places
 from visiongate.serving.startup import build_service
 from visiongate.settings.serving import Limits
 from visiongate.settings.serving_environment import load_serving
@@ -34,7 +35,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "VISIONGATE_SERVING__LOG__ENABLED": "false",
     }
     deployment = load_serving(model.parent / "params.yaml", environment, {"serving.model": str(model)})
-    service, keeper = build_service(deployment)
+    service, keeper = build_service(Places(deployment))
     server = Server(configure(build_application(service, keeper), service), service)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, args=[[listener]])
