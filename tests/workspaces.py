@@ -3,9 +3,11 @@
 import hashlib
 import json
 import shutil
+import sqlite3
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 
@@ -31,10 +33,27 @@ TRACKING = Tracking(uri="sqlite:///mlruns/mlflow.db", experiment="tried")
 
 def enter_workspace(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Enter an empty workspace with an MLflow store, whose creation takes a second once per process."""
-    for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT", "DVC_EXP_BASELINE_REV", "DVC_EXP_NAME"):
-        monkeypatch.delenv(name, raising=False)
     (path / "mlruns").mkdir(parents=True)
     (path / "mlruns/mlflow.db").write_bytes(_empty_database())
+    return _enter(path, monkeypatch)
+
+
+def enter_copy(origin: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Enter a copy of a workspace, whose MLflow store has the paths of the copy."""
+    shutil.copytree(origin, path)
+    with closing(sqlite3.connect(path / "mlruns/mlflow.db")) as database, database:
+        tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        for (table,) in tables:
+            for _, column, kind, *_ in database.execute(f"PRAGMA table_info({table})").fetchall():
+                if kind.startswith(("VARCHAR", "TEXT")):
+                    moved = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"  # noqa: S608 - MLflow's names
+                    database.execute(moved, (str(origin), str(path)))
+    return _enter(path, monkeypatch)
+
+
+def _enter(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT", "DVC_EXP_BASELINE_REV", "DVC_EXP_NAME"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(path)
     return path
 

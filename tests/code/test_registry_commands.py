@@ -15,7 +15,14 @@ from visiongate.registration import stage as register
 from visiongate.serving.model_sources import FolderSource
 from visiongate.settings.loading import load_settings
 from visiongate.settings.schema import Settings
-from workspaces import ROOT, commit_workspace, enter_workspace, write_judged_model
+from workspaces import (
+    ROOT,
+    commit_workspace,
+    enter_copy,
+    enter_workspace,
+    tracked_settings,
+    write_judged_model,
+)
 
 
 @pytest.fixture
@@ -32,13 +39,25 @@ def registered(settings: Settings, threshold: float, accuracy: float = 0.9, *, p
     register.run(settings)
 
 
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with the registry of `store`."""
+    folder = tmp_path_factory.mktemp("registry")
+    with pytest.MonkeyPatch.context() as patched:
+        workspace = enter_workspace(folder / "workspace", patched)
+        patched.setenv("GIT_CEILING_DIRECTORIES", str(folder))
+        commit_workspace()
+        settings = tracked_settings()
+        registered(settings, 140, 0.945)
+        registered(settings, 127.5, 1.0)
+        registered(settings, 200, 0.5, passed=False)
+    return workspace
+
+
 @pytest.fixture
-def store(settings: Settings, capsys: pytest.CaptureFixture[str]) -> Store:
+def store(settings: Settings, registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """A registry with two champions, one after the other, and a model that failed the gate."""
-    registered(settings, 140, 0.945)
-    registered(settings, 127.5, 1.0)
-    registered(settings, 200, 0.5, passed=False)
-    capsys.readouterr()
+    enter_copy(registry, tmp_path / "copy", monkeypatch)
     return open_store(settings.tracking)
 
 

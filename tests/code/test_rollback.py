@@ -13,7 +13,7 @@ from visiongate.adapters.mlflow.store import Store, TrackingError, open_store
 from visiongate.registration import stage as register
 from visiongate.registry.rollback import promote_by_hand, roll_back
 from visiongate.settings.schema import Settings
-from workspaces import commit_workspace, enter_workspace, tracked_settings, write_judged_model
+from workspaces import commit_workspace, enter_copy, enter_workspace, tracked_settings, write_judged_model
 
 
 @pytest.fixture
@@ -24,11 +24,23 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return tracked_settings()
 
 
+@pytest.fixture(scope="module")
+def promoted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a registry in which versions 1, 2 and 3 became champion, one after the other."""
+    folder = tmp_path_factory.mktemp("promoted")
+    with pytest.MonkeyPatch.context() as patched:
+        workspace = enter_workspace(folder / "workspace", patched)
+        patched.setenv("GIT_CEILING_DIRECTORIES", str(folder))
+        commit_workspace()
+        for threshold in (165, 145, 127.5):
+            assert registered(tracked_settings(), threshold) == "promoted"
+    return workspace
+
+
 @pytest.fixture
-def store(settings: Settings) -> Store:
+def store(settings: Settings, promoted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """A registry in which versions 1, 2 and 3 became champion, one after the other."""
-    for threshold in (165, 145, 127.5):
-        assert registered(settings, threshold) == "promoted"
+    enter_copy(promoted, tmp_path / "copy", monkeypatch)
     return open_store(settings.tracking)
 
 
