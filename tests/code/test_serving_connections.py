@@ -1,5 +1,6 @@
 """Slow and hostile clients, over real sockets: they are cut off, and everyone else is answered."""
 
+import resource
 import socket
 import threading
 import time
@@ -13,7 +14,7 @@ from uvicorn.server import ServerState
 from pooled_models import write_pooled_model
 from visiongate.serving.application import build_application
 from visiongate.serving.connections import LINGER_SECONDS, Connection, bound_connections
-from visiongate.serving.server import Server, configure
+from visiongate.serving.server import Server, allow_open_files, configure
 from visiongate.serving.source_addresses import Places
 from visiongate.serving.startup import build_service
 from visiongate.settings.serving import Limits
@@ -301,3 +302,30 @@ def test_an_answer_follows_several_pipelined_requests_in_order(served: str) -> N
     assert received.count(b'{"status":"ok"}') == 5
     ids = [line.split(b": ")[1] for line in received.splitlines() if line.startswith(b"x-request-id")]
     assert ids == [b"0", b"1", b"2", b"3", b"4"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "warned"),
+    [
+        ((1024, 20_000), (2064, 20_000), False),
+        ((1024, resource.RLIM_INFINITY), (2064, resource.RLIM_INFINITY), False),
+        ((1024, 1500), (1500, 1500), False),
+        ((1024, 1024), (1024, 1024), True),
+        ((4096, 4096), (4096, 4096), False),
+        ((resource.RLIM_INFINITY, resource.RLIM_INFINITY), None, False),
+    ],
+)
+def test_a_low_limit_on_open_files_is_raised_or_reported(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    before: tuple[int, int],
+    after: tuple[int, int] | None,
+    *,
+    warned: bool,
+) -> None:
+    limits = [before]
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits[-1])
+    monkeypatch.setattr(resource, "setrlimit", lambda _, wanted: limits.append(wanted))
+    allow_open_files(connections=1000)
+    assert limits[-1] == (after or before)
+    assert bool(caplog.messages) == warned

@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import logging
+import resource
 import signal
 import socket
 import time
@@ -13,6 +15,10 @@ from fastapi import FastAPI
 
 from visiongate.serving.connections import Connection, bound_connections
 from visiongate.serving.service import Service
+
+# Open files besides connections: models, databases, pipes.
+OTHER_FILES = 64
+logger = logging.getLogger(__name__)
 
 
 class Server(uvicorn.Server):
@@ -65,7 +71,24 @@ def serve(application: FastAPI, service: Service, listener: socket.socket | None
     # What has been imported is no garbage. Looking through it would stop every request for some tens of milliseconds.
     gc.collect()
     gc.freeze()
+    allow_open_files(service.settings.limits.connections)
     server.run(None if listener is None else [listener])
+
+
+def allow_open_files(connections: int) -> None:
+    """Raise the limit on open files, often 1024, as far as the system allows without privileges."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Under a flood, connections that have been closed remain for a moment.
+    wanted = 2 * connections + OTHER_FILES
+    wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and wanted > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if wanted < connections + OTHER_FILES:
+        logger.warning(
+            "The system allows %d open files, too few for serving.limits.connections = %d; raise it with `ulimit -n`",
+            wanted,
+            connections,
+        )
 
 
 def configure(application: FastAPI, service: Service) -> uvicorn.Config:
