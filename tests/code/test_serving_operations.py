@@ -192,6 +192,15 @@ def test_metrics_are_openmetrics_on_request(model: Path) -> None:
     assert list(openmetrics.text_string_to_metric_families(answer.text))
 
 
+@pytest.mark.parametrize(
+    "accept", ["application/openmetrics-text; version=x", "text/plain; version=abc", "\xff", "*/*;q=", ","]
+)
+def test_no_accept_header_breaks_the_metrics(accept: str) -> None:
+    content, media_type = Metrics().render(accept)
+    assert content
+    assert media_type.isascii()
+
+
 def test_the_series_of_a_version_end_when_it_is_unloaded(model: Path, tmp_path: Path) -> None:
     served = tmp_path / "pooled.onnx"
     shutil.copy(model, served)

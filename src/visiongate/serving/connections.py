@@ -102,12 +102,16 @@ class Connection(HttpToolsProtocol):
         self._refuse(Problem("invalid_request", msg))
 
     def _refuse(self, problem: Problem) -> None:
-        """Answer a request without a complete head, and close the connection."""
-        if self.is_waiting:
+        """Answer what cannot be parsed, unless another answer has begun, and close the connection."""
+        answering = None if self.is_waiting else self._answering
+        if answering is None or (answering is self.cycle and not answering.response_started):
             response = problem.response()
             head = [*self.server_state.default_headers, *response.raw_headers, (b"connection", b"close")]
             lines = b"".join(b"%b: %b\r\n" % header for header in head)
             self.transport.write(STATUS_LINE[problem.status] + lines + b"\r\n" + bytes(response.body))
+        if answering is not None:
+            answering.disconnected = True
+            answering.message_event.set()
         self.transport.close()
 
     def _unsupported_upgrade_warning(self) -> None:

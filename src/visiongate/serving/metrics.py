@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from visiongate.monitoring.prediction_log import PredictionLog
     from visiongate.serving.service import Answered, Service
 
+OPENMETRICS: Final = "application/openmetrics-text"
 OTHER: Final = "other"
 CLASS_SERIES: Final = 30
 HTTP_SERIES: Final = 24
@@ -134,11 +135,12 @@ class Metrics:
         """Return the metrics and their media type.
 
         Args:
-            accept: The header of the request: OpenMetrics, if it is named first, otherwise Prometheus' text format.
+            accept: The header of the request: OpenMetrics, if it is named, otherwise Prometheus' text format.
         """
         loaded = self._loaded()
         self._predictions.keep(lambda labels: labels[1:] in loaded)
-        encode, media_type = choose_encoder(accept)
+        # The library fails on other parts of the header.
+        encode, media_type = choose_encoder(OPENMETRICS if OPENMETRICS in accept else "")
         return encode(self._registry), media_type
 
 
