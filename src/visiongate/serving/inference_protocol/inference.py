@@ -79,6 +79,8 @@ class InferenceHandler:
                 if encoding is not None:
                     body = await self._decompress(body, place)
                 parsed = await self._parse(body, request.headers.get(HEADER_LENGTH), target)
+                # Image files in base64 are copies; their text is not needed while they are predicted.
+                del body
                 answered = await while_connected(request, _predict_all(self._service, target, parsed))
             return _respond(name, target, parsed, answered)
 
@@ -111,7 +113,7 @@ def _respond(name: str, target: Target, parsed: ParsedRequest, answered: Sequenc
 
 
 async def _predict_all(service: Service, target: Target, parsed: ParsedRequest) -> list[Answered]:
-    """Predict all images. The first one that cannot be predicted ends the request: a tensor has no gaps."""
+    """Predict all images. One that cannot be predicted fails the request: a tensor has no gaps."""
     further = [name for name in parsed.outputs if target.outputs[name].costly]
 
     async def predict(image: Pixels | bytes) -> Answered:
@@ -119,20 +121,16 @@ async def _predict_all(service: Service, target: Target, parsed: ParsedRequest) 
             return await service.predict(image, target.slot, further, target.model)
         return await service.predict_pixels(image, target.slot, further, target.model)
 
-    async def predict_one_of_several(number: int, image: Pixels | bytes) -> Answered:
-        try:
-            return await predict(image)
-        except Problem as problem:
-            raise Problem(problem.kind, f"{ENCODED}[{number}]: {problem.detail}", problem.headers) from None
-
     if len(parsed.images) == 1:
         return [await predict(parsed.images[0])]
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(predict_one_of_several(number, image))
-                for number, image in enumerate(parsed.images)
-            ]
-    except ExceptionGroup as group_error:
-        raise group_error.exceptions[0] from None
-    return [task.result() for task in tasks]
+    results = await asyncio.gather(*map(predict, parsed.images), return_exceptions=True)
+    return [_require(number, result) for number, result in enumerate(results)]
+
+
+def _require(number: int, result: Answered | BaseException) -> Answered:
+    """Return an answer, or raise why there is none."""
+    if isinstance(result, Problem):
+        raise Problem(result.kind, f"{ENCODED}[{number}]: {result.detail}", result.headers)
+    if isinstance(result, BaseException):
+        raise result
+    return result
