@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import shutil
+import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -349,6 +350,8 @@ def captured(settings: Serving | None = None) -> Iterator[io.StringIO]:
     try:
         yield stream
     finally:
+        for handler in logging.getLogger().handlers:
+            handler.flush()
         logging.captureWarnings(capture=False)
         logging.getLogger("visiongate").propagate = propagates
         for name, (handlers, level) in before.items():
@@ -371,8 +374,6 @@ def test_a_request_is_one_line_without_the_names_and_values_that_the_client_sent
 
     with captured() as stream:
         run(check())
-        [handler] = logging.getLogger().handlers
-        handler.flush()
     assert secret not in stream.getvalue()
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     predicted, unknown = (line for line in lines if line["logger"] == "visiongate.access")
@@ -479,3 +480,46 @@ def test_a_full_disk_does_not_stop_the_service(capsys: pytest.CaptureFixture[str
         configure_log(Serving(), Full())
         logging.getLogger("visiongate.x").warning("lost")
     assert capsys.readouterr().err == ""
+
+
+class Blocked(io.StringIO):
+    """A pipe that nobody reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_full, self.go_on = threading.Event(), threading.Event()
+
+    def write(self, text: str) -> int:
+        self.is_full.set()
+        self.go_on.wait()
+        return super().write(text)
+
+
+def test_a_reader_that_does_not_read_stops_neither_the_service_nor_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(request_log, "FLUSH_SECONDS", 0.05)
+    monkeypatch.setattr(request_log, "MAX_WAITING", 100)
+    pipe = Blocked()
+    with captured():
+        configure_log(Serving(), pipe)
+        [handler] = logging.getLogger().handlers
+        logger = logging.getLogger("visiongate.x")
+        logger.warning("first")
+        assert pipe.is_full.wait(10)
+        for number in range(300):
+            logger.warning("line %d", number)
+        handler.flush()
+        pipe.go_on.set()
+        monkeypatch.undo()
+        handler.flush()
+    messages = [json.loads(line)["message"] for line in pipe.getvalue().splitlines()]
+    assert messages == ["first", *(f"line {number}" for number in range(200, 300))]
+
+
+def test_a_message_that_does_not_fit_its_arguments_is_dropped() -> None:
+    with captured() as stream:
+        logging.getLogger("visiongate.x").warning("%d", "text")
+        logging.getLogger("visiongate.x").warning("next")
+    [line] = stream.getvalue().splitlines()
+    assert json.loads(line)["message"] == "next"

@@ -3,11 +3,12 @@
 A line has neither file names, images, query values, keys nor addresses of clients. No text in it can start another line.
 """
 
-import asyncio
 import logging
 import sys
+import threading
 import time
-from contextlib import nullcontext, suppress
+from collections import deque
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
@@ -20,7 +21,10 @@ access_log = logging.getLogger("visiongate.access")
 # Probes and scrapes would be most of the log, and of the traces.
 QUIET_PATHS: Final = ("/health", "/metrics", "/v2/health")
 FAILED: Final = 400
-FLUSH_SECONDS: Final = 0.05
+# Lines gather before they are written; so many may wait; how long the end of the process waits for a reader.
+GATHER_SECONDS: Final = 0.05
+MAX_WAITING: Final = 10_000
+FLUSH_SECONDS: Final = 1.0
 # Control characters, separators of lines, and marks that reverse the direction of text.
 _ESCAPES: Final = {
     code: f"\\u{code:04x}"
@@ -66,42 +70,57 @@ class TextFormatter(logging.Formatter):
         return line
 
 
-class _Handler(logging.StreamHandler[TextIO]):
-    """Writes the lines of some milliseconds at once: under load, each write would wait for the threads of the model.
+class _Handler(logging.Handler):
+    """Writes the lines of some milliseconds at once, in a thread of its own.
 
-    What cannot be written is dropped: a full disk or a reader that left must not end the service.
+    A full disk, a reader that left, or one that does not read must not end or stop the service: what cannot be written is
+    dropped, and so are the oldest of too many waiting lines.
     """
 
     def __init__(self, stream: TextIO) -> None:
-        super().__init__(stream)
-        self._records: list[logging.LogRecord] = []
-        # Which will flush the records.
-        self._loop: asyncio.AbstractEventLoop | None = None
+        super().__init__()
+        self._stream = stream
+        self._records: deque[logging.LogRecord] = deque(maxlen=MAX_WAITING)
+        self._has_records, self._writing = threading.Event(), threading.Lock()
+        threading.Thread(target=self._run, name="log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a record until the next `flush`."""
+        """Hand a record to the thread."""
         # The request is known now.
         record.fields = _fields(record)
         self._records.append(record)
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            self.flush()
-            return
-        if record.levelno >= logging.WARNING:
-            self.flush()
-        elif self._loop is not loop:
-            self._loop = loop
-            loop.call_later(FLUSH_SECONDS, self.flush)
+        if not self._has_records.is_set():
+            self._has_records.set()
 
     def flush(self) -> None:
-        """Write the lines; `logging` does it at the end, too."""
-        with self.lock or nullcontext():
-            records, self._records, self._loop = self._records, [], None
-        if records:
+        """Write what waits; `logging` does it at the end, too."""
+        # The thread may wait for a reader for ever.
+        if self._writing.acquire(timeout=FLUSH_SECONDS):
+            try:
+                self._write()
+            finally:
+                self._writing.release()
+
+    def _run(self) -> None:
+        while self._has_records.wait():
+            # Under load, each write would wait for the threads of the model.
+            time.sleep(GATHER_SECONDS)
+            self._has_records.clear()
+            with self._writing:
+                self._write()
+
+    def _write(self) -> None:
+        lines = [self._line(self._records.popleft()) for _ in range(len(self._records))]
+        if lines:
             with suppress(OSError, ValueError):
-                self.stream.write("".join(f"{self.format(record)}\n" for record in records))
-                self.stream.flush()
+                self._stream.write("".join(lines))
+                self._stream.flush()
+
+    def _line(self, record: logging.LogRecord) -> str:
+        try:
+            return f"{self.format(record)}\n"
+        except Exception:  # noqa: BLE001 - a message that does not fit its arguments
+            return ""
 
 
 def configure_log(settings: Serving, stream: TextIO = sys.stderr) -> None:
