@@ -51,7 +51,9 @@ BOUNDARY = "----photographs"
 START_SECONDS = 90
 IDLE_SECONDS = 10
 OK, TOO_MANY = 200, 429
-CPU_GROUPS = Path("/sys/fs/cgroup/cpu")
+GROUPS = Path("/sys/fs/cgroup")
+GROUPS_V1 = GROUPS / "cpu"
+# Of a quota, in microseconds.
 PERIOD = 100_000
 
 Results = dict[str, list[float]]
@@ -186,7 +188,7 @@ def main() -> None:
         "--model", type=Path, help="model file, in place of the default and without the FastAPI file"
     )
     parser.add_argument("--rounds", type=int, default=3, help="rounds of all measurements")
-    parser.add_argument("--seconds", type=float, default=4, help="of each measurement under load")
+    parser.add_argument("--seconds", type=float, default=3, help="of each measurement under load")
     parser.add_argument("--only", nargs="*", choices=[each.name for each in CONTENDERS], help="contenders")
     options = parser.parse_args()
     print(describe_machine())
@@ -426,18 +428,16 @@ def succeeded(answers: list[Any]) -> list[float]:
 
 
 def print_comparison(size: str, best: str, one: Results, many: Results) -> None:
-    """Print a row for each service, with its ratios to ours."""
-    print(f"\n{size}, plain: {best}; one client: p50; {CLIENTS} clients: images/s")
+    """Print a row for each service, and ours in relation to it."""
+    print(f"\n{size}: p50 of one client, images/s of {CLIENTS} clients; plain: {best}")
     for name in one:
         latency, rate = statistics.median(one[name]), statistics.median(many[name])
-        print(f"{name:<12}{latency:8.1f} ms{rate:8.1f} images/s", end="")
+        print(f"{name:<11}{latency:7.1f} ms{rate:7.1f} images/s", end="")
         if OURS in one and name != OURS:
             more = statistics.median(ours - other for ours, other in zip(one[OURS], one[name], strict=True))
             ratios = sorted(ours / other for ours, other in zip(many[OURS], many[name], strict=True))
-            print(
-                f"   ours: {more:+.2f} ms, {statistics.median(ratios):.2f} times ({ratios[0]:.2f} to {ratios[-1]:.2f})",
-                end="",
-            )
+            ratio = f"{statistics.median(ratios):.2f} times ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+            print(f"   ours: {more:+.1f} ms, {ratio}", end="")
         print(flush=True)
 
 
@@ -493,33 +493,35 @@ def cpu_seconds(process: int) -> float:
 
 def quotas(folder: Path, seconds: float) -> None:
     """Print throughput and threads under CPU quotas."""
-    if not os.access(CPU_GROUPS, os.W_OK):
-        print(f"\nNo quotas: {CPU_GROUPS} is not writable")
-        return
+    print()
     rates = {}
-    for cores in (1.0, 0.5):
-        with (
-            limited(cores) as group,
-            started(CONTENDERS[0], folder, group, group.name) as server,
-            server.alone(),
-        ):
-            rates[cores] = throughput(server, next(iter(SIZES)), 2 * seconds)
-            threads = server.status("Threads")
-        print(
-            f"{'' if cores < 1 else chr(10)}Quota of {cores:g} core: {rates[cores]:.1f} images/s, {threads} threads",
-            flush=True,
-        )
+    for cores in (2.0, 1.0, 0.5):
+        try:
+            with limited(cores) as group, started(CONTENDERS[0], folder, group, group.name) as server:
+                with server.alone():
+                    rates[cores] = throughput(server, next(iter(SIZES)), 2 * seconds)
+                threads = server.status("Threads")
+        except OSError as error:
+            print(f"No quotas: {error}")
+            return
+        print(f"Quota of {cores:g} cores: {rates[cores]:.1f} images/s, {threads} threads", flush=True)
     print(f"half a core has {rates[0.5] / rates[1.0]:.2f} of the throughput of one")
 
 
 @contextmanager
 def limited(cores: float) -> Iterator[Path]:
-    """Make a control group with a quota."""
-    group = CPU_GROUPS / f"visiongate-benchmark-{cores:g}"
+    """Make a control group with a quota, in version 1 or 2."""
+    parent = GROUPS_V1 if GROUPS_V1.exists() else GROUPS
+    group = parent / f"visiongate-benchmark-{cores:g}"
     group.mkdir()
     try:
-        (group / "cpu.cfs_period_us").write_text(str(PERIOD))
-        (group / "cpu.cfs_quota_us").write_text(str(int(cores * PERIOD)))
+        if parent == GROUPS_V1:
+            (group / "cpu.cfs_period_us").write_text(str(PERIOD))
+            (group / "cpu.cfs_quota_us").write_text(str(int(cores * PERIOD)))
+            # Nothing but the quota shall limit it.
+            (group / "cpu.shares").write_text("200000")
+        else:
+            (group / "cpu.max").write_text(f"{int(cores * PERIOD)} {PERIOD}")
         yield group
     finally:
         group.rmdir()
