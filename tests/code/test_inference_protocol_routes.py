@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gc
 import gzip
 import io
 import json
@@ -25,7 +26,7 @@ from served import Process, application, process
 from tiny_models import add_reliability, write_threshold_model
 from visiongate.models.model_input import to_input
 from visiongate.models.predictor import Predictor, open_predictor
-from visiongate.serving.problems import MEDIA_TYPE
+from visiongate.serving.problems import MEDIA_TYPE, Problem
 
 INFER = "/v2/models/default/infer"
 SHAPE = [SIDE, SIDE, 3]
@@ -201,6 +202,24 @@ def test_a_request_that_cannot_be_answered_gets_a_problem_that_its_client_unders
         assert (response.status_code, response.headers["content-type"]) == (status, MEDIA_TYPE)
         assert words in problem["detail"]
         assert problem["error"] == problem["detail"]
+
+
+def test_a_failed_request_keeps_nothing_in_memory(model: Path) -> None:
+    async def send() -> int:
+        async with application(model) as app:
+            gc.collect()
+            gc.disable()
+            for message in (files_message(b"hello"), files_message(b"hello", FILES[0]), {"inputs": []}):
+                response = await app.client.send(post(message))
+                assert response.status_code >= 400
+            await app.client.post("/predict", content=b"hello")
+            await asyncio.sleep(0)
+            return sum(isinstance(each, Problem) for each in gc.get_objects())
+
+    try:
+        assert asyncio.run(send()) == 0
+    finally:
+        gc.enable()
 
 
 def test_a_version_that_is_loaded_can_be_asked_for(model: Path) -> None:

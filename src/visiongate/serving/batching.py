@@ -130,10 +130,11 @@ class Batcher:
             self._executor.submit(self._run)
         try:
             return await waiting.result
-        finally:
-            # An error refers to this frame. It must not lead back to the error, or both keep the image until they are
-            # collected as garbage.
-            del waiting
+        except Exception:
+            # The traceback leads to frames that refer to `waiting`. If that led back to the error, both would keep the image in
+            # memory until they are collected as garbage.
+            del waiting.decode, waiting.result
+            raise
 
     def _run(self) -> None:
         """Predict a batch. The next one is a new task, so that the models of a process take turns."""
@@ -169,7 +170,7 @@ class Batcher:
             try:
                 pixels = waiting.decode()
             except Exception as error:  # noqa: BLE001 - it is raised where the caller waits
-                _hand_over([waiting], _without_this_frame(error))
+                _hand_over([waiting], error)
             else:
                 decoded.append(_Decoded(waiting, pixels, time.perf_counter() - begun))
         return decoded
@@ -182,7 +183,7 @@ class Batcher:
             outputs = classifier.run(np.stack([each.pixels for each in batch]), sorted(further))
             answers = classifier.answer(outputs, ["the image"] * len(batch))
         except Exception as error:  # noqa: BLE001 - it is raised where the callers wait
-            _hand_over(waiting, _without_this_frame(error))
+            _hand_over(waiting, error)
             return
         seconds = time.perf_counter() - start
         _hand_over(
@@ -197,11 +198,6 @@ class Batcher:
         with self._lock:
             is_only = images == 1 and self._free == self._runners - 1 and not self._waiting
         return self._arrangement.alone if is_only and self._is_alone() else self._arrangement.busy
-
-
-def _without_this_frame(error: Exception) -> Exception:
-    """Return an error whose traceback does not refer to the frame that caught it, which refers to what will have the error."""
-    return error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
 
 
 def _hand_over(batch: Sequence[_Waiting], results: Sequence[Inference] | Exception) -> None:
