@@ -87,8 +87,8 @@ class ModelKeeper:
                 logger.error("%s: %s", error, stays)  # noqa: TRY400 - the message says all
 
         def reach(since: float | None) -> None:
-            kept.slot.unreachable_since = since
             if isinstance(kept.source, RegistrySource):
+                kept.slot.unreachable_since = since
                 slots = self._service.slots.values()
                 self._service.registry_reachable = all(slot.unreachable_since is None for slot in slots)
 
