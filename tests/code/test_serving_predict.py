@@ -174,6 +174,16 @@ def test_an_unknown_model_is_named_with_the_known_ones(model: Path) -> None:
     assert known.status_code == 200
 
 
+@pytest.mark.parametrize("charset", ["undefined", "punycode", "utf-7", "unicode_escape", "no such"])
+def test_the_charset_of_a_form_does_not_matter(model: Path, charset: str) -> None:
+    part = b'--B\r\nContent-Disposition: form-data; name="file"; filename="+2AA-\\ud800\xff.jpg"\r\n\r\n'
+    media_type = f"multipart/form-data; boundary=B; charset={charset}"
+
+    response = post(model, content=part + PHOTO + b"\r\n--B--\r\n", headers={"Content-Type": media_type})
+
+    assert response.status_code == 200
+
+
 async def _slow_body(go_on: asyncio.Event) -> AsyncIterator[bytes]:
     yield PHOTO[:10]
     await go_on.wait()

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -58,7 +59,7 @@ async def _sha256(app: Application) -> str:
 
 
 async def _until(is_true: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not is_true():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
@@ -123,6 +124,40 @@ def test_a_version_that_cannot_be_loaded_is_said_once_and_the_current_one_stays(
     assert words in str(problem)
     assert sum(words in record.getMessage() for record in caplog.records) == 1
     assert "the current version stays" in caplog.text
+
+
+def test_a_problem_is_over_when_the_loaded_version_is_back(model: Path) -> None:
+    async def work() -> str | None:
+        async with application(model, QUICKLY) as app:
+            slot = app.service.slots["default"]
+            _replace(model, b"nothing")
+            await _until(lambda: slot.problem)
+            _replace(model, model.with_name("first.onnx").read_bytes())
+            await _until(lambda: not slot.problem)
+            return slot.problem
+
+    assert run(work()) is None
+
+
+def _make_pipe(model: Path) -> None:
+    model.unlink()
+    os.mkfifo(model)
+
+
+def test_a_pipe_in_place_of_the_file_stops_neither_the_watch_nor_a_reload(model: Path) -> None:
+    async def work() -> tuple[int, str]:
+        async with application(model, QUICKLY) as app:
+            slot, before = app.service.slots["default"], await _sha256(app)
+            _make_pipe(model)
+            status = (await app.client.post("/admin/reload")).status_code
+            _replace(model, model.with_name("second.onnx").read_bytes())
+            await _until(lambda: slot.require().origin.sha256 != before)
+            return status, await _sha256(app)
+
+    status, sha256 = run(work())
+
+    assert status == 409
+    assert sha256
 
 
 def test_without_a_model_the_service_lives_and_becomes_ready_later(model: Path) -> None:

@@ -29,6 +29,8 @@ def build_admin_router(service: Service, keeper: ModelKeeper) -> APIRouter:
             await keeper.reload(slot)
         except VisiongateError as error:
             raise Problem("load_failed", str(error)) from None
+        except TimeoutError:
+            raise Problem("load_failed", "the registry or file system does not answer") from None
         return ServedModel.of(slot)
 
     @router.post(

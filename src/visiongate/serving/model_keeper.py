@@ -71,11 +71,14 @@ class ModelKeeper:
 
         Raises:
             VisiongateError: A source cannot be reached, or its version cannot be loaded.
+            TimeoutError: A source does not answer.
         """
         slot.refused = None
         for kept in self._kept:
             if kept.slot is slot:
-                await self._install(kept, await call_in_thread(kept.source.current))
+                async with asyncio.timeout(self._service.settings.limits.deadline_seconds):
+                    file = await call_in_thread(kept.source.current)
+                await self._install(kept, file)
 
     async def _keep(self, kept: Kept) -> None:
         async def install(file: ServedFile) -> None:
@@ -104,6 +107,8 @@ class ModelKeeper:
                 slot.refused = None
             is_loaded = current is not None and current.origin.identity == file.identity
             if is_loaded or file.sha256 == slot.refused:
+                # Of a version that has been replaced.
+                slot.problem = None
                 return
             _assign(slot, kept.role, await self._load(file))
         logger.info("%s: %s is loaded as %s", slot.name, file.source, kept.role)

@@ -1,6 +1,7 @@
 """Where a served model comes from: a file or a folder. `visiongate.serving.registry_source` is for a registry."""
 
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,6 +100,9 @@ class FileSource:
         """Return the file as it is now; it is only read again if its time or size has changed."""
         try:
             status = self._path.stat()
+            if not stat.S_ISREG(status.st_mode):
+                # Reading a pipe or a device may never end.
+                raise DataError(f"{self._path}: not a file; name an ONNX file")
             signature = status.st_ino, status.st_size, status.st_mtime_ns
             if self._seen is None or self._seen[0] != signature:
                 self._seen = signature, self._describe(sha256_of(self._path))

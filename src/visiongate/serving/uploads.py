@@ -5,7 +5,8 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from io import BytesIO
 
-from starlette.datastructures import UploadFile
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
@@ -108,7 +109,11 @@ async def _parse_form(request: Request, body: bytes, limits: Limits) -> list[Upl
         yield body
 
     parser = MultiPartParser(
-        request.headers, stream(), max_files=limits.files + 1, max_fields=MAX_FIELDS, max_part_size=1024
+        _boundary_only(request),
+        stream(),
+        max_files=limits.files + 1,
+        max_fields=MAX_FIELDS,
+        max_part_size=1024,
     )
     # The body is in memory already; nothing is written to the disk.
     parser.spool_max_size = len(body) + 1
@@ -122,6 +127,15 @@ async def _parse_form(request: Request, body: bytes, limits: Limits) -> list[Upl
     if not files:
         raise _no_image()
     return [Upload(file.filename or None, file.file.read()) for file in files]
+
+
+def _boundary_only(request: Request) -> Headers:
+    """Return the header of a form without its charset: names are in UTF-8, and some charsets make the parser fail."""
+    _, options = parse_options_header(request.headers["content-type"])
+    boundary = options.get(b"boundary", b"").decode("latin-1")
+    if not boundary or '"' in boundary or "\\" in boundary:
+        raise Problem("invalid_request", "invalid form: its Content-Type has no valid boundary")
+    return Headers({"content-type": f'{MULTIPART}; boundary="{boundary}"'})
 
 
 def _explain_form(error: MultiPartException, limits: Limits) -> Problem:
