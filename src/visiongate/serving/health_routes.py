@@ -69,12 +69,13 @@ class LogHealth(BaseModel):
 
     waiting: Annotated[int, Field(description="Predictions that are not yet recorded.")]
     dropped: Annotated[int, Field(description="Predictions that were not recorded.")]
-    problem: Annotated[str | None, Field(description="Why nothing can be recorded at present.")]
+    # The cause is in the service's log only: it may name hosts and users, and everybody may ask for the health.
+    recording: Annotated[bool, Field(description="Whether predictions can be recorded at present.")]
 
     @classmethod
     def of(cls, log: PredictionLog) -> "LogHealth":
         """Return the health of a log."""
-        return cls(waiting=log.waiting, dropped=sum(log.dropped.values()), problem=log.fault)
+        return cls(waiting=log.waiting, dropped=sum(log.dropped.values()), recording=log.fault is None)
 
 
 class Health(BaseModel):
