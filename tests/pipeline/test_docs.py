@@ -133,10 +133,11 @@ def test_the_documented_network_trains(followed: Path, tmp_path: Path, pipeline_
     assert (tmp_path / "models/model.onnx").exists()
 
 
-def test_the_readme_is_short_and_shows_a_report() -> None:
+def test_the_readme_is_short_and_shows_the_report_and_the_service() -> None:
     assert len(README.splitlines()) <= MAX_LINES
-    (picture,) = re.findall(r"!\[[^\]]{20,}\]\(([^)]+)\)", README)
-    assert (ROOT / picture).stat().st_size < 150_000
+    pictures = re.findall(r"!\[[^\]]{20,}\]\(([^)]+)\)", README)
+    assert pictures == ["docs/pictures/report.png", "docs/pictures/serving.png"]
+    assert all((ROOT / picture).stat().st_size < 150_000 for picture in pictures)
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -24,7 +24,7 @@ class Limits(Section):
     requests: Count = Field(
         default=64, description="Requests with images at a time; further ones are answered with status 429."
     )
-    bytes: Count = Field(default=268_435_456, description="Bytes of all requests at a time.")
+    bytes: Count = Field(default=134_217_728, description="Bytes of all requests at a time.")
     connections: Count = Field(default=1000, description="Open connections.")
     deadline_seconds: Positive = Field(
         default=10.0, description="From a request's complete arrival to its answer."
