@@ -16,7 +16,7 @@ import httpx
 
 from visiongate.serving.application import build_application
 from visiongate.serving.service import Service
-from visiongate.serving.source_addresses import Places
+from visiongate.serving.sources.addresses import Places
 from visiongate.serving.startup import build_service
 from visiongate.settings.serving_environment import load_serving
 

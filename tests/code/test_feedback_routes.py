@@ -17,7 +17,7 @@ from pooled_models import write_pooled_model
 from served import Application, application
 from visiongate.monitoring import prediction_log
 from visiongate.monitoring.report import Question, Reporter
-from visiongate.serving import feedback_routes
+from visiongate.serving.routes import feedback
 
 Talk = Callable[[Application], Coroutine[Any, Any, None]]
 
@@ -233,7 +233,7 @@ def test_reports_are_remembered_and_few_may_wait(
         same = await asyncio.gather(*(app.client.get("/performance?hours=1") for _ in range(5)))
         assert [response.status_code for response in same] == [200] * 5
         assert made.count(Question(1)) == 1
-        monkeypatch.setattr(feedback_routes, "MAX_WAITING", 2)
+        monkeypatch.setattr(feedback, "MAX_WAITING", 2)
         asked = [app.client.get(f"/performance?hours={hours}") for hours in range(2, 6)]
         responses = await asyncio.gather(*asked)
         assert sorted(response.status_code for response in responses) == [200, 200, 429, 429]

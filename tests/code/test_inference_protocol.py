@@ -18,7 +18,7 @@ from visiongate.serving.inference_protocol.compression import decompress, read_e
 from visiongate.serving.inference_protocol.messages import InferenceResponse
 from visiongate.serving.inference_protocol.requests import MAX_JSON_VALUES, Expected, parse_request
 from visiongate.serving.inference_protocol.responses import Tensor, make_response
-from visiongate.serving.problems import Problem
+from visiongate.serving.web.problems import Problem
 
 SHAPE = (2, 3, 1)
 EXPECTED = Expected(SHAPE, {"probabilities": True, "label": True, "embedding": False}, max_images=4)

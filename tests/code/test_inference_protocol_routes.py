@@ -26,7 +26,7 @@ from served import Process, application, process
 from tiny_models import add_reliability, write_threshold_model
 from visiongate.models.model_input import to_input
 from visiongate.models.predictor import Predictor, open_predictor
-from visiongate.serving.problems import MEDIA_TYPE, Problem
+from visiongate.serving.web.problems import MEDIA_TYPE, Problem
 
 INFER = "/v2/models/default/infer"
 SHAPE = [SIDE, SIDE, 3]

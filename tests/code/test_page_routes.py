@@ -9,13 +9,13 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from visiongate.serving.page_routes import (
+from visiongate.serving.routes.pages import (
     CONTENT_SECURITY_POLICY,
     PAGES,
     build_page_router,
     read_static_files,
 )
-from visiongate.serving.problems import PROBLEMS, Problem
+from visiongate.serving.web.problems import PROBLEMS, Problem
 
 
 def get(path: str, headers: Mapping[str, str] | None = None) -> httpx.Response:

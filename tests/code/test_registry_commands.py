@@ -12,7 +12,7 @@ from visiongate.adapters.mlflow.runs import MODEL_TAG, open_run
 from visiongate.adapters.mlflow.store import Store, open_store
 from visiongate.records.files import sha256_of
 from visiongate.registration import stage as register
-from visiongate.serving.model_sources import FolderSource
+from visiongate.serving.sources.model_sources import FolderSource
 from visiongate.settings.loading import load_settings
 from visiongate.settings.schema import Settings
 from workspaces import (

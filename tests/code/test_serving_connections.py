@@ -13,10 +13,10 @@ from uvicorn.server import ServerState
 
 from pooled_models import write_pooled_model
 from visiongate.serving.application import build_application
-from visiongate.serving.connections import LINGER_SECONDS, Connection, bound_connections
-from visiongate.serving.server import Server, allow_open_files, configure
-from visiongate.serving.source_addresses import Places
+from visiongate.serving.sources.addresses import Places
 from visiongate.serving.startup import build_service
+from visiongate.serving.web.connections import LINGER_SECONDS, Connection, bound_connections
+from visiongate.serving.web.server import Server, allow_open_files, configure
 from visiongate.settings.serving import Limits
 from visiongate.settings.serving_environment import load_serving
 

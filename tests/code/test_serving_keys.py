@@ -12,8 +12,8 @@ import pytest
 from pooled_models import write_pooled_model
 from served import application
 from visiongate.errors import SettingsError
-from visiongate.serving.access import is_open
-from visiongate.serving.keys import ApiKeys, make_key
+from visiongate.serving.web.access import is_open
+from visiongate.serving.web.keys import ApiKeys, make_key
 
 Result = TypeVar("Result")
 USER, USER_KEY = make_key("phone", is_admin=False)
@@ -66,7 +66,12 @@ def test_without_keys_none_are_required() -> None:
     assert not keys.has_admin
 
 
-@pytest.mark.parametrize("line", ["phone", "phone:abc", f"{USER_KEY.line}:root", USER, f"a b:{'0' * 64}"])
+# The keys are random, and each process of the tests must collect the same names.
+@pytest.mark.parametrize(
+    "line",
+    ["phone", "phone:abc", f"{USER_KEY.line}:root", USER, f"a b:{'0' * 64}"],
+    ids=["name", "short", "mark", "secret", "blank"],
+)
 def test_an_invalid_line_stops_the_start_and_is_not_repeated(line: str) -> None:
     with pytest.raises(SettingsError, match=r"serving.keys: line 2 is invalid") as caught:
         ApiKeys([USER_KEY.line, line], None)

@@ -19,11 +19,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from image_samples import encode, photo
 from pooled_models import write_pooled_model
 from served import Application, application
-from visiongate.serving import request_log
 from visiongate.serving.metrics import CLASS_SERIES, HTTP_SERIES, OTHER, Metrics
-from visiongate.serving.problems import MEDIA_TYPE, PROBLEMS
-from visiongate.serving.request_context import RequestContext, current_request, read_context
-from visiongate.serving.request_log import JsonFormatter, TextFormatter, configure_log
+from visiongate.serving.web import request_log
+from visiongate.serving.web.problems import MEDIA_TYPE, PROBLEMS
+from visiongate.serving.web.request_context import RequestContext, current_request, read_context
+from visiongate.serving.web.request_log import JsonFormatter, TextFormatter, configure_log
 from visiongate.settings.serving import Serving
 
 Result = TypeVar("Result")

@@ -19,7 +19,7 @@ from served import Application, application
 from tiny_models import add_reliability, write_threshold_model
 from visiongate.models.model_input import to_input
 from visiongate.models.predictor import open_predictor
-from visiongate.serving.problems import MEDIA_TYPE
+from visiongate.serving.web.problems import MEDIA_TYPE
 
 Result = TypeVar("Result")
 

@@ -18,11 +18,11 @@ import pytest
 from tiny_models import write_threshold_model
 from visiongate.errors import DataError
 from visiongate.records.files import sha256_of
-from visiongate.serving import model_watch
-from visiongate.serving.model_sources import NoVersionError, ServedFile, UnreachableError
-from visiongate.serving.model_watch import ModelWatch, call_in_thread
-from visiongate.serving.registry_source import RegistrySource
-from visiongate.serving.source_addresses import Places, find_source
+from visiongate.serving.sources import watch
+from visiongate.serving.sources.addresses import Places, find_source
+from visiongate.serving.sources.model_sources import NoVersionError, ServedFile, UnreachableError
+from visiongate.serving.sources.registry_source import RegistrySource
+from visiongate.serving.sources.watch import ModelWatch, call_in_thread
 from visiongate.settings.serving import Serving, ServingRegistry
 from visiongate.settings.serving_environment import Deployment
 
@@ -234,9 +234,7 @@ def test_an_unreachable_registry_is_said_once_and_again_when_it_is_back(
     assert reached[1] == pytest.approx(time.time(), abs=20)
     assert reached[4:6] == [None, None]
     assert [
-        record.getMessage().partition(",")[0]
-        for record in caplog.records
-        if record.name == model_watch.__name__
+        record.getMessage().partition(",")[0] for record in caplog.records if record.name == watch.__name__
     ] == [
         "no answer; the current version stays",
         "The registry answers again",

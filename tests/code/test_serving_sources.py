@@ -18,17 +18,17 @@ from visiongate.errors import DataError, SettingsError, VisiongateError
 from visiongate.records.files import sha256_of
 from visiongate.records.registration import RecordedLineage, Registration
 from visiongate.records.served_model import ServedModel, read_served_model, write_served_folder
-from visiongate.serving.model_cache import KEPT, ModelCache
-from visiongate.serving.model_sources import (
+from visiongate.serving.sources.addresses import Places, find_source
+from visiongate.serving.sources.cache import KEPT, ModelCache
+from visiongate.serving.sources.model_sources import (
     FileSource,
     FolderSource,
     ModelSource,
     NoVersionError,
     UnreachableError,
 )
-from visiongate.serving.registry_source import RegistrySource
-from visiongate.serving.source_addresses import Places, find_source
-from visiongate.serving.work_tree import WorkTree
+from visiongate.serving.sources.registry_source import RegistrySource
+from visiongate.serving.sources.work_tree import WorkTree
 from visiongate.settings.serving import Serving, ServingRegistry
 from visiongate.settings.serving_environment import Deployment
 from workspaces import TRACKING, enter_workspace
@@ -102,7 +102,9 @@ def test_a_file_is_hashed_again_only_if_it_changed(tmp_path: Path, monkeypatch: 
     source = FileSource(path)
     first = source.current()
     with monkeypatch.context() as patch:
-        patch.setattr("visiongate.serving.model_sources.sha256_of", lambda _: pytest.fail("hashed again"))
+        patch.setattr(
+            "visiongate.serving.sources.model_sources.sha256_of", lambda _: pytest.fail("hashed again")
+        )
         assert source.current() is first
     write_threshold_model(tmp_path / "new.onnx", 100)
     (tmp_path / "new.onnx").replace(path)
@@ -216,7 +218,7 @@ def test_a_moved_alias_is_another_version(
     source = _source(tmp_path, database)
     first = source.current()
     with monkeypatch.context() as patch:
-        patch.setattr("visiongate.serving.model_cache.sha256_of", lambda _: pytest.fail("fetched again"))
+        patch.setattr("visiongate.serving.sources.cache.sha256_of", lambda _: pytest.fail("fetched again"))
         assert source.current() == first
     MlflowClient(database, database).set_registered_model_alias(NAME, "champion", "2")
     second = source.current()

@@ -7,11 +7,11 @@ import socket
 from visiongate import paths
 from visiongate.errors import SettingsError
 from visiongate.serving.application import build_application
-from visiongate.serving.request_log import configure_log
-from visiongate.serving.server import serve
-from visiongate.serving.source_addresses import Places
+from visiongate.serving.sources.addresses import Places
+from visiongate.serving.sources.work_tree import WorkTree
 from visiongate.serving.startup import build_service
-from visiongate.serving.work_tree import WorkTree
+from visiongate.serving.web.request_log import configure_log
+from visiongate.serving.web.server import serve
 from visiongate.settings.serving_environment import load_serving
 
 WORK_TREE = WorkTree(paths.MODEL_ONNX, paths.METRICS, paths.REGISTRATION, paths.MODEL_CARD)

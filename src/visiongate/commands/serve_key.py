@@ -1,6 +1,6 @@
 """``visiongate serve-key``: a new API key for the service."""
 
-from visiongate.serving.keys import make_key
+from visiongate.serving.web.keys import make_key
 
 
 def run(name: str, *, admin: bool) -> int:

@@ -7,18 +7,18 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from visiongate.serving.access import AccessMiddleware
-from visiongate.serving.admin_routes import build_admin_router
-from visiongate.serving.error_answers import ErrorAnswers
-from visiongate.serving.feedback_routes import build_feedback_router
-from visiongate.serving.health_routes import build_health_router
 from visiongate.serving.inference_protocol.routes import build_inference_protocol_router
-from visiongate.serving.middleware import RequestMiddleware
-from visiongate.serving.model_keeper import ModelKeeper
-from visiongate.serving.model_routes import build_model_router
-from visiongate.serving.page_routes import build_page_router
-from visiongate.serving.predict_routes import build_predict_router
+from visiongate.serving.routes.admin import build_admin_router
+from visiongate.serving.routes.feedback import build_feedback_router
+from visiongate.serving.routes.health import build_health_router
+from visiongate.serving.routes.model import build_model_router
+from visiongate.serving.routes.pages import build_page_router
+from visiongate.serving.routes.predict import build_predict_router
 from visiongate.serving.service import Service
+from visiongate.serving.versions.keeper import ModelKeeper
+from visiongate.serving.web.access import AccessMiddleware
+from visiongate.serving.web.error_answers import ErrorAnswers
+from visiongate.serving.web.middleware import RequestMiddleware
 
 
 def build_application(service: Service, keeper: ModelKeeper, *, waits: bool = False) -> FastAPI:

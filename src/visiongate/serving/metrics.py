@@ -20,7 +20,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from visiongate.serving.loaded_model import LoadedModel
+from visiongate.serving.versions.loaded_model import LoadedModel
 
 if TYPE_CHECKING:
     from visiongate.monitoring.prediction_log import PredictionLog

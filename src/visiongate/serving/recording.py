@@ -2,9 +2,9 @@
 
 from visiongate.monitoring.entries import LoggedModel, LoggedPrediction, new_prediction_id
 from visiongate.monitoring.prediction_log import PredictionLog
-from visiongate.serving.loaded_model import LoadedModel
-from visiongate.serving.request_context import current_request
 from visiongate.serving.service import Answered
+from visiongate.serving.versions.loaded_model import LoadedModel
+from visiongate.serving.web.request_context import current_request
 
 
 class Recorder:

@@ -16,14 +16,14 @@ from visiongate.images.decoding import RefusedImageError
 from visiongate.images.pixels import Pixels
 from visiongate.models.model_input import to_input
 from visiongate.monitoring.entries import new_prediction_id
-from visiongate.serving.admission import Admission
-from visiongate.serving.batching import Inference
-from visiongate.serving.keys import ApiKeys
-from visiongate.serving.loaded_model import LoadedModel, Runtime
 from visiongate.serving.metrics import Metrics
-from visiongate.serving.problems import Problem, problem_of_image
-from visiongate.serving.request_context import current_request
-from visiongate.serving.slots import Slot
+from visiongate.serving.versions.batching import Inference
+from visiongate.serving.versions.loaded_model import LoadedModel, Runtime
+from visiongate.serving.versions.slots import Slot
+from visiongate.serving.web.admission import Admission
+from visiongate.serving.web.keys import ApiKeys
+from visiongate.serving.web.problems import Problem, problem_of_image
+from visiongate.serving.web.request_context import current_request
 from visiongate.settings.serving import Serving
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from visiongate.serving.request_context import RequestContext, current_request
+from visiongate.serving.web.request_context import RequestContext, current_request
 
 if TYPE_CHECKING:
     from visiongate.serving.service import Answered

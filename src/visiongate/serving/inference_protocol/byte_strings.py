@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Iterable
 
-from visiongate.serving.problems import Problem
+from visiongate.serving.web.problems import Problem
 
 _LENGTH = struct.Struct("<I")
 

@@ -2,7 +2,7 @@
 
 import zlib
 
-from visiongate.serving.problems import Problem
+from visiongate.serving.web.problems import Problem
 
 ENCODINGS = ("gzip", "deflate")
 # Recognizes the headers of both gzip and zlib, which HTTP calls deflate.

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from fastapi import Request, Response
 
 from visiongate.images.pixels import Pixels
-from visiongate.serving.admission import Place
 from visiongate.serving.inference_protocol.compression import decompress, read_encoding
 from visiongate.serving.inference_protocol.requests import (
     HEADER_LENGTH,
@@ -18,12 +17,13 @@ from visiongate.serving.inference_protocol.requests import (
 )
 from visiongate.serving.inference_protocol.responses import Tensor, make_response
 from visiongate.serving.inference_protocol.signature import ENCODED, Output, outputs_of
-from visiongate.serving.loaded_model import LoadedModel
-from visiongate.serving.predict_routes import deadline, while_connected
-from visiongate.serving.problems import Problem
+from visiongate.serving.routes.predict import deadline, while_connected
 from visiongate.serving.service import Answered, Service
-from visiongate.serving.slots import Slot
-from visiongate.serving.uploads import read_body
+from visiongate.serving.versions.loaded_model import LoadedModel
+from visiongate.serving.versions.slots import Slot
+from visiongate.serving.web.admission import Place
+from visiongate.serving.web.problems import Problem
+from visiongate.serving.web.uploads import read_body
 from visiongate.settings.serving import Limits
 
 # A smaller JSON object is parsed faster than it is handed to a thread.

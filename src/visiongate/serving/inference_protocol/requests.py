@@ -15,7 +15,7 @@ from visiongate.models.predictor import INPUT, Images
 from visiongate.serving.inference_protocol.byte_strings import unpack
 from visiongate.serving.inference_protocol.messages import InferenceRequest, RequestInput, RequestOutput
 from visiongate.serving.inference_protocol.signature import BYTES, ENCODED, UINT8
-from visiongate.serving.problems import Problem
+from visiongate.serving.web.problems import Problem
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 # Python objects take much more time and memory than their text. This is enough for a photo of 400 × 400 pixels.

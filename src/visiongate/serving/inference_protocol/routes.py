@@ -4,7 +4,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
 
-from visiongate.serving.health_routes import require_ready
 from visiongate.serving.inference_protocol.inference import InferenceHandler
 from visiongate.serving.inference_protocol.messages import (
     InferenceRequest,
@@ -17,9 +16,10 @@ from visiongate.serving.inference_protocol.messages import (
 )
 from visiongate.serving.inference_protocol.requests import HEADER_LENGTH
 from visiongate.serving.inference_protocol.signature import describe_inputs, describe_outputs
-from visiongate.serving.loaded_model import LoadedModel
-from visiongate.serving.problems import document_problems
+from visiongate.serving.routes.health import require_ready
 from visiongate.serving.service import Service
+from visiongate.serving.versions.loaded_model import LoadedModel
+from visiongate.serving.web.problems import document_problems
 
 Name = Annotated[str, Path(description="One of the models of the service.", examples=["default"])]
 Version = Annotated[str, Path(description="A version that is loaded.")]

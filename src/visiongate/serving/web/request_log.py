@@ -14,7 +14,7 @@ from typing import Any, Final, TextIO
 
 import orjson
 
-from visiongate.serving.request_context import RequestContext, current_request
+from visiongate.serving.web.request_context import RequestContext, current_request
 from visiongate.settings.serving import Serving
 
 access_log = logging.getLogger("visiongate.access")

@@ -8,8 +8,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from visiongate.serving.metrics import Metrics
-from visiongate.serving.problems import Problem
-from visiongate.serving.request_context import current_request
+from visiongate.serving.web.problems import Problem
+from visiongate.serving.web.request_context import current_request
 
 # As nginx has it: nobody sees the answer.
 CLIENT_CLOSED_REQUEST = 499

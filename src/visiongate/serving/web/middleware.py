@@ -8,11 +8,11 @@ from typing import Final
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from visiongate.serving.error_answers import CLIENT_CLOSED_REQUEST, ErrorAnswers
-from visiongate.serving.problems import Problem
-from visiongate.serving.request_context import RequestContext, current_request, read_context
-from visiongate.serving.request_log import QUIET_PATHS, log_request
 from visiongate.serving.service import Service
+from visiongate.serving.web.error_answers import CLIENT_CLOSED_REQUEST, ErrorAnswers
+from visiongate.serving.web.problems import Problem
+from visiongate.serving.web.request_context import RequestContext, current_request, read_context
+from visiongate.serving.web.request_log import QUIET_PATHS, log_request
 
 logger = logging.getLogger(__name__)
 Headers = list[tuple[bytes, bytes]]

@@ -8,9 +8,9 @@ from typing import Protocol
 from visiongate.errors import VisiongateError
 from visiongate.records.registry_tags import MODEL_FILE, VERSION_URI
 from visiongate.records.served_model import ServedModel
-from visiongate.serving.artifact_files import fetch_artifact
-from visiongate.serving.model_cache import ModelCache
-from visiongate.serving.model_sources import FileSource, ServedFile
+from visiongate.serving.sources.artifact_files import fetch_artifact
+from visiongate.serving.sources.cache import ModelCache
+from visiongate.serving.sources.model_sources import FileSource, ServedFile
 
 logger = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from visiongate.monitoring.prediction_log import PredictionLog
-from visiongate.serving.problems import Problem, document_problems
 from visiongate.serving.service import Service
-from visiongate.serving.slots import Slot
+from visiongate.serving.versions.slots import Slot
+from visiongate.serving.web.problems import Problem, document_problems
 
 
 class Check(BaseModel):

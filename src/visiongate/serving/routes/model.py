@@ -7,10 +7,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from visiongate.serving.loaded_model import LoadedModel
-from visiongate.serving.problems import document_problems
 from visiongate.serving.service import Service
-from visiongate.serving.slots import Slot
+from visiongate.serving.versions.loaded_model import LoadedModel
+from visiongate.serving.versions.slots import Slot
+from visiongate.serving.web.problems import document_problems
 
 
 class ServedVersion(BaseModel):

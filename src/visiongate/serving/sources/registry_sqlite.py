@@ -11,8 +11,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from visiongate.records.served_model import ServedModel, describe_version
-from visiongate.serving.model_sources import NoVersionError, UnreachableError
-from visiongate.serving.registry_source import ModelAddress
+from visiongate.serving.sources.model_sources import NoVersionError, UnreachableError
+from visiongate.serving.sources.registry_source import ModelAddress
 
 SQLITE = "sqlite:///"
 # MLflow marks deleted versions.

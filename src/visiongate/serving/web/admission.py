@@ -7,7 +7,7 @@ more than they send, therefore take nothing from the others.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from visiongate.serving.problems import Problem
+from visiongate.serving.web.problems import Problem
 
 # After which a rejected client may try again, in seconds.
 RETRY_AFTER = 1

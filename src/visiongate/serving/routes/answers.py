@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from visiongate.serving.loaded_model import LoadedModel
 from visiongate.serving.service import Answered
+from visiongate.serving.versions.loaded_model import LoadedModel
 
 
 class ModelReference(BaseModel):

@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from visiongate.errors import VisiongateError
-from visiongate.serving.model_keeper import ModelKeeper
-from visiongate.serving.model_routes import ServedModel
-from visiongate.serving.problems import Problem, document_problems
+from visiongate.serving.routes.model import ServedModel
 from visiongate.serving.service import Service
+from visiongate.serving.versions.keeper import ModelKeeper
+from visiongate.serving.web.problems import Problem, document_problems
 
 Name = Annotated[str | None, Query(alias="model", description="One of the models of the service.")]
 

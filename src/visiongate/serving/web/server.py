@@ -13,8 +13,8 @@ from typing import cast
 import uvicorn
 from fastapi import FastAPI
 
-from visiongate.serving.connections import Connection, bound_connections
 from visiongate.serving.service import Service
+from visiongate.serving.web.connections import Connection, bound_connections
 
 # Open files besides connections: models, databases, pipes.
 OTHER_FILES = 64

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from visiongate.errors import VisiongateError
-from visiongate.serving.loaded_model import LoadedModel, load_model
-from visiongate.serving.model_sources import ModelSource, ServedFile
-from visiongate.serving.model_watch import ModelWatch, call_in_thread
-from visiongate.serving.registry_source import RegistrySource
 from visiongate.serving.service import Service
-from visiongate.serving.slots import ACTIVE, CANARY, SHADOW, Slot
+from visiongate.serving.sources.model_sources import ModelSource, ServedFile
+from visiongate.serving.sources.registry_source import RegistrySource
+from visiongate.serving.sources.watch import ModelWatch, call_in_thread
+from visiongate.serving.versions.loaded_model import LoadedModel, load_model
+from visiongate.serving.versions.slots import ACTIVE, CANARY, SHADOW, Slot
 
 # While the process waits for its first models.
 SECONDS_BETWEEN_LOOKS = 0.05

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from visiongate.serving.problems import Problem
+from visiongate.serving.web.problems import Problem
 from visiongate.settings.serving import Limits
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from visiongate.serving.problems import PROBLEMS, Problem
+from visiongate.serving.web.problems import PROBLEMS, Problem
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; img-src 'self' blob: data:; style-src 'self'; script-src 'self'; connect-src 'self'; "

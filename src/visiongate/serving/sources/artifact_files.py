@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from visiongate.serving.model_sources import UnreachableError
+from visiongate.serving.sources.model_sources import UnreachableError
 
 PROXIED = "mlflow-artifacts"
 

@@ -10,8 +10,8 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from visiongate.serving.admission import Place
-from visiongate.serving.problems import Problem
+from visiongate.serving.web.admission import Place
+from visiongate.serving.web.problems import Problem
 from visiongate.settings.serving import Limits
 
 MULTIPART = "multipart/form-data"

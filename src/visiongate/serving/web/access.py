@@ -6,11 +6,11 @@ from typing import Final
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from visiongate.serving.error_answers import ErrorAnswers
-from visiongate.serving.keys import ApiKey
-from visiongate.serving.problems import Problem
-from visiongate.serving.request_context import current_request
 from visiongate.serving.service import Service
+from visiongate.serving.web.error_answers import ErrorAnswers
+from visiongate.serving.web.keys import ApiKey
+from visiongate.serving.web.problems import Problem
+from visiongate.serving.web.request_context import current_request
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 # Probes have no key, and the pages ask their user for one. All other paths need one.

@@ -8,12 +8,12 @@ from pathlib import Path
 from visiongate.errors import SettingsError
 from visiongate.models.feature_cache import cache_folder
 from visiongate.records.registry_tags import CHAMPION
-from visiongate.serving.model_cache import ModelCache
-from visiongate.serving.model_sources import FileSource, FolderSource, ModelSource
-from visiongate.serving.registry_rest import RestRegistry, read_access
-from visiongate.serving.registry_source import ModelAddress, Registry, RegistrySource, parse_address
-from visiongate.serving.registry_sqlite import SQLITE, SqliteRegistry
-from visiongate.serving.work_tree import WorkTree
+from visiongate.serving.sources.cache import ModelCache
+from visiongate.serving.sources.model_sources import FileSource, FolderSource, ModelSource
+from visiongate.serving.sources.registry_rest import RestRegistry, read_access
+from visiongate.serving.sources.registry_source import ModelAddress, Registry, RegistrySource, parse_address
+from visiongate.serving.sources.registry_sqlite import SQLITE, SqliteRegistry
+from visiongate.serving.sources.work_tree import WorkTree
 from visiongate.settings.serving import ServingRegistry
 from visiongate.settings.serving_environment import Deployment
 

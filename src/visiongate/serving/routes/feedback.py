@@ -14,9 +14,9 @@ from visiongate.monitoring.entries import (
 )
 from visiongate.monitoring.prediction_log import PredictionLog
 from visiongate.monitoring.report import PerformanceReport, Question, Reporter
-from visiongate.serving.problems import Problem, document_problems
 from visiongate.serving.service import Service
-from visiongate.serving.uploads import read_body
+from visiongate.serving.web.problems import Problem, document_problems
+from visiongate.serving.web.uploads import read_body
 from visiongate.settings.serving import MAX_WINDOW_HOURS
 
 MAX_FEEDBACK_BYTES = 4096

@@ -1,4 +1,4 @@
-"""Where a served model comes from: a file or a folder. `visiongate.serving.registry_source` is for a registry."""
+"""Where a served model comes from: a file or a folder. `visiongate.serving.sources.registry_source` is for a registry."""
 
 import os
 import stat
@@ -11,7 +11,7 @@ from visiongate.errors import DataError, VisiongateError
 from visiongate.records.files import sha256_of
 from visiongate.records.registry_tags import MODEL_FILE
 from visiongate.records.served_model import SERVED_FILE, ServedModel, read_served_model
-from visiongate.serving.work_tree import WorkTree
+from visiongate.serving.sources.work_tree import WorkTree
 
 
 class UnreachableError(VisiongateError):

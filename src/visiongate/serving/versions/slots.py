@@ -4,8 +4,8 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from visiongate.serving.loaded_model import LoadedModel
-from visiongate.serving.problems import Problem
+from visiongate.serving.versions.loaded_model import LoadedModel
+from visiongate.serving.web.problems import Problem
 
 ACTIVE, PREVIOUS, CANARY, SHADOW = "active", "previous", "canary", "shadow"
 

@@ -14,8 +14,8 @@ from visiongate.models.classifier import Classifier, make_classifier
 from visiongate.models.model_input import to_input
 from visiongate.models.predictor import PROBABILITIES, Predictor, open_predictor
 from visiongate.records.example import Example, read_example
-from visiongate.serving.batching import BATCH_SECONDS, Arrangement, Batcher
-from visiongate.serving.model_sources import ServedFile
+from visiongate.serving.sources.model_sources import ServedFile
+from visiongate.serving.versions.batching import BATCH_SECONDS, Arrangement, Batcher
 
 # Processors round sums in different orders; a wrong model or decoder differs by far more.
 EXAMPLE_TOLERANCE = 1e-3

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 from visiongate.errors import VisiongateError
-from visiongate.serving.model_sources import ModelSource, NoVersionError, ServedFile, UnreachableError
+from visiongate.serving.sources.model_sources import ModelSource, NoVersionError, ServedFile, UnreachableError
 
 # Between two looks at a source that does not answer; looks become rarer up to this.
 MAX_PAUSE_SECONDS = 60.0

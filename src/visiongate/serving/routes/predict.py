@@ -10,11 +10,11 @@ from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
 from visiongate.explanation.heat_maps import heat_map_outputs
-from visiongate.serving.answers import FailedImage, Prediction, Predictions, make_prediction
-from visiongate.serving.problems import Problem, document_problems
+from visiongate.serving.routes.answers import FailedImage, Prediction, Predictions, make_prediction
 from visiongate.serving.service import Service
-from visiongate.serving.slots import Slot
-from visiongate.serving.uploads import FIELD, MULTIPART, Upload, read_uploads
+from visiongate.serving.versions.slots import Slot
+from visiongate.serving.web.problems import Problem, document_problems
+from visiongate.serving.web.uploads import FIELD, MULTIPART, Upload, read_uploads
 
 Result = TypeVar("Result")
 _FILES = {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}

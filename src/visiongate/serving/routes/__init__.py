@@ -1,0 +1,1 @@
+"""The routes of the service, besides those of the Open Inference Protocol."""

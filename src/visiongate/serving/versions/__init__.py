@@ -1,0 +1,1 @@
+"""The versions of a model in memory: loading, batches, exchange and rollback."""
