@@ -139,14 +139,15 @@ class Load:
         await self.drain()
 
     async def ask_live(self, path: str) -> None:
-        """Ask whether the service lives, until the end."""
+        """Ask whether the service lives until the end, each time on a connection of its own, as Kubernetes does."""
         request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
-        connection = await self.connect(lambda _, answer: self.live.append(answer))
-        asked = 0
+
+        def answered(connection: Connection, answer: Answer) -> None:
+            self.live.append(answer)
+            connection.close()
+
         while time.perf_counter() < self.end:
-            if len(self.live) == asked:
-                connection.send(request)
-                asked += 1
+            (await self.connect(answered)).send(request)
             await asyncio.sleep(LIVE_SECONDS)
 
     async def connect(self, answered: Callable[[Connection, Answer], None]) -> Connection:

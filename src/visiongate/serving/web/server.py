@@ -19,6 +19,9 @@ from visiongate.serving.web.connections import Connection, bound_connections
 # Open files besides connections: models, databases, pipes.
 OTHER_FILES = 64
 logger = logging.getLogger(__name__)
+# Connections for each turn of the event loop. uvloop accepts only one of a socket, so that under load a probe would wait for
+# seconds behind others. Therefore the socket is listed as often.
+ACCEPTED = 16
 
 
 class Server(uvicorn.Server):
@@ -72,7 +75,14 @@ def serve(application: FastAPI, service: Service, listener: socket.socket | None
     gc.collect()
     gc.freeze()
     allow_open_files(service.settings.limits.connections)
-    server.run(None if listener is None else [listener])
+    server.run(None if listener is None else _repeat(listener))
+
+
+def _repeat(listener: socket.socket) -> list[socket.socket]:
+    """Return a socket as often as connections are to be accepted at a time."""
+    # Otherwise the copies would block, also in another process that has the same socket.
+    listener.settimeout(0)
+    return [listener, *(listener.dup() for _ in range(ACCEPTED - 1))]
 
 
 def allow_open_files(connections: int) -> None:
