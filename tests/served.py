@@ -63,7 +63,8 @@ class Process:
         """Start another process on the same socket."""
         fd = self.listener.fileno()
         command = [sys.executable, "-m", "visiongate", "serve", str(self._model), "--fd", str(fd)]
-        environment = {**os.environ, "PYTHONPATH": str(SOURCES), **self._environment}
+        drain = {"VISIONGATE_SERVING__LIMITS__DRAIN_SECONDS": "0.3"}
+        environment = {**os.environ, "PYTHONPATH": str(SOURCES), **drain, **self._environment}
         with (self.folder / "serve.log").open("ab") as log:
             return subprocess.Popen(
                 command, cwd=self.folder, env=environment, pass_fds=[fd], stdout=log, stderr=log

@@ -163,6 +163,17 @@ def test_a_bad_request_gets_a_problem(model: Path, request_: dict[str, Any], sta
     assert words in problem["detail"]
 
 
+def test_a_jpeg_may_have_more_pixels_than_other_images(model: Path) -> None:
+    limit = {"VISIONGATE_SERVING__LIMITS__PIXELS": "1000"}
+
+    statuses = [
+        post(model, limit, content=encode(Image.new("L", size), kind)).status_code
+        for size, kind in (((40, 25), "PNG"), ((40, 26), "PNG"), ((40, 26), "JPEG"))
+    ]
+
+    assert statuses == [200, 413, 200]
+
+
 def test_an_unknown_model_is_named_with_the_known_ones(model: Path) -> None:
     environment = {"VISIONGATE_SERVING__MODELS": json.dumps({"second": str(model)})}
 

@@ -89,3 +89,16 @@ def test_a_process_that_waits_for_its_model_can_be_ended(tmp_path: Path) -> None
     finally:
         served.process.kill()
         served.listener.close()
+
+
+def test_after_sigterm_a_balancer_has_time_to_notice(model: Path, tmp_path: Path) -> None:
+    drain = {"VISIONGATE_SERVING__LIMITS__DRAIN_SECONDS": "1.0"}
+    with process(model, tmp_path, drain) as served:
+        served.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        ready = httpx.get(f"{served.url}/health/ready")
+        answer = httpx.post(f"{served.url}/predict", content=_photo())
+        status = served.process.wait(30)
+
+    assert (ready.status_code, answer.status_code, status) == (503, 200, 0)
+    assert answer.headers["connection"] == "close"

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 # The slot of `serving.model`.
 DEFAULT = "default"
+JPEG_START = b"\xff\xd8\xff"
 logger = logging.getLogger(__name__)
 
 
@@ -182,8 +183,10 @@ class Service:
             self.tracing.close()
 
     def _decode(self, encoded: bytes, model: LoadedModel) -> Pixels:
+        limits = self.settings.limits
+        max_pixels = limits.jpeg_pixels if encoded.startswith(JPEG_START) else limits.pixels
         try:
-            return to_input(encoded, model.classifier.model.contract, self.settings.limits.pixels)
+            return to_input(encoded, model.classifier.model.contract, max_pixels)
         except RefusedImageError as error:
             raise problem_of_image(error, encoded) from None
 

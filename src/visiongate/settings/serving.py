@@ -19,7 +19,13 @@ class Limits(Section):
     """What the service accepts at most."""
 
     body_bytes: Count = Field(default=33_554_432, description="Bytes of a request.")
-    pixels: Count = Field(default=50_000_000, description="Width times height of an image.")
+    jpeg_pixels: Count = Field(
+        default=50_000_000, description="Width times height of a JPEG, which is decoded at a reduced scale."
+    )
+    pixels: Count = Field(
+        default=25_000_000,
+        description="Width times height of another image; some 12 bytes of memory for each.",
+    )
     files: Count = Field(default=16, description="Images of a request.")
     requests: Count = Field(
         default=64, description="Requests with images at a time; further ones are answered with status 429."
@@ -34,7 +40,8 @@ class Limits(Section):
     )
     idle_seconds: Count = Field(default=30, description="After which an idle connection is closed.")
     drain_seconds: Positive = Field(
-        default=2.0, description="After SIGTERM, how long idle connections may still send a request."
+        default=2.0,
+        description="After SIGTERM, how long connections are accepted, and idle ones may still send a request.",
     )
 
 

@@ -1,12 +1,14 @@
 """The process of the service: a socket, signals, and an orderly end."""
 
 import asyncio
+import ctypes
 import gc
 import logging
 import resource
 import signal
 import socket
 import time
+from contextlib import suppress
 from types import FrameType
 from typing import cast
 
@@ -16,6 +18,8 @@ from fastapi import FastAPI
 from visiongate.serving.service import Service
 from visiongate.serving.web.connections import Connection, bound_connections
 
+# Of glibc's malloc.h: memory from this size is a mapping of its own. By default, glibc raises the size as it goes.
+MMAP_THRESHOLD, LARGE_BYTES = -3, 1_000_000
 # Open files besides connections: models, databases, pipes.
 OTHER_FILES = 64
 logger = logging.getLogger(__name__)
@@ -27,17 +31,19 @@ ACCEPTED = 16
 class Server(uvicorn.Server):
     """Finishes what was accepted, after SIGTERM or SIGINT.
 
-    Answers then carry ``Connection: close``, so that clients open their next connection elsewhere. An idle connection may still
-    send a request for `Limits.drain_seconds`, because its client cannot know yet.
+    Answers then carry ``Connection: close``, so that clients open their next connection elsewhere. For `Limits.drain_seconds`,
+    the socket and idle connections stay open, because a load balancer and clients cannot know yet. Ctrl-C does not wait.
     """
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self._service = service
+        self._is_interrupted = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Note a signal."""
         self._service.draining = True
+        self._is_interrupted = sig == signal.SIGINT
         super().handle_exit(sig, frame)
 
     async def on_tick(self, counter: int) -> bool:
@@ -49,13 +55,18 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting connections, and end the open ones after their requests."""
+        if not self._is_interrupted:
+            await self._drain()
         for server in self.servers:
             server.close()
-        end = time.monotonic() + self._service.settings.limits.drain_seconds
-        # uvicorn has no event for it.
-        while self.server_state.connections and time.monotonic() < end:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
         await super().shutdown(sockets)
+
+    async def _drain(self) -> None:
+        end = time.monotonic() + self._service.settings.limits.drain_seconds
+        # The connections of slow clients still end.
+        while time.monotonic() < end:
+            await self.on_tick(0)
+            await asyncio.sleep(0.1)
 
 
 def serve(application: FastAPI, service: Service, listener: socket.socket | None = None) -> None:
@@ -75,7 +86,14 @@ def serve(application: FastAPI, service: Service, listener: socket.socket | None
     gc.collect()
     gc.freeze()
     allow_open_files(service.settings.limits.connections)
+    _return_memory()
     server.run(None if listener is None else _repeat(listener))
+
+
+def _return_memory() -> None:
+    """Have the C library return the memory of a decoded image to the system, instead of keeping it for the next one."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, LARGE_BYTES)
 
 
 def _repeat(listener: socket.socket) -> list[socket.socket]:
