@@ -65,11 +65,11 @@ def load_serving(
         tree[SECTION]["registry"]["uri"] = settings.tracking.uri
     origins: dict[str, str] = {}
     for variable, name in _variables(environment):
-        _set(tree, name, _parse(name, environment[variable], variable))
+        _set(tree, name, _parse(name, environment[variable], variable), variable)
         origins[name] = variable
     for name, value in (options or {}).items():
-        _set(tree, name, value)
         origins[name] = f"--{name.rpartition('.')[2]}"
+        _set(tree, name, value, origins[name])
     serving = parse_as(_Sections, tree, str(params), origins).serving
     return Deployment(serving, settings.registry.name if settings else None)
 
@@ -85,12 +85,11 @@ def _variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield variable, f"{SECTION}.{key}"
 
 
-def _set(tree: dict[str, Any], name: str, value: object) -> None:
+def _set(tree: dict[str, Any], name: str, value: object, origin: str) -> None:
     *sections, key = name.split(".")
     for section in sections:
-        # A variable may name a key of something that has none, which the schema then rejects.
         if not isinstance(tree.get(section), dict):
-            tree[section] = {}
+            raise SettingsError(f"{origin}: {section} in {name} is not a section of the settings")
         tree = tree[section]
     tree[key] = value
 

@@ -1,0 +1,82 @@
+"""The settings of the service: defaults, ``params.yaml``, the environment and the command line."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from visiongate.errors import SettingsError
+from visiongate.settings.serving import Serving
+from visiongate.settings.serving_environment import load_serving
+from workspaces import ROOT
+
+PARAMS, NONE = ROOT / "params.yaml", Path("no such file")
+
+
+def test_the_defaults_are_those_of_conf() -> None:
+    configured = yaml.safe_load((ROOT / "conf/serving/default.yaml").read_text())
+
+    assert Serving().model_dump() == configured
+
+
+def test_the_registry_is_that_of_the_pipeline_unless_another_is_given() -> None:
+    deployment = load_serving(PARAMS, {})
+    other = load_serving(PARAMS, {"MLFLOW_TRACKING_URI": "http://mlflow:5000"})
+
+    assert deployment.serving.registry.uri == "sqlite:///mlruns/mlflow.db"
+    assert deployment.registered_name == "digits-classifier"
+    assert other.serving.registry.uri == "http://mlflow:5000"
+
+
+def test_without_params_the_defaults_hold() -> None:
+    deployment = load_serving(NONE, {})
+
+    assert deployment.serving == Serving()
+    assert deployment.registered_name is None
+
+
+def test_long_names_precede_short_ones_and_options_precede_both() -> None:
+    environment = {"PORT": "1", "VISIONGATE_SERVING__PORT": "2", "HOST": "0.0.0.0", "LOG_LEVEL": "debug"}  # noqa: S104
+
+    serving = load_serving(NONE, environment).serving
+    given = load_serving(NONE, environment, {"serving.port": 3}).serving
+
+    assert (serving.port, given.port) == (2, 3)
+    assert (serving.host, serving.log_level) == ("0.0.0.0", "DEBUG")  # noqa: S104
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "value"),
+    [
+        ("MODEL", "models:/pets@champion", "models:/pets@champion"),
+        ("MODEL", "", None),
+        ("MODELS", "{cats: 'a.onnx'}", {"cats": "a.onnx"}),
+        ("THRESHOLD", "0.3", 0.3),
+        ("CORS_ORIGINS", "[https://a.example]", ["https://a.example"]),
+    ],
+)
+def test_a_variable_has_the_type_of_its_setting(variable: str, text: str, value: object) -> None:
+    serving = load_serving(NONE, {f"VISIONGATE_SERVING__{variable}": text}).serving
+
+    assert getattr(serving, variable.lower()) == value
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"PORT": "many"}, "PORT: serving.port = 'many' is invalid"),
+        ({"VISIONGATE_SERVING__LIMITS__FILS": "3"}, "unknown key; did you mean files?"),
+        ({"VISIONGATE_SERVING__LIMITS__FILES": "0"}, "greater than or equal to 1"),
+        (
+            {"VISIONGATE_SERVING__MODEL__PATH": "a"},
+            "VISIONGATE_SERVING__MODEL__PATH: model in serving.model.path is not a section",
+        ),
+        ({"VISIONGATE_SERVING__MODELS": "{"}, "VISIONGATE_SERVING__MODELS = '{': invalid value"),
+        ({"VISIONGATE_SERVING__LIMITS__BYTES": "1"}, "must be at least limits.body_bytes"),
+    ],
+)
+def test_an_invalid_variable_is_named(environment: dict[str, str], message: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        load_serving(NONE, environment)
+
+    assert message in str(error.value)
