@@ -23,8 +23,8 @@ class Limits(Section):
         default=50_000_000, description="Width times height of a JPEG, which is decoded at a reduced scale."
     )
     pixels: Count = Field(
-        default=25_000_000,
-        description="Width times height of another image; some 12 bytes of memory for each.",
+        default=16_777_216,
+        description="Width times height of another image; each pixel takes up to 14 bytes of memory.",
     )
     files: Count = Field(default=16, description="Images of a request.")
     requests: Count = Field(
