@@ -19,23 +19,10 @@ from visiongate.serving.inference_protocol.signature import describe_inputs, des
 from visiongate.serving.routes.health import require_ready
 from visiongate.serving.service import Service
 from visiongate.serving.versions.loaded_model import LoadedModel
-from visiongate.serving.web.problems import document_problems
+from visiongate.serving.web.problems import OF_PREDICTIONS, document_problems
 
 Name = Annotated[str, Path(description="One of the models of the service.", examples=["default"])]
 Version = Annotated[str, Path(description="A version that is loaded.")]
-PROBLEMS = (
-    "invalid_request",
-    "no_image",
-    "not_an_image",
-    "too_many_files",
-    "body_too_large",
-    "unsupported_media_type",
-    "unknown_model",
-    "slow_request",
-    "overloaded",
-    "not_ready",
-    "deadline_exceeded",
-)
 
 
 def build_inference_protocol_router(service: Service) -> APIRouter:
@@ -113,7 +100,7 @@ def _add_inference_routes(router: APIRouter, service: Service) -> None:
     documented: dict[str, Any] = {
         "response_model": InferenceResponse,
         "response_model_exclude_none": True,
-        "responses": document_problems(*PROBLEMS),
+        "responses": document_problems(*OF_PREDICTIONS),
         "openapi_extra": {"requestBody": _document_body()},
     }
 

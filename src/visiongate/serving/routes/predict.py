@@ -13,7 +13,7 @@ from visiongate.explanation.heat_maps import heat_map_outputs
 from visiongate.serving.routes.answers import FailedImage, Prediction, Predictions, make_prediction
 from visiongate.serving.service import Service
 from visiongate.serving.versions.slots import Slot
-from visiongate.serving.web.problems import Problem, document_problems
+from visiongate.serving.web.problems import OF_PREDICTIONS, Problem, document_problems
 from visiongate.serving.web.uploads import FIELD, MULTIPART, Upload, read_uploads
 
 Result = TypeVar("Result")
@@ -43,20 +43,6 @@ PARAMETERS = [
     },
 ]
 FLAGS = {"true": True, "1": True, "false": False, "0": False}
-PROBLEMS = (
-    "invalid_request",
-    "invalid_request",
-    "no_image",
-    "not_an_image",
-    "too_many_files",
-    "body_too_large",
-    "unsupported_media_type",
-    "unknown_model",
-    "slow_request",
-    "overloaded",
-    "not_ready",
-    "deadline_exceeded",
-)
 
 
 class DirectRoute(APIRoute):
@@ -79,7 +65,7 @@ def build_predict_router(service: Service) -> APIRouter:
         "/predict",
         summary="Predict the classes of images",
         response_model=Prediction | Predictions,
-        responses=document_problems(*PROBLEMS),
+        responses=document_problems(*OF_PREDICTIONS),
         openapi_extra={"requestBody": BODY, "parameters": PARAMETERS},
     )
     async def predict(request: Request) -> Response:

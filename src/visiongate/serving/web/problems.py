@@ -122,6 +122,20 @@ PROBLEMS: Final[Mapping[str, Kind]] = {
         "The service failed. Its log has the cause under the request id.",
     ),
 }
+# Of a request with images, besides those of authorization.
+OF_PREDICTIONS: Final = (
+    "invalid_request",
+    "no_image",
+    "not_an_image",
+    "too_many_files",
+    "body_too_large",
+    "unsupported_media_type",
+    "unknown_model",
+    "slow_request",
+    "overloaded",
+    "not_ready",
+    "deadline_exceeded",
+)
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem
