@@ -251,7 +251,7 @@ def test_a_shadow_predicts_the_same_images_and_answers_none(model: Path) -> None
         "VISIONGATE_SERVING__ROLLOUT__SHADOW_SHARE": "1.0",
     }
 
-    async def work() -> tuple[set[str], list[tuple[Answered, Answered]]]:
+    async def work() -> tuple[set[str], list[tuple[Answered, Answered]], str]:
         async with application(model, shadow) as app:
             slot, comparisons = app.service.slots["default"], Comparisons()
             app.service.observers.append(comparisons)
@@ -261,14 +261,16 @@ def test_a_shadow_predicts_the_same_images_and_answers_none(model: Path) -> None
                 answers.add(await _sha256(app))
                 # The shadow skips images while others wait.
                 await _until(lambda count=count: len(comparisons.pairs) == count)
-            return answers, comparisons.pairs
+            return answers, comparisons.pairs, (await app.client.get("/metrics")).text
 
-    answers, pairs = run(work())
+    answers, pairs, metrics = run(work())
 
     assert len(answers) == 1
     for answered, compared in pairs:
         assert compared.prediction_id == answered.prediction_id
         assert compared.model.origin.sha256 not in answers
+    # The versions differ in their temperature only.
+    assert 'visiongate_shadow_predictions_total{agrees="true"} 5.0' in metrics
 
 
 def test_a_model_describes_itself(model: Path) -> None:

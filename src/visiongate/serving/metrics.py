@@ -77,6 +77,7 @@ class Metrics:
         self._errors = counter("prediction_errors", "Requests that were answered with a problem.", ["kind"])
         self._health_checks = counter("health_check_requests", "Requests for the health.", ["check"])
         self._feedback = counter("feedback", "Recorded feedback.", ["correct"])
+        self._shadow = counter("shadow_predictions", "Predictions beside an answer.", ["agrees"])
         self._reloads = counter("model_reloads", "Versions that were loaded, or failed to load.", ["result"])
 
     def observe(self, service: "Service") -> None:
@@ -103,7 +104,9 @@ class Metrics:
         self._confidence.observe(float(answers.confidence[row]))
 
     def compared(self, answered: "Answered", shadow: "Answered") -> None:
-        """Ignore the predictions of a shadow: nobody sees them."""
+        """Count whether the shadow predicts the class of the answer."""
+        predicted = {int(each.inference.answers.predicted[each.inference.row]) for each in (answered, shadow)}
+        self._shadow.labels(str(len(predicted) == 1).lower()).inc()
 
     def failed(self, kind: str) -> None:
         """Count a problem, by its kind in `PROBLEMS`."""
