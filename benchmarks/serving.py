@@ -94,7 +94,10 @@ class Server:
             **load,
         }
         command = [sys.executable, ROOT / "benchmarks/serving_client.py", json.dumps(options)]
-        answers: dict[str, Any] = json.loads(subprocess.check_output(command))
+        with tempfile.TemporaryFile() as output:
+            subprocess.run(command, stdout=output, check=True)
+            output.seek(0)
+            answers: dict[str, Any] = json.load(output)
         return answers
 
     def status(self, field: str) -> int:
