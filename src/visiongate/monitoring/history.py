@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Engine, Integer, Select, cast, func, select
+from sqlalchemy import Connection, Engine, Integer, Select, case, cast, func, select
 
 from visiongate.monitoring.entries import LoggedModel
 from visiongate.monitoring.performance import Tally
@@ -97,7 +97,8 @@ def _read_tallies(connection: Connection, selected: Any) -> dict[Role, Tally]:  
         func.min(columns.time_us).label("first_us"),
         func.max(columns.time_us).label("last_us"),
         func.sum(columns.confidence).label("confidence"),
-        *_share("sure", columns.sure),
+        # The error rate of a sure answer holds for images like the training images only.
+        *_share("sure", case((columns.out_of_distribution, False), else_=columns.sure)),
         *_share("unlike", columns.out_of_distribution),
         func.sum(columns.total_ms).label("total_ms"),
     ).where(selected)
