@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import os
+import threading
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -57,13 +59,11 @@ def test_a_key_is_stored_as_its_hash_and_found_again() -> None:
     assert keys.find(USER + "x") is None
     assert keys.find("\udcff") is None
     assert keys.are_required
-    assert keys.has_admin
 
 
 def test_without_keys_none_are_required() -> None:
     keys = ApiKeys([], None)
     assert not keys.are_required
-    assert not keys.has_admin
 
 
 # The keys are random, and each process of the tests must collect the same names.
@@ -101,27 +101,59 @@ def test_keys_are_exchanged_without_a_restart(tmp_path: Path) -> None:
     file.write_text(f"{USER_KEY.line}\n")
     keys = ApiKeys([], str(file))
     file.write_text(f"# the phone was lost\n{ADMIN_KEY.line}\n")
+    keys.refresh()
     assert keys.find(USER) is None
     assert keys.find(ADMIN) == ADMIN_KEY
 
 
-@pytest.mark.parametrize("broken", [b"phone\n", b"\xff\xfe", b"#" * 1_000_001, None])
+def test_a_file_system_that_does_not_answer_delays_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "keys"
+    file.write_text(USER_KEY.line)
+    keys, hangs, answers = ApiKeys([], str(file)), threading.Event(), threading.Event()
+
+    def hang() -> None:
+        hangs.set()
+        answers.wait()
+
+    monkeypatch.setattr("visiongate.serving.web.keys.SECONDS_BETWEEN_LOOKS", 0)
+    monkeypatch.setattr(keys, "refresh", hang)
+
+    async def use() -> None:
+        watch = asyncio.create_task(keys.watch())
+        while not hangs.is_set():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        assert keys.find(USER) == USER_KEY
+        watch.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await watch
+
+    run(asyncio.wait_for(use(), 5))
+    answers.set()
+
+
+@pytest.mark.parametrize("broken", [b"phone\n", b"\xff\xfe", b"#" * 1_000_001, "pipe", None])
 def test_a_broken_file_keeps_the_keys_and_warns_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, broken: bytes | None
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, broken: bytes | str | None
 ) -> None:
     file = tmp_path / "keys"
     file.write_text(USER_KEY.line)
     keys = ApiKeys([], str(file))
-    if broken is None:
-        file.unlink()
-    else:
+    file.unlink()
+    if broken == "pipe":
+        os.mkfifo(file)
+    elif isinstance(broken, bytes):
         file.write_bytes(broken)
     with caplog.at_level(logging.WARNING, "visiongate"):
-        assert keys.find(USER) == USER_KEY
-        assert keys.find(USER) == USER_KEY
+        keys.refresh()
+        keys.refresh()
+    assert keys.find(USER) == USER_KEY
     assert len(caplog.messages) == 1
     assert "stay valid" in caplog.messages[0]
+    file.unlink(missing_ok=True)
     file.write_text(ADMIN_KEY.line)
+    keys.refresh()
     assert keys.find(USER) is None
 
 
@@ -167,16 +199,30 @@ def test_administration_needs_a_key_of_an_administrator(model: Path) -> None:
     assert statuses(found) == [200, 403, 401]
 
 
-def test_without_such_a_key_only_programs_on_this_machine_administer(model: Path) -> None:
+def test_with_keys_but_none_of_an_administrator_nobody_administers(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "keys").touch()
+
+    async def reload() -> int:
+        async with application(model, {"VISIONGATE_SERVING__KEYS_FILE": str(tmp_path / "keys")}) as app:
+            return (await app.client.post("/admin/reload")).status_code
+
+    assert run(reload()) == 401
+    found = send(model, f"['{USER_KEY.line}']", {"url": "/admin/reload", "headers": {"X-API-Key": USER}})
+    assert statuses(found) == [403]
+
+
+def test_without_keys_only_programs_on_this_machine_administer(model: Path) -> None:
     headers = [
         {},
         {"X-Forwarded-For": "203.0.113.1"},
+        {"X-Forwarded-Host": "public.example"},
+        {"CF-Connecting-IP": "203.0.113.1"},
         {"Host": "rebound.example:8000"},
         {"Host": "127.0.0.1:8000"},
         {"Host": "[::1]:8000"},
     ]
     found = send(model, "[]", *({"url": "/admin/reload", "headers": each} for each in headers))
-    assert statuses(found) == [200, 403, 403, 200, 200]
+    assert statuses(found) == [200, 403, 403, 403, 403, 200, 200]
 
 
 def test_pages_of_other_sites_may_not_send(model: Path) -> None:

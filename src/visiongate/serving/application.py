@@ -35,9 +35,11 @@ def build_application(service: Service, keeper: ModelKeeper, *, waits: bool = Fa
         if service.log is not None:
             service.log.start()
         keeper.start()
+        watch = asyncio.create_task(service.keys.watch())
         if waits:
             await keeper.wait()
         yield
+        watch.cancel()
         await keeper.stop()
         if service.log is not None:
             await asyncio.to_thread(service.log.close)

@@ -22,7 +22,15 @@ ADMIN_PREFIX: Final = "/admin"
 LOOPBACK: Final = frozenset({"127.0.0.1", "::1"})
 THIS_MACHINE: Final = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?")
 # A proxy on this machine connects from the loopback address for others.
-FORWARDED: Final = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
+FORWARDED: Final = (
+    "forwarded",
+    "via",
+    "x-forwarded-",
+    "x-real-ip",
+    "x-client-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+)
 BEARER: Final = "bearer "
 
 
@@ -84,10 +92,14 @@ class AccessMiddleware:
         return key
 
     def _require_admin(self, scope: Scope, headers: Headers) -> None:
-        if not self._keys.has_admin:
+        # A file of keys may be empty for a moment. That must not open the administration.
+        if not self._keys.are_required:
             _require_this_machine(scope, headers)
         elif not self._require_key(headers).is_admin:
-            raise Problem("forbidden", "the API key is not that of an administrator")
+            raise Problem(
+                "forbidden",
+                "the API key is not that of an administrator; make one with `visiongate serve-key NAME --admin`",
+            )
 
 
 def is_open(path: str) -> bool:
@@ -104,11 +116,11 @@ def _read_secret(headers: Headers) -> str | None:
 
 def _require_this_machine(scope: Scope, headers: Headers) -> None:
     """Accept programs on this machine: neither what a proxy forwards, nor a page whose host name resolves to this machine."""
-    client, is_forwarded = scope.get("client"), any(name in headers for name in FORWARDED)
+    client, is_forwarded = scope.get("client"), any(name.startswith(FORWARDED) for name in headers)
     is_named_so = THIS_MACHINE.fullmatch(headers.get("host", ""))
     if client is None or client[0] not in LOOPBACK or not is_named_so or is_forwarded:
         raise Problem(
             "forbidden",
-            "without an API key for administration, versions can be exchanged from this machine only; make one with "
-            "`visiongate serve-key NAME --admin`",
+            "without API keys, versions can be exchanged from this machine only; make one "
+            "with `visiongate serve-key NAME --admin`",
         )

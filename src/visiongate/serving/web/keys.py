@@ -4,23 +4,28 @@ The service knows the SHA-256 of each key only. A slow hash protects passwords, 
 bits, which nobody can guess, and a slow hash would be computed for each request.
 """
 
+import asyncio
 import hashlib
 import hmac
 import logging
+import os
 import re
 import secrets
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from visiongate.errors import SettingsError
+from visiongate.serving.sources.watch import call_in_thread
 
 # Scanners for leaked secrets recognize a prefix.
 PREFIX: Final = "vg_"
 KEY_BYTES: Final = 32
 ADMIN: Final = "admin"
 MAX_FILE_CHARACTERS: Final = 1_000_000
+SECONDS_BETWEEN_LOOKS: Final = 1.0
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _LINE: Final = re.compile(rf"({_NAME.pattern}):([0-9a-f]{{64}})(:{ADMIN})?")
 logger = logging.getLogger(__name__)
@@ -47,7 +52,7 @@ class ApiKey:
 
 
 class ApiKeys:
-    """The keys in the settings and in a file. The file is read again when it changes.
+    """The keys in the settings and in a file.
 
     Args:
         lines: Of the setting ``serving.keys``.
@@ -71,27 +76,30 @@ class ApiKeys:
         """Whether requests need a key, even if the file is empty."""
         return bool(self._given) or self._file is not None
 
-    @property
-    def has_admin(self) -> bool:
-        """Whether a key is marked as that of an administrator."""
-        return any(key.is_admin for key in self._current())
-
     def find(self, secret: str) -> ApiKey | None:
         """Return the key that a request has, in a time that does not depend on how much of it is right."""
         sha256 = digest(secret)
         found = None
-        for key in self._current():
+        for key in (*self._given, *self._from_file):
             if hmac.compare_digest(key.sha256, sha256):
                 found = key
         return found
 
-    def _current(self) -> list[ApiKey]:
+    async def watch(self) -> None:
+        """Read the file again when it changes, until the task is canceled.
+
+        A network file system may not answer. Requests and the end of the process do not wait for it.
+        """
+        while self._file is not None:
+            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+            await call_in_thread(self.refresh)
+
+    def refresh(self) -> None:
+        """Read the file if it has changed. If that fails, the keys stay, and the log has one warning."""
         if self._file is not None:
             self._refresh(self._file)
-        return [*self._given, *self._from_file]
 
     def _refresh(self, file: Path) -> None:
-        """Read the file if it has changed. If that fails, the keys stay, and the log has one warning."""
         signature = _sign(file)
         if signature == self._signature:
             return
@@ -151,9 +159,16 @@ def _sign(file: Path) -> tuple[int, ...] | None:
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
+def _open(path: str, flags: int) -> int:
+    """Open a file; a pipe would otherwise wait for its writer."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def _read(file: Path) -> list[ApiKey]:
     try:
-        with file.open(encoding="utf-8") as stream:
+        with open(file, encoding="utf-8", opener=_open) as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise SettingsError(f"{file}: the API keys cannot be read: not a regular file")
             text = stream.read(MAX_FILE_CHARACTERS + 1)
     except OSError as error:
         raise SettingsError(f"{file}: the API keys cannot be read: {error.strerror}") from None
