@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from served import application
 from tiny_models import write_threshold_model
 from visiongate.errors import DataError
 from visiongate.records.files import sha256_of
@@ -162,6 +163,68 @@ def test_a_server_that_is_away_or_silent_is_unreachable(tmp_path: Path) -> None:
         _source(tmp_path, f"http://127.0.0.1:{silent.server_port}").current()
 
 
+# What the service says
+
+
+def _environment(uri: str, folder: Path) -> dict[str, str]:
+    prefix = "VISIONGATE_SERVING__REGISTRY__"
+    settings = {"URI": uri, "CACHE": str(folder / "served"), "POLL_SECONDS": "0.02"}
+    return {f"{prefix}{name}": value for name, value in settings.items()}
+
+
+async def _until(is_true: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not is_true():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize(
+    ("path", "answer", "words"),
+    [
+        (ALIAS, (400, MISSING), "models:/pets@champion: no such version"),
+        (FILE, (200, b"other"), "its file has the sha256 d9298a10d1b0735837dc"),
+    ],
+)
+def test_a_version_that_is_lost_or_wrong_is_said_until_it_is_right_again(
+    server: Imitation, tmp_path: Path, path: str, answer: Answer, words: str
+) -> None:
+    good = server.answers[path]
+    server.answers[path] = answer
+
+    async def work() -> None:
+        environment = _environment(server.address, tmp_path)
+        async with application("models:/pets@champion", environment, wait=False) as app:
+            slot = app.service.slots["default"]
+            await _until(lambda: slot.problem)
+            not_ready = await app.client.get("/health/ready")
+            assert (not_ready.status_code, words in not_ready.json()["detail"]) == (503, True)
+            server.answers[path] = good
+            await _until(lambda: slot.active)
+            assert slot.problem is None
+
+            server.answers[ALIAS] = 400, MISSING
+            await _until(lambda: slot.problem)
+            assert (await app.client.get("/health/ready")).status_code == 200
+            assert "no such version" in (await app.client.get("/models")).json()[0]["problem"]
+            assert 'visiongate_model_problem{slot="default"} 1.0' in (await app.client.get("/metrics")).text
+
+    asyncio.run(work())
+
+
+def test_a_database_that_is_gone_is_unreachable(tmp_path: Path) -> None:
+    async def work() -> dict[str, Any]:
+        environment = _environment(f"sqlite:///{tmp_path}/gone.db", tmp_path)
+        async with application("models:/pets@champion", environment, wait=False) as app:
+            await _until(lambda: app.service.slots["default"].problem)
+            health: dict[str, Any] = (await app.client.get("/health")).json()
+            return health
+
+    health = asyncio.run(work())
+
+    assert health["registry_reachable"] is False
+    assert "there is no registry at sqlite:///" in health["models"]["default"]["problem"]
+
+
 # The watch
 
 
@@ -196,6 +259,7 @@ def _watch(
     """Watch until so many looks; return the versions that were reported, and when the source did not answer."""
     versions: list[str] = []
     reached: list[Any] = []
+    problems: list[Any] = []
 
     async def change(file: ServedFile) -> None:
         versions.append(str(file.version))
@@ -203,7 +267,7 @@ def _watch(
             on_change(file)
 
     async def work() -> None:
-        task = asyncio.create_task(ModelWatch(source, 0.005, change, reached.append).run())
+        task = asyncio.create_task(ModelWatch(source, 0.005, change, reached.append, problems.append).run())
         async with asyncio.timeout(20):
             while len(reached) < looks:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)

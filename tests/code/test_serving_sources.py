@@ -186,7 +186,7 @@ def test_without_a_name_and_params_there_is_no_champion(tmp_path: Path) -> None:
 def test_without_a_registry_the_champion_is_the_model_of_the_work_tree(tmp_path: Path) -> None:
     tree = _work_tree(tmp_path)
     source = find_source(None, _places(tmp_path, f"sqlite:///{tmp_path}/none.db", tree=tree))
-    with pytest.raises(NoVersionError, match=r"models:/tiny@champion: there is no registry at sqlite:///"):
+    with pytest.raises(UnreachableError, match=r"models:/tiny@champion: there is no registry at sqlite:///"):
         source.current()
     file = source.fallback()
     assert file is not None

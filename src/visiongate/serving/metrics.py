@@ -199,6 +199,12 @@ class _ServiceCollector(Collector):
         for slot, role, model in models:
             info.add_metric([model.name, version_label(model), model.origin.sha256, slot, role], 1)
         yield info
+        problems = GaugeMetricFamily(
+            "visiongate_model_problem", "Whether `/models` names a problem.", labels=["slot"]
+        )
+        for each in service.slots.values():
+            problems.add_metric([each.name], int(each.problem is not None))
+        yield problems
         if service.registry_reachable is not None:
             yield GaugeMetricFamily(
                 "visiongate_registry_reachable",

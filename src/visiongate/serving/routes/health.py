@@ -37,7 +37,9 @@ class ModelHealth(BaseModel):
 
     ready: bool
     versions: list[VersionHealth]
-    problem: Annotated[str | None, Field(description="Why the last version could not be loaded.")]
+    problem: Annotated[
+        str | None, Field(description="Why the last version is not served, or cannot be found.")
+    ]
     registry_unreachable_since: Annotated[
         float | None, Field(description="Seconds since 1970; null if the registry answers, or is not used.")
     ]

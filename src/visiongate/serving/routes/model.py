@@ -42,7 +42,9 @@ class ServedModel(BaseModel):
 
     name: Annotated[str, Field(description="In requests: `?model=NAME`.")]
     ready: bool
-    problem: Annotated[str | None, Field(description="Why the last version could not be loaded.")]
+    problem: Annotated[
+        str | None, Field(description="Why the last version is not served, or cannot be found.")
+    ]
     versions: list[ServedVersion]
 
     @classmethod

@@ -78,7 +78,7 @@ class SqliteRegistry:
     @contextmanager
     def _open(self, address: ModelAddress) -> Iterator[sqlite3.Connection]:
         if not self.path.exists():
-            raise NoVersionError(
+            raise UnreachableError(
                 f"{address}: there is no registry at {self.address}; set serving.registry.uri, or register a model"
             )
         uri = f"file:{quote(str(self.path.absolute()))}?mode=ro"

@@ -29,6 +29,7 @@ class ModelWatch:
         on_change: Called in the event loop with the version at the start, and with each other version.
         on_reach: Called after each look: with None if the source answers, otherwise with the time when it stopped, in seconds
             since 1970.
+        on_problem: Called after each look: with what is wrong with the source, or None.
     """
 
     def __init__(
@@ -37,9 +38,10 @@ class ModelWatch:
         interval: float,
         on_change: Callable[[ServedFile], Awaitable[None]],
         on_reach: Callable[[float | None], None],
+        on_problem: Callable[[VisiongateError | None], None],
     ) -> None:
         self._source, self._interval = source, interval
-        self._on_change, self._on_reach = on_change, on_reach
+        self._on_change, self._on_reach, self._on_problem = on_change, on_reach, on_problem
         self._pause = interval
         self._known: tuple[object, ...] | None = None
         self._unreachable_since: float | None = None
@@ -64,11 +66,13 @@ class ModelWatch:
         else:
             self._reach(is_reached=True)
             self._reported, self._pause = None, self._interval
+            self._on_problem(None)
             await self._serve(file)
 
     async def _fail(self, error: VisiongateError) -> None:
         is_unreachable = isinstance(error, UnreachableError)
         self._reach(is_reached=not is_unreachable)
+        self._on_problem(error)
         if isinstance(error, NoVersionError):
             self._pause = self._interval
         else:

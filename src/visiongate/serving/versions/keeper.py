@@ -14,7 +14,7 @@ from visiongate.serving.sources.model_sources import ModelSource, ServedFile
 from visiongate.serving.sources.registry_source import RegistrySource
 from visiongate.serving.sources.watch import ModelWatch, call_in_thread
 from visiongate.serving.versions.loaded_model import LoadedModel, load_model
-from visiongate.serving.versions.slots import ACTIVE, CANARY, SHADOW, Slot
+from visiongate.serving.versions.slots import ACTIVE, CANARY, SHADOW, SOURCE, VERSION, Slot
 
 # While the process waits for its first models.
 SECONDS_BETWEEN_LOOKS = 0.05
@@ -78,6 +78,7 @@ class ModelKeeper:
             if kept.slot is slot:
                 async with asyncio.timeout(self._service.settings.limits.deadline_seconds):
                     file = await call_in_thread(kept.source.current)
+                kept.slot.report(kept.role, SOURCE, None)
                 await self._install(kept, file)
 
     async def _keep(self, kept: Kept) -> None:
@@ -85,7 +86,7 @@ class ModelKeeper:
             try:
                 await self._install(kept, file)
             except VisiongateError as error:
-                kept.slot.problem = str(error)
+                kept.slot.report(kept.role, VERSION, str(error))
                 stays = "the current version stays" if kept.slot.active else "the model is not ready"
                 logger.error("%s: %s", error, stays)  # noqa: TRY400 - the message says all
 
@@ -95,8 +96,11 @@ class ModelKeeper:
                 slots = self._service.slots.values()
                 self._service.registry_reachable = all(slot.unreachable_since is None for slot in slots)
 
+        def note(problem: VisiongateError | None) -> None:
+            kept.slot.report(kept.role, SOURCE, None if problem is None else str(problem))
+
         seconds = self._service.settings.registry.poll_seconds
-        await ModelWatch(kept.source, seconds, install, reach).run()
+        await ModelWatch(kept.source, seconds, install, reach, note).run()
 
     async def _install(self, kept: Kept, file: ServedFile) -> None:
         slot = kept.slot
@@ -108,9 +112,10 @@ class ModelKeeper:
             is_loaded = current is not None and current.origin.identity == file.identity
             if is_loaded or file.sha256 == slot.refused:
                 # Of a version that has been replaced.
-                slot.problem = None
+                slot.report(kept.role, VERSION, None)
                 return
             _assign(slot, kept.role, await self._load(file))
+            slot.report(kept.role, VERSION, None)
         logger.info("%s: %s is loaded as %s", slot.name, file.source, kept.role)
 
     async def _load(self, file: ServedFile) -> LoadedModel:

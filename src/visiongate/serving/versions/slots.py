@@ -8,6 +8,8 @@ from visiongate.serving.versions.loaded_model import LoadedModel
 from visiongate.serving.web.problems import Problem
 
 ACTIVE, PREVIOUS, CANARY, SHADOW = "active", "previous", "canary", "shadow"
+# What a problem concerns: the place that a version comes from, or the version itself.
+SOURCE, VERSION = "source", "version"
 
 
 @dataclass(slots=True)
@@ -21,7 +23,7 @@ class Slot:
         canary: Answers `canary_share` of the requests.
         shadow: Predicts `shadow_share` of the images without answering.
         refused: The sha256 of the version that was rolled back; it does not become active again by itself.
-        problem: Why the last version could not be loaded; None if it could.
+        problems: What is wrong, by role and what it concerns.
         unreachable_since: When the registry stopped answering, in seconds since 1970; None if it answers.
     """
 
@@ -33,9 +35,22 @@ class Slot:
     canary_share: float = 0.0
     shadow_share: float = 0.0
     refused: str | None = None
-    problem: str | None = None
+    problems: dict[tuple[str, str], str] = field(default_factory=dict)
     unreachable_since: float | None = None
     _random: random.Random = field(default_factory=random.Random)
+
+    @property
+    def problem(self) -> str | None:
+        """All that is wrong; None if nothing is."""
+        found = sorted(self.problems.items())
+        return "; ".join(text if role == ACTIVE else f"{role}: {text}" for (role, _), text in found) or None
+
+    def report(self, role: str, concern: str, problem: str | None) -> None:
+        """Keep what is wrong, or that nothing is."""
+        if problem is None:
+            self.problems.pop((role, concern), None)
+        else:
+            self.problems[role, concern] = problem
 
     def require(self) -> LoadedModel:
         """Return the active version.
@@ -70,7 +85,7 @@ class Slot:
         """Make a loaded version the active one, and keep the one before it."""
         if self.active is not None and self.active.origin.sha256 != model.origin.sha256:
             self.previous = self.active
-        self.active, self.problem = model, None
+        self.active = model
 
     def roll_back(self) -> LoadedModel:
         """Return to the version before, and refuse the current one until the alias moves to another.
