@@ -211,6 +211,28 @@ def test_a_version_that_is_lost_or_wrong_is_said_until_it_is_right_again(
     asyncio.run(work())
 
 
+def test_a_canary_whose_alias_is_gone_is_unloaded_until_it_is_back(server: Imitation, tmp_path: Path) -> None:
+    good, rollout = server.answers[ALIAS], "VISIONGATE_SERVING__ROLLOUT__CANARY"
+    environment = _environment(server.address, tmp_path) | {
+        rollout: "models:/pets@challenger",
+        f"{rollout}_SHARE": "0.5",
+    }
+
+    async def work() -> None:
+        async with application(tmp_path / "model.onnx", environment) as app:
+            slot = app.service.slots["default"]
+            await _until(lambda: slot.canary)
+            server.answers[ALIAS] = 400, MISSING
+            await _until(lambda: not slot.canary)
+            assert "canary: models:/pets@challenger: no such version" in str(slot.problem)
+            assert (await app.client.post("/admin/reload")).status_code == 200
+            server.answers[ALIAS] = good
+            await _until(lambda: slot.canary)
+            assert (await app.client.post("/admin/reload")).json()["problem"] is None
+
+    asyncio.run(work())
+
+
 def test_a_database_that_is_gone_is_unreachable(tmp_path: Path) -> None:
     async def work() -> dict[str, Any]:
         environment = _environment(f"sqlite:///{tmp_path}/gone.db", tmp_path)

@@ -273,6 +273,44 @@ def test_a_shadow_predicts_the_same_images_and_answers_none(model: Path) -> None
     assert 'visiongate_shadow_predictions_total{agrees="true"} 5.0' in metrics
 
 
+def _rename_class(model: Path) -> bytes:
+    """Return a model with another class."""
+    changed = onnx.load(model)
+    for entry in changed.metadata_props:
+        entry.value = entry.value.replace('"c"', '"d"')
+    content: bytes = changed.SerializeToString()
+    return content
+
+
+@pytest.mark.parametrize("role", ["canary", "shadow"])
+def test_a_version_that_does_not_fit_the_active_one_is_no_canary_and_no_shadow(
+    model: Path, role: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = model.with_name("other.onnx")
+    other.write_bytes(_rename_class(model))
+    rollout = f"VISIONGATE_SERVING__ROLLOUT__{role.upper()}"
+
+    async def work() -> list[object]:
+        environment = {rollout: str(other), f"{rollout}_SHARE": "0.9", **QUICKLY}
+        async with application(model, environment) as app:
+            slot = app.service.slots["default"]
+            await _until(lambda: slot.problem)
+            assert (
+                f"{role}: {other}: it has the classes"
+                in (await app.client.get("/models")).json()[0]["problem"]
+            )
+            seen: list[object] = [slot.loaded(role)]
+            # The active version changes to one that the other fits.
+            _replace(model, other.read_bytes())
+            await _until(lambda: slot.loaded(role))
+            seen.append(slot.problem)
+            slot.roll_back()
+            return [*seen, slot.loaded(role), slot.problem is None]
+
+    assert run(work()) == [None, None, None, False]
+    assert f"the {role} is unloaded" in caplog.text
+
+
 def test_a_model_describes_itself(model: Path) -> None:
     async def work() -> tuple[Any, Any]:
         async with application(model) as app:

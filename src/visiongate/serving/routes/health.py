@@ -110,7 +110,10 @@ def build_health_router(service: Service) -> APIRouter:
         responses=document_problems("not_ready"),
     )
     async def startup() -> Check:
-        """Answer once all models are loaded and have predicted the examples in their files."""
+        """Answer once each model has an active version, which has predicted the example in its file.
+
+        A canary or a shadow is not waited for.
+        """
         metrics.checked("startup")
         _require_models(service)
         return Check()

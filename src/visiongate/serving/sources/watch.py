@@ -42,7 +42,7 @@ class ModelWatch:
     ) -> None:
         self._source, self._interval = source, interval
         self._on_change, self._on_reach, self._on_problem = on_change, on_reach, on_problem
-        self._pause = interval
+        self._pause, self._repeats = interval, False
         self._known: tuple[object, ...] | None = None
         self._unreachable_since: float | None = None
         self._reported: str | None = None
@@ -57,6 +57,10 @@ class ModelWatch:
                 logger.exception("Looking for another version of the model failed")
                 self._lengthen_pause()
             await asyncio.sleep(self._pause)
+
+    def repeat(self) -> None:
+        """Report the version at the next look, even if it is that of the look before."""
+        self._repeats = True
 
     async def _look(self) -> None:
         try:
@@ -97,8 +101,8 @@ class ModelWatch:
         self._pause = min(self._pause * 2, max(self._interval, MAX_PAUSE_SECONDS))
 
     async def _serve(self, file: ServedFile) -> None:
-        if file.identity != self._known:
-            self._known = file.identity
+        if file.identity != self._known or self._repeats:
+            self._known, self._repeats = file.identity, False
             await self._on_change(file)
 
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from visiongate.errors import VisiongateError
 from visiongate.serving.service import Service
-from visiongate.serving.sources.model_sources import ModelSource, ServedFile
+from visiongate.serving.sources.model_sources import ModelSource, NoVersionError, ServedFile
 from visiongate.serving.sources.registry_source import RegistrySource
 from visiongate.serving.sources.watch import ModelWatch, call_in_thread
 from visiongate.serving.versions.loaded_model import LoadedModel, load_model
-from visiongate.serving.versions.slots import ACTIVE, CANARY, SHADOW, SOURCE, VERSION, Slot
+from visiongate.serving.versions.slots import ACTIVE, SOURCE, VERSION, Slot
 
 # While the process waits for its first models.
 SECONDS_BETWEEN_LOOKS = 0.05
@@ -27,7 +27,7 @@ class Kept:
 
     Attributes:
         slot: Its model.
-        role: `ACTIVE`, `CANARY` or `SHADOW`.
+        role: `active`, `canary` or `shadow`.
         source: Where it comes from.
     """
 
@@ -76,19 +76,27 @@ class ModelKeeper:
         slot.refused = None
         for kept in self._kept:
             if kept.slot is slot:
-                async with asyncio.timeout(self._service.settings.limits.deadline_seconds):
-                    file = await call_in_thread(kept.source.current)
-                kept.slot.report(kept.role, SOURCE, None)
+                await self._reload(kept)
+
+    async def _reload(self, kept: Kept) -> None:
+        try:
+            async with asyncio.timeout(self._service.settings.limits.deadline_seconds):
+                file = await call_in_thread(kept.source.current)
+        except VisiongateError as error:
+            # A challenger that is gone is no reason to refuse a reload.
+            if kept.role == ACTIVE:
+                raise
+            _note(kept, error)
+        else:
+            _note(kept, None)
+            if kept.role == ACTIVE:
                 await self._install(kept, file)
+            else:
+                await self._try_to_install(kept, file)
 
     async def _keep(self, kept: Kept) -> None:
         async def install(file: ServedFile) -> None:
-            try:
-                await self._install(kept, file)
-            except VisiongateError as error:
-                kept.slot.report(kept.role, VERSION, str(error))
-                stays = "the current version stays" if kept.slot.active else "the model is not ready"
-                logger.error("%s: %s", error, stays)  # noqa: TRY400 - the message says all
+            await self._try_to_install(kept, file)
 
         def reach(since: float | None) -> None:
             if isinstance(kept.source, RegistrySource):
@@ -97,15 +105,26 @@ class ModelKeeper:
                 self._service.registry_reachable = all(slot.unreachable_since is None for slot in slots)
 
         def note(problem: VisiongateError | None) -> None:
-            kept.slot.report(kept.role, SOURCE, None if problem is None else str(problem))
+            _note(kept, problem)
+            if problem is None and _may_be_missing(kept):
+                watch.repeat()
 
         seconds = self._service.settings.registry.poll_seconds
-        await ModelWatch(kept.source, seconds, install, reach, note).run()
+        watch = ModelWatch(kept.source, seconds, install, reach, note)
+        await watch.run()
+
+    async def _try_to_install(self, kept: Kept, file: ServedFile) -> None:
+        try:
+            await self._install(kept, file)
+        except VisiongateError as error:
+            kept.slot.report(kept.role, VERSION, str(error))
+            stays = "the current version stays" if kept.slot.active else "the model is not ready"
+            logger.error("%s: %s", error, stays)  # noqa: TRY400 - the message says all
 
     async def _install(self, kept: Kept, file: ServedFile) -> None:
         slot = kept.slot
         async with self._loading:
-            current = _current(slot, kept.role)
+            current = slot.loaded(kept.role)
             if kept.role == ACTIVE and file.sha256 != slot.refused:
                 # The alias has moved since the rollback.
                 slot.refused = None
@@ -114,7 +133,7 @@ class ModelKeeper:
                 # Of a version that has been replaced.
                 slot.report(kept.role, VERSION, None)
                 return
-            _assign(slot, kept.role, await self._load(file))
+            slot.place(kept.role, await self._load(file))
             slot.report(kept.role, VERSION, None)
         logger.info("%s: %s is loaded as %s", slot.name, file.source, kept.role)
 
@@ -129,14 +148,21 @@ class ModelKeeper:
         return model
 
 
-def _current(slot: Slot, role: str) -> LoadedModel | None:
-    return {ACTIVE: slot.active, CANARY: slot.canary, SHADOW: slot.shadow}[role]
+def _note(kept: Kept, problem: VisiongateError | None) -> None:
+    """Keep what is wrong with the source of a version, or that nothing is."""
+    slot, role = kept.slot, kept.role
+    slot.report(role, SOURCE, None if problem is None else str(problem))
+    if role != ACTIVE and isinstance(problem, NoVersionError):
+        # Such as the alias of a challenger that was promoted.
+        slot.report(role, VERSION, None)
+        slot.unload(role)
 
 
-def _assign(slot: Slot, role: str, model: LoadedModel) -> None:
-    if role == ACTIVE:
-        slot.swap(model)
-    elif role == CANARY:
-        slot.canary = model
-    else:
-        slot.shadow = model
+def _may_be_missing(kept: Kept) -> bool:
+    """Return whether a canary or shadow that was unloaded or refused may be loaded now."""
+    slot, role = kept.slot, kept.role
+    if role == ACTIVE or slot.active is None:
+        return False
+    if role in slot.misfits:
+        return slot.misfits[role] != slot.active.origin.sha256
+    return slot.loaded(role) is None and (role, VERSION) not in slot.problems

@@ -1,15 +1,19 @@
 """A model that can be exchanged while it answers: the active version, the one before it, a canary and a shadow."""
 
+import logging
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from visiongate.errors import DataError
+from visiongate.models.predictor import Contract
 from visiongate.serving.versions.loaded_model import LoadedModel
 from visiongate.serving.web.problems import Problem
 
 ACTIVE, PREVIOUS, CANARY, SHADOW = "active", "previous", "canary", "shadow"
 # What a problem concerns: the place that a version comes from, or the version itself.
 SOURCE, VERSION = "source", "version"
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -24,6 +28,7 @@ class Slot:
         shadow: Predicts `shadow_share` of the images without answering.
         refused: The sha256 of the version that was rolled back; it does not become active again by itself.
         problems: What is wrong, by role and what it concerns.
+        misfits: The active version that the canary's or the shadow's version does not fit, as its sha256 by role.
         unreachable_since: When the registry stopped answering, in seconds since 1970; None if it answers.
     """
 
@@ -36,6 +41,7 @@ class Slot:
     shadow_share: float = 0.0
     refused: str | None = None
     problems: dict[tuple[str, str], str] = field(default_factory=dict)
+    misfits: dict[str, str] = field(default_factory=dict)
     unreachable_since: float | None = None
     _random: random.Random = field(default_factory=random.Random)
 
@@ -81,11 +87,28 @@ class Slot:
             return None
         return self.shadow
 
+    def loaded(self, role: str) -> LoadedModel | None:
+        """Return the version that has a role."""
+        return {ACTIVE: self.active, CANARY: self.canary, SHADOW: self.shadow, PREVIOUS: self.previous}[role]
+
+    def place(self, role: str, model: LoadedModel) -> None:
+        """Give a loaded version its role.
+
+        Raises:
+            DataError: It does not fit the active version.
+        """
+        if role == ACTIVE:
+            self.swap(model)
+        elif misfit := self._find_misfit(role, model):
+            raise DataError(misfit)
+        else:
+            self._assign(role, model)
+
     def swap(self, model: LoadedModel) -> None:
         """Make a loaded version the active one, and keep the one before it."""
         if self.active is not None and self.active.origin.sha256 != model.origin.sha256:
             self.previous = self.active
-        self.active = model
+        self._activate(model)
 
     def roll_back(self) -> LoadedModel:
         """Return to the version before, and refuse the current one until the alias moves to another.
@@ -98,8 +121,14 @@ class Slot:
                 "no_previous_version", f"the model {self.name} has no earlier version in this process"
             )
         self.refused = self.active.origin.sha256
-        self.active, self.previous = self.previous, self.active
-        return self.active
+        previous, self.previous = self.previous, self.active
+        self._activate(previous)
+        return previous
+
+    def unload(self, role: str) -> None:
+        """Go on without a canary or a shadow."""
+        self.misfits.pop(role, None)
+        self._assign(role, None)
 
     def find(self, version: str) -> LoadedModel:
         """Return a loaded version by its number.
@@ -114,7 +143,44 @@ class Slot:
 
     def versions(self) -> Iterator[tuple[str, LoadedModel]]:
         """Yield the loaded versions with their roles."""
-        roles = {ACTIVE: self.active, CANARY: self.canary, SHADOW: self.shadow, PREVIOUS: self.previous}
-        for role, model in roles.items():
-            if model is not None:
+        for role in (ACTIVE, CANARY, SHADOW, PREVIOUS):
+            if (model := self.loaded(role)) is not None:
                 yield role, model
+
+    def _activate(self, model: LoadedModel) -> None:
+        self.active = model
+        for role in (CANARY, SHADOW):
+            other = self.loaded(role)
+            if other is not None and (misfit := self._find_misfit(role, other)):
+                self._assign(role, None)
+                self.report(role, VERSION, misfit)
+                logger.warning("%s: the %s is unloaded", misfit, role)
+
+    def _assign(self, role: str, model: LoadedModel | None) -> None:
+        if role == CANARY:
+            self.canary = model
+        else:
+            self.shadow = model
+
+    def _find_misfit(self, role: str, model: LoadedModel) -> str | None:
+        """Return why a version cannot be the canary or the shadow beside the active version; None if it can."""
+        self.misfits.pop(role, None)
+        if self.active is None:
+            return None
+        ours, others = _contract(self.active), _contract(model)
+        if role == CANARY:
+            # The rest is how an image becomes the input, and a canary prepares its images itself.
+            others = replace(ours, input_shape=others.input_shape, mode=others.mode, classes=others.classes)
+        difference = ours.difference(others)
+        if difference is None:
+            return None
+        self.misfits[role] = self.active.origin.sha256
+        return (
+            f"{model.origin.source}: it has the {difference} as the active version, and cannot be its {role}; set "
+            f"serving.rollout.{role} to a version that fits"
+        )
+
+
+def _contract(model: LoadedModel) -> Contract:
+    classifier = model.classifier
+    return replace(classifier.model.contract, classes=tuple(classifier.classes))
