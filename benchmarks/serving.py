@@ -27,7 +27,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -49,6 +49,7 @@ CLIENTS = 64
 OURS = "visiongate"
 BOUNDARY = "----photographs"
 START_SECONDS = 90
+STOP_SECONDS = 15
 IDLE_SECONDS = 10
 OK, TOO_MANY = 200, 429
 GROUPS = Path("/sys/fs/cgroup")
@@ -317,8 +318,18 @@ def started(
         os.killpg(process.pid, signal.SIGSTOP)
         yield server
     finally:
+        stop(process)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a service; it ends its workers, which may be groups of their own."""
+    for number in (signal.SIGTERM, signal.SIGCONT):
+        os.killpg(process.pid, number)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(STOP_SECONDS)
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    process.wait()
 
 
 def enter(group: Path) -> None:
