@@ -2,8 +2,10 @@
 
 import base64
 import json
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -17,6 +19,7 @@ from command_line import run_cli
 from pooled_models import write_pooled_model
 from served import process
 from served_packages import hide_other_packages
+from visiongate.commands import smoke
 from visiongate.models.examples import make_example
 from visiongate.models.predictor import open_predictor
 
@@ -24,6 +27,7 @@ SHA256 = "ab" * 32
 EXAMPLE = {"image": "iVBORw0KGgo=", "probabilities": [0.25, 0.75]}
 PREDICTION = {"probabilities": {"cat": 0.2501, "dog": 0.7499}, "model": {"sha256": SHA256}}
 CHECKS = ("live", "startup", "ready", "page", "metrics", "inference protocol", "predictions")
+FOUND = 302
 Answers = dict[str, tuple[int, Any]]
 
 
@@ -34,10 +38,11 @@ class Imitation(HTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.keys: set[str | None] = set()
+        self.paths: list[str] = []
         self.answers: Answers = {
-            "/health/live": (200, {}),
-            "/health/startup": (200, {}),
-            "/health/ready": (200, {}),
+            "/health/live": (200, {"status": "ok"}),
+            "/health/startup": (200, {"status": "ok"}),
+            "/health/ready": (200, {"status": "ok"}),
             "/": (200, "<!doctype html><html></html>"),
             "/metrics": (200, "# HELP\nvisiongate_model_info 1\n"),
             "/v2/health/ready": (200, {}),
@@ -52,9 +57,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.keys.add(self.headers["Authorization"])
+        self.server.paths.append(self.path)
         status, content = self.server.answers[self.path]
         body = (content if isinstance(content, str) else json.dumps(content)).encode()
         self.send_response(status)
+        if status == FOUND:
+            self.send_header("Location", content)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -110,6 +118,8 @@ def test_a_service_that_works_passes(service: Imitation, capsys: pytest.CaptureF
         ("/health/ready", (503, {"detail": "no model is loaded"}), "ready: /health/ready: status 503: "),
         ("/", (200, "Welcome to nginx"), "page: the answer has no <html"),
         ("/metrics", (200, "python_info 1"), "metrics: the answer has no visiongate_"),
+        ("/health/live", (200, ""), "live: /health/live: unexpected answer: "),
+        ("/models", (200, []), "predictions: /models: the service has no model"),
         ("/models", (200, "[{]"), "predictions: /models: unexpected answer: "),
         ("/model?model=default", (200, {"example": EXAMPLE}), "unexpected answer: sha256 Field required"),
         (
@@ -160,6 +170,53 @@ def test_the_key_is_sent_and_not_printed(
     assert "from" not in capsys.readouterr().out
 
 
+def test_the_key_follows_no_redirect(
+    service: Imitation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service.answers["/metrics"] = (FOUND, f"http://localhost:{service.server_port}/elsewhere")
+    service.answers["/elsewhere"] = (200, "visiongate_")
+    monkeypatch.setenv("VISIONGATE_API_KEY", "vg_secret")
+
+    assert run_cli("smoke", "--url", service.url) == 1
+
+    assert "/elsewhere" not in service.paths
+    assert "metrics: /metrics: status 302: redirects to http://localhost" in capsys.readouterr().out
+
+
+def test_a_long_answer_is_not_read(
+    service: Imitation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(smoke, "MAX_BYTES", 10_000)
+    service.answers["/metrics"] = (200, "visiongate_" * 1000)
+
+    assert run_cli("smoke", "--url", service.url) == 1
+    assert "FAILED  metrics: /metrics: the answer has more than 10000 bytes" in capsys.readouterr().out
+
+
+def test_an_answer_that_drips_ends(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(smoke, "TIMEOUT_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ended = threading.Event()
+
+        def drip() -> None:
+            connection = listener.accept()[0]
+            with connection, suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+                while not ended.wait(0.05):
+                    connection.sendall(b"x")
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        status = run_cli("smoke", "--url", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        ended.set()
+        thread.join()
+
+    assert status == 1
+    assert capsys.readouterr().out == "FAILED  live: /health/live: no whole answer in 0.2 s\n"
+
+
 def test_it_waits_until_the_service_is_ready(service: Imitation) -> None:
     ready = service.answers["/health/ready"]
     service.answers["/health/ready"] = (503, {})
@@ -181,6 +238,11 @@ def test_nothing_else_is_tried_where_nothing_answers(capsys: pytest.CaptureFixtu
     ("options", "message"),
     [
         (["--url", "ftp://host"], "--url ftp://host: must begin with http:// or https://"),
+        (["--url", "http://[::1"], "--url http://[::1: Invalid IPv6 URL"),
+        (["--url", "http://host:port"], "--url http://host:port: Port could not be cast"),
+        (["--url", "http:///path"], "--url http:///path: must be an address such as"),
+        (["--url", "http://host/a b"], "--url http://host/a b: must be an address such as"),
+        (["--url", "http://host", "--key-file", "/proc/self/cmdline"], "has something else than an API key"),
         (["--url", "http://host", "--key-file", "missing"], "--key-file missing: No such file"),
     ],
 )

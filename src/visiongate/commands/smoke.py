@@ -3,6 +3,7 @@
 It needs the address of the service only, neither its settings nor its model.
 """
 
+import asyncio
 import base64
 import os
 import time
@@ -11,19 +12,22 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from visiongate.errors import SettingsError, VisiongateError
 from visiongate.records.example import Example
+from visiongate.serving.sources.watch import call_in_thread
 from visiongate.text_tables import escape_unprintable, shorten
 
 KEY_VARIABLE = "VISIONGATE_API_KEY"
 # Of a request.
-TIMEOUT_SECONDS = 20
+TIMEOUT_SECONDS = 20.0
+MAX_BYTES = 64 * 1024 * 1024
 POLL_SECONDS = 0.2
 # As the service compares them when it loads a model.
 TOLERANCE = 1e-3
@@ -39,6 +43,13 @@ class CheckError(VisiongateError):
 
 class UnreachableError(CheckError):
     """Nothing answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The answer of ``GET /health/live`` and others, which the page of a proxy does not have."""
+
+    status: Literal["ok"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +82,13 @@ class Prediction:
     model: Reference
 
 
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Has redirects fail: urllib would send the API key to the other host, too."""
+
+    def redirect_request(self, *_: object, **__: object) -> None:
+        """Return no request."""
+
+
 @dataclass(frozen=True, slots=True)
 class Client:
     """Sends requests to a service.
@@ -87,20 +105,16 @@ class Client:
         """Return the body of the answer to ``GET``, or to ``POST`` with a PNG.
 
         Raises:
-            CheckError: The status is not 200.
+            CheckError: The status is not 200, or the answer is too long or too slow.
         """
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         headers |= {"Content-Type": "image/png"} if image else {}
         request = urllib.request.Request(self.url + path, image, headers)  # noqa: S310 - `run` allows http only
+        fetch = partial(_fetch, path, request)
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310
-                body: bytes = response.read()
-        except urllib.error.HTTPError as error:
-            text = error.read().decode(errors="replace")
-            raise CheckError(f"{path}: status {error.code}: {text}") from None
-        except (HTTPException, OSError) as error:
-            raise UnreachableError(f"{path}: {getattr(error, 'reason', error)}") from None
-        return body
+            return asyncio.run(asyncio.wait_for(call_in_thread(fetch), TIMEOUT_SECONDS))
+        except TimeoutError:
+            raise UnreachableError(f"{path}: no whole answer in {TIMEOUT_SECONDS:g} s") from None
 
     def read(self, kind: type[Answer], path: str, image: bytes | None = None) -> Answer:
         """Return the answer's JSON.
@@ -117,14 +131,36 @@ class Client:
             raise CheckError(f"{path}: unexpected answer: {place} {first['msg']}") from None
 
 
+_OPENER = urllib.request.build_opener(_NoRedirects)
+
+
+def _fetch(path: str, request: urllib.request.Request) -> bytes:
+    try:
+        # The time-out is that of each part of the answer only.
+        with _OPENER.open(request, timeout=TIMEOUT_SECONDS) as response:
+            body: bytes = response.read(MAX_BYTES + 1)
+    except urllib.error.HTTPError as error:
+        location = error.headers.get("Location")
+        text = (
+            error.read(MAX_REASON).decode(errors="replace")
+            if location is None
+            else f"redirects to {location}"
+        )
+        raise CheckError(f"{path}: status {error.code}: {text}") from None
+    except (HTTPException, OSError) as error:
+        raise UnreachableError(f"{path}: {getattr(error, 'reason', error)}") from None
+    if len(body) > MAX_BYTES:
+        raise CheckError(f"{path}: the answer has more than {MAX_BYTES} bytes")
+    return body
+
+
 def run(url: str, wait: float, key_file: Path | None) -> int:
     """Print a line for each check; return 1 if one failed.
 
     Raises:
         SettingsError: The address or the file of the key is invalid.
     """
-    if urllib.parse.urlsplit(url).scheme not in {"http", "https"}:
-        raise SettingsError(f"--url {url}: must begin with http:// or https://")
+    _check_url(url)
     client = Client(url.rstrip("/"), _read_key(key_file))
     _wait(client, wait)
     try:
@@ -135,13 +171,32 @@ def run(url: str, wait: float, key_file: Path | None) -> int:
     return 0 if all(passed) else 1
 
 
+def _check_url(url: str) -> None:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        # It is parsed when it is read.
+        _ = parts.port
+    except ValueError as error:
+        raise SettingsError(f"--url {url}: {error}") from None
+    if parts.scheme not in {"http", "https"}:
+        raise SettingsError(f"--url {url}: must begin with http:// or https://")
+    is_sendable = url.isascii() and url.isprintable() and " " not in url
+    if not parts.hostname or parts.username is not None or parts.query or parts.fragment or not is_sendable:
+        raise SettingsError(f"--url {url}: must be an address such as http://127.0.0.1:8000")
+
+
 def _read_key(file: Path | None) -> str:
     if file is None:
-        return os.environ.get(KEY_VARIABLE, "").strip()
-    try:
-        return file.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise SettingsError(f"--key-file {file}: {error.strerror}") from None
+        origin, key = KEY_VARIABLE, os.environ.get(KEY_VARIABLE, "")
+    else:
+        try:
+            origin, key = f"--key-file {file}", file.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise SettingsError(f"--key-file {file}: {error.strerror}") from None
+    key = key.strip()
+    if not (key.isascii() and key.isprintable()):
+        raise SettingsError(f"{origin}: has something else than an API key")
+    return key
 
 
 def _wait(client: Client, seconds: float) -> None:
@@ -158,9 +213,9 @@ def _wait(client: Client, seconds: float) -> None:
 
 def _checks(client: Client) -> dict[str, Callable[[], object]]:
     return {
-        "live": lambda: client.request("/health/live"),
-        "startup": lambda: client.request("/health/startup"),
-        "ready": lambda: client.request("/health/ready"),
+        "live": lambda: client.read(Health, "/health/live"),
+        "startup": lambda: client.read(Health, "/health/startup"),
+        "ready": lambda: client.read(Health, "/health/ready"),
         "page": lambda: _find(b"<html", client.request("/")),
         "metrics": lambda: _find(b"visiongate_", client.request("/metrics")),
         "inference protocol": lambda: client.request("/v2/health/ready"),
@@ -193,7 +248,10 @@ def _find(text: bytes, body: bytes) -> None:
 
 def _check_predictions(client: Client) -> None:
     """Compare the answer of each model of the service with that of the registered file."""
-    for model in client.read(list[Model], "/models"):
+    models = client.read(list[Model], "/models")
+    if not models:
+        raise CheckError("/models: the service has no model")
+    for model in models:
         query = urllib.parse.urlencode({"model": model.name})
         version = client.read(Version, f"/model?{query}")
         if version.example is None:
