@@ -231,6 +231,7 @@ def test_pages_of_other_sites_may_not_send(model: Path) -> None:
         {"Sec-Fetch-Site": "same-origin", "Origin": "https://public.example"},
         {"Sec-Fetch-Site": "none"},
         {"Origin": "http://localhost"},
+        {"Origin": "http://public.example", "X-Forwarded-Host": "public.example"},
         {"Sec-Fetch-Site": "cross-site", "Origin": "https://friend.example"},
     ]
     refused = [
@@ -239,6 +240,9 @@ def test_pages_of_other_sites_may_not_send(model: Path) -> None:
         {"Origin": "http://evil.example"},
         {"Origin": "http://[evil"},
         {"Origin": "null"},
+        {"Origin": "null", "X-Forwarded-Host": ""},
+        {"Origin": "http://evil.example", "X-Forwarded-Host": "public.example"},
+        {"Sec-Fetch-Site": "cross-site", "Origin": "http://a.example", "X-Forwarded-Host": "a.example"},
     ]
 
     async def post() -> list[int]:
@@ -250,6 +254,11 @@ def test_pages_of_other_sites_may_not_send(model: Path) -> None:
             ]
 
     assert [status == 403 for status in run(post())] == [False] * len(allowed) + [True] * len(refused)
+
+
+def test_a_refused_page_learns_which_origin_to_list(model: Path) -> None:
+    found = send(model, "[]", {"headers": {"Origin": "http://public.example"}})
+    assert "(http://public.example); list the origin in serving.cors_origins" in found[0].json()["detail"]
 
 
 def test_an_origin_that_is_listed_may_read_the_answers(model: Path) -> None:

@@ -11,6 +11,7 @@ from visiongate.serving.web.error_answers import ErrorAnswers
 from visiongate.serving.web.keys import ApiKey
 from visiongate.serving.web.problems import Problem
 from visiongate.serving.web.request_context import current_request
+from visiongate.text_tables import shorten
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 # Probes have no key, and the pages ask their user for one. All other paths need one.
@@ -32,6 +33,7 @@ FORWARDED: Final = (
     "cf-connecting-ip",
 )
 BEARER: Final = "bearer "
+MAX_ORIGIN: Final = 100
 
 
 class AccessMiddleware:
@@ -71,10 +73,12 @@ class AccessMiddleware:
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
         if origin in self._origins or site in {"same-origin", "none"}:
             return
-        if site is not None or (origin is not None and origin.partition("://")[2] != headers.get("host")):
+        # Over plain HTTP, browsers do not send `Sec-Fetch-Site`.
+        if site is not None or (origin is not None and not _is_own(origin, headers)):
+            shown = shorten(origin or "not given", MAX_ORIGIN)
             raise Problem(
                 "forbidden",
-                "a page of another origin sent the request; list the origin in serving.cors_origins to allow it",
+                f"a page of another origin sent the request ({shown}); list the origin in serving.cors_origins to allow it",
             )
 
     def _require_key(self, headers: Headers) -> ApiKey:
@@ -105,6 +109,16 @@ class AccessMiddleware:
 def is_open(path: str) -> bool:
     """Return whether a path needs no key."""
     return path in OPEN_PATHS or path.startswith(OPEN_PREFIXES)
+
+
+def _is_own(origin: str, headers: Headers) -> bool:
+    """Return whether an origin is the host that the browser called.
+
+    A proxy may have replaced `Host` and named the original one in `X-Forwarded-Host`. A page cannot set that header: the
+    browser would ask for permission first, which `CORSMiddleware` does not give.
+    """
+    host = origin.partition("://")[2]
+    return bool(host) and host in {headers.get("host"), headers.get("x-forwarded-host")}
 
 
 def _read_secret(headers: Headers) -> str | None:
