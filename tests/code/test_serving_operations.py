@@ -21,6 +21,7 @@ from pooled_models import write_pooled_model
 from served import Application, application
 from visiongate.serving.metrics import CLASS_SERIES, HTTP_SERIES, OTHER, Metrics
 from visiongate.serving.web import request_log
+from visiongate.serving.web.keys import make_key
 from visiongate.serving.web.problems import MEDIA_TYPE, PROBLEMS
 from visiongate.serving.web.request_context import RequestContext, current_request, read_context
 from visiongate.serving.web.request_log import JsonFormatter, TextFormatter, configure_log
@@ -74,9 +75,9 @@ def get(model: Path, path: str, environment: dict[str, str] | None = None, **req
 
 
 @asynccontextmanager
-async def starting(model: Path) -> AsyncIterator[Application]:
+async def starting(model: Path, environment: dict[str, str] | None = None) -> AsyncIterator[Application]:
     """A service whose model cannot be loaded."""
-    async with application(model, wait=False) as app:
+    async with application(model, environment, wait=False) as app:
         while not app.service.slots["default"].problem:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
         yield app
@@ -100,6 +101,23 @@ def test_a_model_that_cannot_be_loaded_is_never_ready_and_says_why(tmp_path: Pat
             found = await read_metrics(app)
             assert found["visiongate_model_reloads_total", frozenset({"failed"})] == 1
             assert found["visiongate_prediction_errors_total", frozenset({"not_ready"})] == 2
+
+    run(check())
+
+
+def test_with_api_keys_paths_are_not_for_everybody(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no model")
+    secret, key = make_key("phone", is_admin=False)
+
+    async def check() -> None:
+        async with starting(broken, {"VISIONGATE_SERVING__KEYS": f"['{key.line}']"}) as app:
+            for path in ("/health", "/health/ready", "/health/startup"):
+                answer = await app.client.get(path)
+                assert "the last version of the model default is not served" in answer.text
+                assert "broken.onnx" not in answer.text
+            models = await app.client.get("/models", headers={"X-API-Key": secret})
+            assert "broken.onnx" in models.json()[0]["problem"]
 
     run(check())
 

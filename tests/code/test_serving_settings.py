@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from visiongate.commands.serve import url_of
 from visiongate.errors import SettingsError
 from visiongate.settings.serving import Serving
 from visiongate.settings.serving_environment import load_serving
@@ -80,3 +81,17 @@ def test_an_invalid_variable_is_named(environment: dict[str, str], message: str)
         load_serving(NONE, environment)
 
     assert message in str(error.value)
+
+
+def test_the_name_of_the_first_model_is_taken() -> None:
+    with pytest.raises(
+        SettingsError, match=r"VISIONGATE_SERVING__MODELS.*serving\.models.*`default` is that of"
+    ):
+        load_serving(NONE, {"VISIONGATE_SERVING__MODELS": "{default: a.onnx}"})
+
+
+@pytest.mark.parametrize(
+    ("host", "url"), [("::1", "http://[::1]:8000"), ("127.0.0.1", "http://127.0.0.1:8000")]
+)
+def test_the_address_in_the_log_is_valid(host: str, url: str) -> None:
+    assert url_of(host, 8000) == url

@@ -30,10 +30,15 @@ def run(model: str | None, host: str | None, port: int | None, fd: int | None) -
     configure_log(deployment.serving)
     service, keeper = build_service(Places(deployment, WORK_TREE))
     listener = _inherit(fd) if fd is not None else _listen(deployment.serving.host, deployment.serving.port)
-    logger.info("Listening on http://%s:%d", *listener.getsockname()[:2])
+    logger.info("Listening on %s", url_of(*listener.getsockname()[:2]))
     # With an inherited socket, the process before goes on until this one is ready.
     serve(build_application(service, keeper, waits=fd is not None), service, listener)
     return 0
+
+
+def url_of(host: str, port: int) -> str:
+    """Return the address of a service; an IPv6 address is in brackets."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _inherit(fd: int) -> socket.socket:

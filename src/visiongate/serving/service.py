@@ -24,14 +24,12 @@ from visiongate.serving.web.admission import Admission
 from visiongate.serving.web.keys import ApiKeys
 from visiongate.serving.web.problems import Problem, problem_of_image
 from visiongate.serving.web.request_context import current_request
-from visiongate.settings.serving import Serving
+from visiongate.settings.serving import DEFAULT, Serving
 
 if TYPE_CHECKING:
     from visiongate.monitoring.prediction_log import PredictionLog
     from visiongate.serving.tracing import Tracing
 
-# The slot of `serving.model`.
-DEFAULT = "default"
 JPEG_START = b"\xff\xd8\xff"
 logger = logging.getLogger(__name__)
 

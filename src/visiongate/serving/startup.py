@@ -3,10 +3,11 @@
 from visiongate.cores import usable_cores
 from visiongate.monitoring.prediction_log import PredictionLog
 from visiongate.serving.recording import Recorder
-from visiongate.serving.service import DEFAULT, Service
+from visiongate.serving.service import Service
 from visiongate.serving.sources.addresses import Places, find_source
 from visiongate.serving.versions.keeper import Kept, ModelKeeper
 from visiongate.serving.versions.slots import ACTIVE, CANARY, SHADOW, Slot
+from visiongate.settings.serving import DEFAULT
 
 
 def build_service(places: Places) -> tuple[Service, ModelKeeper]:

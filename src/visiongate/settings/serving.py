@@ -5,13 +5,15 @@ The settings have defaults, so that the service starts without ``params.yaml``. 
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from visiongate.settings.fields import Count, Index, Name, OpenShare, Positive, Section, Share
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 # Ten years.
 MAX_WINDOW_HOURS = 87_600
+# The name of `Serving.model` in requests.
+DEFAULT = "default"
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
@@ -138,6 +140,13 @@ class Serving(Section):
     log: PredictionLog = Field(default_factory=PredictionLog, description="What was predicted.")
     rollout: Rollout = Field(default_factory=Rollout, description="A canary or shadow beside the model.")
     tracing: Tracing = Field(default_factory=Tracing, description="OpenTelemetry.")
+
+    @field_validator("models")
+    @classmethod
+    def _check_names(cls, models: dict[str, str]) -> dict[str, str]:
+        if DEFAULT in models:
+            raise ValueError(f"the name `{DEFAULT}` is that of `serving.model`; choose another")
+        return models
 
     @model_validator(mode="after")
     def _check(self) -> Self:

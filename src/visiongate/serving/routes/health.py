@@ -38,15 +38,18 @@ class ModelHealth(BaseModel):
     ready: bool
     versions: list[VersionHealth]
     problem: Annotated[
-        str | None, Field(description="Why the last version is not served, or cannot be found.")
+        str | None,
+        Field(
+            description="Why the last version is not served, or cannot be found; with API keys, `/models` says it."
+        ),
     ]
     registry_unreachable_since: Annotated[
         float | None, Field(description="Seconds since 1970; null if the registry answers, or is not used.")
     ]
 
     @classmethod
-    def of(cls, slot: Slot) -> "ModelHealth":
-        """Return the health of a model."""
+    def of(cls, slot: Slot, problem: str | None) -> "ModelHealth":
+        """Return the health of a model, with its problem as far as everybody may know it."""
         versions = [
             VersionHealth(
                 role=role,
@@ -61,7 +64,7 @@ class ModelHealth(BaseModel):
         return cls(
             ready=slot.active is not None,
             versions=versions,
-            problem=slot.problem,
+            problem=problem,
             registry_unreachable_since=slot.unreachable_since,
         )
 
@@ -163,11 +166,18 @@ def _require_models(service: Service) -> None:
     """
     for slot in service.slots.values():
         if slot.active is None:
-            raise _not_ready(slot.problem or f"the model {slot.name} is being loaded")
+            raise _not_ready(_problem(service, slot) or f"the model {slot.name} is being loaded")
+
+
+def _problem(service: Service, slot: Slot) -> str | None:
+    """Return the problem of a model. With API keys, paths and addresses are for their owners only, who have `/models`."""
+    if slot.problem is not None and service.keys.are_required:
+        return f"the last version of the model {slot.name} is not served; /models and the log say why"
+    return slot.problem
 
 
 def _describe(service: Service) -> Health:
-    models = {name: ModelHealth.of(slot) for name, slot in service.slots.items()}
+    models = {name: ModelHealth.of(slot, _problem(service, slot)) for name, slot in service.slots.items()}
     ready = all(model.ready for model in models.values())
     return Health(
         status="draining" if service.draining else "ready" if ready else "starting",
