@@ -20,6 +20,7 @@ from image_samples import encode, photo
 from pooled_models import write_pooled_model
 from served import Application, application
 from visiongate.serving.metrics import CLASS_SERIES, HTTP_SERIES, OTHER, Metrics
+from visiongate.serving.routes.pages import PAGES
 from visiongate.serving.web import request_log
 from visiongate.serving.web.keys import make_key
 from visiongate.serving.web.problems import MEDIA_TYPE, PROBLEMS
@@ -265,13 +266,53 @@ def test_hostile_requests_and_many_classes_make_few_series(model: Path) -> None:
     run(check())
 
 
+def test_no_request_of_a_stranger_takes_the_series_of_predictions(model: Path) -> None:
+    async def check() -> None:
+        async with application(model) as app:
+            paths = (
+                *PAGES,
+                "/favicon.ico",
+                "/openapi.json",
+                "/static/a/icon.svg",
+                "/models",
+                "/model",
+                "/v2",
+                "/health",
+            )
+            for method in ("GET", "HEAD", "POST", "PUT", "OPTIONS"):
+                for path in (
+                    *paths,
+                    "/predict",
+                    "/feedback",
+                    "/admin/reload",
+                    "/metrics",
+                    "/performance",
+                    "/x",
+                ):
+                    await app.client.request(method, path)
+            await app.client.post("/predict", content=PHOTO)
+            for status in (429, 503, 413):
+                app.service.metrics.answered("/predict", "POST", status)
+            found = await read_metrics(app)
+            for status, count in {"200": 1, "429": 1, "503": 1}.items():
+                assert (
+                    found["visiongate_http_requests_total", frozenset({"/predict", "POST", status})] == count
+                )
+            assert found["visiongate_http_requests_total", frozenset({"/predict", "POST", "4xx"})] > 1
+            assert found["visiongate_http_requests_total", frozenset({"/live", "GET", "200"})] == 2
+            template = "/static/{digest}/{name}"
+            assert found["visiongate_http_requests_total", frozenset({template, "GET", "200"})] == 2
+
+    run(check())
+
+
 def test_what_exceeds_the_number_of_series_is_counted_as_other() -> None:
     metrics = Metrics()
     for number in range(HTTP_SERIES + 5):
         metrics.answered(f"/route{number}", "GET", 200)
     metrics.answered("/route0", "GET", 200)
     found = samples(metrics.render("")[0].decode())
-    assert found["visiongate_http_requests_total", frozenset({OTHER})] == 5
+    assert found["visiongate_http_requests_total", frozenset({OTHER, "200"})] == 5
     assert found["visiongate_http_requests_total", frozenset({"/route0", "GET", "200"})] == 2
 
 

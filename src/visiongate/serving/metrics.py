@@ -1,8 +1,9 @@
 """What Prometheus reads from ``/metrics``.
 
 The number of series is bounded, to about 200 in all. No label has a value that a client can invent. At most `CLASS_SERIES`
-classes and `HTTP_SERIES` combinations of route, method and status have a series of their own; `OTHER` counts the others. The
-series of versions that are no longer loaded are removed.
+classes have a series of their own; `OTHER` counts the others. The routes that clients depend on have theirs from the start, so
+that no other request can take them; of the other routes, `HTTP_SERIES` successes have one. The series of versions that are no
+longer loaded are removed.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,8 +30,14 @@ if TYPE_CHECKING:
 OPENMETRICS: Final = "application/openmetrics-text"
 OTHER: Final = "other"
 CLASS_SERIES: Final = 30
-HTTP_SERIES: Final = 24
-METHODS: Final = frozenset({"GET", "HEAD", "POST"})
+HTTP_SERIES: Final = 22
+METHODS: Final = frozenset({"GET", "POST"})
+RESERVED_ROUTES: Final = ("/predict", "/v2/models/{name}/infer", "/feedback")
+# Statuses that have a label of their own; the others are counted by their class.
+STATUSES: Final = frozenset({200, 429, 499, 500, 503})
+ROUTE_STATUSES: Final = ("200", "4xx", "429", "499", "500", "503")
+OTHER_STATUSES: Final = ("2xx", "3xx", "5xx", *ROUTE_STATUSES)
+FAILED: Final = 400
 # In seconds.
 LATENCY_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30)
 BATCH_BUCKETS: Final = (1, 2, 4, 8, 16)
@@ -61,8 +68,13 @@ class Metrics:
         self._http = _BoundedCounter(
             counter("http_requests", "Answered requests.", ["route", "method", "status"]),
             HTTP_SERIES,
-            lambda _: (OTHER, OTHER, OTHER),
+            lambda values: (OTHER, OTHER, values[2]),
         )
+        for status in ROUTE_STATUSES:
+            for route in RESERVED_ROUTES:
+                self._http.reserve((route, "POST", status))
+        for status in OTHER_STATUSES:
+            self._http.reserve((OTHER, OTHER, status))
         latency = histogram(
             "prediction_latency_seconds", "Of each stage of an image.", ["stage"], buckets=LATENCY_BUCKETS
         )
@@ -120,7 +132,11 @@ class Metrics:
             method: Of the request.
             status: Of the answer.
         """
-        self._http.count((route or OTHER, method if method in METHODS else OTHER, str(status)))
+        label = str(status) if status in STATUSES else f"{status // 100}xx"
+        # To a route, it is a GET without the body.
+        labels = (route or OTHER, "GET" if method == "HEAD" else method, label)
+        is_named = route is not None and labels[1] in METHODS and status < FAILED
+        self._http.count(labels if is_named or self._http.has(labels) else (OTHER, OTHER, label))
 
     def checked(self, check: str) -> None:
         """Count a request for the health."""
@@ -153,6 +169,14 @@ class _BoundedCounter:
     def __init__(self, counter: Counter, limit: int, overflow: Callable[[Labels], Labels]) -> None:
         self._counter, self._limit, self._overflow = counter, limit, overflow
         self._series: dict[Labels, Counter] = {}
+
+    def has(self, labels: Labels) -> bool:
+        return labels in self._series
+
+    def reserve(self, labels: Labels) -> None:
+        """Add a series beyond the limit."""
+        self._limit += 1
+        self._add(labels)
 
     def count(self, labels: Labels) -> None:
         series = self._series.get(labels)

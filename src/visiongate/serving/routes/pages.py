@@ -70,11 +70,11 @@ def build_page_router() -> APIRouter:
     digest = _digest("".join(file.digest for file in static.values()).encode())
     router = APIRouter()
     for path, name in PAGES.items():
-        router.add_route(
+        router.add_api_route(
             path, _page(_complete(_read(f"serving/page/{name}"), digest)), include_in_schema=False
         )
-    router.add_route("/favicon.ico", _page(static["icon.svg"]), include_in_schema=False)
-    router.add_route("/static/{digest}/{name}", _static(static, digest), include_in_schema=False)
+    router.add_api_route("/favicon.ico", _page(static["icon.svg"]), include_in_schema=False)
+    router.add_api_route("/static/{digest}/{name}", _static(static, digest), include_in_schema=False)
     return router
 
 
