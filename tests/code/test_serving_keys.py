@@ -113,7 +113,12 @@ def test_a_file_system_that_does_not_answer_delays_nothing(
     file.write_text(USER_KEY.line)
     keys, hangs, answers = ApiKeys([], str(file)), threading.Event(), threading.Event()
 
+    calls: list[None] = []
+
     def hang() -> None:
+        calls.append(None)
+        if len(calls) == 1:
+            raise RuntimeError("no thread")
         hangs.set()
         answers.wait()
 

@@ -92,7 +92,11 @@ class ApiKeys:
         """
         while self._file is not None:
             await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
-            await call_in_thread(self.refresh)
+            try:
+                await call_in_thread(self.refresh)
+            except Exception:
+                # Nothing but its end may end the watch, such as a system without a further thread.
+                logger.exception("Reading the API keys failed")
 
     def refresh(self) -> None:
         """Read the file if it has changed. If that fails, the keys stay, and the log has one warning."""
