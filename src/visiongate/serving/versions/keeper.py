@@ -125,11 +125,11 @@ class ModelKeeper:
         slot = kept.slot
         async with self._loading:
             current = slot.loaded(kept.role)
-            if kept.role == ACTIVE and file.sha256 != slot.refused:
+            if kept.role == ACTIVE and file.identity != slot.refused:
                 # The alias has moved since the rollback.
                 slot.refused = None
             is_loaded = current is not None and current.origin.identity == file.identity
-            if is_loaded or file.sha256 == slot.refused:
+            if is_loaded or file.identity == slot.refused:
                 # Of a version that has been replaced.
                 slot.report(kept.role, VERSION, None)
                 return

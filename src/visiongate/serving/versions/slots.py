@@ -26,7 +26,7 @@ class Slot:
         previous: Kept for a rollback.
         canary: Answers `canary_share` of the requests.
         shadow: Predicts `shadow_share` of the images without answering.
-        refused: The sha256 of the version that was rolled back; it does not become active again by itself.
+        refused: The identity of the version that was rolled back; it does not become active again by itself.
         problems: What is wrong, by role and what it concerns.
         misfits: The active version that the canary's or the shadow's version does not fit, as its sha256 by role.
         unreachable_since: When the registry stopped answering, in seconds since 1970; None if it answers.
@@ -39,7 +39,7 @@ class Slot:
     shadow: LoadedModel | None = None
     canary_share: float = 0.0
     shadow_share: float = 0.0
-    refused: str | None = None
+    refused: tuple[object, ...] | None = None
     problems: dict[tuple[str, str], str] = field(default_factory=dict)
     misfits: dict[str, str] = field(default_factory=dict)
     unreachable_since: float | None = None
@@ -106,7 +106,7 @@ class Slot:
 
     def swap(self, model: LoadedModel) -> None:
         """Make a loaded version the active one, and keep the one before it."""
-        if self.active is not None and self.active.origin.sha256 != model.origin.sha256:
+        if self.active is not None and self.active.origin.identity != model.origin.identity:
             self.previous = self.active
         self._activate(model)
 
@@ -120,7 +120,7 @@ class Slot:
             raise Problem(
                 "no_previous_version", f"the model {self.name} has no earlier version in this process"
             )
-        self.refused = self.active.origin.sha256
+        self.refused = self.active.origin.identity
         previous, self.previous = self.previous, self.active
         self._activate(previous)
         return previous
