@@ -430,12 +430,13 @@ def test_a_request_is_one_line_without_the_names_and_values_that_the_client_sent
             )
             await app.client.get(f"/{secret}")
             await app.client.get("/health/live")
+            await app.client.get("/live")
 
     with captured() as stream:
         run(check())
     assert secret not in stream.getvalue()
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
-    predicted, unknown = (line for line in lines if line["logger"] == "visiongate.access")
+    predicted, unknown, page = (line for line in lines if line["logger"] == "visiongate.access")
     assert predicted["message"] == "POST /predict 200"
     assert predicted["request_id"] == "mine"
     assert (predicted["route"], predicted["method"], predicted["status"]) == ("/predict", "POST", 200)
@@ -444,6 +445,7 @@ def test_a_request_is_one_line_without_the_names_and_values_that_the_client_sent
     assert predicted["duration_ms"] > 0
     assert predicted["time"].endswith("+00:00")
     assert (unknown["message"], unknown["problem"]) == ("GET unknown path 404", "not_found")
+    assert page["message"] == "GET /live 200"
 
 
 def test_an_unexpected_error_is_in_the_log_and_not_in_the_answer(
