@@ -1,5 +1,6 @@
 """``/admin``: exchange the version of a model by hand."""
 
+import logging
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -10,6 +11,7 @@ from visiongate.serving.service import Service
 from visiongate.serving.versions.keeper import ModelKeeper
 from visiongate.serving.web.problems import Problem, document_problems
 
+logger = logging.getLogger(__name__)
 Name = Annotated[str | None, Query(alias="model", description="One of the models of the service.")]
 
 
@@ -41,7 +43,9 @@ def build_admin_router(service: Service, keeper: ModelKeeper) -> APIRouter:
     async def rollback(model: Name = None) -> ServedModel:
         """Make the version before active again. It stays active until the alias moves to another version, or a reload."""
         slot = service.slot(model)
-        slot.roll_back()
+        before = slot.require()
+        after = slot.roll_back()
+        logger.warning("%s: rolled back from %s to %s", slot.name, before.origin.source, after.origin.source)
         return ServedModel.of(slot)
 
     return router
