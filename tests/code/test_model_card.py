@@ -7,6 +7,7 @@ import yaml
 
 from evaluated_models import HOSTILE, IMAGES, evaluated_report
 from visiongate.records.model import ModelDescription
+from visiongate.records.model_card import strip_front_matter
 from visiongate.records.registration import RecordedLineage, Registration
 from visiongate.registration.model_card import (
     ModelCard,
@@ -14,7 +15,6 @@ from visiongate.registration.model_card import (
     front_matter,
     list_limits,
     render_card,
-    strip_front_matter,
 )
 from workspaces import tracked_settings
 
