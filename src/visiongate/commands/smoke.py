@@ -22,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from visiongate.errors import SettingsError, VisiongateError
 from visiongate.records.example import Example
 from visiongate.serving.sources.watch import call_in_thread
+from visiongate.serving.versions.loaded_model import EXAMPLE_TOLERANCE
 from visiongate.text_tables import escape_unprintable, shorten
 
 KEY_VARIABLE = "VISIONGATE_API_KEY"
@@ -29,8 +30,6 @@ KEY_VARIABLE = "VISIONGATE_API_KEY"
 TIMEOUT_SECONDS = 20.0
 MAX_BYTES = 64 * 1024 * 1024
 POLL_SECONDS = 0.2
-# As the service compares them when it loads a model.
-TOLERANCE = 1e-3
 # A canary answers a share of the requests, with probabilities of its own.
 ATTEMPTS = 50
 MAX_REASON = 300
@@ -41,7 +40,7 @@ class CheckError(VisiongateError):
     """The service does not answer as it should."""
 
 
-class UnreachableError(CheckError):
+class NoAnswerError(CheckError):
     """Nothing answers."""
 
 
@@ -114,7 +113,7 @@ class Client:
         try:
             return asyncio.run(asyncio.wait_for(call_in_thread(fetch), TIMEOUT_SECONDS))
         except TimeoutError:
-            raise UnreachableError(f"{path}: no whole answer in {TIMEOUT_SECONDS:g} s") from None
+            raise NoAnswerError(f"{path}: no whole answer in {TIMEOUT_SECONDS:g} s") from None
 
     def read(self, kind: type[Answer], path: str, image: bytes | None = None) -> Answer:
         """Return the answer's JSON.
@@ -148,7 +147,7 @@ def _fetch(path: str, request: urllib.request.Request) -> bytes:
         )
         raise CheckError(f"{path}: status {error.code}: {text}") from None
     except (HTTPException, OSError) as error:
-        raise UnreachableError(f"{path}: {getattr(error, 'reason', error)}") from None
+        raise NoAnswerError(f"{path}: {getattr(error, 'reason', error)}") from None
     if len(body) > MAX_BYTES:
         raise CheckError(f"{path}: the answer has more than {MAX_BYTES} bytes")
     return body
@@ -166,7 +165,7 @@ def run(url: str, wait: float, key_file: Path | None) -> int:
     try:
         # Not `all`, which ends at the first failure.
         passed = [_passes(name, check) for name, check in _checks(client).items()]
-    except UnreachableError:
+    except NoAnswerError:
         return 1
     return 0 if all(passed) else 1
 
@@ -227,14 +226,14 @@ def _passes(name: str, check: Callable[[], object]) -> bool:
     """Make a check, and print its result and its time.
 
     Raises:
-        UnreachableError: Nothing answers, so that the other checks would fail, too.
+        NoAnswerError: Nothing answers, so that the other checks would fail, too.
     """
     start = time.perf_counter()
     try:
         check()
     except CheckError as error:
         print(f"FAILED  {name}: {shorten(escape_unprintable(str(error)), MAX_REASON)}")
-        if isinstance(error, UnreachableError):
+        if isinstance(error, NoAnswerError):
             raise
         return False
     print(f"ok      {name}: {1000 * (time.perf_counter() - start):.0f} ms")
@@ -275,7 +274,7 @@ def _compare(name: str, expected: Sequence[float], actual: Sequence[float]) -> N
         raise CheckError(f"{name}: {len(actual)} probabilities instead of {len(expected)}")
     difference = max(abs(first - second) for first, second in zip(expected, actual, strict=True))
     # The negated comparison is true for NaN, too.
-    if not difference <= TOLERANCE:
+    if not difference <= EXAMPLE_TOLERANCE:
         raise CheckError(
             f"{name}: its probabilities differ by {difference:.2g} from the registered example's"
         )

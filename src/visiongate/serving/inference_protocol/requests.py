@@ -16,6 +16,7 @@ from visiongate.serving.inference_protocol.byte_strings import unpack
 from visiongate.serving.inference_protocol.messages import InferenceRequest, RequestInput, RequestOutput
 from visiongate.serving.inference_protocol.signature import BYTES, ENCODED, UINT8
 from visiongate.serving.web.problems import Problem
+from visiongate.serving.web.uploads import too_many_images
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 # Python objects take much more time and memory than their text. This is enough for a photo of 400 × 400 pixels.
@@ -186,10 +187,7 @@ def _check_shape(
     if count < 1:
         raise Problem("no_image", f"the input {tensor.name} has no image; its shape starts with their number")
     if count > expected.max_images:
-        raise Problem(
-            "too_many_files",
-            f"the request has more than {expected.max_images} images; send several requests",
-        )
+        raise too_many_images(expected.max_images)
     return tensor.shape
 
 

@@ -123,7 +123,7 @@ async def _parse_form(request: Request, body: bytes, limits: Limits) -> list[Upl
         raise _explain_form(error, limits) from None
     files = [value for name, value in form.multi_items() if name == FIELD and isinstance(value, UploadFile)]
     if len(files) > limits.files:
-        raise _too_many(limits)
+        raise too_many_images(limits.files)
     if not files:
         raise _no_image()
     return [Upload(file.filename or None, file.file.read()) for file in files]
@@ -140,7 +140,7 @@ def _boundary_only(request: Request) -> Headers:
 
 def _explain_form(error: MultiPartException, limits: Limits) -> Problem:
     if error.message.startswith("Too many files"):
-        return _too_many(limits)
+        return too_many_images(limits.files)
     return Problem("invalid_request", f"invalid form: {error.message}")
 
 
@@ -153,10 +153,9 @@ def _too_large(limits: Limits) -> Problem:
     )
 
 
-def _too_many(limits: Limits) -> Problem:
-    return Problem(
-        "too_many_files", f"the request has more than {limits.files} images; send several requests"
-    )
+def too_many_images(limit: int) -> Problem:
+    """Return the problem of a request with more images than are allowed."""
+    return Problem("too_many_files", f"the request has more than {limit} images; send several requests")
 
 
 def _no_image() -> Problem:
