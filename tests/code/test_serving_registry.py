@@ -19,11 +19,12 @@ from served import application
 from tiny_models import write_threshold_model
 from visiongate.errors import DataError
 from visiongate.records.files import sha256_of
+from visiongate.serving.daemon_threads import call_in_thread
 from visiongate.serving.sources import watch
 from visiongate.serving.sources.addresses import Places, find_source
 from visiongate.serving.sources.model_sources import NoVersionError, ServedFile, UnreachableError
 from visiongate.serving.sources.registry_source import RegistrySource
-from visiongate.serving.sources.watch import ModelWatch, call_in_thread
+from visiongate.serving.sources.watch import ModelWatch
 from visiongate.settings.serving import Serving, ServingRegistry
 from visiongate.settings.serving_environment import Deployment
 

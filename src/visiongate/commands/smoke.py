@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from visiongate.errors import SettingsError, VisiongateError
 from visiongate.records.example import Example
-from visiongate.serving.sources.watch import call_in_thread
+from visiongate.serving.daemon_threads import call_in_thread
 from visiongate.serving.versions.loaded_model import EXAMPLE_TOLERANCE
 from visiongate.text_tables import escape_unprintable, shorten
 

@@ -2,20 +2,16 @@
 
 import asyncio
 import logging
-import threading
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from functools import partial
-from typing import TypeVar
 
 from visiongate.errors import VisiongateError
+from visiongate.serving.daemon_threads import call_in_thread
 from visiongate.serving.sources.model_sources import ModelSource, NoVersionError, ServedFile, UnreachableError
 
 # Between two looks at a source that does not answer; looks become rarer up to this.
 MAX_PAUSE_SECONDS = 60.0
 logger = logging.getLogger(__name__)
-Result = TypeVar("Result")
 
 
 class ModelWatch:
@@ -104,29 +100,3 @@ class ModelWatch:
         if file.identity != self._known or self._repeats:
             self._known, self._repeats = file.identity, False
             await self._on_change(file)
-
-
-async def call_in_thread(function: Callable[[], Result]) -> Result:
-    """Return what a function returns that waits for the network.
-
-    Unlike with `asyncio.to_thread`, the end of the process does not wait for it.
-    """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Result] = loop.create_future()
-
-    def settle(report: Callable[[], None]) -> None:
-        if not future.cancelled():
-            report()
-
-    def run() -> None:
-        report: Callable[[], None]
-        try:
-            report = partial(future.set_result, function())
-        except Exception as error:  # noqa: BLE001 - it is raised where the result is awaited
-            report = partial(future.set_exception, error)
-        # The loop may have ended meanwhile.
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(settle, report)
-
-    threading.Thread(target=run, name="model-source", daemon=True).start()
-    return await future

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from visiongate.errors import VisiongateError
+from visiongate.serving.daemon_threads import call_in_thread
 from visiongate.serving.service import Service
 from visiongate.serving.sources.model_sources import ModelSource, NoVersionError, ServedFile
 from visiongate.serving.sources.registry_source import RegistrySource
-from visiongate.serving.sources.watch import ModelWatch, call_in_thread
+from visiongate.serving.sources.watch import ModelWatch
 from visiongate.serving.versions.loaded_model import LoadedModel, load_model
 from visiongate.serving.versions.slots import ACTIVE, SOURCE, VERSION, Slot
 

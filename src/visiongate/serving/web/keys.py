@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from visiongate.errors import SettingsError
-from visiongate.serving.sources.watch import call_in_thread
+from visiongate.serving.daemon_threads import call_in_thread
 
 # Scanners for leaked secrets recognize a prefix.
 PREFIX: Final = "vg_"
