@@ -17,7 +17,7 @@ from visiongate.monitoring.report import PerformanceReport, Question, Reporter
 from visiongate.serving.service import Service
 from visiongate.serving.web.problems import Problem, document_problems
 from visiongate.serving.web.uploads import read_body
-from visiongate.settings.serving import MAX_WINDOW_HOURS
+from visiongate.settings.serving import MAX_WINDOW_HOURS, Limits
 
 MAX_FEEDBACK_BYTES = 4096
 # The log writes within milliseconds, or fails.
@@ -59,6 +59,7 @@ def build_feedback_router(service: Service) -> APIRouter:
     """Return the routes of the prediction log."""
     router = APIRouter(tags=["feedback"])
     reports = _Reports(service)
+    limits = service.settings.limits.model_copy(update={"body_bytes": MAX_FEEDBACK_BYTES})
 
     @router.post(
         "/feedback",
@@ -75,7 +76,7 @@ def build_feedback_router(service: Service) -> APIRouter:
     )
     async def feedback(request: Request) -> FeedbackAnswer:
         """Record the true class of a predicted image. It replaces earlier feedback for the same prediction."""
-        answer = await _record(_require(service.log), await _read_feedback(request, service))
+        answer = await _record(_require(service.log), await _read_feedback(request, limits))
         service.metrics.reviewed(correct=answer.correct)
         return answer
 
@@ -138,8 +139,7 @@ class _Reports:
             self._waiting -= 1
 
 
-async def _read_feedback(request: Request, service: Service) -> Feedback:
-    limits = service.settings.limits.model_copy(update={"body_bytes": MAX_FEEDBACK_BYTES})
+async def _read_feedback(request: Request, limits: Limits) -> Feedback:
     body = await read_body(request, limits)
     try:
         given = FeedbackRequest.model_validate_json(body)
