@@ -5,6 +5,8 @@ import re
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+from packaging.markers import Marker
+
 from clones import ROOT
 
 NOT_SERVED = {
@@ -43,9 +45,13 @@ def normalize(name: str) -> str:
 
 
 def read_lock(path: Path) -> dict[str, str]:
-    """Return the version of each package of a lock file."""
-    pins = re.findall(r"^([\w.-]+)==([^\s;]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
-    return {normalize(name): pin for name, pin in pins}
+    """Return the version of each package of a lock file that this platform has."""
+    lines = re.findall(
+        r"^([\w.-]+)==([^\s;]+)(?: *; ([^#\\\n]+))?", path.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    return {
+        normalize(name): pin for name, pin, marker in lines if not marker or Marker(marker.strip()).evaluate()
+    }
 
 
 def hide_other_packages(folder: Path) -> dict[str, str]:
