@@ -27,9 +27,11 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 
 
 @pytest.fixture(autouse=True)
-def _propagating_logger(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Undo `logs.configure` of an earlier test, so that ``caplog`` gets the messages."""
-    monkeypatch.setattr(logging.getLogger("visiongate"), "propagate", True)
+def _unconfigured_logger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let ``caplog`` get the messages, and undo `logs.configure` after a test, whose standard error is closed then."""
+    logger = logging.getLogger("visiongate")
+    monkeypatch.setattr(logger, "propagate", True)
+    monkeypatch.setattr(logger, "handlers", [])
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import logging
 import re
 import shutil
 import subprocess
@@ -94,7 +93,6 @@ def embed(images: Pixels) -> Any:  # noqa: ANN401 - an array
 def _data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The outputs of a pipeline up to `transformation`."""
     monkeypatch.chdir(tmp_path)
-    logging.getLogger("visiongate").handlers.clear()
     monkeypatch.setattr(features, "open_backbone", lambda _transform: embed)
     shutil.copy(ROOT / "params.yaml", "params.yaml")
     subprocess.run(["git", "init", "-q"], check=True)
