@@ -259,6 +259,7 @@ def test_a_version_is_exported_for_the_service(tmp_path: Path, capsys: pytest.Ca
     assert sha256_of(champion.path) == champion.sha256
     assert str(champion.card).startswith("# ")
     assert champion.lineage["git_dirty"] == "false"
+    assert "registered_at" in champion.lineage
 
     assert run_cli("registry", "export", "1", "--to", str(folder)) == 0
     first = FolderSource(folder).current()

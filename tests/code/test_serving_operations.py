@@ -13,14 +13,19 @@ from typing import Any, TypeVar
 
 import httpx
 import pytest
+from PIL import Image
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from image_samples import encode, photo
 from pooled_models import write_pooled_model
 from served import Application, application
+from tiny_models import add_reliability, write_threshold_model
+from visiongate.records.files import sha256_of
+from visiongate.records.served_model import ServedModel, write_served_folder
 from visiongate.serving.metrics import CLASS_SERIES, HTTP_SERIES, OTHER, Metrics
 from visiongate.serving.routes.pages import PAGES
+from visiongate.serving.sources.registration_time import add_registration_time
 from visiongate.serving.web import request_log
 from visiongate.serving.web.keys import make_key
 from visiongate.serving.web.problems import MEDIA_TYPE, PROBLEMS
@@ -240,6 +245,96 @@ def test_the_series_of_a_version_end_when_it_is_unloaded(model: Path, tmp_path: 
             assert counts == [1, 2, 2, 2]
 
     run(check())
+
+
+def gray(shade: int) -> bytes:
+    return encode(Image.new("L", (4, 4), shade), "PNG")
+
+
+async def send_shade(app: Application, shade: int) -> None:
+    answer = await app.client.post("/predict", content=gray(shade))
+    assert answer.status_code == 200
+
+
+def test_doubtful_predictions_are_counted_from_zero_until_their_version_is_unloaded(tmp_path: Path) -> None:
+    served = tmp_path / "model.onnx"
+    doubts = ("visiongate_predictions_unsure_total", "visiongate_predictions_out_of_distribution_total")
+    reliability = {"error_rate": 0.1, "min_probability": 0.3, "novelty_threshold": 200.0, "images": 50}
+
+    async def check() -> None:
+        async with application(served) as app:
+            version = frozenset({"model", sha256_of(served)[:12]})
+            found = await read_metrics(app)
+            assert [found[name, version] for name in doubts] == [0, 0]
+            for shade in (0, 127, 127, 255):
+                await send_shade(app, shade)
+            found = await read_metrics(app)
+            assert [found[name, version] for name in doubts] == [2, 1]
+            for threshold in (100, 110):
+                write_threshold_model(served, threshold)
+                assert (await app.client.post("/admin/reload")).status_code == 200
+            # Neither the active nor the previous version can say.
+            assert not {name for name, _ in await read_metrics(app)} & set(doubts)
+            await send_shade(app, 127)
+            assert not {name for name, _ in await read_metrics(app)} & set(doubts)
+
+    write_threshold_model(served)
+    add_reliability(served, reliability)
+    run(check())
+
+
+def test_a_prediction_of_a_version_that_was_just_unloaded_leaves_no_series(tmp_path: Path) -> None:
+    served = tmp_path / "model.onnx"
+    write_threshold_model(served)
+    add_reliability(
+        served, {"error_rate": 0.1, "min_probability": 0.3, "novelty_threshold": None, "images": 50}
+    )
+
+    async def check() -> None:
+        async with application(served) as app:
+            slot = app.service.slots["default"]
+            answered = await app.service.predict(gray(127), slot)
+            slot.active = None
+            app.service.metrics.predicted(answered)
+            names = {name for name, _ in samples(app.service.metrics.render("")[0].decode())}
+            assert not {name for name in names if name.startswith("visiongate_predictions_")}
+
+    run(check())
+
+
+@pytest.mark.parametrize("time", [None, 1_760_000_000_000])
+def test_the_age_of_the_active_version_is_known_if_its_registry_says_it(
+    model: Path, tmp_path: Path, time: int | None
+) -> None:
+    version = add_registration_time(ServedModel("pooled", "3", sha256_of(model)), time)
+    write_served_folder(tmp_path / "served", version, model)
+
+    async def check() -> None:
+        async with application(tmp_path / "served") as app:
+            found = await read_metrics(app)
+            key = "visiongate_model_registered_timestamp_seconds", frozenset({"default"})
+            assert found.get(key) == (None if time is None else time / 1000)
+
+    run(check())
+
+
+def test_counters_that_alerts_watch_start_at_zero() -> None:
+    found = samples(Metrics().render("")[0].decode())
+    expected = {
+        "visiongate_prediction_errors_total": {
+            "deadline_exceeded",
+            "internal",
+            "log_unavailable",
+            "not_ready",
+            "overloaded",
+        },
+        "visiongate_feedback_total": {"true", "false"},
+        "visiongate_shadow_predictions_total": {"true", "false"},
+        "visiongate_model_reloads_total": {"loaded", "failed"},
+    }
+    for name, values in expected.items():
+        assert {labels for each, labels in found if each == name} == {frozenset({value}) for value in values}
+    assert all(value == 0 for (name, _), value in found.items() if name in expected)
 
 
 def test_hostile_requests_and_many_classes_make_few_series(model: Path) -> None:

@@ -23,6 +23,7 @@ from visiongate.serving.daemon_threads import call_in_thread
 from visiongate.serving.sources import watch
 from visiongate.serving.sources.addresses import Places, find_source
 from visiongate.serving.sources.model_sources import NoVersionError, ServedFile, UnreachableError
+from visiongate.serving.sources.registration_time import read_registration_time
 from visiongate.serving.sources.registry_source import RegistrySource
 from visiongate.serving.sources.watch import ModelWatch
 from visiongate.settings.serving import Serving, ServingRegistry
@@ -47,7 +48,14 @@ def server(tmp_path: Path) -> Iterator[Imitation]:
     """MLflow with version 3 of a model, which is champion."""
     write_threshold_model(tmp_path / "model.onnx")
     tags = [{"key": "visiongate.model_sha256", "value": sha256_of(tmp_path / "model.onnx")}]
-    version = {"name": "pets", "version": "3", "tags": tags, "aliases": ["champion"], "description": "# Pets"}
+    version = {
+        "name": "pets",
+        "version": "3",
+        "tags": tags,
+        "aliases": ["champion"],
+        "description": "# Pets",
+        "creation_timestamp": 1_760_000_000_500,
+    }
     location = {"artifact_uri": "mlflow-artifacts:/1/models/m-1/artifacts"}
     answers = {
         ALIAS: (200, json.dumps({"model_version": version}).encode()),
@@ -91,6 +99,7 @@ def test_a_version_is_found_by_one_request_and_its_file_fetched_once(
     file = source.current()
     assert (file.name, file.version, file.aliases, file.card) == ("pets", "3", ("champion",), "# Pets")
     assert sha256_of(file.path) == file.sha256
+    assert read_registration_time(file.lineage) == 1_760_000_000
     assert [path for path, _, _ in server.asked] == [ALIAS, URI, FILE]
     assert server.asked[0][1] == {"name": ["pets"], "alias": ["champion"]}
 

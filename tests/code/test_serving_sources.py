@@ -27,6 +27,7 @@ from visiongate.serving.sources.model_sources import (
     NoVersionError,
     UnreachableError,
 )
+from visiongate.serving.sources.registration_time import add_registration_time, read_registration_time
 from visiongate.serving.sources.registry_source import RegistrySource
 from visiongate.serving.sources.work_tree import WorkTree
 from visiongate.settings.serving import Serving, ServingRegistry
@@ -208,7 +209,10 @@ def test_a_version_is_read_as_mlflow_reads_it(tmp_path: Path, database: str) -> 
     assert (model.version, model.card, model.aliases) == (str(expected.version), CARD, expected.aliases)
     assert model.sha256 == expected.tags["visiongate.model_sha256"]
     assert model.threshold == 0.25
-    assert model.lineage == {"git_commit": "c0ffee", "git_dirty": "false", "data_raw_md5": "abc.dir"}
+    lineage = dict(model.lineage)
+    assert read_registration_time(lineage) == expected.creation_timestamp // 1000
+    del lineage["registered_at"]
+    assert lineage == {"git_commit": "c0ffee", "git_dirty": "false", "data_raw_md5": "abc.dir"}
     assert source.registry.locate(model) == client.get_model_version_download_uri(NAME, "1")
 
 
@@ -289,6 +293,13 @@ def test_a_version_in_a_bucket_is_fetched_by_fsspec(tmp_path: Path, database: st
     assert sha256_of(file.path) == file.sha256
 
 
+@pytest.mark.parametrize("milliseconds", [None, 0, -5, "", "soon", 10**30])
+def test_a_time_of_registration_that_is_none_is_left_out(milliseconds: object) -> None:
+    model = ServedModel(NAME, "1", "0" * 64)
+    assert add_registration_time(model, milliseconds) == model
+    assert read_registration_time({"registered_at": milliseconds}) is None
+
+
 # The cache
 
 
@@ -352,6 +363,8 @@ def test_after_a_restart_the_last_copy_is_served(tmp_path: Path, database: str) 
     assert file is not None
     assert file.identity == before.identity
     assert file.source.startswith("the last copy of tiny version 1")
+    assert file.lineage == before.lineage
+    assert "registered_at" in file.lineage
     assert _source(tmp_path, "sqlite:///another.db").fallback() is None
 
 

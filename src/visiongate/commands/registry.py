@@ -23,6 +23,7 @@ from visiongate.registry import rollback
 from visiongate.registry.listing import export_versions, format_best_runs, format_versions
 from visiongate.registry.rebuild import Training, rebuild
 from visiongate.registry.trace import format_trace, trace_version
+from visiongate.serving.sources.registration_time import add_registration_time
 from visiongate.settings.loading import load_settings
 
 TRAINING = Training("train", paths.TRANSFORMED, paths.MODEL_ONNX)
@@ -78,9 +79,8 @@ def export(version: str, to: Path) -> int:
             f"{version}: no such version or alias of {name}; list the versions with `visiongate registry list`"
         )
     file = fetch_model(store, found)
-    write_served_folder(
-        to, describe_version(found.name, found.number, found.tags, found.description, [*found.aliases]), file
-    )
+    model = describe_version(found.name, found.number, found.tags, found.description, [*found.aliases])
+    write_served_folder(to, add_registration_time(model, found.created), file)
     print(
         f"{to}: {found.name} version {found.number}; serve it with `visiongate serve {shlex.quote(str(to))}`"
     )

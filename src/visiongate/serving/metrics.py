@@ -4,10 +4,13 @@ The number of series is bounded, to about 200 in all. No label has a value that 
 classes have a series of their own; `OTHER` counts the others. The routes that clients depend on have theirs from the start, so
 that no other request can take them; of the other routes, `HTTP_SERIES` successes have one. The series of versions that are no
 longer loaded are removed.
+
+Counters that alerts watch start at 0: `rate` and `increase` do not see the first count of a series that appears with it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import (
@@ -21,9 +24,13 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from visiongate.serving.sources.registration_time import read_registration_time
 from visiongate.serving.versions.loaded_model import LoadedModel
+from visiongate.serving.versions.slots import ACTIVE
+from visiongate.serving.web.problems import PROBLEMS
 
 if TYPE_CHECKING:
+    from visiongate.models.classifier import Answers
     from visiongate.monitoring.prediction_log import PredictionLog
     from visiongate.serving.service import Answered, Service
 
@@ -38,6 +45,12 @@ STATUSES: Final = frozenset({200, 429, 499, 500, 503})
 ROUTE_STATUSES: Final = ("200", "4xx", "429", "499", "500", "503")
 OTHER_STATUSES: Final = ("2xx", "3xx", "5xx", *ROUTE_STATUSES)
 FAILED: Final = 400
+# Problems that are not the client's fault: the service is overloaded, or failed.
+OWN_PROBLEMS: Final = tuple(
+    kind
+    for kind, problem in PROBLEMS.items()
+    if problem.status == HTTPStatus.TOO_MANY_REQUESTS or problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+)
 # In seconds.
 LATENCY_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30)
 BATCH_BUCKETS: Final = (1, 2, 4, 8, 16)
@@ -55,7 +68,7 @@ class Metrics:
         # Each histogram and counter would have a further series with the time of its creation.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
-        self._loaded: Callable[[], set[Labels]] = set
+        self._loaded: Callable[[], Sequence[LoadedModel]] = tuple
         counter = partial(Counter, namespace="visiongate", registry=self._registry)
         histogram = partial(Histogram, namespace="visiongate", registry=self._registry)
         ProcessCollector(registry=self._registry)
@@ -65,16 +78,12 @@ class Metrics:
             CLASS_SERIES,
             lambda values: (OTHER, *values[1:]),
         )
+        self._doubtful = _DoubtCounters(counter)
         self._http = _BoundedCounter(
             counter("http_requests", "Answered requests.", ["route", "method", "status"]),
             HTTP_SERIES,
             lambda values: (OTHER, OTHER, values[2]),
         )
-        for status in ROUTE_STATUSES:
-            for route in RESERVED_ROUTES:
-                self._http.reserve((route, "POST", status))
-        for status in OTHER_STATUSES:
-            self._http.reserve((OTHER, OTHER, status))
         latency = histogram(
             "prediction_latency_seconds", "Of each stage of an image.", ["stage"], buckets=LATENCY_BUCKETS
         )
@@ -91,15 +100,12 @@ class Metrics:
         self._feedback = counter("feedback", "Recorded feedback.", ["correct"])
         self._shadow = counter("shadow_predictions", "Predictions beside an answer.", ["agrees"])
         self._reloads = counter("model_reloads", "Versions that were loaded, or failed to load.", ["result"])
+        self._start_at_zero()
 
     def observe(self, service: "Service") -> None:
         """Report the state of a service, too, as it is when the metrics are read."""
         self._registry.register(_ServiceCollector(service))
-        self._loaded = lambda: {
-            (model.name, version_label(model))
-            for slot in service.slots.values()
-            for _, model in slot.versions()
-        }
+        self._loaded = lambda: [model for slot in service.slots.values() for _, model in slot.versions()]
 
     def predicted(self, answered: "Answered") -> None:
         """Count a prediction."""
@@ -107,7 +113,8 @@ class Metrics:
         answers, row = inference.answers, inference.row
         model = answered.model
         label = model.classifier.classes[answers.predicted[row]]
-        self._predictions.count((label, model.name, version_label(model)))
+        self._predictions.count((label, *_labels(model)))
+        self._doubtful.count(model, answers, row)
         self._decode.observe(timing.decode)
         self._wait.observe(timing.wait)
         self._inference.observe(timing.inference)
@@ -156,11 +163,28 @@ class Metrics:
         Args:
             accept: The header of the request: OpenMetrics, if it is named, otherwise Prometheus' text format.
         """
-        loaded = self._loaded()
-        self._predictions.keep(lambda labels: labels[1:] in loaded)
+        models = self._loaded()
+        versions = {_labels(model) for model in models}
+        self._predictions.keep(lambda labels: labels[1:] in versions)
+        self._doubtful.keep(models)
         # The library fails on other parts of the header.
         encode, media_type = choose_encoder(OPENMETRICS if OPENMETRICS in accept else "")
         return encode(self._registry), media_type
+
+    def _start_at_zero(self) -> None:
+        """Create the series whose first count matters."""
+        for status in ROUTE_STATUSES:
+            for route in RESERVED_ROUTES:
+                self._http.reserve((route, "POST", status))
+        for status in OTHER_STATUSES:
+            self._http.reserve((OTHER, OTHER, status))
+        for kind in OWN_PROBLEMS:
+            self._errors.labels(kind)
+        for truth in ("true", "false"):
+            self._feedback.labels(truth)
+            self._shadow.labels(truth)
+        for result in ("loaded", "failed"):
+            self._reloads.labels(result)
 
 
 class _BoundedCounter:
@@ -198,6 +222,40 @@ class _BoundedCounter:
             self._counter.remove(*labels)
 
 
+class _DoubtCounters:
+    """Count the predictions that may be wrong, of each version that can say so, from 0 on."""
+
+    def __init__(self, counter: Callable[[str, str, list[str]], Counter]) -> None:
+        labels = ["model", "model_version"]
+        self._unsure = counter("predictions_unsure", "Predicted images whose class is not sure.", labels)
+        self._outside = counter(
+            "predictions_out_of_distribution", "Predicted images unlike the training images.", labels
+        )
+        self._series: set[tuple[Counter, Labels]] = set()
+
+    def count(self, model: LoadedModel, answers: "Answers", row: int) -> None:
+        """Count the prediction of an image, if it is doubtful."""
+        if answers.sure is not None and not answers.sure[row]:
+            self._find(self._unsure, model).inc()
+        if answers.out_of_distribution is not None and answers.out_of_distribution[row]:
+            self._find(self._outside, model).inc()
+
+    def keep(self, models: Sequence[LoadedModel]) -> None:
+        """Create the series of loaded versions, and remove those of others."""
+        kept = {(self._unsure, _labels(model)) for model in models if model.classifier.knows_sure}
+        kept |= {(self._outside, _labels(model)) for model in models if model.classifier.knows_novelty}
+        for counter, labels in self._series - kept:
+            counter.remove(*labels)
+        for counter, labels in kept:
+            counter.labels(*labels)
+        self._series = kept
+
+    def _find(self, counter: Counter, model: LoadedModel) -> Counter:
+        labels = _labels(model)
+        self._series.add((counter, labels))
+        return counter.labels(*labels)
+
+
 class _ServiceCollector(Collector):
     """Reads the state of a service when the metrics are read, so that nothing has to be kept up to date."""
 
@@ -217,12 +275,7 @@ class _ServiceCollector(Collector):
         )
         waiting = sum(len(model.batcher) for _, _, model in models)
         yield GaugeMetricFamily("visiongate_queue_length", "Images that wait for a model.", waiting)
-        info = GaugeMetricFamily(
-            "visiongate_model_info", "Loaded models.", labels=["name", "version", "sha256", "slot", "role"]
-        )
-        for slot, role, model in models:
-            info.add_metric([model.name, version_label(model), model.origin.sha256, slot, role], 1)
-        yield info
+        yield from _describe_models(models)
         problems = GaugeMetricFamily(
             "visiongate_model_problem", "Whether `/models` names a problem.", labels=["slot"]
         )
@@ -239,6 +292,26 @@ class _ServiceCollector(Collector):
             yield from _describe_log(service.log)
 
 
+def _describe_models(models: Sequence[tuple[str, str, LoadedModel]]) -> Iterator[Metric]:
+    """Yield which versions are loaded, and when the active ones were registered, by slot, role and version."""
+    info = GaugeMetricFamily(
+        "visiongate_model_info", "Loaded models.", labels=["name", "version", "sha256", "slot", "role"]
+    )
+    for slot, role, model in models:
+        info.add_metric([model.name, version_label(model), model.origin.sha256, slot, role], 1)
+    yield info
+    registered = GaugeMetricFamily(
+        "visiongate_model_registered_timestamp_seconds",
+        "When the active version was registered, in seconds since 1970.",
+        labels=["slot"],
+    )
+    for slot, role, model in models:
+        time = read_registration_time(model.origin.lineage)
+        if role == ACTIVE and time is not None:
+            registered.add_metric([slot], time)
+    yield registered
+
+
 def _describe_log(log: "PredictionLog") -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "visiongate_prediction_log_waiting", "Predictions that wait to be recorded.", log.waiting
@@ -249,6 +322,10 @@ def _describe_log(log: "PredictionLog") -> Iterator[Metric]:
     for reason, predictions in log.dropped.items():
         dropped.add_metric([reason], predictions)
     yield dropped
+
+
+def _labels(model: LoadedModel) -> Labels:
+    return model.name, version_label(model)
 
 
 def version_label(model: LoadedModel) -> str:

@@ -68,7 +68,10 @@ class ModelDescription(ServedVersion):
     ]
     aliases: Annotated[list[str], Field(description="That pointed to the version when it was loaded.")]
     lineage: Annotated[
-        dict[str, Any], Field(description="The commit, data and parameters that it was trained from.")
+        dict[str, Any],
+        Field(
+            description="The commit, data and parameters that it was trained from, and when it was registered."
+        ),
     ]
     card: Annotated[str | None, Field(description="The model card, as Markdown.")]
     example: Annotated[

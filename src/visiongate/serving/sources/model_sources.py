@@ -33,7 +33,7 @@ class ServedFile:
         sha256: That the file must have.
         threshold: That it was evaluated with, if any.
         card: The model card, as Markdown.
-        lineage: Commit, data and parameters that it was trained from.
+        lineage: Commit, data and parameters that it was trained from, and when it was registered.
         aliases: That point to the version.
         source: For messages.
     """

@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from visiongate.records.served_model import ServedModel, describe_version
 from visiongate.serving.sources.model_sources import NoVersionError, UnreachableError
+from visiongate.serving.sources.registration_time import add_registration_time
 from visiongate.serving.sources.registry_source import ModelAddress
 
 if TYPE_CHECKING:
@@ -166,4 +167,5 @@ def _parse(response: "Response") -> Any:  # noqa: ANN401 - any JSON value
 def _read_version(name: str, entry: Mapping[str, Any]) -> ServedModel:
     tags = {tag["key"]: tag.get("value", "") for tag in entry.get("tags", ())}
     aliases = sorted(entry.get("aliases", ()))
-    return describe_version(name, str(entry["version"]), tags, entry.get("description") or None, aliases)
+    model = describe_version(name, str(entry["version"]), tags, entry.get("description") or None, aliases)
+    return add_registration_time(model, entry.get("creation_timestamp"))

@@ -12,12 +12,13 @@ from urllib.parse import quote
 
 from visiongate.records.served_model import ServedModel, describe_version
 from visiongate.serving.sources.model_sources import NoVersionError, UnreachableError
+from visiongate.serving.sources.registration_time import add_registration_time
 from visiongate.serving.sources.registry_source import ModelAddress
 
 SQLITE = "sqlite:///"
 # MLflow marks deleted versions.
 VERSION = """
-SELECT description, coalesce(storage_location, source) FROM model_versions
+SELECT description, coalesce(storage_location, source), creation_time FROM model_versions
 WHERE name = ? AND version = ? AND coalesce(current_stage, '') != 'Deleted_Internal'
 """
 TAGS = "SELECT key, value FROM model_version_tags WHERE name = ? AND version = ?"
@@ -45,12 +46,12 @@ class SqliteRegistry:
         """Return a version; see `Registry`."""
         with self._open(address) as database:
             number = address.number or _find_alias(database, address)
-            description, _ = self._read(database, address, number)
+            description, _, created = self._read(database, address, number)
             key = address.name, number
             aliases = [alias for (alias,) in database.execute(ALIASES, key)]
-            return describe_version(
-                address.name, str(number), dict(database.execute(TAGS, key)), description, aliases
-            )
+            tags = dict(database.execute(TAGS, key))
+        model = describe_version(address.name, str(number), tags, description, aliases)
+        return add_registration_time(model, created)
 
     def locate(self, model: ServedModel) -> str:
         """Return the address of the folder that has a version's file; see `Registry`."""
@@ -66,9 +67,11 @@ class SqliteRegistry:
 
     def _read(
         self, database: sqlite3.Connection, address: ModelAddress, number: str | None
-    ) -> tuple[str | None, str]:
-        """Return the description and the folder of a version."""
-        row: tuple[str | None, str] | None = database.execute(VERSION, (address.name, number)).fetchone()
+    ) -> tuple[str | None, str, int | None]:
+        """Return the description and the folder of a version, and when it was registered, in milliseconds since 1970."""
+        row: tuple[str | None, str, int | None] | None = database.execute(
+            VERSION, (address.name, number)
+        ).fetchone()
         if row is None:
             raise NoVersionError(
                 f"{address}: no such version at {self.address}; list the versions with `visiongate registry list`"
