@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from visiongate.monitoring.database import Database
+    from visiongate.monitoring.drift_report import DriftState
 
 # Predictions of one transaction. Longer ones would keep the interpreter from answering.
 BATCH = 200
@@ -34,6 +35,8 @@ GATHER_SECONDS = 0.2
 # Before the second try to write, doubled with each further one up to the second number.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 PRUNE_SECONDS = 600.0
+# Between two looks for a new drift check.
+DRIFT_SECONDS = 60.0
 # Why a prediction was not recorded: the database is too slow, it cannot be written, it refuses the row, or the service ended.
 DROP_REASONS = ("slow", "unavailable", "refused", "closed")
 
@@ -49,6 +52,7 @@ class PredictionLog:
     Attributes:
         written: Predictions that were written.
         dropped: Predictions that were not, by reason (`DROP_REASONS`).
+        drift: The latest check of `visiongate drift`; None if there is none.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -59,6 +63,7 @@ class PredictionLog:
         """
         self.written = 0
         self.dropped = dict.fromkeys(DROP_REASONS, 0)
+        self.drift: DriftState | None = None
         self._settings = settings
         self._queue: deque[_Item] = deque()
         # Guards all of the above, and wakes the thread.
@@ -66,7 +71,7 @@ class PredictionLog:
         self._urgent = self._closing = False
         self._fault: str | None = None
         self._database: Database | None = None
-        self._prune_at = 0.0
+        self._prune_at = self._drift_at = 0.0
         self._seen_slow, self._lagging = 0, False
         self._thread = Thread(target=self._run, name="prediction-log", daemon=True)
 
@@ -171,9 +176,9 @@ class PredictionLog:
     def _take(self) -> "Sequence[_Item] | None":
         """Wait for items and return the next ones, which stay in the queue; None when the log is closed and written."""
         with self._changed:
-            # A database that failed is tried again, and old predictions are deleted, without new ones, too.
+            # A database that failed is tried again, and the other work is done, without new predictions, too.
             if self._fault is None and self._changed.wait_for(
-                lambda: self._queue or self._closing, PRUNE_SECONDS
+                lambda: self._queue or self._closing, DRIFT_SECONDS
             ):
                 self._changed.wait_for(self._is_pressing, GATHER_SECONDS)
             self._urgent = False
@@ -195,6 +200,7 @@ class PredictionLog:
         self._answer(database, [item for item in items if not isinstance(item, LoggedPrediction)])
         self._report(refused)
         self._prune(database)
+        self._look_for_drift(database)
 
     def _open(self) -> "Database":
         """Return the database, opened if necessary."""
@@ -265,6 +271,21 @@ class PredictionLog:
         # More may be left than one call deletes.
         deleted = database.prune(self._settings.days, self._settings.max_rows)
         self._prune_at = time.monotonic() + (0 if deleted else PRUNE_SECONDS)
+
+    def _look_for_drift(self, database: "Database") -> None:
+        if time.monotonic() < self._drift_at:
+            return
+        from visiongate.monitoring.drift_store import read_latest_report  # noqa: PLC0415 - as in `_open`
+
+        self._drift_at = time.monotonic() + DRIFT_SECONDS
+        try:
+            report = read_latest_report(database.engine)
+        except ValueError:
+            logger.warning(
+                "prediction log: the latest drift check is of another version of visiongate; it is ignored"
+            )
+            return
+        self.drift = None if report is None else report.state()
 
     def _fail_feedback(self, reason: str) -> None:
         """Fail the feedback that waits; its senders are told, and may send it again."""

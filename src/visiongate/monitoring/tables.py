@@ -71,3 +71,13 @@ feedback = Table(
     Column("source", Text, nullable=False),
     Column("time_us", BigInteger, nullable=False),
 )
+
+# What `visiongate drift` found. `report` is a `DriftReport` in JSON, so that a further check needs no other table.
+drift_checks = Table(
+    "drift_checks",
+    metadata,
+    Column("check_id", Integer, primary_key=True),
+    Column("time_us", BigInteger, nullable=False, index=True),
+    Column("verdict", Text, nullable=False),
+    Column("report", Text, nullable=False),
+)

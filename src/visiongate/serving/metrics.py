@@ -31,6 +31,7 @@ from visiongate.serving.web.problems import PROBLEMS
 
 if TYPE_CHECKING:
     from visiongate.models.classifier import Answers
+    from visiongate.monitoring.drift_report import DriftState
     from visiongate.monitoring.prediction_log import PredictionLog
     from visiongate.serving.service import Answered, Service
 
@@ -322,6 +323,22 @@ def _describe_log(log: "PredictionLog") -> Iterator[Metric]:
     for reason, predictions in log.dropped.items():
         dropped.add_metric([reason], predictions)
     yield dropped
+    if log.drift is not None:
+        yield from _describe_drift(log.drift)
+
+
+def _describe_drift(drift: "DriftState") -> Iterator[Metric]:
+    found = GaugeMetricFamily(
+        "visiongate_drift", "Whether the last drift check found drift, of any version.", labels=["check"]
+    )
+    for check, drifted in drift.drifted.items():
+        found.add_metric([check], int(drifted))
+    yield found
+    yield GaugeMetricFamily(
+        "visiongate_drift_checked_timestamp_seconds",
+        "When `visiongate drift` made the last check, in seconds since 1970.",
+        drift.checked_at,
+    )
 
 
 def _labels(model: LoadedModel) -> Labels:
