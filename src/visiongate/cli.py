@@ -370,6 +370,21 @@ def _serving_commands() -> list[click.Command]:
                 help="Time to wait until the service is ready.",
             ),
             _option("--key-file", type=FILE, help="File with an API key; by default VISIONGATE_API_KEY."),
+            _option(
+                "--load",
+                type=click.FloatRange(min=0),
+                default=0,
+                show_default=True,
+                metavar="SECONDS",
+                help="Then predict for so long, on connections that are kept; fail if a request fails.",
+            ),
+            _option(
+                "--clients",
+                type=click.IntRange(min=1, max=1000),
+                default=4,
+                show_default=True,
+                help="That predict at the same time.",
+            ),
         ),
     ]
 

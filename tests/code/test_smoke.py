@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -96,11 +97,17 @@ def test_the_service_passes_in_an_environment_with_its_packages_only(
     onnx.save(model, path)
 
     with process(path, tmp_path, hide_other_packages(tmp_path)) as served:
-        status = run_cli("smoke", "--url", served.url, "--wait", "30")
+        status = run_cli("smoke", "--url", served.url, "--wait", "30", "--load", "0.3", "--clients", "2")
         image = base64.b64decode(example.image)
         explained = httpx.post(f"{served.url}/predict?explain=true", content=image).json()
 
-    assert status == 0, capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert status == 0, printed
+    assert re.search(
+        r"^ok      load: [\d,]+ requests in 0\.\d s, 0 failed; [\d,]+ answers a second, p50 \d+ ms",
+        printed,
+        re.MULTILINE,
+    )
     assert explained["heat_map"].startswith("data:image/png;base64,")
 
 

@@ -19,6 +19,7 @@ from typing import Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from visiongate.commands.smoke_load import Request, send_load
 from visiongate.errors import SettingsError, VisiongateError
 from visiongate.records.example import Example
 from visiongate.serving.daemon_threads import call_in_thread
@@ -100,14 +101,18 @@ class Client:
     url: str
     key: str
 
+    def headers(self, image: bytes | None) -> dict[str, str]:
+        """Return the headers of a request."""
+        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
+        return headers | ({"Content-Type": "image/png"} if image else {})
+
     def request(self, path: str, image: bytes | None = None) -> bytes:
         """Return the body of the answer to ``GET``, or to ``POST`` with a PNG.
 
         Raises:
             CheckError: The status is not 200, or the answer is too long or too slow.
         """
-        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        headers |= {"Content-Type": "image/png"} if image else {}
+        headers = self.headers(image)
         request = urllib.request.Request(self.url + path, image, headers)  # noqa: S310 - `run` allows http only
         fetch = partial(_fetch, path, request)
         try:
@@ -153,8 +158,15 @@ def _fetch(path: str, request: urllib.request.Request) -> bytes:
     return body
 
 
-def run(url: str, wait: float, key_file: Path | None) -> int:
+def run(url: str, wait: float, key_file: Path | None, load: float, clients: int) -> int:
     """Print a line for each check; return 1 if one failed.
+
+    Args:
+        url: Address of the service.
+        wait: Seconds to wait until it is ready.
+        key_file: File with an API key.
+        load: Seconds of predictions after the other checks; 0 for none.
+        clients: That send them.
 
     Raises:
         SettingsError: The address or the file of the key is invalid.
@@ -162,9 +174,12 @@ def run(url: str, wait: float, key_file: Path | None) -> int:
     _check_url(url)
     client = Client(url.rstrip("/"), _read_key(key_file))
     _wait(client, wait)
+    checks = _checks(client)
+    if load:
+        checks["load"] = lambda: _check_load(client, load, clients)
     try:
         # Not `all`, which ends at the first failure.
-        passed = [_passes(name, check) for name, check in _checks(client).items()]
+        passed = [_passes(name, check) for name, check in checks.items()]
     except NoAnswerError:
         return 1
     return 0 if all(passed) else 1
@@ -223,20 +238,21 @@ def _checks(client: Client) -> dict[str, Callable[[], object]]:
 
 
 def _passes(name: str, check: Callable[[], object]) -> bool:
-    """Make a check, and print its result and its time.
+    """Make a check, and print its result: what it returns, if that is a text, otherwise its time.
 
     Raises:
         NoAnswerError: Nothing answers, so that the other checks would fail, too.
     """
     start = time.perf_counter()
     try:
-        check()
+        result = check()
     except CheckError as error:
         print(f"FAILED  {name}: {shorten(escape_unprintable(str(error)), MAX_REASON)}")
         if isinstance(error, NoAnswerError):
             raise
         return False
-    print(f"ok      {name}: {1000 * (time.perf_counter() - start):.0f} ms")
+    shown = result if isinstance(result, str) else f"{1000 * (time.perf_counter() - start):.0f} ms"
+    print(f"ok      {name}: {shown}")
     return True
 
 
@@ -252,12 +268,31 @@ def _check_predictions(client: Client) -> None:
         raise CheckError("/models: the service has no model")
     for model in models:
         query = urllib.parse.urlencode({"model": model.name})
-        version = client.read(Version, f"/model?{query}")
-        if version.example is None:
-            raise CheckError(f"{model.name}: its file has no example; export it again with the `train` stage")
-        image = base64.b64decode(version.example.image)
-        actual = _predict(client, f"/predict?{query}", image, version.sha256)
-        _compare(model.name, version.example.probabilities, list(actual.values()))
+        sha256, example = _read_example(client, query, model.name)
+        actual = _predict(client, f"/predict?{query}", base64.b64decode(example.image), sha256)
+        _compare(model.name, example.probabilities, list(actual.values()))
+
+
+def _read_example(client: Client, query: str, name: str) -> tuple[str, Example]:
+    """Return the sha256 of the active version of a model, and the example in its file."""
+    version = client.read(Version, f"/model?{query}" if query else "/model")
+    if version.example is None:
+        raise CheckError(f"{name}: its file has no example; export it again with the `train` stage")
+    return version.sha256, version.example
+
+
+def _check_load(client: Client, seconds: float, clients: int) -> str:
+    """Send the example of the default model for some seconds, and return what came of it.
+
+    Raises:
+        CheckError: A request failed.
+    """
+    image = base64.b64decode(_read_example(client, "", "the default model")[1].image)
+    request = Request(f"{client.url}/predict", client.headers(image), image, TIMEOUT_SECONDS)
+    result = send_load(request, seconds, clients)
+    if result.failures or not result.latencies:
+        raise CheckError(result.summary())
+    return result.summary()
 
 
 def _predict(client: Client, path: str, image: bytes, sha256: str) -> dict[str, float]:
