@@ -138,4 +138,10 @@ BROKEN: dict[tuple[str, str], list[tuple[str, object, str]]] = {
         ("spec/podFailurePolicy/rules/1/onExitCodes/containerName", "train", "podFailurePolicy of"),
         (f"{POD}/restartPolicy", "OnFailure", "restartPolicy is not Never"),
     ],
+    ("production", "ServiceMonitor/visiongate"): [
+        (f"spec/selector/matchLabels/{COMPONENT}", "web", "matches 0 services"),
+        ("spec/endpoints/0/port", "web", "endpoint /metrics at port web"),
+        ("spec/endpoints/0/path", "/metric", "endpoint /metric at port http"),
+        ("spec/endpoints/0/authorization", REMOVED, "/metrics requires a key"),
+    ],
 }
