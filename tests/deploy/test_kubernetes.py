@@ -317,6 +317,14 @@ def test_the_address_is_that_of_the_database_of_the_overlay(make: Callable[..., 
     assert address.database == variables["POSTGRES_DB"]
 
 
+def test_the_database_has_the_image_of_compose() -> None:
+    compose = yaml.safe_load((FOLDER.parent / "compose.yaml").read_text())
+    [database] = [found for found in rendered("kind") if found["kind"] == "StatefulSet"]
+
+    name, _, digest = compose["services"]["postgres"]["image"].partition("@")
+    assert find(database, f"{CONTAINER}/image") == f"{name.partition(':')[0]}@{digest}"
+
+
 def test_apply_stops_at_manifests_that_cannot_be_rendered(
     make: Callable[..., tuple[int, str]], tmp_path: Path
 ) -> None:
