@@ -1,9 +1,11 @@
-"""An imitation of GitHub's REST API for comments, checks and pull requests, over TLS on loopback.
+"""An imitation of GitHub's REST API for comments, issues, checks, pull requests and commits, over TLS on loopback.
 
 It follows GitHub's documentation: thirty items per page by default, a ``Link`` to the next page, a limit to the length of a
 comment, and ``Resource not accessible by integration`` for a token without the right to write.
 """
 
+import base64
+import hashlib
 import itertools
 import json
 import re
@@ -39,6 +41,11 @@ class GitHub:
     comments: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     pulls: list[dict[str, Any]] = field(default_factory=list)
     checks: list[dict[str, Any]] = field(default_factory=list)
+    issues: list[dict[str, Any]] = field(default_factory=list)
+    # The commit of each branch; the tree and the parents of each commit; the text of each path of a tree.
+    branches: dict[str, str] = field(default_factory=dict)
+    commits: dict[str, dict[str, Any]] = field(default_factory=dict)
+    trees: dict[str, dict[str, str]] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     identifiers: Iterator[int] = field(default_factory=lambda: itertools.count(1000))
 
@@ -70,6 +77,28 @@ class GitHub:
         found = {"number": number, "html_url": url, "state": "open", "user": {"login": owner}, **ends}
         self.pulls.append(found)
         return found
+
+    def open_issue(self, title: str, body: str, author: str = "someone", **more: object) -> dict[str, Any]:
+        """Add an issue."""
+        number = len(self.issues) + 1
+        url = f"{self.address}/{SLUG}/issues/{number}"
+        found = {"number": number, "title": title, "body": body, "user": {"login": author}, "state": "open"}
+        self.issues.append({**found, "html_url": url, **more})
+        return self.issues[-1]
+
+    def commit(self, branch: str, files: dict[str, str], parents: tuple[str, ...] = ()) -> str:
+        """Add a commit with these files, and point a branch to it; return its hash."""
+        tree = _hash(files)
+        self.trees[tree] = dict(files)
+        commit = {"tree": {"sha": tree}, "parents": list(parents), "message": ""}
+        sha = _hash(commit)
+        self.commits[sha] = commit
+        self.branches[branch] = sha
+        return sha
+
+    def files(self, branch: str) -> dict[str, str]:
+        """Return the files of a branch."""
+        return self.trees[self.commits[self.branches[branch]]["tree"]["sha"]]
 
     def answer(
         self, method: str, path: str, query: dict[str, str], body: dict[str, Any], token: str
@@ -115,7 +144,9 @@ class GitHub:
 
     def list_pulls(self, _found: re.Match[str], query: dict[str, str], *_: object) -> Answer:
         head, base = query.get("head"), query.get("base")
-        found = [pull for pull in self.pulls if head in {None, pull["head"]["label"]}]
+        state = query.get("state", "open")
+        listed = [pull for pull in self.pulls if state in {"all", pull["state"]}]
+        found = [pull for pull in listed if head in {None, pull["head"]["label"]}]
         return 200, [pull for pull in found if base in {None, pull["base"]["ref"]}]
 
     def find_pull(self, found: re.Match[str], *_: object) -> Answer:
@@ -124,7 +155,68 @@ class GitHub:
 
     def add_pull(self, _found: re.Match[str], _query: object, body: dict[str, Any], _token: str) -> Answer:
         pull = self.open_pull(len(self.pulls) + 1, "", f"team:{body['head']}", body["base"])
-        return 201, pull | {"title": body["title"], "body": body["body"]}
+        pull |= {"title": body["title"], "body": body["body"]}
+        return 201, pull
+
+    def change_pull(self, found: re.Match[str], _query: object, body: dict[str, Any], _token: str) -> Answer:
+        pull = next(pull for pull in self.pulls if pull["number"] == int(found[1]))
+        pull.update(body)
+        return 200, pull
+
+    def list_issues(self, _found: re.Match[str], query: dict[str, str], *_: object) -> Answer:
+        return 200, [issue for issue in self.issues if issue["state"] == query.get("state", "open")]
+
+    def add_issue(self, _found: re.Match[str], _query: object, body: dict[str, Any], token: str) -> Answer:
+        return 201, self.open_issue(body["title"], body["body"], self.writers[token])
+
+    def change_issue(self, found: re.Match[str], _query: object, body: dict[str, Any], _token: str) -> Answer:
+        issue = self.issues[int(found[1]) - 1]
+        issue.update(body)
+        return 200, issue
+
+    def find_branch(self, found: re.Match[str], *_: object) -> Answer:
+        sha = self.branches.get(found[1])
+        return (200, _reference(found[1], sha)) if sha else (404, {"message": "Not Found"})
+
+    def match_branches(self, found: re.Match[str], *_: object) -> Answer:
+        return 200, [
+            _reference(name, sha) for name, sha in self.branches.items() if name.startswith(found[1])
+        ]
+
+    def add_branch(self, _found: re.Match[str], _query: object, body: dict[str, Any], _token: str) -> Answer:
+        name = body["ref"].removeprefix("refs/heads/")
+        if name in self.branches:
+            return 422, {"message": "Reference already exists"}
+        self.branches[name] = body["sha"]
+        return 201, _reference(name, body["sha"])
+
+    def move_branch(self, found: re.Match[str], _query: object, body: dict[str, Any], _token: str) -> Answer:
+        if not body.get("force") and self.branches[found[1]] not in self.commits[body["sha"]]["parents"]:
+            return 422, {"message": "Update is not a fast forward"}
+        self.branches[found[1]] = body["sha"]
+        return 200, _reference(found[1], body["sha"])
+
+    def find_commit(self, found: re.Match[str], *_: object) -> Answer:
+        return 200, {"sha": found[1], **self.commits[found[1]]}
+
+    def add_tree(self, _found: re.Match[str], _query: object, body: dict[str, Any], _token: str) -> Answer:
+        files = {**self.trees[body["base_tree"]], **{each["path"]: each["content"] for each in body["tree"]}}
+        sha = _hash(files)
+        self.trees[sha] = files
+        return 201, {"sha": sha}
+
+    def add_commit(self, _found: re.Match[str], _query: object, body: dict[str, Any], _token: str) -> Answer:
+        commit = {"tree": {"sha": body["tree"]}, "parents": body["parents"], "message": body["message"]}
+        sha = _hash(commit)
+        self.commits[sha] = commit
+        return 201, {"sha": sha}
+
+    def find_content(self, found: re.Match[str], query: dict[str, str], *_: object) -> Answer:
+        text = self.trees[self.commits[query["ref"]]["tree"]["sha"]].get(found[1])
+        if text is None:
+            return 404, {"message": "Not Found"}
+        # GitHub breaks the lines of base64.
+        return 200, {"encoding": "base64", "content": base64.encodebytes(text.encode()).decode()}
 
     def add_check(self, _found: re.Match[str], _query: object, body: dict[str, Any], _token: str) -> Answer:
         self.checks.append(body)
@@ -139,8 +231,28 @@ ROUTES = {
     r"GET pulls": GitHub.list_pulls,
     r"POST pulls": GitHub.add_pull,
     r"GET pulls/(\d+)": GitHub.find_pull,
+    r"PATCH pulls/(\d+)": GitHub.change_pull,
     r"POST check-runs": GitHub.add_check,
+    r"GET issues": GitHub.list_issues,
+    r"POST issues": GitHub.add_issue,
+    r"PATCH issues/(\d+)": GitHub.change_issue,
+    r"GET git/ref/heads/(.+)": GitHub.find_branch,
+    r"GET git/matching-refs/heads/(.+)": GitHub.match_branches,
+    r"POST git/refs": GitHub.add_branch,
+    r"PATCH git/refs/heads/(.+)": GitHub.move_branch,
+    r"GET git/commits/(\w+)": GitHub.find_commit,
+    r"POST git/trees": GitHub.add_tree,
+    r"POST git/commits": GitHub.add_commit,
+    r"GET contents/(.+)": GitHub.find_content,
 }
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha1(repr(value).encode(), usedforsecurity=False).hexdigest()
+
+
+def _reference(name: str, sha: str) -> dict[str, Any]:
+    return {"ref": f"refs/heads/{name}", "object": {"sha": sha, "type": "commit"}}
 
 
 class _Handler(BaseHTTPRequestHandler):

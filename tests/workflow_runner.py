@@ -34,7 +34,7 @@ class Runner:
     """A job that runs in a clone.
 
     Attributes:
-        contexts: The values of expressions: github, vars, secrets, inputs.
+        contexts: The values of expressions: github, vars, secrets, inputs, matrix, needs.
         environment: The variables of the machine.
     """
 
@@ -85,7 +85,17 @@ class Runner:
             )
         self.steps.append(done)
         if "id" in step:
-            self.contexts["steps"][step["id"]] = {"outcome": done.outcome}
+            self.contexts["steps"][step["id"]] = {"outcome": done.outcome, "outputs": self._take_outputs()}
+
+    def _take_outputs(self) -> dict[str, str]:
+        """Return what the step wrote to GITHUB_OUTPUT."""
+        path = self._outputs()
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        path.unlink(missing_ok=True)
+        return {name: value for name, _, value in (line.partition("=") for line in lines)}
+
+    def _outputs(self) -> Path:
+        return self.temporary / "output"
 
     def _run_command(self, name: str, script: str, environment: Mapping[str, str]) -> Step:
         github = {
@@ -93,6 +103,7 @@ class Runner:
             "GITHUB_ACTIONS": "true",
             "GITHUB_EVENT_NAME": self.contexts["github"]["event_name"],
             "GITHUB_EVENT_PATH": str(self._event()),
+            "GITHUB_OUTPUT": str(self._outputs()),
             "GITHUB_SHA": self.contexts["github"].get("sha", ""),
             "GITHUB_REF": self.contexts["github"].get("ref", ""),
             "GITHUB_STEP_SUMMARY": str(self.temporary / "summary.md"),
@@ -163,7 +174,8 @@ def _format(value: object) -> str:
 
 
 def _download(runner: Runner, options: Mapping[str, str]) -> None:
-    shutil.copytree(runner.artifacts / options["name"], options["path"], dirs_exist_ok=True)
+    target = runner.clone / options.get("path", ".")
+    shutil.copytree(runner.artifacts / options["name"], target, dirs_exist_ok=True)
 
 
 def _nothing(_runner: Runner, _options: Mapping[str, str]) -> None:
@@ -171,9 +183,16 @@ def _nothing(_runner: Runner, _options: Mapping[str, str]) -> None:
 
 
 ACTIONS: dict[str, Callable[[Runner, Mapping[str, str]], None]] = {
+    "actions/attest": _nothing,
+    "actions/attest-build-provenance": _nothing,
+    "actions/cache": _nothing,
     "actions/checkout": _nothing,
     "actions/download-artifact": _download,
     "actions/setup-python": _nothing,
+    "actions/upload-artifact": _nothing,
+    "docker/login-action": _nothing,
+    "helm/kind-action": _nothing,
+    "sigstore/cosign-installer": _nothing,
 }
 
 

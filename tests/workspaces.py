@@ -165,6 +165,8 @@ def write_arrays(
             "sha256": names,
             "group": pa.array(known or [None] * len(labels), pa.string()),
             "fold": pa.nulls(len(labels), pa.int32()),
+            "width": pa.array([images.shape[2]] * len(labels), pa.int32()),
+            "height": pa.array([images.shape[1]] * len(labels), pa.int32()),
         }
         manifests.append(pa.table(columns))
     pq.write_table(pa.concat_tables(manifests), folder / "manifest.parquet")

@@ -28,6 +28,7 @@ Shell completion: eval "$(_VISIONGATE_COMPLETE=bash_source visiongate)", or zsh_
 PIPELINE = "dvc.yaml"
 FAILED = 2
 INTERRUPTED = 130
+IMAGE = "ghcr.io/OWNER/visiongate/serve@sha256:DIGEST"
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -103,6 +104,14 @@ def _metric(default: str = "accuracy") -> click.Option:
 def _data() -> click.Option:
     text = "Folder, archive, address or data set of conf/dataset for this run; any path works without quotes for Hydra."
     return _option("--data", metavar="PATH|URL|NAME", help=text)
+
+
+def _pinned_image() -> tuple[click.Parameter, ...]:
+    text = "Folder of deploy/kubernetes/overlays."
+    return (
+        click.Argument(["image"], metavar="NAME@DIGEST"),
+        _option("--overlay", default="production", show_default=True, metavar="NAME", help=text),
+    )
 
 
 def _overrides() -> click.Argument:
@@ -389,6 +398,26 @@ def _serving_commands() -> list[click.Command]:
     ]
 
 
+def _delivery_commands() -> list[click.Command]:
+    return [
+        _command(
+            "pin",
+            _dispatch("pin"),
+            "Change the digest of an image in an overlay of deploy/kubernetes.",
+            f"visiongate pin {IMAGE}",
+            *_pinned_image(),
+        ),
+        _command(
+            "issue",
+            _dispatch("issue"),
+            "Open the issue about a champion that falls short, update it, or close it when the check passes again.",
+            "visiongate issue check.json report.md",
+            click.Argument(["check"], type=FILE, metavar="CHECK"),
+            click.Argument(["report"], type=FILE, metavar="REPORT"),
+        ),
+    ]
+
+
 def _registry_commands() -> click.Group:
     commands = [
         _command(
@@ -435,6 +464,21 @@ def _registry_commands() -> click.Group:
                 ["version"], required=False, default="champion", metavar="[VERSION|ALIAS|models:/NAME/3]"
             ),
             _option("--to", type=FOLDER, required=True, help="Folder; its model is replaced."),
+        ),
+        _command(
+            "check",
+            _dispatch("champion_check"),
+            "Judge the champion again: on the current test images, on the feedback about its answers, and by its latency. Exit "
+            "with 1 if it falls short.",
+            "visiongate registry check --report check.md --json check.json",
+            _option("--report", type=FILE, help="File for the report, in Markdown."),
+            _option("--json", "record", type=FILE, help="File for the result."),
+            _option(
+                "--previous",
+                type=FILE,
+                help="Result of an earlier check, whose latency is compared; may be missing.",
+            ),
+            _option("--log", metavar="ADDRESS", help="Prediction log, whose feedback counts."),
         ),
         _command(
             "compare",
@@ -515,8 +559,15 @@ def _pull_request_commands() -> click.Group:
             "Open a pull request with the current model, if it was promoted.",
             "visiongate pr propose",
         ),
+        _command(
+            "deploy",
+            _dispatch("pull_request", "deploy"),
+            "Open a pull request that changes the digest of an image in an overlay, or update the open one.",
+            f"visiongate pr deploy {IMAGE}",
+            *_pinned_image(),
+        ),
     ]
-    return _group("pr", "Write to pull requests on GitHub, through CML.", commands)
+    return _group("pr", "Write to pull requests on GitHub.", commands)
 
 
 def _group(name: str, summary: str, commands: list[click.Command]) -> click.Group:
@@ -545,6 +596,7 @@ main = click.Group(
         *_experiment_commands(),
         _predict_command(),
         *_serving_commands(),
+        *_delivery_commands(),
         _registry_commands(),
         _remote_commands(),
         _pull_request_commands(),

@@ -24,7 +24,13 @@ WRITES = {
     ("pipeline.yml", "main"): {"id-token"},
     ("comment.yml", "comment"): {"checks", "pull-requests"},
     ("experiment.yml", "experiment"): {"id-token"},
+    ("images.yml", "model"): {"id-token"},
+    ("images.yml", "publish"): {"attestations", "id-token", "packages"},
+    ("images.yml", "propose"): {"contents", "pull-requests"},
+    ("model-validation.yml", "champion"): {"id-token", "issues"},
     ("retrain.yml", "retrain"): {"contents", "id-token", "pull-requests"},
+    ("security.yml", "code"): {"security-events"},
+    ("security.yml", "deployment"): {"security-events"},
 }
 
 

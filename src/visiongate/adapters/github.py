@@ -15,8 +15,8 @@ ITEMS_PER_PAGE = 100
 MEDIA_TYPE = "application/vnd.github+json"
 # Fixes for GitHub's messages, which CML's client passes on.
 FIXES = {
-    "Resource not accessible by integration": "give the job `pull-requests: write`; a run for a fork never gets it, "
-    "so that the workflow `comment` writes for forks",
+    "Resource not accessible by integration": "give the job `pull-requests: write`, for an issue `issues: write`; a run for a "
+    "fork never gets it, so that the workflow `comment` writes for forks",
     "Bad credentials": "the token is wrong or expired; replace the secret that contains it",
 }
 
@@ -56,13 +56,31 @@ class GitHubRepository:
             yield from _parse_items(response)
             url, parameters = response.links.get("next", {}).get("url"), {}
 
-    def item(self, path: str) -> dict[str, Any]:
+    def item(self, path: str, **query: str) -> dict[str, Any]:
         """Return the item at a path in the repository.
+
+        Args:
+            path: The path in the repository, such as ``pulls/12``.
+            query: Parameters of the address.
 
         Raises:
             GitHubError: GitHub is unreachable or refused.
         """
-        content: dict[str, Any] = self._request("GET", self._url(path), {}).json()
+        content: dict[str, Any] = self._request("GET", self._url(path), query).json()
+        return content
+
+    def send(self, method: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Create or change the item at a path in the repository, and return it.
+
+        Args:
+            method: ``POST`` or ``PATCH``.
+            path: The path in the repository.
+            body: The item's fields.
+
+        Raises:
+            GitHubError: GitHub is unreachable or refused.
+        """
+        content: dict[str, Any] = self._request(method, self._url(path), {}, body).json()
         return content
 
     def delete(self, path: str) -> None:
@@ -72,11 +90,13 @@ class GitHubRepository:
     def _url(self, path: str) -> str:
         return f"{self.api}/repos/{self.slug}/{path}"
 
-    def _request(self, method: str, url: str, query: Mapping[str, str]) -> requests.Response:
+    def _request(
+        self, method: str, url: str, query: Mapping[str, str], body: Mapping[str, Any] | None = None
+    ) -> requests.Response:
         headers = {"Authorization": f"Bearer {self.token}", "Accept": MEDIA_TYPE}
         try:
             response = requests.request(
-                method, url, params=dict(query), headers=headers, timeout=TIMEOUT_SECONDS
+                method, url, params=dict(query), json=body, headers=headers, timeout=TIMEOUT_SECONDS
             )
         except requests.RequestException as error:
             raise GitHubError(f"{self.api}: is unreachable ({type(error).__name__}); try again") from None

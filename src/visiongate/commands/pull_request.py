@@ -1,13 +1,18 @@
-"""``visiongate pr``: write to pull requests on GitHub, through CML."""
+"""``visiongate pr``: write to pull requests on GitHub."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from visiongate import paths
-from visiongate.adapters.github import GitHubRepository, open_repository
+from visiongate.adapters.git import Repository
+from visiongate.adapters.github import GitHubError, GitHubRepository, open_repository
 from visiongate.errors import VisiongateError
+from visiongate.records.registration import read_registration
 from visiongate.review.comments import WORKFLOW_AUTHOR, post_check, post_report
 from visiongate.review.events import PullRequest, PullRequestError, find_pull_request, read_event
+from visiongate.review.image_pins import find_kustomization, parse_reference
+from visiongate.review.image_proposals import BuildRun, ImageProposal, propose_image
 from visiongate.review.proposals import propose_model
 from visiongate.review.verdicts import read_gate_verdict
 from visiongate.settings.loading import load_settings
@@ -43,6 +48,34 @@ def propose() -> int:
     """
     print(propose_model())
     return 0
+
+
+def deploy(image: str, overlay: str) -> int:
+    """Open a pull request that changes the digest of an image in an overlay, or update the open one.
+
+    Raises:
+        VisiongateError: The image is not named by digest, the overlay does not exist, or GitHub refused.
+    """
+    proposal = ImageProposal(
+        parse_reference(image),
+        overlay,
+        find_kustomization(overlay),
+        read_registration(paths.REGISTRATION),
+        _read_run(os.environ),
+    )
+    base = Repository(Path.cwd()).run("branch", "--show-current").strip()
+    print(propose_image(proposal, base, open_repository()))
+    return 0
+
+
+def _read_run(environment: Mapping[str, str]) -> BuildRun:
+    """Return the workflow run that this is, from the variables that GitHub sets."""
+    names = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID", "GITHUB_SHA", "GITHUB_WORKFLOW_REF")
+    missing = [name for name in names if not environment.get(name)]
+    if missing:
+        raise GitHubError(f"{', '.join(missing)}: not set; run this in a workflow on GitHub")
+    server, slug, run, commit, workflow = (environment[name] for name in names)
+    return BuildRun(f"{server}/{slug}/actions/runs/{run}", commit, f"{server}/{workflow}")
 
 
 def _passes(base: str | None, folder: Path | None) -> bool:

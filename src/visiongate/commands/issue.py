@@ -1,0 +1,40 @@
+"""``visiongate issue``: open, update or close the issue about a champion that falls short."""
+
+import os
+from pathlib import Path
+
+from visiongate.adapters.github import open_repository
+from visiongate.errors import DataError
+from visiongate.records.json_record import read_record
+from visiongate.registry.champion_check import ChampionCheck
+from visiongate.review.champion_report import headline
+from visiongate.review.comments import WORKFLOW_AUTHOR
+from visiongate.review.issues import update_issue
+
+
+def run(check: Path, report: Path) -> int:
+    """Print the address of the issue.
+
+    Args:
+        check: The result of `visiongate registry check`.
+        report: Its report.
+
+    Raises:
+        VisiongateError: A file is missing or invalid, or GitHub refused.
+    """
+    try:
+        found = read_record(check, ChampionCheck)
+        text = report.read_text(encoding="utf-8")
+    except (DataError, OSError) as error:
+        raise DataError(f"{error}; `visiongate registry check` writes both files") from None
+    title = None if found.verdict.passed else headline(found)
+    author = os.environ.get("COMMENT_AUTHOR") or WORKFLOW_AUTHOR
+    print(update_issue(title, text, _run_address(), open_repository(), author))
+    return 0
+
+
+def _run_address() -> str:
+    server, slug, run = (
+        os.environ.get(name, "") for name in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")
+    )
+    return f"{server}/{slug}/actions/runs/{run}" if run else ""

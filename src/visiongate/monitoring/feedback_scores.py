@@ -1,0 +1,52 @@
+"""The scores of a model by the feedback in a prediction log, read without a running service."""
+
+import time
+from typing import TYPE_CHECKING
+
+from visiongate.errors import DataError
+from visiongate.monitoring.performance import Scores, merge_tallies, score_feedback
+
+if TYPE_CHECKING:
+    from visiongate.monitoring.history import History
+
+DAY_US = 86_400_000_000
+
+
+def read_feedback_scores(address: str, sha256: str, days: int) -> Scores | None:
+    """Return the scores of a model's answers of the last days; None if it gave no answer.
+
+    Args:
+        address: Of the database, as SQLAlchemy writes it. The message of an error does not have it, because it may contain a
+            password.
+        sha256: Of the model's file.
+        days: How far to look back.
+
+    Raises:
+        DataError: The database cannot be read, or its driver is not installed.
+    """
+    try:
+        history = _read(address, time.time_ns() // 1000 - days * DAY_US)
+    # The drivers' errors have no common base class.
+    except Exception as error:
+        reason = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
+        raise DataError(
+            f"prediction log: cannot be read ({type(error).__name__}: {reason}); check the address and the rights of its user"
+        ) from error
+    found = [each for each in history.models if each.model.sha256 == sha256 and not each.shadow]
+    if not found:
+        return None
+    return score_feedback(merge_tallies(each.tally for each in found), found[0].model.classes)
+
+
+def _read(address: str, since_us: int) -> "History":
+    # SQLAlchemy takes a moment to import.
+    from sqlalchemy import create_engine  # noqa: PLC0415
+
+    from visiongate.monitoring.history import read_history  # noqa: PLC0415
+
+    # Not `Database`, which makes missing files and tables.
+    engine = create_engine(address)
+    try:
+        return read_history(engine, since_us, None, None)
+    finally:
+        engine.dispose()
