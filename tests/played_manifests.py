@@ -1,6 +1,5 @@
 """A rendered Deployment as podman plays it: with its ConfigMap, its limits and its security, without a cluster."""
 
-import base64
 import json
 import os
 import shutil
@@ -48,10 +47,9 @@ class Played:
         return int(podman("inspect", "--format", "{{.State.ExitCode}}", self.container).stdout)
 
 
-def podman(*arguments: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
+def podman(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run podman."""
-    command = ["podman", *arguments]
-    return subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+    return subprocess.run(["podman", *arguments], capture_output=True, text=True, check=False)
 
 
 def skip_without_image() -> None:
@@ -59,46 +57,48 @@ def skip_without_image() -> None:
     if shutil.which("podman") is None:
         pytest.skip("podman is not installed: apt-get install podman")
     if podman("image", "exists", IMAGE).returncode:
-        pytest.skip(f"no image {IMAGE}: make -C deploy image")
+        pytest.skip(f"no image {IMAGE}: make -C deploy image ENGINE=podman")
 
 
 def play(documents: Sequence[Document], folder: Path) -> Iterator[Played]:
     """Play the Deployment and the ConfigMaps among the documents until the generator is closed."""
     name, port = f"visiongate-test-{os.getpid()}", _free_port()
     [deployment] = of_kind(documents, "Deployment")
-    file, secret = folder / "played.yaml", _secret_of(deployment)
-    adapted = _adapt(deployment, name, port)
-    file.write_text(yaml.safe_dump_all([*of_kind(documents, "ConfigMap"), adapted]))
-    # podman's form of a Secret: the encoded values by key.
-    values = {"address": base64.b64encode(DATABASE.encode()).decode()}
-    podman("secret", "create", f"{secret}-{name}", "-", given=json.dumps(values))
+    file = folder / "played.yaml"
+    played = [*of_kind(documents, "ConfigMap"), _adapt(deployment, name, port)]
+    file.write_text(yaml.safe_dump_all(played))
     try:
         result = podman("kube", "play", str(file))
         assert result.returncode == 0, result.stderr
-        yield Played(f"http://127.0.0.1:{port}", f"{name}-pod-0-service")
+        names = podman("ps", "--format", "{{.Names}}", "--filter", f"name={name}").stdout.split()
+        [container] = [found for found in names if found.endswith("-service")]
+        yield Played(f"http://127.0.0.1:{port}", container)
     finally:
         podman("kube", "down", str(file))
-        podman("secret", "rm", f"{secret}-{name}")
 
 
 def _adapt(deployment: Document, name: str, port: int) -> Document:
-    """Return the Deployment with names and a port of this test, because podman's are those of the whole machine."""
-    full = name_of(deployment)
-    container = f"{POD}/containers/0"
-    secret = f"{container}/env/0/valueFrom/secretKeyRef/name"
-    ports = [{**find(deployment, f"{container}/ports/0"), "hostPort": port, "hostIP": "127.0.0.1"}]
-    changed = change([deployment], full, f"{container}/ports", ports)
-    changed = change(changed, full, secret, f"{_secret_of(deployment)}-{name}")
-    for place, volume in enumerate(find(deployment, f"{POD}/volumes")):
-        changed = change(changed, full, f"{POD}/volumes/{place}/name", f"{volume['name']}-{name}")
-    for place, mount in enumerate(find(deployment, f"{container}/volumeMounts")):
-        changed = change(changed, full, f"{container}/volumeMounts/{place}/name", f"{mount['name']}-{name}")
-    return change(changed, full, "metadata/name", name)[0]
-
-
-def _secret_of(deployment: Document) -> str:
-    name: str = find(deployment, f"{POD}/containers/0/env/0/valueFrom/secretKeyRef/name")
-    return name
+    """Return the Deployment with a database of its own, and names and a port that nothing else on this machine has."""
+    full, container = name_of(deployment), f"{POD}/containers/0"
+    [place] = [
+        number
+        for number, variable in enumerate(find(deployment, f"{container}/env"))
+        if variable["name"].endswith("LOG__ADDRESS")
+    ]
+    variable = find(deployment, f"{container}/env/{place}/name")
+    port_of_host = {**find(deployment, f"{container}/ports/0"), "hostPort": port, "hostIP": "127.0.0.1"}
+    changes = {
+        "metadata/name": name,
+        f"{container}/ports/0": port_of_host,
+        f"{container}/env/{place}": {"name": variable, "value": DATABASE},
+    }
+    for volumes in (f"{POD}/volumes", f"{container}/volumeMounts"):
+        for number, volume in enumerate(find(deployment, volumes)):
+            changes[f"{volumes}/{number}/name"] = f"{volume['name']}-{name}"
+    # The name last, because it identifies the document.
+    for path, value in reversed(changes.items()):
+        [deployment] = change([deployment], full, path, value)
+    return deployment
 
 
 def _free_port() -> int:
