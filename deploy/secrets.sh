@@ -31,7 +31,7 @@ printf 'vg_%s' "$(random)" | write prometheus_key
 # The service keeps the hash of a key only.
 printf 'prometheus:%s\n' "$(sha256 < "$folder/prometheus_key")" | write keys/keys
 # Services in the sense of PostgreSQL's clients: where a database is, and how to log in.
-for name in mlflow visiongate; do
+for name in mlflow predictions; do
     printf '[%s]\nhost=postgres\ndbname=%s\nuser=%s\npassword=%s\n' "$name" "$name" "$name" "$(random)" | write "${name}_database"
 done
 printf '[default]\naws_access_key_id=mlflow\naws_secret_access_key=%s\n' "$(random)" | write s3_credentials

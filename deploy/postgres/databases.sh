@@ -4,7 +4,7 @@ set -eu
 psql --no-psqlrc --set ON_ERROR_STOP=1 --username postgres << 'SQL'
 REVOKE CONNECT, TEMPORARY ON DATABASE postgres, template1 FROM PUBLIC;
 SQL
-for name in mlflow visiongate; do
+for name in mlflow predictions; do
     PASSWORD=$(sed -n 's/^password=//p' "/run/secrets/${name}_database")
     export PASSWORD
     psql --no-psqlrc --set ON_ERROR_STOP=1 --set name="$name" --username postgres << 'SQL'

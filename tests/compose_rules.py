@@ -1,0 +1,196 @@
+"""What a compose file must obey: each rule is a function that returns what is wrong with a document."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+Document = dict[str, Any]
+DEPLOY = Path(__file__).parents[1] / "deploy"
+SECRETS = "./secrets/"
+# Digests were not found for these; the version is exact.
+WITHOUT_DIGEST = {"ghcr.io/mlflow/mlflow"}
+PINNED = re.compile(r"(?P<name>[\w./-]+):(?P<tag>[\w.-]*\d[\w.-]*)(@sha256:[0-9a-f]{64})?")
+# Those whose volume or files belong to root; they have no capability.
+ROOT_USERS = {"alloy", "s3"}
+# What the caller runs on the work tree.
+PIPELINE = {"train", "evaluate", "develop"}
+SECRET_NAME = re.compile(r"(PASSWORD|SECRET|TOKEN|CREDENTIALS|(?<!CONFIG)_KEYS?)(_|$)")
+PASSWORD_IN_ADDRESS = re.compile(r"://[^/\s:@]+:[^/\s@]+@")
+LOOPBACK = re.compile(r"(127\.0\.0\.1|\$\{VISIONGATE_ADDRESS:-127\.0\.0\.1\}):\S+")
+DEFAULT = re.compile(r"\$\{(?P<name>\w+)(?::?[-?](?P<default>[^}]*))?\}")
+
+
+def services(document: Document) -> Iterator[tuple[str, Document]]:
+    yield from document["services"].items()
+
+
+def texts(value: object) -> Iterator[str]:
+    """Yield each text in a document."""
+    if isinstance(value, Mapping):
+        for item in value.values():
+            yield from texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from texts(item)
+    elif isinstance(value, str):
+        yield value
+
+
+def secrets_in_the_file(document: Document) -> list[str]:
+    """A password, token or key is the path of a file, and no address has one."""
+    found = [
+        f"{name}: {variable} has a value"
+        for name, service in services(document)
+        for variable, value in service.get("environment", {}).items()
+        if SECRET_NAME.search(variable) and not str(value).startswith("/run/secrets/")
+    ]
+    return found + [
+        f"{text}: a password in an address" for text in texts(document) if PASSWORD_IN_ADDRESS.search(text)
+    ]
+
+
+def images_not_pinned(document: Document) -> list[str]:
+    """An image that is not built here has an exact version and a digest."""
+    found = []
+    for name, service in services(document):
+        image = service["image"]
+        match = PINNED.fullmatch(image)
+        if "build" not in service and (
+            match is None or not ("@" in image or match["name"] in WITHOUT_DIGEST)
+        ):
+            found.append(f"{name}: {image} is not pinned")
+    return found
+
+
+def privileges(document: Document) -> list[str]:
+    """No container can become more than its user."""
+    found = []
+    for name, service in services(document):
+        if service.get("cap_drop") != ["ALL"] or "cap_add" in service:
+            found.append(f"{name}: capabilities")
+        if service.get("security_opt") != ["no-new-privileges:true"]:
+            found.append(f"{name}: new privileges")
+        if service.get("privileged") or "host" in {
+            service.get(key) for key in ("network_mode", "pid", "ipc")
+        }:
+            found.append(f"{name}: privileged")
+        if any("docker.sock" in volume for volume in service.get("volumes", [])):
+            found.append(f"{name}: the engine's socket")
+        if not service.get("read_only") and name not in PIPELINE:
+            found.append(f"{name}: a writable root")
+        number = DEFAULT.sub(lambda match: match["default"], service.get("user", ""))
+        if not re.fullmatch(r"\d+:\d+", number) or (number == "0:0" and name not in ROOT_USERS):
+            found.append(f"{name}: user {number!r}")
+    return found
+
+
+def open_ports(document: Document) -> list[str]:
+    """A port is published on the loopback address, unless a variable says otherwise."""
+    return [
+        f"{name}: {port} is open to others"
+        for name, service in services(document)
+        for port in service.get("ports", [])
+        if not LOOPBACK.fullmatch(port)
+    ]
+
+
+def limits_missing(document: Document) -> list[str]:
+    """Processors, memory, processes and the log are limited."""
+    found = []
+    for name, service in services(document):
+        limits = service.get("deploy", {}).get("resources", {}).get("limits", {})
+        found += [f"{name}: no limit of {key}" for key in ("cpus", "memory", "pids") if key not in limits]
+        options = service.get("logging", {}).get("options", {})
+        if not {"max-size", "max-file"} <= set(options):
+            found.append(f"{name}: its log grows")
+    return found
+
+
+def supervision_missing(document: Document) -> list[str]:
+    """A service says whether it is well, and starts again."""
+    found = []
+    for name, service in services(document):
+        if "restart" not in service:
+            found.append(f"{name}: no restart policy")
+        if name not in PIPELINE and not service.get("healthcheck", {}).get("test"):
+            found.append(f"{name}: no health check")
+    return found
+
+
+def files_missing(document: Document, secrets: set[str]) -> list[str]:
+    """What is mounted exists, or is one of the secrets that ``secrets.sh`` writes."""
+    mounted = [
+        volume.split(":")[0]
+        for _, service in services(document)
+        for volume in service.get("volumes", [])
+        if volume.startswith(".")
+    ]
+    mounted += [secret["file"] for secret in document.get("secrets", {}).values()]
+    return [
+        path
+        for path in mounted
+        if not (
+            path.removeprefix(SECRETS) in secrets if path.startswith(SECRETS) else (DEPLOY / path).exists()
+        )
+    ]
+
+
+def names_undeclared(document: Document) -> list[str]:
+    """Networks, volumes and secrets that a service uses are declared, and those that are declared are used."""
+    found = []
+    for kind in ("networks", "secrets", "volumes"):
+        declared = set(document.get(kind, {}))
+        used = {
+            entry.split(":")[0]
+            for _, service in services(document)
+            for entry in service.get(kind, [])
+            if kind != "volumes" or re.match(r"[\w-]+:", entry)
+        }
+        found += [f"{kind}: {name}" for name in sorted(declared ^ used)]
+    return found
+
+
+def share_a_network(document: Document, one: str, other: str) -> bool:
+    """Return whether two services reach each other."""
+    networks = [set(document["services"][name].get("networks", [])) for name in (one, other)]
+    return bool(networks[0] & networks[1])
+
+
+def strangers_met(document: Document) -> list[str]:
+    """The service reaches no database, no store and no alert; what keeps data is in networks without a way out."""
+    found = [
+        f"visiongate reaches {other}"
+        for other in ("postgres", "s3", "alertmanager", "grafana", "loki")
+        if share_a_network(document, "visiongate", other)
+    ]
+    return found + [
+        f"{name}: the network {network} has a way out"
+        for name in ("postgres", "s3")
+        for network in document["services"][name]["networks"]
+        if not document["networks"][network].get("internal")
+    ]
+
+
+def addresses_unknown(
+    document: Document, reader: str, addresses: list[str], ports: Mapping[str, int]
+) -> list[str]:
+    """An address in a configuration file is a service's name and port, on a network of the reader."""
+    found = []
+    for address in addresses:
+        host, _, port = address.partition(":")
+        if host == "127.0.0.1":
+            host = reader
+        if host not in document["services"] or ports.get(host) != int(port):
+            found.append(f"{address} is no service's")
+        elif not share_a_network(document, reader, host):
+            found.append(f"{reader} does not reach {host}")
+    return found
+
+
+def variables(text: str) -> dict[str, set[str]]:
+    """Return the variables of a compose file with their defaults."""
+    found: dict[str, set[str]] = {}
+    for match in DEFAULT.finditer(text.replace("$$", "")):
+        found.setdefault(match["name"], set()).add(match["default"] or "")
+    return found
