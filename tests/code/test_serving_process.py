@@ -2,6 +2,7 @@
 
 import io
 import signal
+import socket
 import threading
 import time
 from collections import Counter
@@ -102,3 +103,19 @@ def test_after_sigterm_a_balancer_has_time_to_notice(model: Path, tmp_path: Path
 
     assert (ready.status_code, answer.status_code, status) == (503, 200, 0)
     assert answer.headers["connection"] == "close"
+
+
+def test_a_request_on_a_new_connection_is_answered_after_the_drain(model: Path, tmp_path: Path) -> None:
+    drain = {"VISIONGATE_SERVING__LIMITS__DRAIN_SECONDS": "0.4"}
+    with process(model, tmp_path, drain) as served:
+        host, port = served.listener.getsockname()
+        with socket.create_connection((host, port)) as connection:
+            # The process accepts it before the signal.
+            httpx.get(f"{served.url}/health/live")
+            served.process.send_signal(signal.SIGTERM)
+            time.sleep(0.7)
+            connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            status_line = connection.recv(4096).split(b"\r\n")[0]
+        status = served.process.wait(30)
+
+    assert (status_line, status) == (b"HTTP/1.1 200 OK", 0)

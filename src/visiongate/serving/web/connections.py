@@ -56,6 +56,11 @@ class Connection(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     @property
+    def is_new(self) -> bool:
+        """Whether no request has arrived yet."""
+        return self.cycle is None
+
+    @property
     def waits_since(self) -> float:
         """When the current head began to arrive; 0 for a connection that was kept alive."""
         return self._waiting_since or 0.0

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 # Connections for each turn of the event loop. uvloop accepts only one of a socket, so that under load a probe would wait for
 # seconds behind others. Therefore the socket is listed as often.
 ACCEPTED = 16
+# In which the request of a client arrives that has just connected.
+ARRIVAL_SECONDS = 1.0
 
 
 class Server(uvicorn.Server):
@@ -59,6 +61,8 @@ class Server(uvicorn.Server):
             await self._drain()
         for server in self.servers:
             server.close()
+        if not self._is_interrupted:
+            await self._await_first_requests()
         await super().shutdown(sockets)
 
     async def _drain(self) -> None:
@@ -67,6 +71,13 @@ class Server(uvicorn.Server):
         while time.monotonic() < end:
             await self.on_tick(0)
             await asyncio.sleep(0.1)
+
+    async def _await_first_requests(self) -> None:
+        """Let the clients that connected last send their request, which would be lost otherwise."""
+        end = time.monotonic() + ARRIVAL_SECONDS
+        connections = cast("set[Connection]", self.server_state.connections)
+        while time.monotonic() < end and any(each.is_new for each in connections):
+            await asyncio.sleep(0.01)
 
 
 def serve(application: FastAPI, service: Service, listener: socket.socket | None = None) -> None:
