@@ -16,7 +16,7 @@ from PIL import Image
 from pooled_models import write_pooled_model
 from served import LOADED, Process, process
 
-RESTARTS = 20
+RESTARTS = 10
 
 
 def _photo() -> bytes:

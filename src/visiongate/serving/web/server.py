@@ -76,7 +76,7 @@ class Server(uvicorn.Server):
         """Let the clients that connected last send their request, which would be lost otherwise."""
         end = time.monotonic() + ARRIVAL_SECONDS
         connections = cast("set[Connection]", self.server_state.connections)
-        while time.monotonic() < end and any(each.is_new for each in connections):
+        while time.monotonic() < end and any(each.is_new for each in connections):  # noqa: ASYNC110 - uvicorn has no event
             await asyncio.sleep(0.01)
 
 
