@@ -112,11 +112,11 @@ BROKEN: dict[tuple[str, str], list[tuple[str, object, str]]] = {
     ],
     ("kind", "NetworkPolicy/visiongate-from-monitoring"): [
         (f"spec/podSelector/matchLabels/{NAME}", "web", "selects no pod"),
-        ("spec/ingress/0/ports/0/port", "web", "ingress at port web"),
+        ("spec/ingress/0/ports/0/port", 80, "ingress at port 80"),
     ],
     ("kind", "NetworkPolicy/visiongate-to-postgres"): [
         (f"spec/egress/0/to/0/podSelector/matchLabels/{NAME}", "db", "pods that do not exist"),
-        ("spec/egress/0/ports/0/port", "sql", "egress at port sql"),
+        ("spec/egress/0/ports/0/port", 5433, "egress at port 5433"),
     ],
     ("production", "HTTPRoute/visiongate"): [
         ("spec/parentRefs/0/sectionName", "tls", "no listener visiongate/tls"),

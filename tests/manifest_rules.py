@@ -418,10 +418,10 @@ def has_network_policies_for_pods_that_exist(case: Case) -> Iterator[str]:
             )
             if peers and not all(_selected(case, peer) for peer in peers):
                 yield f"{name_of(document)}: {direction} of pods that do not exist"
-            names = {name for workload in reached for name in port_names(workload)}
+            numbers = {number for workload in reached for number in port_names(workload).values()}
             for port in _policy_ports(document["spec"], direction):
-                if isinstance(port.get("port"), str) and port["port"] not in names:
-                    yield f"{name_of(document)}: {direction} at port {port['port']}"
+                if (direction == "ingress" or peers) and port.get("port") not in numbers:
+                    yield f"{name_of(document)}: {direction} at port {port.get('port')}"
 
 
 @rule

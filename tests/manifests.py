@@ -119,6 +119,7 @@ def matches(selector: dict[str, str], labels: dict[str, str]) -> bool:
     return selector.items() <= labels.items()
 
 
-def port_names(workload: Workload) -> set[str]:
-    """Return the names of the ports of a pod."""
-    return {port["name"] for spec in workload.spec["containers"] for port in spec.get("ports", [])}
+def port_names(workload: Workload) -> dict[str, int]:
+    """Return the ports of a pod by their names."""
+    ports = [port for spec in workload.spec["containers"] for port in spec.get("ports", [])]
+    return {port["name"]: port["containerPort"] for port in ports}

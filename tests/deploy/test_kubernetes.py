@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from sqlalchemy import make_url
 
 from broken_manifests import BROKEN, CONTAINER, SETTINGS
+from clones import call
 from command_line import run_cli
 from manifest_rules import DIGEST, RULES, Case
 from manifests import (
@@ -368,6 +369,41 @@ def test_the_line_runs_at_the_commit_that_make_is_given(make: Callable[..., tupl
         )
     )
     assert {"name": "COMMIT", "value": "0a1b2c3"} in find(job, f"{CONTAINER}/env")
+
+
+def test_the_line_clones_one_commit_and_runs_its_code(tmp_path: Path) -> None:
+    origin = tmp_path / "origin"
+    (origin / "src").mkdir(parents=True)
+    (origin / "src/code.py").write_text("")
+    call(origin, "git", "init", "--quiet")
+    call(origin, "git", "add", ".")
+    identity = ("-c", "user.name=a", "-c", "user.email=a@example.com")
+    call(origin, "git", *identity, "commit", "--quiet", "--message", "one")
+    commit = call(origin, "git", "rev-parse", "HEAD").stdout.strip()
+    call(origin, "git", *identity, "commit", "--quiet", "--allow-empty", "--message", "two")
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho "$PYTHONPATH $(ls src) $*"\n')
+    python.chmod(0o755)
+
+    environment = {
+        **os.environ,
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "REPOSITORY": str(origin),
+        "COMMIT": commit,
+    }
+    result = subprocess.run(
+        ["sh", str(FOLDER / "line/run.sh")],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert result.returncode == 0, result.stderr
+    place = f"{tmp_path}/clone/src code.py -m visiongate"
+    assert result.stdout.splitlines() == [f"{place} repro --minimal", f"{place} remote push"]
+    assert call(tmp_path / "clone", "git", "rev-parse", "HEAD").stdout.strip() == commit
 
 
 def custom_findings(document: Document) -> list[str]:

@@ -3,13 +3,13 @@
 set -eu
 
 # A clone of one commit, which may be of any branch.
-git init --quiet /work/clone
-cd /work/clone
+git init --quiet clone
+cd clone
 git fetch --quiet --depth 1 "$REPOSITORY" "$COMMIT"
 git checkout --quiet FETCH_HEAD
 
 # The code of the commit, not that of the image.
-export PYTHONPATH=/work/clone/src
+export PYTHONPATH="$PWD/src"
 python -m visiongate repro --minimal
 python -m visiongate remote push
 # At the same commit, `visiongate repro` now fetches these files instead of running a stage.
