@@ -19,6 +19,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from clones import ROOT
+from visiongate.errors import SettingsError
 from visiongate.monitoring import database as database_module
 from visiongate.monitoring import prediction_log as module
 from visiongate.monitoring.database import Database
@@ -319,13 +320,40 @@ def test_read_only_database_is_reported(file: Path, open_log: Callable[..., Pred
     assert "readonly" in str(log.fault)
 
 
-@pytest.mark.parametrize("address", ["nonsense", "oracle://nowhere", "postgresql://me:secret@127.0.0.1:1/x"])
-def test_unusable_address_is_a_fault_without_the_password(
-    address: str, open_log: Callable[..., PredictionLog]
+@pytest.mark.parametrize(
+    "address",
+    ["postgresql://me:secret@127.0.0.1:1/x", "postgresql://secret:secret/x"],
+)
+def test_an_address_that_leads_nowhere_is_a_fault_without_the_password(
+    address: str, open_log: Callable[..., PredictionLog], caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.DEBUG)
     log = open_log(address)
     wait_until(lambda: log.fault)
-    assert "secret" not in str(log.fault)
+    assert "secret" not in f"{log.fault} {caplog.text}"
+
+
+def test_a_missing_driver_is_named(open_log: Callable[..., PredictionLog]) -> None:
+    log = open_log("postgresql+pg8000://me@127.0.0.1:1/x")
+    wait_until(lambda: log.fault)
+    assert log.fault == (
+        "serving.log.address: its driver 'pg8000' is not installed; write postgresql+psycopg://…, or install it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("secret", "not a supported address; name sqlite:///logs"),
+        ("oracle://me:secret@host/x", "not a supported address"),
+        ("postgres://me:secret@host/x", r"not a supported address; name .* postgresql\+psycopg://"),
+        ("postgresql+psycopg://me:sec@ret@host/x", "has more than one @; write %40"),
+    ],
+)
+def test_an_address_that_cannot_be_meant_is_an_error_without_the_password(address: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=f"^serving.log.address: {message}") as raised:
+        PredictionLog(Settings(address=address))
+    assert "sec" not in str(raised.value).lower()
 
 
 def test_slow_database_is_reported_once(

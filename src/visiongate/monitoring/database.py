@@ -7,19 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
-    Connection,
+    URL,
     Engine,
     create_engine,
     delete,
     event,
+    func,
     insert,
     make_url,
     select,
-    update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.exc import ArgumentError, DataError, IntegrityError
 
+from visiongate.errors import SettingsError
+from visiongate.monitoring.address import EXAMPLES, POSTGRESQL, SETTING, SQLITE
 from visiongate.monitoring.entries import (
     Feedback,
     FeedbackReceipt,
@@ -35,12 +38,23 @@ BUSY_SECONDS = 1.0
 # Rows of one deletion: some 50 ms, in which no prediction is written.
 PRUNED_ROWS = 5000
 DAY_US = 86_400_000_000
+# Held while tables are made. Any number that no other program uses.
+TABLES_LOCK = 0x7669_7369_6F6E
+# Without these, a connection through a network that drops packets would wait for hours. Seconds, but for the last one.
+POSTGRESQL_OPTIONS = {
+    "application_name": "visiongate",
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
 # The database works, but refuses these rows: trying again would not help.
 _REFUSED = (DataError, IntegrityError, OverflowError, TypeError, ValueError)
 
 
 class Database:
-    """An open database. Only one thread may write."""
+    """An open database. Only one thread may write, but several processes may, on several machines if it is PostgreSQL."""
 
     def __init__(self, address: str) -> None:
         """Open the database, and make its folder, file and tables if they are missing.
@@ -49,16 +63,19 @@ class Database:
             address: An address of SQLAlchemy, such as ``sqlite:///logs/predictions.sqlite``.
 
         Raises:
-            SQLAlchemyError: The address is invalid or the database cannot be opened.
+            SettingsError: The address is invalid.
+            SQLAlchemyError: The database cannot be opened.
             OSError: The folder cannot be made.
             ImportError: The driver is not installed.
         """
-        self._file = _find_file(address)
+        url = _parse(address)
+        self._file = _find_file(url)
         if self._file is not None:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-        self.engine = _create_engine(address)
+        self.engine = _create_engine(url)
+        self._insert = sqlite.insert if url.get_backend_name() == SQLITE else postgresql.insert
         self._model_ids: dict[tuple[str, str, str], int] = {}
-        metadata.create_all(self.engine)
+        self.create_tables()
 
     @property
     def moved(self) -> bool:
@@ -69,6 +86,20 @@ class Database:
         """Close the connections."""
         self.engine.dispose()
 
+    def create_tables(self) -> None:
+        """Make the tables that are missing, also if several processes do so at the same time.
+
+        Raises:
+            SQLAlchemyError: The database cannot be read, or a table is missing and cannot be made.
+        """
+        with self.engine.begin() as connection:
+            if connection.dialect.name == POSTGRESQL:
+                # `IF NOT EXISTS` does not help: of two that find the table missing, one fails.
+                connection.execute(select(func.pg_advisory_xact_lock(TABLES_LOCK)))
+            else:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            metadata.create_all(connection)
+
     def write(self, entries: Sequence[LoggedPrediction]) -> int:
         """Insert predictions in one transaction, and return how many of them the database refused, such as a repeated id.
 
@@ -76,10 +107,11 @@ class Database:
             SQLAlchemyError: The database cannot be written; no prediction was inserted.
         """
         try:
+            rows = [self._row(entry) for entry in entries]
             with self.engine.begin() as connection:
-                connection.execute(insert(predictions), [self._row(connection, entry) for entry in entries])
+                connection.execute(insert(predictions), rows)
         except Exception as error:
-            # The models of the rolled back transaction are gone.
+            # The database may be another one, such as a restored one, that does not know the models.
             self._model_ids.clear()
             if not isinstance(error, _REFUSED):
                 raise
@@ -100,15 +132,16 @@ class Database:
             .where(predictions.c.prediction_id == given.prediction_id)
         )
         values = {"label": given.label, "source": given.source, "time_us": _now_us()}
-        same = feedback.c.prediction_id == given.prediction_id
+        stored = self._insert(feedback).values(prediction_id=given.prediction_id, **values)
         with self.engine.begin() as connection:
             row = connection.execute(found).one_or_none()
             if row is None:
                 raise UnknownPredictionError(f"no prediction has the id {given.prediction_id[:80]!r}")
             if given.label not in (classes := json.loads(row.classes)):
                 raise UnknownLabelError(given.label, classes)
-            if not connection.execute(update(feedback).where(same).values(values)).rowcount:
-                connection.execute(insert(feedback).values(prediction_id=given.prediction_id, **values))
+            connection.execute(
+                stored.on_conflict_do_update(index_elements=[feedback.c.prediction_id], set_=values)
+            )
         return FeedbackReceipt(given.prediction_id, given.label, row.predicted)
 
     def prune(self, days: int, max_rows: int) -> int:
@@ -121,16 +154,17 @@ class Database:
             surplus = connection.scalar(select(time_us).order_by(by_age).offset(max_rows).limit(1))
             oldest = max(_now_us() - days * DAY_US, -1 if surplus is None else surplus)
             old = select(predictions.c.prediction_id).where(time_us <= oldest).order_by(time_us)
-            ids = connection.scalars(old.limit(PRUNED_ROWS)).all()
+            # Other processes delete, too: each takes rows of its own.
+            ids = connection.scalars(old.limit(PRUNED_ROWS).with_for_update(skip_locked=True)).all()
             connection.execute(delete(feedback).where(feedback.c.prediction_id.in_(ids)))
             connection.execute(delete(predictions).where(predictions.c.prediction_id.in_(ids)))
         return len(ids)
 
-    def _row(self, connection: Connection, entry: LoggedPrediction) -> dict[str, Any]:
+    def _row(self, entry: LoggedPrediction) -> dict[str, Any]:
         return {
             "prediction_id": entry.prediction_id,
             "time_us": entry.time_us,
-            "model_id": self._model_id(connection, entry.model),
+            "model_id": self._model_id(entry.model),
             "predicted": entry.predicted,
             "confidence": float(entry.confidence),
             "sure": entry.sure,
@@ -144,32 +178,47 @@ class Database:
             "probabilities": entry.probabilities,
         }
 
-    def _model_id(self, connection: Connection, model: LoggedModel) -> int:
-        """Return the number of a model, and add the model if it is new."""
+    def _model_id(self, model: LoggedModel) -> int:
+        """Return the number of a model, and add the model if it is new.
+
+        This is a transaction of its own: with the predictions in it, two processes could wait for each other for ever.
+        """
         key = (model.name, model.version or "", model.sha256)
         if key not in self._model_ids:
             values = dict(zip(("name", "version", "sha256"), key, strict=True))
-            number = connection.scalar(select(models.c.model_id).filter_by(**values))
-            if number is None:
-                classes = json.dumps(model.classes, ensure_ascii=False)
-                added = connection.execute(insert(models).values(**values, classes=classes))
-                number = int(added.inserted_primary_key[0])  # type: ignore[index]
-            self._model_ids[key] = number
+            classes = json.dumps(model.classes, ensure_ascii=False)
+            number = select(models.c.model_id).filter_by(**values)
+            with self.engine.begin() as connection:
+                found = connection.scalar(number)
+                if found is None:
+                    added = self._insert(models).values(**values, classes=classes)
+                    connection.execute(added.on_conflict_do_nothing())
+                    found = connection.scalars(number).one()
+            self._model_ids[key] = found
         return self._model_ids[key]
 
 
-def _find_file(address: str) -> Path | None:
+def _parse(address: str) -> URL:
+    try:
+        return make_url(address)
+    # The driver's words would show the address.
+    except (ArgumentError, ValueError):
+        raise SettingsError(f"{SETTING}: not an address of SQLAlchemy; name {EXAMPLES}") from None
+
+
+def _find_file(url: URL) -> Path | None:
     """Return the file of an address of SQLite; None for another database, and for an address in SQLite's own form."""
-    url = make_url(address)
-    if url.get_backend_name() != "sqlite" or not url.database or url.database.startswith("file:"):
+    if url.get_backend_name() != SQLITE or not url.database or url.database.startswith("file:"):
         return None
     return Path(url.database)
 
 
-def _create_engine(address: str) -> Engine:
-    if make_url(address).get_backend_name() != "sqlite":
-        return create_engine(address, pool_size=2, pool_pre_ping=True)
-    engine = create_engine(address, pool_size=2, connect_args={"timeout": BUSY_SECONDS})
+def _create_engine(url: URL) -> Engine:
+    if url.get_backend_name() != SQLITE:
+        # What the address says takes precedence.
+        options = {name: value for name, value in POSTGRESQL_OPTIONS.items() if name not in url.query}
+        return create_engine(url, pool_size=2, pool_pre_ping=True, connect_args=options)
+    engine = create_engine(url, pool_size=2, connect_args={"timeout": BUSY_SECONDS})
     event.listen(engine, "connect", _configure_sqlite)
     return engine
 

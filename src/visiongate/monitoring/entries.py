@@ -1,10 +1,12 @@
 """What the prediction log records: predictions, the models that made them, and feedback."""
 
+import math
 import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
+from uuid import UUID
 
 from visiongate.errors import VisiongateError
 
@@ -118,3 +120,11 @@ def new_prediction_id() -> str:
     number = number & ~(0xF << 76 | 0x3 << 62) | 0x7 << 76 | 0x2 << 62
     digits = f"{number:032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def age_seconds(prediction_id: str) -> float:
+    """Return how long ago an id was made, by the clock of who made it; infinity for what `new_prediction_id` did not make."""
+    try:
+        return time.time() - (UUID(prediction_id).int >> 80) / 1000
+    except ValueError:
+        return math.inf

@@ -14,11 +14,14 @@ from threading import Condition, Thread
 from typing import TYPE_CHECKING, TypeVar
 
 from visiongate.errors import VisiongateError
+from visiongate.monitoring.address import SETTING, check_address
 from visiongate.monitoring.entries import (
     Feedback,
     FeedbackReceipt,
     LoggedPrediction,
     LogUnavailableError,
+    UnknownPredictionError,
+    age_seconds,
 )
 from visiongate.settings.serving import PredictionLog as Settings
 
@@ -35,6 +38,8 @@ GATHER_SECONDS = 0.2
 # Before the second try to write, doubled with each further one up to the second number.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 PRUNE_SECONDS = 600.0
+# How old a prediction may be that another replica has not written yet, with the difference of their clocks.
+SECONDS_BETWEEN_REPLICAS = 2.0
 # Between two looks for a new drift check.
 DRIFT_SECONDS = 60.0
 # Why a prediction was not recorded: the database is too slow, it cannot be written, it refuses the row, or the service ended.
@@ -60,7 +65,11 @@ class PredictionLog:
 
         Args:
             settings: Address, length of the queue, and retention.
+
+        Raises:
+            SettingsError: The address is invalid.
         """
+        check_address(settings.address)
         self.written = 0
         self.dropped = dict.fromkeys(DROP_REASONS, 0)
         self.drift: DriftState | None = None
@@ -212,20 +221,38 @@ class PredictionLog:
             self._database = None
         if self._database is None:
             self._database = Database(self._settings.address)
+        elif self._fault is not None:
+            # The server may have come back with another database.
+            self._database.create_tables()
         return self._database
 
-    @staticmethod
-    def _answer(database: "Database", items: Sequence[_FeedbackItem]) -> None:
+    def _answer(self, database: "Database", items: Sequence[_FeedbackItem]) -> None:
         """Store feedback and tell the result to who waits for it."""
         for feedback, future in items:
-            if not future.set_running_or_notify_cancel():
+            if future.cancelled():
                 continue
             try:
-                future.set_result(database.record_feedback(feedback))
+                receipt = database.record_feedback(feedback)
+            except UnknownPredictionError as error:
+                if not self._postpone(feedback, future):
+                    _fail(future, error)
             except VisiongateError as error:
-                future.set_exception(error)
+                _fail(future, error)
             except Exception as error:  # noqa: BLE001 - as in `_run`
-                future.set_exception(LogUnavailableError(_explain(error)))
+                _fail(future, LogUnavailableError(_explain(error)))
+            else:
+                if future.set_running_or_notify_cancel():
+                    future.set_result(receipt)
+
+    def _postpone(self, feedback: Feedback, future: "Future[FeedbackReceipt]") -> bool:
+        """Put feedback back if another replica may have made the prediction a moment ago, and not have written it yet."""
+        if abs(age_seconds(feedback.prediction_id)) > SECONDS_BETWEEN_REPLICAS:
+            return False
+        with self._changed:
+            if self._closing:
+                return False
+            self._queue.append((feedback, future))
+        return True
 
     def _stumble(self, error: Exception, pause: float) -> bool:
         """Note that the database cannot be written, and wait; return whether to try again."""
@@ -292,11 +319,17 @@ class PredictionLog:
         for item in list(self._queue):
             if not isinstance(item, LoggedPrediction):
                 self._queue.remove(item)
-                if item[1].set_running_or_notify_cancel():
-                    item[1].set_exception(LogUnavailableError(reason))
+                _fail(item[1], LogUnavailableError(reason))
+
+
+def _fail(future: "Future[FeedbackReceipt]", error: VisiongateError) -> None:
+    if future.set_running_or_notify_cancel():
+        future.set_exception(error)
 
 
 def _explain(error: Exception) -> str:
     """Return the first line of an error, for a database's without SQLAlchemy's additions and without the statement."""
+    if isinstance(error, ModuleNotFoundError):
+        return f"{SETTING}: its driver {error.name!r} is not installed; write postgresql+psycopg://…, or install it"
     lines = str(getattr(error, "orig", None) or error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
