@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -412,3 +413,5 @@ def test_the_service_starts_and_answers(started: str) -> None:
     environment = {**os.environ, "PYTHONPATH": str(DEPLOY.parent / "src")}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
+    # The volume is writable.
+    assert httpx.get(f"{started}/health").json()["log"]["recording"]
