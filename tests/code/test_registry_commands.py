@@ -1,6 +1,8 @@
 """``visiongate registry``: the output and the errors of its commands."""
 
 import subprocess
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,12 @@ from command_line import run_cli
 from registering import aliases
 from visiongate.adapters.mlflow.runs import MODEL_TAG, open_run
 from visiongate.adapters.mlflow.store import Store, open_store
+from visiongate.commands.registry import WORK_TREE
+from visiongate.errors import DataError
 from visiongate.records.files import sha256_of
+from visiongate.records.registration import RecordedLineage, Registration, write_registration
 from visiongate.registration import stage as register
+from visiongate.registry.committed import describe_committed
 from visiongate.serving.sources.model_sources import FolderSource
 from visiongate.settings.loading import load_settings
 from visiongate.settings.schema import Settings
@@ -270,3 +276,63 @@ def test_a_version_is_exported_for_the_service(tmp_path: Path, capsys: pytest.Ca
     assert run_cli("registry", "export", "9", "--to", str(folder)) == 2
     assert "9: no such version or alias of" in capsys.readouterr().err
     assert FolderSource(folder).current() == first
+
+
+@pytest.fixture
+def committed(settings: Settings) -> Registration:
+    """A promoted model in a work tree whose registry is empty, as in a fresh clone."""
+    write_judged_model(127.5, accuracy=1.0, passed=True)
+    sha256, name = sha256_of(WORK_TREE.model), settings.registry.name
+    lineage = RecordedLineage(
+        "e6e5f73", git_dirty=False, data_md5={}, model_md5="", params_sha256=None, differences=[]
+    )
+    registration = Registration(
+        decision="promoted",
+        reason="there was no champion",
+        name=name,
+        version="7",
+        aliases=["champion"],
+        model_sha256=sha256,
+        gate_passed=True,
+        previous_champion=None,
+        comparison=None,
+        lineage=lineage,
+    )
+    write_registration(WORK_TREE.registration, registration)
+    return registration
+
+
+def test_without_a_champion_the_committed_model_is_exported(
+    committed: Registration, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "to serve"
+    assert run_cli("registry", "export", "--to", str(folder)) == 0
+    file = FolderSource(folder).current()
+    assert (file.name, file.version, file.aliases) == (committed.name, "7", ("champion",))
+    assert sha256_of(file.path) == file.sha256 == committed.model_sha256
+    assert file.lineage["git_commit"] == "e6e5f73"
+
+    # Other versions are in a registry only.
+    assert run_cli("registry", "export", "7", "--to", str(folder)) == 2
+    assert "7: no such version or alias of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda model: model.unlink(), "no such file; run: dvc pull models/model.onnx"),
+        (lambda model: model.write_bytes(b"another"), "reports/registration.json promoted"),
+    ],
+)
+def test_the_committed_model_must_be_the_promoted_one(
+    committed: Registration, change: Callable[[Path], object], message: str
+) -> None:
+    change(WORK_TREE.model)
+    with pytest.raises(DataError, match=message):
+        describe_committed(WORK_TREE, committed.name)
+
+
+def test_a_model_that_was_not_promoted_under_this_name_is_not_described(committed: Registration) -> None:
+    assert describe_committed(WORK_TREE, "another") is None
+    write_registration(WORK_TREE.registration, replace(committed, decision="registered"))
+    assert describe_committed(WORK_TREE, committed.name) is None

@@ -16,16 +16,20 @@ from visiongate.commands import repro
 from visiongate.errors import DataError
 from visiongate.records.dvc_lock import read_lock
 from visiongate.records.registration import read_registration
-from visiongate.records.served_model import describe_version, write_served_folder
+from visiongate.records.registry_tags import CHAMPION
+from visiongate.records.served_model import ServedModel, describe_version, write_served_folder
 from visiongate.registration.commitment import explain_uncommitted
 from visiongate.registration.evaluated_model import STAGES
 from visiongate.registry import rollback
+from visiongate.registry.committed import describe_committed
 from visiongate.registry.listing import export_versions, format_best_runs, format_versions
 from visiongate.registry.rebuild import Training, rebuild
 from visiongate.registry.trace import format_trace, trace_version
 from visiongate.serving.sources.registration_time import add_registration_time
+from visiongate.serving.sources.work_tree import WorkTree
 from visiongate.settings.loading import load_settings
 
+WORK_TREE = WorkTree(paths.MODEL_ONNX, paths.METRICS, paths.REGISTRATION, paths.MODEL_CARD)
 TRAINING = Training("train", paths.TRANSFORMED, paths.MODEL_ONNX)
 
 
@@ -69,20 +73,30 @@ def promote(version: str | None, reason: str, *, force: bool) -> int:
 def export(version: str, to: Path) -> int:
     """Copy a version into a folder that the service can serve without the registry.
 
+    As long as the registry has no champion, as in a fresh clone, the champion is the committed model.
+
     Raises:
         TrackingError: There is no such version, or its file is not the registered one.
+        DataError: There is no champion, and the committed model is missing, or not the one that was promoted.
     """
     store, name = _open()
     found = find_selected(store, name, version)
-    if found is None:
+    if found is not None:
+        file = fetch_model(store, found)
+        described = describe_version(
+            found.name, found.number, found.tags, found.description, [*found.aliases]
+        )
+        model: ServedModel | None = add_registration_time(described, found.created)
+    else:
+        file = WORK_TREE.model
+        model = describe_committed(WORK_TREE, name) if version == CHAMPION else None
+    if model is None:
         raise TrackingError(
             f"{version}: no such version or alias of {name}; list the versions with `visiongate registry list`"
         )
-    file = fetch_model(store, found)
-    model = describe_version(found.name, found.number, found.tags, found.description, [*found.aliases])
-    write_served_folder(to, add_registration_time(model, found.created), file)
+    write_served_folder(to, model, file)
     print(
-        f"{to}: {found.name} version {found.number}; serve it with `visiongate serve {shlex.quote(str(to))}`"
+        f"{to}: {model.name} version {model.version}; serve it with `visiongate serve {shlex.quote(str(to))}`"
     )
     return 0
 
