@@ -6,8 +6,8 @@ import json
 import logging
 import shutil
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from PIL import Image
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
+from captured_log import captured
 from image_samples import encode, photo
 from pooled_models import write_pooled_model
 from served import Application, application
@@ -491,26 +492,6 @@ def test_head_is_answered_as_get_is(model: Path) -> None:
     head, got = get(model, "/health/live", method="HEAD"), get(model, "/health/live")
     assert head.status_code == 200
     assert head.headers["content-length"] == got.headers["content-length"]
-
-
-@contextmanager
-def captured(settings: Serving | None = None) -> Iterator[io.StringIO]:
-    """What the service logs."""
-    names = ("", "visiongate", "uvicorn")
-    before = {name: (list(logging.getLogger(name).handlers), logging.getLogger(name).level) for name in names}
-    propagates = logging.getLogger("visiongate").propagate
-    stream = io.StringIO()
-    configure_log(settings or Serving(), stream)
-    try:
-        yield stream
-    finally:
-        for handler in logging.getLogger().handlers:
-            handler.flush()
-        logging.captureWarnings(capture=False)
-        logging.getLogger("visiongate").propagate = propagates
-        for name, (handlers, level) in before.items():
-            logging.getLogger(name).handlers = handlers
-            logging.getLogger(name).setLevel(level)
 
 
 def test_a_request_is_one_line_without_the_names_and_values_that_the_client_sent(model: Path) -> None:

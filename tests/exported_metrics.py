@@ -1,0 +1,76 @@
+"""All that a service can tell about itself: a service in this process that exports every metric, and its log."""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
+
+from captured_log import captured
+from image_samples import encode
+from served import Application, application
+from tiny_models import add_reliability, write_threshold_model
+from visiongate.records.files import sha256_of
+from visiongate.records.served_model import ServedModel, write_served_folder
+from visiongate.serving.sources.registration_time import add_registration_time
+
+RELIABILITY = {"error_rate": 0.1, "min_probability": 0.3, "novelty_threshold": 200.0, "images": 50}
+Series = dict[str, list[dict[str, str]]]
+
+
+def write_registered_model(folder: Path) -> Path:
+    """Write a version as ``registry export`` does, of a model that says when it is sure; return its folder."""
+    write_threshold_model(folder / "made.onnx")
+    add_reliability(folder / "made.onnx", RELIABILITY)
+    model = ServedModel("tiny", "3", sha256_of(folder / "made.onnx"))
+    write_served_folder(
+        folder / "served", add_registration_time(model, int(1000 * time.time())), folder / "made.onnx"
+    )
+    return folder / "served"
+
+
+def read_service(folder: Path) -> tuple[Series, set[str]]:
+    """Return the series by metric, and the fields of the log, of a service that has answered requests of all kinds."""
+    environment = {
+        "VISIONGATE_SERVING__LOG__ENABLED": "true",
+        "VISIONGATE_SERVING__LOG__ADDRESS": f"sqlite:///{folder}/log.sqlite",
+    }
+
+    async def run() -> str:
+        async with application(write_registered_model(folder), environment) as app:
+            # As if the model came from a registry.
+            app.service.registry_reachable = True
+            await _send_requests(app)
+            return (await app.client.get("/metrics")).text
+
+    with captured() as stream:
+        text = asyncio.run(run())
+    return parse(text), {name for line in stream.getvalue().splitlines() for name in _fields(line)}
+
+
+def parse(text: str) -> Series:
+    """Return the series in Prometheus' text format."""
+    series: Series = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            series.setdefault(sample.name, []).append(dict(sample.labels))
+    return series
+
+
+async def _send_requests(app: Application) -> None:
+    image = encode(Image.new("L", (4, 4), 127), "PNG")
+    for content in (image, image[:50], b"text"):
+        await app.client.post(
+            "/predict", content=content, headers={"traceparent": f"00-{'4b' * 16}-{'0f' * 8}-01"}
+        )
+    await app.client.get("/nothing")
+    await app.client.put("/predict")
+
+
+def _fields(line: str) -> Iterator[str]:
+    fields: dict[str, Any] = json.loads(line)
+    yield from fields
