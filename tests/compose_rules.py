@@ -120,16 +120,15 @@ def supervision_missing(document: Document) -> list[str]:
 
 def files_missing(document: Document, secrets: set[str]) -> list[str]:
     """What is mounted exists, or is one of the secrets that ``secrets.sh`` writes."""
-    mounted = [
-        volume.split(":")[0]
+    sources = [
+        volume["source"] if isinstance(volume, dict) else volume.split(":")[0]
         for _, service in services(document)
         for volume in service.get("volumes", [])
-        if volume.startswith(".")
     ]
-    mounted += [secret["file"] for secret in document.get("secrets", {}).values()]
+    sources += [secret["file"] for secret in document.get("secrets", {}).values()]
     return [
         path
-        for path in mounted
+        for path in filter(lambda source: source.startswith("."), sources)
         if not (
             path.removeprefix(SECRETS) in secrets if path.startswith(SECRETS) else (DEPLOY / path).exists()
         )
