@@ -29,6 +29,10 @@ class Step:
     output: str = ""
 
 
+class ActionFailedError(Exception):
+    """An action ended with an error."""
+
+
 @dataclass
 class Runner:
     """A job that runs in a clone.
@@ -36,6 +40,7 @@ class Runner:
     Attributes:
         contexts: The values of expressions: github, vars, secrets, inputs, matrix, needs.
         environment: The variables of the machine.
+        vulnerabilities: What Trivy finds in an image.
     """
 
     clone: Path
@@ -44,6 +49,7 @@ class Runner:
     artifacts: Path
     temporary: Path
     steps: list[Step] = field(default_factory=list)
+    vulnerabilities: str = ""
 
     def run(self, workflow: Path, job: str) -> list[Step]:
         """Run the steps of a job and return their outcomes; none if the condition of the job is false."""
@@ -121,7 +127,10 @@ class Runner:
         return Step(name, "failure" if done.returncode else "success", done.stdout)
 
     def _run_action(self, name: str, step: Mapping[str, Any]) -> Step:
-        ACTIONS[step["uses"].partition("@")[0]](self, self._fill(step.get("with", {})))
+        try:
+            ACTIONS[step["uses"].partition("@")[0]](self, self._fill(step.get("with", {})))
+        except ActionFailedError as error:
+            return Step(name, "failure", str(error))
         return Step(name, "success")
 
     def _fill(self, values: Mapping[str, Any]) -> dict[str, str]:
@@ -178,6 +187,24 @@ def _download(runner: Runner, options: Mapping[str, str]) -> None:
     shutil.copytree(runner.artifacts / options["name"], target, dirs_exist_ok=True)
 
 
+def _upload(runner: Runner, options: Mapping[str, str]) -> None:
+    target = runner.artifacts / options["name"]
+    target.mkdir(parents=True, exist_ok=True)
+    for path in (runner.clone / name for name in options["path"].split()):
+        # The content of a folder is at the root of the artifact.
+        if path.is_dir():
+            shutil.copytree(path, target, dirs_exist_ok=True)
+        elif path.exists():
+            shutil.copy(path, target)
+
+
+def _scan(runner: Runner, options: Mapping[str, str]) -> None:
+    if "output" in options:
+        (runner.clone / options["output"]).write_text("{}", encoding="utf-8")
+    elif runner.vulnerabilities and options.get("exit-code") == "1":
+        raise ActionFailedError(runner.vulnerabilities)
+
+
 def _nothing(_runner: Runner, _options: Mapping[str, str]) -> None:
     """Do nothing: the clone, its interpreter and its caches exist."""
 
@@ -189,7 +216,8 @@ ACTIONS: dict[str, Callable[[Runner, Mapping[str, str]], None]] = {
     "actions/checkout": _nothing,
     "actions/download-artifact": _download,
     "actions/setup-python": _nothing,
-    "actions/upload-artifact": _nothing,
+    "actions/upload-artifact": _upload,
+    "aquasecurity/trivy-action": _scan,
     "docker/login-action": _nothing,
     "helm/kind-action": _nothing,
     "sigstore/cosign-installer": _nothing,
