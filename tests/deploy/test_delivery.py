@@ -2,15 +2,27 @@
 
 import fnmatch
 import json
+import os
 import re
+import shutil
+import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from clones import ROOT
+from clones import ROOT, call
+from github_imitation import WRITER, GitHub, serve_github
+from visiongate.adapters.mlflow.environment import processor_name
+from visiongate.commands.champion_check import CPU_INFO
+from visiongate.records.files import write_json
+from visiongate.records.interval import Interval
+from visiongate.records.registration import read_registration
+from visiongate.records.verdict import GateVerdict
+from visiongate.registry.champion_check import COMPARED_LATENCY, ChampionCheck, MeasuredLatency
 from workflow_runner import Runner, Step, machine
 
 FOLDER = ROOT / ".github/workflows"
@@ -288,3 +300,63 @@ def test_the_digest_of_the_image_is_proposed(runner: Runner) -> None:
 def test_the_output_of_publish_is_that_of_serve() -> None:
     assert json.dumps(JOBS["publish"]["outputs"]) == '{"serve": "${{ steps.push.outputs.serve }}"}'
     assert "serve" in JOBS["publish"]["strategy"]["matrix"]["target"]
+
+
+# The daily check, run from its YAML in a clone
+
+
+@pytest.mark.slow
+def test_the_committed_champion_is_judged_and_an_issue_reports_a_slowdown(
+    committed_run: Path, tmp_path: Path
+) -> None:
+    clone = tmp_path / "clone"
+    shutil.copytree(committed_run, clone, symlinks=True)
+    prepare(clone)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "temporary").mkdir()
+    write_earlier_check(clone)
+    with serve_github(tmp_path) as github:
+        steps = check_runner(clone, tmp_path, github).run(FOLDER / "model-validation.yml", "champion")
+        outcomes = {step.name: step.outcome for step in steps}
+        output = "\n".join(step.output for step in steps)
+        assert [name for name, outcome in outcomes.items() if outcome == "failure"] == ["Judge"], output
+        assert outcomes["Open, update or close the issue"] == "success"
+        (issue,) = github.issues
+    assert issue["title"] == "The champion falls short: slowdown"
+    assert {path.name for path in (tmp_path / "artifacts/check").iterdir()} == {"check.json", "report.md"}
+    changed = call(clone, "git", "status", "--porcelain").stdout
+    assert changed == ""
+
+
+def prepare(clone: Path) -> None:
+    """Link the environment, and make it newer than the files that `make setup` compares it with."""
+    with (clone / ".git/info/exclude").open("a") as file:
+        file.write(".venv\n")
+    (clone / ".venv").unlink(missing_ok=True)
+    (clone / ".venv").symlink_to(Path(sys.executable).parents[1])
+    for name in ("requirements.lock", "pyproject.toml"):
+        os.utime(clone / name, (0, 0))
+
+
+def write_earlier_check(clone: Path) -> None:
+    """Write the result of a check on a machine like this one, but much faster, as the cache restores it."""
+    registration = read_registration(clone / "reports/registration.json")
+    latency = MeasuredLatency(registration.model_sha256, dict.fromkeys(COMPARED_LATENCY, 0.001))
+    latencies = {processor_name(CPU_INFO): latency}
+    accuracy = Interval(1.0, 0.9, 1.0)
+    check = ChampionCheck("earlier", registration.model_sha256, GateVerdict.of([]), accuracy, latencies)
+    write_json(clone / "logs/check/check.json", asdict(check))
+
+
+def check_runner(clone: Path, folder: Path, github: GitHub) -> Runner:
+    context = {
+        "event": {"repository": {"default_branch": "main"}},
+        "event_name": "schedule",
+        "run_id": "5",
+        "token": WRITER,
+        "workspace": str(clone),
+    }
+    contexts = {"github": context, "vars": {}, "secrets": {}}
+    environment = {**machine(os.environ["PATH"], folder / "home"), **github.environment("")}
+    environment |= {"GITHUB_RUN_ID": "5", "PYTHONPATH": str(clone / "src")}
+    return Runner(clone, contexts, environment, folder / "artifacts", folder / "temporary")
