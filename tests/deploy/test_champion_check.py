@@ -286,14 +286,23 @@ def test_feedback_that_says_nothing_against_the_champion(
 
 @pytest.mark.usefixtures("workspace")
 @pytest.mark.parametrize(
-    "address", ["postgresql+psycopg://u:top-secret@127.0.0.1:9/x", "top-secret", "sqlite:////no/x"]
+    ("address", "message"),
+    [
+        (
+            "postgresql+psycopg://u:top-secret@127.0.0.1:9/x",
+            "prediction log: cannot be read (OperationalError",
+        ),
+        ("sqlite:////no/top-secret/x", "prediction log: cannot be read (OperationalError"),
+        ("top-secret", "not a supported address"),
+        ("postgresql+psycopg://u:top-secret@x@127.0.0.1/x", "has more than one @"),
+    ],
 )
 def test_a_log_that_cannot_be_read_is_an_error_without_the_password(
-    address: str, capsys: pytest.CaptureFixture[str]
+    address: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_cli("registry", "check", "--log", address) == 2
     error = capsys.readouterr().err
-    assert "prediction log: cannot be read" in error
+    assert message in error
     assert "top-secret" not in error
 
 

@@ -198,6 +198,19 @@ class Database:
         return self._model_ids[key]
 
 
+def open_engine(address: str) -> Engine:
+    """Return a database for who only reads: unlike `Database`, it makes no tables.
+
+    Args:
+        address: As for `Database`.
+
+    Raises:
+        SettingsError: The address is invalid.
+        ImportError: The driver is not installed.
+    """
+    return _create_engine(_parse(address))
+
+
 def _parse(address: str) -> URL:
     try:
         return make_url(address)

@@ -4,6 +4,7 @@ import time
 from typing import TYPE_CHECKING
 
 from visiongate.errors import DataError
+from visiongate.monitoring.address import check_address
 from visiongate.monitoring.performance import Scores, merge_tallies, score_feedback
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ def read_feedback_scores(address: str, sha256: str, days: int) -> Scores | None:
 
     Raises:
         DataError: The database cannot be read, or its driver is not installed.
+        SettingsError: The address is invalid.
     """
+    check_address(address)
     try:
         history = _read(address, time.time_ns() // 1000 - days * DAY_US)
     # The drivers' errors have no common base class.
@@ -39,13 +42,11 @@ def read_feedback_scores(address: str, sha256: str, days: int) -> Scores | None:
 
 
 def _read(address: str, since_us: int) -> "History":
-    # SQLAlchemy takes a moment to import.
-    from sqlalchemy import create_engine  # noqa: PLC0415
-
+    # They import SQLAlchemy, which takes a moment.
+    from visiongate.monitoring.database import open_engine  # noqa: PLC0415
     from visiongate.monitoring.history import read_history  # noqa: PLC0415
 
-    # Not `Database`, which makes missing files and tables.
-    engine = create_engine(address)
+    engine = open_engine(address)
     try:
         return read_history(engine, since_us, None, None)
     finally:
