@@ -248,6 +248,32 @@ def test_an_image_is_pushed_signed_and_attested_by_digest(runner: Runner) -> Non
     assert calls(runner)[calls(runner).index(push) - 1] == "docker load --input serve.tar"
 
 
+def test_the_digest_is_that_of_the_repository(tmp_path: Path) -> None:
+    repository = "ghcr.io/team/visiongate/serve"
+    engine = tmp_path / "docker"
+    # A store of containerd has a digest for each name.
+    lines = f"visiongate@sha256:{'4' * 64}\\n{repository}@{DIGEST}\\n"
+    engine.write_text(f"#!/bin/sh\necho \"$*\" >> {tmp_path}/calls\n[ $1 != image ] || printf '{lines}'\n")
+    engine.chmod(0o755)
+    command = [
+        "make",
+        "--silent",
+        "-C",
+        "deploy",
+        "push",
+        f"ENGINE={engine}",
+        f"REPOSITORY={repository}",
+        "TAG=v1",
+    ]
+    assert call(ROOT, *command).stdout == f"{repository}@{DIGEST}\n"
+    assert (tmp_path / "calls").read_text().splitlines()[:2] == [
+        f"tag visiongate:serve {repository}:v1",
+        f"push --quiet {repository}:v1",
+    ]
+    engine.write_text("#!/bin/sh\n[ $1 != push ]\n")
+    assert call(ROOT, *command, check=False).returncode != 0
+
+
 def test_a_vulnerability_with_a_fix_stops_the_image(runner: Runner) -> None:
     runner.vulnerabilities = "CVE-2026-1 HIGH"
     done = deliver(runner)
@@ -260,7 +286,7 @@ def test_a_vulnerability_with_a_fix_stops_the_image(runner: Runner) -> None:
 @pytest.mark.parametrize(
     ("failing", "step"),
     [
-        ("pytest tests/deploy/test_images.py", "build: Test"),
+        ("make -C deploy smoke", "build: Test"),
         (
             "kubectl --context kind-visiongate --namespace visiongate get hpa",
             "cluster: The autoscaler exists",
