@@ -1,10 +1,16 @@
 """From settings to a service that is ready to start."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
 from visiongate.cores import usable_cores
+from visiongate.errors import SettingsError
 from visiongate.monitoring.prediction_log import PredictionLog
 from visiongate.serving.recording import Recorder
 from visiongate.serving.service import Service
 from visiongate.serving.sources.addresses import Places, find_source
+from visiongate.serving.sources.model_sources import ServedFile
 from visiongate.serving.versions.keeper import Kept, ModelKeeper
 from visiongate.serving.versions.slots import ACTIVE, CANARY, SHADOW, Slot
 from visiongate.settings.serving import DEFAULT
@@ -29,6 +35,10 @@ def build_service(places: Places) -> tuple[Service, ModelKeeper]:
 
         service.tracing = build_tracing(settings.tracing.endpoint)
         service.observers.append(service.tracing)
+    if settings.signature.key is not None:
+        service.runtime = replace(
+            service.runtime, check_signature=_require_signatures(settings.signature.key)
+        )
     addresses = {DEFAULT: settings.model, **settings.models}
     service.slots = {name: Slot(name) for name in addresses}
     kept = [
@@ -40,3 +50,14 @@ def build_service(places: Places) -> tuple[Service, ModelKeeper]:
         if address is not None:
             kept.append(Kept(slot, role, find_source(address, places)))
     return service, ModelKeeper(service, kept)
+
+
+def _require_signatures(key: str) -> Callable[[ServedFile, str], None]:
+    try:
+        from visiongate.serving.versions.signature import SignatureCheck  # noqa: PLC0415 - slow to import
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"serving.signature.key = {key}: checking signatures needs {error.name}; run: pip install "
+            "'visiongate[signing]', or build the image with EXTRAS=signing"
+        ) from None
+    return SignatureCheck(Path(key)).check

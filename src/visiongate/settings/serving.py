@@ -88,6 +88,15 @@ class Rollout(Section):
     shadow_share: Share = Field(default=0.1, description="The share.")
 
 
+class Signature(Section):
+    """What models must be signed with."""
+
+    key: str | None = Field(
+        default=None,
+        description="File of a public key; a model without a valid signature is then not loaded. Null for no signatures.",
+    )
+
+
 class Tracing(Section):
     """OpenTelemetry."""
 
@@ -137,6 +146,7 @@ class Serving(Section):
     registry: ServingRegistry = Field(
         default_factory=ServingRegistry, description="The registry that versions come from."
     )
+    signature: Signature = Field(default_factory=Signature, description="What models must be signed with.")
     log: PredictionLog = Field(default_factory=PredictionLog, description="What was predicted.")
     rollout: Rollout = Field(default_factory=Rollout, description="A canary or shadow beside the model.")
     tracing: Tracing = Field(default_factory=Tracing, description="OpenTelemetry.")

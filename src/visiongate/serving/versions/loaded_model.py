@@ -62,6 +62,7 @@ class Runtime:
         max_batch: Images per call of a model.
         threshold: In place of the models' own.
         is_alone: Whether the service has a single request.
+        check_signature: Raises an error if a file, with the content that has a sha256, is not signed; None if it need not be.
     """
 
     executor: Executor
@@ -69,13 +70,15 @@ class Runtime:
     max_batch: int
     threshold: float | None
     is_alone: Callable[[], bool]
+    check_signature: Callable[[ServedFile, str], None] | None = None
 
 
 def load_model(file: ServedFile, runtime: Runtime) -> LoadedModel:
     """Load a model and check it. Takes seconds for a large model; called in a thread.
 
     Raises:
-        DataError: The file is not a model of this package, is not the registered one, or does not predict its example.
+        DataError: The file is not a model of this package, is not the registered one, is not signed, or does not predict its
+            example.
     """
     try:
         # Read once, so that the checked bytes are the loaded ones.
@@ -85,6 +88,8 @@ def load_model(file: ServedFile, runtime: Runtime) -> LoadedModel:
     actual = hashlib.sha256(content).hexdigest()
     if actual != file.sha256:
         raise DataError(f"{file.source}: its file has the sha256 {actual}, not the registered {file.sha256}")
+    if runtime.check_signature is not None:
+        runtime.check_signature(file, actual)
     threshold = file.threshold if runtime.threshold is None else runtime.threshold
     busy = make_classifier(file.name, _open(file, content, 1), threshold, file.sha256)
     seconds = _measure(busy)
