@@ -4,10 +4,14 @@ Each command calls a function of a module in `visiongate.commands`, which takes 
 The module is imported when the command runs, so that ``--help`` imports nothing but click.
 """
 
+import os
 import shlex
+import signal
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from types import FrameType
 
 import click
 
@@ -28,6 +32,9 @@ Shell completion: eval "$(_VISIONGATE_COMPLETE=bash_source visiongate)", or zsh_
 PIPELINE = "dvc.yaml"
 FAILED = 2
 INTERRUPTED = 130
+# The first process of a container is one that no signal ends, unless it handles it.
+FIRST_PROCESS = 1
+SIGNALED = 128
 IMAGE = "ghcr.io/OWNER/visiongate/serve@sha256:DIGEST"
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -575,8 +582,15 @@ def _group(name: str, summary: str, commands: list[click.Command]) -> click.Grou
 
 
 def _start(log_level: str, **_options: object) -> None:
+    if os.getpid() == FIRST_PROCESS:
+        signal.signal(signal.SIGTERM, _end)
     logs.configure(log_level.upper())
     _require_root()
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    """End as a signal ends other processes; the service handles SIGTERM itself once it is there."""
+    sys.exit(SIGNALED + number)
 
 
 def _require_root() -> None:

@@ -1,6 +1,7 @@
 """The command line: each command has a function behind it that takes its options, and help is quick."""
 
 import inspect
+import signal
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -102,3 +103,15 @@ def test_doctor_reports_the_packages_of_formats(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(MODULES, "dicom", "no_such_module")
     assert doctor.CHECKS["extras"]() == "heic found, dicom missing"
+
+
+def test_sigterm_ends_the_first_process_of_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getpid", lambda: 1)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert run_cli("smoke", "--url", "ftp://x") == 2
+        with pytest.raises(SystemExit) as end:
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert end.value.code == 143
