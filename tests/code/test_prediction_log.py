@@ -205,6 +205,7 @@ def test_lock_delays_predictions_and_refuses_feedback(
         other.execute("ROLLBACK")
     settle(log)
     assert len(rows(file)) == 2
+    wait_until(lambda: len(caplog.records) > 1)
     assert [record.message for record in caplog.records] == [
         (
             "prediction log: database is locked; answers go on, and up to 10000 predictions wait "
