@@ -56,7 +56,7 @@ def _dispatch(module: str, function: str = "run") -> Callable[..., None]:
             package = (error.name or "visiongate").partition(".")[0]
             if context.find_root().params["debug"] or package == "visiongate":
                 raise
-            extra = "serve" if module == "serve" else "pipeline"
+            extra = "serve" if module in {"serve", "drift"} else "pipeline"
             fix = f"pip install 'visiongate[{extra}]'"
             click.echo(f"{context.command_path}: {package!r} is not installed; run: {fix}", err=True)
             status = FAILED
@@ -369,6 +369,26 @@ def _serving_commands() -> list[click.Command]:
             "visiongate serve-key phone",
             click.Argument(["name"], metavar="NAME"),
             _flag("--admin", "The key may also exchange the versions of models."),
+        ),
+        _command(
+            "drift",
+            _dispatch("drift"),
+            "Compare recent predictions of the service with the first ones of the same version, and record the result for its "
+            "metrics. Exit with 1 if they have drifted, and with 2 if there are too few to say.",
+            "visiongate drift --window 168",
+            _option(
+                "--window",
+                type=click.FloatRange(0, 87_600, min_open=True),
+                metavar="HOURS",
+                help="How far to look back; by default serving.drift.window_hours.",
+            ),
+            _option(
+                "--level",
+                type=click.FloatRange(0, 1, min_open=True, max_open=True),
+                metavar="SHARE",
+                help="Probability of a false alarm; by default serving.drift.level.",
+            ),
+            _option("--json", "json_file", type=FILE, help="File for the result as JSON."),
         ),
         _command(
             "smoke",

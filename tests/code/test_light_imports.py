@@ -68,7 +68,7 @@ def test_the_service_imports_only_its_packages(served: dict[str, str]) -> None:
     folders = [ROOT / "src/visiongate" / name for name in ("serving", "monitoring")]
     files = [path for folder in folders for path in folder.rglob("*.py") if path.stem != "__init__"]
     modules = [".".join(path.relative_to(ROOT / "src").with_suffix("").parts) for path in files]
-    code = f"import visiongate.commands.serve, visiongate.commands.smoke, {', '.join(modules)}"
+    code = f"import visiongate.commands.serve, visiongate.commands.smoke, visiongate.commands.drift, {', '.join(modules)}"
 
     subprocess.run([sys.executable, "-c", code], env=served, check=True)
 

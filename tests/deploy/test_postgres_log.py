@@ -11,12 +11,14 @@ from threading import Barrier, Thread
 
 import pytest
 
+from command_line import run_cli
 from image_samples import encode, photo
 from pooled_models import write_pooled_model
 from postgres import PASSWORD, PostgresServer, needs_postgres, postgres_server
 from served import application
 from visiongate.monitoring import prediction_log
 from visiongate.monitoring.database import DAY_US, Database
+from visiongate.monitoring.drift_store import read_latest_report
 from visiongate.monitoring.entries import (
     Feedback,
     LoggedModel,
@@ -284,3 +286,23 @@ def test_replicas_delete_old_predictions_together(
         log.close()
     assert sum(deleted) == 700
     assert server.query(database, "SELECT count(*) FROM predictions") == [(300,)]
+
+
+def test_drift_is_found_and_recorded(
+    server: PostgresServer, database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VISIONGATE_SERVING__LOG__ADDRESS", server.address(database))
+    monkeypatch.setattr("visiongate.monitoring.drift_store.MAX_WINDOW", 150)
+    now, log = time.time_ns() // 1000, Database(server.address(database))
+    log.write([prediction("Dog" if number % 2 else "Cat", time_us=number) for number in range(1000)])
+    log.write([prediction("Dog", time_us=now - number) for number in range(400)])
+
+    assert [run_cli("drift"), run_cli("drift")] == [1, 1]
+
+    report = read_latest_report(log.engine)
+    log.close()
+    assert report is not None
+    assert report.state().drifted == {"classes": True, "confidence": False}
+    assert (report.models[0].window.predictions, report.models[0].window.compared) == (400, 133)
+    assert server.query(database, "SELECT count(*) FROM drift_references") == [(1,)]

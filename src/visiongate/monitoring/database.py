@@ -17,7 +17,6 @@ from sqlalchemy import (
     make_url,
     select,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DataError, IntegrityError
 
@@ -31,7 +30,7 @@ from visiongate.monitoring.entries import (
     UnknownLabelError,
     UnknownPredictionError,
 )
-from visiongate.monitoring.tables import feedback, metadata, models, predictions
+from visiongate.monitoring.tables import feedback, insert_into, metadata, models, predictions
 
 # How long SQLite waits for another process that writes. The writer tries again later.
 BUSY_SECONDS = 1.0
@@ -56,14 +55,15 @@ _REFUSED = (DataError, IntegrityError, OverflowError, TypeError, ValueError)
 class Database:
     """An open database. Only one thread may write, but several processes may, on several machines if it is PostgreSQL."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, create: bool = True) -> None:
         """Open the database, and make its folder, file and tables if they are missing.
 
         Args:
             address: An address of SQLAlchemy, such as ``sqlite:///logs/predictions.sqlite``.
+            create: Whether a missing file is made. Tables are, anyway.
 
         Raises:
-            SettingsError: The address is invalid.
+            SettingsError: The address is invalid, or the file is missing and not made.
             SQLAlchemyError: The database cannot be opened.
             OSError: The folder cannot be made.
             ImportError: The driver is not installed.
@@ -71,9 +71,10 @@ class Database:
         url = _parse(address)
         self._file = _find_file(url)
         if self._file is not None:
+            if not create and not self._file.exists():
+                raise SettingsError(f"{SETTING} = {address}: no such file; the service makes it")
             self._file.parent.mkdir(parents=True, exist_ok=True)
         self.engine = _create_engine(url)
-        self._insert = sqlite.insert if url.get_backend_name() == SQLITE else postgresql.insert
         self._model_ids: dict[tuple[str, str, str], int] = {}
         self.create_tables()
 
@@ -132,13 +133,13 @@ class Database:
             .where(predictions.c.prediction_id == given.prediction_id)
         )
         values = {"label": given.label, "source": given.source, "time_us": _now_us()}
-        stored = self._insert(feedback).values(prediction_id=given.prediction_id, **values)
         with self.engine.begin() as connection:
             row = connection.execute(found).one_or_none()
             if row is None:
                 raise UnknownPredictionError(f"no prediction has the id {given.prediction_id[:80]!r}")
             if given.label not in (classes := json.loads(row.classes)):
                 raise UnknownLabelError(given.label, classes)
+            stored = insert_into(connection, feedback).values(prediction_id=given.prediction_id, **values)
             connection.execute(
                 stored.on_conflict_do_update(index_elements=[feedback.c.prediction_id], set_=values)
             )
@@ -191,7 +192,7 @@ class Database:
             with self.engine.begin() as connection:
                 found = connection.scalar(number)
                 if found is None:
-                    added = self._insert(models).values(**values, classes=classes)
+                    added = insert_into(connection, models).values(**values, classes=classes)
                     connection.execute(added.on_conflict_do_nothing())
                     found = connection.scalars(number).one()
             self._model_ids[key] = found

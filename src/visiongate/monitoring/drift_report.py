@@ -24,7 +24,8 @@ class Comparison(BaseModel):
         ),
     ]
     p_value: Annotated[
-        float, Field(description="Adjusted for all comparisons of the check (Holm); below `level` is drift.")
+        float,
+        Field(description="Adjusted for all comparisons of the check (Holm); at most `level` is drift."),
     ]
     what: Annotated[str, Field(description="What has changed most, in words.")]
     since: Annotated[
@@ -39,6 +40,7 @@ class Period(BaseModel):
     """Predictions that are compared."""
 
     predictions: int
+    compared: Annotated[int, Field(description="An even selection of them, if they are many.")]
     first: datetime | None
     last: datetime | None
 

@@ -75,13 +75,18 @@ def read_history(engine: Engine, since_us: int, name: str | None, version: str |
         _add_latencies(connection, selected, tallies)
         by_hour = _read_hours(connection, selected)
         # After the predictions: a model that was added meanwhile is among them.
-        known = _read_models(connection)
+        known = read_models(connection)
     histories = [ModelHistory(known[number], shadow, tally) for (number, shadow), tally in tallies.items()]
     histories.sort(key=lambda history: history.tally.last_us or 0, reverse=True)
     return History(tuple(histories), by_hour)
 
 
-def _read_models(connection: Connection) -> dict[int, LoggedModel]:
+def read_models(connection: Connection) -> dict[int, LoggedModel]:
+    """Return the models of the log by their number.
+
+    Raises:
+        SQLAlchemyError: The database cannot be read.
+    """
     return {
         row.model_id: LoggedModel(row.name, row.version or None, row.sha256, tuple(json.loads(row.classes)))
         for row in connection.execute(select(models))

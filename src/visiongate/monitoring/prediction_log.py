@@ -14,7 +14,7 @@ from threading import Condition, Thread
 from typing import TYPE_CHECKING, TypeVar
 
 from visiongate.errors import VisiongateError
-from visiongate.monitoring.address import SETTING, check_address
+from visiongate.monitoring.address import check_address
 from visiongate.monitoring.entries import (
     Feedback,
     FeedbackReceipt,
@@ -23,6 +23,7 @@ from visiongate.monitoring.entries import (
     UnknownPredictionError,
     age_seconds,
 )
+from visiongate.monitoring.faults import explain_fault
 from visiongate.settings.serving import PredictionLog as Settings
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class PredictionLog:
         try:
             return query(database.engine)
         except Exception as error:
-            raise LogUnavailableError(_explain(error)) from error
+            raise LogUnavailableError(explain_fault(error)) from error
 
     def close(self, seconds: float = 5.0) -> None:
         """Write what waits, for a limited time, and end the thread. Predictions that still wait then are dropped."""
@@ -239,7 +240,7 @@ class PredictionLog:
             except VisiongateError as error:
                 _fail(future, error)
             except Exception as error:  # noqa: BLE001 - as in `_run`
-                _fail(future, LogUnavailableError(_explain(error)))
+                _fail(future, LogUnavailableError(explain_fault(error)))
             else:
                 if future.set_running_or_notify_cancel():
                     future.set_result(receipt)
@@ -257,7 +258,7 @@ class PredictionLog:
     def _stumble(self, error: Exception, pause: float) -> bool:
         """Note that the database cannot be written, and wait; return whether to try again."""
         with self._changed:
-            first, self._fault = self._fault is None, _explain(error)
+            first, self._fault = self._fault is None, explain_fault(error)
             self._fail_feedback(self._fault)
         if first:
             logger.warning(
@@ -325,11 +326,3 @@ class PredictionLog:
 def _fail(future: "Future[FeedbackReceipt]", error: VisiongateError) -> None:
     if future.set_running_or_notify_cancel():
         future.set_exception(error)
-
-
-def _explain(error: Exception) -> str:
-    """Return the first line of an error, for a database's without SQLAlchemy's additions and without the statement."""
-    if isinstance(error, ModuleNotFoundError):
-        return f"{SETTING}: its driver {error.name!r} is not installed; write postgresql+psycopg://…, or install it"
-    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

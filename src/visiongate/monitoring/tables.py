@@ -8,6 +8,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Connection,
     Float,
     ForeignKey,
     Index,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 
 metadata = MetaData()
 
@@ -72,6 +74,18 @@ feedback = Table(
     Column("time_us", BigInteger, nullable=False),
 )
 
+# The first predictions of a version, which `visiongate drift` compares later ones with. Retention does not delete them.
+# `classes` is a JSON object of counts, `confidences` is float32, little-endian.
+drift_references = Table(
+    "drift_references",
+    metadata,
+    Column("model_id", ForeignKey("models.model_id"), primary_key=True),
+    Column("first_us", BigInteger, nullable=False),
+    Column("last_us", BigInteger, nullable=False),
+    Column("classes", Text, nullable=False),
+    Column("confidences", LargeBinary, nullable=False),
+)
+
 # What `visiongate drift` found. `report` is a `DriftReport` in JSON, so that a further check needs no other table.
 drift_checks = Table(
     "drift_checks",
@@ -81,3 +95,8 @@ drift_checks = Table(
     Column("verdict", Text, nullable=False),
     Column("report", Text, nullable=False),
 )
+
+
+def insert_into(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """Return an insertion that can say what happens to a row that exists, because another process has just added it."""
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
