@@ -42,6 +42,7 @@ BROKEN: dict[tuple[str, str], list[tuple[str, object, str]]] = {
         ("spec/replicas", 2, "replicas, which each apply would reset"),
         ("spec/strategy/rollingUpdate/maxUnavailable", 1, "makes replicas unavailable"),
         (f"{POD}/terminationGracePeriodSeconds", 30, "terminationGracePeriodSeconds is 30"),
+        (f"{POD}/topologySpreadConstraints/0/maxSkew", 3, "allows a skew of 3"),
         (f"{CONTAINER}/lifecycle", REMOVED, "no preStop sleep"),
         (f"{CONTAINER}/env", REMOVED, "replicas share no prediction log"),
         (f"{CONTAINER}/envFrom/0/configMapRef/name", "settings", "no ConfigMap/settings"),
@@ -65,7 +66,7 @@ BROKEN: dict[tuple[str, str], list[tuple[str, object, str]]] = {
             "web",
             "does not match its pods",
         ),
-        (f"{CONTAINER}/volumeMounts/0", REMOVED, "/run/secrets/visiongate/keys is not mounted"),
+        (f"{CONTAINER}/volumeMounts/0", REMOVED, "and mounted at ['keys']"),
         (f"{CONTAINER}/env/1/valueFrom/secretKeyRef/name", "database", "no Secret/database"),
         (f"{POD}/volumes/0/secret/items/0/key", "key", "Secret/visiongate-keys has no ['key']"),
     ],
@@ -108,24 +109,26 @@ BROKEN: dict[tuple[str, str], list[tuple[str, object, str]]] = {
         ("spec/ingress", [{}], "allows everything"),
     ],
     ("kind", "NetworkPolicy/names"): [
-        ("spec/egress/0/ports", [], "cannot look up names"),
+        ("spec/egress/0/ports", [], "look up names at [set()]"),
     ],
     ("kind", "NetworkPolicy/visiongate-from-monitoring"): [
         (f"spec/podSelector/matchLabels/{NAME}", "web", "selects no pod"),
-        ("spec/ingress/0/ports/0/port", 80, "ingress at port 80"),
+        ("spec/ingress/0/ports/0/port", 80, "ingress at ports ['80']"),
     ],
     ("kind", "NetworkPolicy/visiongate-to-postgres"): [
         (f"spec/egress/0/to/0/podSelector/matchLabels/{NAME}", "db", "pods that do not exist"),
-        ("spec/egress/0/ports/0/port", 5433, "egress at port 5433"),
+        ("spec/egress/0/ports/0/port", 5433, "egress at ports ['5433']"),
     ],
     ("production", "HTTPRoute/visiongate"): [
         ("spec/parentRefs/0/sectionName", "tls", "no listener visiongate/tls"),
         ("spec/hostnames", ["other.example.com"], "no listener"),
         ("spec/rules/0/backendRefs/0/port", 8000, "no Service visiongate:8000"),
-        ("spec/rules/0/timeouts", REMOVED, "may take None"),
+        ("spec/rules/0/timeouts", REMOVED, "may take 0s"),
         ("spec/parentRefs/0/sectionName", "http", "serves without TLS"),
     ],
     ("production", "Gateway/visiongate"): [
+        ("spec/listeners/0/tls/mode", "Passthrough", "listeners[0]"),
+        ("spec/listeners/1/hostName", "visiongate.example.com", "listeners[1]"),
         ("spec/listeners/0/tls/certificateRefs/0/name", "tls", "no certificate"),
     ],
     ("kind", "CronJob/visiongate-drift"): [
@@ -135,8 +138,39 @@ BROKEN: dict[tuple[str, str], list[tuple[str, object, str]]] = {
         (f"{DRIFT_CONTAINER}/args", ["drfit"], "visiongate drfit does not exist"),
     ],
     ("line", "Job/visiongate-line"): [
-        ("spec/podFailurePolicy/rules/1/onExitCodes/containerName", "train", "podFailurePolicy of"),
+        ("spec/podFailurePolicy/rules/1/onExitCodes/containerName", "train", "podFailurePolicy ["),
         (f"{POD}/restartPolicy", "OnFailure", "restartPolicy is not Never"),
+    ],
+    ("kind", "ServiceAccount/visiongate"): [
+        ("automountServiceAccountToken", REMOVED, "automountServiceAccountToken is not false"),
+    ],
+    ("staging", "Service/visiongate"): [
+        ("spec/loadBalancerSourceRanges", REMOVED, "open to everybody"),
+        ("spec/type", "LoadBalancr", "type LoadBalancr"),
+    ],
+    ("staging", "ScaledObject/visiongate"): [
+        ("spec/minReplicas", 2, "'minReplicas' was unexpected"),
+        ("spec/triggers/0/metadata/threshold", 8, "is not of type 'string'"),
+        ("spec/triggers/0/type", "promtheus", "'prometheus' was expected"),
+    ],
+    ("production", "HTTPRoute/visiongate-redirect"): [
+        ("spec/rules/0/filters/0/requestRedirect/scheme", "http", "rules[0]"),
+    ],
+    ("production", "NetworkPolicy/visiongate-to-database"): [
+        ("spec/egress/0/ports/0/port", 5433, "egress at ports ['5433']"),
+        ("spec/egress/0/ports/0/protocol", "UDP", "no way to the database"),
+        ("spec/policyTypes", ["Ingress"], "egress without effect"),
+        ("spec/egress/0/to/0/ipBlock/cidr", "0.0.0.0/0", "0.0.0.0/0 is no private network"),
+        (f"spec/podSelector/matchLabels/{NAME}", REMOVED, "selects no pod, or all"),
+    ],
+    ("production", "NetworkPolicy/visiongate-from-gateway"): [
+        ("spec/ingress/0/from/0/namespaceSelector", REMOVED, "peer {}"),
+        (
+            "spec/ingress/0/from/0/namespaceSelector/matchLabels/kubernetes.io~1metadata.name",
+            "ingress-nginx",
+            "the docs do not name the namespace ingress-nginx",
+        ),
+        (f"spec/podSelector/matchLabels/{COMPONENT}", REMOVED, "lets requests in to 2 workloads"),
     ],
     ("production", "ServiceMonitor/visiongate"): [
         (f"spec/selector/matchLabels/{COMPONENT}", "web", "matches 0 services"),

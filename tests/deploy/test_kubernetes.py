@@ -12,13 +12,15 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 import yaml
+from kubernetes_validate import utils as schemas
 from pydantic import ValidationError
 from sqlalchemy import make_url
 
+import connection_rules  # noqa: F401 - lists its rules
 from broken_manifests import BROKEN, CONTAINER, SETTINGS
 from clones import call
 from command_line import run_cli
-from manifest_rules import DIGEST, RULES, Case
+from manifest_cases import RULES, Case
 from manifests import (
     FOLDER,
     NO_KUBECTL,
@@ -35,9 +37,11 @@ from played_manifests import Played, play, skip_without_image
 from pooled_models import write_pooled_model
 from served import application
 from visiongate.cli import main
+from workload_rules import DIGEST
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs/kubernetes.md"
+DOCKERFILE = ROOT / "deploy/Dockerfile"
 OVERLAYS = ("kind", "staging", "production")
 # Those that Kubernetes supports.
 VERSIONS = ("1.35", "1.36", "1.37")
@@ -93,7 +97,9 @@ def case_of(overlay: str, service: Service, documents: Sequence[Document] | None
         routes=service[0],
         metrics=service[1],
         secrets=secrets(),
+        words=frozenset(re.findall(r"`([\w-]+)`", DOCS.read_text())),
         commands=frozenset({*main.commands, "drift"}),
+        user=int(re.findall(r"^USER (\d+)", DOCKERFILE.read_text(), re.MULTILINE)[0]),
         digests=overlay != "kind",
     )
 
@@ -151,6 +157,13 @@ def schema_findings(documents: Sequence[Document], version: str) -> list[str]:
     return found
 
 
+@pytest.fixture
+def _read_schemas_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cache the definitions of a version, which are parsed for each object otherwise."""
+    monkeypatch.setattr(schemas, "schema_contents", functools.cache(schemas.schema_contents))
+
+
+@pytest.mark.usefixtures("_read_schemas_once")
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_object_is_valid_in_supported_versions(version: str) -> None:
     everything = [*rendered("kind"), *rendered("staging"), *rendered("production"), *rendered("line")]
