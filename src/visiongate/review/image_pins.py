@@ -82,15 +82,6 @@ def pin_digest(text: str, image: ImageReference, source: str) -> str:
     return text
 
 
-def read_pins(text: str, source: str) -> list[ImageReference]:
-    """Return the images of a kustomization that are named by digest.
-
-    Raises:
-        DataError: The file is not a kustomization, or names an image by a tag.
-    """
-    return [ImageReference(entry.name, text[entry.start : entry.end]) for entry in _read_images(text, source)]
-
-
 @dataclass(frozen=True, slots=True)
 class _Entry:
     """An image, and where its digest is in the text."""
