@@ -13,6 +13,8 @@ WITHOUT_DIGEST = {"ghcr.io/mlflow/mlflow"}
 PINNED = re.compile(r"(?P<name>[\w./-]+):(?P<tag>[\w.-]*\d[\w.-]*)(@sha256:[0-9a-f]{64})?")
 # Those whose volume or files belong to root; they have no capability.
 ROOT_USERS = {"alloy", "s3"}
+# They sleep most of the time, and there is nothing to ask.
+LOOPS = {"drift"}
 # What the caller runs on the work tree.
 PIPELINE = {"train", "evaluate", "develop"}
 SECRET_NAME = re.compile(r"(PASSWORD|SECRET|TOKEN|CREDENTIALS|(?<!CONFIG)_KEYS?)(_|$)")
@@ -53,12 +55,11 @@ def secrets_in_the_file(document: Document) -> list[str]:
 def images_not_pinned(document: Document) -> list[str]:
     """An image that is not built here has an exact version and a digest."""
     found = []
+    built = {service["image"] for _, service in services(document) if "build" in service}
     for name, service in services(document):
         image = service["image"]
         match = PINNED.fullmatch(image)
-        if "build" not in service and (
-            match is None or not ("@" in image or match["name"] in WITHOUT_DIGEST)
-        ):
+        if image not in built and (match is None or not ("@" in image or match["name"] in WITHOUT_DIGEST)):
             found.append(f"{name}: {image} is not pinned")
     return found
 
@@ -113,7 +114,7 @@ def supervision_missing(document: Document) -> list[str]:
     for name, service in services(document):
         if "restart" not in service:
             found.append(f"{name}: no restart policy")
-        if name not in PIPELINE and not service.get("healthcheck", {}).get("test"):
+        if name not in {*PIPELINE, *LOOPS} and not service.get("healthcheck", {}).get("test"):
             found.append(f"{name}: no health check")
     return found
 

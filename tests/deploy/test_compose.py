@@ -225,6 +225,7 @@ def test_only_the_override_brings_the_service_to_the_database() -> None:
     roles = re.findall(r"for name in (.+);", script)
     assert roles == re.findall(r"for name in (.+);", (DEPLOY / "secrets.sh").read_text(encoding="utf-8"))
     assert added["environment"]["VISIONGATE_SERVING__LOG__ADDRESS"].endswith("?service=predictions")
+    assert override["services"]["drift"] == added
 
 
 def targets(config: Document) -> list[str]:
