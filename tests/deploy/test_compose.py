@@ -372,6 +372,30 @@ def test_amtool_accepts_the_configuration(name: str, tmp_path: Path) -> None:
     assert subprocess.run(broken, capture_output=True, check=False).returncode == 1
 
 
+def matchers(value: object) -> Iterator[str]:
+    """Yield the matchers of the routes and inhibitions in a configuration of Alertmanager."""
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+        if str(key).endswith("matchers"):
+            yield from item
+        elif isinstance(item, (dict, list)):
+            yield from matchers(item)
+
+
+@pytest.mark.parametrize("name", ["alertmanager", "receivers.example"])
+def test_alertmanager_matches_alerts_and_severities_that_exist(name: str) -> None:
+    rules = [
+        rule
+        for group in read("prometheus/rules.yaml")["groups"]
+        for rule in group["rules"]
+        if "alert" in rule
+    ]
+    known = {f'alertname="{rule["alert"]}"' for rule in rules}
+    known |= {f'severity="{rule["labels"]["severity"]}"' for rule in rules}
+    found = set(matchers(read(f"alertmanager/{name}.yaml")))
+    assert found
+    assert found <= known
+
+
 def unused_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
