@@ -135,7 +135,8 @@ BROKEN: dict[tuple[str, str], list[tuple[str, object, str]]] = {
         ("spec/concurrencyPolicy", "Allow", "concurrencyPolicy is not Forbid"),
         ("spec/startingDeadlineSeconds", REMOVED, "no startingDeadlineSeconds"),
         (f"{DRIFT}/activeDeadlineSeconds", REMOVED, "no activeDeadlineSeconds"),
-        (f"{DRIFT_CONTAINER}/args", ["drfit"], "visiongate drfit does not exist"),
+        (f"{DRIFT_CONTAINER}/args/1", "--hours", "['--hours', '--level'] does not exist"),
+        (f"{DRIFT_CONTAINER}/args", ["drfit"], "visiongate drfit [] does not exist"),
     ],
     ("line", "Job/visiongate-line"): [
         ("spec/podFailurePolicy/rules/1/onExitCodes/containerName", "train", "podFailurePolicy ["),

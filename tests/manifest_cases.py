@@ -27,7 +27,7 @@ class Case:
         metrics: That a started service exports.
         secrets: That the operator creates, as the docs say, with their keys.
         words: In code in the docs.
-        commands: Of the command line.
+        commands: Of the command line, with their options.
         user: Of the images.
         digests: Whether each image must be named by digest.
     """
@@ -38,7 +38,7 @@ class Case:
     metrics: frozenset[str]
     secrets: dict[str, set[str]]
     words: frozenset[str]
-    commands: frozenset[str]
+    commands: dict[str, set[str]]
     user: int
     digests: bool
 

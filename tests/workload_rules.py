@@ -355,11 +355,12 @@ def has_jobs_that_end(case: Case) -> Iterator[str]:
 
 @rule
 def calls_commands_that_exist(case: Case) -> Iterator[str]:
-    """The arguments of a container are a command of ours; the image names the program."""
+    """The arguments of a container are a command of ours with its options; the image names the program."""
     for container in ours(case, "CronJob", "Job"):
-        command = container.spec["args"][0]
-        if command not in case.commands:
-            yield f"{container.name}: visiongate {command} does not exist"
+        command, *arguments = container.spec["args"]
+        options = {argument for argument in arguments if argument.startswith("--")}
+        if options - case.commands.get(command, set()) or command not in case.commands:
+            yield f"{container.name}: visiongate {command} {sorted(options)} does not exist"
 
 
 @rule

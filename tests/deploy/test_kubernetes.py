@@ -75,6 +75,15 @@ def secrets() -> dict[str, set[str]]:
     return {name: set(re.findall(r"`([\w.]+)`", keys)) for name, keys in rows}
 
 
+@functools.cache
+def options() -> dict[str, set[str]]:
+    """The commands of the command line, with their options."""
+    return {
+        name: {option for parameter in command.params for option in parameter.opts}
+        for name, command in main.commands.items()
+    }
+
+
 async def _ask(model: Path) -> Service:
     async with application(model) as app:
         api = (await app.client.get("/openapi.json")).json()
@@ -98,7 +107,7 @@ def case_of(overlay: str, service: Service, documents: Sequence[Document] | None
         metrics=service[1],
         secrets=secrets(),
         words=frozenset(re.findall(r"`([\w-]+)`", DOCS.read_text())),
-        commands=frozenset({*main.commands, "drift"}),
+        commands=options(),
         user=int(re.findall(r"^USER (\d+)", DOCKERFILE.read_text(), re.MULTILINE)[0]),
         digests=overlay != "kind",
     )
