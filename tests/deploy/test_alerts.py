@@ -108,6 +108,26 @@ def test_the_objectives_are_about_the_routes_with_series_of_their_own() -> None:
     assert used == {f"{predict}|{infer}"}
 
 
+def find_wrong_windows(rules: list[Rule]) -> list[str]:
+    """Return recorded names that end with another window than that of what they read."""
+    wrong = []
+    for rule in rules:
+        named = re.search(r"rate(\d+[mhd])$|increase(\d+[mhd])$", rule.get("record", ""))
+        if named:
+            read = set(re.findall(r"\[(\w+)\]|(?:rate|increase)(\d+[mhd])\b", rule["expr"]))
+            if {window for pair in read for window in pair if window} != {named[1] or named[2]}:
+                wrong.append(rule["record"])
+    return wrong
+
+
+def test_a_recorded_name_says_its_window() -> None:
+    assert find_wrong_windows(RULE_LIST) == []
+    rules = copy.deepcopy(RULE_LIST)
+    [rule] = [rule for rule in rules if rule.get("record") == "job:visiongate_burn:rate6h"]
+    rule["expr"] = rule["expr"].replace("rate6h", "rate2h")
+    assert find_wrong_windows(rules) == ["job:visiongate_burn:rate6h"]
+
+
 # Labels, annotations and runbooks
 
 

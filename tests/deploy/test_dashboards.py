@@ -4,8 +4,6 @@ import copy
 import json
 import re
 import runpy
-import shutil
-import subprocess
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
@@ -179,28 +177,3 @@ def test_data_sources_are_chosen_in_the_dashboard(dashboard: Dashboard) -> None:
 def test_the_file_is_what_its_source_writes(dashboard: Dashboard) -> None:
     source = runpy.run_path(str(MONITORING / "write_dashboard.py"))
     assert source["build"]() == dashboard
-
-
-# Kubernetes
-
-
-@pytest.mark.skipif(
-    shutil.which("kubectl") is None, reason="kubectl is missing; see https://kubernetes.io/docs/tasks/tools"
-)
-def test_the_component_has_the_dashboard_with_the_label_of_grafanas_sidecar(
-    tmp_path: Path, dashboard: Dashboard
-) -> None:
-    shutil.copytree(MONITORING, tmp_path / "monitoring")
-    overlay = {"kind": "Kustomization", "namespace": "visiongate", "components": ["../monitoring"]}
-    (tmp_path / "overlay").mkdir()
-    (tmp_path / "overlay/kustomization.yaml").write_text(yaml.safe_dump(overlay), encoding="utf-8")
-    rendered = subprocess.run(
-        ["kubectl", "kustomize", tmp_path / "overlay"], capture_output=True, text=True, check=True
-    ).stdout
-    objects = {each["kind"]: each for each in yaml.safe_load_all(rendered)}
-    assert set(objects) == {"ConfigMap", "PrometheusRule", "ServiceMonitor"}
-    assert objects["ConfigMap"]["metadata"]["labels"]["grafana_dashboard"] == "1"
-    assert json.loads(objects["ConfigMap"]["data"]["visiongate.json"]) == dashboard
-    assert objects["PrometheusRule"]["spec"] == RULES
-    [endpoint] = objects["ServiceMonitor"]["spec"]["endpoints"]
-    assert endpoint["authorization"]["credentials"] == {"name": "visiongate-metrics-key", "key": "key"}
