@@ -4,9 +4,8 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
@@ -15,9 +14,7 @@ from captured_log import captured
 from image_samples import encode
 from served import Application, application
 from tiny_models import add_reliability, write_threshold_model
-from visiongate.monitoring.database import Database
-from visiongate.monitoring.drift_report import DriftReport
-from visiongate.monitoring.drift_store import record_report
+from visiongate.monitoring.drift_report import DriftState, Quantity
 from visiongate.records.files import sha256_of
 from visiongate.records.served_model import ServedModel, write_served_folder
 from visiongate.serving.sources.registration_time import add_registration_time
@@ -39,21 +36,19 @@ def write_registered_model(folder: Path) -> Path:
 
 def read_service(folder: Path) -> tuple[Series, set[str]]:
     """Return the series by metric, and the fields of the log, of a service that has answered requests of all kinds."""
-    address = f"sqlite:///{folder}/log.sqlite"
-    _record_drift_check(address)
     environment = {
         "VISIONGATE_SERVING__LOG__ENABLED": "true",
-        "VISIONGATE_SERVING__LOG__ADDRESS": address,
+        "VISIONGATE_SERVING__LOG__ADDRESS": f"sqlite:///{folder}/log.sqlite",
     }
 
     async def run() -> str:
         async with application(write_registered_model(folder), environment) as app:
-            # As if the model came from a registry.
-            app.service.registry_reachable = True
             await _send_requests(app)
-            while app.service.log is not None and app.service.log.drift is None:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-            return (await app.client.get("/metrics")).text
+            # As if the model came from a registry, and drift had been looked for.
+            app.service.registry_reachable = True
+            assert app.service.log is not None
+            app.service.log.drift = DriftState(time.time(), dict.fromkeys(get_args(Quantity), False))
+            return app.service.metrics.render("")[0].decode()
 
     with captured() as stream:
         text = asyncio.run(run())
@@ -67,25 +62,6 @@ def parse(text: str) -> Series:
         for sample in family.samples:
             series.setdefault(sample.name, []).append(dict(sample.labels))
     return series
-
-
-def _record_drift_check(address: str) -> None:
-    model = {"name": "tiny", "version": "3", "sha256": "0" * 64, "verdict": "no drift", "advice": ""}
-    period = {"predictions": 0, "first": None, "last": None}
-    compared = {"drifted": False, "distance": 0.0, "p_value": 1.0, "what": "", "since": None}
-    comparisons = [{"check": check, **compared} for check in ("classes", "confidence")]
-    models = [{**model, "reference": period, "window": period, "comparisons": comparisons}]
-    check = {
-        "checked_at": datetime.now(UTC),
-        "hours": 168,
-        "level": 0.01,
-        "verdict": "no drift",
-        "advice": "",
-        "models": models,
-    }
-    database = Database(address)
-    record_report(database.engine, DriftReport.model_validate(check))
-    database.close()
 
 
 async def _send_requests(app: Application) -> None:
