@@ -1,10 +1,12 @@
 """`visiongate registry check` and `visiongate issue`: the champion is judged again, and one issue says that it falls short."""
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from command_line import run_cli
 from github_imitation import BOT, READER, GitHub
 from pull_requests import make_registration
 from visiongate.commands import champion_check as command
+from visiongate.errors import DataError
 from visiongate.evaluation import result as evaluation
 from visiongate.monitoring.database import Database
 from visiongate.monitoring.entries import Feedback, LoggedModel, LoggedPrediction, new_prediction_id
@@ -181,6 +184,34 @@ def test_a_champion_of_the_registry_is_not_judged_by_images_that_it_has_learned(
     assert found["accuracy"]["value"] == 1.0
     assert results()["against_base accuracy"]["note"] == "the committed evaluation is of another model"
     assert measured
+
+
+@pytest.mark.parametrize("is_committed", [True, False])
+def test_only_the_committed_champion_is_judged_by_cross_validation(
+    monkeypatch: pytest.MonkeyPatch, *, is_committed: bool
+) -> None:
+    transform = SimpleNamespace(protocol="cross_validation")
+    monkeypatch.setattr(command, "check_arrays", lambda _: transform)
+    monkeypatch.setattr(command, "check_contract", lambda *_: None)
+    monkeypatch.setattr(command, "read_folds", lambda _: ["the folds"])
+    champion = module.ChampionFile("pets version 2", "ab", object(), is_committed)  # type: ignore[arg-type]
+    if is_committed:
+        assert command.read_judging_folds(champion) == ["the folds"]
+    else:
+        with pytest.raises(DataError, match="pets version 2: cannot be judged by cross-validation"):
+            command.read_judging_folds(champion)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("workspace")
+def test_the_committed_model_is_judged_while_the_registry_has_no_champion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = enter_workspace(tmp_path / "registry", monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(registry / "mlruns", "mlruns")
+    assert run_cli("registry", "check", *FILES) == 0
+    assert json.loads(CHECK.read_text())["model"] == "pets version 2, of the commit"
 
 
 # Latency

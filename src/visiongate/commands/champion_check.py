@@ -63,7 +63,7 @@ def run(report: Path | None, record: Path | None, previous: Path | None, log: st
             path.unlink(missing_ok=True)
     registration = read_registration(paths.REGISTRATION)
     champion = open_champion(settings, paths.MODEL_ONNX, registration)
-    folds = [leave_out_learned(fold, champion) for fold in _read_folds(champion)]
+    folds = [leave_out_learned(fold, champion) for fold in read_judging_folds(champion)]
     failed = len(read_validation(paths.VALIDATION / "result.json").failed("critical"))
     result = evaluate_model(champion.predictor, folds, failed, settings)
     latency = measure_medians(champion, result, judged_images(folds), settings.evaluation)
@@ -76,7 +76,12 @@ def run(report: Path | None, record: Path | None, previous: Path | None, log: st
     return 0 if check.verdict.passed else 1
 
 
-def _read_folds(champion: ChampionFile) -> list[JudgedFold]:
+def read_judging_folds(champion: ChampionFile) -> list[JudgedFold]:
+    """Return the images that judge the champion: the test split, or with cross-validation all, with the models of the folds.
+
+    Raises:
+        DataError: The images do not fit the champion, or the models of its folds are unknown.
+    """
     transform = check_arrays(paths.TRANSFORMED)
     check_contract(champion.predictor, transform, str(paths.TRANSFORMED / TRANSFORM_FILE))
     if transform.protocol == "holdout":
