@@ -32,6 +32,7 @@ from manifests import (
     name_of,
     of_kind,
     render,
+    variables,
 )
 from played_manifests import Played, play, skip_without_image
 from pooled_models import write_pooled_model
@@ -211,6 +212,19 @@ def test_a_changed_setting_replaces_the_pods(tmp_path: Path) -> None:
     ]
     assert len(set(names)) == 2
     assert f"ConfigMap/{names[1]}" in map(name_of, changed)
+
+
+def test_the_component_of_the_registry_holds_the_rules(tmp_path: Path, service: Service) -> None:
+    overlay = copied(tmp_path) / "overlays/production"
+    text = (overlay / "kustomization.yaml").read_text()
+    text = text.replace("components:\n", "components:\n  - ../../components/registry\n")
+    (overlay / "kustomization.yaml").write_text(text)
+
+    documents = render(str(overlay))
+
+    [served] = containers(documents, "Deployment")
+    assert variables(documents, served.spec)["MODEL_PATH"].startswith("models:/")
+    assert findings(case_of("production", service, documents)) == []
 
 
 def test_production_names_one_digest_in_one_line() -> None:
