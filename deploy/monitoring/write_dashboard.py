@@ -340,7 +340,7 @@ QUALITY: Final = [
     ),
     stat(
         "Last drift check",
-        "Since the last check. It runs each week.",
+        "Since the last check. It runs each week in Kubernetes, and each day in compose.",
         f"time() - max(visiongate_drift_checked_timestamp_seconds{{{REPLICAS}}})",
         unit="s",
         steps=(("green", None), ("red", 8 * 86400.0)),
@@ -630,10 +630,9 @@ def annotation(name: str, color: str, query: str, title: str) -> Json:
         "name": name,
         "datasource": METRICS,
         "enable": True,
-        "expr": query,
+        "target": {"refId": "Anno", "expr": query, "interval": "60s"},
         "iconColor": color,
         "titleFormat": title,
-        "step": "60s",
     }
 
 

@@ -41,7 +41,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Series, set[str]
 def queries(dashboard: Dashboard, kind: str) -> Iterator[str]:
     """Yield the queries of panels, annotations and variables for a kind of data source."""
     targets = [target for panel in dashboard["panels"] for target in panel.get("targets", [])]
-    for each in [*targets, *dashboard["annotations"]["list"]]:
+    marks = [
+        {**mark["target"], "datasource": mark["datasource"]} for mark in dashboard["annotations"]["list"]
+    ]
+    for each in [*targets, *marks]:
         if each["datasource"]["type"] == kind:
             yield fill_in(each["expr"])
 
