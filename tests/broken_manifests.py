@@ -127,6 +127,7 @@ BROKEN: dict[tuple[str, str], list[tuple[str, object, str]]] = {
         ("spec/parentRefs/0/sectionName", "http", "serves without TLS"),
     ],
     ("production", "Gateway/visiongate"): [
+        ("spec/gatewayClassName", "nginx", "the docs do not name the class nginx"),
         ("spec/listeners/0/tls/mode", "Passthrough", "listeners[0]"),
         ("spec/listeners/1/hostName", "visiongate.example.com", "listeners[1]"),
         ("spec/listeners/0/tls/certificateRefs/0/name", "tls", "no certificate"),

@@ -259,6 +259,8 @@ def routes_requests_to_the_service(case: Case) -> Iterator[str]:
 def terminates_tls(case: Case) -> Iterator[str]:
     """A gateway has a certificate; without TLS, it only redirects."""
     for document in of_kind(case.documents, "Gateway"):
+        if document["spec"]["gatewayClassName"] not in case.words:
+            yield f"{name_of(document)}: the docs do not name the class {document['spec']['gatewayClassName']}"
         for listener in document["spec"]["listeners"]:
             certificates = find(listener, "tls/certificateRefs") or []
             if (

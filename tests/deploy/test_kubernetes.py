@@ -214,6 +214,13 @@ def test_a_changed_setting_replaces_the_pods(tmp_path: Path) -> None:
     assert f"ConfigMap/{names[1]}" in map(name_of, changed)
 
 
+@pytest.mark.parametrize(("overlay", "required"), [("kind", False), ("staging", True), ("production", True)])
+def test_a_service_for_others_requires_keys(overlay: str, *, required: bool) -> None:
+    [served] = containers(rendered(overlay), "Deployment")
+
+    assert ("VISIONGATE_SERVING__KEYS_FILE" in variables(rendered(overlay), served.spec)) == required
+
+
 def test_the_component_of_the_registry_holds_the_rules(tmp_path: Path, service: Service) -> None:
     overlay = copied(tmp_path) / "overlays/production"
     text = (overlay / "kustomization.yaml").read_text()
@@ -375,6 +382,29 @@ def test_apply_stops_at_manifests_that_cannot_be_rendered(
 
 
 @pytest.mark.parametrize(
+    ("arguments", "url"),
+    [
+        ((), "http://127.0.0.1:8080"),
+        (("OVERLAY=staging", "CONTEXT=ours"), "http://127.0.0.1:18080"),
+        (("OVERLAY=production", "URL=https://cats.example.com"), "https://cats.example.com"),
+    ],
+)
+def test_smoke_asks_the_service_where_it_is_reached(
+    make: Callable[..., tuple[int, str]], arguments: tuple[str, ...], url: str, tmp_path: Path
+) -> None:
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho "$*" >> calls\nsleep 0.2\n')
+    python.chmod(0o755)
+
+    status, text = make("smoke", f"PYTHON={python}", *arguments)
+
+    assert status == 0, text
+    assert f"-m visiongate smoke --wait 60 --url {url}\n" in text
+    forwards = "kubectl --context ours --namespace visiongate port-forward service/visiongate 18080:80\n"
+    assert (forwards in text) == ("OVERLAY=staging" in arguments)
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("apply", "OVERLAY=production", "CONTEXT=theirs"), "the digest is all zeros"),
@@ -382,6 +412,7 @@ def test_apply_stops_at_manifests_that_cannot_be_rendered(
         (("delete", "OVERLAY=production", "CONTEXT=theirs"), "confirm with CONFIRM=production"),
         (("rollback", "OVERLAY=production", "CONTEXT=theirs"), "revert the commit"),
         (("line", "CONTEXT=theirs"), "name a commit"),
+        (("line", "CONTEXT=theirs", "COMMIT=0a1b2c3"), "line/kustomization.yaml: the digest is all zeros"),
     ],
 )
 def test_make_refuses_what_would_be_regretted(
@@ -394,7 +425,12 @@ def test_make_refuses_what_would_be_regretted(
     assert "kubectl --context" not in text
 
 
-def test_the_line_runs_at_the_commit_that_make_is_given(make: Callable[..., tuple[int, str]]) -> None:
+def test_the_line_runs_at_the_commit_that_make_is_given(
+    make: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    kustomization = tmp_path / "kubernetes/line/kustomization.yaml"
+    kustomization.write_text(kustomization.read_text().replace("sha256:0000", "sha256:abcd"))
+
     status, text = make("line", "CONTEXT=ours", "COMMIT=0a1b2c3")
 
     assert status == 0, text
