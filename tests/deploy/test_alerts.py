@@ -162,6 +162,24 @@ def test_a_missing_runbook_is_found() -> None:
     assert find_missing_runbooks(alerts, page) == ["VisiongateDown"]
 
 
+def test_the_page_states_the_objectives_and_burn_rates_of_the_rules() -> None:
+    page = RUNBOOKS.read_text(encoding="utf-8")
+    stated = re.findall(r"^\| (\w+) \| ([\d.]+)% \|", page, flags=re.MULTILINE)
+    rules = [rule for rule in RULE_LIST if rule.get("record") == "visiongate:objective:ratio"]
+    assert {name: f"vector({round(float(share) / 100, 4)})" for name, share in stated} == {
+        rule["labels"]["slo"]: rule["expr"] for rule in rules
+    }
+    rates = re.findall(
+        r"^\| ([\d.]+) \| (\d+) (\w+) and (\d+) (\w+) \|.*\| (\w+) \|$", page, flags=re.MULTILINE
+    )
+    assert len(rates) == 4
+    for slo in ("Availability", "Latency"):
+        for rate, long, long_unit, short, short_unit, severity in rates:
+            alert = ALERTS[f"Visiongate{slo}Burns{'Fast' if severity == 'page' else 'Slowly'}"]
+            for window in (f"{long}{long_unit}", f"{short}{short_unit[0]}"):
+                assert f'job:visiongate_burn:rate{window}{{slo="{slo.lower()}"}} > {rate}' in alert["expr"]
+
+
 def runbook_queries() -> list[str]:
     found = blocks(RUNBOOKS.read_text(encoding="utf-8"), "promql")
     return [query for block in found for query in block.splitlines()]

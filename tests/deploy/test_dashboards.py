@@ -152,6 +152,17 @@ def test_each_panel_is_described_and_has_its_place(dashboard: Dashboard) -> None
     assert flaws[2] == f"{two['title']} and {three['title']}"
 
 
+def test_the_colors_of_the_objectives_are_those_of_the_rules(dashboard: Dashboard) -> None:
+    panels = {panel["title"]: panel for panel in dashboard["panels"]}
+    objectives = {
+        rule["labels"]["slo"]: float(rule["expr"].removeprefix("vector(").removesuffix(")"))
+        for rule in RULE_LIST
+        if rule.get("record") == "visiongate:objective:ratio"
+    }
+    for title, slo in (("Availability", "availability"), ("Predictions within 0.25 s", "latency")):
+        assert panels[title]["fieldConfig"]["defaults"]["thresholds"]["steps"][-1]["value"] == objectives[slo]
+
+
 def test_the_rows_are_those_of_an_operator(dashboard: Dashboard) -> None:
     rows = [panel["title"] for panel in dashboard["panels"] if panel["type"] == "row"]
     assert rows == [
