@@ -151,6 +151,46 @@ def names_undeclared(document: Document) -> list[str]:
     return found
 
 
+def paths_not_mounted(document: Document) -> list[str]:
+    """A file that a command or a variable names is mounted: a configuration in /etc, a secret in /run/secrets."""
+    found = []
+    for name, service in services(document):
+        mounted = {target_of(volume) for volume in service.get("volumes", [])}
+        mounted |= {f"/run/secrets/{secret}" for secret in service.get("secrets", [])}
+        named = " ".join(texts([service.get("command", []), service.get("environment", {})]))
+        paths = re.findall(r"/(?:etc|run/secrets)/[\w./-]+", named)
+        found += [
+            f"{name}: {path} is not mounted"
+            for path in paths
+            if not any(path == target or path.startswith(f"{target}/") for target in mounted)
+        ]
+    return found
+
+
+def target_of(volume: str | Document) -> str:
+    """Return where a volume is mounted."""
+    return (
+        str(volume["target"]) if isinstance(volume, dict) else volume.removesuffix(":ro").rpartition(":")[2]
+    )
+
+
+def checks_elsewhere(document: Document, readiness: Mapping[str, str]) -> list[str]:
+    """A health check asks the service itself, where it says whether it is ready; and who waits for it does not wait forever."""
+    found = []
+    for name, service in services(document):
+        test = " ".join(service.get("healthcheck", {}).get("test", []))
+        if name in readiness and not re.search(
+            rf"127\.0\.0\.1[:/]{re.escape(readiness[name])}(?![\w/])", test
+        ):
+            found.append(f"{name}: {test}")
+        found += [
+            f"{name} waits for {other}"
+            for other in service.get("depends_on", {})
+            if "healthcheck" not in document["services"][other]
+        ]
+    return found
+
+
 def share_a_network(document: Document, one: str, other: str) -> bool:
     """Return whether two services reach each other."""
     networks = [set(document["services"][name].get("networks", [])) for name in (one, other)]

@@ -1,6 +1,7 @@
 """The compose file: its schema, rules of our own with a mistake for each, and the files that it mounts."""
 
 import copy
+import json
 import os
 import re
 import shutil
@@ -17,13 +18,16 @@ import yaml
 
 from compose_rules import (
     DEPLOY,
+    PIPELINE,
     Document,
     addresses_unknown,
+    checks_elsewhere,
     files_missing,
     images_not_pinned,
     limits_missing,
     names_undeclared,
     open_ports,
+    paths_not_mounted,
     privileges,
     secrets_in_the_file,
     share_a_network,
@@ -48,6 +52,15 @@ PORTS = {
     "grafana": 3000,
     "loki": 3100,
     "alloy": 12345,
+}
+# The port and the path of the page that says whether a service is ready.
+READINESS = {
+    "visiongate": "8000/health/ready",
+    "prometheus": "9090/-/ready",
+    "alertmanager": "9093/-/ready",
+    "grafana": "3000/api/health",
+    "mlflow": "5000/health",
+    "s3": "7070/health",
 }
 IMAGE = "localhost/visiongate:serve"
 TOOLS = Path(sys.executable).parent
@@ -112,6 +125,7 @@ RULES: dict[Callable[[Document], list[str]], list[tuple[str, Any]]] = {
     images_not_pinned: [
         ("services.loki.image", "docker.io/grafana/loki:latest"),
         ("services.loki.image", "docker.io/grafana/loki:3.7.8"),
+        ("services.loki.image", COMPOSE["services"]["loki"]["image"][:-1]),
         ("services.mlflow.image", "ghcr.io/mlflow/mlflow"),
     ],
     privileges: [
@@ -139,6 +153,11 @@ RULES: dict[Callable[[Document], list[str]], list[tuple[str, Any]]] = {
         ("services.postgres.healthcheck", None),
         ("services.mlflow.restart", None),
     ],
+    paths_not_mounted: [
+        ("services.prometheus.command", ["--config.file=/etc/prometheus/prometheus.yml"]),
+        ("services.mlflow.secrets", ["mlflow_database"]),
+        ("services.loki.volumes", ["loki:/loki"]),
+    ],
     names_undeclared: [
         ("services.prometheus.networks", ["service", "monitor"]),
         ("secrets.jupyter_token", None),
@@ -156,6 +175,38 @@ def test_the_file_obeys_each_rule_and_a_mistake_is_noticed(rule: Callable[[Docum
     assert rule(COMPOSE) == []
     for path, value in RULES[rule]:
         assert rule(changed(path, value)), f"{path} = {value!r} is not noticed"
+
+
+def test_health_checks_ask_where_a_service_says_that_it_is_ready() -> None:
+    assert checks_elsewhere(COMPOSE, READINESS) == []
+    operations = (DEPLOY.parent / "docs/operations.md").read_text(encoding="utf-8")
+    assert f"`{READINESS['visiongate'].removeprefix('8000')}`" in operations
+    test = COMPOSE["services"]["visiongate"]["healthcheck"]["test"]
+    for broken in (test[-1].replace("/ready", "/readyz"), test[-1].replace("8000", "8080")):
+        assert checks_elsewhere(
+            changed("services.visiongate.healthcheck.test", [*test[:-1], broken]), READINESS
+        )
+    assert checks_elsewhere(changed("services.postgres.healthcheck", None), READINESS)
+
+
+def test_the_service_fits_its_image() -> None:
+    dockerfile = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+    service = COMPOSE["services"]["visiongate"]
+    [folder] = re.findall(r"LOG__ADDRESS=sqlite:///(/.+)/", dockerfile)
+    assert f"predictions:{folder}" in service["volumes"]
+    assert re.findall(r"^USER (\S+)", dockerfile, re.MULTILINE)[0] == service["user"]
+    for name in ("visiongate", *PIPELINE):
+        build = COMPOSE["services"][name]["build"]
+        assert build["dockerfile"] == "deploy/Dockerfile"
+        assert COMPOSE["services"][name]["image"] == f"visiongate:{build['target']}"
+
+
+def test_the_dashboard_finds_the_logs() -> None:
+    dashboard = json.loads((MONITORING / "grafana/dashboards/visiongate.json").read_text(encoding="utf-8"))
+    [logs] = [each for each in dashboard["templating"]["list"] if each["name"] == "logs"]
+    label, service = re.fullmatch(r'(\w+)="(\w+)"', logs["query"]).groups()
+    assert service in COMPOSE["services"]
+    assert label in keys("\n".join(re.findall(r"stage\.labels \{(.*?)\n\t\}", ALLOY, re.DOTALL)))
 
 
 def test_each_mounted_file_exists_or_is_a_secret_that_the_script_writes(secrets: Path) -> None:
