@@ -20,32 +20,42 @@ def usable_cores(process: Path = PROCESS) -> int:
     return max(1, min([affinity, *map(math.ceil, _quotas(process))]))
 
 
-def _quotas(process: Path) -> Iterator[float]:
-    """Yield the quotas, in cores, of the process's control groups and of all groups around them.
+def find_control_groups(controller: str, process: Path = PROCESS) -> Iterator[Path]:
+    """Yield the folders of the process's control groups, and of all groups around them.
 
-    Linux divides time by groups in two versions: `cgroups(7)`, and the kernel's cgroup-v2 and sched-bwc documents.
+    Linux divides resources by groups in two versions: `cgroups(7)`.
+
+    Args:
+        controller: Of the resource, such as ``cpu`` or ``memory``.
+        process: Folder with the ``cgroup`` and ``mountinfo`` of this process.
     """
-    for mount, group in _cpu_groups(process):
+    for mount, group in _find_mounts(controller, process):
         folder = mount / group
         for level in (folder, *folder.parents):
-            if quota := _read_quota(level):
-                yield quota
+            yield level
             if level == mount:
                 break
 
 
-def _cpu_groups(process: Path) -> Iterator[tuple[Path, str]]:
-    """Yield where the groups of a CPU controller are mounted, and the path of the process's group below that."""
+def _quotas(process: Path) -> Iterator[float]:
+    """Yield the quotas in cores: the kernel's cgroup-v2 and sched-bwc documents."""
+    for group in find_control_groups("cpu", process):
+        if quota := _read_quota(group):
+            yield quota
+
+
+def _find_mounts(controller: str, process: Path) -> Iterator[tuple[Path, str]]:
+    """Yield where the groups of a controller are mounted, and the path of the process's group below that."""
     groups = {}
-    for line in _read(process / "cgroup").splitlines():
+    for line in read_control(process / "cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
-        if not controllers or "cpu" in controllers.split(","):
+        if not controllers or controller in controllers.split(","):
             groups["cgroup" if controllers else "cgroup2"] = path
-    for line in _read(process / "mountinfo").splitlines():
+    for line in read_control(process / "mountinfo").splitlines():
         before, _, after = line.partition(" - ")
         root, mount = before.split()[3:5]
         kind, _, options = after.split(maxsplit=2)
-        if kind in groups and (kind == "cgroup2" or "cpu" in options.split(",")):
+        if kind in groups and (kind == "cgroup2" or controller in options.split(",")):
             yield Path(mount), _below(groups[kind], root)
 
 
@@ -60,14 +70,15 @@ def _below(group: str, root: str) -> str:
 
 def _read_quota(folder: Path) -> float | None:
     """Return the quota of a group in cores; None without one."""
-    if limit := _read(folder / "cpu.max"):
+    if limit := read_control(folder / "cpu.max"):
         quota, period = limit.split()
         return None if quota == "max" else int(quota) / int(period)
-    quota, period = (_read(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
+    quota, period = (read_control(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
     return int(quota) / int(period) if quota and period and int(quota) > 0 else None
 
 
-def _read(path: Path) -> str:
+def read_control(path: Path) -> str:
+    """Return the text of a control file; empty if it is missing."""
     try:
         return path.read_text()
     # Not Linux, or a group that this process may not see.

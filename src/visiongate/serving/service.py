@@ -16,6 +16,7 @@ from visiongate.images.decoding import RefusedImageError
 from visiongate.images.pixels import Pixels
 from visiongate.models.model_input import to_input
 from visiongate.monitoring.entries import new_prediction_id
+from visiongate.serving.memory import DecodingMemory
 from visiongate.serving.metrics import Metrics
 from visiongate.serving.versions.batching import Inference
 from visiongate.serving.versions.loaded_model import LoadedModel, Runtime
@@ -100,9 +101,10 @@ class Service:
         SettingsError: The API keys are invalid.
     """
 
-    def __init__(self, settings: Serving, cores: int) -> None:
+    def __init__(self, settings: Serving, cores: int, decoding: DecodingMemory | None = None) -> None:
         self.settings = settings
         self.slots: dict[str, Slot] = {}
+        self.decoding = decoding or DecodingMemory(None)
         self.admission = Admission(settings.limits.requests, settings.limits.bytes)
         # SIGTERM has arrived: what was accepted is finished.
         self.draining = False
@@ -184,7 +186,8 @@ class Service:
         limits = self.settings.limits
         max_pixels = limits.jpeg_pixels if encoded.startswith(JPEG_START) else limits.pixels
         try:
-            return to_input(encoded, model.classifier.model.contract, max_pixels)
+            with self.decoding.reserve(encoded, max_pixels):
+                return to_input(encoded, model.classifier.model.contract, max_pixels)
         except RefusedImageError as error:
             raise problem_of_image(error, encoded) from None
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from visiongate.cores import usable_cores
 from visiongate.errors import SettingsError
 from visiongate.monitoring.prediction_log import PredictionLog
+from visiongate.serving.memory import fit_memory, read_memory_limit
 from visiongate.serving.recording import Recorder
 from visiongate.serving.service import Service
 from visiongate.serving.sources.addresses import Places, find_source
@@ -25,8 +26,8 @@ def build_service(places: Places) -> tuple[Service, ModelKeeper]:
     Raises:
         VisiongateError: A model's address is invalid, or its file does not exist.
     """
-    settings = places.deployment.serving
-    service = Service(settings, settings.cores or usable_cores())
+    settings, decoding = fit_memory(places.deployment.serving, read_memory_limit())
+    service = Service(settings, settings.cores or usable_cores(), decoding)
     if settings.log.enabled:
         service.log = PredictionLog(settings.log)
         service.observers.append(Recorder(service.log))
