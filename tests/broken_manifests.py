@@ -34,6 +34,7 @@ BROKEN: dict[tuple[str, str], list[tuple[str, object, str]]] = {
             "allowPrivilegeEscalation is not False",
         ),
         (f"{POD}/volumes/0/emptyDir/sizeLimit", REMOVED, "volume tmp is unbounded"),
+        (f"{POD}/volumes/0/emptyDir/sizeLimit", "4Gi", "and 2Gi of storage"),
         (f"{POD}/volumes/0", {"name": "tmp", "hostPath": {"path": "/"}}, "of the host"),
         (f"{CONTAINER}/volumeMounts/0", REMOVED, "tmp is read-only"),
         (f"{CONTAINER}/imagePullPolicy", "Always", "imagePullPolicy is not IfNotPresent"),

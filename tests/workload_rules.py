@@ -21,7 +21,7 @@ RESTRICTED = {
     "capabilities": {"drop": ["ALL"]},
 }
 DIGEST = re.compile(r"[\w./:-]+@sha256:[0-9a-f]{64}")
-CPU, BYTES = re.compile(r"(\d+)(m?)"), re.compile(r"\d+(Mi|Gi)")
+CPU, BYTES = re.compile(r"(\d+)(m?)"), re.compile(r"(\d+)(Mi|Gi)")
 FORMATS = {"cpu": CPU, "memory": BYTES, "ephemeral-storage": BYTES}
 # Once a week.
 WEEKLY = re.compile(r"[0-5]?\d (1?\d|2[0-3]) \* \* [0-6]")
@@ -209,6 +209,12 @@ def has_bounded_volumes(case: Case) -> Iterator[str]:
             size = find(volume, "emptyDir/sizeLimit")
             if "hostPath" in volume or ("emptyDir" in volume and not BYTES.fullmatch(size or "")):
                 yield f"{workload.name}: volume {name} is unbounded, or of the host"
+        sizes = sum(
+            _mebibytes(find(volume, "emptyDir/sizeLimit")) for volume in volumes.values() if _is_disk(volume)
+        )
+        limit = find(workload.spec, "containers/0/resources/limits/ephemeral-storage")
+        if sizes > _mebibytes(limit):
+            yield f"{workload.name}: volumes of {sizes} MiB, and {limit} of storage"
         claims = {"data"} if workload.kind == "StatefulSet" else set()
         mounts = [mount for spec in workload.spec["containers"] for mount in spec.get("volumeMounts", [])]
         mounted = {mount["name"] for mount in mounts}
@@ -380,6 +386,15 @@ def runs_weekly_and_alone(case: Case) -> Iterator[str]:
 def _millicores(amount: object) -> int:
     found = CPU.fullmatch(str(amount))
     return int(found[1]) * (1 if found[2] else 1000) if found else 0
+
+
+def _mebibytes(amount: object) -> int:
+    found = BYTES.fullmatch(str(amount))
+    return int(found[1]) * (1024 if found[2] == "Gi" else 1) if found else 0
+
+
+def _is_disk(volume: Document) -> bool:
+    return find(volume, "emptyDir/medium") != "Memory"
 
 
 def _fields(node: object) -> Iterator[tuple[str, object]]:

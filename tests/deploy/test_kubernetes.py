@@ -249,7 +249,9 @@ def test_the_local_cluster_opens_the_port_of_the_overlay() -> None:
 
     assert mapping["containerPort"] == find(service, "spec/ports/0/nodePort")
     assert mapping["listenAddress"] == "127.0.0.1"
-    assert f"http://127.0.0.1:{mapping['hostPort']}" in (FOLDER / "Makefile").read_text()
+    makefile = (FOLDER / "Makefile").read_text()
+    assert f"http://127.0.0.1:{mapping['hostPort']}" in makefile
+    assert f",kind-{cluster['name']})" in makefile
     assert all(DIGEST.fullmatch(node["image"]) for node in cluster["nodes"])
 
 
