@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import shutil
 import socket
@@ -34,8 +35,10 @@ START_SECONDS = 60
 
 
 def find_engine() -> str:
-    """Return podman or docker; skip the test without either."""
-    for name in ("podman", "docker"):
+    """Return podman or docker, or the one that VISIONGATE_ENGINE names; skip the test without either."""
+    for name in (
+        [os.environ["VISIONGATE_ENGINE"]] if "VISIONGATE_ENGINE" in os.environ else ["podman", "docker"]
+    ):
         if (
             shutil.which(name)
             and subprocess.run([name, "info"], capture_output=True, check=False).returncode == 0
