@@ -152,6 +152,7 @@ RULES: dict[Callable[[Document], list[str]], list[tuple[str, Any]]] = {
     supervision_missing: [
         ("services.postgres.healthcheck", None),
         ("services.mlflow.restart", None),
+        ("services.drift.healthcheck", None),
     ],
     paths_not_mounted: [
         ("services.prometheus.command", ["--config.file=/etc/prometheus/prometheus.yml"]),
