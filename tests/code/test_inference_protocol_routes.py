@@ -267,7 +267,7 @@ def test_a_version_that_is_loaded_can_be_asked_for(model: Path) -> None:
 
 def test_a_model_that_is_not_loaded_is_not_ready(tmp_path: Path) -> None:
     path = tmp_path / "broken.onnx"
-    path.write_bytes(b"no model")
+    path.write_bytes(b"\x08no model")
 
     async def send() -> list[int]:
         async with application(path, wait=False) as app:

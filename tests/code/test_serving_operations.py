@@ -92,7 +92,7 @@ async def starting(model: Path, environment: dict[str, str] | None = None) -> As
 
 def test_a_model_that_cannot_be_loaded_is_never_ready_and_says_why(tmp_path: Path) -> None:
     broken = tmp_path / "broken.onnx"
-    broken.write_bytes(b"no model")
+    broken.write_bytes(b"\x08no model")
 
     async def check() -> None:
         async with starting(broken) as app:
@@ -114,7 +114,7 @@ def test_a_model_that_cannot_be_loaded_is_never_ready_and_says_why(tmp_path: Pat
 
 def test_with_api_keys_paths_are_not_for_everybody(tmp_path: Path) -> None:
     broken = tmp_path / "broken.onnx"
-    broken.write_bytes(b"no model")
+    broken.write_bytes(b"\x08no model")
     secret, key = make_key("phone", is_admin=False)
 
     async def check() -> None:

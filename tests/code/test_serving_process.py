@@ -82,7 +82,7 @@ def test_no_request_fails_while_the_process_is_restarted(model: Path, tmp_path: 
 
 def test_a_process_that_waits_for_its_model_can_be_ended(tmp_path: Path) -> None:
     model = tmp_path / "model.onnx"
-    model.write_bytes(b"nothing")
+    model.write_bytes(b"\x08nothing")
     served = Process(model, tmp_path, {})
     try:
         served.wait_for_log("the model is not ready")

@@ -162,7 +162,7 @@ def test_a_pipe_in_place_of_the_file_stops_neither_the_watch_nor_a_reload(model:
 
 def test_without_a_model_the_service_lives_and_becomes_ready_later(model: Path) -> None:
     good = model.read_bytes()
-    model.write_bytes(b"nothing")
+    model.write_bytes(b"\x08nothing")
 
     async def work() -> tuple[Any, str]:
         async with application(model, QUICKLY, wait=False) as app:

@@ -1,4 +1,7 @@
-"""Hands predictions over to the prediction log: neither images nor file names, nor anything else about who sent them."""
+"""Hands predictions over to the prediction log: neither images nor file names, nor anything else about who sent them.
+
+Predictions of the example in a model's own file are left out: they test a deployment, and say nothing about users' images.
+"""
 
 from visiongate.monitoring.entries import LoggedModel, LoggedPrediction, new_prediction_id
 from visiongate.monitoring.prediction_log import PredictionLog
@@ -16,11 +19,13 @@ class Recorder:
 
     def predicted(self, answered: Answered) -> None:
         """Record an answer."""
-        self._log.put(describe(answered, answered.prediction_id, shadow_of=None))
+        if not answered.is_example:
+            self._log.put(describe(answered, answered.prediction_id, shadow_of=None))
 
     def compared(self, answered: Answered, shadow: Answered) -> None:
         """Record a prediction of the shadow, so that feedback on the answer counts for it, too."""
-        self._log.put(describe(shadow, new_prediction_id(), shadow_of=answered.prediction_id))
+        if not answered.is_example:
+            self._log.put(describe(shadow, new_prediction_id(), shadow_of=answered.prediction_id))
 
 
 def describe(answered: Answered, prediction_id: str, shadow_of: str | None) -> LoggedPrediction:

@@ -54,17 +54,28 @@ class Answered:
         model: That answered.
         inference: The pixels, the outputs and the answer.
         timing: Seconds of each step.
+        is_example: Whether the image is the example in the model's file, as `visiongate smoke` sends it.
     """
 
     prediction_id: str
     model: LoadedModel
     inference: Inference
     timing: Timing
+    is_example: bool = False
 
     @property
     def pixels(self) -> Pixels:
         """The model's input, uint8 H×W×C."""
         return self.inference.pixels
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """An image to predict: how to decode it, and which outputs are needed besides those of the answer."""
+
+    decode: Callable[[], Pixels]
+    further: Sequence[str]
+    is_example: bool = False
 
 
 class Observer(Protocol):
@@ -157,13 +168,16 @@ class Service:
             Problem: The bytes are no usable image, or no model is loaded.
         """
         model = model or slot.choose()
-        return await self._infer(partial(self._decode, encoded, model), slot, model, further)
+        is_example = any(encoded == each.example_image for _, each in slot.versions())
+        return await self._infer(
+            _Asked(partial(self._decode, encoded, model), further, is_example), slot, model
+        )
 
     async def predict_pixels(
         self, pixels: Pixels, slot: Slot, further: Sequence[str] = (), model: LoadedModel | None = None
     ) -> Answered:
         """Predict the pixels of an image, uint8 H×W×C of the model's input shape, as `predict`."""
-        return await self._infer(lambda: pixels, slot, model or slot.choose(), further)
+        return await self._infer(_Asked(lambda: pixels, further), slot, model or slot.choose())
 
     async def explain(self, answered: Answered) -> str:
         """Return a heat map for the predicted class as a data URL of a PNG.
@@ -191,13 +205,11 @@ class Service:
         except RefusedImageError as error:
             raise problem_of_image(error, encoded) from None
 
-    async def _infer(
-        self, decode: Callable[[], Pixels], slot: Slot, model: LoadedModel, further: Sequence[str]
-    ) -> Answered:
+    async def _infer(self, asked: "_Asked", slot: Slot, model: LoadedModel) -> Answered:
         start = time.perf_counter()
-        inference = await model.batcher.infer(decode, further)
+        inference = await model.batcher.infer(asked.decode, asked.further)
         timing = _timing(inference, time.perf_counter() - start)
-        answered = Answered(new_prediction_id(), model, inference, timing)
+        answered = Answered(new_prediction_id(), model, inference, timing, asked.is_example)
         for observer in self.observers:
             observer.predicted(answered)
         if shadow := slot.choose_shadow(model):

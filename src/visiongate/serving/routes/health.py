@@ -1,6 +1,7 @@
 """``/health``: whether the process lives, has started, and should get requests; and ``/metrics``."""
 
 import time
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -25,7 +26,7 @@ class VersionHealth(BaseModel):
     name: str
     version: Annotated[str | None, Field(description="Null for a file.")]
     sha256: str
-    loaded_at: Annotated[float, Field(description="Seconds since 1970.")]
+    loaded_at: datetime
     example: Annotated[
         Literal["passed", "none"],
         Field(description="Whether the model predicted the example in its file, if it has one."),
@@ -44,7 +45,7 @@ class ModelHealth(BaseModel):
         ),
     ]
     registry_unreachable_since: Annotated[
-        float | None, Field(description="Seconds since 1970; null if the registry answers, or is not used.")
+        datetime | None, Field(description="Null if the registry answers, or is not used.")
     ]
 
     @classmethod
@@ -56,7 +57,7 @@ class ModelHealth(BaseModel):
                 name=model.name,
                 version=model.version,
                 sha256=model.origin.sha256,
-                loaded_at=model.loaded_at,
+                loaded_at=datetime.fromtimestamp(model.loaded_at, UTC),
                 example="none" if model.example is None else "passed",
             )
             for role, model in slot.versions()
@@ -65,7 +66,9 @@ class ModelHealth(BaseModel):
             ready=slot.active is not None,
             versions=versions,
             problem=problem,
-            registry_unreachable_since=slot.unreachable_since,
+            registry_unreachable_since=None
+            if slot.unreachable_since is None
+            else datetime.fromtimestamp(slot.unreachable_since, UTC),
         )
 
 

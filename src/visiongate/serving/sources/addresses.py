@@ -17,6 +17,9 @@ from visiongate.serving.sources.work_tree import WorkTree
 from visiongate.settings.serving import ServingRegistry
 from visiongate.settings.serving_environment import Deployment
 
+# A model is a message of Protocol Buffers whose first field, the version of the format, is a number: onnx.proto, `ModelProto`.
+ONNX_START = b"\x08"
+
 
 @dataclass(frozen=True, slots=True)
 class Places:
@@ -41,7 +44,8 @@ def find_source(text: str | None, places: Places) -> ModelSource:
         places: Where to look.
 
     Raises:
-        SettingsError: There is no such file or folder, no registry is known, or its address is not supported.
+        SettingsError: There is no such file or folder, the file is no ONNX model, no registry is known, or its address is not
+            supported.
     """
     if text is None:
         return _find_champion(places)
@@ -51,11 +55,25 @@ def find_source(text: str | None, places: Places) -> ModelSource:
     if path.is_dir():
         return FolderSource(path)
     if path.is_file():
+        _require_onnx(path)
         return FileSource(path, places.work_tree)
     raise SettingsError(
         f"{text}: no such model; name an ONNX file, a folder of `visiongate registry export`, models:/NAME@champion or "
         "models:/NAME/3"
     )
+
+
+def _require_onnx(path: Path) -> None:
+    """Check a file's first byte, so that a mistake in its name ends the start; the model itself is loaded later."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(1)
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}; name an ONNX file that can be read") from None
+    if start != ONNX_START:
+        raise SettingsError(
+            f"{path}: not an ONNX model; name a file such as models/model.onnx, or a folder of `visiongate registry export`"
+        )
 
 
 def _find_champion(places: Places) -> ModelSource:

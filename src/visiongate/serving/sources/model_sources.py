@@ -18,6 +18,10 @@ class UnreachableError(VisiongateError):
     """A registry, or a file in it, cannot be read at the moment."""
 
 
+class MissingFileError(DataError):
+    """The file or folder of a model is missing. It may come back at any time, and looking for it costs nothing."""
+
+
 class NoVersionError(VisiongateError):
     """A registry has no such version, or no such alias."""
 
@@ -106,8 +110,10 @@ class FileSource:
             signature = status.st_ino, status.st_size, status.st_mtime_ns
             if self._seen is None or self._seen[0] != signature:
                 self._seen = signature, self._describe(sha256_of(self._path))
+        except FileNotFoundError:
+            raise MissingFileError(f"{self._path}: no such model file") from None
         except OSError as error:
-            raise DataError(f"{self._path}: {_explain(error)}") from None
+            raise DataError(f"{self._path}: {os.strerror(error.errno or 0)}") from None
         return self._seen[1]
 
     def fallback(self) -> None:
@@ -128,14 +134,15 @@ class FolderSource:
 
     def current(self) -> ServedFile:
         """Return the version that the folder's description names."""
-        model = read_served_model(self.path / SERVED_FILE)
+        try:
+            model = read_served_model(self.path / SERVED_FILE)
+        except DataError as error:
+            if (self.path / SERVED_FILE).exists():
+                raise
+            raise MissingFileError(str(error)) from None
         return ServedFile.of(
             self.path / MODEL_FILE, model, f"{self.path} ({model.name} version {model.version})"
         )
 
     def fallback(self) -> None:
         """Return nothing."""
-
-
-def _explain(error: OSError) -> str:
-    return "no such model file" if isinstance(error, FileNotFoundError) else os.strerror(error.errno or 0)

@@ -7,7 +7,13 @@ from collections.abc import Awaitable, Callable
 
 from visiongate.errors import VisiongateError
 from visiongate.serving.daemon_threads import call_in_thread
-from visiongate.serving.sources.model_sources import ModelSource, NoVersionError, ServedFile, UnreachableError
+from visiongate.serving.sources.model_sources import (
+    MissingFileError,
+    ModelSource,
+    NoVersionError,
+    ServedFile,
+    UnreachableError,
+)
 
 # Between two looks at a source that does not answer; looks become rarer up to this.
 MAX_PAUSE_SECONDS = 60.0
@@ -73,7 +79,7 @@ class ModelWatch:
         is_unreachable = isinstance(error, UnreachableError)
         self._reach(is_reached=not is_unreachable)
         self._on_problem(error)
-        if isinstance(error, NoVersionError):
+        if isinstance(error, NoVersionError | MissingFileError):
             self._pause = self._interval
         else:
             self._lengthen_pause()

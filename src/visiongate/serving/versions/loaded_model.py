@@ -32,6 +32,7 @@ class LoadedModel:
         classifier: The loaded file.
         batcher: Its queue.
         example: An image and its probabilities, which were checked; None if the file has none.
+        example_image: The bytes of its image.
         loaded_at: Seconds since 1970.
     """
 
@@ -39,6 +40,7 @@ class LoadedModel:
     classifier: Classifier
     batcher: Batcher
     example: Example | None
+    example_image: bytes | None = None
     loaded_at: float = field(default_factory=time.time)
 
     @property
@@ -102,7 +104,8 @@ def load_model(file: ServedFile, runtime: Runtime) -> LoadedModel:
     max_batch = min(runtime.max_batch, max(1, int(BATCH_SECONDS / seconds)))
     arrangement = Arrangement(alone, busy, max_batch)
     batcher = Batcher(arrangement, runtime.executor, runtime.cores, runtime.is_alone)
-    return LoadedModel(file, busy, batcher, example)
+    image = None if example is None else base64.b64decode(example.image)
+    return LoadedModel(file, busy, batcher, example, image)
 
 
 def _open(file: ServedFile, content: bytes, threads: int) -> Predictor:
