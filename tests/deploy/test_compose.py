@@ -199,6 +199,7 @@ def test_the_service_fits_its_image() -> None:
     for name in ("visiongate", *PIPELINE):
         build = COMPOSE["services"][name]["build"]
         assert build["dockerfile"] == "deploy/Dockerfile"
+        assert re.search(rf"^FROM \w+ AS {build['target']}$", dockerfile, re.MULTILINE)
         assert COMPOSE["services"][name]["image"] == f"visiongate:{build['target']}"
 
 
