@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
+from http.client import HTTPConnection
 from pathlib import Path
 
 import onnx
@@ -16,7 +17,7 @@ import pytest
 from command_line import run_cli
 from image_samples import encode, photo
 from pooled_models import write_pooled_model
-from served import Application, application
+from served import Application, application, process
 from visiongate.models.examples import make_example
 from visiongate.models.predictor import open_predictor
 from visiongate.serving.sources import watch
@@ -153,3 +154,19 @@ def test_the_example_of_a_model_is_answered_and_counted_but_not_recorded(model: 
 def _recorded(app: Application) -> int:
     assert app.service.log is not None
     return app.service.log.written
+
+
+def test_a_client_that_sends_too_much_reads_the_answer(model: Path, tmp_path: Path) -> None:
+    limits = {"VISIONGATE_SERVING__LIMITS__BODY_BYTES": "2000000"}
+    with process(model, tmp_path, limits) as served:
+        connection = HTTPConnection("127.0.0.1", served.listener.getsockname()[1], timeout=10)
+        for size, status in ((10_000_000, 413), (len(PHOTO), 200), (16_000_000, 413)):
+            # It sends all before it reads.
+            connection.request("POST", "/predict", PHOTO.ljust(size, b"\0"))
+            response = connection.getresponse()
+            body = json.loads(response.read())
+            assert response.status == status, body
+            assert response.headers["Connection"] != "close"
+        connection.request("POST", "/predict", b"", {"Content-Length": "16000001"})
+        assert connection.getresponse().headers["Connection"] == "close"
+        connection.close()

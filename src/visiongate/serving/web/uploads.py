@@ -16,6 +16,8 @@ from visiongate.settings.serving import Limits
 
 MULTIPART = "multipart/form-data"
 FIELD = "file"
+# A body that is so many times too large is read and discarded; the connection of a larger one is closed.
+DISCARDED = 8
 # Fields of a form besides the images; none of them is used.
 MAX_FIELDS = 16
 
@@ -43,7 +45,8 @@ def check_length(request: Request, limits: Limits) -> None:
     if not (text.isascii() and text.isdigit()):
         raise Problem("invalid_request", "Content-Length must be a number of bytes")
     if len(text) > 18 or int(text) > limits.body_bytes:  # noqa: PLR2004 - beyond any limit
-        raise _too_large(limits)
+        is_short = len(text) <= 18 and int(text) <= DISCARDED * limits.body_bytes  # noqa: PLR2004
+        raise _too_large(limits, closes=not is_short)
 
 
 async def read_body(request: Request, limits: Limits, place: Place | None = None) -> bytes:
@@ -65,7 +68,7 @@ async def read_body(request: Request, limits: Limits, place: Place | None = None
             async for chunk in request.stream():
                 size += len(chunk)
                 if size > limits.body_bytes:
-                    raise _too_large(limits)
+                    raise _too_large(limits, closes=True)
                 if place is not None:
                     place.receive(len(chunk))
                 body.write(chunk)
@@ -144,12 +147,12 @@ def _explain_form(error: MultiPartException, limits: Limits) -> Problem:
     return Problem("invalid_request", f"invalid form: {error.message}")
 
 
-def _too_large(limits: Limits) -> Problem:
-    # The rest of the body is not read.
+def _too_large(limits: Limits, *, closes: bool) -> Problem:
+    # Most clients read no answer before they have sent the body: if the connection is closed, the answer is lost.
     return Problem(
         "body_too_large",
         f"the request has more than {limits.body_bytes:,} bytes; send fewer or smaller images",
-        headers={"Connection": "close"},
+        headers={"Connection": "close"} if closes else {},
     )
 
 
