@@ -157,23 +157,24 @@ def paths_not_mounted(document: Document) -> list[str]:
     """A file that a command or a variable names is mounted: a configuration in /etc, a secret in /run/secrets."""
     found = []
     for name, service in services(document):
-        mounted = {target_of(volume) for volume in service.get("volumes", [])}
-        mounted |= {f"/run/secrets/{secret}" for secret in service.get("secrets", [])}
+        mounted = dict(map(mount_of, service.get("volumes", [])))
+        secrets = {f"/run/secrets/{secret}" for secret in service.get("secrets", [])}
         named = " ".join(texts([service.get("command", []), service.get("environment", {})]))
-        paths = re.findall(r"/(?:etc|run/secrets)/[\w./-]+", named)
-        found += [
-            f"{name}: {path} is not mounted"
-            for path in paths
-            if not any(path == target or path.startswith(f"{target}/") for target in mounted)
-        ]
+        for path in re.findall(r"/(?:etc|run/secrets)/[\w./-]+", named):
+            folder, _, file = path.rpartition("/")
+            if path not in secrets and not (
+                folder in mounted and (DEPLOY / mounted[folder] / file).is_file()
+            ):
+                found.append(f"{name}: {path} is not mounted")
     return found
 
 
-def target_of(volume: str | Document) -> str:
-    """Return where a volume is mounted."""
-    return (
-        str(volume["target"]) if isinstance(volume, dict) else volume.removesuffix(":ro").rpartition(":")[2]
-    )
+def mount_of(volume: str | Document) -> tuple[str, str]:
+    """Return the target and the source of a volume."""
+    if isinstance(volume, dict):
+        return volume["target"], volume["source"]
+    source, _, target = volume.removesuffix(":ro").rpartition(":")
+    return target, source
 
 
 def checks_elsewhere(document: Document, readiness: Mapping[str, str]) -> list[str]:

@@ -215,10 +215,8 @@ def test_each_mounted_file_exists_or_is_a_secret_that_the_script_writes(secrets:
     written = names(secrets)
     for path in FILES:
         assert files_missing(yaml.safe_load(path.read_text(encoding="utf-8")), written) == [], path
-    mounts = ["./monitoring/loki/config.yaml:/etc/loki/loki.yaml:ro"]
-    assert files_missing(changed("services.loki.volumes", mounts), written) == [
-        "./monitoring/loki/config.yaml"
-    ]
+    mounts = ["./monitoring/logs:/etc/loki:ro"]
+    assert files_missing(changed("services.loki.volumes", mounts), written) == ["./monitoring/logs"]
     assert files_missing(COMPOSE, written - {"jupyter_token"}) == ["./secrets/jupyter_token"]
 
 
