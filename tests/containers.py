@@ -142,7 +142,7 @@ class Container:
     def stop(self, seconds: int = 30) -> tuple[int, float]:
         """Stop it by SIGTERM; return its exit status, and how many seconds it took."""
         start = time.monotonic()
-        self._engine.call("stop", "--time", str(seconds), self.name)
+        self._engine.call("stop", "-t", str(seconds), self.name)
         return self.status, time.monotonic() - start
 
     def restart(self) -> None:
