@@ -32,7 +32,7 @@ from visiongate.monitoring.entries import (
     UnknownPredictionError,
     new_prediction_id,
 )
-from visiongate.monitoring.history import HOUR_US
+from visiongate.monitoring.history import HOUR_US, read_history
 from visiongate.monitoring.prediction_log import PredictionLog
 from visiongate.settings.serving import PredictionLog as Settings
 
@@ -319,6 +319,7 @@ def test_read_only_database_is_reported(file: Path, open_log: Callable[..., Pred
     log.put(prediction())
     wait_until(lambda: log.fault)
     assert "readonly" in str(log.fault)
+    assert log.read(lambda engine: read_history(engine, 0, None, None)).models == ()
 
 
 @pytest.mark.parametrize(

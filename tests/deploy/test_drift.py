@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from command_line import run_cli
 from pooled_models import write_pooled_model
 from served import application
-from visiongate.monitoring import drift, drift_store, prediction_log
+from visiongate.monitoring import drift, drift_check, drift_store, prediction_log
 from visiongate.monitoring.database import Database
 from visiongate.monitoring.drift import Sample
 from visiongate.monitoring.drift_report import Comparison, DriftReport, ModelDrift, Period
@@ -127,8 +128,9 @@ def record(
 
 @pytest.fixture
 def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """An empty prediction log, which the command reads."""
+    """An empty prediction log, which the command reads; with fewer permutations, to save time."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(drift_check, "compare", partial(drift.compare, permutations=1999))
     address = f"sqlite:///{tmp_path}/log.sqlite"
     Database(address).close()
     monkeypatch.setenv("VISIONGATE_SERVING__LOG__ADDRESS", address)

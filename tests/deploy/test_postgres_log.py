@@ -30,7 +30,7 @@ from visiongate.monitoring.history import read_history
 from visiongate.monitoring.prediction_log import PredictionLog
 from visiongate.settings.serving import PredictionLog as Settings
 
-pytestmark = needs_postgres
+pytestmark = [needs_postgres, pytest.mark.slow]
 MODEL = LoggedModel("pets", "3", "a" * 64, ("Cat", "Dog"))
 WAIT = 15.0
 OLD_ID = "01a22415-d9e1-7171-a52a-e91ecee13efa"

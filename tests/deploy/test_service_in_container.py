@@ -156,6 +156,7 @@ def _recorded(app: Application) -> int:
     return app.service.log.written
 
 
+@pytest.mark.slow
 def test_a_client_that_sends_too_much_reads_the_answer(model: Path, tmp_path: Path) -> None:
     limits = {"VISIONGATE_SERVING__LIMITS__BODY_BYTES": "2000000"}
     with process(model, tmp_path, limits) as served:

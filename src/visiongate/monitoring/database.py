@@ -14,6 +14,7 @@ from sqlalchemy import (
     event,
     func,
     insert,
+    inspect,
     make_url,
     select,
 )
@@ -94,6 +95,9 @@ class Database:
             SQLAlchemyError: The database cannot be read, or a table is missing and cannot be made.
         """
         with self.engine.begin() as connection:
+            # A log that is complete needs no lock, and may be read-only.
+            if metadata.tables.keys() <= set(inspect(connection).get_table_names()):
+                return
             if connection.dialect.name == POSTGRESQL:
                 # `IF NOT EXISTS` does not help: of two that find the table missing, one fails.
                 connection.execute(select(func.pg_advisory_xact_lock(TABLES_LOCK)))
