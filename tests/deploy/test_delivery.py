@@ -18,11 +18,11 @@ from clones import ROOT, call
 from github_imitation import WRITER, GitHub, serve_github
 from visiongate.adapters.mlflow.environment import processor_name
 from visiongate.commands.champion_check import CPU_INFO
+from visiongate.delivery.champion_check import COMPARED_LATENCY, ChampionCheck, MeasuredLatency
 from visiongate.records.files import write_json
 from visiongate.records.interval import Interval
 from visiongate.records.registration import read_registration
 from visiongate.records.verdict import GateVerdict
-from visiongate.registry.champion_check import COMPARED_LATENCY, ChampionCheck, MeasuredLatency
 from workflow_runner import Runner, Step, machine
 
 FOLDER = ROOT / ".github/workflows"

@@ -12,9 +12,9 @@ from github_imitation import READER, GitHub
 from pull_requests import make_registration
 from visiongate.adapters.github import GitHubError
 from visiongate.commands.pull_request import deploy
+from visiongate.delivery.image_pins import ImageReference, parse_reference, pin_digest
 from visiongate.errors import DataError
 from visiongate.records.registration import write_registration
-from visiongate.review.image_pins import ImageReference, parse_reference, pin_digest
 
 NAME = "ghcr.io/team/visiongate/serve"
 OLD, NEW, NEWER = (f"sha256:{digit * 64}" for digit in "012")

@@ -8,6 +8,19 @@ from pathlib import Path
 from visiongate import paths
 from visiongate.adapters.mlflow.environment import processor_name
 from visiongate.commands.gate import format_verdict
+from visiongate.delivery.champion_check import (
+    NO_LOG,
+    ChampionCheck,
+    ChampionFile,
+    MeasuredLatency,
+    combine,
+    judge_feedback,
+    judge_latency,
+    leave_out_learned,
+    measure_medians,
+    open_champion,
+)
+from visiongate.delivery.champion_report import render_check
 from visiongate.errors import DataError
 from visiongate.evaluation.folds import JudgedFold, judged_images, read_folds, read_holdout
 from visiongate.evaluation.result import EvaluationResult, evaluate_model
@@ -22,19 +35,6 @@ from visiongate.records.registration import read_registration
 from visiongate.records.transform import TRANSFORM_FILE
 from visiongate.records.validation import read_validation
 from visiongate.records.verdict import GateVerdict
-from visiongate.registry.champion_check import (
-    NO_LOG,
-    ChampionCheck,
-    ChampionFile,
-    MeasuredLatency,
-    combine,
-    judge_feedback,
-    judge_latency,
-    leave_out_learned,
-    measure_medians,
-    open_champion,
-)
-from visiongate.review.champion_report import render_check
 from visiongate.settings.loading import load_settings
 from visiongate.settings.schema import Settings
 

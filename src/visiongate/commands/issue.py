@@ -4,12 +4,12 @@ import os
 from pathlib import Path
 
 from visiongate.adapters.github import open_repository
+from visiongate.delivery.champion_check import ChampionCheck
+from visiongate.delivery.champion_issue import update_issue
+from visiongate.delivery.champion_report import headline
 from visiongate.errors import DataError
 from visiongate.records.json_record import read_record
-from visiongate.registry.champion_check import ChampionCheck
-from visiongate.review.champion_report import headline
 from visiongate.review.comments import WORKFLOW_AUTHOR
-from visiongate.review.issues import update_issue
 
 
 def run(check: Path, report: Path) -> int:

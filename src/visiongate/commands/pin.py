@@ -1,7 +1,7 @@
 """``visiongate pin``: change the digest of an image in an overlay of ``deploy/kubernetes``."""
 
+from visiongate.delivery.image_pins import find_kustomization, parse_reference, pin_digest
 from visiongate.records.files import write_text
-from visiongate.review.image_pins import find_kustomization, parse_reference, pin_digest
 
 
 def run(image: str, overlay: str) -> int:

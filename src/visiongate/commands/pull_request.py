@@ -7,12 +7,12 @@ from pathlib import Path
 from visiongate import paths
 from visiongate.adapters.git import Repository
 from visiongate.adapters.github import GitHubError, GitHubRepository, open_repository
+from visiongate.delivery.image_pins import find_kustomization, parse_reference
+from visiongate.delivery.image_proposals import BuildRun, ImageProposal, propose_image
 from visiongate.errors import VisiongateError
 from visiongate.records.registration import read_registration
 from visiongate.review.comments import WORKFLOW_AUTHOR, post_check, post_report
 from visiongate.review.events import PullRequest, PullRequestError, find_pull_request, read_event
-from visiongate.review.image_pins import find_kustomization, parse_reference
-from visiongate.review.image_proposals import BuildRun, ImageProposal, propose_image
 from visiongate.review.proposals import propose_model
 from visiongate.review.verdicts import read_gate_verdict
 from visiongate.settings.loading import load_settings

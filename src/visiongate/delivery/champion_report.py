@@ -1,7 +1,7 @@
 """The report about a champion that was judged again, as GitHub Markdown."""
 
+from visiongate.delivery.champion_check import ChampionCheck
 from visiongate.records.verdict import RuleResult
-from visiongate.registry.champion_check import ChampionCheck
 from visiongate.review.markdown import Markdown, code, interval, render_value, sentence, table
 
 MARKS = {True: Markdown("✅"), False: Markdown("❌"), None: Markdown("-")}

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from visiongate.adapters.github import GitHubRepository
+from visiongate.delivery.image_pins import ImageReference, pin_digest
 from visiongate.errors import DataError
 from visiongate.records.registration import Registration
-from visiongate.review.image_pins import ImageReference, pin_digest
 
 FILE_MODE = "100644"
 SHORT_DIGEST = 12

@@ -17,6 +17,7 @@ from command_line import run_cli
 from github_imitation import BOT, READER, GitHub
 from pull_requests import make_registration
 from visiongate.commands import champion_check as command
+from visiongate.delivery import champion_check as module
 from visiongate.errors import DataError
 from visiongate.evaluation import result as evaluation
 from visiongate.monitoring.database import Database
@@ -25,7 +26,6 @@ from visiongate.records.files import sha256_of, write_json
 from visiongate.records.registration import write_registration
 from visiongate.records.validation import ValidationReport, write_validation
 from visiongate.registration import stage as register
-from visiongate.registry import champion_check as module
 from visiongate.settings.loading import load_settings, replace_settings
 from visiongate.settings.schema import Settings
 from workspaces import ROOT, TRACKING, commit_workspace, enter_workspace, write_arrays, write_judged_model

@@ -1,0 +1,1 @@
+"""Deliver images to production, and judge the champion there again."""
