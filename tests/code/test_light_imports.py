@@ -66,7 +66,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def test_the_service_imports_only_its_packages(served: dict[str, str]) -> None:
     folders = [ROOT / "src/visiongate" / name for name in ("serving", "monitoring")]
-    files = [path for folder in folders for path in folder.rglob("*.py") if path.stem != "__init__"]
+    # Signatures are checked only with the extra `signing`.
+    left_out = {*(ROOT / "src").rglob("__init__.py"), ROOT / "src/visiongate/serving/versions/signature.py"}
+    files = [path for folder in folders for path in folder.rglob("*.py") if path not in left_out]
     modules = [".".join(path.relative_to(ROOT / "src").with_suffix("").parts) for path in files]
     code = f"import visiongate.commands.serve, visiongate.commands.smoke, visiongate.commands.drift, {', '.join(modules)}"
 
