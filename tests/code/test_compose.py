@@ -118,6 +118,11 @@ def test_any_text_reaches_the_settings(start: int) -> None:
         assert {name: sections[name.split(".")[0]][name.split(".")[1]] for name in texts} == texts
 
 
+def test_a_variable_of_the_service_stays_out_of_the_parameters() -> None:
+    variables = {"VISIONGATE_SERVING__LOG__ADDRESS": "postgresql+psycopg://me:secret@db/log"}
+    assert environment_overrides(variables) == {}
+
+
 def test_a_text_needs_no_quotes_of_hydra() -> None:
     composed = yaml.safe_load(compose_params(CONF, ["dataset.path=/My Pets (2026)", "dataset.url=null"]))
     assert (composed["dataset"]["path"], composed["dataset"]["url"]) == ("/My Pets (2026)", None)

@@ -19,7 +19,10 @@ from visiongate.settings.overrides import is_text, quote_text
 
 # VISIONGATE_TRAINING__EPOCHS=20 overrides training.epochs. Other variables have no double underscore.
 PREFIX, SEPARATOR = "VISIONGATE_", "__"
+# Only the service reads these. They may have a password, which params.yaml would bring into git.
+OF_THE_SERVICE = "VISIONGATE_SERVING__"
 OTHER_VARIABLES = {
+    "VISIONGATE_API_KEY",
     "VISIONGATE_CACHE",
     "VISIONGATE_CACHE_MB",
     "VISIONGATE_LOG_LEVEL",
@@ -31,9 +34,14 @@ OTHER_VARIABLES = {
 def environment_overrides(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the override in each environment variable, such as ``training.epochs=20`` in ``VISIONGATE_TRAINING__EPOCHS``.
 
-    The value of a text setting, such as a path, is taken as it is; other values are Hydra's, such as ``[a, b]``.
+    The value of a text setting, such as a path, is taken as it is; other values are Hydra's, such as ``[a, b]``. The service
+    reads its variables itself.
     """
-    names = sorted(name for name in environment if name.startswith(PREFIX) and SEPARATOR in name)
+    names = sorted(
+        name
+        for name in environment
+        if name.startswith(PREFIX) and SEPARATOR in name and not name.startswith(OF_THE_SERVICE)
+    )
     dotted = {name: name.removeprefix(PREFIX).lower().replace(SEPARATOR, ".") for name in names}
     return {name: _from_text(dotted[name], environment[name]) for name in names}
 

@@ -31,6 +31,7 @@ visiongate repro --config mine.yaml
 ```
 
 The name of an environment variable is `VISIONGATE_`, the section, two underscores, and the key. Its value may be any text.
+Only `visiongate serve` reads those of the section `serving`, which may have a password; `params.yaml` is in git.
 After `-S`, Hydra needs quotes around a text with special characters: `-S "dataset.path='/data/My Pets (2026)'"`. `mine.yaml`
 has the format of `params.yaml` and contains only the settings to change. Overrides from the environment and the file are
 printed and listed at the top of `params.yaml`. The file takes precedence over `-S`, `-S` over the environment, and the
