@@ -323,7 +323,7 @@ def test_feedback_that_says_nothing_against_the_champion(
             "postgresql+psycopg://u:top-secret@127.0.0.1:9/x",
             "prediction log: cannot be read (OperationalError",
         ),
-        ("sqlite:////no/top-secret/x", "prediction log: cannot be read (OperationalError"),
+        ("sqlite:///.", "prediction log: cannot be read (OperationalError"),
         ("top-secret", "not a supported address"),
         ("postgresql+psycopg://u:top-secret@x@127.0.0.1/x", "has more than one @"),
     ],
@@ -335,6 +335,13 @@ def test_a_log_that_cannot_be_read_is_an_error_without_the_password(
     error = capsys.readouterr().err
     assert message in error
     assert "top-secret" not in error
+
+
+@pytest.mark.usefixtures("workspace")
+def test_a_missing_log_is_not_made(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli("registry", "check", "--log", "sqlite:///missing.sqlite") == 2
+    assert "no such file; the service makes it" in capsys.readouterr().err
+    assert not Path("missing.sqlite").exists()
 
 
 # The issue

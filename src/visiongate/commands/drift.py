@@ -45,7 +45,9 @@ def run(window: float | None, level: float | None, json_file: Path | None) -> in
 def _check(settings: Serving) -> DriftReport:
     log, drift = settings.log, settings.drift
     if not log.enabled:
-        raise SettingsError("serving.log.enabled = false: there is no prediction log to read")
+        raise SettingsError(
+            "serving.log.enabled = false: there is no prediction log to read; set it to true for the service"
+        )
     check_address(log.address)
     since_us = time.time_ns() // 1000 - round(drift.window_hours * HOUR_US)
     try:

@@ -71,9 +71,9 @@ class Database:
         """
         url = _parse(address)
         self._file = _find_file(url)
-        if self._file is not None:
-            if not create and not self._file.exists():
-                raise SettingsError(f"{SETTING} = {address}: no such file; the service makes it")
+        if not create:
+            _require_file(url)
+        elif self._file is not None:
             self._file.parent.mkdir(parents=True, exist_ok=True)
         self.engine = _create_engine(url)
         self._model_ids: dict[tuple[str, str, str], int] = {}
@@ -210,10 +210,12 @@ def open_engine(address: str) -> Engine:
         address: As for `Database`.
 
     Raises:
-        SettingsError: The address is invalid.
+        SettingsError: The address is invalid, or the file is missing.
         ImportError: The driver is not installed.
     """
-    return _create_engine(_parse(address))
+    url = _parse(address)
+    _require_file(url)
+    return _create_engine(url)
 
 
 def _parse(address: str) -> URL:
@@ -229,6 +231,12 @@ def _find_file(url: URL) -> Path | None:
     if url.get_backend_name() != SQLITE or not url.database or url.database.startswith("file:"):
         return None
     return Path(url.database)
+
+
+def _require_file(url: URL) -> None:
+    file = _find_file(url)
+    if file is not None and not file.exists():
+        raise SettingsError(f"{SETTING} = {url}: no such file; the service makes it")
 
 
 def _create_engine(url: URL) -> Engine:

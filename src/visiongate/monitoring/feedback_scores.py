@@ -3,7 +3,7 @@
 import time
 from typing import TYPE_CHECKING
 
-from visiongate.errors import DataError
+from visiongate.errors import DataError, SettingsError
 from visiongate.monitoring.address import check_address
 from visiongate.monitoring.performance import Scores, merge_tallies, score_feedback
 
@@ -24,11 +24,13 @@ def read_feedback_scores(address: str, sha256: str, days: int) -> Scores | None:
 
     Raises:
         DataError: The database cannot be read, or its driver is not installed.
-        SettingsError: The address is invalid.
+        SettingsError: The address is invalid, or its file is missing.
     """
     check_address(address)
     try:
         history = _read(address, time.time_ns() // 1000 - days * DAY_US)
+    except SettingsError:
+        raise
     # The drivers' errors have no common base class.
     except Exception as error:
         reason = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
