@@ -19,6 +19,8 @@ from command_line import run_cli
 from containers import Clients, Container, Engine, container, find_engine, until
 
 IMAGE, EDITED = "visiongate:tested", "visiongate:edited"
+TARGETS = ("serve", "evaluate", "train", "develop")
+DOCKERFILE = (ROOT / "deploy/Dockerfile").read_text()
 # Of the uncompressed image, with the model of the digits.
 MAX_BYTES = 350_000_000
 ENTRY = re.compile(r"^([a-zA-Z0-9._-]+)==([^\s;]+)", re.MULTILINE)
@@ -114,6 +116,63 @@ def test_the_dockerfile_has_no_finding_of_hadolint() -> None:
     assert result.returncode == 0, result.stdout
 
 
+def find_faults(dockerfile: str) -> list[str]:
+    """Return what is wrong with the Dockerfile, as far as its text shows it."""
+    text = re.sub(r"^#.*\n", "", dockerfile, flags=re.MULTILINE).replace("\\\n", " ")
+    faults = []
+    if not re.search(r"^ARG PYTHON_IMAGE=\S+@sha256:[0-9a-f]{64}$", text, re.MULTILINE):
+        faults.append("the base has no digest")
+    stages = {
+        name: (origin, body)
+        for origin, name, body in re.findall(
+            r"^FROM (\S+) AS (\S+)\n(.*?)(?=^FROM|\Z)", text, re.MULTILINE | re.DOTALL
+        )
+    }
+    faults += [
+        f"{name}: from {origin}"
+        for name, (origin, _) in stages.items()
+        if origin not in {*stages, "scratch", "${PYTHON_IMAGE}"}
+    ]
+    faults += [
+        f"{name}: runs as root or by a name"
+        for name in TARGETS
+        if re.findall(r"^USER (\S+)$", stages[name][1], re.MULTILINE)[-1:] != ["10001:10001"]
+    ]
+    faults += [
+        f"installs without hashes: {command}"
+        for command in re.findall(r"-m pip [^&]*", text)
+        if "--require-hashes" not in command and "--no-index" not in command
+    ]
+    return faults
+
+
+def test_the_dockerfile_keeps_its_promises() -> None:
+    assert find_faults(DOCKERFILE) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("@sha256:", "@sha256:0", "the base has no digest"),
+        ("FROM ${PYTHON_IMAGE} AS python", "FROM python:3.11 AS python", "python: from python:3.11"),
+        ("USER 10001:10001\nWORKDIR", "USER root\nWORKDIR", "serve: runs as root or by a name"),
+        (
+            'USER 10001:10001\nCMD ["python", "-m", "visiongate"',
+            'CMD ["python", "-m", "visiongate"',
+            "train: runs as root",
+        ),
+        (
+            "--require-hashes --no-deps --only-binary :all: --requirement build",
+            "--requirement build",
+            "installs without hashes",
+        ),
+    ],
+)
+def test_a_broken_promise_of_the_dockerfile_is_found(old: str, new: str, fault: str) -> None:
+    assert old in DOCKERFILE
+    assert any(each.startswith(fault) for each in find_faults(DOCKERFILE.replace(old, new, 1)))
+
+
 # The image
 
 
@@ -161,6 +220,19 @@ def test_the_image_is_small_and_says_what_it_is(
     served = json.loads((ROOT / "deploy/model/served.json").read_text())
     assert labels["visiongate.model.sha256"] == served["sha256"]
     assert labels["visiongate.model.version"] == served["version"]
+
+
+@pytest.mark.slow
+def test_the_health_check_of_the_image_asks_the_service(
+    engine: Engine, image: str, service: Container
+) -> None:
+    described = engine.inspect("image", image)
+    check = described["Config"].get("Healthcheck") or described["Healthcheck"]
+    kind, *command = check["Test"]
+    assert kind == "CMD"
+    assert engine.call("exec", service.name, *command).returncode == 0
+    elsewhere = engine.call("exec", "--env=PORT=1", service.name, *command, check=False)
+    assert elsewhere.returncode != 0
 
 
 @pytest.mark.slow
