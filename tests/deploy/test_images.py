@@ -140,7 +140,7 @@ def find_faults(dockerfile: str) -> list[str]:
     ]
     faults += [
         f"installs without hashes: {command}"
-        for command in re.findall(r"-m pip [^&]*", text)
+        for command in re.findall(r"-m pip [^&\n]*", text)
         if "--require-hashes" not in command and "--no-index" not in command
     ]
     return faults
