@@ -18,6 +18,7 @@ from visiongate.monitoring.drift_report import DriftState, Quantity
 from visiongate.records.files import sha256_of
 from visiongate.records.served_model import ServedModel, write_served_folder
 from visiongate.serving.sources.registration_time import add_registration_time
+from visiongate.serving.web.problems import PROBLEMS
 
 RELIABILITY = {"error_rate": 0.1, "min_probability": 0.3, "novelty_threshold": 200.0, "images": 50}
 Series = dict[str, list[dict[str, str]]]
@@ -44,7 +45,9 @@ def read_service(folder: Path) -> tuple[Series, set[str]]:
     async def run() -> str:
         async with application(write_registered_model(folder), environment) as app:
             await _send_requests(app)
-            # As if the model came from a registry, and drift had been looked for.
+            # As if each problem had occurred, the model came from a registry, and drift had been looked for.
+            for kind in PROBLEMS:
+                app.service.metrics.failed(kind)
             app.service.registry_reachable = True
             assert app.service.log is not None
             app.service.log.drift = DriftState(time.time(), dict.fromkeys(get_args(Quantity), False))

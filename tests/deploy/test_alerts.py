@@ -22,7 +22,8 @@ from exported_metrics import Series, read_service, write_registered_model
 from promtool import INSTALL, find_query_errors, find_rule_errors, needs_promtool, run_rule_tests
 from queries import Query, find_faults, record
 from served import process
-from visiongate.serving.metrics import RESERVED_ROUTES
+from visiongate.serving.metrics import OWN_PROBLEMS, RESERVED_ROUTES
+from visiongate.serving.web.problems import OF_PREDICTIONS
 
 ROOT = Path(__file__).parents[2]
 MONITORING = ROOT / "deploy/monitoring"
@@ -81,9 +82,9 @@ def test_the_rules_name_only_what_the_service_exports(series: Series) -> None:
         ('role="active"', 'role="current"', "visiongate_model_info has no role current"),
         ('le="0.25"', 'le="0.5"', r"visiongate_prediction_latency_seconds_bucket has no le 0\.5"),
         (
-            "internal|overloaded",
-            "internal|overload",
-            "visiongate_prediction_errors_total has no kind overload",
+            "no_image|too_many_files",
+            "no_image|many_files",
+            "visiongate_prediction_errors_total has no kind many_files",
         ),
         ('slo="latency"', 'slo="speed"', "job:visiongate_burn:rate1h has no slo speed"),
         ("on (slo) group_left", "on (sla) group_left", "no label sla"),
@@ -106,6 +107,19 @@ def test_the_objectives_are_about_the_routes_with_series_of_their_own() -> None:
         if matcher.label == "route"
     }
     assert used == {f"{predict}|{infer}"}
+
+
+def test_the_problems_of_clients_are_those_of_images_and_of_requests_with_images() -> None:
+    [rule] = [rule for rule in RULE_LIST if rule.get("record") == "kind:visiongate_client_problems:rate1h"]
+    kinds = [
+        kind
+        for _, matchers in Query.parse(rule["expr"]).selectors()
+        for matcher in matchers
+        for kind in matcher.value.split("|")
+    ]
+    of_images = {"damaged_image", "not_an_image", "unsupported_format", "too_many_pixels"}
+    assert set(kinds) == {*OF_PREDICTIONS, *of_images}.difference(OWN_PROBLEMS)
+    assert len(kinds) == len(set(kinds))
 
 
 def find_wrong_windows(rules: list[Rule]) -> list[str]:
