@@ -87,9 +87,13 @@ def test_feedback_becomes_accuracy(serve: Callable[..., None]) -> None:
             "label": wrong,
             "predicted_label": answers[0]["predicted_label"],
             "correct": False,
+            "replaced": False,
         }
         for answer in answers[1:3]:
             assert (await label(app, answer, answer["predicted_label"])).json()["correct"] is True
+        # It is counted once.
+        again = await label(app, answers[1], answers[1]["predicted_label"])
+        assert again.json()["replaced"] is True
 
         found = await report(app)
         assert 'visiongate_feedback_total{correct="true"} 2.0' in (await app.client.get("/metrics")).text
@@ -202,6 +206,7 @@ def test_predictions_go_on_without_a_database(serve: Callable[..., None], tmp_pa
         assert log.fault is not None
         metrics = (await app.client.get("/metrics")).text
         assert "visiongate_prediction_log_waiting 2.0" in metrics
+        assert "visiongate_prediction_log_recording 0.0" in metrics
         lost = re.findall(
             r"visiongate_prediction_log_dropped_total{reason=\"(?:unavailable|slow)\"} (.*)", metrics
         )

@@ -132,8 +132,9 @@ class Database:
             SQLAlchemyError: The database cannot be written.
         """
         found = (
-            select(predictions.c.predicted, models.c.classes)
+            select(predictions.c.predicted, models.c.classes, feedback.c.label)
             .join(models, models.c.model_id == predictions.c.model_id)
+            .outerjoin(feedback, feedback.c.prediction_id == predictions.c.prediction_id)
             .where(predictions.c.prediction_id == given.prediction_id)
         )
         values = {"label": given.label, "source": given.source, "time_us": _now_us()}
@@ -147,7 +148,7 @@ class Database:
             connection.execute(
                 stored.on_conflict_do_update(index_elements=[feedback.c.prediction_id], set_=values)
             )
-        return FeedbackReceipt(given.prediction_id, given.label, row.predicted)
+        return FeedbackReceipt(given.prediction_id, given.label, row.predicted, row.label is not None)
 
     def prune(self, days: int, max_rows: int) -> int:
         """Delete the oldest predictions beyond a number of days or rows, with their feedback; return how many.

@@ -103,11 +103,12 @@ class Feedback:
 
 @dataclass(frozen=True, slots=True)
 class FeedbackReceipt:
-    """Recorded feedback, and what had been predicted."""
+    """Recorded feedback, what had been predicted, and whether there was earlier feedback."""
 
     prediction_id: str
     label: str
     predicted: str
+    replaced: bool
 
 
 def new_prediction_id() -> str:

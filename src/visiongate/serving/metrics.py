@@ -317,6 +317,9 @@ def _describe_log(log: "PredictionLog") -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "visiongate_prediction_log_waiting", "Predictions that wait to be recorded.", log.waiting
     )
+    yield GaugeMetricFamily(
+        "visiongate_prediction_log_recording", "Whether predictions can be recorded.", int(log.fault is None)
+    )
     dropped = CounterMetricFamily(
         "visiongate_prediction_log_dropped", "Predictions that were not recorded.", labels=["reason"]
     )

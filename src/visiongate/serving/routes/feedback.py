@@ -47,6 +47,7 @@ class FeedbackAnswer(BaseModel):
     label: str
     predicted_label: str
     correct: Annotated[bool, Field(description="Whether the prediction was correct.")]
+    replaced: Annotated[bool, Field(description="Whether there was earlier feedback for it.")]
 
 
 BODY: dict[str, Any] = {
@@ -77,7 +78,9 @@ def build_feedback_router(service: Service) -> APIRouter:
     async def feedback(request: Request) -> FeedbackAnswer:
         """Record the true class of a predicted image. It replaces earlier feedback for the same prediction."""
         answer = await _record(_require(service.log), await _read_feedback(request, limits))
-        service.metrics.reviewed(correct=answer.correct)
+        # Who corrects one prediction again and again is one voice.
+        if not answer.replaced:
+            service.metrics.reviewed(correct=answer.correct)
         return answer
 
     @router.get(
@@ -172,6 +175,7 @@ async def _record(log: PredictionLog, given: Feedback) -> FeedbackAnswer:
         label=receipt.label,
         predicted_label=receipt.predicted,
         correct=correct,
+        replaced=receipt.replaced,
     )
 
 
