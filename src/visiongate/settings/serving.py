@@ -26,7 +26,7 @@ class Limits(Section):
     )
     pixels: Count = Field(
         default=16_777_216,
-        description="Width times height of another image; each pixel takes up to 14 bytes of memory.",
+        description="Width times height of another image; each pixel takes up to 16 bytes of memory.",
     )
     files: Count = Field(default=16, description="Images of a request.")
     requests: Count = Field(
