@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from image_facts import CALLS, IMAGES
+
 Document = dict[str, Any]
 DEPLOY = Path(__file__).parents[1] / "deploy"
 SECRETS = "./secrets/"
@@ -213,6 +215,63 @@ def strangers_met(document: Document) -> list[str]:
         for network in document["services"][name]["networks"]
         if not document["networks"][network].get("internal")
     ]
+
+
+def ports_without_listeners(document: Document) -> list[str]:
+    """The port that is published, or named in a command, is the one that the image listens on."""
+    found = []
+    for name, facts in IMAGES.items():
+        service = document["services"][name]
+        found += [
+            f"{name}: {port} leads to no listener"
+            for port in service.get("ports", [])
+            if port.rpartition(":")[2] != str(facts.port)
+        ]
+        if facts.listens_by and f"{facts.listens_by}{facts.port}" not in command_of(service):
+            found.append(f"{name}: does not listen on {facts.port}")
+    return found
+
+
+def data_lost(document: Document) -> list[str]:
+    """What an image keeps is in a volume with a name; otherwise it is lost with the container."""
+    found = []
+    for name, facts in IMAGES.items():
+        service = document["services"][name]
+        kept = {
+            target for target, source in map(mount_of, service.get("volumes", [])) if source[0] not in "./$"
+        }
+        if facts.data and facts.data not in kept:
+            found.append(f"{name}: {facts.data} is no volume")
+        if facts.keeps_by and not re.search(
+            rf"{re.escape(facts.keeps_by + facts.data)}(\s|$)", command_of(service)
+        ):
+            found.append(f"{name}: does not keep its data in {facts.data}")
+    return found
+
+
+def passwords_not_read(document: Document) -> list[str]:
+    """The variable that an image reads the path of a password from has that of its secret."""
+    return [
+        f"{name}: {variable} is not the path of {secret}"
+        for name, facts in IMAGES.items()
+        for variable, secret in facts.secrets.items()
+        if document["services"][name].get("environment", {}).get(variable) != f"/run/secrets/{secret}"
+    ]
+
+
+def calls_without_a_way(document: Document) -> list[str]:
+    """Who calls another, or waits for it, shares a network with it."""
+    return [
+        f"{name} does not reach {other}"
+        for name, service in services(document)
+        for other in {*CALLS.get(name, ()), *service.get("depends_on", ())}
+        if not share_a_network(document, name, other)
+    ]
+
+
+def command_of(service: Document) -> str:
+    """Return the arguments of a service as one text."""
+    return " ".join(service.get("command", []))
 
 
 def addresses_unknown(

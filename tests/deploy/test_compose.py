@@ -21,13 +21,17 @@ from compose_rules import (
     PIPELINE,
     Document,
     addresses_unknown,
+    calls_without_a_way,
     checks_elsewhere,
+    data_lost,
     files_missing,
     images_not_pinned,
     limits_missing,
     names_undeclared,
     open_ports,
+    passwords_not_read,
     paths_not_mounted,
+    ports_without_listeners,
     privileges,
     secrets_in_the_file,
     share_a_network,
@@ -35,6 +39,7 @@ from compose_rules import (
     supervision_missing,
     variables,
 )
+from image_facts import IMAGES
 from visiongate.serving.web.keys import ApiKeys
 
 FILES = sorted(DEPLOY.glob("compose*.yaml"))
@@ -44,15 +49,8 @@ MONITORING = DEPLOY / "monitoring"
 ALLOY = (MONITORING / "alloy/config.alloy").read_text(encoding="utf-8")
 # Set by the engine, not by the user.
 GIVEN = {"COMPOSE_PROJECT_NAME"}
-# Where each service listens.
-PORTS = {
-    "visiongate": 8000,
-    "prometheus": 9090,
-    "alertmanager": 9093,
-    "grafana": 3000,
-    "loki": 3100,
-    "alloy": 12345,
-}
+PORTS = {name: facts.port for name, facts in IMAGES.items() if facts.port}
+SCRAPED = {"visiongate", "prometheus", "alertmanager", "grafana", "loki", "alloy"}
 # The port and the path of the page that says whether a service is ready.
 READINESS = {
     "visiongate": "8000/health/ready",
@@ -167,6 +165,29 @@ RULES: dict[Callable[[Document], list[str]], list[tuple[str, Any]]] = {
     strangers_met: [
         ("services.visiongate.networks", ["service", "database"]),
         ("networks.objects.internal", False),
+    ],
+    ports_without_listeners: [
+        ("services.grafana.ports", ["127.0.0.1:3000:3001"]),
+        ("services.develop.ports", ["127.0.0.1:8888:8889"]),
+        ("services.mlflow.command", ["--port=5001"]),
+    ],
+    data_lost: [
+        # Of images before PostgreSQL 18.
+        ("services.postgres.volumes", ["postgres:/var/lib/postgresql/data"]),
+        ("services.grafana.volumes", ["grafana:/var/grafana"]),
+        ("services.grafana.volumes", ["./grafana:/var/lib/grafana"]),
+        ("services.prometheus.command", ["--storage.tsdb.path=/prometheus/data"]),
+        ("services.drift.volumes", ["predictions:/var/lib/vision"]),
+    ],
+    passwords_not_read: [
+        # Grafana would have the password `admin`.
+        ("services.grafana.environment.GF_SECURITY_ADMIN_PASSWORD__FILE", None),
+        ("services.mlflow.environment.PGSERVICEFILE", "/run/secrets/s3_credentials"),
+    ],
+    calls_without_a_way: [
+        ("services.visiongate.networks", ["service"]),
+        ("services.mlflow.networks", ["registry", "objects"]),
+        ("services.drift.networks", ["monitoring"]),
     ],
 }
 
@@ -287,7 +308,7 @@ def targets(config: Document) -> list[str]:
 
 def test_prometheus_scrapes_what_listens() -> None:
     config = read("prometheus/prometheus.yaml")
-    assert {job["job_name"] for job in config["scrape_configs"]} == set(PORTS)
+    assert {job["job_name"] for job in config["scrape_configs"]} == SCRAPED
     assert addresses_unknown(COMPOSE, "prometheus", targets(config), PORTS) == []
     assert addresses_unknown(COMPOSE, "prometheus", ["visiongate:8080"], PORTS)
     assert addresses_unknown(COMPOSE, "prometheus", ["postgres:5432"], {"postgres": 5432})
