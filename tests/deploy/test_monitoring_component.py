@@ -29,7 +29,7 @@ SERVICE = read(DEPLOY / "kubernetes/base/service.yaml")
 
 
 def find_mismatches(monitor: Manifest, service: Manifest) -> list[str]:
-    """Return why a ServiceMonitor does not find a Service, or finds it as another job than that of the rules."""
+    """Return why a ServiceMonitor does not find a Service, finds it as another job than the rules, or looks too seldom."""
     [endpoint] = monitor["spec"]["endpoints"]
     labels = service["metadata"]["labels"]
     wanted = monitor["spec"]["selector"]["matchLabels"]
@@ -41,6 +41,11 @@ def find_mismatches(monitor: Manifest, service: Manifest) -> list[str]:
     [kept] = [each for each in endpoint["relabelings"] if each["action"] == "keep"]
     if kept["regex"] != service["metadata"]["name"]:
         faults.append(f"only {kept['regex']} is kept")
+    if kept["sourceLabels"] != ["__meta_kubernetes_service_name"]:
+        faults.append(f"kept by {kept['sourceLabels']}")
+    # The shortest windows are of five minutes, and a rate needs two scrapes, even if one fails.
+    if endpoint["interval"] not in {"15s", "30s", "60s", "1m"}:
+        faults.append(f"interval {endpoint['interval']}")
     return faults
 
 
@@ -62,6 +67,12 @@ def test_the_monitor_finds_the_service() -> None:
             "visiongate-public",
             "only visiongate-public is kept",
         ),
+        (
+            ("spec", "endpoints", 0, "relabelings", 0, "sourceLabels", 0),
+            "service",
+            "kept by ['service']",
+        ),
+        (("spec", "endpoints", 0, "interval"), "30m", "interval 30m"),
     ],
 )
 def test_a_monitor_that_does_not_find_the_service_is_noticed(
