@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import pytest
 from command_line import run_cli
 from pooled_models import write_pooled_model
 from served import application
+from visiongate.errors import SettingsError
 from visiongate.monitoring import drift, drift_check, drift_store, prediction_log
 from visiongate.monitoring.database import Database
 from visiongate.monitoring.drift import Sample
@@ -130,7 +130,7 @@ def record(
 def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """An empty prediction log, which the command reads; with fewer permutations, to save time."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(drift_check, "compare", partial(drift.compare, permutations=1999))
+    monkeypatch.setattr(drift, "PERMUTATIONS", 1999)
     address = f"sqlite:///{tmp_path}/log.sqlite"
     Database(address).close()
     monkeypatch.setenv("VISIONGATE_SERVING__LOG__ADDRESS", address)
@@ -306,3 +306,26 @@ def test_without_a_log_the_command_says_why(
     assert message in printed
     assert "sec" not in printed.replace("seconds", "")
     assert not Path("missing.sqlite").exists()
+
+
+def candidates(count: int) -> list[drift_check.Candidate]:
+    """Versions whose predictions are all of another class than before."""
+    before, after = (
+        Sample(Counter({label: 200}), np.full(200, confidence), 0, 1, 200)
+        for label, confidence in (("cat", 0.9), ("dog", 0.6))
+    )
+    model = LoggedModel("pets", "3", "a" * 64, ("cat", "dog"))
+    return [
+        drift_check.Candidate(replace(model, version=str(number)), before, after, 200)
+        for number in range(count)
+    ]
+
+
+def test_drift_is_found_however_many_versions_are_compared() -> None:
+    found = drift_check.check_drift(candidates(8), 24, 0.001, None)
+    assert [model.verdict for model in found.models] == ["drift"] * 8
+
+
+def test_a_level_that_no_check_can_reach_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"too low for 4 comparisons; use at least 4e-05"):
+        drift_check.check_drift(candidates(2), 24, 1e-6, None)

@@ -14,7 +14,13 @@ from pooled_models import write_pooled_model
 from served import application
 from visiongate.images.decoding import RefusedImageError
 from visiongate.serving import startup
-from visiongate.serving.memory import DecodingMemory, fit_memory, read_memory_limit
+from visiongate.serving.memory import (
+    DecodingMemory,
+    fit_memory,
+    read_memory_limit,
+    used_memory,
+    warn_if_short,
+)
 from visiongate.serving.web.problems import Problem
 from visiongate.settings.serving import Serving
 
@@ -77,6 +83,18 @@ def test_the_limits_fit_into_memory_and_are_logged(caplog: pytest.LogCaptureFixt
         "The memory limit is 256 MiB: requests may have 38 MiB at a time (serving.limits.bytes) and 19.2 MiB each "
         "(serving.limits.body_bytes), and images that are being decoded 102 MiB"
     )
+
+
+@pytest.mark.parametrize(
+    ("limit", "used", "warning"),
+    [(None, 10**9, False), (400 * 2**20, 150 * 2**20, False), (256 * 2**20, 180 * 2**20, True)],
+)
+def test_a_model_that_leaves_too_little_memory_is_reported(
+    limit: int | None, used: int, *, warning: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_if_short(limit, used)
+    assert used_memory() > 10**7
+    assert ("raise the limit to 400 MiB" in caplog.text) == warning
 
 
 def test_much_memory_changes_nothing() -> None:

@@ -5,6 +5,7 @@ this and is found as drift, too. Each check has an error level of its own: a lev
 100 days. Drift does not say that answers have become worse; feedback does.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,12 +14,17 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from visiongate.errors import SettingsError
 from visiongate.monitoring.drift_report import Quantity
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-# Of each test; the smallest p-value is 1 in 10,000.
+# Of each test, at least; the smallest p-value is 1 in 10,000.
 PERMUTATIONS: Final = 9999
+# They take some 15 s of each test.
+MAX_PERMUTATIONS: Final = 1_000_000
+# How many times smaller than the level the smallest adjusted p-value is.
+RESOLUTION: Final = 10
 # Permutations in memory at a time.
 CHUNK: Final = 1000
 # In which confidences are counted, of about equal numbers.
@@ -67,6 +73,21 @@ class Difference:
     distance: float
     p_value: float
     what: str
+
+
+def count_permutations(comparisons: int, level: float) -> int:
+    """Return how many permutations each test needs, so that its p-value, adjusted for all comparisons, can be below the level.
+
+    Raises:
+        SettingsError: They would be more than `MAX_PERMUTATIONS`.
+    """
+    wanted = max(PERMUTATIONS, math.ceil(RESOLUTION * comparisons / level))
+    if wanted > MAX_PERMUTATIONS:
+        lowest = RESOLUTION * comparisons / MAX_PERMUTATIONS
+        raise SettingsError(
+            f"serving.drift.level = {level:g} is too low for {comparisons} comparisons; use at least {lowest:g}"
+        )
+    return wanted
 
 
 def compare(reference: Sample, window: Sample, permutations: int = PERMUTATIONS) -> list[Difference]:

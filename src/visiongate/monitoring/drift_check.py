@@ -3,10 +3,23 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, get_args
 
-from visiongate.monitoring.drift import Difference, Sample, adjust_by_holm, compare
-from visiongate.monitoring.drift_report import Comparison, DriftReport, ModelDrift, Period, Verdict
+from visiongate.monitoring.drift import (
+    Difference,
+    Sample,
+    adjust_by_holm,
+    compare,
+    count_permutations,
+)
+from visiongate.monitoring.drift_report import (
+    Comparison,
+    DriftReport,
+    ModelDrift,
+    Period,
+    Quantity,
+    Verdict,
+)
 from visiongate.monitoring.entries import LoggedModel
 
 # Of the window. Fewer show only differences that nobody overlooks.
@@ -56,8 +69,15 @@ def check_drift(
         hours: Length of the window.
         level: Probability of a false alarm of this check, at most.
         earlier: The check before, which says since when a quantity has drifted; None for the first one.
+
+    Raises:
+        SettingsError: The level is too low for so many versions.
     """
-    differences = [[] if each.missing() else compare(each.reference, each.window) for each in candidates]
+    comparable = sum(each.missing() is None for each in candidates)
+    permutations = count_permutations(len(get_args(Quantity)) * comparable, level)
+    differences = [
+        [] if each.missing() else compare(each.reference, each.window, permutations) for each in candidates
+    ]
     adjusted = iter(adjust_by_holm([difference.p_value for each in differences for difference in each]))
     since = _read_since(earlier)
     models = []

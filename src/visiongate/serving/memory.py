@@ -5,6 +5,7 @@ process, its models and the buffers of connections. An image is decoded when its
 """
 
 import logging
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,6 +70,28 @@ def fit_memory(settings: Serving, limit: int | None) -> tuple[Serving, "Decoding
         *(limit // MEBIBYTE, total // MEBIBYTE, body / MEBIBYTE, decoding // MEBIBYTE),
     )
     return settings.model_copy(update={"limits": fitted}), DecodingMemory(decoding)
+
+
+def warn_if_short(limit: int | None, used: int) -> None:
+    """Warn if a process without requests already needs the memory that is meant for them.
+
+    Args:
+        limit: Bytes that the process may use; None if it is not limited.
+        used: Bytes that it uses.
+    """
+    rest = 1 - REQUESTS - DECODING
+    if limit is not None and used > rest * limit:
+        logger.warning(
+            "The process needs %d MiB before the first request, and its memory limit is %d MiB: the kernel may kill it "
+            "under load; raise the limit to %d MiB",
+            *(each // MEBIBYTE for each in (used, limit, int(used / rest))),
+        )
+
+
+def used_memory() -> int:
+    """Return the most bytes that this process has used, as the kernel counts them for the limit."""
+    # Linux counts in kibibytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 @dataclass(frozen=True, slots=True)

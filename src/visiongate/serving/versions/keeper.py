@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from visiongate.errors import VisiongateError
 from visiongate.serving.daemon_threads import call_in_thread
+from visiongate.serving.memory import read_memory_limit, used_memory, warn_if_short
 from visiongate.serving.service import Service
 from visiongate.serving.sources.model_sources import ModelSource, NoVersionError, ServedFile
 from visiongate.serving.sources.registry_source import RegistrySource
@@ -137,6 +138,7 @@ class ModelKeeper:
             slot.place(kept.role, await self._load(file))
             slot.report(kept.role, VERSION, None)
         logger.info("%s: %s is loaded as %s", slot.name, file.source, kept.role)
+        warn_if_short(read_memory_limit(), used_memory())
 
     async def _load(self, file: ServedFile) -> LoadedModel:
         metrics = self._service.metrics

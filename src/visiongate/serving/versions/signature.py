@@ -55,7 +55,8 @@ class SignatureCheck:
         except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise DataError(
-                f"{file.source}: {signature} is no signature of this file with {self._key}: {reason[:200]}; find out where the file comes from before you sign it again"
+                f"{file.source}: {signature} is no signature of this file with {self._key}: {reason[:200]}; find out where the "
+                "file comes from before you sign it again"
             ) from error
 
     def _read_key(self) -> verifying.Config:
