@@ -51,6 +51,11 @@ BROKEN: dict[tuple[str, str], list[tuple[str, object, str]]] = {
     ],
     ("kind", "StatefulSet/visiongate-postgres"): [
         (f"{CONTAINER}/readinessProbe", REMOVED, "no readinessProbe"),
+        (f"{CONTAINER}/volumeMounts/0/mountPath", "/var/lib/postgresql/data", "is not"),
+        ("spec/persistentVolumeClaimRetentionPolicy/whenDeleted", "Delete", "deleted with it"),
+        (f"{POD}/terminationGracePeriodSeconds", REMOVED, "terminationGracePeriodSeconds is 30"),
+        (f"{CONTAINER}/env/2/name", "POSTGRES_PASSWORDFILE", "POSTGRES_PASSWORD_FILE is None"),
+        (f"{CONTAINER}/env/2/value", "/run/secrets/password", "no secret is there"),
     ],
     ("production", "CronJob/visiongate-drift"): [
         (f"{DRIFT_CONTAINER}/resources/requests/cpu", REMOVED, "no requests of cpu"),
@@ -85,6 +90,7 @@ BROKEN: dict[tuple[str, str], list[tuple[str, object, str]]] = {
         ("spec/scaleTargetRef/name", "web", "autoscalers []"),
         ("spec/minReplicas", 1, "1 to 10 replicas"),
         ("spec/metrics/0/resource/name", "memory", "metrics"),
+        ("spec/metrics/0/resource/target/averageUtilization", 700, "700% of the processors"),
     ],
     ("production", "ScaledObject/visiongate"): [
         (
@@ -138,22 +144,33 @@ BROKEN: dict[tuple[str, str], list[tuple[str, object, str]]] = {
         ("spec/startingDeadlineSeconds", REMOVED, "no startingDeadlineSeconds"),
         (f"{DRIFT}/activeDeadlineSeconds", REMOVED, "no activeDeadlineSeconds"),
         (f"{DRIFT_CONTAINER}/args/1", "--hours", "['--hours', '--level'] does not exist"),
+        (f"{DRIFT_CONTAINER}/args/2", "24", "a window of 24 hours"),
+        (f"{DRIFT_CONTAINER}/args/4", "0.1", "a level of 0.1"),
         (f"{DRIFT_CONTAINER}/args", ["drfit"], "visiongate drfit [] does not exist"),
     ],
     ("line", "Job/visiongate-line"): [
         ("spec/podFailurePolicy/rules/1/onExitCodes/containerName", "train", "podFailurePolicy ["),
         (f"{POD}/restartPolicy", "OnFailure", "restartPolicy is not Never"),
+        (f"{CONTAINER}/envFrom/0/secretRef/name", "mlflow", "the docs do not name Secret/mlflow"),
+        (f"{POD}/volumes/3/emptyDir/medium", "", "shared memory is on a disk"),
     ],
     ("kind", "ServiceAccount/visiongate"): [
         ("automountServiceAccountToken", REMOVED, "automountServiceAccountToken is not false"),
     ],
     ("staging", "Service/visiongate"): [
         ("spec/loadBalancerSourceRanges", REMOVED, "open to everybody"),
+        ("spec/loadBalancerSourceRanges/0", "0.0.0.0/0", "0.0.0.0/0 is no private network"),
+        ("spec/loadBalancerSourceRanges/1", REMOVED, "and the policies let"),
         ("spec/type", "LoadBalancr", "type LoadBalancr"),
+        ("spec/type", "ClusterIP", "ranges without effect"),
     ],
     ("staging", "ScaledObject/visiongate"): [
         ("spec/minReplicas", 2, "'minReplicas' was unexpected"),
         ("spec/triggers/0/metadata/threshold", 8, "is not of type 'string'"),
+        ("spec/triggers/0/metadata/threshold", "800", "800 requests in flight"),
+        ("spec/triggers/0/metadata/serverAddress", "http://prometheus.monitoring.svc:9090", "was expected"),
+        ("spec/triggers/1/metadata/value", "7000", "7000% of the processors"),
+        ("metadata/annotations", REMOVED, "does not take over"),
         ("spec/triggers/0/type", "promtheus", "'prometheus' was expected"),
     ],
     ("production", "HTTPRoute/visiongate-redirect"): [

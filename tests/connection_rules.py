@@ -9,13 +9,16 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from manifest_cases import COMPONENT, NAME, Case, ours, rule, selected, serving_of
-from manifests import Document, Workload, find, matches, name_of, of_kind, port_names
+from manifests import Document, Workload, find, matches, millicores, name_of, of_kind, port_names
 from visiongate.settings.serving import Serving
 
 CUSTOM_RESOURCES = yaml.safe_load((Path(__file__).parent / "custom_resources.yaml").read_text())
 SELECTORS = {"Service": "spec/selector", "PodDisruptionBudget": "spec/selector/matchLabels"}
 # Of names, and of databases.
 DNS, POSTGRESQL, HTTPS = 53, 5432, 443
+TAKES_OVER = "scaledobject.keda.sh~1transfer-hpa-ownership"
+# A request waits for three others at most. More percent of the requested processors than all is no reserve.
+REQUESTS_PER_CORE, MOST_CPU = 4, 100
 NAME_SERVER = [
     {
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
@@ -53,8 +56,30 @@ def serves_ports_that_exist(case: Case) -> Iterator[str]:
         kind = document["spec"].get("type", "ClusterIP")
         if kind not in {"ClusterIP", "NodePort", "LoadBalancer"}:
             yield f"{name_of(document)}: type {kind}"
-        if kind == "LoadBalancer" and not document["spec"].get("loadBalancerSourceRanges"):
+
+
+@rule
+def lets_private_networks_in(case: Case) -> Iterator[str]:
+    """A load balancer passes on what comes from private networks, and the policies let the same ones in."""
+    allowed = {
+        find(peer, "ipBlock/cidr")
+        for document in of_kind(case.documents, "NetworkPolicy")
+        for entry in document["spec"].get("ingress", [])
+        for peer in entry.get("from", [])
+        if "ipBlock" in peer
+    }
+    for document in of_kind(case.documents, "Service"):
+        ranges = document["spec"].get("loadBalancerSourceRanges", [])
+        if document["spec"].get("type") != "LoadBalancer":
+            if ranges:
+                yield f"{name_of(document)}: ranges without effect, since there is no load balancer"
+            continue
+        if not ranges:
             yield f"{name_of(document)}: open to everybody"
+        if set(ranges) != allowed:
+            yield f"{name_of(document)}: for {sorted(ranges)}, and the policies let {sorted(allowed)} in"
+        for network in ranges:
+            yield from _check_network(document, network)
 
 
 @rule
@@ -73,6 +98,30 @@ def has_one_autoscaler(case: Case) -> Iterator[str]:
         least, most = (scaler["spec"].get(f"{bound}{suffix}", 1) for bound in ("min", "max"))
         if not 2 <= least < most:
             yield f"{name_of(scaler)}: {least} to {most} replicas"
+        # Otherwise KEDA refuses the name of the autoscaler that was there before.
+        if scaler["kind"] == "ScaledObject" and find(scaler, f"metadata/annotations/{TAKES_OVER}") != "true":
+            yield f"{name_of(scaler)}: does not take over from the autoscaler of the base"
+
+
+@rule
+def scales_before_requests_wait(case: Case) -> Iterator[str]:
+    """Replicas are added while their cores have something left, and long before requests are refused."""
+    for container in ours(case, "Deployment"):
+        cores = millicores(find(container.spec, "resources/limits/cpu")) // 1000
+        most = min(REQUESTS_PER_CORE * cores, serving_of(case, container).limits.requests)
+        for document in of_kind(case.documents, "ScaledObject"):
+            requests, cpu = (
+                find(document, f"spec/triggers/{place}")
+                for place in ("0/metadata/threshold", "1/metadata/value")
+            )
+            if not 1 <= int(requests) <= most:
+                yield f"{name_of(document)}: {requests} requests in flight for {cores} cores"
+            if not 1 <= int(cpu) <= MOST_CPU:
+                yield f"{name_of(document)}: {cpu}% of the processors"
+        for document in of_kind(case.documents, "HorizontalPodAutoscaler"):
+            cpu = find(document, "spec/metrics/0/resource/target/averageUtilization")
+            if not 1 <= cpu <= MOST_CPU:
+                yield f"{name_of(document)}: {cpu}% of the processors"
 
 
 @rule

@@ -1,6 +1,7 @@
 """Kubernetes manifests: rendered by kubectl, and the parts of them that rules look at."""
 
 import copy
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ TEMPLATES = {
 }
 NO_KUBECTL = "kubectl is not installed: https://kubernetes.io/docs/tasks/tools/"
 REMOVED = object()
+CPU = re.compile(r"(\d+)(m?)")
 
 
 class Workload(NamedTuple):
@@ -123,3 +125,9 @@ def port_names(workload: Workload) -> dict[str, int]:
     """Return the ports of a pod by their names."""
     ports = [port for spec in workload.spec["containers"] for port in spec.get("ports", [])]
     return {port["name"]: port["containerPort"] for port in ports}
+
+
+def millicores(amount: object) -> int:
+    """Return an amount of processors in thousandths of one; zero if it is none."""
+    found = CPU.fullmatch(str(amount))
+    return int(found[1]) * (1 if found[2] else 1000) if found else 0

@@ -2,10 +2,22 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
+from database_rules import secret_files
+from drift_looks import weekly_problems
 from manifest_cases import COMPONENT, NAME, NONE, Case, ours, rule, serving_of
-from manifests import Document, containers, find, name_of, of_kind, port_names, variables, workloads
+from manifests import (
+    CPU,
+    Document,
+    containers,
+    find,
+    millicores,
+    name_of,
+    of_kind,
+    port_names,
+    variables,
+    workloads,
+)
 from visiongate.errors import SettingsError
 from visiongate.settings.serving_environment import PREFIX, SHORT_NAMES, load_serving
 
@@ -21,7 +33,7 @@ RESTRICTED = {
     "capabilities": {"drop": ["ALL"]},
 }
 DIGEST = re.compile(r"[\w./:-]+@sha256:[0-9a-f]{64}")
-CPU, BYTES = re.compile(r"(\d+)(m?)"), re.compile(r"(\d+)(Mi|Gi)")
+BYTES = re.compile(r"(\d+)(Mi|Gi)")
 FORMATS = {"cpu": CPU, "memory": BYTES, "ephemeral-storage": BYTES}
 # Once a week.
 WEEKLY = re.compile(r"[0-5]?\d (1?\d|2[0-3]) \* \* [0-6]")
@@ -147,7 +159,7 @@ def has_requests_and_limits(case: Case) -> Iterator[str]:
         )
         if requested.get("memory") != limited.get("memory"):
             yield f"{container.name}: memory {requested.get('memory')} requested, {limited.get('memory')} at most"
-        if _millicores(requested.get("cpu")) > _millicores(limited.get("cpu")):
+        if millicores(requested.get("cpu")) > millicores(limited.get("cpu")):
             yield f"{container.name}: {requested.get('cpu')} cores requested, {limited.get('cpu')} at most"
 
 
@@ -221,6 +233,8 @@ def has_bounded_volumes(case: Case) -> Iterator[str]:
         if mounted != volumes.keys() | claims:
             yield f"{workload.name}: volumes {sorted(volumes)}, mounted {sorted(mounted)}"
         for mount in mounts:
+            if mount["mountPath"] == "/dev/shm" and _is_disk(volumes[mount["name"]]):  # noqa: S108 - of the container
+                yield f"{workload.name}: shared memory is on a disk"
             fixed = {"secret", "configMap"} & volumes.get(mount["name"], {}).keys()
             if fixed and mount.get("readOnly") is not True:
                 yield f"{workload.name}: volume {mount['name']} is not mounted read-only"
@@ -309,12 +323,7 @@ def has_settings_of_the_service(case: Case) -> Iterator[str]:
 def reads_the_keys_that_are_mounted(case: Case) -> Iterator[str]:
     """The file of the API keys is the one in the volume of their Secret."""
     for container in ours(case, "Deployment"):
-        mounts = {mount["name"]: mount["mountPath"] for mount in container.spec.get("volumeMounts", [])}
-        files = {
-            str(Path(mounts.get(volume["name"], "")) / item["path"])
-            for volume in container.workload.spec["volumes"]
-            for item in find(volume, "secret/items") or []
-        }
+        files = secret_files(container)
         file = serving_of(case, container).keys_file
         if files != ({file} if file else set()):
             yield f"{container.name}: keys are read from {file}, and mounted at {sorted(files)}"
@@ -334,6 +343,9 @@ def refers_to_what_exists(case: Case) -> Iterator[str]:
                 yield f"{workload.name}: no {name}"
             elif keys - present[name]:
                 yield f"{workload.name}: {name} has no {sorted(keys - present[name])}"
+        for name, _ in _references(workload.spec, optional=True):
+            if name.partition("/")[2] not in case.words:
+                yield f"{workload.name}: the docs do not name {name}, and its absence is not noticed"
 
 
 @rule
@@ -383,9 +395,12 @@ def runs_weekly_and_alone(case: Case) -> Iterator[str]:
                 yield f"{name_of(document)}: no {field}"
 
 
-def _millicores(amount: object) -> int:
-    found = CPU.fullmatch(str(amount))
-    return int(found[1]) * (1 if found[2] else 1000) if found else 0
+@rule
+def looks_for_drift_each_week(case: Case) -> Iterator[str]:
+    """The check looks at the time since the last one, and false alarms are rare over a year."""
+    for container in ours(case, "CronJob"):
+        for problem in weekly_problems(container.spec["args"]):
+            yield f"{container.name}: {problem}"
 
 
 def _mebibytes(amount: object) -> int:
@@ -408,10 +423,10 @@ def _fields(node: object) -> Iterator[tuple[str, object]]:
             yield from _fields(value)
 
 
-def _references(node: object) -> Iterator[tuple[str, set[str]]]:
+def _references(node: object, *, optional: bool = False) -> Iterator[tuple[str, set[str]]]:
     """Yield the kind and name of each ConfigMap, Secret and claim below a node, with the keys that are read."""
     for field, value in _fields(node):
-        if field in REFERENCES and isinstance(value, dict) and not value.get("optional"):
+        if field in REFERENCES and isinstance(value, dict) and value.get("optional", False) == optional:
             kind, name = REFERENCES[field]
             keys = {value["key"]} if "key" in value else {item["key"] for item in value.get("items", [])}
             yield f"{kind}/{value.get(name)}", keys

@@ -232,6 +232,11 @@ def test_the_component_of_the_registry_holds_the_rules(tmp_path: Path, service: 
     [served] = containers(documents, "Deployment")
     assert variables(documents, served.spec)["MODEL_PATH"].startswith("models:/")
     assert findings(case_of("production", service, documents)) == []
+    path = f"{CONTAINER}/envFrom/1/secretRef/name"
+    broken = change(documents, "Deployment/visiongate", path, "mlflow-credentials")
+    assert "the docs do not name Secret/mlflow-credentials" in "".join(
+        findings(case_of("production", service, broken))
+    )
 
 
 def test_production_names_one_digest_in_one_line() -> None:
@@ -255,6 +260,10 @@ def test_the_local_cluster_opens_the_port_of_the_overlay() -> None:
     assert all(DIGEST.fullmatch(node["image"]) for node in cluster["nodes"])
 
 
+# Kinds that Argo CD reads.
+ARGO = {"AppProject": 0, "Application": 1}
+
+
 def argo_findings(project: Document, application: Document, deployed: Sequence[Document]) -> Iterator[str]:
     """What an Application may not do in its project, and what the project allows without need."""
     allowed, source = project["spec"], application["spec"]["source"]
@@ -275,6 +284,12 @@ def argo_findings(project: Document, application: Document, deployed: Sequence[D
             yield f"{field}: {sorted(kinds ^ needed)}"
     if not (ROOT / source["path"] / "kustomization.yaml").exists():
         yield f"path {source['path']}"
+    if (place := {found["metadata"].get("namespace") for found in (project, application)}) != {"argocd"}:
+        yield f"in {place}, where Argo CD does not look"
+    path = "metadata/annotations/argocd.argoproj.io~1sync-options"
+    options = [find(namespace, path) for namespace in of_kind(deployed, "Namespace")]
+    if options != ["Delete=false,Prune=false"]:
+        yield f"Argo CD may delete the namespace, and the secrets in it: {options}"
     automated = find(application, "spec/syncPolicy/automated")
     if automated != {"prune": True, "selfHeal": True}:
         yield f"automated {automated}"
@@ -296,13 +311,21 @@ def test_argo_cd_may_deploy_production_and_nothing_else() -> None:
         ("Application/visiongate", "spec/project", "default", "another project"),
         ("Application/visiongate", "spec/source/path", "deploy/production", "path deploy/production"),
         ("Application/visiongate", "spec/syncPolicy/automated/selfHeal", False, "automated"),
+        ("Application/visiongate", "metadata/namespace", "argo", "where Argo CD does not look"),
+        ("Namespace/visiongate", "metadata/annotations", REMOVED, "Argo CD may delete the namespace"),
+        (
+            "Namespace/visiongate",
+            "metadata/annotations/argocd.argoproj.io~1sync-options",
+            "Delete=false",
+            "Argo CD may delete the namespace",
+        ),
     ],
 )
 def test_a_broken_argo_cd_is_found(name: str, path: str, value: object, finding: str) -> None:
-    documents = change(rendered("argocd"), name, path, value)
-    project, application = (next(of_kind(documents, kind)) for kind in ("AppProject", "Application"))
+    both = change([*rendered("argocd"), *rendered("production")], name, path, value)
+    project, application, *deployed = sorted(both, key=lambda document: ARGO.get(document["kind"], 2))
 
-    assert finding in "".join(argo_findings(project, application, rendered("production")))
+    assert finding in "".join(argo_findings(project, application, deployed))
 
 
 # Writes its arguments and its input to a file; a Secret or a namespace does not exist yet.
@@ -348,6 +371,15 @@ def test_apply_makes_a_password_and_applies_to_the_local_cluster(
     assert password not in "".join(commands)
     assert commands[-2].endswith("apply --server-side --force-conflicts --kustomize overlays/kind")
     assert "rollout status deployment/visiongate" in commands[-1]
+
+
+def test_rollback_goes_back_and_waits(make: Callable[..., tuple[int, str]]) -> None:
+    status, text = make("rollback")
+
+    assert status == 0, text
+    undone, waited = text.splitlines()
+    assert undone.endswith("rollout undo deployment/visiongate")
+    assert "rollout status deployment/visiongate" in waited
 
 
 def test_the_address_is_that_of_the_database_of_the_overlay(make: Callable[..., tuple[int, str]]) -> None:
