@@ -123,6 +123,21 @@ def supervision_missing(document: Document) -> list[str]:
     return found
 
 
+def profiles_shared(document: Document) -> list[str]:
+    """What the caller runs on the work tree does not start beside something else."""
+    others = {
+        profile
+        for name, service in services(document)
+        if name not in PIPELINE
+        for profile in service.get("profiles", [])
+    }
+    return [
+        f"{name}: profiles {sorted(profiles)}"
+        for name in sorted(PIPELINE)
+        if not (profiles := set(document["services"][name].get("profiles", []))) or profiles & others
+    ]
+
+
 def files_missing(document: Document, secrets: set[str]) -> list[str]:
     """What is mounted exists, or is one of the secrets that ``secrets.sh`` writes."""
     sources = [

@@ -136,7 +136,7 @@ def scales_on_metrics_that_exist(case: Case) -> Iterator[str]:
             if f'namespace="{case.namespace}"' not in query:
                 yield f"{name_of(document)}: {query}: of all namespaces"
     for document in of_kind(case.documents, "HorizontalPodAutoscaler"):
-        yield from _misfits(document, document["spec"].get("behavior"), "/$defs/behavior")
+        yield from misfits(document, document["spec"].get("behavior"), "/$defs/behavior")
         kinds = {
             (metric["type"], find(metric, "resource/name")) for metric in document["spec"].get("metrics", [])
         }
@@ -148,10 +148,11 @@ def scales_on_metrics_that_exist(case: Case) -> Iterator[str]:
 def has_the_fields_of_custom_resources(case: Case) -> Iterator[str]:
     """The custom resources have the fields of their definitions, as far as the manifests use them."""
     for document in of_kind(case.documents, *(kind for kind in CUSTOM_RESOURCES if kind != "$defs")):
-        yield from _misfits(document, document["spec"], f"/{document['kind']}")
+        yield from misfits(document, document["spec"], f"/{document['kind']}")
 
 
-def _misfits(document: Document, value: object, place: str) -> Iterator[str]:
+def misfits(document: Document, value: object, place: str) -> Iterator[str]:
+    """Yield where a part of a custom resource is not as its definition says."""
     validator = Draft202012Validator({**CUSTOM_RESOURCES, "$ref": f"#{place}"})
     for error in validator.iter_errors(value):
         yield f"{name_of(document)}: {error.json_path}: {error.message}"

@@ -33,6 +33,7 @@ from compose_rules import (
     paths_not_mounted,
     ports_without_listeners,
     privileges,
+    profiles_shared,
     secrets_in_the_file,
     share_a_network,
     strangers_met,
@@ -165,6 +166,10 @@ RULES: dict[Callable[[Document], list[str]], list[tuple[str, Any]]] = {
     strangers_met: [
         ("services.visiongate.networks", ["service", "database"]),
         ("networks.objects.internal", False),
+    ],
+    profiles_shared: [
+        ("services.train.profiles", ["monitoring"]),
+        ("services.evaluate.profiles", None),
     ],
     ports_without_listeners: [
         ("services.grafana.ports", ["127.0.0.1:3000:3001"]),

@@ -16,10 +16,10 @@ from kubernetes_validate import utils as schemas
 from pydantic import ValidationError
 from sqlalchemy import make_url
 
-import connection_rules  # noqa: F401 - lists its rules
 from broken_manifests import BROKEN, CONTAINER, SETTINGS
 from clones import call
 from command_line import run_cli
+from connection_rules import misfits
 from manifest_cases import RULES, Case
 from manifests import (
     FOLDER,
@@ -267,6 +267,8 @@ ARGO = {"AppProject": 0, "Application": 1}
 def argo_findings(project: Document, application: Document, deployed: Sequence[Document]) -> Iterator[str]:
     """What an Application may not do in its project, and what the project allows without need."""
     allowed, source = project["spec"], application["spec"]["source"]
+    for document in (project, application):
+        yield from misfits(document, document["spec"], f"/{document['kind']}")
     if application["spec"]["project"] != project["metadata"]["name"]:
         yield "the Application is of another project"
     if allowed["sourceRepos"] != [source["repoURL"]]:
@@ -290,9 +292,6 @@ def argo_findings(project: Document, application: Document, deployed: Sequence[D
     options = [find(namespace, path) for namespace in of_kind(deployed, "Namespace")]
     if options != ["Delete=false,Prune=false"]:
         yield f"Argo CD may delete the namespace, and the secrets in it: {options}"
-    automated = find(application, "spec/syncPolicy/automated")
-    if automated != {"prune": True, "selfHeal": True}:
-        yield f"automated {automated}"
 
 
 def test_argo_cd_may_deploy_production_and_nothing_else() -> None:
@@ -310,7 +309,9 @@ def test_argo_cd_may_deploy_production_and_nothing_else() -> None:
         ("AppProject/visiongate", "spec/namespaceResourceWhitelist/0", REMOVED, "namespaceResourceWhitelist"),
         ("Application/visiongate", "spec/project", "default", "another project"),
         ("Application/visiongate", "spec/source/path", "deploy/production", "path deploy/production"),
+        ("Application/visiongate", "spec/source/targetRevision", "HEAD", "targetRevision"),
         ("Application/visiongate", "spec/syncPolicy/automated/selfHeal", False, "automated"),
+        ("Application/visiongate", "spec/syncPolicy/syncOptions/0", "ServerSideApply=false", "syncOptions"),
         ("Application/visiongate", "metadata/namespace", "argo", "where Argo CD does not look"),
         ("Namespace/visiongate", "metadata/annotations", REMOVED, "Argo CD may delete the namespace"),
         (
