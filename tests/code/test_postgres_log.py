@@ -162,7 +162,8 @@ def test_a_server_that_stops_and_comes_back(
         for _ in range(80):
             start = time.perf_counter()
             log.put(prediction())
-            assert time.perf_counter() - start < 0.1
+            # A connection that is tried would take five seconds.
+            assert time.perf_counter() - start < 2
         wait_until(lambda: log.fault)
         log.put(prediction())
         with pytest.raises(LogUnavailableError):
