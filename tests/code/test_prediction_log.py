@@ -2,7 +2,6 @@
 
 import logging
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -38,7 +37,7 @@ from visiongate.settings.serving import PredictionLog as Settings
 
 MODEL = LoggedModel("pets", "3", "a" * 64, ("Cat", "Dog"))
 DAY_US = 24 * HOUR_US
-WAIT = 10.0
+WAIT = 30.0
 
 
 @pytest.fixture(autouse=True)
@@ -486,10 +485,12 @@ def test_killed_process_leaves_a_readable_database(
         process = subprocess.Popen(
             [sys.executable, "-c", WRITER, str(file)], env={**os.environ, "PYTHONPATH": str(ROOT / "src")}
         )
-        wait_until(lambda before=written: count_rows(file) > before)
-        time.sleep(generator.uniform(0, 0.3))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        try:
+            wait_until(lambda before=written: count_rows(file) > before)
+            time.sleep(generator.uniform(0, 0.3))
+        finally:
+            process.kill()
+            process.wait()
         with closing(sqlite3.connect(file)) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert count_rows(file) > written
