@@ -32,7 +32,13 @@ CREATED = {
     "reports/report.md",
 }
 CLI_COMMANDS = sorted(
-    {part.strip() for command in COMMANDS for part in command.split("&&") if "visiongate " in part}
+    {
+        part.strip()
+        for command in COMMANDS
+        for part in command.split("&&")
+        # kubectl's have a namespace and objects of this name.
+        if "visiongate " in part and not part.lstrip().startswith("kubectl ")
+    }
 )
 # In the text, a command may lack its arguments.
 MENTIONED = sorted(set(re.findall(r"`visiongate ([a-z-]+(?: [a-z]+)?)", "".join(PAGES.values()))))
