@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_su
 
 from visiongate.monitoring.database import Database
 from visiongate.monitoring.entries import Feedback, LoggedModel, LoggedPrediction, new_prediction_id
-from visiongate.monitoring.history import HOUR_US, History, read_history
+from visiongate.monitoring.history import History, read_history
 from visiongate.monitoring.performance import (
     Latency,
     Tally,
@@ -20,6 +20,7 @@ from visiongate.monitoring.performance import (
     merge_tallies,
     score_feedback,
 )
+from visiongate.monitoring.times import HOUR_US
 from visiongate.records.interval import Interval, wilson_interval
 
 CLASSES = ("a", "b", "c")

@@ -118,6 +118,13 @@ def open_repository(environment: Mapping[str, str] = os.environ) -> GitHubReposi
     return GitHubRepository(**{key: environment[name] for key, name in names.items()})
 
 
+def run_address(environment: Mapping[str, str]) -> str:
+    """Return the address of the workflow run that this is, from the variables that GitHub sets; empty without them."""
+    names = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")
+    server, slug, run = (environment.get(name, "") for name in names)
+    return f"{server}/{slug}/actions/runs/{run}" if run else ""
+
+
 def _parse_items(response: requests.Response) -> list[dict[str, Any]]:
     try:
         content = response.json()

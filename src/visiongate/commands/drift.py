@@ -4,7 +4,6 @@ It needs the prediction log only, neither the service nor a model.
 """
 
 import os
-import time
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -18,12 +17,12 @@ from visiongate.monitoring.drift_report import Comparison, DriftReport, ModelDri
 from visiongate.monitoring.drift_store import read_candidates, read_latest_report, record_report
 from visiongate.monitoring.entries import LogUnavailableError
 from visiongate.monitoring.faults import explain_fault
+from visiongate.monitoring.times import HOUR_US, now_us
 from visiongate.records.files import write_text
 from visiongate.settings.serving import Serving
 from visiongate.settings.serving_environment import load_serving
 
 STATUSES: Final[dict[Verdict, int]] = {"no drift": 0, "drift": 1, "cannot say": 2}
-HOUR_US: Final = 3_600_000_000
 
 
 def run(window: float | None, level: float | None, json_file: Path | None) -> int:
@@ -49,7 +48,7 @@ def _check(settings: Serving) -> DriftReport:
             "serving.log.enabled = false: there is no prediction log to read; set it to true for the service"
         )
     check_address(log.address)
-    since_us = time.time_ns() // 1000 - round(drift.window_hours * HOUR_US)
+    since_us = now_us() - round(drift.window_hours * HOUR_US)
     try:
         database = Database(log.address, create=False)
         try:

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from visiongate.adapters.github import open_repository
+from visiongate.adapters.github import open_repository, run_address
 from visiongate.delivery.champion_check import ChampionCheck
 from visiongate.delivery.champion_issue import update_issue
 from visiongate.delivery.champion_report import headline
@@ -29,12 +29,5 @@ def run(check: Path, report: Path) -> int:
         raise DataError(f"{error}; `visiongate registry check` writes both files") from None
     title = None if found.verdict.passed else headline(found)
     author = os.environ.get("COMMENT_AUTHOR") or WORKFLOW_AUTHOR
-    print(update_issue(title, text, _run_address(), open_repository(), author))
+    print(update_issue(title, text, run_address(os.environ), open_repository(), author))
     return 0
-
-
-def _run_address() -> str:
-    server, slug, run = (
-        os.environ.get(name, "") for name in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")
-    )
-    return f"{server}/{slug}/actions/runs/{run}" if run else ""

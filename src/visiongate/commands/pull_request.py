@@ -6,7 +6,7 @@ from pathlib import Path
 
 from visiongate import paths
 from visiongate.adapters.git import Repository
-from visiongate.adapters.github import GitHubError, GitHubRepository, open_repository
+from visiongate.adapters.github import GitHubError, GitHubRepository, open_repository, run_address
 from visiongate.delivery.image_pins import find_kustomization, parse_reference
 from visiongate.delivery.image_proposals import BuildRun, ImageProposal, propose_image
 from visiongate.errors import VisiongateError
@@ -74,8 +74,8 @@ def _read_run(environment: Mapping[str, str]) -> BuildRun:
     missing = [name for name in names if not environment.get(name)]
     if missing:
         raise GitHubError(f"{', '.join(missing)}: not set; run this in a workflow on GitHub")
-    server, slug, run, commit, workflow = (environment[name] for name in names)
-    return BuildRun(f"{server}/{slug}/actions/runs/{run}", commit, f"{server}/{workflow}")
+    identity = f"{environment['GITHUB_SERVER_URL']}/{environment['GITHUB_WORKFLOW_REF']}"
+    return BuildRun(run_address(environment), environment["GITHUB_SHA"], identity)
 
 
 def _passes(base: str | None, folder: Path | None) -> bool:

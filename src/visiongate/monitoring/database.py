@@ -1,7 +1,6 @@
 """The database of the prediction log: opening, writing, feedback and retention, by SQLAlchemy Core."""
 
 import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,12 +31,12 @@ from visiongate.monitoring.entries import (
     UnknownPredictionError,
 )
 from visiongate.monitoring.tables import feedback, insert_into, metadata, models, predictions
+from visiongate.monitoring.times import DAY_US, now_us
 
 # How long SQLite waits for another process that writes. The writer tries again later.
 BUSY_SECONDS = 1.0
 # Rows of one deletion: some 50 ms, in which no prediction is written.
 PRUNED_ROWS = 5000
-DAY_US = 86_400_000_000
 # Held while tables are made. Any number that no other program uses.
 TABLES_LOCK = 0x7669_7369_6F6E
 # Without these, a connection through a network that drops packets would wait for hours. Seconds, but for the last one.
@@ -137,7 +136,7 @@ class Database:
             .outerjoin(feedback, feedback.c.prediction_id == predictions.c.prediction_id)
             .where(predictions.c.prediction_id == given.prediction_id)
         )
-        values = {"label": given.label, "source": given.source, "time_us": _now_us()}
+        values = {"label": given.label, "source": given.source, "time_us": now_us()}
         with self.engine.begin() as connection:
             row = connection.execute(found).one_or_none()
             if row is None:
@@ -158,7 +157,7 @@ class Database:
         by_age, time_us = predictions.c.time_us.desc(), predictions.c.time_us
         with self.engine.begin() as connection:
             surplus = connection.scalar(select(time_us).order_by(by_age).offset(max_rows).limit(1))
-            oldest = max(_now_us() - days * DAY_US, -1 if surplus is None else surplus)
+            oldest = max(now_us() - days * DAY_US, -1 if surplus is None else surplus)
             old = select(predictions.c.prediction_id).where(time_us <= oldest).order_by(time_us)
             # Other processes delete, too: each takes rows of its own.
             ids = connection.scalars(old.limit(PRUNED_ROWS).with_for_update(skip_locked=True)).all()
@@ -259,7 +258,3 @@ def _configure_sqlite(connection: DBAPIConnection, _: object) -> None:
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.close()
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000

@@ -21,6 +21,7 @@ from visiongate.monitoring.drift_report import (
     Verdict,
 )
 from visiongate.monitoring.entries import LoggedModel
+from visiongate.monitoring.times import to_datetime
 
 # Of the window. Fewer show only differences that nobody overlooks.
 MIN_WINDOW: Final = 100
@@ -103,7 +104,7 @@ def _judge(
     since: Mapping[Key, datetime | None],
 ) -> Comparison:
     drifted = p_value <= level
-    model, start = candidate.model, _moment(candidate.window.first_us)
+    model, start = candidate.model, to_datetime(candidate.window.first_us)
     key = (model.name, model.version, model.sha256, difference.check)
     return Comparison(
         check=difference.check,
@@ -152,10 +153,6 @@ def _period(sample: Sample) -> Period:
     return Period(
         predictions=sample.total,
         compared=len(sample),
-        first=_moment(sample.first_us),
-        last=_moment(sample.last_us),
+        first=to_datetime(sample.first_us),
+        last=to_datetime(sample.last_us),
     )
-
-
-def _moment(time_us: int | None) -> datetime | None:
-    return None if time_us is None else datetime.fromtimestamp(time_us / 1e6, UTC)

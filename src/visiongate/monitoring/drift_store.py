@@ -13,10 +13,10 @@ from visiongate.monitoring.drift_check import Candidate
 from visiongate.monitoring.drift_report import DriftReport
 from visiongate.monitoring.history import read_models
 from visiongate.monitoring.tables import drift_checks, drift_references, insert_into, predictions
+from visiongate.monitoring.times import DAY_US
 
 # Of a window. More would find differences that do not matter.
 MAX_WINDOW: Final = 20_000
-DAY_US: Final = 86_400_000_000
 _TIME = predictions.c.time_us
 _SAMPLED = (predictions.c.predicted, predictions.c.confidence, _TIME)
 

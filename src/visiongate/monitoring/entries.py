@@ -9,6 +9,7 @@ from typing import Literal
 from uuid import UUID
 
 from visiongate.errors import VisiongateError
+from visiongate.monitoring.times import now_us
 
 # Where a true class comes from. People who volunteer it choose the images.
 FeedbackSource = Literal["volunteered"]
@@ -89,7 +90,7 @@ class LoggedPrediction:
     out_of_distribution: bool | None = None
     request_id: str | None = None
     shadow_of: str | None = None
-    time_us: int = field(default_factory=lambda: time.time_ns() // 1000)
+    time_us: int = field(default_factory=now_us)
 
 
 @dataclass(frozen=True, slots=True)

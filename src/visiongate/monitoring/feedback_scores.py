@@ -1,16 +1,15 @@
 """The scores of a model by the feedback in a prediction log, read without a running service."""
 
-import time
 from typing import TYPE_CHECKING
 
 from visiongate.errors import DataError, SettingsError
 from visiongate.monitoring.address import check_address
+from visiongate.monitoring.faults import explain_fault
 from visiongate.monitoring.performance import Scores, merge_tallies, score_feedback
+from visiongate.monitoring.times import DAY_US, now_us
 
 if TYPE_CHECKING:
     from visiongate.monitoring.history import History
-
-DAY_US = 86_400_000_000
 
 
 def read_feedback_scores(address: str, sha256: str, days: int) -> Scores | None:
@@ -28,14 +27,14 @@ def read_feedback_scores(address: str, sha256: str, days: int) -> Scores | None:
     """
     check_address(address)
     try:
-        history = _read(address, time.time_ns() // 1000 - days * DAY_US)
+        history = _read(address, now_us() - days * DAY_US)
     except SettingsError:
         raise
     # The drivers' errors have no common base class.
     except Exception as error:
-        reason = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
         raise DataError(
-            f"prediction log: cannot be read ({type(error).__name__}: {reason}); check the address and the rights of its user"
+            f"prediction log: cannot be read ({type(error).__name__}: {explain_fault(error)}); check the address and the "
+            "rights of its user"
         ) from error
     found = [each for each in history.models if each.model.sha256 == sha256 and not each.shadow]
     if not found:

@@ -12,8 +12,8 @@ from sqlalchemy import Connection, Engine, Integer, Select, case, cast, func, se
 from visiongate.monitoring.entries import LoggedModel
 from visiongate.monitoring.performance import Tally
 from visiongate.monitoring.tables import feedback, models, predictions
+from visiongate.monitoring.times import HOUR_US
 
-HOUR_US = 3_600_000_000
 # Percentiles are of the latest predictions: reading these takes 0.2 s.
 MAX_LATENCIES = 100_000
 _SHADOW = predictions.c.shadow_of.is_not(None)

@@ -17,6 +17,7 @@ from visiongate.monitoring.performance import (
     score_feedback,
 )
 from visiongate.monitoring.prediction_log import PredictionLog
+from visiongate.monitoring.times import to_datetime
 
 if TYPE_CHECKING:
     from visiongate.monitoring.history import History, ModelHistory
@@ -59,8 +60,8 @@ class Performance(BaseModel):
         return cls.model_validate(
             {
                 "predictions": tally.predictions,
-                "first": _moment(tally.first_us),
-                "last": _moment(tally.last_us),
+                "first": to_datetime(tally.first_us),
+                "last": to_datetime(tally.last_us),
                 "confidence": _divide(tally.confidence, tally.predictions),
                 "sure": _divide(tally.sure, tally.sure_known),
                 "out_of_distribution": _divide(tally.unlike, tally.unlike_known),
@@ -179,7 +180,7 @@ def _make_report(since: datetime, until: datetime, history: "History", state: Lo
         all=Performance.of(merge_tallies(each.tally for each in answers), classes),
         models=[_describe(each) for each in answers + shadows],
         by_hour=[
-            HourCount(hour=_moment(start), predictions=count) for start, count in history.by_hour.items()
+            HourCount(hour=to_datetime(start), predictions=count) for start, count in history.by_hour.items()
         ],
         log=state,
     )
@@ -195,10 +196,6 @@ def _describe(history: "ModelHistory") -> ModelPerformance:
         sha256=model.sha256,
         shadow=history.shadow,
     )
-
-
-def _moment(time_us: int | None) -> datetime | None:
-    return None if time_us is None else datetime.fromtimestamp(time_us / 1e6, UTC)
 
 
 def _divide(part: float, whole: int) -> float | None:
