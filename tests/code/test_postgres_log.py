@@ -6,18 +6,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Barrier, Thread
 
 import pytest
 
+import waiting
 from command_line import run_cli
 from image_samples import encode, photo
 from pooled_models import write_pooled_model
 from postgres import PASSWORD, PostgresServer, needs_postgres, postgres_server
 from served import application
 from visiongate.monitoring import prediction_log
-from visiongate.monitoring.database import DAY_US, Database
+from visiongate.monitoring.database import Database
 from visiongate.monitoring.drift_store import read_latest_report
 from visiongate.monitoring.entries import (
     Feedback,
@@ -28,11 +30,13 @@ from visiongate.monitoring.entries import (
 )
 from visiongate.monitoring.history import read_history
 from visiongate.monitoring.prediction_log import PredictionLog
+from visiongate.monitoring.times import DAY_US
 from visiongate.settings.serving import PredictionLog as Settings
 
 pytestmark = [needs_postgres, pytest.mark.slow]
 MODEL = LoggedModel("pets", "3", "a" * 64, ("Cat", "Dog"))
 WAIT = 15.0
+wait_until = partial(waiting.wait_until, seconds=WAIT)
 OLD_ID = "01a22415-d9e1-7171-a52a-e91ecee13efa"
 OpenLog = Callable[..., PredictionLog]
 
@@ -68,13 +72,6 @@ def open_log(server: PostgresServer, database: str, monkeypatch: pytest.MonkeyPa
 
 def prediction(label: str = "Dog", **changes: object) -> LoggedPrediction:
     return replace(LoggedPrediction(new_prediction_id(), MODEL, label, 0.9, 20.0), **changes)  # type: ignore[arg-type]
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + WAIT
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.005)
 
 
 def test_feedback_may_reach_another_replica_than_the_prediction(

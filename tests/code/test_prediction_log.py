@@ -31,9 +31,11 @@ from visiongate.monitoring.entries import (
     UnknownPredictionError,
     new_prediction_id,
 )
-from visiongate.monitoring.history import HOUR_US, read_history
+from visiongate.monitoring.history import read_history
 from visiongate.monitoring.prediction_log import PredictionLog
+from visiongate.monitoring.times import HOUR_US
 from visiongate.settings.serving import PredictionLog as Settings
+from waiting import wait_until
 
 MODEL = LoggedModel("pets", "3", "a" * 64, ("Cat", "Dog"))
 DAY_US = 24 * HOUR_US
@@ -69,13 +71,6 @@ def open_log() -> Iterator[Callable[..., PredictionLog]]:
 
 def prediction(label: str = "Dog", **changes: object) -> LoggedPrediction:
     return replace(LoggedPrediction(new_prediction_id(), MODEL, label, 0.9, 20.0), **changes)
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + WAIT
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.002)
 
 
 def settle(log: PredictionLog) -> None:

@@ -16,7 +16,8 @@ from filelock import FileLock
 
 from clones import ROOT
 from command_line import run_cli
-from containers import Clients, Container, Engine, container, find_engine, until
+from containers import Clients, Container, Engine, container, find_engine
+from waiting import wait_until
 
 IMAGE, EDITED = "visiongate:tested", "visiongate:edited"
 TARGETS = ("serve", "evaluate", "train", "develop")
@@ -266,7 +267,7 @@ def test_the_service_has_no_rights(service: Container) -> None:
 def test_the_service_answers_under_its_limits(service: Container, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli("smoke", "--url", service.url) == 0
     with Clients(service.url, 4) as clients:
-        until(lambda: clients.results.total() >= 200, 60)
+        wait_until(lambda: clients.results.total() >= 200, 60)
     assert set(clients.results) == {200}
     assert "FAILED" not in capsys.readouterr().out
 
@@ -278,7 +279,7 @@ def test_sigterm_under_load_loses_no_request(
     with container(engine, image, "--volume=/var/lib/visiongate") as running:
         seconds = running.wait()
         with Clients(running.url, 4) as clients:
-            until(lambda: clients.results.total() >= 50, 60)
+            wait_until(lambda: clients.results.total() >= 50, 60)
             status, stopped = running.stop()
         assert status == 0, running.log
         assert set(clients.results) == {200}
@@ -296,7 +297,7 @@ def test_sigterm_under_load_loses_no_request(
 def test_sigterm_ends_the_service_while_it_starts(engine: Engine, image: str) -> None:
     with container(engine, image) as running:
         # The kernel ignores the signal as long as the interpreter itself starts, some tenths of a second.
-        until(lambda: running.handles(signal.SIGTERM))
+        wait_until(lambda: running.handles(signal.SIGTERM), 10)
         status, seconds = running.stop()
     # The service ends with 0, what comes before it as other programs do.
     assert status in {0, 143}
@@ -351,7 +352,7 @@ def test_a_mounted_model_is_served_unless_it_was_swapped(
 @pytest.mark.slow
 def test_a_key_without_the_extra_is_refused(engine: Engine, image: str) -> None:
     with container(engine, image, VISIONGATE_SERVING__SIGNATURE__KEY="/models/key.pub") as running:
-        until(lambda: not running.is_running, 30)
+        wait_until(lambda: not running.is_running, 30)
         assert running.status == 2
         assert "build the image with EXTRAS=signing" in running.log
 
