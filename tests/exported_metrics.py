@@ -11,14 +11,18 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from captured_log import captured
+from drift_reports import make_report
 from image_samples import encode
 from served import Application, application
 from tiny_models import add_reliability, write_threshold_model
-from visiongate.monitoring.drift_report import DriftState, Quantity
+from visiongate.monitoring.database import Database
+from visiongate.monitoring.drift_report import Quantity
+from visiongate.monitoring.drift_store import record_report
 from visiongate.records.files import sha256_of
 from visiongate.records.served_model import ServedModel, write_served_folder
 from visiongate.serving.sources.registration_time import add_registration_time
 from visiongate.serving.web.problems import PROBLEMS
+from waiting import wait_until
 
 RELIABILITY = {"error_rate": 0.1, "min_probability": 0.3, "novelty_threshold": 200.0, "images": 50}
 Series = dict[str, list[dict[str, str]]]
@@ -37,20 +41,26 @@ def write_registered_model(folder: Path) -> Path:
 
 def read_service(folder: Path) -> tuple[Series, set[str]]:
     """Return the series by metric, and the fields of the log, of a service that has answered requests of all kinds."""
+    address = f"sqlite:///{folder}/log.sqlite"
     environment = {
         "VISIONGATE_SERVING__LOG__ENABLED": "true",
-        "VISIONGATE_SERVING__LOG__ADDRESS": f"sqlite:///{folder}/log.sqlite",
+        "VISIONGATE_SERVING__LOG__ADDRESS": address,
     }
+    # Before the service starts: its log reads the latest check as soon as it opens the database.
+    database = Database(address)
+    record_report(database.engine, make_report(**dict.fromkeys(get_args(Quantity), False)), days=90)
+    database.close()
 
     async def run() -> str:
         async with application(write_registered_model(folder), environment) as app:
             await _send_requests(app)
-            # As if each problem had occurred, the model came from a registry, and drift had been looked for.
+            # As if each problem had occurred, and the model came from a registry.
             for kind in PROBLEMS:
                 app.service.metrics.failed(kind)
             app.service.registry_reachable = True
-            assert app.service.log is not None
-            app.service.log.drift = DriftState(time.time(), dict.fromkeys(get_args(Quantity), False))
+            log = app.service.log
+            assert log is not None
+            await asyncio.to_thread(wait_until, lambda: log.drift is not None)
             return app.service.metrics.render("")[0].decode()
 
     with captured() as stream:

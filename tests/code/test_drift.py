@@ -14,36 +14,15 @@ import numpy as np
 import pytest
 
 from command_line import run_cli
+from drift_reports import make_report
 from pooled_models import write_pooled_model
 from served import application
 from visiongate.errors import SettingsError
 from visiongate.monitoring import drift, drift_check, drift_store, prediction_log
 from visiongate.monitoring.database import Database
 from visiongate.monitoring.drift import Sample
-from visiongate.monitoring.drift_report import Comparison, DriftReport, ModelDrift, Period
 from visiongate.monitoring.drift_store import record_report
 from visiongate.monitoring.entries import LoggedModel, LoggedPrediction, new_prediction_id
-
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def report(**drifted: bool) -> DriftReport:
-    period = Period(predictions=0, compared=0, first=None, last=None)
-    comparisons = [
-        Comparison(check=check, drifted=value, distance=0.5, p_value=0.5, what="", since=None)  # type: ignore[arg-type]
-        for check, value in drifted.items()
-    ]
-    model = ModelDrift(
-        name="pets",
-        version="3",
-        sha256="a" * 64,
-        verdict="drift" if any(drifted.values()) else "no drift",
-        reference=period,
-        window=period,
-        comparisons=comparisons,
-        advice="",
-    )
-    return DriftReport(checked_at=NOW, hours=24, level=0.01, verdict=model.verdict, advice="", models=[model])
 
 
 def test_the_service_exports_the_latest_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,14 +51,14 @@ def test_the_service_exports_the_latest_check(tmp_path: Path, monkeypatch: pytes
 
             assert await drift() == []
             database = Database(address)
-            record_report(database.engine, report(classes=True, confidence=False), 90)
+            record_report(database.engine, make_report(classes=True, confidence=False), 90)
             assert await wait_for(3) == [
                 'visiongate_drift{check="classes"} 1.0',
                 'visiongate_drift{check="confidence"} 0.0',
                 "visiongate_drift_checked_timestamp_seconds 1.7672256e+09",
             ]
             # Too few predictions: nothing is known.
-            later = report().model_copy(update={"checked_at": datetime.now(UTC)})
+            later = make_report().model_copy(update={"checked_at": datetime.now(UTC)})
             record_report(database.engine, later, 90)
             await wait_for(1)
             database.close()
