@@ -1,4 +1,4 @@
-"""How many cores this process may use: its affinity, and the CPU quota of its container."""
+"""How many cores this process may use: its affinity, the CPU quota of its container, and what is left to it."""
 
 import math
 import os
@@ -6,6 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PROCESS = Path("/proc/self")
+# Of this process, if its machine is shared with other workers.
+_limits: list[int] = []
+
+
+def limit_cores(count: float) -> None:
+    """Let this process use fewer cores than it might; part of a core counts as one."""
+    _limits[:] = [max(1, math.ceil(count))]
 
 
 def usable_cores(process: Path = PROCESS) -> int:
@@ -17,7 +24,7 @@ def usable_cores(process: Path = PROCESS) -> int:
         process: Folder with the ``cgroup`` and ``mountinfo`` of this process.
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([affinity, *map(math.ceil, _quotas(process))]))
+    return max(1, min([affinity, *map(math.ceil, _quotas(process)), *_limits]))
 
 
 def find_control_groups(controller: str, process: Path = PROCESS) -> Iterator[Path]:

@@ -23,3 +23,7 @@ class DivergedError(TrainingError):
 
 class NotLearningError(DivergedError):
     """The network is not better than predicting the most frequent class."""
+
+
+class EngineError(VisiongateError):
+    """A cluster cannot be reached, or its nodes cannot run the work."""

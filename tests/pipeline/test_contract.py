@@ -24,13 +24,13 @@ SOURCE = Path("src", PACKAGE)
 # The values of settings and paths are params, deps and outs. The other modules change no output.
 EXEMPT = tuple(
     file.relative_to(ROOT)
-    for module in ("adapters", "settings", "cores.py", "errors.py", "paths.py", "text_tables.py")
+    for module in ("adapters", "engine", "settings", "cores.py", "errors.py", "paths.py", "text_tables.py")
     for file in (
         [ROOT / SOURCE / module] if module.endswith(".py") else (ROOT / SOURCE / module).rglob("*.py")
     )
 )
 # Sections that change no output.
-NO_STAGE = {"debug", "serving", "tracking"}
+NO_STAGE = {"debug", "engine", "serving", "tracking"}
 NOT_MADE = {
     "params.yaml",
     "dvc.lock",

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, model_validator
 from visiongate.errors import SettingsError
 from visiongate.settings.dataset import Dataset
 from visiongate.settings.debug import Debug
+from visiongate.settings.engine import Engine
 from visiongate.settings.evaluation import Evaluation
 from visiongate.settings.fields import Section
 from visiongate.settings.gate import Gate
@@ -40,6 +41,7 @@ class Settings(Section):
     gate: Gate = Field(description="Rules that a model must pass.")
     registry: Registry = Field(description="The registered model.")
     tracking: Tracking = Field(description="Where MLflow records runs.")
+    engine: Engine = Field(description="Where work in pieces runs.")
     serving: Serving = Field(default_factory=Serving, description="The inference service.")
     debug: Debug = Field(description="Help for finding errors.")
 

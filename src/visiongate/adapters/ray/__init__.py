@@ -1,0 +1,1 @@
+"""Ray: work in pieces on the nodes of a cluster. Nothing else imports it."""

@@ -1,0 +1,134 @@
+"""Join a Ray cluster, or start one on this machine, and check its nodes."""
+
+import logging
+import math
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import visiongate
+from visiongate.cores import usable_cores
+from visiongate.errors import EngineError
+from visiongate.settings.engine import Engine, Resources, StageResources
+
+logger = logging.getLogger(__name__)
+
+INSTALL = "engine.kind = ray: Ray is not installed; run `pip install 'visiongate[ray]'`, or set engine=local"
+ADDRESS = "RAY_ADDRESS"
+CONNECT_SECONDS = 5
+# Results and pieces are small; Ray passes them without the object store.
+STORE_BYTES = 100_000_000
+# Read by Ray when it is imported: no usage statistics, and a task without GPUs sees none.
+ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+
+
+@contextmanager
+def connect(settings: Engine) -> Iterator[int]:
+    """Be the driver of a cluster within the block.
+
+    Yields:
+        How many pieces of ``engine.resources.images`` the cluster can run at the same time.
+
+    Raises:
+        EngineError: Ray is not installed, no cluster answers, or a node cannot do the work.
+    """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray  # noqa: PLC0415 - an optional package
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise EngineError(INSTALL) from None
+    from visiongate.adapters.ray.nodes import check_nodes  # noqa: PLC0415 - imports Ray
+
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        address = _start(settings, Path(folder)) if settings.address == "local" else _join(settings.address)
+        try:
+            nodes = [node for node in ray.nodes() if node["Alive"]]
+            if settings.address != "local":
+                check_nodes([node["NodeID"] for node in nodes])
+            slots = sum(_count_slots(node["Resources"], settings.resources.images) for node in nodes)
+            logger.info("engine: Ray at %s, %d nodes, %d pieces at a time", address, len(nodes), slots)
+            yield settings.workers or slots
+        finally:
+            ray.shutdown()
+
+
+def _start(settings: Engine, folder: Path) -> str:
+    """Start a cluster on this machine, in a folder of its own."""
+    cores = usable_cores()
+    if settings.workers is not None:
+        cores = max(cores, math.ceil(settings.workers * _largest(settings.resources)))
+    _init(num_cpus=cores, object_store_memory=STORE_BYTES, include_dashboard=False, _temp_dir=str(folder))
+    return "this machine"
+
+
+def _largest(resources: StageResources) -> float:
+    return max(resources.images.cpus, resources.trial.cpus, resources.training.cpus)
+
+
+def _join(address: str) -> str:
+    """Join a running cluster."""
+    # Ray has no public name for it, and `ray.init` waits for minutes for a cluster that is gone.
+    from ray._private.services import find_bootstrap_address  # noqa: PLC0415
+
+    named = os.environ.get(ADDRESS) if address == "auto" else address
+    target = named or find_bootstrap_address(None)
+    source = ADDRESS if address == "auto" and named else "engine.address"
+    if target is None:
+        raise EngineError(
+            f"engine.address = auto: no Ray cluster runs on this machine, and {ADDRESS} is not set; run `ray start --head`, "
+            f"set {ADDRESS} to HOST:PORT of a cluster's head, or set engine.address=local"
+        )
+    _probe(target, source)
+    try:
+        _init(address=target)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise EngineError(f"{source} = {target}: {' '.join(str(error).split())}") from None
+    return target
+
+
+def _probe(address: str, source: str) -> None:
+    """Check that something answers; Ray itself would wait for minutes.
+
+    Raises:
+        EngineError: Nothing does, or the address is not HOST:PORT.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise EngineError(
+            f"{source} = {address}: not HOST:PORT of a Ray cluster's head, such as 10.0.0.5:6379"
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise EngineError(
+            f"{source} = {address}: no Ray cluster answers ({error}); check the address and that its head runs "
+            "(`ray start --head`), or set engine.address=local"
+        ) from None
+
+
+def _init(**options: Any) -> None:  # noqa: ANN401 - what ray.init takes
+    import ray  # noqa: PLC0415 - an optional package
+
+    source = Path(visiongate.__file__).parents[1]
+    ray.init(
+        configure_logging=False,
+        log_to_driver=False,
+        # The workers import the code that the driver runs, from the shared folder.
+        runtime_env={"env_vars": {"PYTHONPATH": str(source)}},
+        **options,
+    )
+
+
+def _count_slots(node: dict[str, float], resources: Resources) -> int:
+    """Return how many pieces a node runs at the same time."""
+    shares = [node.get("CPU", 0.0) / resources.cpus, node.get("memory", 0.0) / (resources.memory_mb * 2**20)]
+    if resources.gpus:
+        shares.append(node.get("GPU", 0.0) / resources.gpus)
+    return int(min(shares))

@@ -1,0 +1,86 @@
+"""Run pieces of work as Ray's tasks, and return their results in order."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from visiongate.adapters.ray.faults import explain
+from visiongate.cores import limit_cores
+from visiongate.settings.engine import Engine, Resources
+
+Piece = TypeVar("Piece")
+Result = TypeVar("Result")
+
+# Of a piece whose worker or node was lost.
+MAX_RETRIES = 10
+# Results that wait for an earlier one, in rounds of the cluster: with more, memory would grow with one slow piece.
+MAX_AHEAD = 8
+
+
+class RayEngine:
+    """Runs pieces on the nodes of the cluster that this process is connected to.
+
+    Args:
+        settings: The section ``engine``.
+        slots: How many pieces run at the same time.
+    """
+
+    def __init__(self, settings: Engine, slots: int) -> None:
+        self._settings = settings
+        self._slots = max(slots, 1)
+
+    def stream(
+        self, function: Callable[[Piece], Result], pieces: Iterable[Piece], resources: Resources | None = None
+    ) -> Iterator[Result]:
+        """Apply a function to pieces in order: `engine.pieces.Engine.stream`."""
+        chosen = resources or self._settings.resources.images
+        task: Any = ray.remote(run_piece).options(
+            num_cpus=chosen.cpus,
+            num_gpus=chosen.gpus,
+            memory=chosen.memory_mb * 2**20,
+            max_retries=MAX_RETRIES,
+            retry_exceptions=False,
+            scheduling_strategy="SPREAD",
+        )
+        waiting = enumerate(pieces)
+        running: dict[Any, int] = {}
+        done: dict[int, Any] = {}
+        first = 0
+        folder = str(Path.cwd())
+        try:
+            while True:
+                free = min(self._slots - len(running), self._slots * MAX_AHEAD - len(done))
+                for index, piece in islice(waiting, free):
+                    running[task.remote(function, piece, folder, chosen.cpus)] = index
+                while first in done:
+                    yield _get(done.pop(first))
+                    first += 1
+                if not running:
+                    return
+                finished, _ = ray.wait(list(running), num_returns=1)
+                done.update((running.pop(reference), reference) for reference in finished)
+        finally:
+            for reference in running:
+                ray.cancel(reference, force=True)
+
+
+def run_piece(function: Callable[[Piece], Result], piece: Piece, folder: str, cpus: float) -> Result:
+    """Apply a function to a piece in a worker, in the driver's working folder."""
+    os.chdir(folder)
+    limit_cores(cpus)
+    return function(piece)
+
+
+def _get(reference: Any) -> Any:  # noqa: ANN401 - any result
+    try:
+        return ray.get(reference)
+    except RayTaskError as error:
+        # The function's own error.
+        raise (error.cause if isinstance(error.cause, Exception) else error) from None
+    except RayError as error:
+        raise explain(error) from None
