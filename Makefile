@@ -8,6 +8,8 @@ RUN := PYTHONPATH=src $(PY) -m
 READY := $(VENV)/.ready
 # DVC's stages call `python`.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# Images of Python often set this. Without bytecode, each process compiles all that it imports, which takes longer than its work.
+unexport PYTHONDONTWRITEBYTECODE
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11)
 SUITABLE := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 STORE := .dvc/store
