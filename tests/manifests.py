@@ -13,12 +13,14 @@ import yaml
 
 FOLDER = Path(__file__).parents[1] / "deploy/kubernetes"
 Document = dict[str, Any]
-# Where a kind keeps the template of its pods.
+# Where a kind keeps the template of its pods. A RayCluster has another one for each group of workers.
 TEMPLATES = {
     "Deployment": "spec/template",
     "StatefulSet": "spec/template",
     "Job": "spec/template",
     "CronJob": "spec/jobTemplate/spec/template",
+    "RayCluster": "spec/headGroupSpec/template",
+    "RayJob": "spec/submitterPodTemplate",
 }
 NO_KUBECTL = "kubectl is not installed: https://kubernetes.io/docs/tasks/tools/"
 REMOVED = object()
@@ -93,9 +95,21 @@ def change(documents: Sequence[Document], name: str, path: str, value: object) -
 def workloads(documents: Sequence[Document], *kinds: str) -> Iterator[Workload]:
     """Yield what makes pods, of all kinds or of some."""
     for document in of_kind(documents, *(kinds or TEMPLATES)):
-        template = find(document, TEMPLATES[document["kind"]])
-        labels = find(template, "metadata/labels") or {}
-        yield Workload(name_of(document), document["kind"], labels, template["spec"])
+        for group, template, added in _templates(document):
+            labels = {**(find(template, "metadata/labels") or {}), **added}
+            yield Workload(f"{name_of(document)}{group}", document["kind"], labels, template["spec"])
+
+
+def _templates(document: Document) -> Iterator[tuple[str, Document, dict[str, str]]]:
+    """Yield the templates of pods: the group that they are for, the template, and the labels that the operator adds."""
+    template: Document = find(document, TEMPLATES[document["kind"]])
+    if document["kind"] != "RayCluster":
+        yield "", template, {}
+        return
+    added = {"ray.io/cluster": document["metadata"]["name"]}
+    yield " head", template, {**added, "ray.io/node-type": "head"}
+    for group in document["spec"]["workerGroupSpecs"]:
+        yield f" {group['groupName']}", group["template"], {**added, "ray.io/node-type": "worker"}
 
 
 def containers(documents: Sequence[Document], *kinds: str) -> Iterator[Container]:

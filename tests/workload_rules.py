@@ -56,7 +56,7 @@ WORDS = {
     "externalTrafficPolicy": {"Local"},
     "fsGroupChangePolicy": {"OnRootMismatch"},
     "nodeTaintsPolicy": {"Honor"},
-    "operator": {"In", "NotIn"},
+    "operator": {"Exists", "In", "NotIn"},
     "protocol": {"TCP", "UDP", "HTTP", "HTTPS"},
     "restartPolicy": {"Never"},
     "selectPolicy": {"Max"},

@@ -9,10 +9,8 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import kubernetes_validate
 import pytest
 import yaml
-from kubernetes_validate import utils as schemas
 from pydantic import ValidationError
 from sqlalchemy import make_url
 
@@ -21,6 +19,7 @@ from clones import call
 from command_line import run_cli
 from connection_rules import misfits
 from manifest_cases import RULES, Case
+from manifest_schemas import VERSIONS, schema_findings
 from manifests import (
     FOLDER,
     NO_KUBECTL,
@@ -44,10 +43,6 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs/kubernetes.md"
 DOCKERFILE = ROOT / "deploy/Dockerfile"
 OVERLAYS = ("kind", "staging", "production")
-# Those that Kubernetes supports.
-VERSIONS = ("1.35", "1.36", "1.37")
-# Groups of custom resources.
-CUSTOM = {"argoproj.io", "gateway.networking.k8s.io", "keda.sh", "monitoring.coreos.com"}
 # The routes and the metrics of a started service.
 Service = tuple[frozenset[str], frozenset[str]]
 
@@ -154,26 +149,6 @@ def copied(folder: Path) -> Path:
     return folder / "kubernetes"
 
 
-def schema_findings(documents: Sequence[Document], version: str) -> list[str]:
-    """What the strict schemas of a version of Kubernetes say; they do not have custom resources."""
-    found = []
-    for document in documents:
-        if document["apiVersion"].split("/")[0] in CUSTOM:
-            continue
-        try:
-            kubernetes_validate.validate(document, version, strict=True)
-        except (kubernetes_validate.ValidationError, kubernetes_validate.SchemaNotFoundError) as error:
-            found.append(f"{name_of(document)}: {error.message}")
-    return found
-
-
-@pytest.fixture
-def _read_schemas_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cache the definitions of a version, which are parsed for each object otherwise."""
-    monkeypatch.setattr(schemas, "schema_contents", functools.cache(schemas.schema_contents))
-
-
-@pytest.mark.usefixtures("_read_schemas_once")
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_object_is_valid_in_supported_versions(version: str) -> None:
     everything = [*rendered("kind"), *rendered("staging"), *rendered("production"), *rendered("line")]
@@ -448,6 +423,8 @@ def test_smoke_asks_the_service_where_it_is_reached(
         (("rollback", "OVERLAY=production", "CONTEXT=theirs"), "revert the commit"),
         (("line", "CONTEXT=theirs"), "name a commit"),
         (("line", "CONTEXT=theirs", "COMMIT=0a1b2c3"), "line/kustomization.yaml: the digest is all zeros"),
+        (("ray", "CONTEXT=theirs"), "name a commit"),
+        (("ray", "CONTEXT=theirs", "COMMIT=0a1b2c3"), "ray/kustomization.yaml: the digest is all zeros"),
     ],
 )
 def test_make_refuses_what_would_be_regretted(
@@ -469,13 +446,28 @@ def test_the_line_runs_at_the_commit_that_make_is_given(
     status, text = make("line", "CONTEXT=ours", "COMMIT=0a1b2c3")
 
     assert status == 0, text
-    job = next(
-        of_kind(
-            list(yaml.safe_load_all(text.partition("apply --filename -\n")[2].partition("\nkubectl")[0])),
-            "Job",
-        )
-    )
+    [job] = of_kind(_applied(text), "Job")
     assert {"name": "COMMIT", "value": "0a1b2c3"} in find(job, f"{CONTAINER}/env")
+
+
+def test_the_ray_job_runs_at_the_commit_that_make_is_given(
+    make: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    kustomization = tmp_path / "kubernetes/ray/kustomization.yaml"
+    kustomization.write_text(kustomization.read_text().replace("sha256:0000", "sha256:abcd"))
+
+    status, text = make("ray", "CONTEXT=ours", "COMMIT=0123456")
+
+    assert status == 0, text
+    assert text.startswith("kubectl --context ours --namespace visiongate-ray delete rayjob visiongate")
+    [job] = of_kind(_applied(text), "RayJob")
+    variables = yaml.safe_load(find(job, "spec/runtimeEnvYAML"))["env_vars"]
+    assert (variables["COMMIT"], variables["PYTHONPATH"]) == ("0123456", "/work/0123456/src")
+
+
+def _applied(text: str) -> list[Document]:
+    """Return the documents in the notes of kubectl's input."""
+    return list(yaml.safe_load_all(text.partition("apply --filename -\n")[2].partition("\nkubectl")[0]))
 
 
 def test_the_line_clones_one_commit_and_runs_its_code(tmp_path: Path) -> None:
