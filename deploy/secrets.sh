@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes the secrets of compose.yaml to a folder, deploy/secrets by default. What exists is kept, so a second call changes nothing.
+# Writes the secrets of the compose files to a folder, deploy/secrets by default. What exists is kept, so a second call changes nothing.
 #
 #   sh deploy/secrets.sh
 set -eu
@@ -31,7 +31,15 @@ printf 'vg_%s' "$(random)" | write prometheus_key
 # The service keeps the hash of a key only.
 printf 'prometheus:%s\n' "$(sha256 < "$folder/prometheus_key")" | write keys/keys
 # Services in the sense of PostgreSQL's clients: where a database is, and how to log in.
-for name in mlflow predictions; do
-    printf '[%s]\nhost=postgres\ndbname=%s\nuser=%s\npassword=%s\n' "$name" "$name" "$name" "$(random)" | write "${name}_database"
-done
+database() {
+    printf '[%s]\nhost=%s\ndbname=%s\nuser=%s\npassword=%s\n' "$1" "$2" "$1" "$1" "$(random)" | write "$1_database"
+}
+database mlflow postgres
+database predictions postgres
+database airflow airflow-postgres
 printf '[default]\naws_access_key_id=mlflow\naws_secret_access_key=%s\n' "$(random)" | write s3_credentials
+# Of Airflow: the password of its user, and the keys of its stored connections, of its sessions, and of its tasks' tokens.
+printf '{"admin": "%s"}\n' "$(random)" | write airflow_passwords
+head -c 32 /dev/urandom | base64 | tr '+/' '-_' | write airflow_fernet_key
+random | write airflow_api_key
+random | write airflow_jwt_key
