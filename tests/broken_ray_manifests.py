@@ -49,7 +49,11 @@ BROKEN_RAY: dict[str, list[tuple[str, object, str]]] = {
         (f"{WORKER_POD}/serviceAccountName", "default", "no ServiceAccount/default"),
         (f"{WORKER_POD}/volumes/0/persistentVolumeClaim/claimName", "work", "no PersistentVolumeClaim/work"),
         (f"{WORKER_POD}/contaners", [], "contaners"),
-        (f"{HEAD_POD}/containers/0/envFrom/0/secretRef/name", "ray", "the docs do not name Secret/ray"),
+        (
+            f"{HEAD_POD}/containers/0/envFrom/0/secretRef/name",
+            "ray-secret",
+            "the docs do not name Secret/ray-secret",
+        ),
         (
             f"{HEAD_POD}/containers/0/volumeMounts/0/mountPath",
             "/etc/ray",

@@ -15,8 +15,8 @@ WITHOUT_DIGEST = {"ghcr.io/mlflow/mlflow"}
 PINNED = re.compile(r"(?P<name>[\w./-]+):(?P<tag>[\w.-]*\d[\w.-]*)(@sha256:[0-9a-f]{64})?")
 # Those whose volume or files belong to root; they have no capability.
 ROOT_USERS = {"alloy", "s3"}
-# They sleep most of the time, and there is nothing to ask.
-LOOPS = {"drift"}
+# They sleep most of the time, or end soon, and there is nothing to ask.
+UNASKED = {"drift", "airflow-migrate"}
 # What the caller runs on the work tree.
 PIPELINE = {"train", "evaluate", "develop"}
 SECRET_NAME = re.compile(r"(PASSWORD|SECRET|TOKEN|CREDENTIALS|(?<!CONFIG)_KEYS?)(_|$)")
@@ -42,12 +42,12 @@ def texts(value: object) -> Iterator[str]:
 
 
 def secrets_in_the_file(document: Document) -> list[str]:
-    """A password, token or key is the path of a file, and no address has one."""
+    """A password, token or key is the path of a file, or a command that prints one, and no address has one."""
     found = [
         f"{name}: {variable} has a value"
         for name, service in services(document)
         for variable, value in service.get("environment", {}).items()
-        if SECRET_NAME.search(variable) and not str(value).startswith("/run/secrets/")
+        if SECRET_NAME.search(variable) and not str(value).removeprefix("cat ").startswith("/run/secrets/")
     ]
     return found + [
         f"{text}: a password in an address" for text in texts(document) if PASSWORD_IN_ADDRESS.search(text)
@@ -118,7 +118,7 @@ def supervision_missing(document: Document) -> list[str]:
             found.append(f"{name}: no restart policy")
         health = service.get("healthcheck", {})
         # The image of the service brings a check, which would fail in a loop.
-        if name not in PIPELINE and not health.get("disable" if name in LOOPS else "test"):
+        if name not in PIPELINE and not health.get("disable" if name in UNASKED else "test"):
             found.append(f"{name}: no health check")
     return found
 

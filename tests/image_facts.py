@@ -62,4 +62,7 @@ CALLS = {
     "train": {"mlflow"},
     "evaluate": {"mlflow"},
     "develop": {"mlflow"},
+    "airflow-scheduler": {"airflow-api-server", "airflow-postgres"},
+    "airflow-dag-processor": {"airflow-api-server", "airflow-postgres"},
+    "airflow-triggerer": {"airflow-api-server", "airflow-postgres"},
 }

@@ -27,7 +27,9 @@ COMPOSE: Document = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding=
 SERVICES = COMPOSE["services"]
 DOCS = (DEPLOY.parent / "docs/compose.md").read_text(encoding="utf-8")
 ALLOY = (DEPLOY / "monitoring/alloy/config.alloy").read_text(encoding="utf-8")
-CLIENTS = ("mlflow", "predictions")
+# The clients of PostgreSQL, each with the server that has its database.
+SERVERS = {"mlflow": "postgres", "predictions": "postgres", "airflow": "airflow-postgres"}
+CLIENTS = tuple(SERVERS)
 
 
 def override(name: str) -> Document:
@@ -188,7 +190,7 @@ def test_clients_of_postgresql_understand_the_secrets(name: str, secrets: Path) 
     service = fields(secrets / f"{name}_database", name)
     # libpq refuses fields that it does not know.
     make_conninfo(**service)
-    assert service["host"] == "postgres"
+    assert service["host"] == SERVERS[name]
     assert (service["dbname"], service["user"]) == (name, name)
 
 

@@ -298,9 +298,6 @@ def test_only_the_override_brings_the_service_to_the_database() -> None:
     assert not share_a_network(COMPOSE, "visiongate", "postgres")
     assert set(added["networks"]) == set(COMPOSE["services"]["postgres"]["networks"])
     assert set(added["secrets"]) <= set(COMPOSE["services"]["postgres"]["secrets"])
-    script = (DEPLOY / "postgres/databases.sh").read_text(encoding="utf-8")
-    roles = re.findall(r"for name in (.+);", script)
-    assert roles == re.findall(r"for name in (.+);", (DEPLOY / "secrets.sh").read_text(encoding="utf-8"))
     assert added["environment"]["VISIONGATE_SERVING__LOG__ADDRESS"].endswith("?service=predictions")
     assert override["services"]["drift"] == added
 
