@@ -17,11 +17,17 @@ STORE_LIMIT := 3000000
 LOCK := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --no-header --annotation-style line $(if $(UPGRADE),--upgrade)
 LOCK_HASHES = $(LOCK) --generate-hashes --no-annotate --constraint requirements.lock
 
+# Airflow's packages do not go with the pipeline's.
+AIRFLOW := .venv-airflow
+AIRFLOW_PY := $(AIRFLOW)/bin/python
+AIRFLOW_READY := $(AIRFLOW)/.ready
+STANDALONE := PYTHONPATH=dags $(AIRFLOW_PY) dags/visiongate_dags/standalone.py
+
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test test-slow check format lock store bench mlflow hooks
+.PHONY: help setup repro test test-slow check format lock store bench mlflow hooks airflow-init airflow-up airflow-down
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Make .venv with the pinned packages (PYTHON=python3.12 chooses the interpreter)
 
@@ -68,6 +74,16 @@ bench: $(READY) ## Measure (BENCH=pipeline, data, training, results, optimize, p
 mlflow: $(READY) ## Open the tracking UI on the store that the stages write to (PORT=5000)
 	@$(RUN) visiongate mlflow --port $(or $(PORT),5000)
 
+airflow-init: $(READY) $(AIRFLOW_READY) ## Make .venv-airflow and Airflow's database; print the password of admin once
+	@$(STANDALONE) init
+
+airflow-up: $(READY) $(AIRFLOW_READY) ## Start Airflow on this machine in the background (PORT=8080)
+	@[ -f .airflow/airflow.db ] || $(STANDALONE) init
+	@PORT=$(PORT) $(STANDALONE) up
+
+airflow-down: ## Stop Airflow and what it runs
+	@[ ! -x $(AIRFLOW_PY) ] || $(STANDALONE) down
+
 hooks: $(READY) ## Have git check each commit
 	@$(PY) -m pre_commit install
 
@@ -83,4 +99,10 @@ $(READY): $(PY) requirements.lock pyproject.toml
 	@echo "Installing $$(grep -c == requirements.lock) packages into $(VENV): a minute or two, more on a slow network"
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --requirement requirements.lock
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(AIRFLOW_READY): $(PY) dags/requirements.lock
+	@[ -x $(AIRFLOW_PY) ] || $(PY) -m venv --clear $(AIRFLOW)
+	@echo "Installing $$(grep -c == dags/requirements.lock) packages into $(AIRFLOW): about a minute"
+	@$(AIRFLOW_PY) -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes --requirement dags/requirements.lock
 	@touch $@
