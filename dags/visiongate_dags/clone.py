@@ -12,6 +12,7 @@ import re
 import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import yaml
@@ -129,13 +130,15 @@ def run_stages(clone: Clone, stages: Sequence[str], forced: Collection[str] = ()
         TemporaryError: It was killed, or lost its network.
     """
     clone.check()
-    for stage in stages:
-        again = ("--force",) if stage in forced else ()
-        command = [str(clone.project.python), "-m", "dvc", "repro", "--pull", *again, "--single-item", stage]
+    # DVC takes seconds to start, so stages that follow each other share one call.
+    for again, group in groupby(stages, key=lambda stage: stage in forced):
+        names = list(group)
+        force = ("--force",) if again else ()
+        command = [str(clone.project.python), "-m", "dvc", "repro", "--pull", *force, "--single-item", *names]
         ended = run(command, clone.folder, clone.environment())
         _keep(clone.folder, ended)
         if ended.status:
-            raise explain(ended, f"stage {stage}")
+            raise explain(ended, f"stage {_failed_stage(ended) or ', '.join(names)}")
 
 
 def apply_gate(clone: Clone) -> None:
@@ -268,6 +271,11 @@ def _fetch_tracked_data(draft: Clone) -> None:
 def _require(ended: Ended, what: str) -> None:
     if ended.status:
         raise explain(ended, what)
+
+
+def _failed_stage(ended: Ended) -> str | None:
+    named = re.search(r"failed to reproduce '(\w+)'", "\n".join(ended.lines))
+    return named.group(1) if named else None
 
 
 def _keep(folder: Path, ended: Ended) -> None:

@@ -18,15 +18,20 @@ MAX_STORE_BYTES = 3_000_000
 logger = logging.getLogger(__name__)
 
 
-def propose(clone: Clone, made: Values) -> Values:
-    """Propose the model if it was promoted; return the branch and the address of the pull request.
+def propose(clone: Clone, made: Values, base: str) -> Values:
+    """Propose the model if it was promoted and is not that of the base; return the branch and the address of the pull request.
 
     What cannot be shared fails no run, because the model is registered: the log says what to do by hand.
+
+    Args:
+        clone: The clone of the run.
+        made: The registration.
+        base: The commit that the run started from.
 
     Raises:
         RunError: Git failed.
     """
-    if made["decision"] != "promoted":
+    if made["decision"] != "promoted" or made["model_md5"] in clone.git("show", f"{base}:dvc.lock"):
         return {}
     _share_outputs(clone)
     branch = commit_results(clone)

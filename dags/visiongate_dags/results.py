@@ -44,7 +44,7 @@ def read_registration(clone: Clone) -> Values:
     versions = json.loads(read(command, clone.folder, clone.environment(PYTHONPATH="src")))
     run = next((each["run_id"] for each in versions if each["number"] == made["version"]), None)
     kept = ("name", "version", "decision", "reason", "model_sha256", "aliases")
-    return {**{key: made[key] for key in kept}, "mlflow_run": run}
+    return {**{key: made[key] for key in kept}, "model_md5": made["lineage"]["model_md5"], "mlflow_run": run}
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - plain values

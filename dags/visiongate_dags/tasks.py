@@ -148,7 +148,7 @@ def register(run: Run, task: str, tasks: Mapping[str, str], assign: Assign) -> V
             "folder": run["folder"],
             "hashes": read_hashes(clone.folder, stages),
         }
-        result |= made | propose(clone, made)
+        result |= made | propose(clone, made, run["base"])
         record_success(clone)
         return result
 
