@@ -35,7 +35,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import PIL
-import pyarrow as pa
 import simplejpeg
 from PIL import Image
 
@@ -44,13 +43,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 import data_stages
 from remote import measure_transfer
 from visiongate.cores import usable_cores
+from visiongate.engine.pieces import LocalEngine
 from visiongate.images.measurement import measure_images
 from visiongate.images.parallel import map_in_order
 from visiongate.images.preprocessing import to_pixels
+from visiongate.images.table import read_table, write_shards
 from visiongate.preparation.near_duplicates import find_clusters, perceptual_hashes
 from visiongate.settings.preparation import NearDuplicates
 from visiongate.settings.transformation import Split, Transformation
-from visiongate.transformation.rendering import build_manifest, write_splits
+from visiongate.transformation.rendering import COPIED_COLUMNS, Rendering, build_manifest, write_splits
 
 SIDE = 224
 # Number of photographs by size.
@@ -227,7 +228,7 @@ def small(options: argparse.Namespace) -> None:
         taken = [
             (
                 seconds(partial(measure_images, encoded)),
-                seconds(partial(transform, encoded, side, mode)),
+                transform(encoded, side, mode),
                 seconds(partial(loop, encoded, mode)),
             )
             for _ in range(options.runs)
@@ -250,19 +251,21 @@ def make_small(kind: str, side: int, mode: str) -> list[bytes]:
     return found
 
 
-def transform(encoded: Sequence[bytes], side: int, mode: str) -> None:
-    """Write pixel arrays."""
+def transform(encoded: Sequence[bytes], side: int, mode: str) -> float:
+    """Write pixel arrays from an image table that exists; return the seconds."""
+    paths = [f"{index:06d}" for index in range(len(encoded))]
+    known = {"label": "0", "split": None, "group": None, "sha256": "0" * 64}
     splits = [("train", "val", "test")[index % 3] for index in range(len(encoded))]
-    columns = {
-        "label": ["0"] * len(encoded),
-        "path": [f"{index}.png" for index in range(len(encoded))],
-        "sha256": ["0" * 64] * len(encoded),
-        "group": pa.array([None] * len(encoded), pa.string()),
-    }
     shares = Split(train=0.8, val=0.1, test=0.1, seed=0)
-    settings = Transformation(size=side, mode=mode, resize="stretch", split=shares)
-    with tempfile.TemporaryDirectory(prefix="visiongate-") as folder:
-        write_splits(Path(folder), build_manifest(pa.table(columns), splits, ["0"]), encoded, settings)
+    rendering = Rendering(Transformation(size=side, mode=mode, resize="stretch", split=shares))
+    with tempfile.TemporaryDirectory(prefix="visiongate-") as name:
+        table, arrays = Path(name, "table"), Path(name, "arrays")
+        write_shards(
+            table,
+            ({**known, "path": path, "image": image} for path, image in zip(paths, encoded, strict=True)),
+        )
+        manifest = build_manifest(read_table(table, ["label", *COPIED_COLUMNS]), splits, ["0"])
+        return seconds(partial(write_splits, LocalEngine(), table, arrays, manifest, rendering))
 
 
 def loop(encoded: Sequence[bytes], mode: str) -> None:

@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -14,13 +16,15 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from visiongate.engine.pieces import LocalEngine
 from visiongate.errors import DataError
-from visiongate.images.decoding import DecodeOptions
-from visiongate.images.pixels import load_split
+from visiongate.images.decoding import DEFAULT_OPTIONS, DecodeOptions
+from visiongate.images.pixels import Histogram, channel_statistics, level_statistics, load_split
 from visiongate.images.preprocessing import to_pixels
+from visiongate.images.table import write_shards
 from visiongate.records.manifest import read_manifest
 from visiongate.settings.transformation import Split, Transformation
-from visiongate.transformation.rendering import build_manifest, write_splits
+from visiongate.transformation.rendering import Rendering, build_manifest, write_splits
 
 CLASSES = ["cat", "dog"]
 SPLIT = Split(method="auto", train=0.7, val=0.15, test=0.15, seed=0)
@@ -36,10 +40,31 @@ def png(value: int, size: tuple[int, int] = (4, 4)) -> bytes:
     return buffer.getvalue()
 
 
+def render(
+    folder: Path,
+    splits: list[str],
+    images: Iterable[bytes],
+    options: DecodeOptions = DEFAULT_OPTIONS,
+    labels: list[str] | None = None,
+    **changes: Any,  # noqa: ANN401 - fields
+) -> Histogram:
+    """Write an image table and render it."""
+    rows = (table_row(index, image) for index, image in enumerate(images))
+    with TemporaryDirectory() as table:
+        write_shards(Path(table), rows)
+        rendering = Rendering(settings(**changes), options)
+        return write_splits(LocalEngine(), Path(table), folder, manifest_of(splits, labels), rendering)
+
+
+def table_row(index: int, image: bytes) -> dict[str, Any]:
+    named = {"label": "cat", "path": f"image-{index:06d}.png", "split": None, "group": None}
+    return named | {"image": image, "sha256": f"{index:064d}"}
+
+
 def manifest_of(splits: list[str], labels: list[str] | None = None) -> pa.Table:
     columns = {
         "label": labels or ["cat"] * len(splits),
-        "path": [f"image-{index}.png" for index in range(len(splits))],
+        "path": [f"image-{index:06d}.png" for index in range(len(splits))],
         "sha256": ["0" * 64] * len(splits),
         "group": pa.array([None] * len(splits), pa.string()),
     }
@@ -58,16 +83,17 @@ def test_images_are_numbered_within_their_split() -> None:
 
 
 def test_images_are_written_to_their_split(tmp_path: Path) -> None:
-    manifest = manifest_of(["train", "test", "train", "val"], ["cat", "dog", "dog", "cat"])
-    write_splits(tmp_path, manifest, [png(10), png(20, (6, 5)), png(30), png(40)], settings())
+    images = [png(10), png(20, (6, 5)), png(30), png(40)]
+    levels = render(tmp_path, ["train", "test", "train", "val"], images, labels=["cat", "dog", "dog", "cat"])
     train = load_split(tmp_path, "train")
     assert train.images.dtype == np.uint8
     assert train.images.shape == (2, 4, 4, 3)
     assert [image[0, 0, 0] for image in train.images] == [10, 30]
     assert train.labels.tolist() == [0, 1]
     assert train.labels.dtype == np.int64
+    assert level_statistics(levels) == channel_statistics(train.images)
     tested = read_manifest(tmp_path, "test")
-    assert tested.column("path").to_pylist() == ["image-1.png"]
+    assert tested.column("path").to_pylist() == ["image-000001.png"]
     assert (tested.column("width").to_pylist(), tested.column("height").to_pylist()) == ([6], [5])
 
 
@@ -75,7 +101,7 @@ def test_images_are_written_to_their_split(tmp_path: Path) -> None:
 def test_many_images_equal_those_decoded_alone(tmp_path: Path, resize: str) -> None:
     images = [png(n % 251, (5 + n % 7, 5 + n % 3)) for n in range(300)]
     splits = [("train", "val", "test")[n % 3] for n in range(300)]
-    write_splits(tmp_path, manifest_of(splits), images, settings(resize=resize))
+    render(tmp_path, splits, images, resize=resize)
     found = {split: iter(load_split(tmp_path, split).images) for split in set(splits)}
     for split, image in zip(splits, images, strict=True):
         assert (next(found[split]) == to_pixels(image, 4, "RGB", resize)).all()
@@ -86,27 +112,27 @@ def test_outputs_are_reproducible_and_stale_files_are_removed(tmp_path: Path) ->
         folder.mkdir()
         for name in ("val.npy", ".train.npy.x1y2.npy", ".manifest.parquet.z.parquet"):
             (folder / name).write_bytes(b"stale")
-        write_splits(folder, manifest_of(["train"]), [png(5)], settings())
+        render(folder, ["train"], [png(5)])
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     assert set(contents(tmp_path / "a")) == {"train.npy", "train_labels.npy", "manifest.parquet"}
 
 
 def test_the_first_damaged_image_is_named(tmp_path: Path) -> None:
     images = [png(1)] * 150 + [b"text"] * 100
-    with pytest.raises(DataError, match=r"^image-150\.png: "):
-        write_splits(tmp_path, manifest_of(["train"] * 250), images, settings())
+    with pytest.raises(DataError, match=r"^image-000150\.png: "):
+        render(tmp_path, ["train"] * 250, images)
     assert not list(tmp_path.iterdir())
 
 
 def test_an_image_over_the_limit_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"image-0\.png: 4 × 4 pixels"):
-        write_splits(tmp_path, manifest_of(["train"]), [png(1)], settings(), DecodeOptions(max_pixels=15))
+    with pytest.raises(DataError, match=r"image-000000\.png: 4 × 4 pixels"):
+        render(tmp_path, ["train"], [png(1)], DecodeOptions(max_pixels=15))
 
 
-@pytest.mark.parametrize("images", [[], [png(1)] * 3])
-def test_the_number_of_images_must_match_the_manifest(tmp_path: Path, images: list[bytes]) -> None:
-    with pytest.raises(ValueError, match="zip"):
-        write_splits(tmp_path, manifest_of(["train"] * 2), images, settings())
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_number_of_images_must_match_the_manifest(tmp_path: Path, count: int) -> None:
+    with pytest.raises(ValueError, match=f"has {count} images, the manifest 2"):
+        render(tmp_path, ["train"] * 2, [png(1)] * count)
     assert not list(tmp_path.iterdir())
 
 
@@ -116,7 +142,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(os, "posix_fallocate", refuse, raising=False)
     with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)) as error:
-        write_splits(tmp_path, manifest_of(["train"]), [png(1)], settings())
+        render(tmp_path, ["train"], [png(1)])
     assert error.value.filename == str(tmp_path / "train.npy")
     assert not list(tmp_path.iterdir())
 
@@ -128,7 +154,7 @@ sys.path[:0] = {paths}
 import test_rendering as here
 images = [here.png(n % 251, (300, 300)) for n in range(60)] * 20
 print("ready", flush=True)
-here.write_splits(Path({folder!r}), here.manifest_of(["train", "val"] * 600), images, here.settings(size=64))
+here.render(Path({folder!r}), ["train", "val"] * 600, images, size=64)
 """
 
 
@@ -154,7 +180,7 @@ sys.path[:0] = {paths}
 import test_rendering as here
 image = here.png(7, (64, 64))
 images = (image for _ in range({count}))
-here.write_splits(Path({folder!r}), here.manifest_of(["train"] * {count}), images, here.settings(size=128))
+here.render(Path({folder!r}), ["train"] * {count}, images, size=128)
 import resource
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

@@ -17,6 +17,8 @@ MIN_STD = 1 / 255 / 16
 
 Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
+# Pixels of each level, C×256.
+Histogram = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +51,36 @@ def channel_statistics(images: Pixels, chunk: int | None = None) -> tuple[list[f
     Raises:
         DataError: A channel is constant and cannot be normalized.
     """
-    channels = images.shape[-1]
     step = chunk or max(1, CHUNK_BYTES // math.prod(images.shape[1:]))
-    histogram = np.zeros((channels, 256), dtype=np.int64)
+    histogram = np.zeros((images.shape[-1], 256), dtype=np.int64)
     for start in range(0, len(images), step):
-        block = images[start : start + step].reshape(-1, channels)
-        for channel in range(channels):
-            histogram[channel] += np.bincount(block[:, channel], minlength=256)
+        histogram += count_levels(images[start : start + step])
         release_memory(images)
+    return level_statistics(histogram)
+
+
+def count_levels(pixels: Pixels) -> Histogram:
+    """Count the pixels of each level, channel by channel.
+
+    Args:
+        pixels: uint8, …×C.
+
+    Returns:
+        int64, C×256.
+    """
+    channels = pixels.reshape(-1, pixels.shape[-1])
+    return np.stack([np.bincount(levels, minlength=256) for levels in channels.T])
+
+
+def level_statistics(histogram: Histogram) -> tuple[list[float], list[float]]:
+    """Return mean and standard deviation of each channel, pixels scaled to 0..1.
+
+    Args:
+        histogram: The sum of `count_levels` over all images.
+
+    Raises:
+        DataError: A channel is constant and cannot be normalized.
+    """
     levels = np.arange(256) / 255
     shares = histogram / histogram.sum(axis=1, keepdims=True)
     mean = shares @ levels

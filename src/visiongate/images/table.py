@@ -11,7 +11,7 @@ alone, and new images change only the shards that they fall into. A remote recei
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -42,6 +42,13 @@ FIRST_PATH = b"first_path"
 
 # A value for each column of `SCHEMA`.
 Row = Mapping[str, Any]
+
+
+class Shard(NamedTuple):
+    """A file of an image table, and its number of rows."""
+
+    path: Path
+    rows: int
 
 
 def write_shards(directory: Path, rows: Iterable[Row]) -> int:
@@ -115,15 +122,32 @@ def iterate_shards(directory: Path, columns: Sequence[str] | None = None) -> Ite
     Raises:
         DataError: There is no shard, or one is damaged.
     """
-    shards = sorted(directory.glob(SHARDS), key=_read_first_path)
-    if not shards:
+    return (read_shard(shard.path, columns) for shard in list_shards(directory))
+
+
+def list_shards(directory: Path) -> list[Shard]:
+    """Return the shards in the table's order.
+
+    Raises:
+        DataError: There is no shard, or one is damaged.
+    """
+    found = sorted(map(_read_footer, directory.glob(SHARDS)))
+    if not found:
         raise DataError(f"{directory}: no {SHARDS}; run `dvc repro` or `dvc pull`")
-    for shard in shards:
-        try:
-            table = pq.read_table(shard, columns=None if columns is None else list(columns))
-        except (pa.ArrowException, OSError) as error:
-            raise _damaged(shard, error) from None
-        yield table.replace_schema_metadata()
+    return [shard for _, shard in found]
+
+
+def read_shard(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a shard.
+
+    Raises:
+        DataError: It is missing or damaged.
+    """
+    try:
+        table = pq.read_table(path, columns=None if columns is None else list(columns))
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from None
+    return table.replace_schema_metadata()
 
 
 def iterate_images(directory: Path) -> Iterator[bytes]:
@@ -152,12 +176,13 @@ def _damaged(path: Path, error: Exception) -> DataError:
     )
 
 
-def _read_first_path(shard: Path) -> bytes:
+def _read_footer(path: Path) -> tuple[bytes, Shard]:
+    """Return a shard's first path, and the shard."""
     try:
-        metadata = pq.read_schema(shard).metadata or {}
+        footer = pq.read_metadata(path)
     except (pa.ArrowException, OSError) as error:
-        raise _damaged(shard, error) from None
-    return bytes(metadata.get(FIRST_PATH, b""))
+        raise _damaged(path, error) from None
+    return bytes((footer.metadata or {}).get(FIRST_PATH, b"")), Shard(path, footer.num_rows)
 
 
 def _split_rows(rows: Iterable[Row]) -> Iterator[list[Row]]:

@@ -1,9 +1,8 @@
-"""Render each image of a table into the memory-mapped array of its split."""
+"""Render each image of a table into the pixel array of its split, piece by piece on the engine."""
 
-import errno
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -12,23 +11,72 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from visiongate.engine.pieces import Engine
 from visiongate.errors import DataError
+from visiongate.images.array_files import ArrayFile
 from visiongate.images.decoding import DEFAULT_OPTIONS, DecodeOptions, Pixels, StoredImage
 from visiongate.images.parallel import map_in_order
-from visiongate.images.pixels import release_memory
+from visiongate.images.pixels import Histogram, count_levels
 from visiongate.images.preprocessing import preprocess
+from visiongate.images.shards import TablePiece, cut_table
 from visiongate.records.files import atomic_path
 from visiongate.records.manifest import MANIFEST_FILE, write_manifest
 from visiongate.settings.transformation import Transformation
 
 # The files that `write_splits` writes, and the unfinished ones that a killed run leaves behind.
 OUTPUTS = ("*.npy", ".*.npy", MANIFEST_FILE, f".{MANIFEST_FILE}.*")
-# Written pixels that may stay in memory before they are released.
-MAX_MAPPED_BYTES = 2**26
 # Columns that the manifest copies from the image table.
 COPIED_COLUMNS = ("path", "sha256", "group")
-Array = np.memmap[tuple[int, ...], np.dtype[np.uint8]]
-Preprocess = Callable[[bytes], tuple[Pixels, StoredImage]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """How an encoded image becomes a row of an array.
+
+    Attributes:
+        settings: Size, mode and resize rule.
+        options: As in `to_pixels`.
+    """
+
+    settings: Transformation
+    options: DecodeOptions = DEFAULT_OPTIONS
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The shape of a row."""
+        return (self.settings.size, self.settings.size, len(self.settings.mode))
+
+    def __call__(self, encoded: bytes) -> tuple[Pixels, StoredImage]:
+        """Return the pixels and the header of an image."""
+        return preprocess(encoded, self.settings.size, self.settings.mode, self.settings.resize, self.options)
+
+
+@dataclass(frozen=True, slots=True)
+class RenderPiece:
+    """Images to render.
+
+    Attributes:
+        images: Where they are.
+        splits: The split of each image.
+        rows: The row of each image within its split.
+    """
+
+    images: TablePiece
+    splits: tuple[str, ...]
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedPiece:
+    """What is known of rendered images.
+
+    Attributes:
+        sizes: int32, N×2: stored width and height.
+        levels: The histogram of the training images.
+    """
+
+    sizes: npt.NDArray[np.int32]
+    levels: Histogram
 
 
 def build_manifest(
@@ -59,96 +107,105 @@ def build_manifest(
 
 
 def write_splits(
-    directory: Path,
-    manifest: pa.Table,
-    encoded: Iterable[bytes],
-    settings: Transformation,
-    options: DecodeOptions = DEFAULT_OPTIONS,
-) -> None:
-    """Decode all images on all cores; write ``SPLIT.npy``, ``SPLIT_labels.npy`` and ``manifest.parquet``.
+    engine: Engine, table: Path, directory: Path, manifest: pa.Table, rendering: Rendering
+) -> Histogram:
+    """Decode all images; write ``SPLIT.npy``, ``SPLIT_labels.npy`` and ``manifest.parquet``.
 
     Memory grows with the number of images only by the manifest. Each file appears complete or not at all, and does not depend
-    on the number of cores.
+    on the engine or the number of cores.
 
     Args:
+        engine: What renders the pieces of the table.
+        table: The folder of the image table.
         directory: The folder of the outputs. Files of an earlier run are removed.
-        manifest: Result of `build_manifest`. The stored ``width`` and ``height`` of each image are added.
-        encoded: The images' bytes, in the manifest's order.
-        settings: Size, mode and resize rule.
-        options: As in `to_pixels`.
+        manifest: Result of `build_manifest` for the table. The stored ``width`` and ``height`` of each image are added.
+        rendering: How images become pixels.
+
+    Returns:
+        How many pixels of the training images have each level: `count_levels`.
 
     Raises:
         DataError: An image cannot be decoded. The error names the first such image.
     """
     _remove_outputs(directory)
-    shape = (settings.size, settings.size, len(settings.mode))
     counts = {
         entry["values"]: entry["counts"] for entry in manifest.column("split").value_counts().to_pylist()
     }
-    render = partial(
-        preprocess, size=settings.size, mode=settings.mode, resize=settings.resize, options=options
-    )
     with ExitStack() as stack:
-        files = {split: stack.enter_context(atomic_path(directory / f"{split}.npy")) for split in counts}
-        arrays = {split: _create_array(file, (counts[split], *shape)) for split, file in files.items()}
-        sizes = _fill(arrays, manifest, encoded, render)
-        for array in arrays.values():
-            array.flush()
-        for column, name in enumerate(("width", "height")):
-            manifest = manifest.append_column(name, pa.array(sizes[:, column]))
+        files = {}
+        for split, count in counts.items():
+            name = directory / f"{split}.npy"
+            files[split] = ArrayFile(stack.enter_context(atomic_path(name)), name, (count, *rendering.shape))
+            files[split].reserve()
+        render = partial(render_piece, files=files, rendering=rendering)
+        rendered = list(engine.stream(render, _cut(table, manifest)))
+        for file in files.values():
+            file.finish()
+        sizes = np.concatenate([piece.sizes for piece in rendered])
+        for side, values in zip(("width", "height"), sizes.T, strict=True):
+            manifest = manifest.append_column(side, pa.array(values))
         _write_labels(directory, manifest, counts)
         write_manifest(directory, manifest)
+    levels: Histogram = np.sum([piece.levels for piece in rendered], axis=0)
+    return levels
+
+
+def render_piece(piece: RenderPiece, files: Mapping[str, ArrayFile], rendering: Rendering) -> RenderedPiece:
+    """Write the images of a piece to their rows.
+
+    Raises:
+        DataError: An image cannot be decoded. The error names the first such image.
+    """
+    sizes = np.zeros((len(piece.rows), 2), dtype=np.int32)
+    levels = np.zeros((rendering.shape[-1], 256), dtype=np.int64)
+    with ExitStack() as stack:
+        writers = {split: stack.enter_context(files[split].open()) for split in sorted(set(piece.splits))}
+
+        def write_image(item: tuple[int, str, bytes]) -> Histogram | None:
+            index, path, encoded = item
+            try:
+                pixels, stored = rendering(encoded)
+            except DataError as error:
+                raise DataError(f"{path}: {error}") from None
+            split = piece.splits[index]
+            writers[split].write(piece.rows[index], pixels)
+            # An image that decodes has both.
+            sizes[index] = stored.width or 0, stored.height or 0
+            return count_levels(pixels) if split == "train" else None
+
+        for counted in map_in_order(write_image, _read(piece.images), lambda item: len(item[2])):
+            if counted is not None:
+                levels += counted
+    return RenderedPiece(sizes, levels)
+
+
+def _read(images: TablePiece) -> Iterator[tuple[int, str, bytes]]:
+    """Yield the position, the path and the content of each image."""
+    rows = (
+        (path.as_py(), image.as_py())
+        for shard in images.read(["path", "image"])
+        for path, image in zip(shard.column("path"), shard.column("image"), strict=True)
+    )
+    for index, (path, image) in enumerate(rows):
+        yield index, path, image
+
+
+def _cut(table: Path, manifest: pa.Table) -> Iterator[RenderPiece]:
+    """Yield the pieces of an image table, with the places of their images."""
+    pieces = cut_table(table)
+    if pieces[-1].stop != manifest.num_rows:
+        raise ValueError(f"{table} has {pieces[-1].stop} images, the manifest {manifest.num_rows}")
+    splits, rows = manifest.column("split"), manifest.column("row")
+    for piece in pieces:
+        length = piece.stop - piece.start
+        chosen = (tuple(column.slice(piece.start, length).to_pylist()) for column in (splits, rows))
+        yield RenderPiece(piece, *chosen)
 
 
 def _remove_outputs(directory: Path) -> None:
     for pattern in OUTPUTS:
         for stale in directory.glob(pattern):
             stale.unlink()
-
-
-def _create_array(path: Path, shape: tuple[int, ...]) -> Array:
-    """Create an array on disk and reserve its space: a mapped write to a full disk would kill the process."""
-    array = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
-    if hasattr(os, "posix_fallocate"):
-        with path.open("r+b") as file:
-            try:
-                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-            except OSError as error:
-                # Some file systems cannot reserve space.
-                if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                    raise
-    return array
-
-
-def _fill(
-    arrays: Mapping[str, Array], manifest: pa.Table, encoded: Iterable[bytes], render: Preprocess
-) -> npt.NDArray[np.int32]:
-    """Write each image's pixels to its row, and return the stored width and height of each image, N×2."""
-    split_codes = manifest.column("split").combine_chunks().dictionary_encode()
-    targets = [arrays[name] for name in split_codes.dictionary.to_pylist()]
-    which, rows = np.asarray(split_codes.indices), np.asarray(manifest.column("row"))
-    paths = manifest.column("path")
-    sizes = np.zeros((manifest.num_rows, 2), dtype=np.int32)
-
-    def write_image(item: tuple[int, bytes]) -> int:
-        index, image = item
-        try:
-            pixels, stored = render(image)
-        except DataError as error:
-            raise DataError(f"{paths[index].as_py()}: {error}") from None
-        targets[which[index]][rows[index]] = pixels
-        sizes[index] = stored.width, stored.height
-        return pixels.nbytes
-
-    mapped = 0
-    images = zip(range(manifest.num_rows), encoded, strict=True)
-    for written in map_in_order(write_image, images, lambda item: len(item[1])):
-        mapped += written
-        if mapped >= MAX_MAPPED_BYTES:
-            mapped = 0
-            for array in targets:
-                release_memory(array)
-    return sizes
 
 
 def _write_labels(directory: Path, manifest: pa.Table, splits: Iterable[str]) -> None:

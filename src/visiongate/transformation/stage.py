@@ -3,15 +3,16 @@
 import logging
 
 from visiongate import paths
+from visiongate.engine.pieces import open_engine
 from visiongate.images.decoding import DecodeOptions
-from visiongate.images.pixels import channel_statistics, load_split
-from visiongate.images.table import iterate_images, read_table
+from visiongate.images.pixels import level_statistics
+from visiongate.images.table import read_table
 from visiongate.records.conversion import read_conversion
 from visiongate.records.dataset import read_dataset
 from visiongate.records.transform import Transform, write_transform
 from visiongate.settings.schema import Settings
 from visiongate.transformation.protocol import assign_images
-from visiongate.transformation.rendering import build_manifest, write_splits
+from visiongate.transformation.rendering import Rendering, build_manifest, write_splits
 from visiongate.transformation.summary import explain_small_classes, summarize
 from visiongate.transformation.units import read_candidates
 
@@ -26,9 +27,10 @@ def run(settings: Settings) -> None:
     assignment = assign_images(read_candidates(paths.PREPARED), chosen.split, settings.evaluation)
     manifest = build_manifest(images, assignment.splits, classes, assignment.folds)
     conversion = read_conversion(paths.PREPARED).conversion
-    options = DecodeOptions(conversion, settings.dataset.limits.max_pixels)
-    write_splits(paths.TRANSFORMED, manifest, iterate_images(paths.PREPARED), chosen, options)
-    mean, std = channel_statistics(load_split(paths.TRANSFORMED, "train").images)
+    rendering = Rendering(chosen, DecodeOptions(conversion, settings.dataset.limits.max_pixels))
+    with open_engine(settings.engine) as engine:
+        levels = write_splits(engine, paths.PREPARED, paths.TRANSFORMED, manifest, rendering)
+    mean, std = level_statistics(levels)
     write_transform(
         paths.TRANSFORMED,
         Transform(
