@@ -38,7 +38,7 @@ from visiongate.images.decoding import MAX_PIXELS
 from visiongate.models.classifier import make_classifier
 from visiongate.models.model_input import to_input
 from visiongate.models.predictor import Predictor, open_predictor
-from visiongate.prediction.engine import BATCH, Engine
+from visiongate.prediction.file_predictor import BATCH, FilePredictor
 from visiongate.prediction.sources import Sources
 from visiongate.records.transform import Transform
 from visiongate.settings.loading import load_settings
@@ -74,7 +74,7 @@ def speed(options: argparse.Namespace) -> None:
         write_photos(folder, options)
         if options.model is None:
             write_model(model, "efficientnet_lite0", {"weights": "package"}, 224, "RGB")
-        ways = {"ours": partial(by_engine, folder, model), "loop": partial(by_loop, folder, model)}
+        ways = {"ours": partial(by_predictor, folder, model), "loop": partial(by_loop, folder, model)}
         for way in ways.values():
             # The first run warms up.
             way()
@@ -92,11 +92,11 @@ def speed(options: argparse.Namespace) -> None:
     print(f"goal {GOAL:g}")
 
 
-def by_engine(folder: Path, model: Path) -> None:
+def by_predictor(folder: Path, model: Path) -> None:
     """Predict as the command does."""
     classifier = make_classifier("model", open_predictor(model, shares_cores=True), None, "")
     sources = Sources([str(folder)], [], load_settings(ROOT / "params.yaml").dataset)
-    for _ in Engine([classifier], [], MAX_PIXELS).predict(sources.files()):
+    for _ in FilePredictor([classifier], [], MAX_PIXELS).predict(sources.files()):
         pass
 
 

@@ -345,6 +345,11 @@ def _predict_command() -> click.Command:
             "--similar", type=click.IntRange(min=1), metavar="N", help="Name the N nearest training images."
         ),
         _option("--embed", type=FILE, help="File for the embeddings: .npy or .parquet."),
+        _option(
+            "--engine",
+            type=click.Choice(["local", "ray"]),
+            help="Predict on this machine or on a Ray cluster, in place of engine.kind.",
+        ),
     )
 
 

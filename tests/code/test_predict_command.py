@@ -23,8 +23,8 @@ from command_line import run_cli
 from visiongate.adapters.mlflow.registry import CHAMPION, fetch_model, find_champion
 from visiongate.adapters.mlflow.store import open_store
 from visiongate.commands import predict
-from visiongate.prediction import engine, journal
-from visiongate.prediction.engine import Engine
+from visiongate.prediction import file_predictor, journal
+from visiongate.prediction.file_predictor import FilePredictor
 from visiongate.prediction.picture_paths import place_pictures
 from visiongate.prediction.sources import Sources
 from visiongate.records.files import write_json
@@ -492,17 +492,17 @@ def test_an_interrupted_prediction_goes_on(monkeypatch: pytest.MonkeyPatch, caps
         write_png(f"photos/{number:02d}.png", 100 + number)
     Path("photos/50.png").write_bytes(b"")
     assert run_cli("predict", "photos", "--output", "whole.csv") == 1
-    original = Engine.predict
+    original = FilePredictor.predict
     batches: list[int] = []
 
-    def stop(self: Engine, files: Any) -> Any:  # noqa: ANN401 - a stand-in
+    def stop(self: FilePredictor, files: Any) -> Any:  # noqa: ANN401 - a stand-in
         for table in original(self, files):
             if len(batches) == 2:
                 raise KeyboardInterrupt
             batches.append(table.num_rows)
             yield table
 
-    monkeypatch.setattr(Engine, "predict", stop)
+    monkeypatch.setattr(FilePredictor, "predict", stop)
     words = ["predict", "photos", "--output", "my answers.csv"]
     assert run_cli(*words) == 130
     error = capsys.readouterr().err
@@ -512,7 +512,7 @@ def test_an_interrupted_prediction_goes_on(monkeypatch: pytest.MonkeyPatch, caps
     )
     assert not Path("my answers.csv").exists()
     batches.clear()
-    monkeypatch.setattr(Engine, "predict", original)
+    monkeypatch.setattr(FilePredictor, "predict", original)
     assert run_cli(*words) == 1
     captured = capsys.readouterr()
     assert "Going on after 64 files" in captured.err
@@ -550,7 +550,7 @@ def test_only_present_and_unchanged_files_keep_the_results_of_an_interruption(
     monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.setattr(journal, "MAX_ROWS", 2)
-    monkeypatch.setattr(engine, "BATCH", 2)
+    monkeypatch.setattr(file_predictor, "BATCH", 2)
 
     def finish(*sources: str) -> str:
         capsys.readouterr()

@@ -4,16 +4,18 @@ import io
 import logging
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from visiongate import paths
+from visiongate.engine.pieces import open_engine
 from visiongate.errors import DataError
 from visiongate.explanation.training_images import read_training_images
 from visiongate.models.predictor import Predictor
@@ -25,10 +27,11 @@ from visiongate.prediction.additions import (
     require_embedding,
 )
 from visiongate.prediction.chosen_models import CommittedModel, find_models, load_classifier
-from visiongate.prediction.engine import Addition, Engine
-from visiongate.prediction.input_files import show_path
+from visiongate.prediction.file_predictor import Addition, FilePredictor
+from visiongate.prediction.input_files import InputFile, show_path
 from visiongate.prediction.journal import Journal
 from visiongate.prediction.picture_paths import place_pictures
+from visiongate.prediction.pieces import predict_in_pieces, shared
 from visiongate.prediction.result_files import (
     TEXT_WRITERS,
     check_embeddings_path,
@@ -39,11 +42,14 @@ from visiongate.prediction.result_files import (
 )
 from visiongate.prediction.sources import Sources
 from visiongate.prediction.summary import Summary
+from visiongate.settings.engine import Engine
 from visiongate.settings.loading import load_settings
 from visiongate.settings.schema import Settings
 
 logger = logging.getLogger(__name__)
 INTERRUPTED = 130
+# Yields the results of files in their order.
+Predict = Callable[[Iterable[InputFile]], Iterator[pa.Table]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +64,7 @@ class Options:
     explain: Path | None
     similar: int | None
     embed: Path | None
+    engine: Literal["local", "ray"] | None
 
     @property
     def files(self) -> list[Path]:
@@ -95,6 +102,7 @@ class Options:
             "--explain": self.explain,
             "--similar": self.similar,
             "--embed": self.embed,
+            "--engine": self.engine,
         }
         words += [word for name, value in values.items() if value is not None for word in (name, str(value))]
         return shlex.join(words)
@@ -114,12 +122,14 @@ def run(**values: object) -> int:
         sys.stdin.reconfigure(errors="surrogateescape")
     sources = Sources(options.sources, sys.stdin, settings.dataset)
     sources.check()
-    engine = _build_engine(options, settings)
-    summary = Summary(engine)
+    predictor = _build_predictor(options, settings)
+    summary = Summary(predictor)
     try:
-        with _explain_disk(options):
-            predict = _write_files if options.files else _print_results
-            predict(options, engine, sources, summary)
+        with _explain_disk(options), _open_engine(options, predictor, settings.engine) as predict:
+            if options.files:
+                _write_files(options, predictor, predict, sources, summary)
+            else:
+                _print_results(options, predict, sources, summary)
     except KeyboardInterrupt:
         print(f"\nInterrupted after {summary.files:,} files. {_advise(options)}", file=sys.stderr)
         return INTERRUPTED
@@ -128,7 +138,7 @@ def run(**values: object) -> int:
     return int(summary.unread > 0)
 
 
-def _build_engine(options: Options, settings: Settings) -> Engine:
+def _build_predictor(options: Options, settings: Settings) -> FilePredictor:
     committed = CommittedModel(paths.MODEL_ONNX, paths.METRICS)
     classifiers = []
     for file in find_models(options.models, committed, settings):
@@ -138,7 +148,26 @@ def _build_engine(options: Options, settings: Settings) -> Engine:
         logger.info("%s: %s%s", named, file.origin, threshold)
         classifiers.append(classifier)
     additions = list(_build_additions(options, classifiers[0].model))
-    return Engine(classifiers, additions, settings.dataset.limits.max_pixels)
+    return FilePredictor(classifiers, additions, settings.dataset.limits.max_pixels)
+
+
+@contextmanager
+def _open_engine(options: Options, predictor: FilePredictor, settings: Engine) -> Iterator[Predict]:
+    """Provide what predicts files: this process as a stream, or Ray in pieces, with the same results."""
+    chosen = settings.model_copy(update={"kind": options.engine or settings.kind})
+    is_local = options.explain is not None or options.similar is not None
+    if chosen.kind == "ray" and is_local:
+        logger.warning("--explain and --similar are computed on this machine; engine = ray is not used")
+    if chosen.kind == "local" or is_local:
+        yield predictor.predict
+        return
+    with open_engine(chosen) as engine, shared(predictor) as sharable, ExitStack() as streams:
+
+        def predict(files: Iterable[InputFile]) -> Iterator[pa.Table]:
+            # Pieces of an interrupted prediction are canceled before the cluster is left.
+            return streams.enter_context(closing(predict_in_pieces(engine, sharable, files)))
+
+        yield predict
 
 
 def _build_additions(options: Options, model: Predictor) -> Iterator[Addition]:
@@ -152,34 +181,36 @@ def _build_additions(options: Options, model: Predictor) -> Iterator[Addition]:
         yield EmbeddingColumn()
 
 
-def _write_files(options: Options, engine: Engine, sources: Sources, summary: Summary) -> None:
+def _write_files(
+    options: Options, predictor: FilePredictor, predict: Predict, sources: Sources, summary: Summary
+) -> None:
     """Predict what the journal does not have yet, then write the files from the journal."""
     for path in options.files:
         require_writable(path)
     first = options.files[0]
     key = {
         "sources": [show_path(name) for name in options.sources],
-        "models": [classifier.sha256 for classifier in engine.classifiers],
-        "thresholds": [classifier.threshold for classifier in engine.classifiers],
+        "models": [classifier.sha256 for classifier in predictor.classifiers],
+        "thresholds": [classifier.threshold for classifier in predictor.classifiers],
         "heat maps": str(options.explain),
         "similar": options.similar,
-        "max_pixels": engine.max_pixels,
+        "max_pixels": predictor.max_pixels,
     }
-    with Journal(first.with_name(f"{first.name}.parts"), engine.schema, key) as journal:
+    with Journal(first.with_name(f"{first.name}.parts"), predictor.schema, key) as journal:
         files = journal.skip_done(sources.files())
         for table in journal.tables():
             summary.add(table)
         if summary.files:
             logger.info("Going on after %s files of an interrupted run", f"{summary.files:,}")
-        for table in _with_progress(engine.predict(files), sources, summary.files):
+        for table in _with_progress(predict(files), sources, summary.files):
             journal.append(table)
             summary.add(table)
         journal.save()
         _require_files(options, summary)
         if options.output is not None:
-            write_results(options.output, engine.schema, journal.tables())
+            write_results(options.output, predictor.schema, journal.tables())
         if options.embed is not None:
-            size = embedding_size(engine.classifiers[0].model)
+            size = embedding_size(predictor.classifiers[0].model)
             write_embeddings(options.embed, (summary.files, size), journal.tables())
         journal.remove()
 
@@ -201,8 +232,8 @@ def _explain_disk(options: Options) -> Iterator[None]:
         raise DataError(f"{error.filename}: {error.strerror or error}; {_advise(options)}") from None
 
 
-def _print_results(options: Options, engine: Engine, sources: Sources, summary: Summary) -> None:
-    results = engine.predict(sources.files())
+def _print_results(options: Options, predict: Predict, sources: Sources, summary: Summary) -> None:
+    results = predict(sources.files())
     if options.format_ is None:
         for table in _with_progress(results, sources, 0):
             summary.add(table)

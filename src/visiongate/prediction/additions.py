@@ -13,7 +13,7 @@ from visiongate.explanation.neighbors import find_neighbors
 from visiongate.explanation.overlay import overlay
 from visiongate.explanation.training_images import TrainingImages
 from visiongate.models.predictor import EMBEDDING, Predictor
-from visiongate.prediction.engine import ReadImages
+from visiongate.prediction.file_predictor import ReadImages
 from visiongate.prediction.picture_paths import PicturePaths
 from visiongate.records.files import atomic_path
 

@@ -20,7 +20,7 @@ class InputFile:
     Attributes:
         path: The path or address in the results. Bytes that are not UTF-8 are written ``\xNN``.
         size: Bytes; 0 if unknown.
-        read: Returns the content; raises `DataError` or `OSError` if it cannot be read.
+        read: Returns the content; raises `DataError` or `OSError` if it cannot be read. It can be sent to another process.
         is_remote: Whether reading it is slow and needs no core.
         stamp: Changes with the file on this machine, or the archive that it is in; empty for other files.
     """
@@ -32,6 +32,28 @@ class InputFile:
     stamp: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What was read before."""
+
+    value: bytes
+
+    def __call__(self) -> bytes:
+        """Return it."""
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a file cannot be read."""
+
+    error: OSError | DataError
+
+    def __call__(self) -> bytes:
+        """Raise it."""
+        raise self.error
+
+
 def show_path(path: Path | str) -> str:
     """Return a path or address as it is in the results."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
@@ -39,12 +61,7 @@ def show_path(path: Path | str) -> str:
 
 def unreadable(path: str, reason: str | OSError | DataError) -> InputFile:
     """Return a file that cannot be read."""
-    error = DataError(reason) if isinstance(reason, str) else reason
-
-    def read() -> bytes:
-        raise error
-
-    return InputFile(path, 0, read)
+    return InputFile(path, 0, Failure(DataError(reason) if isinstance(reason, str) else reason))
 
 
 def local_file(path: Path, limits: Limits, shown: str | None = None) -> InputFile:
@@ -124,7 +141,7 @@ def load(file: InputFile) -> InputFile:
         content = file.read()
     except (DataError, OSError) as error:
         return unreadable(file.path, error)
-    return InputFile(file.path, len(content), lambda: content)
+    return InputFile(file.path, len(content), Content(content))
 
 
 def _stamp(status: os.stat_result) -> str:

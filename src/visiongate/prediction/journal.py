@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from visiongate.errors import DataError
-from visiongate.prediction.engine import PATH
+from visiongate.prediction.file_predictor import PATH
 from visiongate.prediction.input_files import InputFile
 from visiongate.records.files import atomic_path, read_json, write_json
 from visiongate.records.parquet import parse_parquet

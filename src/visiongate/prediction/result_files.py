@@ -14,11 +14,13 @@ import pyarrow.parquet as pq
 
 from visiongate.errors import DataError
 from visiongate.models.predictor import EMBEDDING
-from visiongate.prediction.engine import PATH
+from visiongate.prediction.file_predictor import PATH
 from visiongate.records.files import atomic_path
 
 # Writes tables of the same columns to an open file of text.
 TextWriter = Callable[[IO[str], Iterable[pa.Table]], None]
+# Of a row group in Parquet.
+GROUP_ROWS = 4096
 
 
 def check_results_path(path: Path) -> None:
@@ -130,9 +132,24 @@ def _with_header(schema: pa.Schema, tables: Iterable[pa.Table]) -> Iterator[pa.T
 
 
 def _write_parquet(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
+    """Write row groups of the same size, whatever that of the tables: theirs depends on when results were saved."""
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for table in tables:
-            writer.write_table(table)
+        for group in _regroup(tables):
+            writer.write_table(group)
+
+
+def _regroup(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    waiting: list[pa.Table] = []
+    rows = 0
+    for table in tables:
+        waiting.append(table)
+        rows += table.num_rows
+        while rows >= GROUP_ROWS:
+            joined = pa.concat_tables(waiting)
+            yield joined.slice(0, GROUP_ROWS).combine_chunks()
+            waiting, rows = [joined.slice(GROUP_ROWS)], rows - GROUP_ROWS
+    if rows:
+        yield pa.concat_tables(waiting).combine_chunks()
 
 
 def _to_rows(column: pa.ListArray, size: int) -> npt.NDArray[np.float32]:

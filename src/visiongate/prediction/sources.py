@@ -24,11 +24,12 @@ from visiongate.prediction.input_files import (
     unreadable,
     walk_files,
 )
-from visiongate.settings.dataset import Dataset
+from visiongate.settings.dataset import Dataset, Limits
 from visiongate.text_tables import join_first
 
 # The source that stands for the lines of the standard input.
 STANDARD_INPUT = "-"
+TEMPORARY = "visiongate-predict-"
 MAX_SHOWN = 3
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
@@ -65,10 +66,11 @@ class Sources:
             )
 
     def files(self) -> Iterator[InputFile]:
-        """Yield the files, in the order of the sources and of the paths below each. Nothing is downloaded too early."""
-        with tempfile.TemporaryDirectory(prefix="visiongate-predict-") as temporary:
-            found = (file for name in self.names for file in self._expand(name, Path(temporary)))
-            yield from read_ahead(found)
+        """Yield the files, in the order of the sources and of the paths below each.
+
+        Of addresses, archives are downloaded when they are reached, and other files when they are read.
+        """
+        return (file for name in self.names for file in self._expand(name))
 
     def count(self) -> int | None:
         """Return the number of files; None if it is not known before they are read."""
@@ -87,24 +89,24 @@ class Sources:
         is_matched = glob.has_magic(name) and any(True for _ in glob.iglob(name, recursive=True))  # noqa: PTH207 - takes absolute patterns, too
         return name == STANDARD_INPUT or path.exists() or path.is_symlink() or is_matched
 
-    def _expand(self, name: str, temporary: Path) -> Iterator[InputFile]:
+    def _expand(self, name: str) -> Iterator[InputFile]:
         path = Path(name)
         if name == STANDARD_INPUT:
             for line in self.lines:
                 if text := line.rstrip("\r\n"):
-                    yield from self._expand_one(text, temporary)
+                    yield from self._expand_one(text)
         elif not path.exists() and glob.has_magic(name) and not _is_address(name):
             for match in sorted(glob.glob(name, recursive=True)):  # noqa: PTH207
                 # With **, the files below a folder match, too.
                 if "**" not in name or not Path(match).is_dir():
-                    yield from self._expand_one(match, temporary)
+                    yield from self._expand_one(match)
         else:
-            yield from self._expand_one(name, temporary)
+            yield from self._expand_one(name)
 
-    def _expand_one(self, name: str, temporary: Path) -> Iterator[InputFile]:
+    def _expand_one(self, name: str) -> Iterator[InputFile]:
         path, limits = Path(name), self.dataset.limits
         if _is_address(name):
-            yield from self._expand_address(name, temporary)
+            yield from self._expand_address(name)
         elif path.is_dir():
             yield from walk_files(path, limits)
         elif path.is_file() and _starts_like_archive(path):
@@ -112,11 +114,11 @@ class Sources:
         else:
             yield local_file(path, limits)
 
-    def _expand_address(self, url: str, temporary: Path) -> Iterator[InputFile]:
+    def _expand_address(self, url: str) -> Iterator[InputFile]:
         shown, limits = show_path(without_credentials(url)), self.dataset.limits
         try:
             if file_name(url).lower().endswith(ARCHIVE_EXTENSIONS):
-                with tempfile.TemporaryDirectory(dir=temporary) as folder:
+                with tempfile.TemporaryDirectory(prefix=TEMPORARY) as folder:
                     archive = download_file(url, Path(folder, file_name(url)), None, limits.max_total_bytes)
                     yield from read_archive(archive, shown, self.dataset)
                 return
@@ -125,22 +127,31 @@ class Sources:
                 base = f"{url.rstrip('/')}/"
                 for inner, address in sorted(with_retries(base, partial(list_folder, base)).items()):
                     if not is_hidden(inner):
-                        yield self._remote_file(address, f"{without_credentials(base)}{inner}", temporary)
+                        yield _remote_file(address, f"{without_credentials(base)}{inner}", limits)
             else:
-                yield self._remote_file(url, shown, temporary)
+                yield _remote_file(url, shown, limits)
         except (DataError, OSError) as error:
             yield unreadable(shown, error)
 
-    def _remote_file(self, url: str, shown: str, temporary: Path) -> InputFile:
-        def read() -> bytes:
-            with tempfile.TemporaryDirectory(dir=temporary) as folder:
-                limits = self.dataset.limits
-                path = download_file(
-                    url, Path(folder, "file"), None, limits.max_total_bytes, show_progress=False
-                )
-                return local_file(path, limits).read()
 
-        return InputFile(shown, 0, read, is_remote=True)
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """Reads a file at an address.
+
+    Attributes:
+        url: The address.
+        limits: The limits on its size.
+    """
+
+    url: str
+    limits: Limits
+
+    def __call__(self) -> bytes:
+        """Download the file and return its content."""
+        with tempfile.TemporaryDirectory(prefix=TEMPORARY) as folder:
+            limit = self.limits.max_total_bytes
+            path = download_file(self.url, Path(folder, "file"), None, limit, show_progress=False)
+            return local_file(path, self.limits).read()
 
 
 def read_ahead(files: Iterable[InputFile]) -> Iterator[InputFile]:
@@ -158,6 +169,10 @@ def read_ahead(files: Iterable[InputFile]) -> Iterator[InputFile]:
             for waiting in pending:
                 if isinstance(waiting, Future):
                     waiting.cancel()
+
+
+def _remote_file(url: str, shown: str, limits: Limits) -> InputFile:
+    return InputFile(shown, 0, RemoteFile(url, limits), is_remote=True)
 
 
 def _result(file: "InputFile | Future[InputFile]") -> InputFile:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from visiongate.models.classifier import Classifier
 from visiongate.models.predictor import EMBEDDING
-from visiongate.prediction.engine import PATH, REASON, Engine
+from visiongate.prediction.file_predictor import PATH, REASON, FilePredictor
 from visiongate.text_tables import format_table, shorten
 
 # More images are not listed one by one.
@@ -36,12 +36,12 @@ class Summary:
     """What was predicted so far.
 
     Attributes:
-        engine: The models.
+        predictor: The models.
         files: Number of files.
         unread: Number of files that could not be read.
     """
 
-    engine: Engine
+    predictor: FilePredictor
     files: int = 0
     unread: int = 0
     _rows: list[dict[str, Any]] = field(default_factory=list)
@@ -57,25 +57,25 @@ class Summary:
         self._reasons += [f"{row[PATH]}: {row[REASON]}" for row in failed[:free]]
         if len(self._rows) <= MAX_LISTED:
             self._rows += results.slice(0, MAX_LISTED + 1 - len(self._rows)).to_pylist()
-        for classifier in self.engine.classifiers:
+        for classifier in self.predictor.classifiers:
             self._count(classifier, results)
 
     def list_images(self) -> str | None:
         """Return a table with a line for each image; None for too many or no images."""
         if not 0 < len(self._rows) <= MAX_LISTED:
             return None
-        single = len(self.engine.classifiers) == 1
+        single = len(self.predictor.classifiers) == 1
         header, cells = self._header_one(), self._cells_one
         if not single:
-            header, cells = [PATH, *(each.name for each in self.engine.classifiers)], self._cells_many
+            header, cells = [PATH, *(each.name for each in self.predictor.classifiers)], self._cells_many
         return format_table(header, [[_path(row), *cells(row)] for row in self._rows], None)
 
     def list_classes(self) -> str:
         """Return a table with a line for each model and class."""
-        several = len(self.engine.classifiers) > 1
+        several = len(self.predictor.classifiers) > 1
         header = [*(["model"] if several else []), "class", "images", "mean confidence", *self._optional()]
         rows = []
-        for classifier in self.engine.classifiers:
+        for classifier in self.predictor.classifiers:
             for name in classifier.classes:
                 count = self._classes.get((classifier.name, name), _ClassCount())
                 if not count.images and len(classifier.classes) > MAX_CLASSES:
@@ -97,7 +97,7 @@ class Summary:
 
     def _count(self, classifier: Classifier, results: pa.Table) -> None:
         names = ("predicted", "confidence", "sure", "out_of_distribution")
-        columns = (results[self.engine.column(classifier, name)].to_pylist() for name in names)
+        columns = (results[self.predictor.column(classifier, name)].to_pylist() for name in names)
         for predicted, confidence, sure, outside in zip(*columns, strict=True):
             if predicted is None:
                 continue
@@ -109,12 +109,12 @@ class Summary:
 
     def _optional(self) -> list[str]:
         """Return the titles of what at least one of the models knows."""
-        sure = any(each.knows_sure for each in self.engine.classifiers)
-        novelty = any(each.knows_novelty for each in self.engine.classifiers)
+        sure = any(each.knows_sure for each in self.predictor.classifiers)
+        novelty = any(each.knows_novelty for each in self.predictor.classifiers)
         return [*(["not sure"] if sure else []), *(["out of distribution"] if novelty else [])]
 
     def _header_one(self) -> list[str]:
-        sure = ["sure"] if self.engine.classifiers[0].knows_sure else []
+        sure = ["sure"] if self.predictor.classifiers[0].knows_sure else []
         return [PATH, "predicted", "confidence", *sure, *self._added(), "note"]
 
     def _cells_one(self, row: dict[str, Any]) -> Sequence[str]:
@@ -122,23 +122,23 @@ class Summary:
         confidence = "-" if row["confidence"] is None else f"{row['confidence']:.3f}"
         # The error rate holds for images like the training images only.
         is_sure = None if row["out_of_distribution"] else row["sure"]
-        sure = [TRUTH[is_sure]] if self.engine.classifiers[0].knows_sure else []
+        sure = [TRUTH[is_sure]] if self.predictor.classifiers[0].knows_sure else []
         added = [_text(row[name]) for name in self._added()]
         return [row["predicted"] or "-", confidence, *sure, *added, note]
 
     def _added(self) -> list[str]:
         """Return the names of the added columns of text."""
-        fields = [field for addition in self.engine.additions for field in addition.schema]
+        fields = [field for addition in self.predictor.additions for field in addition.schema]
         return [field.name for field in fields if field.name != EMBEDDING]
 
     def _cells_many(self, row: dict[str, Any]) -> Sequence[str]:
         if row[REASON] is not None:
-            return [row[REASON], *([""] * (len(self.engine.classifiers) - 1))]
-        return [self._cell(row, each) for each in self.engine.classifiers]
+            return [row[REASON], *([""] * (len(self.predictor.classifiers) - 1))]
+        return [self._cell(row, each) for each in self.predictor.classifiers]
 
     def _cell(self, row: dict[str, Any], classifier: Classifier) -> str:
         names = ("predicted", "confidence", "sure")
-        predicted, confidence, sure = (row[self.engine.column(classifier, name)] for name in names)
+        predicted, confidence, sure = (row[self.predictor.column(classifier, name)] for name in names)
         return f"{predicted} {confidence:.3f}{' not sure' if sure is False else ''}"
 
 

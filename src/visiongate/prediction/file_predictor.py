@@ -17,6 +17,7 @@ from visiongate.models.model_input import to_input
 from visiongate.models.predictor import Contract, Images, Outputs
 from visiongate.prediction.answer_columns import answer_schema, tabulate_answers
 from visiongate.prediction.input_files import InputFile
+from visiongate.prediction.sources import read_ahead
 
 # Images per call of a model. The probabilities do not depend on it.
 BATCH = 32
@@ -57,7 +58,7 @@ class Addition(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class FilePredictor:
     """Models, and what to add to the answers of the first.
 
     Attributes:
@@ -96,7 +97,7 @@ class Engine:
         contracts = {_preprocessing(each.model.contract): each.model.contract for each in self.classifiers}
         decode = partial(_decode, contracts=contracts, max_pixels=self.max_pixels)
         decoded_bytes = sum(int(np.prod(contract.input_shape)) for contract in contracts.values())
-        decoded = map_in_order(decode, files, lambda file: file.size + decoded_bytes)
+        decoded = map_in_order(decode, read_ahead(files), lambda file: file.size + decoded_bytes)
         for batch in _batches(decoded):
             yield self._predict_batch(batch)
 

@@ -1,0 +1,109 @@
+"""Prediction in pieces: how they are cut, what they send to other processes, and that the results are those of the stream."""
+
+import pickle
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+import tiny_models
+from visiongate.errors import DataError, EngineError
+from visiongate.models.classifier import make_classifier
+from visiongate.models.predictor import open_predictor
+from visiongate.prediction import pieces, result_files
+from visiongate.prediction.file_predictor import FilePredictor
+from visiongate.prediction.input_files import InputFile, local_file, unreadable
+from visiongate.prediction.pieces import cut, predict_in_pieces, shared
+from visiongate.prediction.sources import Sources
+from visiongate.records.files import sha256_of
+from visiongate.settings.engine import Resources
+from visiongate.settings.loading import load_settings
+from workspaces import ROOT
+
+
+class SendingEngine:
+    """Sends pieces and results as if to other processes."""
+
+    def stream(
+        self, function: Callable[[Any], Any], pieces: Iterable[Any], resources: Resources | None = None
+    ) -> Iterator[Any]:
+        assert resources is None
+        for piece in pieces:
+            there, sent = pickle.loads(pickle.dumps((function, piece)))  # noqa: S301 - its own
+            yield pickle.loads(pickle.dumps(there(sent)))  # noqa: S301
+
+
+@pytest.fixture
+def predictor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FilePredictor:
+    monkeypatch.chdir(tmp_path)
+    path = Path("model.onnx")
+    tiny_models.write_threshold_model(path)
+    classifier = make_classifier("model", open_predictor(path), None, sha256_of(path))
+    return FilePredictor([classifier], [], 10**8)
+
+
+def write_photos(count: int) -> None:
+    Path("photos").mkdir()
+    for number in range(count):
+        Image.new("L", (9, 7), 100 + number).save(f"photos/{number:02d}.png")
+    Path("photos/05.png").write_bytes(b"")
+
+
+def files() -> Iterator[InputFile]:
+    return Sources(["photos"], [], load_settings(ROOT / "params.yaml").dataset).files()
+
+
+def test_the_results_in_pieces_are_those_of_the_stream(
+    predictor: FilePredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_photos(40)
+    monkeypatch.setattr(pieces, "PIECE_FILES", 7)
+    pieces.load_once.cache_clear()
+    with shared(predictor) as sharable:
+        found = list(predict_in_pieces(SendingEngine(), sharable, files()))
+        # The model is loaded for the first piece only.
+        assert pieces.load_once.cache_info().misses == 1
+    assert [table.num_rows for table in found] == [7, 7, 7, 7, 7, 5]
+    assert pa.concat_tables(found).equals(pa.concat_tables(predictor.predict(files())))
+    assert sorted(path.name for path in Path().iterdir()) == ["model.onnx", "photos"]
+
+
+def test_pieces_are_cut_by_number_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "PIECE_FILES", 3)
+    monkeypatch.setattr(pieces, "PIECE_BYTES", 10)
+    sizes = [1, 1, 1, 1, 9, 20, 2, 2]
+    cuts = cut(InputFile(str(number), size, bytes) for number, size in enumerate(sizes))
+    assert [[file.size for file in piece] for piece in cuts] == [[1, 1, 1], [1, 9], [20], [2, 2]]
+
+
+def test_a_file_that_a_node_does_not_see_stops_the_prediction(predictor: FilePredictor) -> None:
+    write_photos(2)
+    limits = load_settings(ROOT / "params.yaml").dataset.limits
+    with shared(predictor) as sharable:
+        # That it is missing is known before.
+        missing = [local_file(Path("photos/x.png"), limits), unreadable("b.zip", DataError("damaged"))]
+        [table] = predict_in_pieces(SendingEngine(), sharable, missing)
+        assert table["reason"].to_pylist() == ["No such file or directory", "damaged"]
+        found = list(files())
+        Path("photos/01.png").unlink()
+        with pytest.raises(
+            EngineError, match=r"photos/01.png: node \S+ does not see this file; mount its folder"
+        ):
+            list(predict_in_pieces(SendingEngine(), sharable, found))
+
+
+def test_row_groups_do_not_depend_on_the_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(result_files, "GROUP_ROWS", 4)
+    rows = pa.table({"path": [str(number) for number in range(11)]})
+    for name, sizes in {"a": [11], "b": [1, 2, 6, 0, 2], "c": [4, 4, 3]}.items():
+        starts = [sum(sizes[:number]) for number in range(len(sizes))]
+        parts = [rows.slice(start, size) for start, size in zip(starts, sizes, strict=True)]
+        result_files.write_results(tmp_path / f"{name}.parquet", rows.schema, parts)
+    contents = {path.read_bytes() for path in tmp_path.iterdir()}
+    assert len(contents) == 1
+    file = pq.ParquetFile(tmp_path / "a.parquet")
+    assert [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)] == [4, 4, 3]
