@@ -23,9 +23,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 import optuna
 import torch
 
+from visiongate.engine.pieces import LocalEngine
+from visiongate.optimization.plan import StudyPlan, plan_search
+from visiongate.optimization.rounds import StudyRunner
 from visiongate.optimization.storage import StudyStorage
-from visiongate.optimization.study import Report, StudyPlan, plan_search
-from visiongate.optimization.workers import run_study
+from visiongate.optimization.trials import Report
 from visiongate.records.history import EpochMetrics
 from visiongate.records.search import Values
 from visiongate.settings.loading import load_settings, replace_settings
@@ -130,7 +132,7 @@ def measure(plan: StudyPlan, meter: Meter) -> Cost:
     """Run a study until it ends or the meter stops it."""
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, suppress(_DoneError):
-        run_study(plan, StudyStorage(Path(folder, "journal")), meter, 1)
+        StudyRunner(StudyStorage(Path(folder, "journal")), LocalEngine()).run(plan, meter)
     return Cost(meter.epochs, time.perf_counter() - started, meter.best, meter.trials)
 
 

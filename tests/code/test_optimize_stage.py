@@ -235,7 +235,7 @@ def count_trials() -> int:
 @pytest.mark.slow
 @pytest.mark.usefixtures("project")
 def test_trials_of_two_workers_are_runs_within_the_run_of_the_study() -> None:
-    search(changed(optimize__workers=2))
+    search(changed(engine__workers=2, optimize__trials_per_round=2))
     with closing(sqlite3.connect("mlruns/mlflow.db")) as store:
         names = dict(store.execute("select run_uuid, name from runs"))
         parents = dict(store.execute("select run_uuid, value from tags where key = 'mlflow.parentRunId'"))

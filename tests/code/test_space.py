@@ -73,7 +73,7 @@ def test_model_options_and_null_are_searchable() -> None:
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("model.lr", 1e-4), ("training.seed", 7), ("training.epochs", 3), ("optimize.workers", 4)],
+    [("model.lr", 1e-4), ("training.seed", 7), ("training.epochs", 3), ("engine.workers", 4)],
 )
 def test_search_does_not_depend_on_what_it_searches_or_on_what_has_no_effect(
     setting: str, value: object

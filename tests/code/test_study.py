@@ -6,11 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from visiongate.errors import DivergedError, NotLearningError, SettingsError
+from visiongate.engine.pieces import Engine, LocalEngine
+from visiongate.engine.processes import open_processes
+from visiongate.errors import DivergedError, EngineError, NotLearningError, SettingsError
 from visiongate.optimization.failures import Failure, SearchFailedError
+from visiongate.optimization.ledger import Ledger
+from visiongate.optimization.plan import plan_search
+from visiongate.optimization.proposals import History
+from visiongate.optimization.rounds import StudyRunner
 from visiongate.optimization.storage import StudyError, StudyStorage
-from visiongate.optimization.study import Report, SearchResult, open_study, plan_search, summarize_study
-from visiongate.optimization.workers import run_study
+from visiongate.optimization.study import SearchResult, summarize_study
+from visiongate.optimization.trials import Report
 from visiongate.records.search import Values
 from visiongate.settings.loading import load_settings, replace_settings
 from visiongate.settings.schema import Settings
@@ -38,10 +44,15 @@ def bowl(_index: int, values: Values, report: Report) -> float:
 
 
 def run(journal: Path, settings: Settings = SETTINGS, objective: object = bowl) -> SearchResult:
-    storage = StudyStorage(journal)
+    return run_on(LocalEngine(), StudyStorage(journal), settings, objective)
+
+
+def run_on(
+    engine: Engine, storage: StudyStorage, settings: Settings = SETTINGS, objective: object = bowl
+) -> SearchResult:
     plan = plan_search(settings, "test")
     with storage.lock():
-        return summarize_study(run_study(plan, storage, objective, 1), plan)  # type: ignore[arg-type]
+        return summarize_study(StudyRunner(storage, engine).run(plan, objective), plan)  # type: ignore[arg-type]
 
 
 def test_the_best_value_is_the_maximum_of_the_complete_trials(tmp_path: Path) -> None:
@@ -217,18 +228,74 @@ def test_study_of_another_process_raises(tmp_path: Path) -> None:
         run(tmp_path / "a.journal")
 
 
-def test_trial_enqueued_twice_runs_once(tmp_path: Path) -> None:
-    study = open_study(plan_search(SETTINGS, "test"), StudyStorage(tmp_path / "a.journal"))
-    for index in (0, 0, 1, 1):
-        study.enqueue_trial({}, user_attrs={"index": index})
-    assert [trial.trial for trial in run(tmp_path / "a.journal").trials] == list(range(12))
+def test_second_claim_of_a_trial_is_refused(tmp_path: Path) -> None:
+    storage, proposed = (
+        StudyStorage(tmp_path / "unused", f"sqlite:///{tmp_path}/study.db"),
+        History(plan_search(SETTINGS, "test")).propose(0),
+    )
+    first, second = Ledger("test", storage), Ledger("test", storage)
+    assert first.claim(proposed) is not None
+    assert second.claim(proposed) is None
+    assert [trial.number for trial in first.active()] == [0]
+
+
+# Rounds
+
+
+ROUNDS = replace_settings(
+    SETTINGS, {"optimize.trials_per_round": 4, "optimize.pruner": "halving", "optimize.trials": 14}, "test"
+)
+
+
+def test_trials_of_a_round_know_only_earlier_rounds(tmp_path: Path) -> None:
+    """A round whose trials end in another order, or are interrupted, has the same trials."""
+
+    class Backwards(LocalEngine):
+        def stream(self, function, pieces, resources=None):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+            return super().stream(function, list(pieces)[::-1], resources)
+
+    expected = run(tmp_path / "a.journal", ROUNDS)
+    assert len({tuple(trial.values.values()) for trial in expected.trials}) == 14
+    assert run_on(Backwards(), StudyStorage(tmp_path / "b.journal"), ROUNDS) == expected
+    assert run(tmp_path / "c.journal").trials != expected.trials
+
+
+def test_interrupted_round_has_the_same_result(tmp_path: Path) -> None:
+    def interrupted(index: int, values: Values, report: Report) -> float:
+        if index in stops:
+            stops.remove(index)
+            report(1, 0.0)
+            raise KeyboardInterrupt
+        return bowl(index, values, report)
+
+    stops = [1, 6, 7, 13]
+    for _ in range(4):
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "b.journal", ROUNDS, interrupted)
+    assert run(tmp_path / "b.journal", ROUNDS, interrupted) == run(tmp_path / "a.journal", ROUNDS)
+    assert not stops
+
+
+def test_epochs_are_in_the_storage_while_a_trial_runs(tmp_path: Path) -> None:
+    def look(index: int, values: Values, report: Report) -> float:
+        report(1, 0.5)
+        (own,) = [trial for trial in Ledger("test", other).active() if trial.user_attrs["index"] == index]
+        assert own.intermediate_values == {1: 0.5}
+        assert own.params == values
+        return 0.5
+
+    # A journal would take the trial for an interrupted one.
+    other = StudyStorage(tmp_path / "unused", f"sqlite:///{tmp_path}/study.db")
+    settings = replace_settings(SETTINGS, {"optimize.trials": 2, "optimize.pruner": "none"}, "test")
+    assert run_on(LocalEngine(), other, settings, look).best_value == 0.5
 
 
 # Several workers
 
 
 def slow_bowl(index: int, values: Values, report: Report) -> float:
-    time.sleep(0.05)
+    # The trials of a round end in another order than they start.
+    time.sleep(0.05 * (4 - index % 4))
     return bowl(index, values, report)
 
 
@@ -242,33 +309,30 @@ def raise_bug(*_arguments: object) -> float:
     raise ValueError("no such option")
 
 
-def run_two_workers(storage: StudyStorage, objective: object) -> SearchResult:
-    plan = plan_search(SETTINGS, "test")
-    with storage.lock():
-        return summarize_study(run_study(plan, storage, objective, 2), plan)  # type: ignore[arg-type]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["journal", "database"])
-def test_two_workers_run_every_trial_once(kind: str, tmp_path: Path) -> None:
-    address = f"sqlite:///{tmp_path}/study.db" if kind == "database" else None
-    storage = StudyStorage(tmp_path / "a.journal", address)
-    result = run_two_workers(storage, slow_bowl)
-    assert [trial.trial for trial in result.trials] == list(range(12))
+def test_study_is_the_same_for_any_number_of_workers(kind: str, tmp_path: Path) -> None:
+    expected = run(tmp_path / "a.journal", ROUNDS)
+    for workers in (2, 4):
+        address = f"sqlite:///{tmp_path}/{workers}.db" if kind == "database" else None
+        with open_processes(workers) as engine:
+            storage = StudyStorage(tmp_path / f"{workers}.journal", address)
+            assert run_on(engine, storage, ROUNDS, slow_bowl) == expected
 
 
 @pytest.mark.slow
 def test_study_resumes_after_a_worker_was_killed(tmp_path: Path) -> None:
     storage = StudyStorage(tmp_path / "a.journal")
-    with pytest.raises(StudyError, match=r"SIGKILL.*optimize\.workers"):
-        run_two_workers(storage, kill_worker)
-    assert [trial.trial for trial in run(tmp_path / "a.journal").trials] == list(range(12))
+    with open_processes(2) as engine, pytest.raises(EngineError, match=r"SIGKILL.*engine\.workers"):
+        run_on(engine, storage, ROUNDS, kill_worker)
+    assert run(tmp_path / "a.journal", ROUNDS) == run(tmp_path / "b.journal", ROUNDS)
 
 
 @pytest.mark.slow
-def test_error_of_a_worker_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="no such option"):
-        run_two_workers(StudyStorage(tmp_path / "a.journal"), raise_bug)
+def test_error_of_a_worker_is_raised_with_its_traceback(tmp_path: Path) -> None:
+    with open_processes(2) as engine, pytest.raises(ValueError, match="no such option") as raised:
+        run_on(engine, StudyStorage(tmp_path / "a.journal"), ROUNDS, raise_bug)
+    assert "in raise_bug" in str(raised.value.__cause__)
 
 
 # A database
@@ -276,11 +340,9 @@ def test_error_of_a_worker_is_reported(tmp_path: Path) -> None:
 
 def test_study_in_a_database_has_the_same_result_and_resumes(tmp_path: Path) -> None:
     storage = StudyStorage(tmp_path / "unused", f"sqlite:///{tmp_path}/study.db")
-    plan = plan_search(SETTINGS, "test")
-    with storage.lock():
-        result = summarize_study(run_study(plan, storage, bowl, 1), plan)
+    result = run_on(LocalEngine(), storage)
     assert result == run(tmp_path / "a.journal")
-    assert summarize_study(run_study(plan, storage, raise_bug, 1), plan) == result
+    assert run_on(LocalEngine(), storage, objective=raise_bug) == result
     storage.discard()
     assert not (tmp_path / "unused").exists()
 
@@ -299,7 +361,7 @@ def test_unavailable_database_is_reported_without_the_password(
 ) -> None:
     monkeypatch.setenv("VISIONGATE_STORAGE_PASSWORD", "hunter2")
     with pytest.raises(StudyError, match=r"optimize\.storage") as raised:
-        run_study(plan_search(SETTINGS, "test"), StudyStorage(tmp_path, address), bowl, 1)
+        run_on(LocalEngine(), StudyStorage(tmp_path, address))
     assert "hunter2" not in str(raised.value)
     assert address in str(raised.value)
 

@@ -42,7 +42,7 @@ def draw_settings(ranking: Ranking, plot: "Plot") -> bytes:
     """Draw the metric by the settings that were varied, with one of Optuna's plots."""
     # Optuna takes a second to import, and commands that draw nothing import this module.
     from visiongate.optimization.figures import draw_study, rebuild_study  # noqa: PLC0415
-    from visiongate.optimization.study import TrialResult  # noqa: PLC0415
+    from visiongate.optimization.trials import TrialResult  # noqa: PLC0415
 
     shown = _with_metric([ranking.baseline, *ranking.experiments])
     space = [_search_range(shown, name) for name in varied_settings(ranking)]

@@ -11,16 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 from optuna import Study
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 from optuna.visualization import matplotlib as plots
 
-from visiongate.optimization.study import TrialResult
+from visiongate.optimization.proposals import distribution
+from visiongate.optimization.trials import TrialResult
 from visiongate.pages.canvas import GREEN, GRID, render_pyplot
 from visiongate.records.metrics import lower_is_better
 from visiongate.settings.optimize import SearchRange
@@ -41,7 +37,7 @@ def rebuild_study(trials: Sequence[TrialResult], space: Sequence[SearchRange], m
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     lower = lower_is_better(metric)
     study = optuna.create_study(direction="minimize" if lower else "maximize")
-    distributions = {dimension.setting: _distribution(dimension) for dimension in space}
+    distributions = {dimension.setting: distribution(dimension) for dimension in space}
     for trial in trials:
         study.add_trial(
             optuna.trial.create_trial(
@@ -113,12 +109,3 @@ def _restyle(axes: Axes) -> None:
         axis.set_minor_formatter(NullFormatter())
         if scale == "log":
             axis.set_major_formatter("{x:g}")
-
-
-def _distribution(dimension: SearchRange) -> BaseDistribution:
-    if dimension.choices is not None:
-        return CategoricalDistribution(dimension.choices)
-    low, high = float(dimension.low or 0), float(dimension.high or 0)
-    if dimension.kind == "int":
-        return IntDistribution(int(low), int(high))
-    return FloatDistribution(low, high, log=dimension.kind == "log")

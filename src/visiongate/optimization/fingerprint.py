@@ -13,7 +13,6 @@ from visiongate.training.fingerprint import code_sha256, data_sha256
 # Settings that change no trial: a trial has epochs and a seed of its own.
 WITHOUT_EFFECT = (
     "optimize.storage",
-    "optimize.workers",
     "training.epochs",
     "training.export",
     "training.launch",

@@ -10,7 +10,7 @@ from typing import Self
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from visiongate.optimization.report import to_metric
-from visiongate.optimization.study import TrialResult
+from visiongate.optimization.trials import TrialResult
 
 logger = logging.getLogger(__name__)
 

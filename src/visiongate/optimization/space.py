@@ -1,15 +1,9 @@
 """The search space of a study: which settings are searched, and over which values."""
 
-from typing import TYPE_CHECKING, Any
-
 from visiongate.errors import SettingsError
-from visiongate.records.search import Value
 from visiongate.settings.loading import replace_settings
 from visiongate.settings.optimize import SearchRange
 from visiongate.settings.schema import Settings
-
-if TYPE_CHECKING:
-    from optuna import Trial
 
 # Settings that a trial cannot change, and why.
 NOT_SEARCHABLE = {
@@ -18,7 +12,7 @@ NOT_SEARCHABLE = {
     "training.epochs": "every trial trains for optimize.epochs",
     "training.seed": "a lucky seed is not a better setting",
     "training.device": "it does not change the model",
-    "training.launch": "a trial is trained by one process; set optimize.workers to train several trials at once",
+    "training.launch": "a trial is trained by one process; set engine.workers to train several trials at once",
     "dataset": "the images are prepared before the search",
     "validation": "the images are prepared before the search",
     "preparation": "the images are prepared before the search",
@@ -42,20 +36,9 @@ def search_space(settings: Settings) -> list[SearchRange]:
         seen.add(dimension.setting)
         if isinstance(settings.value(dimension.setting), list | dict):
             raise SettingsError(f"{key}: {dimension.setting} cannot be searched: it has several values")
-        for value in dimension.choices or _bounds(dimension):
+        for value in dimension.choices or bounds(dimension):
             replace_settings(settings, {dimension.setting: value}, key)
     return list(settings.optimize.space.values())
-
-
-def suggest(trial: "Trial", dimension: SearchRange) -> Value:
-    """Return the value that the study's sampler suggests."""
-    if dimension.choices is not None:
-        choice: Any = trial.suggest_categorical(dimension.setting, dimension.choices)
-        return choice  # type: ignore[no-any-return] # one of the choices
-    low, high = _bounds(dimension)
-    if dimension.kind == "int":
-        return trial.suggest_int(dimension.setting, int(low), int(high))
-    return trial.suggest_float(dimension.setting, low, high, log=dimension.kind == "log")
 
 
 def _check_searchable(key: str, setting: str) -> None:
@@ -66,6 +49,7 @@ def _check_searchable(key: str, setting: str) -> None:
         raise SettingsError(f"{key}: {setting} cannot be searched: it does not affect training")
 
 
-def _bounds(dimension: SearchRange) -> list[int] | list[float]:
-    bounds = [float(dimension.low or 0), float(dimension.high or 0)]
-    return [int(bound) for bound in bounds] if dimension.kind == "int" else bounds
+def bounds(dimension: SearchRange) -> list[int] | list[float]:
+    """Return both ends of a range: integers if its values are."""
+    ends = [float(dimension.low or 0), float(dimension.high or 0)]
+    return [int(end) for end in ends] if dimension.kind == "int" else ends

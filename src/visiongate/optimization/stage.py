@@ -12,6 +12,7 @@ from visiongate.optimization.budget import count_images, first_check, fit_to_ima
 from visiongate.optimization.fingerprint import check_study, study_fingerprint
 from visiongate.optimization.fresh_seeds import train_fresh_seeds
 from visiongate.optimization.page import render_search
+from visiongate.optimization.plan import plan_search
 from visiongate.optimization.report import (
     explain_guess,
     format_search,
@@ -20,9 +21,9 @@ from visiongate.optimization.report import (
     tabulate_trials,
 )
 from visiongate.optimization.storage import JOURNALS, StudyStorage
-from visiongate.optimization.study import SearchResult, plan_search, summarize_study
+from visiongate.optimization.study import SearchResult, summarize_study
 from visiongate.optimization.trainer import Trainer
-from visiongate.optimization.workers import run_study
+from visiongate.optimization.workers import open_runner
 from visiongate.records.files import write_text
 from visiongate.records.search import (
     StudyRecord,
@@ -51,14 +52,17 @@ def run(settings: Settings) -> None:
     storage = StudyStorage(JOURNALS / f"{name}.journal", optimize.storage)
     plan = plan_search(settings, name, first_check(optimize, images))
     params = {"optimize": optimize.model_dump()}
-    with storage.lock(), open_run(settings.tracking, f"optimize {settings.model.name}", params, {}) as parent:
+    with (
+        open_runner(settings, storage) as runner,
+        open_run(settings.tracking, f"optimize {settings.model.name}", params, {}) as parent,
+    ):
         trainer = Trainer(settings, paths.TRANSFORMED, "trial", parent.id)
-        result = summarize_study(run_study(plan, storage, trainer, optimize.workers), plan)
+        result = summarize_study(runner.run(plan, trainer), plan)
         guessed = _find_guess(result, optimize)
         # Without better settings than none, there is nothing to confirm.
         count = None if guessed is None else 0
         again = replace(trainer, title="fresh seed")
-        seeds = train_fresh_seeds(again, f"{name}-best", result.best.values, storage, count)
+        seeds = train_fresh_seeds(again, f"{name}-best", result.best.values, runner, count)
         parent.log_metrics({"best_value": summarize_search(optimize.metric, result).best_value}, 0)
         _write(result, StudyRecord(study, data_sha256(paths.TRANSFORMED), seeds, guessed), settings)
         parent.log_artifacts([paths.OPTIMIZE])

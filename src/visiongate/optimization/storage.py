@@ -69,7 +69,7 @@ class StudyStorage:
                 yield
         except Timeout:
             raise StudyError(
-                f"{self.journal}: another process runs this study; wait for it, or use optimize.workers"
+                f"{self.journal}: another process runs this study; wait for it, or set optimize.storage to a database"
             ) from None
 
     def discard(self) -> None:

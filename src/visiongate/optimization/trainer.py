@@ -12,7 +12,8 @@ import torch
 from visiongate.adapters.mlflow.runs import open_run
 from visiongate.images.folds import load_folds
 from visiongate.images.pixels import load_split
-from visiongate.optimization.study import Report
+from visiongate.optimization.trials import Report
+from visiongate.optimization.workers import trial_threads
 from visiongate.records.history import EpochMetrics, average_histories
 from visiongate.records.search import Values
 from visiongate.records.transform import Transform, read_transform
@@ -33,8 +34,6 @@ from visiongate.training.task import prepare_task
 
 # Of the settings by dotted name, the one that a fresh seed replaces.
 SEED = "training.seed"
-# Up to this image size, a second thread costs more than it computes: beside other processes, a step took twice as long with it.
-SMALL_SIZE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ class Trainer:
         trial = {"training.epochs": optimize.epochs, SEED: optimize.seed, **values}
         settings = replace_settings(self.settings, trial, title)
         with (
-            _fitting_threads(read_transform(self.directory).size),
+            _threads(trial_threads(settings, read_transform(self.directory).size)),
             reproducible(settings.training.seed),
             open_run(self.settings.tracking, title, values, {}, parent_id=self.parent) as run,
         ):
@@ -73,10 +72,10 @@ class Trainer:
 
 
 @contextmanager
-def _fitting_threads(size: int) -> Iterator[None]:
-    """Use one thread for small images within the block."""
+def _threads(count: int) -> Iterator[None]:
+    """Compute with a number of threads within the block."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1 if size <= SMALL_SIZE else before)
+    torch.set_num_threads(count)
     try:
         yield
     finally:

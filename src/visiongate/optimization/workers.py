@@ -1,74 +1,65 @@
-"""Run a study in this process, or in several processes that share the cores."""
+"""The engine on which a search runs its trials, and the threads of a trial."""
 
-from collections.abc import Callable
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
-from optuna import Study
-from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, spawn
 
-from visiongate.optimization.progress import SearchProgress
-from visiongate.optimization.storage import StudyError, StudyStorage
-from visiongate.optimization.study import (
-    Objective,
-    StudyPlan,
-    fail_interrupted,
-    open_study,
-    read_trials,
-    run_trials,
-)
+from visiongate.engine.pieces import open_engine
+from visiongate.engine.processes import open_processes
+from visiongate.optimization.rounds import StudyRunner
+from visiongate.optimization.storage import StudyStorage
+from visiongate.settings.engine import Resources
+from visiongate.settings.schema import Settings
 
-# Between two looks at the progress of the workers.
-POLL_SECONDS = 1.0
+logger = logging.getLogger(__name__)
+
+# Up to this image size, a second thread costs more than it computes: beside other processes, a step took twice as long with it.
+SMALL_SIZE = 16
 
 
-def run_study(plan: StudyPlan, storage: StudyStorage, objective: Objective, workers: int) -> Study:
-    """Run the trials that have not finished, show the progress, and return the study.
+@contextmanager
+def open_runner(settings: Settings, storage: StudyStorage) -> Iterator[StudyRunner]:
+    """Provide what runs the trials of the settings within the block: this process, several processes, or a Ray cluster.
 
     Args:
-        plan: The study.
-        storage: Its storage; a journal must be locked.
-        objective: Trains a trial. Several workers require one that can be pickled.
-        workers: Processes. One worker runs in this process.
+        settings: The sections ``engine`` and ``optimize``.
+        storage: A journal is locked within the block.
 
     Raises:
-        StudyError: The storage is unavailable, or a worker failed or was killed.
+        StudyError: Another process has locked the journal.
+        EngineError: The engine cannot be reached.
     """
-    study = open_study(plan, storage)
-    # In a database, they may be running on another machine; its heartbeat shows whether they are.
-    if storage.address is None:
-        fail_interrupted(study)
-    with SearchProgress(plan.title, plan.trials, plan.optimize.metric) as progress:
-        progress.resume(read_trials(study))
-        if workers == 1:
-            run_trials(plan, storage, objective, progress.show)
-        else:
-            _run_processes(plan, storage, objective, workers, lambda: progress.show(read_trials(study)))
-    return study
+    engine, workers = settings.engine, settings.engine.workers or 1
+    if workers > settings.optimize.trials_per_round:
+        logger.warning(
+            "engine.workers = %d, but only optimize.trials_per_round = %d trials run at the same time; raise it",
+            *(workers, settings.optimize.trials_per_round),
+        )
+    is_alone = engine.kind == "ray" or workers == 1
+    with storage.lock(), open_engine(engine) if is_alone else open_processes(workers) as opened:
+        yield StudyRunner(storage, opened, trial_resources(settings))
 
 
-def _run_processes(
-    plan: StudyPlan, storage: StudyStorage, objective: Objective, workers: int, show: Callable[[], None]
-) -> None:
-    """Run several workers. If one fails, PyTorch terminates the others; if this process dies, the workers end, too."""
-    threads = max(1, torch.get_num_threads() // workers)
-    try:
-        processes = spawn(_run_worker, (plan, storage, objective, threads), nprocs=workers, join=False)
-        while not processes.join(timeout=POLL_SECONDS):
-            show()
-        show()
-    except ProcessRaisedException as error:
-        # The message ends with the traceback of the worker.
-        cause = str(error).strip().splitlines()[-1]
-        raise StudyError(f"a worker failed: {cause}; fix it and run the stage again to resume") from error
-    except ProcessExitedException as error:
-        raise StudyError(
-            f"a worker was killed ({error.signal_name or error.exit_code}); if memory ran out, lower optimize.workers; run the "
-            "stage again to resume"
-        ) from None
+def trial_resources(settings: Settings) -> Resources:
+    """Return what a cluster reserves for a trial: a core for each thread that ``optimize.threads`` asks for."""
+    resources = settings.engine.resources.trial
+    return resources.model_copy(update={"cpus": max(resources.cpus, settings.optimize.threads or 0)})
 
 
-def _run_worker(
-    _rank: int, plan: StudyPlan, storage: StudyStorage, objective: Objective, threads: int
-) -> None:
-    torch.set_num_threads(threads)
-    run_trials(plan, storage, objective)
+def trial_threads(settings: Settings, size: int) -> int:
+    """Return the threads of a trial, which must not depend on the number of workers: its last bits depend on the threads.
+
+    Args:
+        settings: The sections ``engine`` and ``optimize``.
+        size: Of the images in pixels.
+    """
+    if settings.optimize.threads is not None:
+        return settings.optimize.threads
+    if size <= SMALL_SIZE:
+        return 1
+    if settings.engine.kind == "ray":
+        return math.ceil(settings.engine.resources.trial.cpus)
+    return torch.get_num_threads()

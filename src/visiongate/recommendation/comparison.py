@@ -6,7 +6,7 @@ from statistics import mean
 from visiongate.optimization.confirmation import Confirmation, confirm, is_decided
 from visiongate.optimization.fresh_seeds import train_fresh_seeds
 from visiongate.optimization.report import explain_guess, to_metric
-from visiongate.optimization.storage import StudyStorage
+from visiongate.optimization.rounds import StudyRunner
 from visiongate.optimization.trainer import Trainer
 from visiongate.records.search import FreshSeeds, RecommendationSummary, TestedGain, Values
 
@@ -69,7 +69,7 @@ class Recommendation:
 
 
 def train_current(
-    trainer: Trainer, name: str, current: Values, best: FreshSeeds, storage: StudyStorage
+    trainer: Trainer, name: str, current: Values, best: FreshSeeds, runner: StudyRunner
 ) -> FreshSeeds:
     """Train the current settings with the seeds of the best ones, until the test is decided.
 
@@ -78,14 +78,14 @@ def train_current(
         name: The name in the storage, which must change with everything that a score depends on.
         current: The current settings by dotted name.
         best: The scores of the best settings.
-        storage: Keeps the trainings of an interrupted stage; a journal must be locked.
+        runner: Runs the trainings, and keeps those of an interrupted stage.
 
     Raises:
         StudyError: As `train_fresh_seeds`.
     """
-    trained, step = FreshSeeds([], []), trainer.settings.optimize.workers
+    trained, step = FreshSeeds([], []), trainer.settings.optimize.trials_per_round
     for count in range(step, len(best.seeds) + step, step):
-        trained = train_fresh_seeds(trainer, name, current, storage, count)
+        trained = train_fresh_seeds(trainer, name, current, runner, count)
         pairs = Recommendation("", 0, {}, {}, best, trained).pairs
         if trained.failure or is_decided([each - other for each, other in pairs], len(best.seeds)):
             break

@@ -10,6 +10,7 @@ from visiongate.optimization.budget import count_images, fit_to_images
 from visiongate.optimization.fingerprint import check_study, study_fingerprint
 from visiongate.optimization.storage import JOURNALS, StudyStorage
 from visiongate.optimization.trainer import Trainer
+from visiongate.optimization.workers import open_runner
 from visiongate.recommendation.comparison import (
     Recommendation,
     format_conclusion,
@@ -57,11 +58,11 @@ def _train(settings: Settings, current: Values, best: FreshSeeds, study: str) ->
     storage = StudyStorage(JOURNALS / f"{name}.journal", settings.optimize.storage)
     params = {"optimize": settings.optimize.model_dump()}
     with (
-        storage.lock(),
+        open_runner(settings, storage) as runner,
         open_run(settings.tracking, f"recommend {settings.model.name}", params, {}) as parent,
     ):
         trainer = Trainer(settings, paths.TRANSFORMED, "current", parent.id)
-        trained = train_current(trainer, name, current, best, storage)
+        trained = train_current(trainer, name, current, best, runner)
         storage.discard()
     return trained
 

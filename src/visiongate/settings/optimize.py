@@ -62,7 +62,13 @@ class Optimize(Section):
     confirm_seeds: Annotated[int, Field(ge=0, le=16)] = Field(
         description="Fresh seeds on which the best and the current settings are compared: 0, or at least 5."
     )
-    workers: Count = Field(description="Processes on this machine.")
+    trials_per_round: Count = Field(
+        description="Trials that the sampler proposes at a time, from earlier rounds; so many can run at the same time."
+    )
+    threads: Count | None = Field(
+        description="Threads of a trial; null: one for images up to 16 pixels, otherwise all cores, or with ray "
+        "engine.resources.trial.cpus."
+    )
     storage: str | None = Field(
         description="Database that several machines share, without its password; null uses a local file."
     )
