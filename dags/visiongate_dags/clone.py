@@ -10,7 +10,7 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -207,7 +207,13 @@ def record_success(clone: Clone) -> None:
     (clone.folder / SUCCEEDED).touch()
 
 
-def remove_old_clones(folder: Path, keep: int) -> list[str]:
+def time_of(folder: Path) -> float:
+    """Return when a clone was made: a run writes this file once."""
+    settings = folder / ".dvc/config.local"
+    return settings.stat().st_mtime if settings.exists() else 0.0
+
+
+def remove_old_clones(folder: Path, keep: int, made: Callable[[Path], float] = time_of) -> list[str]:
     """Remove the clones of the oldest runs of a DAG and return their names.
 
     The clone of the latest run that did not succeed is kept, to be read.
@@ -215,11 +221,15 @@ def remove_old_clones(folder: Path, keep: int) -> list[str]:
     Args:
         folder: Of the DAG's clones.
         keep: Number of the latest clones to keep, at least 1.
+        made: Returns the time of a clone.
+
+    Raises:
+        RunError: The number is too small.
     """
     if keep < 1:
         raise RunError(f"keep_runs = {keep} is invalid: must be at least 1")
     runs = sorted(
-        (path for path in folder.iterdir() if not path.name.startswith(".")), key=_age, reverse=True
+        (path for path in folder.iterdir() if not path.name.startswith(".")), key=made, reverse=True
     )
     failed = next((path for path in runs[1:] if not (path / SUCCEEDED).exists()), None)
     removed = [path for path in runs[keep:] if path != failed]
@@ -291,10 +301,6 @@ def _tracking_address(folder: Path) -> str:
     params = folder / "params.yaml"
     settings = yaml.safe_load(params.read_text(encoding="utf-8")) if params.exists() else {}
     return str((settings.get("tracking") or {}).get("uri") or "")
-
-
-def _age(folder: Path) -> float:
-    return folder.stat().st_ctime
 
 
 def _write_json(path: Path, value: object) -> None:

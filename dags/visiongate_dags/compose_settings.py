@@ -29,7 +29,9 @@ def main(arguments: list[str]) -> int:
 def _compose(name: str, overrides: list[str]) -> None:
     # Checks the values, too.
     compose_params(CONF, overrides)
-    values = dict(leaves(compose_values(CONF, overrides)))
+    # `debug` is chosen after the recipes, and changes no result.
+    shown = {name: value for name, value in leaves(compose_values(CONF, ())) if name.startswith("debug.")}
+    values = {**dict(leaves(compose_values(CONF, overrides))), **shown}
     recipe = find_recipe(CONF, values, by_name=True)
     if not recipe.choices and not recipe.values:
         return

@@ -15,13 +15,16 @@ from visiongate_dags.errors import RunError, TemporaryError
 GUARD = Path(__file__).with_name("guard.py")
 # What is Airflow's own, or would lead a program in a clone to another repository, store or environment.
 FOREIGN = ("AIRFLOW", "DVC_", "GIT_", "PYTHON", "VIRTUAL_ENV", "_AIRFLOW")
+# s3fs tries five times; if botocore tried each of them again, an absent server would fail after minutes.
+DEFAULTS = {"AWS_MAX_ATTEMPTS": "1", "DVC_NO_ANALYTICS": "1", "PYTHONUNBUFFERED": "1"}
 MAX_LINES = 400
 SIGNALED = 128
 MAX_SIGNAL = 64
 # A stage that was killed, in DVC's message: by the number of the signal, or by a shell's status.
 KILLED = re.compile(r"exited with (?:-\d+|1(?:29|[3-8]\d|9[0-2]))\b")
 LOST_NETWORK = re.compile(
-    r"cannot be reached|is unreachable|does not answer|name resolution|Name or service not known|timed out"
+    r"Could not connect|Connect timeout"
+    r"|cannot be reached|is unreachable|does not answer|name resolution|Name or service not known|timed out"
     r"|Connection (?:refused|reset|aborted|broken|was closed)|Network is unreachable|No route to host|Server disconnected"
     r"|Max retries exceeded|SlowDown|ServiceUnavailable|HTTP (?:error )?50\d",
     re.IGNORECASE,
@@ -53,7 +56,7 @@ def own_environment(programs: Path, **variables: str) -> dict[str, str]:
     """Return the variables for a program of the project: without Airflow's, and with its programs first on the path."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
     path = os.pathsep.join([str(programs), kept.get("PATH", os.defpath)])
-    return {**kept, "PATH": path, "PYTHONUNBUFFERED": "1", "DVC_NO_ANALYTICS": "1", **variables}
+    return {**DEFAULTS, **kept, "PATH": path, **variables}
 
 
 def run(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Ended:

@@ -5,6 +5,7 @@ read when a DAG is imported but the schedule, whose Variable is one of the envir
 """
 
 import json
+import logging
 import os
 import shlex
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,9 @@ WEEKLY = "@weekly"
 KEEP_RUNS = 5
 # Added to the gate: `++` also replaces a rule of this name.
 THRESHOLD = '++gate.rules.accuracy={{metric: accuracy, comparison: ">=", threshold: {}}}'
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +129,16 @@ def read_run_settings(context: Mapping[str, Any]) -> RunSettings:
         tuple(chosen["emails"] or ()),
         chosen["keep_runs"] or KEEP_RUNS,
     )
+
+
+def read_emails(context: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the addresses for the summary, also of a run whose other settings are invalid."""
+    extra, _ = _read_event(context)
+    try:
+        return tuple(_choose("emails", context["params"], extra) or ())
+    except RunError as error:
+        logger.warning("No e-mail is sent: %s", error)
+        return ()
 
 
 def read_project() -> Project:

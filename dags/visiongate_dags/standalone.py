@@ -19,7 +19,7 @@ import psutil
 from visiongate_dags.project import POOL
 
 ROOT = Path(__file__).parents[2]
-HOME = ROOT / ".airflow"
+HOME = Path(os.environ.get("AIRFLOW_HOME") or ROOT / ".airflow")
 PID, LOG = HOME / "standalone.pid", HOME / "standalone.log"
 PASSWORDS = HOME / "simple_auth_manager_passwords.json.generated"
 PORT = os.environ.get("PORT") or "8080"

@@ -27,7 +27,7 @@ from visiongate_dags.notifications import send
 from visiongate_dags.project import POOL, Project
 from visiongate_dags.proposals import propose
 from visiongate_dags.results import Values, read_evaluation, read_hashes, read_registration
-from visiongate_dags.settings import read_project, read_run_settings, read_workspace
+from visiongate_dags.settings import read_emails, read_project, read_run_settings, read_workspace
 from visiongate_dags.stages import Pipeline, PipelineError, read_pipeline
 from visiongate_dags.summary import SUCCESS, RunSummary
 
@@ -165,17 +165,17 @@ def report(run: Run | None) -> str | None:
 def notify(context: Mapping[str, Any]) -> None:
     """Write the summary of the run to its log, and send it."""
     with airflow_errors():
-        send(summarize(context), read_run_settings(context).emails)
+        send(summarize(context), read_emails(context))
 
 
 def notify_success(context: Mapping[str, Any]) -> None:
     """Send the summary after the last task of a run."""
-    send(summarize(context, SUCCESS), read_run_settings(context).emails)
+    send(summarize(context, SUCCESS), read_emails(context))
 
 
 def notify_failure(context: Mapping[str, Any]) -> None:
     """Send the summary after a task that failed and is not tried again."""
-    send(summarize(context, "failed"), read_run_settings(context).emails)
+    send(summarize(context, "failed"), read_emails(context))
 
 
 def summarize(context: Mapping[str, Any], own: str | None = None) -> RunSummary:
