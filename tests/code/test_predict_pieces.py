@@ -1,9 +1,7 @@
 """Prediction in pieces: how they are cut, what they send to other processes, and that the results are those of the stream."""
 
-import pickle
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,6 +9,7 @@ import pytest
 from PIL import Image
 
 import tiny_models
+from sending_engine import SendingEngine
 from visiongate.errors import DataError, EngineError
 from visiongate.models.classifier import make_classifier
 from visiongate.models.predictor import open_predictor
@@ -20,21 +19,8 @@ from visiongate.prediction.input_files import InputFile, local_file, unreadable
 from visiongate.prediction.pieces import cut, predict_in_pieces, shared
 from visiongate.prediction.sources import Sources
 from visiongate.records.files import sha256_of
-from visiongate.settings.engine import Resources
 from visiongate.settings.loading import load_settings
 from workspaces import ROOT
-
-
-class SendingEngine:
-    """Sends pieces and results as if to other processes."""
-
-    def stream(
-        self, function: Callable[[Any], Any], pieces: Iterable[Any], resources: Resources | None = None
-    ) -> Iterator[Any]:
-        assert resources is None
-        for piece in pieces:
-            there, sent = pickle.loads(pickle.dumps((function, piece)))  # noqa: S301 - its own
-            yield pickle.loads(pickle.dumps(there(sent)))  # noqa: S301
 
 
 @pytest.fixture
@@ -61,23 +47,25 @@ def test_the_results_in_pieces_are_those_of_the_stream(
     predictor: FilePredictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_photos(40)
-    monkeypatch.setattr(pieces, "PIECE_FILES", 7)
+    monkeypatch.setattr(pieces, "PIECE_BATCHES", 2)
+    monkeypatch.setattr(pieces, "BATCH", 4)
     pieces.load_once.cache_clear()
     with shared(predictor) as sharable:
         found = list(predict_in_pieces(SendingEngine(), sharable, files()))
         # The model is loaded for the first piece only.
         assert pieces.load_once.cache_info().misses == 1
-    assert [table.num_rows for table in found] == [7, 7, 7, 7, 7, 5]
+    assert [table.num_rows for table in found] == [8, 8, 8, 8, 8]
     assert pa.concat_tables(found).equals(pa.concat_tables(predictor.predict(files())))
     assert sorted(path.name for path in Path().iterdir()) == ["model.onnx", "photos"]
 
 
-def test_pieces_are_cut_by_number_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pieces, "PIECE_FILES", 3)
+def test_pieces_are_whole_batches_cut_by_number_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "BATCH", 2)
+    monkeypatch.setattr(pieces, "PIECE_BATCHES", 2)
     monkeypatch.setattr(pieces, "PIECE_BYTES", 10)
-    sizes = [1, 1, 1, 1, 9, 20, 2, 2]
+    sizes = [1, 1, 1, 1, 1, 9, 20, 2, 2]
     cuts = cut(InputFile(str(number), size, bytes) for number, size in enumerate(sizes))
-    assert [[file.size for file in piece] for piece in cuts] == [[1, 1, 1], [1, 9], [20], [2, 2]]
+    assert [[file.size for file in piece] for piece in cuts] == [[1, 1, 1, 1], [1, 9], [20, 2], [2]]
 
 
 def test_a_file_that_a_node_does_not_see_stops_the_prediction(predictor: FilePredictor) -> None:

@@ -59,7 +59,7 @@ class Embedder:
         return np.concatenate(parts)
 
     def _embed(self, images: Images) -> Features:
-        keys = [hashlib.sha256(image.tobytes()).digest() for image in images]
+        keys = image_keys(images)
         found = self._cache.read(keys)
         missing = {key: index for index, key in enumerate(keys) if key not in found}
         if missing:
@@ -71,8 +71,18 @@ class Embedder:
     def _compute(self, images: Images) -> Features:
         if self._session is None:
             self._session = open_session(self._graph.content)
-        batches = (images[start : start + BATCH_SIZE] for start in range(0, len(images), BATCH_SIZE))
-        return np.concatenate([self._session.run([EMBEDDING], {INPUT: batch})[0] for batch in batches])
+        return run_features(self._session, images)
+
+
+def image_keys(images: Images) -> list[bytes]:
+    """Return the keys of images, uint8 N×H×W×C, in the cache of features."""
+    return [hashlib.sha256(image.tobytes()).digest() for image in images]
+
+
+def run_features(session: "InferenceSession", images: Images) -> Features:
+    """Compute the features, float32 N×D, of at least one image, uint8 N×H×W×C."""
+    batches = (images[start : start + BATCH_SIZE] for start in range(0, len(images), BATCH_SIZE))
+    return np.concatenate([session.run([EMBEDDING], {INPUT: batch})[0] for batch in batches])
 
 
 def embed(predictor: Predictor, images: Images) -> Features:

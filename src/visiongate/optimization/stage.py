@@ -36,6 +36,7 @@ from visiongate.records.search import (
 from visiongate.settings.optimize import Optimize
 from visiongate.settings.schema import Settings
 from visiongate.training.fingerprint import data_sha256
+from visiongate.training.probes import compute_features
 
 # Two sums of the same shares may differ by as much.
 ROUNDING = 1e-9
@@ -43,11 +44,12 @@ ROUNDING = 1e-9
 
 def run(settings: Settings) -> None:
     """Run the study, train its best settings with fresh seeds, and write the report."""
-    check_arrays(paths.TRANSFORMED)
+    transform = check_arrays(paths.TRANSFORMED)
     study = read_study_settings(paths.STUDY)
     check_study(settings, study)
     images = count_images(paths.TRANSFORMED)
     settings = fit_to_images(settings, images)
+    compute_features(settings, transform, paths.TRANSFORMED)
     name, optimize = study_fingerprint(study, paths.TRANSFORMED), settings.optimize
     storage = StudyStorage(JOURNALS / f"{name}.journal", optimize.storage)
     plan = plan_search(settings, name, first_check(optimize, images))

@@ -19,7 +19,7 @@ from visiongate.prediction.answer_columns import answer_schema, tabulate_answers
 from visiongate.prediction.input_files import InputFile
 from visiongate.prediction.sources import read_ahead
 
-# Images per call of a model. The probabilities do not depend on it.
+# Images per call of a model. The probabilities do not depend on it, but for the last bit with some networks.
 BATCH = 32
 PATH, REASON = "path", "reason"
 Item = TypeVar("Item")

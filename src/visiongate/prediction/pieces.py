@@ -2,7 +2,6 @@
 
 import platform
 import shutil
-import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,15 +11,16 @@ from pathlib import Path
 import pyarrow as pa
 
 from visiongate.cores import usable_cores
+from visiongate.engine.folders import shared_folder
 from visiongate.engine.pieces import Engine
 from visiongate.errors import EngineError
 from visiongate.models.classifier import Classifier, make_classifier
 from visiongate.models.predictor import open_predictor
-from visiongate.prediction.file_predictor import Addition, FilePredictor
+from visiongate.prediction.file_predictor import BATCH, Addition, FilePredictor
 from visiongate.prediction.input_files import InputFile
 
 # A piece takes seconds, so that starting it costs little; and what is in memory of an archive stays small.
-PIECE_FILES = 256
+PIECE_BATCHES = 8
 PIECE_BYTES = 32 * 2**20
 
 
@@ -89,9 +89,9 @@ class SharedFile:
 
 @contextmanager
 def shared(predictor: FilePredictor) -> Iterator[SharedPredictor]:
-    """Copy the models to the working folder, which all nodes see, within the block."""
-    with tempfile.TemporaryDirectory(prefix=".predict-", dir=Path.cwd()) as folder:
-        models = tuple(_share(classifier, Path(folder)) for classifier in predictor.classifiers)
+    """Copy the models to a folder that all nodes see, within the block."""
+    with shared_folder() as folder:
+        models = tuple(_share(classifier, folder) for classifier in predictor.classifiers)
         yield SharedPredictor(models, tuple(predictor.additions), predictor.max_pixels)
 
 
@@ -115,13 +115,17 @@ def predict_piece(predictor: SharedPredictor, files: Sequence[InputFile]) -> pa.
 
 
 def cut(files: Iterable[InputFile]) -> Iterator[list[InputFile]]:
-    """Cut files into pieces, by their number and size alone."""
+    """Cut files into pieces, by their number and size alone.
+
+    A piece has whole batches, which are those of the stream: with some networks, the last bit of a probability depends on the
+    image's place in its batch.
+    """
     piece: list[InputFile] = []
     size = 0
     for file in files:
         piece.append(file)
         size += file.size
-        if len(piece) == PIECE_FILES or size >= PIECE_BYTES:
+        if len(piece) % BATCH == 0 and (len(piece) == PIECE_BATCHES * BATCH or size >= PIECE_BYTES):
             yield piece
             piece, size = [], 0
     if piece:

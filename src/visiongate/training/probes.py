@@ -1,6 +1,7 @@
 """Fit a probe: a linear classifier on the features of a frozen backbone."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -10,11 +11,31 @@ from visiongate.models.backbone import Backbone, load_backbone
 from visiongate.models.embedding import Embedder
 from visiongate.models.feature_cache import Features
 from visiongate.models.feature_graph import feature_graph
+from visiongate.models.feature_pieces import fill_cache
 from visiongate.models.probe import LinearHead, fit_head
+from visiongate.records.splits import SPLITS
 from visiongate.records.transform import Transform
 from visiongate.settings.model import Probe
+from visiongate.settings.schema import Settings
 from visiongate.settings.training import Training
 from visiongate.training.trained_model import TrainedModel, describe_probe
+
+
+def compute_features(settings: Settings, transform: Transform, directory: Path) -> None:
+    """Let a cluster compute the features of all images for a probe, so that later steps find them in the cache.
+
+    Args:
+        settings: The sections ``engine`` and ``model``. Without a cluster, or for another model, nothing happens.
+        transform: The preprocessing of the images.
+        directory: The folder of the pixel arrays.
+
+    Raises:
+        SettingsError: As `ProbeRecipe`.
+        EngineError: The cluster cannot be used.
+    """
+    if isinstance(settings.model, Probe) and settings.engine.kind != "local":
+        graph = feature_graph(load_backbone(settings.model, transform).graph)
+        fill_cache(settings.engine, graph, [directory / f"{split}.npy" for split in SPLITS])
 
 
 @dataclass(frozen=True, slots=True)

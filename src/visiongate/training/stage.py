@@ -40,6 +40,7 @@ from visiongate.training.hardware import reproducible
 from visiongate.training.loop import FitResult, predict_split
 from visiongate.training.memory import explain_out_of_memory
 from visiongate.training.one_step import fit_one_step, read_features
+from visiongate.training.probes import compute_features
 from visiongate.training.recipes import make_recipe
 from visiongate.training.task import prepare_task
 from visiongate.training.tracked_fit import Part, fit_tracked, open_checkpoint, open_training_run
@@ -98,6 +99,7 @@ def _train_on_split(settings: Settings, transform: Transform) -> None:
 
 def _train_in_one_step(settings: Settings, transform: Transform) -> None:
     """Fit a baseline or a probe."""
+    compute_features(settings, transform, paths.TRANSFORMED)
     with open_training_run(settings) as tracked:
         recipe = make_recipe(settings, transform)
         if transform.protocol == "cross_validation":
