@@ -30,8 +30,9 @@ LOG = Path("logs/repro.log")
 STATUS = Path("logs/repro.json")
 # Exists in the clone of a run that succeeded.
 SUCCEEDED = Path("logs/airflow.succeeded")
-# Commits of settings, so that a registered version can be traced after its clone is gone.
-REFERENCES = "refs/airflow"
+# Commits of settings, so that a registered version can be traced after its clone is gone. Git would prefer refs/airflow/NAME to
+# the branch airflow/NAME.
+REFERENCES = "refs/airflow-settings"
 
 logger = logging.getLogger(__name__)
 

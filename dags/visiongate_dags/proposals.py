@@ -60,7 +60,8 @@ def _share_outputs(clone: Clone) -> None:
         clone.git("add", "--all", "--force", "--", str(store))
     else:
         logger.warning(
-            "The branch has no data: %.1f MB are too large for git; set a remote with `visiongate remote set s3://bucket/path`",
+            "The branch has no data: %.1f MB are too large for git; run `make store` on the branch, or set a remote with "
+            "`visiongate remote set s3://bucket/path`",
             size / 1e6,
         )
 

@@ -138,7 +138,7 @@ def test_a_remote_that_is_away_may_be_tried_again(project: Project, tmp_path: Pa
 def test_the_settings_of_a_run_stay_in_the_project(project: Project, tmp_path: Path) -> None:
     clone = cloned(project, tmp_path)
     keep_settings(clone)
-    assert project.git("rev-parse", "refs/airflow/run") == project.commit()
+    assert project.git("rev-parse", "refs/airflow-settings/run") == project.commit()
 
 
 def test_a_removed_clone_and_a_missing_project_are_named(project: Project, tmp_path: Path) -> None:
