@@ -256,7 +256,7 @@ def transform(encoded: Sequence[bytes], side: int, mode: str) -> float:
     paths = [f"{index:06d}" for index in range(len(encoded))]
     known = {"label": "0", "split": None, "group": None, "sha256": "0" * 64}
     splits = [("train", "val", "test")[index % 3] for index in range(len(encoded))]
-    shares = Split(train=0.8, val=0.1, test=0.1, seed=0)
+    shares = Split(method="hash", train=0.8, val=0.1, test=0.1, seed=0)
     rendering = Rendering(Transformation(size=side, mode=mode, resize="stretch", split=shares))
     with tempfile.TemporaryDirectory(prefix="visiongate-") as name:
         table, arrays = Path(name, "table"), Path(name, "arrays")

@@ -1,7 +1,5 @@
 """Clusters of near-duplicates: stable names, leaks between given splits, and the choice for the page."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from visiongate.preparation.clusters import (
@@ -15,7 +13,7 @@ from visiongate.preparation.clusters import (
     name_clusters,
 )
 from visiongate.preparation.quality import ImageRow, Reason, Rejection
-from visiongate.records.measurements import Measurement
+from visiongate.records.measurements import Sketches
 from visiongate.records.preparation import Leak
 from visiongate.settings.preparation import NearDuplicates
 
@@ -24,10 +22,10 @@ PICTURES = np.random.default_rng(0).integers(0, 256, (6, 32, 32))
 BLANK = Rejection(Reason.BLANK, "")
 
 
-def shown(picture: int, brighter: int = 0) -> Measurement:
-    """Measure an image of a picture, brightened."""
-    pixels = (PICTURES[picture] * 0.8 + brighter).astype(np.uint8)
-    return Measurement("PNG", 32, 32, "L", sketch=pixels.tobytes())
+def shown(picture: int, brighter: int = 0) -> Sketches:
+    """Return the sketch of a picture, brightened."""
+    sketch: Sketches = (PICTURES[picture] * 0.8 + brighter).astype(np.uint8)
+    return sketch
 
 
 def row(name: str, split: str | None = None, label: str = "a") -> ImageRow:
@@ -36,24 +34,24 @@ def row(name: str, split: str | None = None, label: str = "a") -> ImageRow:
 
 def leaks_of(rows: list[ImageRow], pictures: list[int]) -> dict[str, str]:
     """Return the detail of each leaked image, by path."""
-    measurements = [shown(picture, place) for place, picture in enumerate(pictures)]
-    clusters = name_clusters(rows, measurements, [None] * len(rows), LIMITS)
-    rejections = find_leaks(rows, measurements, clusters)
+    sketches = np.stack([shown(picture, place) for place, picture in enumerate(pictures)])
+    clusters = name_clusters(rows, sketches, [None] * len(rows), LIMITS)
+    rejections = find_leaks(rows, sketches, clusters)
     assert {rejection.reason for rejection in rejections.values()} <= {Reason.SPLIT_LEAK}
     return {rows[index].path: rejection.detail for index, rejection in rejections.items()}
 
 
 def test_clusters_are_named_by_their_smallest_hash_and_sorted() -> None:
     rows = [row("9"), row("5"), row("3"), row("7"), row("4")]
-    measurements = [shown(0), shown(1), shown(2), shown(0, 9), shown(2, 9)]
-    found = name_clusters(rows, measurements, [None] * 5, LIMITS)
+    sketches = np.stack([shown(0), shown(1), shown(2), shown(0, 9), shown(2, 9)])
+    found = name_clusters(rows, sketches, [None] * 5, LIMITS)
     assert found == [Cluster("3" + "f" * 15, [2, 4]), Cluster("7" + "f" * 15, [0, 3])]
     assert {len(cluster.name) for cluster in found} == {NAME_LENGTH}
 
 
 def test_quarantined_images_are_in_no_cluster() -> None:
-    measurements = [shown(0), shown(0, 9)]
-    assert name_clusters([row("1"), row("2")], measurements, [None, BLANK], LIMITS) == []
+    sketches = np.stack([shown(0), shown(0, 9)])
+    assert name_clusters([row("1"), row("2")], sketches, [None, BLANK], LIMITS) == []
 
 
 def test_only_the_most_protected_split_keeps_a_picture() -> None:
@@ -74,10 +72,9 @@ def test_near_duplicates_in_one_split_or_without_one_do_not_leak() -> None:
 def test_the_most_similar_image_is_named() -> None:
     rows = [row("0", "test"), row("1", "test"), row("2", "train")]
     changed = (PICTURES[0] * 0.8 + np.random.default_rng(1).normal(0, 8, (32, 32))).clip(0, 255)
-    measurements = [shown(0), shown(0), shown(0, 20)]
-    measurements[0] = replace(measurements[0], sketch=changed.astype(np.uint8).tobytes())
-    clusters = name_clusters(rows, measurements, [None] * 3, LIMITS)
-    assert find_leaks(rows, measurements, clusters) == {
+    sketches = np.stack([changed.astype(np.uint8), shown(0), shown(0, 20)])
+    clusters = name_clusters(rows, sketches, [None] * 3, LIMITS)
+    assert find_leaks(rows, sketches, clusters) == {
         2: Rejection(Reason.SPLIT_LEAK, "near-duplicate of 1.png (test)", 1)
     }
 

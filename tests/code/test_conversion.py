@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,14 @@ from PIL import Image
 from visiongate.images.decoding import DecodeOptions
 from visiongate.images.measurement import measure
 from visiongate.images.preprocessing import thumbnail, to_pixels
-from visiongate.images.survey import choose_background, choose_conversion, choose_depth, describe_conversion
+from visiongate.images.survey import (
+    Traits,
+    choose_background,
+    choose_conversion,
+    choose_depth,
+    count_traits,
+    describe_conversion,
+)
 from visiongate.records.conversion import ChosenConversion, Conversion
 
 # Pillow warns about damaged images.
@@ -72,7 +80,7 @@ def icon(ink: int, *, opacity: int = 255) -> bytes:
 
 
 def choose(images: Sequence[bytes], depth: Any = "auto", background: str = "auto") -> ChosenConversion:  # noqa: ANN401
-    return choose_conversion(lambda: images, depth, background, DecodeOptions())
+    return choose_conversion(lambda: count_traits(images, DecodeOptions()), depth, background)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
@@ -142,10 +150,10 @@ def test_transparent_areas_get_the_background(background: str, level: int) -> No
 
 
 def test_fixed_settings_read_no_image() -> None:
-    def images() -> list[bytes]:
+    def find() -> Counter[Traits]:
         raise AssertionError("read")
 
-    assert choose_conversion(images, 12, "gray", DecodeOptions()) == ChosenConversion(Conversion(12, "gray"))
+    assert choose_conversion(find, 12, "gray") == ChosenConversion(Conversion(12, "gray"))
 
 
 def test_damaged_and_excessive_images_do_not_decide() -> None:

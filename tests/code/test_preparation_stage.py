@@ -18,7 +18,7 @@ from page_structure import check_page
 from visiongate.errors import DataError
 from visiongate.images.decoding import DecodeOptions
 from visiongate.images.measurement import measure_images
-from visiongate.images.survey import choose_conversion
+from visiongate.images.survey import choose_conversion, count_traits
 from visiongate.images.table import content_hash, read_table, write_shards
 from visiongate.ingestion.embedded import open_digits
 from visiongate.preparation import stage as preparation
@@ -81,7 +81,9 @@ def write_raw(images: list[tuple[str, str, bytes]], classes: list[str] | None = 
     write_shards(Path("data/raw"), rows)
     hashes = [str(row["sha256"]) for row in rows]
     remove_measurements(Path("data/measured"))
-    chosen = choose_conversion(lambda: (row["image"] for row in rows), "auto", "auto", DecodeOptions())
+    chosen = choose_conversion(
+        lambda: count_traits((row["image"] for row in rows), DecodeOptions()), "auto", "auto"
+    )
     options = DecodeOptions(chosen.conversion, MAX_PIXELS)
     measurements = measure_images((row["image"] for row in rows), options)
     write_measurements(Path("data/measured"), hashes, measurements)

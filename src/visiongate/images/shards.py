@@ -46,16 +46,20 @@ class TablePiece:
                 yield image.as_py()
 
 
-def cut_table(directory: Path) -> list[TablePiece]:
+def cut_table(directory: Path, shards: int = SHARDS) -> list[TablePiece]:
     """Cut an image table into pieces, in its order.
+
+    Args:
+        directory: The table's folder.
+        shards: Of a piece.
 
     Raises:
         DataError: There is no shard, or one is damaged.
     """
     pieces: list[TablePiece] = []
     table = list_shards(directory)
-    for at in range(0, len(table), SHARDS):
-        shards, start = table[at : at + SHARDS], pieces[-1].stop if pieces else 0
-        paths = tuple(shard.path for shard in shards)
-        pieces.append(TablePiece(paths, start, start + sum(shard.rows for shard in shards)))
+    for at in range(0, len(table), shards):
+        chosen, start = table[at : at + shards], pieces[-1].stop if pieces else 0
+        rows = sum(shard.rows for shard in chosen)
+        pieces.append(TablePiece(tuple(shard.path for shard in chosen), start, start + rows))
     return pieces

@@ -6,6 +6,7 @@ because a server applies the rule to single images. What a file states about its
 scale their samples do not state it either, and a PNG states the bits of the source of samples that are already scaled.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ from visiongate.images import colors, deep_colors
 from visiongate.images.decoding import DecodeOptions, RefusedImageError, load_stored
 from visiongate.images.measurement import measure_levels
 from visiongate.images.parallel import map_in_order
+from visiongate.images.shards import TablePiece
 from visiongate.records.conversion import (
     BACKGROUNDS,
     MAX_DEPTH,
@@ -46,10 +48,10 @@ class Traits:
 
 
 def choose_conversion(
-    images: Callable[[], Iterable[bytes]],
+    find: Callable[[], Counter[Traits]],
     depth: int | Literal["auto"],
     background: str,
-    options: DecodeOptions,
+    window: tuple[float, float] | None = None,
 ) -> ChosenConversion:
     """Choose the conversion of a data set. Settings other than ``auto`` are taken as they are.
 
@@ -57,18 +59,16 @@ def choose_conversion(
     first of white, black and gray on which at most 1% of the transparent images are faint, or else the one with the fewest.
 
     Args:
-        images: Returns the encoded images. It is not called if there is nothing to choose.
+        find: Returns the traits of all images, as `count_traits` does. It is not called if there is nothing to choose.
         depth: Bits, or ``auto``.
         background: One of `BACKGROUNDS`, or ``auto``.
-        options: The limit of pixels, the extras and the window.
+        window: The data set's window of DICOM images, which the conversion keeps.
     """
-    window = options.conversion.window
     if depth != "auto" and background != "auto":
         return ChosenConversion(Conversion(depth, background, window))
-    find = partial(find_traits, options=options)
-    traits = [found for found in map_in_order(find, images(), len) if found != Traits()]
-    bits = [found.bits for found in traits if found.bits]
-    faint = [found.faint for found in traits if found.faint]
+    traits = find()
+    bits = [found.bits for found in traits.elements() if found.bits]
+    faint = [found.faint for found in traits.elements() if found.faint]
     chosen_depth = choose_depth(bits) if depth == "auto" else depth
     chosen_background = choose_background(faint) if background == "auto" else background
     return ChosenConversion(
@@ -78,6 +78,23 @@ def choose_conversion(
         transparent=len(faint),
         faint=sum(image[BACKGROUNDS.index(chosen_background)] for image in faint),
     )
+
+
+def count_traits(images: Iterable[bytes], options: DecodeOptions) -> Counter[Traits]:
+    """Count the images with the same traits, on all cores; those that have none are left out.
+
+    Args:
+        images: Encoded images.
+        options: The limit of pixels, the extras and the window.
+    """
+    counts = Counter(map_in_order(partial(find_traits, options=options), images, len))
+    del counts[Traits()]
+    return counts
+
+
+def count_in_piece(piece: TablePiece, options: DecodeOptions) -> Counter[Traits]:
+    """Count the traits of a piece of an image table: `count_traits`."""
+    return count_traits(piece.images(), options)
 
 
 def describe_conversion(chosen: ChosenConversion) -> list[str]:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from visiongate.preparation.near_duplicates import Sketches, differences, find_clusters
+from visiongate.preparation.near_duplicates import differences, find_clusters
 from visiongate.preparation.quality import ImageRow, Reason, Rejection, Rejections
-from visiongate.records.measurements import SKETCH_SIDE, Measurement
+from visiongate.records.measurements import SKETCH_SIDE, Sketches
 from visiongate.records.preparation import Leak
 from visiongate.records.splits import SPLITS, protection
 from visiongate.settings.preparation import NearDuplicates
@@ -32,30 +32,20 @@ class Cluster:
     members: list[int]
 
 
-def stack_sketches(measurements: Sequence[Measurement]) -> Sketches:
-    """Stack the sketches of images that decode: uint8, N×32×32."""
-    pixels = b"".join(found.sketch for found in measurements if found.sketch)
-    return np.frombuffer(pixels, dtype=np.uint8).reshape(len(measurements), SKETCH_SIDE, SKETCH_SIDE)
-
-
 def name_clusters(
-    rows: Sequence[ImageRow],
-    measurements: Sequence[Measurement],
-    rejections: Rejections,
-    limits: NearDuplicates,
+    rows: Sequence[ImageRow], sketches: Sketches, rejections: Rejections, limits: NearDuplicates
 ) -> list[Cluster]:
     """Return the clusters among the images that are not quarantined so far, sorted by name."""
-    kept = [index for index, rejection in enumerate(rejections) if rejection is None]
-    sketches = stack_sketches([measurements[index] for index in kept])
-    clusters = []
-    for positions in find_clusters(sketches, limits):
-        members = [kept[position] for position in positions]
-        clusters.append(Cluster(min(rows[index].sha256 for index in members)[:NAME_LENGTH], members))
+    kept = np.array([rejection is None for rejection in rejections], dtype=np.bool_)
+    clusters = [
+        Cluster(min(rows[index].sha256 for index in members)[:NAME_LENGTH], members)
+        for members in find_clusters(sketches, limits, kept)
+    ]
     return sorted(clusters, key=lambda cluster: cluster.name)
 
 
 def find_leaks(
-    rows: Sequence[ImageRow], measurements: Sequence[Measurement], clusters: Sequence[Cluster]
+    rows: Sequence[ImageRow], sketches: Sketches, clusters: Sequence[Cluster]
 ) -> dict[int, Rejection]:
     """Return the images whose picture is in a more protected given split too: test before val before train.
 
@@ -70,7 +60,7 @@ def find_leaks(
         protected = [index for index in cluster.members if protection(rows[index].split) == highest]
         for index in cluster.members:
             if 0 < protection(rows[index].split) < highest:
-                original = _find_most_similar(index, protected, measurements)
+                original = _find_most_similar(index, protected, sketches)
                 detail = f"near-duplicate of {rows[original]}"
                 rejections[index] = Rejection(Reason.SPLIT_LEAK, detail, original)
     return rejections
@@ -141,10 +131,9 @@ def _across_splits(
                 yield row, original, rejection.reason
 
 
-def _find_most_similar(index: int, others: Sequence[int], measurements: Sequence[Measurement]) -> int:
+def _find_most_similar(index: int, others: Sequence[int], sketches: Sketches) -> int:
     """Return the image that differs least from one, among the first `MAX_COMPARED`."""
-    compared = others[:MAX_COMPARED]
-    sketches = stack_sketches([measurements[other] for other in [index, *compared]])
-    flat = sketches.reshape(-1, SKETCH_SIDE**2)
-    distances = differences(np.broadcast_to(flat[:1], flat[1:].shape), flat[1:])
+    compared = list(others[:MAX_COMPARED])
+    one, flat = (sketches[rows].reshape(-1, SKETCH_SIDE**2) for rows in ([index], compared))
+    distances = differences(np.broadcast_to(one, flat.shape), flat)
     return compared[int(distances.argmin())]

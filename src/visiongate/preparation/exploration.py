@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from visiongate.preparation.clusters import stack_sketches
 from visiongate.preparation.quality import ImageRow, Reason, Rejections
-from visiongate.records.measurements import Measurement
+from visiongate.records.measurements import Measurement, Sketches
 from visiongate.records.splits import SPLITS
 
 BINS = 32
+# Sketches summed at a time: 4 MB.
+CHUNK = 4096
 MAX_SIZES = 10
 # An image with a smaller ratio of its sides is about square.
 MAX_SQUARE_RATIO = 1.1
@@ -113,13 +114,20 @@ def explore(
 
 
 def mean_images(
-    rows: Sequence[ImageRow], measurements: Sequence[Measurement], classes: Sequence[str]
+    rows: Sequence[ImageRow], kept: Sequence[int], sketches: Sketches, classes: Sequence[str]
 ) -> dict[str, bytes]:
-    """Return the mean sketch of each class that has images, as a PNG of 32×32 gray pixels."""
-    labels = np.array([row.label for row in rows])
-    sketches = stack_sketches(measurements)
-    means = {name: sketches[labels == name].mean(axis=0) for name in classes if (labels == name).any()}
-    return {name: _png(np.rint(mean).astype(np.uint8)) for name, mean in means.items()}
+    """Return the mean sketch of each class that has kept images, as a PNG of 32×32 gray pixels."""
+    members: defaultdict[str, list[int]] = defaultdict(list)
+    for index in kept:
+        members[rows[index].label].append(index)
+    return {name: _png(_mean(sketches, members[name])) for name in classes if members[name]}
+
+
+def _mean(sketches: Sketches, rows: Sequence[int]) -> npt.NDArray[np.uint8]:
+    total = np.zeros(sketches.shape[1:], dtype=np.int64)
+    for start in range(0, len(rows), CHUNK):
+        total += sketches[rows[start : start + CHUNK]].sum(axis=0, dtype=np.int64)
+    return np.rint(total / len(rows)).astype(np.uint8)
 
 
 def choose_samples(rows: Sequence[ImageRow], rejections: Rejections, per_class: int) -> dict[str, list[int]]:

@@ -4,6 +4,7 @@ Perceptual hashes propose pairs, and 32×32 gray sketches confirm them. Hashes a
 X-rays, and millions of pairs of handwritten digits, are within a few bits of each other.
 """
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 
@@ -14,10 +15,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from visiongate.preparation.hamming import Hashes, Indices, Mask, Pairs, close_pairs
-from visiongate.records.measurements import SKETCH_SIDE
+from visiongate.records.measurements import SKETCH_SIDE, Sketches
 from visiongate.settings.preparation import NearDuplicates
 
-Sketches = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
 # Frequencies in each direction.
@@ -39,7 +39,7 @@ MAX_CLUSTER = 20
 CROWD_SHARE = 0.5
 
 
-def find_clusters(sketches: Sketches, limits: NearDuplicates) -> list[list[int]]:
+def find_clusters(sketches: Sketches, limits: NearDuplicates, chosen: Mask | None = None) -> list[list[int]]:
     """Return clusters of images that show the same picture.
 
     Two images are near-duplicates if their perceptual hashes differ in at most ``max_distance`` bits, and the `differences` of
@@ -52,19 +52,21 @@ def find_clusters(sketches: Sketches, limits: NearDuplicates) -> list[list[int]]
     Args:
         sketches: uint8, N×32×32.
         limits: The two thresholds.
+        chosen: The images to compare; by default all.
 
     Returns:
         The clusters of at least two images, each in ascending order, sorted by their first image.
     """
     flat = sketches.reshape(len(sketches), SKETCH_SIDE * SKETCH_SIDE)
-    contrasts = _in_chunks(_contrasts, flat, np.zeros(0, dtype=np.float32))
-    shown = np.flatnonzero(contrasts >= MIN_CONTRAST)
-    first, same_as = _distinct(flat[shown])
-    components = _Components(flat[shown[first]], limits.max_difference)
+    shown = _in_chunks(_contrasts, flat, np.zeros(0, dtype=np.float32)) >= MIN_CONTRAST
+    rows = np.flatnonzero(shown if chosen is None else shown & chosen)
+    first, same_as = _distinct(flat, rows)
+    # A copy of a million sketches takes a gigabyte.
+    components = _Components(flat if len(first) == len(flat) else flat[first], limits.max_difference)
     for pairs in close_pairs(components.hashes(), limits.max_distance, components.settle):
         components.add(pairs)
     members = defaultdict[int, list[int]](list)
-    for image, label in zip(shown.tolist(), components.labels()[same_as].tolist(), strict=True):
+    for image, label in zip(rows.tolist(), components.labels()[same_as].tolist(), strict=True):
         members[label].append(image)
     return [found for found in members.values() if len(found) > 1]
 
@@ -219,10 +221,13 @@ def _squares(one: Floats, other: Floats) -> Floats:
     return squares
 
 
-def _distinct(flat: Sketches) -> tuple[Indices, Indices]:
-    """Return the positions of the different sketches, and for each sketch which of these it equals."""
+def _distinct(flat: Sketches, rows: Indices) -> tuple[Indices, Indices]:
+    """Return the rows of the different sketches, and for each of the rows which of these it equals."""
     numbers: dict[bytes, int] = {}
-    same_as = np.array(
-        [numbers.setdefault(sketch.tobytes(), len(numbers)) for sketch in flat], dtype=np.int64
+    # Digests, because the dictionary would hold a copy of each sketch.
+    same_as = np.fromiter(
+        (numbers.setdefault(hashlib.sha256(flat[row]).digest(), len(numbers)) for row in rows),
+        dtype=np.int64,
+        count=len(rows),
     )
-    return np.unique(same_as, return_index=True)[1], same_as
+    return rows[np.unique(same_as, return_index=True)[1]], same_as

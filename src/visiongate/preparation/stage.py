@@ -6,21 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 
-import pyarrow as pa
-
 from visiongate import paths
+from visiongate.engine.pieces import Engine, open_engine
 from visiongate.images.decoding import DecodeOptions
-from visiongate.images.preprocessing import thumbnail
 from visiongate.images.survey import describe_conversion
-from visiongate.images.table import (
-    SCHEMA,
-    content_hash,
-    iterate_images,
-    iterate_shards,
-    read_table,
-    remove_shards,
-    write_shard,
-)
+from visiongate.images.table import content_hash, iterate_shards
+from visiongate.images.thumbnails import make_thumbnails
 from visiongate.pages.rendering import render_page
 from visiongate.preparation.clusters import (
     Cluster,
@@ -33,6 +24,7 @@ from visiongate.preparation.clusters import (
 )
 from visiongate.preparation.corrections import CorrectedRows, apply_corrections, count_pairs
 from visiongate.preparation.exploration import choose_quarantined, choose_samples, explore, mean_images
+from visiongate.preparation.kept_images import write_kept
 from visiongate.preparation.quality import (
     REMEDIES,
     ImageRow,
@@ -49,7 +41,7 @@ from visiongate.records.conversion import ChosenConversion, read_conversion, wri
 from visiongate.records.corrections import read_corrections
 from visiongate.records.dataset import DatasetRecord, read_dataset, write_dataset
 from visiongate.records.files import write_text
-from visiongate.records.measurements import Measurement, read_measurements
+from visiongate.records.measurements import Measurement, Sketches, read_measurements
 from visiongate.records.preparation import (
     ClusteredImage,
     CorrectionCounts,
@@ -87,6 +79,7 @@ class Inspection:
     conversion: ChosenConversion
     corrected: CorrectedRows
     measurements: list[Measurement]
+    sketches: Sketches
     rejections: list[Rejection | None]
     clusters: list[Cluster]
 
@@ -118,12 +111,13 @@ def run(settings: Settings) -> None:
     # Before the check, so that the user can see why a class is empty.
     _write_findings(inspection)
     check_remaining(inspection.rows, inspection.rejections, inspection.dataset.classes)
-    _write_prepared(inspection)
-    summary = _summarize(inspection)
+    summary, shortcuts = _summarize(inspection), _find_shortcuts(inspection)
+    with open_engine(settings.engine) as engine:
+        _write_prepared(engine, inspection)
+        page = _render(engine, inspection, (summary, shortcuts), settings)
     write_summary(paths.PREPARATION / "summary.json", summary)
+    write_text(paths.PREPARATION / "index.html", page)
     _warn_of_unmatched(summary.corrections)
-    shortcuts = _find_shortcuts(inspection)
-    write_text(paths.PREPARATION / "index.html", _render(inspection, summary, shortcuts, settings))
     for line in describe_quarantine(inspection.rows, inspection.rejections):
         logger.info("quarantined: %s", escape_unprintable(line))
     for shortcut in shortcuts:
@@ -133,18 +127,25 @@ def run(settings: Settings) -> None:
 
 def _inspect(limits: Preparation) -> Inspection:
     dataset = read_dataset(paths.RAW)
-    table = read_table(paths.RAW, ["path", "label", "sha256", "split"])
-    rows = [ImageRow(**row) for row in table.to_pylist()]
+    rows = _read_rows()
     check_rows(rows, dataset.images, dataset.classes)
-    measurements = read_measurements(paths.MEASURED, (row.sha256 for row in rows))
+    measurements, sketches = read_measurements(paths.MEASURED, [row.sha256 for row in rows])
     corrected = apply_corrections(rows, read_corrections(paths.CORRECTIONS), dataset.classes)
     rows = corrected.rows
     rejections = find_rejections(rows, measurements, limits, corrected.excluded)
-    clusters = name_clusters(rows, measurements, rejections, limits.near_duplicates)
-    for index, rejection in find_leaks(rows, measurements, clusters).items():
+    clusters = name_clusters(rows, sketches, rejections, limits.near_duplicates)
+    for index, rejection in find_leaks(rows, sketches, clusters).items():
         rejections[index] = rejection
     conversion = read_conversion(paths.MEASURED)
-    return Inspection(dataset, conversion, corrected, measurements, rejections, clusters)
+    return Inspection(dataset, conversion, corrected, measurements, sketches, rejections, clusters)
+
+
+def _read_rows() -> list[ImageRow]:
+    return [
+        ImageRow(*row)
+        for shard in iterate_shards(paths.RAW, ["path", "label", "sha256", "split"])
+        for row in zip(*(column.to_pylist() for column in shard.columns), strict=True)
+    ]
 
 
 def _warn_of_unmatched(counts: CorrectionCounts) -> None:
@@ -176,28 +177,14 @@ def _write_findings(inspection: Inspection) -> None:
     write_near_duplicates(paths.PREPARATION / "near_duplicates.csv", clustered)
 
 
-def _write_prepared(inspection: Inspection) -> None:
-    _write_kept(inspection.rows, inspection.rejections)
+def _write_prepared(engine: Engine, inspection: Inspection) -> None:
+    write_kept(engine, paths.RAW, paths.PREPARED, inspection.rows, inspection.rejections)
     kept = inspection.kept()
     clusters = kept_clusters(inspection.clusters, inspection.rejections)
     write_clusters(paths.PREPARED, ((inspection.rows[index].sha256, name) for index, name in clusters))
     write_conversion(paths.PREPARED, inspection.conversion)
     hashes = content_hash(inspection.rows[index].sha256 for index in kept)
     write_dataset(paths.PREPARED, replace(inspection.dataset, images=len(kept), content_sha256=hashes))
-
-
-def _write_kept(rows: Sequence[ImageRow], rejections: Sequence[Rejection | None]) -> None:
-    """Write the kept images of each raw shard to a shard of its own, so that a new image changes only one shard."""
-    remove_shards(paths.PREPARED)
-    start, column = 0, SCHEMA.get_field_index("label")
-    for shard in iterate_shards(paths.RAW):
-        chosen = slice(start, start + len(shard))
-        labels = pa.array([row.label for row in rows[chosen]], pa.string())
-        mask = pa.array([rejection is None for rejection in rejections[chosen]], pa.bool_())
-        kept = shard.set_column(column, SCHEMA.field(column), labels).filter(mask)
-        if len(kept):
-            write_shard(paths.PREPARED, kept)
-        start += len(shard)
 
 
 def _summarize(inspection: Inspection) -> PreparationSummary:
@@ -245,8 +232,12 @@ def _format_counts(summary: PreparationSummary) -> str:
 
 
 def _render(
-    inspection: Inspection, summary: PreparationSummary, shortcuts: Sequence[Shortcut], settings: Settings
+    engine: Engine,
+    inspection: Inspection,
+    found: tuple[PreparationSummary, Sequence[Shortcut]],
+    settings: Settings,
 ) -> str:
+    summary, shortcuts = found
     kept, classes = inspection.kept(), inspection.dataset.classes
     rows = [inspection.rows[index] for index in kept]
     measurements = [inspection.measurements[index] for index in kept]
@@ -265,7 +256,7 @@ def _render(
         limits=settings.preparation,
         found=explore(rows, measurements, classes),
         shortcuts=shortcuts,
-        means=mean_images(rows, measurements, classes),
+        means=mean_images(inspection.rows, kept, inspection.sketches, classes),
         rows=inspection.rows,
         rejections=inspection.rejections,
         samples=samples,
@@ -276,7 +267,7 @@ def _render(
         clusters=clusters,
         members=members,
         marked=marked,
-        thumbnails=_make_thumbnails(inspection, set(shown), settings.dataset.limits.max_pixels),
+        thumbnails=_make_thumbnails(engine, inspection, set(shown), settings.dataset.limits.max_pixels),
         remedies={reason.value: remedy for reason, remedy in REMEDIES.items()},
         conversion=describe_conversion(inspection.conversion),
     )
@@ -288,12 +279,10 @@ def _originals(inspection: Inspection, quarantined: Sequence[int]) -> list[int]:
     return [found.original for found in rejections if found and found.original is not None]
 
 
-def _make_thumbnails(inspection: Inspection, shown: set[int], max_pixels: int) -> dict[int, bytes]:
+def _make_thumbnails(
+    engine: Engine, inspection: Inspection, shown: set[int], max_pixels: int
+) -> dict[int, bytes]:
     """Make thumbnails by row; an image that does not decode has none."""
     options = DecodeOptions(inspection.conversion.conversion, max_pixels)
-    images = zip(iterate_images(paths.RAW), inspection.measurements, strict=True)
-    return {
-        index: thumbnail(image, THUMBNAIL_SIDE, options)
-        for index, (image, measurement) in enumerate(images)
-        if index in shown and not measurement.fault
-    }
+    decoded = (row for row in shown if not inspection.measurements[row].fault)
+    return make_thumbnails(engine, paths.RAW, decoded, THUMBNAIL_SIDE, options)

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from visiongate.errors import DataError
+
+# A name, the characters that `tempfile` adds, and the suffix.
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}(\.\w+)?")
 
 
 @contextmanager
@@ -34,6 +38,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove the temporary files of `atomic_path` that killed processes have left in a folder."""
+    for path in folder.glob(".*.*"):
+        if _TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def read_output(path: Path) -> bytes:

@@ -4,19 +4,24 @@ One Parquet file for each shard of the raw table, named after the images in it: 
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import starmap
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from visiongate.errors import DataError
-from visiongate.records.files import atomic_path
+from visiongate.records.files import atomic_path, remove_unfinished
 
 FILES = "measurements-*.parquet"
 SKETCH_SIDE = 32
+Sketches = npt.NDArray[np.uint8]
 _SCHEMA = pa.schema(
     [
         pa.field("sha256", pa.string(), nullable=False),
@@ -63,6 +68,18 @@ class Measurement:
     error: str | None = None
 
 
+class MeasuredImages(NamedTuple):
+    """The measurements of many images.
+
+    Attributes:
+        measurements: Of each image, without its sketch.
+        sketches: uint8, N×32×32; black for an image that does not decode.
+    """
+
+    measurements: list[Measurement]
+    sketches: Sketches
+
+
 def write_measurements(folder: Path, hashes: Sequence[str], measurements: Sequence[Measurement]) -> None:
     """Write the measurements of one shard.
 
@@ -85,31 +102,57 @@ def write_measurements(folder: Path, hashes: Sequence[str], measurements: Sequen
 
 
 def remove_measurements(folder: Path) -> None:
-    """Remove the files of an earlier run."""
+    """Remove the files of an earlier run, and what a killed one has left."""
     for stale in folder.glob(FILES):
         stale.unlink()
+    remove_unfinished(folder)
 
 
-def read_measurements(folder: Path, hashes: Iterable[str]) -> list[Measurement]:
+def read_measurements(folder: Path, hashes: Sequence[str]) -> MeasuredImages:
     """Return the measurement of each image, in the order of the hashes.
 
     Raises:
         DataError: An image has no measurement, or a file is damaged.
     """
-    known = dict(pair for path in sorted(folder.glob(FILES)) for pair in _read_file(path).items())
-    try:
-        return [known[sha256] for sha256 in hashes]
-    except KeyError as error:
-        raise DataError(f"{folder}: image {error} has no measurement; run `dvc repro validation`") from None
+    places: dict[str, int] = {}
+    for place, sha256 in enumerate(hashes):
+        places.setdefault(sha256, place)
+    found: list[Measurement | None] = [None] * len(hashes)
+    sketches = np.zeros((len(hashes), SKETCH_SIDE, SKETCH_SIDE), dtype=np.uint8)
+    for path in sorted(folder.glob(FILES)):
+        for sha256, measurement in _read_file(path):
+            if (place := places.get(sha256, -1)) >= 0:
+                found[place] = replace(measurement, sketch=None)
+                if measurement.sketch:
+                    sketches[place] = np.frombuffer(measurement.sketch, np.uint8).reshape(sketches.shape[1:])
+    for place, sha256 in enumerate(hashes):
+        if (first := places[sha256]) != place:
+            found[place], sketches[place] = found[first], sketches[first]
+    return MeasuredImages(list(_check_found(found, hashes, folder)), sketches)
 
 
-def _read_file(path: Path) -> dict[str, Measurement]:
+def _check_found(
+    found: Iterable[Measurement | None], hashes: Iterable[str], folder: Path
+) -> Iterator[Measurement]:
+    for measurement, sha256 in zip(found, hashes, strict=True):
+        if measurement is None:
+            raise DataError(f"{folder}: image {sha256!r} has no measurement; run `dvc repro validation`")
+        yield measurement
+
+
+def _read_file(path: Path) -> Iterator[tuple[str, Measurement]]:
     try:
-        columns = pq.read_table(path, schema=_SCHEMA).to_pydict()
+        table = pq.read_table(path, schema=_SCHEMA)
     except (pa.ArrowException, OSError) as error:
         problem = " ".join(str(error).split())
         raise DataError(
             f"{path}: damaged: {problem}; run `dvc checkout --force` or `dvc repro validation`"
         ) from None
-    hashes = columns.pop("sha256")
-    return dict(zip(hashes, starmap(Measurement, zip(*columns.values(), strict=True)), strict=True))
+    # Formats and modes are few words: a million images share them.
+    columns = (
+        [sys.intern(value) if isinstance(value, str) else value for value in column.to_pylist()]
+        for column in table.columns[1:]
+    )
+    yield from zip(
+        table.column("sha256").to_pylist(), starmap(Measurement, zip(*columns, strict=True)), strict=True
+    )

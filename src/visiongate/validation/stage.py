@@ -1,27 +1,29 @@
 """Validation: check the raw images with a Great Expectations suite; a critical failure stops the pipeline."""
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import pandas as pd
 
 from visiongate import paths
+from visiongate.engine.pieces import Engine, open_engine
 from visiongate.errors import DataError
 from visiongate.images.decoding import DecodeOptions
 from visiongate.images.extras import check_installed
-from visiongate.images.measurement import measure_images
-from visiongate.images.preprocessing import thumbnail
-from visiongate.images.survey import choose_conversion, describe_conversion
-from visiongate.images.table import iterate_images, iterate_shards, read_table
+from visiongate.images.shards import cut_table
+from visiongate.images.survey import Traits, choose_conversion, count_in_piece, describe_conversion
+from visiongate.images.table import read_table
+from visiongate.images.thumbnails import make_thumbnails
 from visiongate.pages.rendering import render_page
 from visiongate.records.conversion import ChosenConversion, Conversion, write_conversion
 from visiongate.records.dataset import DatasetRecord, read_dataset
 from visiongate.records.files import write_text
-from visiongate.records.measurements import Measurement, remove_measurements, write_measurements
+from visiongate.records.measurements import Measurement, remove_measurements
 from visiongate.records.validation import (
     Example,
     ExpectationResult,
@@ -31,6 +33,7 @@ from visiongate.records.validation import (
 from visiongate.settings.schema import Settings
 from visiongate.text_tables import escape_unprintable
 from visiongate.validation.image_frame import COLUMNS, count_values, describe_images, describe_shards
+from visiongate.validation.measuring import measure_table
 from visiongate.validation.refusals import format_refusals, group_refusals
 from visiongate.validation.remedies import add_remedy
 from visiongate.validation.suite import check_columns, check_images
@@ -67,19 +70,29 @@ def run(settings: Settings) -> None:
     dataset = read_dataset(paths.RAW)
     remove_measurements(paths.MEASURED)
     columns = check_columns(describe_shards(paths.RAW), settings.validation.columns)
+    with open_engine(settings.engine) as engine:
+        report = _check(engine, dataset, columns, settings)
+    _print_results(report, dataset.name)
+
+
+def _check(
+    engine: Engine, dataset: DatasetRecord, columns: ExpectationResult, settings: Settings
+) -> ValidationReport:
+    """Measure and check the images, unless their table has the wrong columns; write the result and the page."""
     images, options = pd.DataFrame(), DecodeOptions()
     if columns.severity == "critical" and not columns.success:
         report = ValidationReport(None, (add_remedy(columns, images, settings),))
     else:
-        chosen = _choose_conversion(settings)
+        chosen = _choose_conversion(engine, settings)
         options = _decode_options(settings, chosen.conversion)
-        images = _describe_images(dataset, options)
+        images = _describe_images(dataset, measure_table(engine, paths.RAW, paths.MEASURED, options))
         results = [columns, *check_images(images, dataset.classes, settings.validation)]
         remedied = (add_remedy(result, images, settings) for result in results)
         report = ValidationReport(len(images), tuple(remedied), group_refusals(images), chosen)
     write_validation(paths.VALIDATION / "result.json", report)
-    write_text(PAGE, _render(dataset, images, report, options))
-    _print_results(report, dataset.name)
+    pictures = _make_pictures(engine, images, report, options)
+    write_text(PAGE, _render(dataset, images, report, pictures))
+    return report
 
 
 def _decode_options(settings: Settings, conversion: Conversion) -> DecodeOptions:
@@ -87,55 +100,60 @@ def _decode_options(settings: Settings, conversion: Conversion) -> DecodeOptions
     return DecodeOptions(conversion, dataset.limits.max_pixels, frozenset(dataset.extras))
 
 
-def _choose_conversion(settings: Settings) -> ChosenConversion:
+def _choose_conversion(engine: Engine, settings: Settings) -> ChosenConversion:
     """Choose, record and log how the images become 8-bit pixels."""
     dataset = settings.dataset
     window = None if dataset.window == "auto" else (dataset.window[0], dataset.window[1])
-    options = _decode_options(settings, Conversion(window=window))
-    chosen = choose_conversion(partial(iterate_images, paths.RAW), dataset.depth, dataset.background, options)
+    count = partial(count_in_piece, options=_decode_options(settings, Conversion(window=window)))
+
+    def find() -> Counter[Traits]:
+        counts = Counter[Traits]()
+        for found in engine.stream(count, cut_table(paths.RAW)):
+            counts += found
+        return counts
+
+    chosen = choose_conversion(find, dataset.depth, dataset.background, window)
     write_conversion(paths.MEASURED, chosen)
     for line in describe_conversion(chosen):
         logger.info("%s", line)
     return chosen
 
 
-def _describe_images(dataset: DatasetRecord, options: DecodeOptions) -> pd.DataFrame:
+def _describe_images(dataset: DatasetRecord, measurements: Iterable[Measurement]) -> pd.DataFrame:
     table = read_table(paths.RAW, COLUMNS)
     if table.num_rows and table.num_rows != dataset.images:
         raise DataError(
             f"{paths.RAW}: dataset.json lists {dataset.images:,} images, the table has {table.num_rows:,}; "
             "run `dvc checkout` or rerun ingestion"
         )
-    return describe_images(table, list(_measure(options)))
-
-
-def _measure(options: DecodeOptions) -> Iterator[Measurement]:
-    """Measure and record the images of one shard at a time; yield the measurements without the sketches, to save memory."""
-    for shard in iterate_shards(paths.RAW, ["image", "sha256"]):
-        measurements = measure_images((image.as_py() for image in shard.column("image")), options)
-        write_measurements(paths.MEASURED, shard.column("sha256").to_pylist(), measurements)
-        yield from (replace(measurement, sketch=None) for measurement in measurements)
+    return describe_images(table, list(measurements))
 
 
 def _render(
-    dataset: DatasetRecord, images: pd.DataFrame, report: ValidationReport, options: DecodeOptions
+    dataset: DatasetRecord, images: pd.DataFrame, report: ValidationReport, pictures: Mapping[int, Picture]
 ) -> str:
-    failed = report.failed("critical") + report.failed("warning")
-    examples = {result.name: list(_drop_mirrored(result.examples)) for result in failed}
-    # The table of refused files shows them instead.
-    examples["decodable"] = []
-    rows = {row for listed in examples.values() for example in listed for row in _rows(example)}
     return render_page(
         "validation/page.html",
         dataset=dataset,
         report=report,
-        failed=failed,
+        failed=_failed(report),
         permanent=_explain_permanent(report, dataset.name),
-        examples=examples,
+        examples=_choose_examples(report),
         conversion=describe_conversion(report.conversion) if report.conversion else [],
-        pictures=_make_pictures(images, rows, options),
+        pictures=pictures,
         counts=_count(images, dataset.classes) if len(images) else {},
     )
+
+
+def _failed(report: ValidationReport) -> list[ExpectationResult]:
+    return report.failed("critical") + report.failed("warning")
+
+
+def _choose_examples(report: ValidationReport) -> dict[str, list[Example]]:
+    """Return what to show of each failed expectation."""
+    examples = {result.name: list(_drop_mirrored(result.examples)) for result in _failed(report)}
+    # The table of refused files shows them instead.
+    return examples | {"decodable": []}
 
 
 def _drop_mirrored(examples: Sequence[Example]) -> Iterator[Example]:
@@ -152,18 +170,21 @@ def _rows(example: Example) -> list[int]:
     return [] if example.row is None else [example.row, *example.others]
 
 
-def _make_pictures(images: pd.DataFrame, rows: set[int], options: DecodeOptions) -> dict[int, Picture]:
-    """Return the pictures of some rows; without rows, read no image."""
-    pictures = {}
-    for row, image in enumerate(islice(iterate_images(paths.RAW), max(rows, default=-1) + 1)):
-        if row in rows:
-            record = images.iloc[row]
-            known: dict[str, Any] = {
-                name: None if pd.isna(record[name]) else record[name] for name in ("split", "error")
-            }
-            png = None if known["error"] else thumbnail(image, THUMBNAIL_SIDE, options)
-            pictures[row] = Picture(record["path"], record["label"], **known, thumbnail=png)
-    return pictures
+def _make_pictures(
+    engine: Engine, images: pd.DataFrame, report: ValidationReport, options: DecodeOptions
+) -> dict[int, Picture]:
+    """Return the pictures of the examples by row; without examples, read no image."""
+    examples = chain.from_iterable(_choose_examples(report).values())
+    known: dict[int, dict[str, Any]] = {}
+    for row in sorted({row for example in examples for row in _rows(example)}):
+        record = images.iloc[row]
+        known[row] = {
+            name: None if pd.isna(record[name]) else record[name]
+            for name in ("path", "label", "split", "error")
+        }
+    decoded = [row for row, fields in known.items() if not fields["error"]]
+    thumbnails = make_thumbnails(engine, paths.RAW, decoded, THUMBNAIL_SIDE, options)
+    return {row: Picture(**fields, thumbnail=thumbnails.get(row)) for row, fields in known.items()}
 
 
 def _count(images: pd.DataFrame, classes: Sequence[str]) -> dict[str, dict[str, int]]:
