@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -190,6 +191,13 @@ def test_the_tasks_find_the_work_tree_and_the_environment_of_the_pipeline() -> N
     assert f"{Path(variables['AIRFLOW_VAR_VISIONGATE_PYTHON']).parents[1]}/bin:" in dockerfile
     # What reads the DAGs changes nothing.
     assert "..:/work:ro" in SERVICES["airflow-dag-processor"]["volumes"]
+
+
+def test_the_pool_of_the_tasks_is_made_once() -> None:
+    project = (ROOT / "dags/visiongate_dags/project.py").read_text(encoding="utf-8")
+    [pool] = re.findall(r'^POOL = "(\w+)"$', project, re.MULTILINE)
+    [script] = SERVICES["airflow-migrate"]["command"]
+    assert re.fullmatch(rf"airflow db migrate; airflow pools set {pool} 1 '[\w ,]+'", script)
 
 
 def test_the_database_is_that_of_the_other_compose_file() -> None:
