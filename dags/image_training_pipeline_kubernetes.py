@@ -1,7 +1,7 @@
 """Train, judge and register a model, as ``image_training_pipeline`` does, with each task in a pod of its own.
 
-The pods share a volume, with the repository and the clone of the run: ``deploy/kubernetes/airflow``. Airflow itself needs neither the
-repository nor the environment of the pipeline.
+The pods share a volume with the repository and the clone of the run: ``deploy/kubernetes/airflow``. Airflow itself needs
+neither the repository nor the environment of the pipeline.
 """
 
 from airflow.sdk import chain, dag

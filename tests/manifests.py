@@ -19,6 +19,8 @@ TEMPLATES = {
     "StatefulSet": "spec/template",
     "Job": "spec/template",
     "CronJob": "spec/jobTemplate/spec/template",
+    # A pod is its own.
+    "Pod": "",
     "RayCluster": "spec/headGroupSpec/template",
     "RayJob": "spec/submitterPodTemplate",
 }
@@ -102,7 +104,8 @@ def workloads(documents: Sequence[Document], *kinds: str) -> Iterator[Workload]:
 
 def _templates(document: Document) -> Iterator[tuple[str, Document, dict[str, str]]]:
     """Yield the templates of pods: the group that they are for, the template, and the labels that the operator adds."""
-    template: Document = find(document, TEMPLATES[document["kind"]])
+    path = TEMPLATES[document["kind"]]
+    template: Document = find(document, path) if path else document
     if document["kind"] != "RayCluster":
         yield "", template, {}
         return

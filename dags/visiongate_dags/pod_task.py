@@ -1,7 +1,7 @@
 """One task of a run, in a pod: ``python -m visiongate_dags.pod_task TASK``, called in the repository. Needs no Airflow.
 
-The run's name and settings are in variables. What the tasks tell each other is in a file of the run's clone, which lies beside the
-repository on the volume of the pods.
+The run's name and settings are in variables. What the tasks tell each other is in a file of the run's clone, which lies
+beside the repository on the volume of the pods.
 
 It exits with 1 if a retry gives the same result, with 75 if it may help.
 """

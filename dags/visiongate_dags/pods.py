@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import yaml
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from jinja2 import pass_context
-from kubernetes.client import models as k8s
 
 from visiongate_dags.clone import run_name
 from visiongate_dags.pod_task import FAILED, RUN, SETTINGS
@@ -27,7 +25,7 @@ START_SECONDS = 900
 class StagePodOperator(KubernetesPodOperator):
     """A pod whose exit status says whether a retry can help."""
 
-    def cleanup(self, pod: k8s.V1Pod, remote_pod: k8s.V1Pod, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - of the base
+    def cleanup(self, pod: Any, remote_pod: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - of the client
         """Clean up as the operator does.
 
         Raises:
@@ -59,18 +57,16 @@ def make_pod(task: str) -> StagePodOperator:
     Args:
         task: A task of `pod_task`.
     """
-    pods = _read_pods()
-    resources = pods["resources"].get(task, pods["resources"]["default"])
+    pod = _describe_pod(task)
     return StagePodOperator(
         task_id=task,
         name=f"visiongate-{task.replace('_', '-')}",
-        namespace=pods["pod"]["metadata"]["namespace"],
+        namespace=pod["metadata"]["namespace"],
         image=IMAGE,
         arguments=[task],
         env_vars={RUN: "{{ run_name(run_id) }}", SETTINGS: "{{ run_settings() }}"},
-        pod_template_dict=pods["pod"],
+        pod_template_dict=pod,
         base_container_name=CONTAINER,
-        container_resources=k8s.V1ResourceRequirements(**resources),
         startup_timeout_seconds=START_SECONDS,
         termination_message_policy="FallbackToLogsOnError",
         # A failed pod stays, to be read.
@@ -80,14 +76,16 @@ def make_pod(task: str) -> StagePodOperator:
     )
 
 
-@cache
-def _read_pods() -> dict[str, Any]:
-    pods: dict[str, Any] = yaml.safe_load(PODS.read_text(encoding="utf-8"))
-    return pods
+def _describe_pod(task: str) -> dict[str, Any]:
+    """Return the pod of a task as ``pods.yaml`` describes it, with the resources of the task."""
+    pods = yaml.safe_load(PODS.read_text(encoding="utf-8"))
+    pod: dict[str, Any] = pods["pod"]
+    pod["spec"]["containers"][0]["resources"] = pods["resources"].get(task, pods["resources"]["default"])
+    return pod
 
 
-def _exit_status(pod: k8s.V1Pod) -> int | None:
+def _exit_status(pod: Any) -> int | None:  # noqa: ANN401 - of the client
     """Return the exit status of the container of the task; None if it did not end."""
     statuses = (pod.status and pod.status.container_statuses) or []
     ended = [each.state.terminated for each in statuses if each.name == CONTAINER and each.state]
-    return ended[0].exit_code if ended and ended[0] else None
+    return int(ended[0].exit_code) if ended and ended[0] else None
