@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import psutil
 import pytest
@@ -47,8 +48,8 @@ class Server:
     def request(self, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.token}"}
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data, headers)  # noqa: S310 - http
-        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data, headers)
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - http
             return json.load(answer)
 
 
@@ -93,7 +94,7 @@ def test_a_run_over_the_api_fails_with_one_line_and_notifies(server: Server) -> 
 def test_the_form_has_the_typed_parameters_and_refuses_an_option(server: Server) -> None:
     params = server.request("/api/v2/dags/image_training_pipeline/details")["params"]
     assert params["accuracy_threshold"]["schema"]["maximum"] == 1
-    with pytest.raises(urllib.request.HTTPError, match="400"):  # type: ignore[attr-defined]
+    with pytest.raises(HTTPError, match="40\\d"):
         server.request(
             "/api/v2/dags/image_training_pipeline/dagRuns",
             {"logical_date": None, "conf": {"data": "--help"}},
