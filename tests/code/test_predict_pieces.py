@@ -1,7 +1,9 @@
 """Prediction in pieces: how they are cut, what they send to other processes, and that the results are those of the stream."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,7 +11,9 @@ import pytest
 from PIL import Image
 
 import tiny_models
+from command_line import run_cli
 from sending_engine import SendingEngine
+from visiongate.commands import predict
 from visiongate.errors import DataError, EngineError
 from visiongate.models.classifier import make_classifier
 from visiongate.models.predictor import open_predictor
@@ -95,3 +99,46 @@ def test_row_groups_do_not_depend_on_the_tables(tmp_path: Path, monkeypatch: pyt
     assert len(contents) == 1
     file = pq.ParquetFile(tmp_path / "a.parquet")
     assert [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)] == [4, 4, 3]
+
+
+@pytest.mark.usefixtures("predictor")
+def test_an_interrupted_prediction_on_a_cluster_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_photos(40)
+    Path("params.yaml").write_text((ROOT / "params.yaml").read_text())
+    words = ["predict", "photos", "--model", "model.onnx", "--output"]
+    assert run_cli(*words, "whole.csv") == 1
+    monkeypatch.setattr(pieces, "PIECE_BATCHES", 2)
+    monkeypatch.setattr(pieces, "BATCH", 4)
+    sent: list[object] = []
+
+    class StoppingEngine(SendingEngine):
+        def stream(self, *arguments: Any) -> Iterator[Any]:  # noqa: ANN401 - as of any engine
+            for result in super().stream(*arguments):
+                if len(sent) == 2:
+                    raise KeyboardInterrupt
+                sent.append(result)
+                yield result
+
+    monkeypatch.setattr(predict, "open_engine", lambda _: nullcontext(StoppingEngine()))
+    assert run_cli(*words, "a.csv", "--engine", "ray") == 130
+    assert "Interrupted after 16 files" in (error := capsys.readouterr().err)
+    assert "a.csv --engine ray" in error
+    monkeypatch.setattr(predict, "open_engine", lambda _: nullcontext(SendingEngine()))
+    assert run_cli(*words, "a.csv", "--engine", "ray") == 1
+    assert "Going on after 16 files" in capsys.readouterr().err
+    assert Path("a.csv").read_bytes() == Path("whole.csv").read_bytes()
+
+
+@pytest.mark.usefixtures("predictor")
+def test_heat_maps_are_drawn_on_this_machine(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_photos(6)
+    Path("params.yaml").write_text((ROOT / "params.yaml").read_text())
+    monkeypatch.delattr(predict, "open_engine")
+    words = ["predict", "photos", "--model", "model.onnx", "--engine", "ray", "--explain", "maps"]
+    assert run_cli(*words) == 1
+    assert "--explain and --similar are computed on this machine" in capsys.readouterr().err
+    assert Path("maps/photos/00.png.png").exists()
