@@ -109,12 +109,13 @@ def test_each_rule_finds_something() -> None:
 
 
 @pytest.mark.slow
-def test_the_pods_that_the_operator_makes_are_valid_and_hold_the_rules() -> None:
+def test_the_pods_that_the_operator_makes_are_valid_and_hold_the_rules(tmp_path: Path) -> None:
     if not AIRFLOW_PYTHON.exists():
         pytest.skip("Airflow's environment is missing: make airflow-init")
     environment = {
         **os.environ,
         "PYTHONPATH": f"{ROOT}/dags",
+        "AIRFLOW_HOME": str(tmp_path),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
     }
