@@ -23,7 +23,8 @@ HOME = Path(os.environ.get("AIRFLOW_HOME") or ROOT / ".airflow")
 PID, LOG = HOME / "standalone.pid", HOME / "standalone.log"
 PASSWORDS = HOME / "simple_auth_manager_passwords.json.generated"
 PORT = os.environ.get("PORT") or "8080"
-START_SECONDS = 180
+# On a busy machine with two cores.
+START_SECONDS = 300
 # Longer than the guard of a stage gives it.
 STOP_SECONDS = 20
 PRIVATE = 0o600

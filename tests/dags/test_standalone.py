@@ -94,7 +94,7 @@ def test_a_run_over_the_api_fails_with_one_line_and_notifies(server: Server) -> 
 def test_the_form_has_the_typed_parameters_and_refuses_an_option(server: Server) -> None:
     params = server.request("/api/v2/dags/image_training_pipeline/details")["params"]
     assert params["accuracy_threshold"]["schema"]["maximum"] == 1
-    with pytest.raises(HTTPError, match="40\\d"):
+    with pytest.raises(HTTPError, match=r"40\d"):
         server.request(
             "/api/v2/dags/image_training_pipeline/dagRuns",
             {"logical_date": None, "conf": {"data": "--help"}},
