@@ -3,10 +3,12 @@
 import logging
 import math
 import os
+import secrets
 import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,40 +41,90 @@ def connect(settings: Engine) -> Iterator[int]:
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
-        import ray  # noqa: PLC0415 - an optional package
+        from visiongate.adapters.ray.nodes import check_nodes  # noqa: PLC0415 - imports Ray, an optional package
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise
         raise EngineError(INSTALL) from None
-    from visiongate.adapters.ray.nodes import check_nodes  # noqa: PLC0415 - imports Ray
 
-    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
-        address = _start(settings, Path(folder)) if settings.address == "local" else _join(settings.address)
-        try:
-            nodes = [node for node in ray.nodes() if node["Alive"]]
-            if settings.address != "local":
-                check_nodes([node["NodeID"] for node in nodes])
-            slots = sum(_count_slots(node["Resources"], settings.resources.images) for node in nodes)
-            logger.info("engine: Ray at %s, %d nodes, %d pieces at a time", address, len(nodes), slots)
-            yield settings.workers or slots
-        finally:
-            ray.shutdown()
+    with _start(settings) if settings.address == "local" else _join(settings.address) as address:
+        nodes = list_nodes()
+        if settings.address != "local":
+            check_nodes([node["NodeID"] for node in nodes])
+        slots = settings.workers or count_slots(settings.resources.images)
+        logger.info("engine: Ray at %s, %d nodes, %d pieces at a time", address, len(nodes), slots)
+        yield slots
 
 
-def _start(settings: Engine, folder: Path) -> str:
-    """Start a cluster on this machine, in a folder of its own."""
+def list_nodes() -> list[dict[str, Any]]:
+    """Return Ray's descriptions of the nodes that are alive."""
+    import ray  # noqa: PLC0415 - an optional package
+
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def count_slots(resources: Resources) -> int:
+    """Return how many pieces with such resources the cluster can run at the same time."""
+    return sum(_count_slots(node["Resources"], resources) for node in list_nodes())
+
+
+@contextmanager
+def _start(settings: Engine) -> Iterator[str]:
+    """Run a cluster on this machine, in a folder of its own, that only this process and its workers may use."""
     cores = usable_cores()
     if settings.workers is not None:
         cores = max(cores, math.ceil(settings.workers * _largest(settings.resources)))
-    _init(num_cpus=cores, object_store_memory=STORE_BYTES, include_dashboard=False, _temp_dir=str(folder))
-    return "this machine"
+    with (
+        tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder,
+        # Workers that Ray starts at once import the package from here; those of a runtime environment would be others.
+        _environment({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _token(), "PYTHONPATH": str(_source())}),
+        _session(
+            "local",
+            num_cpus=cores,
+            object_store_memory=STORE_BYTES,
+            include_dashboard=False,
+            _temp_dir=folder,
+        ),
+    ):
+        yield "this machine"
+
+
+@cache
+def _token() -> str:
+    """Return the secret of this process's clusters, so that Ray leaves none in the home folder. Ray reads it once."""
+    return secrets.token_hex(32)
+
+
+@contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    """Set variables of the environment within the block, also for the part of Ray that has read them."""
+    from ray._raylet import Config  # noqa: PLC0415 - an optional package
+
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    Config.initialize("")
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        Config.initialize("")
+
+
+def _source() -> Path:
+    """Return the folder that has this package."""
+    return Path(visiongate.__file__).parents[1]
 
 
 def _largest(resources: StageResources) -> float:
     return max(resources.images.cpus, resources.trial.cpus, resources.training.cpus)
 
 
-def _join(address: str) -> str:
+@contextmanager
+def _join(address: str) -> Iterator[str]:
     """Join a running cluster."""
     # Ray has no public name for it, and `ray.init` waits for minutes for a cluster that is gone.
     from ray._private.services import find_bootstrap_address  # noqa: PLC0415
@@ -86,11 +138,11 @@ def _join(address: str) -> str:
             f"set {ADDRESS} to HOST:PORT of a cluster's head, or set engine.address=local"
         )
     _probe(target, source)
-    try:
-        _init(address=target)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise EngineError(f"{source} = {target}: {' '.join(str(error).split())}") from None
-    return target
+    # The workers import the code that the driver runs, from the shared folder.
+    with _session(
+        f"{source} = {target}", address=target, runtime_env={"env_vars": {"PYTHONPATH": str(_source())}}
+    ):
+        yield target
 
 
 def _probe(address: str, source: str) -> None:
@@ -113,17 +165,29 @@ def _probe(address: str, source: str) -> None:
         ) from None
 
 
-def _init(**options: Any) -> None:  # noqa: ANN401 - what ray.init takes
+@contextmanager
+def _session(name: str, **options: Any) -> Iterator[None]:  # noqa: ANN401 - what ray.init takes
+    """Be connected within the block.
+
+    Args:
+        name: The cluster, for an error message.
+        **options: Of ``ray.init``.
+
+    Raises:
+        EngineError: Ray cannot start the cluster or connect to it.
+    """
     import ray  # noqa: PLC0415 - an optional package
 
-    source = Path(visiongate.__file__).parents[1]
-    ray.init(
-        configure_logging=False,
-        log_to_driver=False,
-        # The workers import the code that the driver runs, from the shared folder.
-        runtime_env={"env_vars": {"PYTHONPATH": str(source)}},
-        **options,
-    )
+    try:
+        ray.init(configure_logging=False, log_to_driver=False, **options)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise EngineError(
+            f"engine: {name}: Ray does not start: {' '.join(str(error).split())[:300]}"
+        ) from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def _count_slots(node: dict[str, float], resources: Resources) -> int:

@@ -20,7 +20,20 @@ from visiongate.errors import EngineError
 logger = logging.getLogger(__name__)
 
 # Their versions may change the bytes of the outputs.
-PACKAGES = ("numpy", "onnxruntime", "pillow", "pyarrow", "scikit-learn", "simplejpeg", "torch", "torchvision")
+PACKAGES = (
+    *(
+        "numpy",
+        "onnxruntime",
+        "pillow",
+        "pillow-heif",
+        "pyarrow",
+        "pydicom",
+        "scikit-learn",
+        "simplejpeg",
+        "torch",
+    ),
+    "torchvision",
+)
 CHECK_SECONDS = 60
 # Training processes on one node exchange gradients there. Docker gives a container 64 MB.
 MIN_SHARED_MEMORY = 128 * 2**20
@@ -55,17 +68,23 @@ def check_nodes(nodes: Sequence[str]) -> None:
     """
     with tempfile.NamedTemporaryFile(dir=Path.cwd(), prefix=".ray-check-") as token:
         own = Facts(**collect_facts()(token.name, PACKAGES, str(SHARED_MEMORY)))
-        found = [_ask(node, token.name) for node in nodes]
+        asked = {node: _ask(node, token.name) for node in nodes}
+        found = [_answer(node, reference) for node, reference in asked.items()]
     faults = [fault for facts in found for fault in find_faults(facts, own)]
     if faults:
         raise EngineError("\n".join(f"engine: {fault}" for fault in faults))
-    for facts in found:
-        if facts.shared_memory is not None and facts.shared_memory < MIN_SHARED_MEMORY:
-            logger.warning(
-                "engine: node %s: /dev/shm has only %d MB, which may stop a training with several processes; start its "
-                "container with --shm-size=1g",
-                *(facts.host, facts.shared_memory // 2**20),
-            )
+    for line in filter(None, map(describe_memory, found)):
+        logger.warning("engine: %s", line)
+
+
+def describe_memory(facts: Facts) -> str | None:
+    """Return a warning if a node's shared memory is small."""
+    if facts.shared_memory is None or facts.shared_memory >= MIN_SHARED_MEMORY:
+        return None
+    return (
+        f"node {facts.host}: /dev/shm has only {facts.shared_memory // 2**20} MB, which may stop a training with several "
+        "processes; start its container with --shm-size=1g"
+    )
 
 
 def find_faults(facts: Facts, own: Facts) -> Iterator[str]:
@@ -109,12 +128,16 @@ def collect_facts() -> Callable[[str, Sequence[str], str], dict[str, Any]]:
     return collect
 
 
-def _ask(node: str, token: str) -> Facts:
+def _ask(node: str, token: str) -> Any:  # noqa: ANN401 - a reference of Ray
     task = ray.remote(collect_facts()).options(
         num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
     )
+    return task.remote(token, PACKAGES, str(SHARED_MEMORY))
+
+
+def _answer(node: str, reference: Any) -> Facts:  # noqa: ANN401 - a reference of Ray
     try:
-        return Facts(**ray.get(task.remote(token, PACKAGES, str(SHARED_MEMORY)), timeout=CHECK_SECONDS))
+        return Facts(**ray.get(reference, timeout=CHECK_SECONDS))
     except GetTimeoutError:
         raise EngineError(
             f"engine: node {node} did not answer in {CHECK_SECONDS} s; see `ray status` and its logs"

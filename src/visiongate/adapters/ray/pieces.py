@@ -1,5 +1,6 @@
 """Run pieces of work as Ray's tasks, and return their results in order."""
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -9,9 +10,13 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from visiongate.adapters.ray.cluster import count_slots, list_nodes
 from visiongate.adapters.ray.faults import explain
 from visiongate.cores import limit_cores
+from visiongate.errors import EngineError
 from visiongate.settings.engine import Engine, Resources
+
+logger = logging.getLogger(__name__)
 
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
@@ -32,7 +37,7 @@ class RayEngine:
 
     def __init__(self, settings: Engine, slots: int) -> None:
         self._settings = settings
-        self._slots = max(slots, 1)
+        self._slots = slots
 
     def stream(
         self, function: Callable[[Piece], Result], pieces: Iterable[Piece], resources: Resources | None = None
@@ -47,6 +52,7 @@ class RayEngine:
             retry_exceptions=False,
             scheduling_strategy="SPREAD",
         )
+        slots = self._find_slots(chosen)
         waiting = enumerate(pieces)
         running: dict[Any, int] = {}
         done: dict[int, Any] = {}
@@ -54,7 +60,7 @@ class RayEngine:
         folder = str(Path.cwd())
         try:
             while True:
-                free = min(self._slots - len(running), self._slots * MAX_AHEAD - len(done))
+                free = min(slots - len(running), slots * MAX_AHEAD - len(done))
                 for index, piece in islice(waiting, free):
                     running[task.remote(function, piece, folder, chosen.cpus)] = index
                 while first in done:
@@ -67,6 +73,29 @@ class RayEngine:
         finally:
             for reference in running:
                 ray.cancel(reference, force=True)
+
+    def _find_slots(self, resources: Resources) -> int:
+        """Return how many pieces run at the same time.
+
+        Raises:
+            EngineError: No node of the local cluster has the resources, so that Ray would wait forever.
+        """
+        found = count_slots(resources)
+        if found:
+            return self._settings.workers or (
+                self._slots if resources == self._settings.resources.images else found
+            )
+        known = (name for name, value in self._settings.resources if value == resources)
+        largest = max(list_nodes(), key=lambda node: node["Resources"].get("CPU", 0.0))["Resources"]
+        line = (
+            f"engine.resources.{next(known, 'images')}: cpus {resources.cpus:g}, gpus {resources.gpus:g} and memory_mb "
+            f"{resources.memory_mb}: no node has as much; the largest has {largest.get('CPU', 0):g} CPUs, "
+            f"{largest.get('GPU', 0):g} GPUs and {largest.get('memory', 0) / 2**20:.0f} MB"
+        )
+        if self._settings.address == "local":
+            raise EngineError(f"{line}; lower the setting")
+        logger.warning("%s; the work waits until an autoscaler adds one", line)
+        return self._settings.workers or 1
 
 
 def run_piece(function: Callable[[Piece], Result], piece: Piece, folder: str, cpus: float) -> Result:
