@@ -109,20 +109,23 @@ s/^(global|install|:env:)\.proxy=/export ALL_PROXY=/p
 endef
 export PIP_AS_UV
 PIP := $(PY) -m pip --quiet --disable-pip-version-check
-UV := $(PY) -m uv pip install --quiet --python $(PY) --system-certs --index-strategy unsafe-best-match
+UV_SETTINGS = eval "$$($(PY) -m pip config list | sort -r | sed -nE "$$PIP_AS_UV")"
+UV := $(PY) -m uv pip install --quiet --system-certs --index-strategy unsafe-best-match --python
 
 # Most packages are not imported by most commands; compiling all of them would take longer than downloading them. Where uv fails, pip
 # installs: it knows more ways to log in to an index.
 $(READY): $(PY) requirements.lock pyproject.toml
 	@echo "Installing $$(grep -c == requirements.lock) packages into $(VENV): a minute, more on a slow network"
 	@{ $(PIP) install "$$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.lock)" && \
-	eval "$$($(PY) -m pip config list | sort -r | sed -nE "$$PIP_AS_UV")" && $(UV) --requirement requirements.lock; } || \
+	$(UV_SETTINGS) && $(UV) $(PY) --requirement requirements.lock; } || \
 	$(PIP) install --no-compile --requirement requirements.lock
 	@$(PIP) install --no-compile --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(AIRFLOW_READY): $(PY) dags/requirements.lock
+# uv is in the environment of the pipeline.
+$(AIRFLOW_READY): dags/requirements.lock | $(READY)
 	@[ -x $(AIRFLOW_PY) ] || $(PY) -m venv --clear $(AIRFLOW)
-	@echo "Installing $$(grep -c == dags/requirements.lock) packages into $(AIRFLOW): about a minute"
-	@$(AIRFLOW_PY) -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes --requirement dags/requirements.lock
+	@echo "Installing $$(grep -c == dags/requirements.lock) packages into $(AIRFLOW): a minute, more on a slow network"
+	@{ $(UV_SETTINGS) && $(UV) $(AIRFLOW_PY) --require-hashes --requirement dags/requirements.lock; } || \
+	$(AIRFLOW_PY) -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes --requirement dags/requirements.lock
 	@touch $@

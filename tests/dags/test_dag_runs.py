@@ -176,18 +176,3 @@ def test_a_run_that_cannot_start_still_notifies() -> None:
     assert result.attempts["check_environment"] == 1
     assert result.states["notify"] == "success"
     assert result.states["register_model"] == "upstream_failed"
-
-
-def test_a_model_that_is_promoted_is_proposed_as_a_branch(project: Path) -> None:
-    """Under another name, there is no champion."""
-    result = run_dag(
-        "ml_training_pipeline",
-        overrides=[*QUICK, "registry.name=other"],
-        accuracy_threshold=0.01,
-        fetch=False,
-    )
-    made = result.result("register_model")
-    assert (made["decision"], made["branch"]) == ("promoted", f"airflow/{Path(made['folder']).name}")
-    shown = call(project, "git", "show", f"{made['branch']}:reports/registration.json").stdout
-    assert made["model_sha256"] in shown
-    assert "threshold: 0.01" in call(project, "git", "show", f"{made['branch']}:params.yaml").stdout

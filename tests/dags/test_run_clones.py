@@ -27,6 +27,8 @@ from visiongate_dags.clone import (
 from visiongate_dags.errors import RunError, TemporaryError
 from visiongate_dags.processes import Ended, explain
 from visiongate_dags.project import Project
+from visiongate_dags.proposals import propose
+from visiongate_dags.results import read_hashes
 from waiting import wait_until
 
 STAGES = ("prepare", "train")
@@ -139,6 +141,31 @@ def test_the_settings_of_a_run_stay_in_the_project(project: Project, tmp_path: P
     clone = cloned(project, tmp_path)
     keep_settings(clone)
     assert project.git("rev-parse", "refs/airflow-settings/run") == project.commit()
+
+
+@pytest.mark.slow
+def test_a_promoted_model_is_proposed_as_a_branch_with_its_data(project: Project, tmp_path: Path) -> None:
+    clone = cloned(project, tmp_path)
+    remote = tmp_path / "remote"
+    call(clone.folder, "dvc", "remote", "add", "--local", "--default", "shared", str(remote))
+    base = project.commit()
+    made = {
+        "decision": "promoted",
+        "name": "digits",
+        "version": "2",
+        "reason": "better",
+        "model_md5": "0" * 32,
+    }
+    committed = {**made, "model_md5": read_hashes(clone.folder, ["train"])["model"]}
+    assert propose(clone, committed, base) == {}
+    assert propose(clone, {**made, "decision": "registered"}, base) == {}
+    (clone.folder / "params.yaml").write_text("width: 4\n")
+    run_stages(clone, STAGES)
+    assert propose(clone, made, base) == {"branch": "airflow/run"}
+    assert project.git("show", "airflow/run:params.yaml") == "width: 4"
+    assert project.git("rev-parse", "airflow/run~1") == base
+    assert len([path for path in remote.rglob("*") if path.is_file()]) > 0
+    assert project.git("status", "--porcelain") == ""
 
 
 def test_a_removed_clone_and_a_missing_project_are_named(project: Project, tmp_path: Path) -> None:

@@ -6,19 +6,18 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not Path(".venv-airflow/.ready").exists(), reason="Airflow is not installed: make airflow-init"
-    ),
-]
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-airflow/bin/python"
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not PYTHON.exists(), reason="Airflow is not installed: make airflow-init"),
+]
 FILES = [
     "test_dag_runs.py",
     "test_dag_settings.py",
     "test_dag_structure.py",
     "test_notifications.py",
+    "test_pods.py",
     "test_standalone.py",
 ]
 
