@@ -37,6 +37,7 @@ BROKEN_AIRFLOW: dict[str, list[tuple[str, object, str]]] = {
         (f"{CONTAINER}/command/1", "task.sh", "runs sh task.sh"),
         (f"{CONTAINER}/workingDir", "/tmp", "works in /tmp"),  # noqa: S108 - of the container
         (f"{CONTAINER}/livenessprobe", {}, "livenessprobe"),
+        (f"{CONTAINER}/volumeMounts/2/mountPath", "/temp", "and DVC writes there"),
     ],
     f"Role/{NAME}": [
         ("rules/0/verbs", ["*"], "may ['*'] pods"),

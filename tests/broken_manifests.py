@@ -151,6 +151,7 @@ BROKEN: dict[tuple[str, str], list[tuple[str, object, str]]] = {
     ("line", "Job/visiongate-line"): [
         ("spec/podFailurePolicy/rules/1/onExitCodes/containerName", "train", "podFailurePolicy ["),
         (f"{POD}/restartPolicy", "OnFailure", "restartPolicy is not Never"),
+        (f"{CONTAINER}/volumeMounts/2/mountPath", "/temp", "and DVC writes there"),
         (f"{CONTAINER}/envFrom/0/secretRef/name", "mlflow", "the docs do not name Secret/mlflow"),
         (f"{POD}/volumes/3/emptyDir/medium", "", "shared memory is on a disk"),
     ],

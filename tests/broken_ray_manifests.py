@@ -49,6 +49,7 @@ BROKEN_RAY: dict[str, list[tuple[str, object, str]]] = {
         (f"{WORKER_POD}/serviceAccountName", "default", "no ServiceAccount/default"),
         (f"{WORKER_POD}/volumes/0/persistentVolumeClaim/claimName", "work", "no PersistentVolumeClaim/work"),
         (f"{WORKER_POD}/contaners", [], "contaners"),
+        (f"{WORKER_POD}/containers/0/volumeMounts/1/mountPath", "/temp", "and DVC writes there"),
         (
             f"{HEAD_POD}/containers/0/envFrom/0/secretRef/name",
             "ray-secret",

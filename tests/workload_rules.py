@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from database_rules import secret_files
 from drift_looks import weekly_problems
@@ -21,6 +22,7 @@ from manifests import (
 from visiongate.errors import SettingsError
 from visiongate.settings.serving_environment import PREFIX, SHORT_NAMES, load_serving
 
+DOCKERFILE = Path(__file__).parents[1] / "deploy/Dockerfile"
 PROBES = {"startupProbe": "startup", "readinessProbe": "ready", "livenessProbe": "live"}
 TIMES = ("periodSeconds", "timeoutSeconds", "failureThreshold")
 START_SECONDS = 60
@@ -247,6 +249,16 @@ def can_write_where_the_service_writes(case: Case) -> Iterator[str]:
         mounted = {mount["mountPath"] for mount in container.spec.get("volumeMounts", [])}
         for folder in sorted({"/tmp", "/var/lib/visiongate"} - mounted):  # noqa: S108 - of the container
             yield f"{container.name}: {folder} is read-only"
+
+
+@rule
+def can_write_where_dvc_writes(case: Case) -> Iterator[str]:
+    """The image of the pipeline has DVC keep its databases in a folder that each pod mounts: the root is read-only."""
+    [folder] = re.findall(r"site_cache_dir = (/\w+)/", DOCKERFILE.read_text(encoding="utf-8"))
+    for container in containers(case.documents):
+        mounted = {mount["mountPath"] for mount in container.spec.get("volumeMounts", [])}
+        if "visiongate/train" in container.spec["image"] and folder not in mounted:
+            yield f"{container.name}: {folder} is read-only, and DVC writes there"
 
 
 @rule

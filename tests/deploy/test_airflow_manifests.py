@@ -33,6 +33,7 @@ COMMON = (
     workload_rules.gets_no_token_and_no_variables_of_services,
     workload_rules.runs_as_the_user_of_its_image,
     workload_rules.has_bounded_volumes,
+    workload_rules.can_write_where_dvc_writes,
     workload_rules.refers_to_what_exists,
     connection_rules.denies_what_no_policy_allows,
     connection_rules.allows_ports_and_peers_that_exist,

@@ -30,6 +30,7 @@ COMMON = (
     workload_rules.gets_no_token_and_no_variables_of_services,
     workload_rules.runs_as_the_user_of_its_image,
     workload_rules.has_bounded_volumes,
+    workload_rules.can_write_where_dvc_writes,
     workload_rules.refers_to_what_exists,
     connection_rules.has_the_fields_of_custom_resources,
     connection_rules.denies_what_no_policy_allows,
