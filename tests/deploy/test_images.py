@@ -20,7 +20,7 @@ from containers import Clients, Container, Engine, container, find_engine
 from waiting import wait_until
 
 IMAGE, EDITED = "visiongate:tested", "visiongate:edited"
-TARGETS = ("serve", "evaluate", "train", "develop")
+TARGETS = ("serve", "evaluate", "train", "airflow", "develop")
 DOCKERFILE = (ROOT / "deploy/Dockerfile").read_text()
 # Of the uncompressed image, with the model of the digits.
 MAX_BYTES = 350_000_000
@@ -29,8 +29,10 @@ ENTRY = re.compile(r"^([a-zA-Z0-9._-]+)==([^\s;]+)", re.MULTILINE)
 CONTEXT = ("src", "deploy", "*.lock", "pyproject.toml", "README.md", "LICENSE", ".dockerignore")
 # Which lock each of those in `deploy` has its versions from.
 ORIGINS = {
+    "airflow.lock": "requirements.lock",
     "build.lock": "requirements.lock",
     "develop.lock": "requirements.lock",
+    "ray.lock": "requirements.lock",
     "signing.lock": "requirements.lock",
     "torch-cpu.lock": "requirements-production.lock",
 }
