@@ -1,5 +1,6 @@
 """Join a Ray cluster, or start one on this machine, and check its nodes."""
 
+import importlib
 import logging
 import math
 import os
@@ -8,7 +9,6 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +76,11 @@ def _start(settings: Engine) -> Iterator[str]:
         cores = max(cores, math.ceil(settings.workers * _largest(settings.resources)))
     with (
         tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder,
-        # Workers that Ray starts at once import the package from here; those of a runtime environment would be others.
-        _environment({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _token(), "PYTHONPATH": str(_source())}),
+        # The token would otherwise be a file in the home folder. The workers that Ray starts at once import the package by
+        # PYTHONPATH; with a runtime environment, it would start others.
+        _environment(
+            {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "PYTHONPATH": str(_source())}
+        ),
         _session(
             "local",
             num_cpus=cores,
@@ -89,20 +92,12 @@ def _start(settings: Engine) -> Iterator[str]:
         yield "this machine"
 
 
-@cache
-def _token() -> str:
-    """Return the secret of this process's clusters, so that Ray leaves none in the home folder. Ray reads it once."""
-    return secrets.token_hex(32)
-
-
 @contextmanager
 def _environment(variables: dict[str, str]) -> Iterator[None]:
     """Set variables of the environment within the block, also for the part of Ray that has read them."""
-    from ray._raylet import Config  # noqa: PLC0415 - an optional package
-
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
-    Config.initialize("")
+    _read_environment()
     try:
         yield
     finally:
@@ -111,7 +106,14 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-        Config.initialize("")
+        _read_environment()
+
+
+def _read_environment() -> None:
+    # As Ray does after it has changed a variable; it has no public name for this.
+    inner = importlib.import_module("ray._raylet")
+    inner.Config.initialize("")
+    inner.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _source() -> Path:
@@ -152,7 +154,7 @@ def _probe(address: str, source: str) -> None:
         EngineError: Nothing does, or the address is not HOST:PORT.
     """
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not port.isdigit() or "/" in host:
         raise EngineError(
             f"{source} = {address}: not HOST:PORT of a Ray cluster's head, such as 10.0.0.5:6379"
         )
@@ -177,10 +179,11 @@ def _session(name: str, **options: Any) -> Iterator[None]:  # noqa: ANN401 - wha
         EngineError: Ray cannot start the cluster or connect to it.
     """
     import ray  # noqa: PLC0415 - an optional package
+    from ray.exceptions import RayError  # noqa: PLC0415 - an optional package
 
     try:
         ray.init(configure_logging=False, log_to_driver=False, **options)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, RayError) as error:
         raise EngineError(
             f"engine: {name}: Ray does not start: {' '.join(str(error).split())[:300]}"
         ) from None
