@@ -1,4 +1,4 @@
-"""Data-parallel training in several processes, started by torch's elastic launcher.
+"""Data-parallel training in several processes, started by torch's elastic launcher, or by Ray Train on a cluster.
 
 In a single process, every function returns what a world of size 1 implies.
 """
@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -17,6 +17,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from visiongate.errors import SettingsError, TrainingError
+from visiongate.logs import LOGS
+from visiongate.settings.engine import Engine
 from visiongate.settings.training import Launch
 
 if TYPE_CHECKING:
@@ -67,6 +69,28 @@ def launch(command: Sequence[str], settings: Launch) -> None:
         raise TrainingError(f"training: process {rank} failed ({reason}); run it again to resume") from None
 
 
+def run_on_cluster(function: Callable[[], None], settings: Launch, engine: Engine) -> None:
+    """Run a function in as many processes on a Ray cluster, and wait for them; lost ones are started again.
+
+    Args:
+        function: Resumes from its own checkpoint.
+        settings: The number of processes and machines.
+        engine: The cluster, and what is reserved for a process.
+
+    Raises:
+        EngineError: The cluster cannot be reached, or processes were lost too often.
+        VisiongateError: As the function.
+    """
+    # Ray takes seconds to import.
+    from visiongate.adapters.ray.cluster import connect  # noqa: PLC0415
+
+    with connect(engine):
+        from visiongate.adapters.ray.training import Work, run_processes  # noqa: PLC0415
+
+        work = Work(function, settings.processes * settings.machines, TIMEOUT.total_seconds())
+        run_processes(work, engine, LOGS)
+
+
 def _launch_config(settings: Launch) -> "LaunchConfig":
     from torch.distributed.launcher.api import LaunchConfig  # noqa: PLC0415 - slow to import
 
@@ -91,8 +115,8 @@ def _launch_config(settings: Launch) -> "LaunchConfig":
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Join the process group within the block, if the launcher started this process."""
-    if not is_launched():
+    """Join the process group within the block, if the launcher started this process; Ray Train has done so before."""
+    if not is_launched() or dist.is_initialized():
         yield
         return
     if torch.cuda.is_available():

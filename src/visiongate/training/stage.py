@@ -5,6 +5,7 @@ With cross-validation, it also fits a model for each fold; see `visiongate.train
 
 import logging
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from safetensors.torch import save
@@ -54,19 +55,29 @@ COMMAND = ("src/run.py", "train")
 
 def run(settings: Settings) -> None:
     """Write the model to ``models/``, and the reports of the training to ``reports/training/``."""
-    transform, launch = check_arrays(paths.TRANSFORMED), settings.training.launch
+    transform, launch, engine = check_arrays(paths.TRANSFORMED), settings.training.launch, settings.engine
+    processes = launch.processes * launch.machines
     if not isinstance(settings.model, Model):
         _empty_folds()
         _train_in_one_step(settings, transform)
-    elif launch.processes * launch.machines > 1 and not distributed.is_launched():
+    elif distributed.is_launched():
+        train_in_process(settings)
+    elif engine.kind == "ray" and (processes > 1 or engine.resources.training.gpus):
+        distributed.run_on_cluster(partial(train_in_process, settings), launch, engine)
+    elif processes > 1:
         distributed.launch(COMMAND, launch)
     else:
-        with (
-            distributed.process_group(),
-            reproducible(settings.training.seed),
-            explain_out_of_memory(settings.network.batch_size, settings.training.accumulation),
-        ):
-            _train_network(settings, transform)
+        train_in_process(settings)
+
+
+def train_in_process(settings: Settings) -> None:
+    """Train a network in this process, or in its part of a group of processes; the first one writes the outputs."""
+    with (
+        distributed.process_group(),
+        reproducible(settings.training.seed),
+        explain_out_of_memory(settings.network.batch_size, settings.training.accumulation),
+    ):
+        _train_network(settings, check_arrays(paths.TRANSFORMED))
 
 
 def _train_network(settings: Settings, transform: Transform) -> None:

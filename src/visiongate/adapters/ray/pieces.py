@@ -1,10 +1,8 @@
 """Run pieces of work as Ray's tasks, and return their results in order."""
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
@@ -12,7 +10,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from visiongate.adapters.ray.cluster import count_slots, list_nodes
 from visiongate.adapters.ray.faults import explain
-from visiongate.cores import limit_cores
+from visiongate.adapters.ray.place import Place
 from visiongate.errors import EngineError
 from visiongate.settings.engine import Engine, Resources
 
@@ -57,12 +55,12 @@ class RayEngine:
         running: dict[Any, int] = {}
         done: dict[int, Any] = {}
         first = 0
-        folder = str(Path.cwd())
+        place = Place(chosen.cpus)
         try:
             while True:
                 free = min(slots - len(running), slots * MAX_AHEAD - len(done))
                 for index, piece in islice(waiting, free):
-                    running[task.remote(function, piece, folder, chosen.cpus)] = index
+                    running[task.remote(function, piece, place)] = index
                 while first in done:
                     yield _get(done.pop(first))
                     first += 1
@@ -98,10 +96,9 @@ class RayEngine:
         return self._settings.workers or 1
 
 
-def run_piece(function: Callable[[Piece], Result], piece: Piece, folder: str, cpus: float) -> Result:
-    """Apply a function to a piece in a worker, in the driver's working folder."""
-    os.chdir(folder)
-    limit_cores(cpus)
+def run_piece(function: Callable[[Piece], Result], piece: Piece, place: Place) -> Result:
+    """Apply a function to a piece in a worker."""
+    place.enter()
     return function(piece)
 
 
