@@ -15,6 +15,7 @@ from PIL import Image
 
 from command_line import run_cli
 from pooled_models import random_images, write_pooled_model
+from s3_server import CREDENTIALS, s3_client, serve_s3
 from visiongate.adapters.ray.cluster import connect
 from visiongate.adapters.ray.pieces import RayEngine
 from visiongate.engine.pieces import Engine, LocalEngine
@@ -30,7 +31,7 @@ from visiongate.prediction.file_predictor import FilePredictor
 from visiongate.prediction.input_files import InputFile
 from visiongate.prediction.pieces import predict_in_pieces, shared
 from visiongate.prediction.result_files import write_results
-from visiongate.prediction.sources import Sources
+from visiongate.prediction.sources import RemoteFile, Sources
 from visiongate.records.files import sha256_of
 from visiongate.settings.loading import load_settings
 from workspaces import ROOT
@@ -67,20 +68,27 @@ def list_files(*names: str) -> Iterable[InputFile]:
     return Sources(names, [], load_settings().dataset).files()
 
 
-def write_all(engine: Engine | None, name: str) -> list[bytes]:
-    """Return the bytes of the results in each format; without an engine, those of the stream."""
+def load_predictor() -> FilePredictor:
     classifier = make_classifier("model", open_predictor(MODEL), None, sha256_of(MODEL))
-    predictor = FilePredictor([classifier], [EmbeddingColumn()], 10**8)
-    files = list_files("photos", "more.zip")
+    return FilePredictor([classifier], [EmbeddingColumn()], 10**8)
+
+
+def predict(engine: Engine | None, *sources: str) -> list[pa.Table]:
+    """Return the results; without an engine, those of the stream."""
+    predictor, files = load_predictor(), list_files(*sources)
     if engine is None:
-        tables = list(predictor.predict(files))
-    else:
-        with shared(predictor) as sharable:
-            tables = list(predict_in_pieces(engine, sharable, files))
+        return list(predictor.predict(files))
+    with shared(predictor) as sharable:
+        return list(predict_in_pieces(engine, sharable, files))
+
+
+def write_all(engine: Engine | None, name: str) -> list[bytes]:
+    """Return the bytes of the results in each format."""
+    tables = predict(engine, "photos", "more.zip")
     assert pa.concat_tables(tables).num_rows == FILES + 300
     paths = [Path(f"{name}{suffix}") for suffix in (".csv", ".jsonl", ".parquet")]
     for path in paths:
-        write_results(path, predictor.schema, tables)
+        write_results(path, load_predictor().schema, tables)
     return [path.read_bytes() for path in paths]
 
 
@@ -100,19 +108,34 @@ def fill(engine: Engine | None, name: str, monkeypatch: pytest.MonkeyPatch) -> t
 
 def check_unseen(engine: Engine) -> None:
     """Check that a file that no node sees stops the prediction."""
-    classifier = make_classifier("model", open_predictor(MODEL), None, sha256_of(MODEL))
     path = Path("photos/gone.png")
     path.write_bytes(Path("photos/000.png").read_bytes())
     found = list(list_files("photos"))
     path.unlink()
     with (
-        shared(FilePredictor([classifier], [], 10**8)) as sharable,
+        shared(load_predictor()) as sharable,
         pytest.raises(EngineError, match=r"photos/gone.png: node \S+ does not see this file"),
     ):
         list(predict_in_pieces(engine, sharable, found))
 
 
-def test_outputs_are_the_same_with_any_number_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of images on S3, which workers reach with the credentials of their environment."""
+    with serve_s3() as endpoint:
+        for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": endpoint}.items():
+            monkeypatch.setenv(name, value)
+        client = s3_client(endpoint)
+        client.create_bucket(Bucket="images")
+        for number in range(40):
+            client.upload_file(f"photos/{number:03d}.png", "images", f"new/{number:03d}.png")
+        yield "s3://images/new/"
+
+
+def test_outputs_are_the_same_with_any_number_of_workers(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predicted = pa.concat_tables(predict(None, "photos")).slice(0, 40)
     streamed, alone = write_all(None, "stream"), fill(None, "alone", monkeypatch)
     assert write_all(LocalEngine(), "local") == streamed
     settings = load_settings().engine.model_copy(update={"kind": "ray", "workers": max(WORKERS)})
@@ -122,6 +145,12 @@ def test_outputs_are_the_same_with_any_number_of_workers(monkeypatch: pytest.Mon
         assert [name for name, engine in engines.items() if write_all(engine, name) != streamed] == []
         assert [name for name, engine in engines.items() if fill(engine, name, monkeypatch) != alone] == []
         check_unseen(engines["ray2"])
+        # The workers download; the driver only lists.
+        monkeypatch.setattr(RemoteFile, "__call__", None)
+        [read_there] = predict(engines["ray2"], bucket)
+    monkeypatch.undo()
+    assert read_there.drop(["path"]) == predicted.drop(["path"])
+    assert read_there["path"][0].as_py() == "s3://images/new/000.png"
     assert not list(Path().glob(".engine-*"))
 
 
