@@ -38,7 +38,7 @@ test: $(READY) ## Run the tests, with coverage
 	@$(PY) -m pytest --numprocesses auto --dist worksteal --cov -m "not slow"
 
 test-slow: $(READY) ## Run the tests that start processes, clones and trainings
-	@$(PY) -m pytest --numprocesses auto --dist worksteal -m slow
+	@$(PY) -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder -m slow
 
 check: $(READY) ## Check format, style, types, import contracts, params.yaml and workflows; change nothing
 	@$(PY) -m ruff format --check --quiet || { echo "Not formatted: run make format" >&2; exit 1; }
@@ -94,38 +94,36 @@ $(PY):
 		"name another: make PYTHON=/path/to/python3.12" >&2; exit 1; }; \
 	"$$python" -m venv --clear $(VENV)
 
-# uv installs in a quarter of pip's time, but reads no settings of pip. This writes them as those of uv; the variables come last and win.
+# Installs packages with uv in a quarter of pip's time. uv reads no settings of pip: they are written as those of uv, its variables last,
+# because the last wins. Where uv fails, pip installs: it knows more ways to log in to an index. No bytecode: most packages are not
+# imported by most commands, and compiling all of them would take longer than downloading them.
 define PIP_AS_UV
 s/\\n/ /g
 /find-links=/s/ /,/g
 s/^(global|install|:env:)\.index-url=/export UV_DEFAULT_INDEX=/p
 s/^(global|install|:env:)\.extra-index-url=/export UV_INDEX=/p
 s/^(global|install|:env:)\.find-links=/export UV_FIND_LINKS=/p
-s/^(global|install|:env:)\.no-index=/export UV_NO_INDEX=/p
-s/^(global|install|:env:)\.constraint=/export UV_CONSTRAINT=/p
+s/^(global|install|:env:)\.no-index=/export UV_OFFLINE=/p
 s/^(global|install|:env:)\.trusted-host=/export UV_INSECURE_HOST=/p
 s/^(global|install|:env:)\.cert=/export SSL_CERT_FILE=/p
 s/^(global|install|:env:)\.proxy=/export ALL_PROXY=/p
 endef
 export PIP_AS_UV
-PIP := $(PY) -m pip --quiet --disable-pip-version-check
-UV_SETTINGS = eval "$$($(PY) -m pip config list | sort -r | sed -nE "$$PIP_AS_UV")"
-UV := $(PY) -m uv pip install --quiet --system-certs --index-strategy unsafe-best-match --python
+PIP := -m pip install --quiet --disable-pip-version-check --no-compile
+UV := -m uv pip install --quiet --system-certs --index-strategy unsafe-best-match
+# Of a Python, options.
+install = { eval "$$($(PY) -m pip config list | sort -r | sed -nE "$$PIP_AS_UV")" && $(PY) $(UV) --python $(1) $(2); } || $(1) $(PIP) $(2)
 
-# Most packages are not imported by most commands; compiling all of them would take longer than downloading them. Where uv fails, pip
-# installs: it knows more ways to log in to an index.
 $(READY): $(PY) requirements.lock pyproject.toml
 	@echo "Installing $$(grep -c == requirements.lock) packages into $(VENV): a minute, more on a slow network"
-	@{ $(PIP) install "$$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.lock)" && \
-	$(UV_SETTINGS) && $(UV) $(PY) --requirement requirements.lock; } || \
-	$(PIP) install --no-compile --requirement requirements.lock
-	@$(PIP) install --no-compile --no-deps --no-build-isolation --editable .
+	@$(PY) $(PIP) "$$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.lock)" || echo "uv cannot be installed; pip takes longer" >&2
+	@$(call install,$(PY),--requirement requirements.lock)
+	@$(PY) $(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# uv is in the environment of the pipeline.
+# Any package of the other environment may change without a need for this one.
 $(AIRFLOW_READY): dags/requirements.lock | $(READY)
 	@[ -x $(AIRFLOW_PY) ] || $(PY) -m venv --clear $(AIRFLOW)
 	@echo "Installing $$(grep -c == dags/requirements.lock) packages into $(AIRFLOW): a minute, more on a slow network"
-	@{ $(UV_SETTINGS) && $(UV) $(AIRFLOW_PY) --require-hashes --requirement dags/requirements.lock; } || \
-	$(AIRFLOW_PY) -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes --requirement dags/requirements.lock
+	@$(call install,$(AIRFLOW_PY),--require-hashes --requirement dags/requirements.lock)
 	@touch $@
