@@ -19,11 +19,26 @@ pytest_plugins = ("shared_github",)
 # A shell makes background processes ignore Ctrl-C, which some tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 OUTPUTS = ("data/raw", "data/prepared", "data/transformed", "models/model.onnx", "reports/validation")
+# The files whose slow tests take longest, in this order. They start first, because a long file that starts last runs alone.
+LONGEST = (
+    "test_airflow_dags.py",
+    "test_images.py",
+    "test_pipeline.py",
+    "test_sweep_queue.py",
+    "test_docs_run.py",
+    "test_rebuild.py",
+)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """Run one more slow test than there are cores, because they often wait for the processes that they start."""
     return usable_cores() + 1 if config.option.markexpr == "slow" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the longest files. Each worker of `make test-slow` gets whole files, so that it makes no fixture again."""
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
 @pytest.fixture(autouse=True)
