@@ -109,16 +109,16 @@ s/^(global|install|:env:)\.cert=/export SSL_CERT_FILE=/p
 s/^(global|install|:env:)\.proxy=/export ALL_PROXY=/p
 endef
 export PIP_AS_UV
-PIP := -m pip install --quiet --disable-pip-version-check --no-compile
-UV := -m uv pip install --quiet --system-certs --index-strategy unsafe-best-match
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-compile
+UV_INSTALL := -m uv pip install --quiet --system-certs --index-strategy unsafe-best-match
 # Of a Python, options.
-install = { eval "$$($(PY) -m pip config list | sort -r | sed -nE "$$PIP_AS_UV")" && $(PY) $(UV) --python $(1) $(2); } || $(1) $(PIP) $(2)
+install = { eval "$$($(PY) -m pip config list | sort -r | sed -nE "$$PIP_AS_UV")" && $(PY) $(UV_INSTALL) --python $(1) $(2); } || $(1) $(PIP_INSTALL) $(2)
 
 $(READY): $(PY) requirements.lock pyproject.toml
 	@echo "Installing $$(grep -c == requirements.lock) packages into $(VENV): a minute, more on a slow network"
-	@$(PY) $(PIP) "$$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.lock)" || echo "uv cannot be installed; pip takes longer" >&2
+	@$(PY) $(PIP_INSTALL) "$$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.lock)" || echo "uv cannot be installed; pip takes longer" >&2
 	@$(call install,$(PY),--requirement requirements.lock)
-	@$(PY) $(PIP) --no-deps --no-build-isolation --editable .
+	@$(PY) $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # Any package of the other environment may change without a need for this one.
