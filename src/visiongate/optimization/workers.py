@@ -33,10 +33,11 @@ def open_runner(settings: Settings, storage: StudyStorage) -> Iterator[StudyRunn
         EngineError: The engine cannot be reached.
     """
     engine, workers = settings.engine, settings.engine.workers or 1
-    if workers > settings.optimize.trials_per_round:
+    trials = settings.optimize.trials_per_round
+    if trials < workers or (trials == 1 and engine.kind == "ray"):
         logger.warning(
-            "engine.workers = %d, but only optimize.trials_per_round = %d trials run at the same time; raise it",
-            *(workers, settings.optimize.trials_per_round),
+            "optimize.trials_per_round = %d: no more trials run at the same time; raise it to use all workers",
+            trials,
         )
     is_alone = engine.kind == "ray" or workers == 1
     with storage.lock(), open_engine(engine) if is_alone else open_processes(workers) as opened:

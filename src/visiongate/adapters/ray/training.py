@@ -132,7 +132,7 @@ def _fit(work: Work, resources: Resources, outputs: _Outputs) -> None:
     try:
         result.result()
     except WorkerGroupError as error:
-        raise _find_cause(list(error.worker_failures.values())) from None
+        raise find_cause(list(error.worker_failures.values())) from None
     except ControllerError as error:
         raise EngineError(
             f"engine: the training could not start {work.processes} processes: {_shorten(error.controller_failure)}"
@@ -187,7 +187,7 @@ def _start(trainer: TorchTrainer) -> "Future[None]":
     return result
 
 
-def _find_cause(failures: list[Exception]) -> Exception:
+def find_cause(failures: list[Exception]) -> Exception:
     """Return the function's own error, or that a process was lost.
 
     When one process ends, the others may fail in their next exchange.
@@ -199,7 +199,7 @@ def _find_cause(failures: list[Exception]) -> Exception:
             return failure
     for failure in failures:
         # Torch, Ray Train and Ray raise no others.
-        if not isinstance(failure, RuntimeError | RayError | RayTrainError):
+        if not isinstance(failure, RuntimeError | ConnectionError | RayError | RayTrainError):
             return failure
     return _LostError(f"engine: a process of the training was lost: {_shorten(failures[0])}")
 
