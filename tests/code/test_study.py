@@ -2,6 +2,7 @@ import math
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -288,6 +289,21 @@ def test_epochs_are_in_the_storage_while_a_trial_runs(tmp_path: Path) -> None:
     other = StudyStorage(tmp_path / "unused", f"sqlite:///{tmp_path}/study.db")
     settings = replace_settings(SETTINGS, {"optimize.trials": 2, "optimize.pruner": "none"}, "test")
     assert run_on(LocalEngine(), other, settings, look).best_value == 0.5
+
+
+def test_machines_that_share_a_database_divide_the_trials(tmp_path: Path) -> None:
+    storage, started = StudyStorage(tmp_path / "unused", f"sqlite:///{tmp_path}/study.db"), list[int]()
+
+    def count(index: int, values: Values, report: Report) -> float:
+        started.append(index)
+        return bowl(index, values, report)
+
+    # SQLite's tables are made by the first one.
+    Ledger("test", storage)
+    with ThreadPoolExecutor(2) as machines:
+        first, second = machines.map(lambda _: run_on(LocalEngine(), storage, ROUNDS, count), range(2))
+    assert first == second == run(tmp_path / "a.journal", ROUNDS)
+    assert sorted(started) == list(range(len(first.trials)))
 
 
 # Several workers

@@ -92,17 +92,22 @@ class ProcessEngine:
     ) -> Iterator[Result]:
         """Apply a function to pieces in order: `engine.pieces.Engine.stream`."""
         waiting, done, first = enumerate(pieces), dict[int, _Outcome](), 0
-        while True:
-            for index, piece in islice(waiting, self._limit - len(self._busy)):
-                worker = self._idle.pop() if self._idle else _Worker.start()
-                self._busy[worker] = index
-                worker.connection.send_bytes(pickle.dumps((function, piece)))
-            while first in done:
-                yield done.pop(first).unwrap()
-                first += 1
-            if not self._busy:
-                return
-            done |= self._receive()
+        try:
+            while True:
+                for index, piece in islice(waiting, self._limit - len(self._busy)):
+                    worker = self._idle.pop() if self._idle else _Worker.start()
+                    self._busy[worker] = index
+                    worker.connection.send_bytes(pickle.dumps((function, piece)))
+                while first in done:
+                    yield done.pop(first).unwrap()
+                    first += 1
+                if not self._busy:
+                    return
+                done |= self._receive()
+        finally:
+            # Nobody wants the results of what still runs after an error.
+            if self._busy:
+                self.close()
 
     def close(self) -> None:
         """End the processes, also those that are in a piece."""

@@ -74,6 +74,10 @@ class Ledger:
         """Return the finished trials by index."""
         return {index_of(trial): trial for trial in self.active() if trial.state in FINISHED}
 
+    def release(self) -> None:
+        """Send no more heartbeats of the trials that this process has claimed, because all have finished."""
+        self._own.clear()
+
     def taken(self) -> set[int]:
         """Return the indices of the trials that have finished or are running, without those of machines that were lost."""
         with warnings.catch_warnings():

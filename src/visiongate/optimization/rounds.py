@@ -99,6 +99,7 @@ class _Search:
             if finished.keys() >= set(indices):
                 break
             time.sleep(POLL_SECONDS)
+        self.ledger.release()
         for index in indices:
             self.history.add(finished[index])
 
