@@ -24,8 +24,8 @@ ADDRESS = "RAY_ADDRESS"
 CONNECT_SECONDS = 5
 # Results and pieces are small; Ray passes them without the object store.
 STORE_BYTES = 100_000_000
-# Read by Ray when it is imported: no usage statistics, and a task without GPUs sees none.
-ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+# Read by Ray here and in its workers: no usage statistics, and a task without GPUs sees none.
+ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
 
 
 @contextmanager
@@ -141,9 +141,8 @@ def _join(address: str) -> Iterator[str]:
         )
     _probe(target, source)
     # The workers import the code that the driver runs, from the shared folder.
-    with _session(
-        f"{source} = {target}", address=target, runtime_env={"env_vars": {"PYTHONPATH": str(_source())}}
-    ):
+    variables = {**ENVIRONMENT, "PYTHONPATH": str(_source())}
+    with _session(f"{source} = {target}", address=target, runtime_env={"env_vars": variables}):
         yield target
 
 
