@@ -86,6 +86,12 @@ def test_the_parameters_are_typed_and_explained(dags: dict[str, DAG]) -> None:
             assert param.description
 
 
+def test_the_docs_name_every_task_and_parameter(dags: dict[str, DAG]) -> None:
+    text = (DAGS.parent / "docs/airflow.md").read_text(encoding="utf-8")
+    for name in (*IMAGE_TASKS, *ML_TASKS, *dags["ml_training_pipeline"].params, *dags):
+        assert f"`{name}`" in text, name
+
+
 def test_an_import_is_quick_and_reads_no_database(tmp_path: Path) -> None:
     """Without a database, a module-level Variable would fail."""
     environment = {**os.environ, "PYTHONPATH": str(DAGS), "AIRFLOW_HOME": str(tmp_path)}
