@@ -66,7 +66,11 @@ BROKEN_RAY: dict[str, list[tuple[str, object, str]]] = {
     JOB: [
         ("spec/clusterSelector/ray.io~1cluster", "ray", "the cluster is visiongate"),
         ("spec/entrypoint", "sh run.sh", "RayJob: runs sh run.sh"),
-        ("spec/runtimeEnvYAML", "env_vars: {COMMIT: main, HOME: /work/home}", "PYTHONPATH is None"),
+        (
+            "spec/runtimeEnvYAML",
+            "env_vars: {COMMIT: main, HOME: /work/home, PYTHONPATH: /work/src}",
+            "RayJob: variables",
+        ),
         ("spec/submissionMode", "HTTPMode", "'K8sJobMode' was expected"),
         ("spec/submitterConfig/backoffLimit", 2, "backoffLimit"),
         ("spec/activeDeadlineSeconds", REMOVED, "'activeDeadlineSeconds' is a required property"),

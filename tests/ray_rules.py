@@ -90,7 +90,7 @@ def leaves_the_head_to_the_stages(case: Case) -> Iterator[str]:
 
 @rule
 def shares_its_workspace(case: Case) -> Iterator[str]:
-    """All nodes write to one claim, at one path, where the code of the job is."""
+    """All nodes write to one claim, at one path, where the job works."""
     claims = {
         document["metadata"]["name"]: document["spec"]["accessModes"]
         for document in of_kind(case.documents, "PersistentVolumeClaim")
@@ -101,10 +101,9 @@ def shares_its_workspace(case: Case) -> Iterator[str]:
             yield f"{name}: mounts the claims {found}"
     [place] = places["head"].values() or [""]
     variables = yaml.safe_load(job_of(case)["spec"]["runtimeEnvYAML"])["env_vars"]
-    expected = {"HOME": f"{place}/home", "PYTHONPATH": f"{place}/{variables.get('COMMIT')}/src"}
-    for name, path in expected.items():
-        if variables.get(name) != path:
-            yield f"RayJob: {name} is {variables.get(name)}, not {path}"
+    # The engine sets PYTHONPATH for the workers, and Ray refuses a variable that both set.
+    if variables.keys() != {"COMMIT", "HOME"} or variables["HOME"] != f"{place}/home":
+        yield f"RayJob: variables {variables}"
 
 
 @rule

@@ -129,7 +129,7 @@ def test_the_job_clones_one_commit_into_the_workspace_and_runs_its_code(tmp_path
     call(origin, "git", *identity, "commit", "--quiet", "--allow-empty", "--message", "two")
     programs = tmp_path / "programs"
     programs.mkdir()
-    (programs / "python").write_text('#!/bin/sh\necho "$PWD $(ls src) $*"\n')
+    (programs / "python").write_text('#!/bin/sh\necho "$PYTHONPATH $(ls src) $*"\n')
     (programs / "python").chmod(0o755)
     work = tmp_path / "work"
     script = tmp_path / "run.sh"
@@ -145,7 +145,7 @@ def test_the_job_clones_one_commit_into_the_workspace_and_runs_its_code(tmp_path
         command = ["sh", str(script)]
         result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert result.returncode == 0, result.stderr
-        place = f"{work}/{commit} code.py -m"
+        place = f"{work}/{commit}/src code.py -m"
         assert result.stdout.splitlines() == [
             f"{place} dvc cache dir --quiet --local {work}/cache",
             f"{place} visiongate repro --minimal --config /etc/visiongate/settings.yaml",

@@ -8,6 +8,8 @@ cd "/work/$COMMIT"
 git init --quiet
 git fetch --quiet --depth 1 "$REPOSITORY" "$COMMIT"
 git checkout --quiet --force FETCH_HEAD
+# The code of the commit, not that of the image.
+export PYTHONPATH="$PWD/src"
 python -m dvc cache dir --quiet --local /work/cache
 
 python -m visiongate repro --minimal --config /etc/visiongate/settings.yaml
