@@ -21,7 +21,9 @@ logger = logging.getLogger(__name__)
 
 INSTALL = "engine.kind = ray: Ray is not installed; run `pip install 'visiongate[ray]'`, or set engine=local"
 ADDRESS = "RAY_ADDRESS"
+TOKEN = "RAY_AUTH_TOKEN or ~/.ray/auth_token"  # noqa: S105 - where it is
 CONNECT_SECONDS = 5
+MAX_REASON = 300
 # Results and pieces are small; Ray passes them without the object store.
 STORE_BYTES = 100_000_000
 # Read by Ray here and in its workers: no usage statistics, and a task without GPUs sees none.
@@ -78,11 +80,12 @@ def _start(settings: Engine) -> Iterator[str]:
         tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder,
         # The token would otherwise be a file in the home folder. The workers that Ray starts at once import the package by
         # PYTHONPATH; with a runtime environment, it would start others.
-        _environment(
+        environment(
             {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "PYTHONPATH": str(_source())}
         ),
         _session(
-            "local",
+            "engine.address = local",
+            "check that TMPDIR is a short path with free space",
             num_cpus=cores,
             object_store_memory=STORE_BYTES,
             include_dashboard=False,
@@ -93,7 +96,7 @@ def _start(settings: Engine) -> Iterator[str]:
 
 
 @contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
+def environment(variables: dict[str, str]) -> Iterator[None]:
     """Set variables of the environment within the block, also for the part of Ray that has read them."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
@@ -141,8 +144,12 @@ def _join(address: str) -> Iterator[str]:
         )
     _probe(target, source)
     # The workers import the code that the driver runs, from the shared folder.
-    variables = {**ENVIRONMENT, "PYTHONPATH": str(_source())}
-    with _session(f"{source} = {target}", address=target, runtime_env={"env_vars": variables}):
+    with _session(
+        f"{source} = {target}",
+        f"check that this machine has the cluster's version of Ray and its token, by {TOKEN}",
+        address=target,
+        runtime_env={"env_vars": {**ENVIRONMENT, "PYTHONPATH": str(_source())}},
+    ):
         yield target
 
 
@@ -167,11 +174,12 @@ def _probe(address: str, source: str) -> None:
 
 
 @contextmanager
-def _session(name: str, **options: Any) -> Iterator[None]:  # noqa: ANN401 - what ray.init takes
+def _session(name: str, advice: str, **options: Any) -> Iterator[None]:  # noqa: ANN401 - what ray.init takes
     """Be connected within the block.
 
     Args:
         name: The cluster, for an error message.
+        advice: What to check if it fails.
         **options: Of ``ray.init``.
 
     Raises:
@@ -183,9 +191,8 @@ def _session(name: str, **options: Any) -> Iterator[None]:  # noqa: ANN401 - wha
     try:
         ray.init(configure_logging=False, log_to_driver=False, **options)
     except (OSError, RuntimeError, ValueError, RayError) as error:
-        raise EngineError(
-            f"engine: {name}: Ray does not start: {' '.join(str(error).split())[:300]}"
-        ) from None
+        reason = " ".join(str(error).split())[:MAX_REASON]
+        raise EngineError(f"{name}: {reason}; {advice}") from None
     try:
         yield
     finally:
