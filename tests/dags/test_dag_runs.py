@@ -86,7 +86,7 @@ def kill_once(stage: str) -> threading.Thread:
         return None
 
     def kill() -> None:
-        wait_until(find, 240)
+        wait_until(find, 900)
         if process := find():
             process.send_signal(signal.SIGKILL)
 
