@@ -17,7 +17,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from visiongate.errors import SettingsError, TrainingError
-from visiongate.logs import LOGS
 from visiongate.settings.engine import Engine
 from visiongate.settings.training import Launch
 
@@ -88,7 +87,7 @@ def run_on_cluster(function: Callable[[], None], settings: Launch, engine: Engin
         from visiongate.adapters.ray.training import Work, run_processes  # noqa: PLC0415
 
         work = Work(function, settings.processes * settings.machines, TIMEOUT.total_seconds())
-        run_processes(work, engine, LOGS)
+        run_processes(work, engine)
 
 
 def _launch_config(settings: Launch) -> "LaunchConfig":

@@ -55,7 +55,7 @@ class Work:
     timeout_seconds: float
 
 
-def run_processes(work: Work, settings: Engine, folder: Path) -> None:
+def run_processes(work: Work, settings: Engine) -> None:
     """Run a function in processes on the cluster, and show what the first one prints.
 
     If a process is lost, all start again: the function resumes from a checkpoint of its own. Ray Train can restart them itself,
@@ -64,7 +64,6 @@ def run_processes(work: Work, settings: Engine, folder: Path) -> None:
     Args:
         work: The function, and the number of processes.
         settings: ``engine.resources.training`` is reserved for each process.
-        folder: In the shared workspace, for temporary files.
 
     Raises:
         EngineError: There is no room for the processes, or they were lost too often.
@@ -73,8 +72,9 @@ def run_processes(work: Work, settings: Engine, folder: Path) -> None:
     _check_room(work.processes, settings)
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.absolute(), prefix="ray-train-") as temporary:
+    # A folder of the shared workspace that git ignores.
+    logs.LOGS.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=logs.LOGS.absolute(), prefix="ray-train-") as temporary:
         outputs = _Outputs(Path(temporary))
         for _ in range(MAX_RESTARTS):
             try:
