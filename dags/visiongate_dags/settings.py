@@ -71,14 +71,15 @@ def make_params(*, fetch: bool) -> dict[str, Param]:
             title="Data set",
             type=["null", "string"],
             # A value that begins with a dash would be an option of the command.
-            pattern="^[^-\\s]",
+            pattern="^[^-\\s][^\\n\\r]*$",
         ),
         "overrides": Param(
             None,
             "One setting per line, as of `dvc exp run -S`: training.epochs=60",
             title="Overrides",
             type=["null", "array"],
-            items={"type": "string", "pattern": "^(\\+\\+?|~)?[A-Za-z]"},
+            # Hydra would replace ${oc.env:NAME} by a variable of the worker, which may be a password.
+            items={"type": "string", "pattern": "^(\\+\\+?|~)?[A-Za-z][^$\\n\\r]*$"},
         ),
         "fetch": Param(
             fetch,

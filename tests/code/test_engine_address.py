@@ -3,6 +3,8 @@
 import os
 import socket
 import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from visiongate.settings.engine import Engine
 from visiongate.settings.loading import load_settings
 from workspaces import ROOT
 
-RAY_MODULE = "visiongate.adapters.ray.nodes"
+OWN_MODULES = "visiongate.adapters.ray."
 
 
 def settings(address: str) -> Engine:
@@ -44,6 +46,15 @@ def test_an_address_at_which_nothing_answers(free_port: int, monkeypatch: pytest
     assert message("auto").startswith(f"RAY_ADDRESS = {address}: no Ray cluster answers (")
 
 
+def test_an_address_at_which_another_server_answers() -> None:
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        Thread(target=server.handle_request, daemon=True).start()
+        address = f"127.0.0.1:{server.server_port}"
+        assert message(address).startswith(
+            f"engine.address = {address}: no Ray cluster answers (another server does)"
+        )
+
+
 @pytest.mark.parametrize("address", ["ray://head:10001", "head", "head:", ":6379", "http://head:8265"])
 def test_a_variable_that_is_no_address(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", address)
@@ -59,7 +70,7 @@ def test_no_cluster_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_ray_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name == RAY_MODULE or name.split(".")[0] == "ray"]:
+    for name in [name for name in sys.modules if f"{name}.".startswith(("ray.", OWN_MODULES))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "ray", None)
     assert message("local").startswith(
@@ -71,6 +82,14 @@ def test_ray_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_setting_refuses_what_is_no_address(address: str) -> None:
     values: dict[str, Any] = settings("local").model_dump() | {"address": address}
     with pytest.raises(ValueError, match="choose auto, local or the HOST:PORT"):
+        Engine(**values)
+
+
+@pytest.mark.parametrize("amount", [0.00001, 1.5, 0.0])
+def test_ray_reserves_no_such_part_of_a_core(amount: float) -> None:
+    values: dict[str, Any] = settings("local").model_dump()
+    values["resources"]["images"]["cpus"] = amount
+    with pytest.raises(ValueError, match=r"resources\.images\.cpus"):
         Engine(**values)
 
 

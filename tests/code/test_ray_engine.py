@@ -25,7 +25,7 @@ from ray import cloudpickle
 
 from messy_images import messy_settings, write_messy_table
 from visiongate.adapters.ray.cluster import connect
-from visiongate.adapters.ray.pieces import RayEngine
+from visiongate.adapters.ray.pieces import MAX_AHEAD, RayEngine
 from visiongate.cores import usable_cores
 from visiongate.engine.pieces import Engine, LocalEngine, Piece, Result
 from visiongate.errors import DataError, EngineError
@@ -213,6 +213,21 @@ def test_results_are_in_order_and_pieces_are_read_as_needed() -> None:
 def slow_square(number: int) -> int:
     time.sleep(0.02 if number else 0.2)
     return number**2
+
+
+@pytest.mark.usefixtures("slots")
+@pytest.mark.parametrize("slow", [0, 50])
+def test_others_go_ahead_of_a_slow_piece_but_not_without_end(slow: int, tmp_path: Path) -> None:
+    results = ray_engine(2).stream(partial(wait_for_others, folder=tmp_path, slow=slow), range(100))
+    assert list(results) == list(range(100))
+
+
+def wait_for_others(number: int, folder: Path, slow: int) -> int:
+    """Return a number; the slow one waits until as many others have ended as may go ahead of it."""
+    (folder / str(number)).touch()
+    while number == slow and not (folder / str(slow + 2 * MAX_AHEAD - 1)).exists():
+        time.sleep(0.01)
+    return number
 
 
 @pytest.mark.usefixtures("slots")

@@ -158,6 +158,6 @@ def test_the_command_predicts_on_a_cluster(capsys: pytest.CaptureFixture[str]) -
     for engine in ("local", "ray"):
         words = ["--engine", engine, "--output", f"command-{engine}.csv", "--embed", f"{engine}.npy"]
         assert run_cli("predict", "photos", *words) == 1
-    assert "engine: Ray at this machine, 1 nodes, 2 pieces at a time" in capsys.readouterr().err
+    assert "engine: Ray at this machine, nodes: 1, pieces at a time: 2" in capsys.readouterr().err
     for name in ("command-{}.csv", "{}.npy"):
         assert Path(name.format("ray")).read_bytes() == Path(name.format("local")).read_bytes()

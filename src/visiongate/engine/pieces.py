@@ -56,9 +56,10 @@ def open_engine(settings: EngineSettings) -> Iterator[Engine]:
     if settings.kind == "local":
         yield LocalEngine()
         return
-    # Ray takes a second to import.
-    from visiongate.adapters.ray.cluster import connect  # noqa: PLC0415
-    from visiongate.adapters.ray.pieces import RayEngine  # noqa: PLC0415
+    from visiongate.adapters.ray.cluster import connect  # noqa: PLC0415 - not without a cluster
 
     with connect(settings) as slots:
+        # Ray takes a second to import, and may not be installed, which `connect` explains.
+        from visiongate.adapters.ray.pieces import RayEngine  # noqa: PLC0415
+
         yield RayEngine(settings, slots)

@@ -7,6 +7,9 @@ from pydantic import AfterValidator, Field
 
 from visiongate.settings.fields import Count, NonNegative, Positive, Section
 
+# Of a core or a GPU: what Ray can reserve.
+_DECIMALS = 4
+
 _HOST_AND_PORT = re.compile(r"[^\s:/@]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
 
 
@@ -16,11 +19,20 @@ def _check_address(address: str) -> str:
     raise ValueError("choose auto, local or the HOST:PORT of a Ray cluster's head, such as 10.0.0.5:6379")
 
 
+def _check_amount(amount: float) -> float:
+    if amount == round(amount, _DECIMALS if amount < 1 else 0):
+        return amount
+    raise ValueError(f"choose a whole number, or a part of 1 with up to {_DECIMALS} decimals")
+
+
+_Amount = AfterValidator(_check_amount)
+
+
 class Resources(Section):
     """What Ray reserves for one piece of work."""
 
-    cpus: Positive = Field(description="Cores, and threads of the piece.")
-    gpus: NonNegative = Field(description="GPUs.")
+    cpus: Annotated[Positive, _Amount] = Field(description="Cores, and threads of the piece.")
+    gpus: Annotated[NonNegative, _Amount] = Field(description="GPUs.")
     memory_mb: Count = Field(description="Memory in megabytes.")
 
 

@@ -23,6 +23,9 @@ INSTALL = "engine.kind = ray: Ray is not installed; run `pip install 'visiongate
 ADDRESS = "RAY_ADDRESS"
 TOKEN = "RAY_AUTH_TOKEN or ~/.ray/auth_token"  # noqa: S105 - where it is
 CONNECT_SECONDS = 5
+# A server of gRPC, such as a head, answers the first with the second: HTTP/2 (RFC 9113, sections 3.4 and 6.5).
+SETTINGS_FRAME = b"\x04"
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + SETTINGS_FRAME + bytes(5)
 MAX_REASON = 300
 # Results and pieces are small; Ray passes them without the object store.
 STORE_BYTES = 100_000_000
@@ -54,7 +57,7 @@ def connect(settings: Engine) -> Iterator[int]:
         if settings.address != "local":
             check_nodes([node["NodeID"] for node in nodes])
         slots = settings.workers or count_slots(settings.resources.images)
-        logger.info("engine: Ray at %s, %d nodes, %d pieces at a time", address, len(nodes), slots)
+        logger.info("engine: Ray at %s, nodes: %d, pieces at a time: %d", address, len(nodes), slots)
         yield slots
 
 
@@ -85,7 +88,9 @@ def _start(settings: Engine) -> Iterator[str]:
         ),
         _session(
             "engine.address = local",
-            "check that TMPDIR is a short path with free space",
+            "check that TMPDIR is a short path of ASCII characters with free space",
+            # Otherwise Ray would take the cluster of RAY_ADDRESS.
+            address="local",
             num_cpus=cores,
             object_store_memory=STORE_BYTES,
             include_dashboard=False,
@@ -154,10 +159,10 @@ def _join(address: str) -> Iterator[str]:
 
 
 def _probe(address: str, source: str) -> None:
-    """Check that something answers; Ray itself would wait for minutes.
+    """Check that a head may answer; Ray itself would wait for minutes.
 
     Raises:
-        EngineError: Nothing does, or the address is not HOST:PORT.
+        EngineError: Nothing or another server does, or the address is not HOST:PORT.
     """
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or "/" in host:
@@ -165,7 +170,12 @@ def _probe(address: str, source: str) -> None:
             f"{source} = {address}: not HOST:PORT of a Ray cluster's head, such as 10.0.0.5:6379"
         )
     try:
-        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+        with socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS) as connection:
+            connection.sendall(PREFACE)
+            kind = connection.recv(4)[3:]
+        # Encrypted, it answers in another way.
+        if kind != SETTINGS_FRAME and os.environ.get("RAY_USE_TLS") != "1":
+            raise ConnectionError("another server does")
     except (OSError, OverflowError) as error:
         raise EngineError(
             f"{source} = {address}: no Ray cluster answers ({error}); check the address and that its head runs "

@@ -58,12 +58,13 @@ class RayEngine:
         place = Place(chosen.cpus)
         try:
             while True:
-                free = min(slots - len(running), slots * MAX_AHEAD - len(done))
-                for index, piece in islice(waiting, free):
-                    running[task.remote(function, piece, place)] = index
                 while first in done:
                     yield _get(done.pop(first))
                     first += 1
+                # Without running pieces, none is done: the next ones always start.
+                free = min(slots, slots * MAX_AHEAD - len(done)) - len(running)
+                for index, piece in islice(waiting, max(free, 0)):
+                    running[task.remote(function, piece, place)] = index
                 if not running:
                     return
                 finished, _ = ray.wait(list(running), num_returns=1)
