@@ -29,6 +29,19 @@ def call(
     return result
 
 
+def make_two_commits(repository: Path) -> str:
+    """Make a repository with a file ``src/code.py`` and two commits; return the first."""
+    (repository / "src").mkdir(parents=True)
+    (repository / "src/code.py").write_text("")
+    call(repository, "git", "init", "--quiet")
+    call(repository, "git", "add", ".")
+    identity = ("-c", "user.name=a", "-c", "user.email=a@example.com")
+    call(repository, "git", *identity, "commit", "--quiet", "--message", "one")
+    commit = call(repository, "git", "rev-parse", "HEAD").stdout.strip()
+    call(repository, "git", *identity, "commit", "--quiet", "--allow-empty", "--message", "two")
+    return commit
+
+
 def clone_tree(target: Path) -> Path:
     """Copy what git tracks, as it is in the working tree, into a repository with one commit."""
     listed = subprocess.run(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from clones import ROOT
 from manifests import Container, Document, Workload, containers, matches, variables, workloads
 from visiongate.errors import SettingsError
 from visiongate.settings.serving import Serving
@@ -41,6 +42,23 @@ class Case:
     commands: dict[str, set[str]]
     user: int
     digests: bool
+
+
+def case_without_service(namespace: str, documents: Sequence[Document]) -> Case:
+    """Return the case of a namespace of its own, in which the service does not run."""
+    words = re.findall(r"`([\w-]+)`", (ROOT / "docs/kubernetes.md").read_text(encoding="utf-8"))
+    user = re.findall(r"^USER (\d+)", (ROOT / "deploy/Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    return Case(
+        documents=documents,
+        namespace=namespace,
+        routes=frozenset(),
+        metrics=frozenset(),
+        secrets={},
+        words=frozenset(words),
+        commands={},
+        user=int(user[0]),
+        digests=True,
+    )
 
 
 Rule = Callable[[Case], Iterator[str]]

@@ -3,7 +3,6 @@
 import functools
 import json
 import os
-import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,13 +15,14 @@ import connection_rules
 import workload_rules
 from broken_airflow_manifests import BROKEN_AIRFLOW, POD
 from clones import ROOT, call, clone_tree
-from manifest_cases import Case
+from manifest_cases import case_without_service
 from manifest_schemas import VERSIONS, schema_findings
 from manifests import FOLDER, Document, change, render
 
 AIRFLOW_PYTHON = ROOT / ".venv-airflow/bin/python"
 PODS = ROOT / "dags/visiongate_dags/pods.yaml"
 IMAGE = "ghcr.io/example/visiongate/train@sha256:" + "0" * 64
+NAMESPACE = "visiongate-airflow"
 # Of those of the other manifests, what also holds here.
 COMMON = (
     workload_rules.is_in_its_namespace,
@@ -58,31 +58,17 @@ def _complete(pod: Document, task: str, resources: Document) -> Document:
     return {**pod, "metadata": metadata, "spec": {**pod["spec"], "containers": [container]}}
 
 
-def case_of(documents: Sequence[Document]) -> Case:
-    words = re.findall(r"`([\w-]+)`", (ROOT / "docs/kubernetes.md").read_text(encoding="utf-8"))
-    user = re.findall(r"^USER (\d+)", (ROOT / "deploy/Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
-    return Case(
-        documents=documents,
-        namespace="visiongate-airflow",
-        routes=frozenset(),
-        metrics=frozenset(),
-        secrets={},
-        words=frozenset(words),
-        commands={},
-        user=int(user[0]),
-        digests=True,
-    )
-
-
 def findings(documents: Sequence[Document]) -> list[str]:
     """What the rules and the schemas say."""
-    found = [finding for rule in RULES.values() for finding in rule(case_of(documents))]
+    found = [
+        finding for rule in RULES.values() for finding in rule(case_without_service(NAMESPACE, documents))
+    ]
     return found + schema_findings(documents, VERSIONS[-1])
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_the_manifests_hold_the_rule(rule: str) -> None:
-    assert list(RULES[rule](case_of(rendered()))) == []
+    assert list(RULES[rule](case_without_service(NAMESPACE, rendered()))) == []
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -104,7 +90,7 @@ def test_each_rule_finds_something() -> None:
         for name, rows in BROKEN_AIRFLOW.items()
         for path, value, _ in rows
     ]
-    cases = [case_of(documents) for documents in broken]
+    cases = [case_without_service(NAMESPACE, documents) for documents in broken]
 
     assert [name for name, rule in RULES.items() if not any(list(rule(case)) for case in cases)] == []
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from sqlalchemy import make_url
 
 from broken_manifests import BROKEN, CONTAINER, SETTINGS
-from clones import call
+from clones import call, make_two_commits
 from command_line import run_cli
 from connection_rules import misfits
 from manifest_cases import RULES, Case
@@ -472,14 +472,7 @@ def _applied(text: str) -> list[Document]:
 
 def test_the_line_clones_one_commit_and_runs_its_code(tmp_path: Path) -> None:
     origin = tmp_path / "origin"
-    (origin / "src").mkdir(parents=True)
-    (origin / "src/code.py").write_text("")
-    call(origin, "git", "init", "--quiet")
-    call(origin, "git", "add", ".")
-    identity = ("-c", "user.name=a", "-c", "user.email=a@example.com")
-    call(origin, "git", *identity, "commit", "--quiet", "--message", "one")
-    commit = call(origin, "git", "rev-parse", "HEAD").stdout.strip()
-    call(origin, "git", *identity, "commit", "--quiet", "--allow-empty", "--message", "two")
+    commit = make_two_commits(origin)
     python = tmp_path / "python"
     python.write_text('#!/bin/sh\necho "$PYTHONPATH $(ls src) $*"\n')
     python.chmod(0o755)

@@ -15,11 +15,12 @@ import connection_rules
 import ray_rules
 import workload_rules
 from broken_ray_manifests import BROKEN_RAY
-from clones import ROOT, call
-from manifest_cases import Case
+from clones import ROOT, call, make_two_commits
+from manifest_cases import case_without_service
 from manifest_schemas import VERSIONS, pods_of, schema_findings
 from manifests import FOLDER, Document, change, render
 
+NAMESPACE = "visiongate-ray"
 # Of those of the other manifests, what also holds for pods that KubeRay makes.
 COMMON = (
     workload_rules.is_in_its_namespace,
@@ -52,25 +53,11 @@ def rendered(pool: str) -> list[Document]:
         return render(str(copied))
 
 
-def case_of(documents: Sequence[Document]) -> Case:
-    words = re.findall(r"`([\w-]+)`", (ROOT / "docs/kubernetes.md").read_text(encoding="utf-8"))
-    user = re.findall(r"^USER (\d+)", (ROOT / "deploy/Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
-    return Case(
-        documents=documents,
-        namespace="visiongate-ray",
-        routes=frozenset(),
-        metrics=frozenset(),
-        secrets={},
-        words=frozenset(words),
-        commands={},
-        user=int(user[0]),
-        digests=True,
-    )
-
-
 def findings(documents: Sequence[Document]) -> list[str]:
     """What the rules and the schemas say."""
-    found = [finding for rule in RULES.values() for finding in rule(case_of(documents))]
+    found = [
+        finding for rule in RULES.values() for finding in rule(case_without_service(NAMESPACE, documents))
+    ]
     pods = pods_of(documents, "RayCluster", "RayJob")
     return found + schema_findings([*documents, *pods], VERSIONS[-1])
 
@@ -78,7 +65,7 @@ def findings(documents: Sequence[Document]) -> list[str]:
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("pool", POOLS)
 def test_the_manifests_hold_the_rule(pool: str, rule: str) -> None:
-    assert list(RULES[rule](case_of(rendered(pool)))) == []
+    assert list(RULES[rule](case_without_service(NAMESPACE, rendered(pool)))) == []
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -103,7 +90,7 @@ def test_each_rule_finds_something() -> None:
         for name, rows in BROKEN_RAY.items()
         for path, value, _ in rows
     ]
-    cases = [case_of(documents) for documents in broken]
+    cases = [case_without_service(NAMESPACE, documents) for documents in broken]
 
     assert [name for name, rule in RULES.items() if not any(list(rule(case)) for case in cases)] == []
 
@@ -119,14 +106,7 @@ def test_the_pool_of_gpus_adds_workers_and_changes_no_other() -> None:
 
 def test_the_job_clones_one_commit_into_the_workspace_and_runs_its_code(tmp_path: Path) -> None:
     origin = tmp_path / "origin"
-    (origin / "src").mkdir(parents=True)
-    (origin / "src/code.py").write_text("")
-    call(origin, "git", "init", "--quiet")
-    call(origin, "git", "add", ".")
-    identity = ("-c", "user.name=a", "-c", "user.email=a@example.com")
-    call(origin, "git", *identity, "commit", "--quiet", "--message", "one")
-    commit = call(origin, "git", "rev-parse", "HEAD").stdout.strip()
-    call(origin, "git", *identity, "commit", "--quiet", "--allow-empty", "--message", "two")
+    commit = make_two_commits(origin)
     programs = tmp_path / "programs"
     programs.mkdir()
     (programs / "python").write_text('#!/bin/sh\necho "$PYTHONPATH $(ls src) $*"\n')
