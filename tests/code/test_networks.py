@@ -58,6 +58,7 @@ def test_each_recipe_builds_a_network_with_gradients(name: str, channels: int, s
     assert all(parameter.grad is not None for parameter in network.parameters() if parameter.requires_grad)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", sorted({*network_names()} - BACKBONES))
 def test_onnx_and_torch_agree_for_each_network(tmp_path: Path, name: str) -> None:
     # A size that no pooling divides evenly.

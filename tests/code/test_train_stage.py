@@ -82,6 +82,7 @@ def test_a_network_is_trained_exported_and_tracked(capsys: pytest.CaptureFixture
     assert len(store.client.get_metric_history(run.info.run_id, "val_loss")) == 3
 
 
+@pytest.mark.no_cover
 @pytest.mark.usefixtures("workspace")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_training_is_deterministic(precision: str) -> None:

@@ -91,6 +91,7 @@ def test_a_sound_model_passes(settings: Settings) -> None:
     assert failed(settings) == set()
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("worsen", "rules"),
     [

@@ -94,6 +94,7 @@ def test_each_command_in_the_text_exists(command: str) -> None:
     assert run_cli(*command.split(), "--help") == 0
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("command", [command for command in COMMANDS if overrides_of(command)])
 def test_an_experiment_composes_to_a_valid_model(command: str, followed: Path) -> None:
     overrides = overrides_of(command)

@@ -70,6 +70,7 @@ def test_a_fresh_clone_is_up_to_date(clone: Path) -> None:
     assert changed_stages(clone) == set()
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(("change", "directly", "then"), ROWS, ids=[row[0] for row in ROWS])
 def test_documented_reruns_match_dvc(clone: Path, change: str, directly: str, then: str) -> None:
     with changed(clone, change):
