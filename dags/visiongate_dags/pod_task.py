@@ -10,23 +10,14 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from visiongate_dags.clone import (
-    Clone,
-    apply_gate,
-    keep_settings,
-    make_clone,
-    record_success,
-    remove_old_clones,
-    run_stages,
-    write_report,
-)
+from visiongate_dags import steps
+from visiongate_dags.clone import Clone, apply_gate, run_stages, write_report
 from visiongate_dags.errors import RunError, TemporaryError
 from visiongate_dags.project import Project
-from visiongate_dags.proposals import propose
-from visiongate_dags.results import Values, read_evaluation, read_json, read_registration
+from visiongate_dags.results import Values, read_evaluation, read_json
 from visiongate_dags.stages import IMAGE_TRAINING, PipelineError, assign_stages, read_pipeline
 
 # The variables that the DAG sets.
@@ -35,7 +26,6 @@ RUN, SETTINGS = "VISIONGATE_RUN", "VISIONGATE_RUN_SETTINGS"
 RUNS = "runs"
 # What the first task tells the others, in the clone.
 STATE = Path("logs/pod_run.json")
-FETCHES, REGISTERS = "ingestion", "register"
 FAILED, TEMPORARY = 1, 75
 
 logger = logging.getLogger(__name__)
@@ -45,29 +35,27 @@ def check_environment(clone: Clone) -> None:
     """Check the disk, and make the clone of the run with its settings."""
     settings = json.loads(os.environ[SETTINGS])
     clone.project.check(clone.folder.parent)
-    commit = make_clone(clone, settings["data"], settings["overrides"])
-    for name in remove_old_clones(clone.folder.parent, settings["keep_runs"]):
-        logger.info("Removed the clone of an earlier run, %s", name)
+    commit = steps.prepare(clone, settings["data"], settings["overrides"], settings["keep_runs"])
     state = {"base": clone.project.commit(), "commit": commit, "fetch": settings["fetch"]}
     path = clone.folder / STATE
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(state), encoding="utf-8")
-    logger.info("The run works in %s on commit %s", clone.folder, commit)
 
 
 def preprocess_data(clone: Clone) -> None:
     """Read, validate, clean and resize the images."""
-    _run_stages(clone, "preprocess_data", FETCHES if _state(clone)["fetch"] else None)
+    forced = {steps.FETCHES} if _state(clone)["fetch"] else set()
+    run_stages(clone, _stages_of(clone, "preprocess_data"), forced)
 
 
 def train_model(clone: Clone) -> None:
     """Train the model, and search for better settings."""
-    _run_stages(clone, "train_model")
+    run_stages(clone, _stages_of(clone, "train_model"))
 
 
 def evaluate_model(clone: Clone) -> None:
     """Evaluate the model, and apply the gate."""
-    _run_stages(clone, "evaluate_model")
+    run_stages(clone, _stages_of(clone, "evaluate_model"))
     logger.info("%s", json.dumps(read_evaluation(clone.folder)["metrics"]))
     apply_gate(clone)
 
@@ -75,11 +63,7 @@ def evaluate_model(clone: Clone) -> None:
 def register_model(clone: Clone) -> None:
     """Register the model, which is compared with the champion of this moment, and propose it if it is promoted."""
     state = _state(clone)
-    if state["commit"] != state["base"]:
-        keep_settings(clone)
-    _run_stages(clone, "register_model", REGISTERS)
-    propose(clone, read_registration(clone), state["base"])
-    record_success(clone)
+    steps.register(clone, _stages_of(clone, "register_model"), state["base"], state["commit"])
 
 
 def generate_report(clone: Clone) -> None:
@@ -117,10 +101,9 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _run_stages(clone: Clone, task: str, forced: str | None = None) -> None:
+def _stages_of(clone: Clone, task: str) -> Sequence[str]:
     clone.check()
-    stages = assign_stages(read_pipeline(clone.folder / "dvc.yaml"), IMAGE_TRAINING)[task]
-    run_stages(clone, stages, {forced} if forced else ())
+    return assign_stages(read_pipeline(clone.folder / "dvc.yaml"), IMAGE_TRAINING)[task]
 
 
 def _state(clone: Clone) -> Values:

@@ -11,22 +11,12 @@ from typing import Any, TypedDict
 from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from visiongate_dags.clone import (
-    Clone,
-    apply_gate,
-    keep_settings,
-    make_clone,
-    record_success,
-    remove_old_clones,
-    run_name,
-    run_stages,
-    write_report,
-)
+from visiongate_dags import steps
+from visiongate_dags.clone import Clone, apply_gate, run_name, run_stages, write_report
 from visiongate_dags.errors import RunError, TemporaryError
 from visiongate_dags.notifications import send
 from visiongate_dags.project import POOL, Project
-from visiongate_dags.proposals import propose
-from visiongate_dags.results import Values, read_evaluation, read_hashes, read_registration
+from visiongate_dags.results import Values, read_evaluation, read_hashes
 from visiongate_dags.settings import read_emails, read_project, read_run_settings, read_workspace
 from visiongate_dags.stages import Pipeline, PipelineError, read_pipeline
 from visiongate_dags.summary import SUCCESS, RunSummary
@@ -38,8 +28,6 @@ DEFAULTS: dict[str, Any] = {
     "retry_exponential_backoff": 2,
     "pool": POOL,
 }
-FETCHES = "ingestion"
-REGISTERS = "register"
 RESULT = "return_value"
 ADVICE = {
     errno.ENOSPC: "the disk is full; free some space, or set the Variable visiongate_workspace to a folder on another disk",
@@ -100,10 +88,7 @@ def check(context: Mapping[str, Any]) -> Run:
         if changed := project.changed_files():
             logger.warning("The run does not see uncommitted changes of %s", ", ".join(changed))
         clone = Clone(project, workspace / context["dag"].dag_id / run_name(context["run_id"]))
-        commit = make_clone(clone, settings.data, settings.overrides)
-        for name in remove_old_clones(clone.folder.parent, settings.keep_runs):
-            logger.info("Removed the clone of an earlier run, %s", name)
-        logger.info("The run works in %s on commit %s", clone.folder, commit)
+        commit = steps.prepare(clone, settings.data, settings.overrides, settings.keep_runs)
         return {
             "project": str(project.folder),
             "python": str(project.python),
@@ -119,8 +104,8 @@ def run_task(run: Run, task: str, tasks: Mapping[str, str], assign: Assign) -> V
     with airflow_errors():
         clone = open_clone(run)
         stages = _stages_of(clone, task, tasks, assign)
-        run_stages(clone, stages, {FETCHES} if run["fetch"] else ())
-        return {"stages": list(stages), "folder": run["folder"], "hashes": read_hashes(clone.folder, stages)}
+        run_stages(clone, stages, {steps.FETCHES} if run["fetch"] else ())
+        return _describe(clone, stages)
 
 
 def evaluate(run: Run, task: str, tasks: Mapping[str, str], assign: Assign) -> Values:
@@ -139,18 +124,8 @@ def register(run: Run, task: str, tasks: Mapping[str, str], assign: Assign) -> V
     with airflow_errors():
         clone = open_clone(run)
         stages = _stages_of(clone, task, tasks, assign)
-        if run["commit"] != run["base"]:
-            keep_settings(clone)
-        run_stages(clone, stages, {REGISTERS})
-        made = read_registration(clone)
-        result = {
-            "stages": list(stages),
-            "folder": run["folder"],
-            "hashes": read_hashes(clone.folder, stages),
-        }
-        result |= made | propose(clone, made, run["base"])
-        record_success(clone)
-        return result
+        made = steps.register(clone, stages, run["base"], run["commit"])
+        return {**_describe(clone, stages), **made}
 
 
 def report(run: Run | None) -> str | None:
@@ -213,6 +188,15 @@ def open_clone(run: Run) -> Clone:
 def _stages_of(clone: Clone, task: str, tasks: Mapping[str, str], assign: Assign) -> Sequence[str]:
     clone.check()
     return assign(read_pipeline(clone.folder / "dvc.yaml"), tasks)[task]
+
+
+def _describe(clone: Clone, stages: Sequence[str]) -> Values:
+    """Return what stages have written, and where."""
+    return {
+        "stages": list(stages),
+        "folder": str(clone.folder),
+        "hashes": read_hashes(clone.folder, stages),
+    }
 
 
 def _pull(context: Mapping[str, Any], task: str) -> Any:  # noqa: ANN401 - what the task returned
