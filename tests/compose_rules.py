@@ -1,5 +1,6 @@
 """What a compose file must obey: each rule is a function that returns what is wrong with a document."""
 
+import copy
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,6 +24,20 @@ SECRET_NAME = re.compile(r"(PASSWORD|SECRET|TOKEN|CREDENTIALS|(?<!CONFIG)_KEYS?)
 PASSWORD_IN_ADDRESS = re.compile(r"://[^/\s:@]+:[^/\s@]+@")
 LOOPBACK = re.compile(r"(127\.0\.0\.1|\$\{VISIONGATE_ADDRESS:-127\.0\.0\.1\}):\S+")
 DEFAULT = re.compile(r"\$\{(?P<name>\w+)(?::?[-?](?P<default>[^}]*))?\}")
+
+
+def changed(document: Document, path: str, value: Any) -> Document:  # noqa: ANN401 - any value of YAML
+    """Return a copy of a compose file with one value replaced; None removes it."""
+    document = copy.deepcopy(document)
+    *parents, last = path.split(".")
+    node = document
+    for key in parents:
+        node = node[key]
+    if value is None:
+        del node[last]
+    else:
+        node[last] = value
+    return document
 
 
 def services(document: Document) -> Iterator[tuple[str, Document]]:

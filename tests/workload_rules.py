@@ -415,6 +415,21 @@ def looks_for_drift_each_week(case: Case) -> Iterator[str]:
             yield f"{container.name}: {problem}"
 
 
+# What also holds for pods that an operator makes, in which the service does not run.
+OF_ANY_PODS = (
+    is_in_its_namespace,
+    uses_words_that_exist,
+    runs_images_that_are_known,
+    has_requests_and_limits,
+    has_no_privileges,
+    gets_no_token_and_no_variables_of_services,
+    runs_as_the_user_of_its_image,
+    has_bounded_volumes,
+    can_write_where_dvc_writes,
+    refers_to_what_exists,
+)
+
+
 def _mebibytes(amount: object) -> int:
     found = BYTES.fullmatch(str(amount))
     return int(found[1]) * (1024 if found[2] == "Gi" else 1) if found else 0

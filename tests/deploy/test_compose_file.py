@@ -1,6 +1,5 @@
 """The compose file: its schema, rules of our own with a mistake for each, and the files that it mounts."""
 
-import copy
 import json
 import os
 import re
@@ -22,6 +21,7 @@ from compose_rules import (
     Document,
     addresses_unknown,
     calls_without_a_way,
+    changed,
     checks_elsewhere,
     data_lost,
     files_missing,
@@ -65,20 +65,6 @@ IMAGE = "localhost/visiongate:serve"
 TOOLS = Path(sys.executable).parent
 
 
-def changed(path: str, value: Any) -> Document:  # noqa: ANN401 - any value of YAML
-    """Return the compose file with one value replaced; None removes it."""
-    document = copy.deepcopy(COMPOSE)
-    *parents, last = path.split(".")
-    node = document
-    for key in parents:
-        node = node[key]
-    if value is None:
-        del node[last]
-    else:
-        node[last] = value
-    return document
-
-
 def read(path: str) -> Document:
     document: Document = yaml.safe_load((MONITORING / path).read_text(encoding="utf-8"))
     return document
@@ -109,7 +95,7 @@ def test_the_files_obey_the_schema(tmp_path: Path) -> None:
     result = check_schema(*FILES)
     assert result.returncode == 0, result.stdout
     (tmp_path / "compose.yaml").write_text(
-        yaml.safe_dump(changed("services.visiongate.tmpfs", {"/cache": 1}))
+        yaml.safe_dump(changed(COMPOSE, "services.visiongate.tmpfs", {"/cache": 1}))
     )
     assert check_schema(tmp_path / "compose.yaml").returncode == 1
 
@@ -201,7 +187,7 @@ RULES: dict[Callable[[Document], list[str]], list[tuple[str, Any]]] = {
 def test_the_file_obeys_each_rule_and_a_mistake_is_noticed(rule: Callable[[Document], list[str]]) -> None:
     assert rule(COMPOSE) == []
     for path, value in RULES[rule]:
-        assert rule(changed(path, value)), f"{path} = {value!r} is not noticed"
+        assert rule(changed(COMPOSE, path, value)), f"{path} = {value!r} is not noticed"
 
 
 def test_health_checks_ask_where_a_service_says_that_it_is_ready() -> None:
@@ -211,9 +197,9 @@ def test_health_checks_ask_where_a_service_says_that_it_is_ready() -> None:
     test = COMPOSE["services"]["visiongate"]["healthcheck"]["test"]
     for broken in (test[-1].replace("/ready", "/readyz"), test[-1].replace("8000", "8080")):
         assert checks_elsewhere(
-            changed("services.visiongate.healthcheck.test", [*test[:-1], broken]), READINESS
+            changed(COMPOSE, "services.visiongate.healthcheck.test", [*test[:-1], broken]), READINESS
         )
-    assert checks_elsewhere(changed("services.postgres.healthcheck", None), READINESS)
+    assert checks_elsewhere(changed(COMPOSE, "services.postgres.healthcheck", None), READINESS)
 
 
 def test_the_service_fits_its_image() -> None:
@@ -242,7 +228,7 @@ def test_each_mounted_file_exists_or_is_a_secret_that_the_script_writes(secrets:
     for path in FILES:
         assert files_missing(yaml.safe_load(path.read_text(encoding="utf-8")), written) == [], path
     mounts = ["./monitoring/logs:/etc/loki:ro"]
-    assert files_missing(changed("services.loki.volumes", mounts), written) == ["./monitoring/logs"]
+    assert files_missing(changed(COMPOSE, "services.loki.volumes", mounts), written) == ["./monitoring/logs"]
     assert files_missing(COMPOSE, written - {"jupyter_token"}) == ["./secrets/jupyter_token"]
 
 

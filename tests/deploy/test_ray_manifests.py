@@ -23,16 +23,7 @@ from manifests import FOLDER, Document, change, render
 NAMESPACE = "visiongate-ray"
 # Of those of the other manifests, what also holds for pods that KubeRay makes.
 COMMON = (
-    workload_rules.is_in_its_namespace,
-    workload_rules.uses_words_that_exist,
-    workload_rules.runs_images_that_are_known,
-    workload_rules.has_requests_and_limits,
-    workload_rules.has_no_privileges,
-    workload_rules.gets_no_token_and_no_variables_of_services,
-    workload_rules.runs_as_the_user_of_its_image,
-    workload_rules.has_bounded_volumes,
-    workload_rules.can_write_where_dvc_writes,
-    workload_rules.refers_to_what_exists,
+    *workload_rules.OF_ANY_PODS,
     connection_rules.has_the_fields_of_custom_resources,
     connection_rules.denies_what_no_policy_allows,
 )
