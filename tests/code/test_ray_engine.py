@@ -69,15 +69,15 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
 
 
 @pytest.fixture(scope="module")
-def slots(expected: dict[str, str]) -> Iterator[int]:
+def cluster(expected: dict[str, str]) -> Iterator[None]:
     """The cluster of this module, for up to four workers."""
     assert expected
-    with connect(engine_settings()) as found:
-        yield found
+    with connect(engine_settings()):
+        yield
 
 
 def ray_engine(workers: int) -> RayEngine:
-    return RayEngine(engine_settings(workers=workers), workers)
+    return RayEngine(engine_settings(workers=workers))
 
 
 def run_stages(engine: Engine, stages: Iterable[ModuleType] = STAGES) -> dict[str, str]:
@@ -94,7 +94,7 @@ def hash_outputs() -> dict[str, str]:
     return {str(file): md5_of(file) for file in sorted(files)}
 
 
-@pytest.mark.usefixtures("slots")
+@pytest.mark.usefixtures("cluster")
 @pytest.mark.parametrize("workers", WORKERS)
 def test_the_stages_write_the_same_bytes_with_any_number_of_workers(
     workers: int, expected: dict[str, str]
@@ -136,7 +136,7 @@ class DeadlyEngine:
         return self.engine.stream(partial(die_at_random, function, folder=self.folder), pieces, resources)
 
 
-@pytest.mark.usefixtures("slots")
+@pytest.mark.usefixtures("cluster")
 @pytest.mark.parametrize("stage", STAGES)
 def test_killed_workers_change_nothing(stage: ModuleType, expected: dict[str, str], tmp_path: Path) -> None:
     assert run_stages(DeadlyEngine(ray_engine(2), tmp_path), [stage]) == expected
@@ -154,7 +154,7 @@ def damage_image(number: int, image: bytes) -> None:
             )
 
 
-@pytest.mark.usefixtures("slots")
+@pytest.mark.usefixtures("cluster")
 def test_the_first_damaged_image_in_order_is_named(expected: dict[str, str]) -> None:
     shutil.copytree("data/prepared", "kept")
     try:
@@ -172,7 +172,7 @@ def test_the_first_damaged_image_in_order_is_named(expected: dict[str, str]) -> 
     assert run_stages(ray_engine(2), [transformation]) == expected
 
 
-@pytest.mark.usefixtures("slots")
+@pytest.mark.usefixtures("cluster")
 def test_a_full_disk_of_a_worker_names_the_file() -> None:
     piece = cut_table(Path("data/raw"))[0]
     length = piece.stop - piece.start
@@ -185,7 +185,7 @@ def test_a_full_disk_of_a_worker_names_the_file() -> None:
     assert (error.value.errno, error.value.filename) == (errno.ENOSPC, str(name))
 
 
-@pytest.mark.usefixtures("slots")
+@pytest.mark.usefixtures("cluster")
 def test_a_full_object_store_without_its_folder_stops_nothing(expected: dict[str, str]) -> None:
     held = [ray.put(np.zeros(10**7, np.uint8)) for _ in range(12)]
     spilled = list(Path(ray._private.worker._global_node.get_session_dir_path()).glob("ray_spilled*"))  # noqa: SLF001
@@ -195,7 +195,7 @@ def test_a_full_object_store_without_its_folder_stops_nothing(expected: dict[str
     assert held
 
 
-@pytest.mark.usefixtures("slots")
+@pytest.mark.usefixtures("cluster")
 def test_results_are_in_order_and_pieces_are_read_as_needed() -> None:
     read = count()
 
@@ -215,7 +215,7 @@ def slow_square(number: int) -> int:
     return number**2
 
 
-@pytest.mark.usefixtures("slots")
+@pytest.mark.usefixtures("cluster")
 @pytest.mark.parametrize("slow", [0, 50])
 def test_others_go_ahead_of_a_slow_piece_but_not_without_end(slow: int, tmp_path: Path) -> None:
     results = ray_engine(2).stream(partial(wait_for_others, folder=tmp_path, slow=slow), range(100))
@@ -230,7 +230,7 @@ def wait_for_others(number: int, folder: Path, slow: int) -> int:
     return number
 
 
-@pytest.mark.usefixtures("slots")
+@pytest.mark.usefixtures("cluster")
 def test_a_worker_has_as_many_threads_as_its_cpus() -> None:
     resources = engine_settings().resources.images
     for cpus, threads in ((1.0, 1), (2.0, 2)):
@@ -242,7 +242,7 @@ def count_threads(_: int) -> int:
     return usable_cores()
 
 
-@pytest.mark.usefixtures("slots")
+@pytest.mark.usefixtures("cluster")
 @pytest.mark.parametrize("change", [{"cpus": 1000.0}, {"gpus": 9.0}, {"memory_mb": 10**9}])
 def test_resources_that_no_node_has_are_an_error_at_once(change: dict[str, float]) -> None:
     resources = engine_settings().resources
@@ -251,7 +251,7 @@ def test_resources_that_no_node_has_are_an_error_at_once(change: dict[str, float
     with pytest.raises(
         EngineError, match=r"^engine\.resources\.images: .* no node has as much; the largest has "
     ):
-        list(RayEngine(settings, 1).stream(slow_square, [1]))
+        list(RayEngine(settings).stream(slow_square, [1]))
 
 
 DRIVER = """
@@ -269,8 +269,8 @@ class Told:
             yield result
 
 if __name__ == "__main__":
-    with connect(here.engine_settings(workers=1)) as slots:
-        here.run_stages(Told(here.RayEngine(here.engine_settings(workers=1), slots)), [here.transformation])
+    with connect(here.engine_settings(workers=1)):
+        here.run_stages(Told(here.RayEngine(here.engine_settings(workers=1))), [here.transformation])
 """
 
 

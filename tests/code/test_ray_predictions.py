@@ -141,7 +141,9 @@ def test_outputs_are_the_same_with_any_number_of_workers(
     settings = load_settings().engine.model_copy(update={"kind": "ray", "workers": max(WORKERS)})
     # A process can start one cluster at a time.
     with connect(settings):
-        engines = {f"ray{count}": RayEngine(settings, count) for count in WORKERS}
+        engines = {
+            f"ray{count}": RayEngine(settings.model_copy(update={"workers": count})) for count in WORKERS
+        }
         assert [name for name, engine in engines.items() if write_all(engine, name) != streamed] == []
         assert [name for name, engine in engines.items() if fill(engine, name, monkeypatch) != alone] == []
         check_unseen(engines["ray2"])

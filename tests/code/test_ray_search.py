@@ -100,13 +100,13 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> list[TrialResult]:
 @pytest.mark.usefixtures("cluster")
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_study_is_that_of_one_process(tmp_path: Path, expected: list[TrialResult], workers: int) -> None:
-    assert run(RayEngine(engine_settings(workers), workers), tmp_path / "a.journal") == expected
+    assert run(RayEngine(engine_settings(workers)), tmp_path / "a.journal") == expected
 
 
 @pytest.mark.usefixtures("cluster")
 def test_study_is_the_same_if_workers_are_killed(tmp_path: Path, expected: list[TrialResult]) -> None:
     mortal = partial(die_once, tmp_path)
-    assert run(RayEngine(engine_settings(2), 2), tmp_path / "a.journal", mortal) == expected
+    assert run(RayEngine(engine_settings(2)), tmp_path / "a.journal", mortal) == expected
     assert {path.name for path in tmp_path.glob("?")} == {"1", "3", "6"}
 
 
@@ -117,7 +117,7 @@ from pathlib import Path
 from test_ray_search import connect, engine_settings, RayEngine, run
 if __name__ == "__main__":
     with connect(engine_settings(2)):
-        run(RayEngine(engine_settings(2), 2), Path({journal!r}))
+        run(RayEngine(engine_settings(2)), Path({journal!r}))
 """
 
 

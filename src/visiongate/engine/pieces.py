@@ -58,8 +58,8 @@ def open_engine(settings: EngineSettings) -> Iterator[Engine]:
         return
     from visiongate.adapters.ray.cluster import connect  # noqa: PLC0415 - not without a cluster
 
-    with connect(settings) as slots:
+    with connect(settings):
         # Ray takes a second to import, and may not be installed, which `connect` explains.
         from visiongate.adapters.ray.pieces import RayEngine  # noqa: PLC0415
 
-        yield RayEngine(settings, slots)
+        yield RayEngine(settings)

@@ -34,11 +34,8 @@ ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZE
 
 
 @contextmanager
-def connect(settings: Engine) -> Iterator[int]:
+def connect(settings: Engine) -> Iterator[None]:
     """Be the driver of a cluster within the block.
-
-    Yields:
-        How many pieces of ``engine.resources.images`` the cluster can run at the same time.
 
     Raises:
         EngineError: Ray is not installed, no cluster answers, or a node cannot do the work.
@@ -58,7 +55,7 @@ def connect(settings: Engine) -> Iterator[int]:
             check_nodes([node["NodeID"] for node in nodes])
         slots = settings.workers or count_slots(settings.resources.images)
         logger.info("engine: Ray at %s, nodes: %d, pieces at a time: %d", address, len(nodes), slots)
-        yield slots
+        yield
 
 
 def list_nodes() -> list[dict[str, Any]]:

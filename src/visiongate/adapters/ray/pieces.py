@@ -30,12 +30,10 @@ class RayEngine:
 
     Args:
         settings: The section ``engine``.
-        slots: How many pieces run at the same time.
     """
 
-    def __init__(self, settings: Engine, slots: int) -> None:
+    def __init__(self, settings: Engine) -> None:
         self._settings = settings
-        self._slots = slots
 
     def stream(
         self, function: Callable[[Piece], Result], pieces: Iterable[Piece], resources: Resources | None = None
@@ -81,9 +79,7 @@ class RayEngine:
         """
         found = count_slots(resources)
         if found:
-            return self._settings.workers or (
-                self._slots if resources == self._settings.resources.images else found
-            )
+            return self._settings.workers or found
         known = (name for name, value in self._settings.resources if value == resources)
         largest = max(list_nodes(), key=lambda node: node["Resources"].get("CPU", 0.0))["Resources"]
         line = (
