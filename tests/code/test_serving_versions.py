@@ -232,6 +232,28 @@ def test_a_canary_answers_its_share(model: Path) -> None:
     assert versions == 2
 
 
+def test_a_request_that_is_repeated_meets_the_same_version(model: Path) -> None:
+    canary = {
+        "VISIONGATE_SERVING__ROLLOUT__CANARY": str(model.with_name("second.onnx")),
+        "VISIONGATE_SERVING__ROLLOUT__CANARY_SHARE": "0.5",
+    }
+
+    async def ask(app: Application, request_id: str) -> str:
+        answer = await app.client.post("/predict", content=PHOTO, headers={"X-Request-ID": request_id})
+        sha256: str = answer.json()["model"]["sha256"]
+        return sha256
+
+    async def work() -> list[list[str]]:
+        async with application(model, canary) as app:
+            await _until(lambda: app.service.slots["default"].canary)
+            return [[await ask(app, f"order-{number}") for _ in range(5)] for number in range(20)]
+
+    answers = run(work())
+
+    assert all(len(set(each)) == 1 for each in answers)
+    assert len({each[0] for each in answers}) == 2
+
+
 class Comparisons:
     """Collects what the shadow predicts."""
 

@@ -2,9 +2,9 @@
 
 A bet on each observation against a hypothetical mean multiplies a stake. If the hypothesis holds, the stake is a nonnegative
 supermartingale that starts at 1, so that it ever reaches 1 / level with probability `level` at most (Ville's inequality), over
-all looks together. The stake is the evidence, an e-process. Here it is the average over a fixed grid of bets. For paired answers
-(1: only the challenger is correct, -1: only the champion is, 0: both or neither) and the hypothetical mean 0, only discordant
-pairs change the stake: this is McNemar's exact test with a mixture in place of a fixed number of pairs.
+all looks together. The stake is the evidence, an e-process. Here it is the average over a fixed grid of bets. For pairs of
+answers (1: only the challenger is correct, -1: only the champion is, 0: both or neither) and the hypothetical mean 0, only
+discordant pairs change the stake: this is McNemar's exact test with a mixture in place of a fixed number of pairs.
 
 Waudby-Smith, I. and Ramdas, A. (2024), Estimating means of bounded random variables by betting, JRSS B 86, 1-27. The mixture:
 Robbins, H. (1970), Statistical methods related to the law of the iterated logarithm, Annals of Mathematical Statistics 41,

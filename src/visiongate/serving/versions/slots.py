@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, replace
 from visiongate.errors import DataError
 from visiongate.models.predictor import Contract
 from visiongate.serving.versions.loaded_model import LoadedModel
+from visiongate.serving.versions.shares import find_position
 from visiongate.serving.web.problems import Problem
+from visiongate.serving.web.request_context import current_request
 
 ACTIVE, PREVIOUS, CANARY, SHADOW = "active", "previous", "canary", "shadow"
 # What a problem concerns: the place that a version comes from, or the version itself.
@@ -24,7 +26,7 @@ class Slot:
         name: In requests.
         active: Answers; None until it is loaded.
         previous: Kept for a rollback.
-        canary: Answers `canary_share` of the requests.
+        canary: Answers `canary_share` of the requests, chosen by their ids.
         shadow: Predicts `shadow_share` of the images without answering.
         refused: The identity of the version that was rolled back; it does not become active again by itself.
         problems: What is wrong, by role and what it concerns.
@@ -71,13 +73,13 @@ class Slot:
         return self.active
 
     def choose(self) -> LoadedModel:
-        """Return the version that answers a request.
+        """Return the version that answers the current request.
 
         Raises:
             Problem: No version is loaded.
         """
         active = self.require()
-        if self.canary is not None and self._random.random() < self.canary_share:
+        if self.canary is not None and self._position(self.canary) < self.canary_share:
             return self.canary
         return active
 
@@ -146,6 +148,13 @@ class Slot:
         for role in (ACTIVE, CANARY, SHADOW, PREVIOUS):
             if (model := self.loaded(role)) is not None:
                 yield role, model
+
+    def _position(self, canary: LoadedModel) -> float:
+        """Return where the current request stands between 0 and 1; a random place without a request."""
+        context = current_request.get()
+        if context is None:
+            return self._random.random()
+        return find_position(context.request_id, canary.origin.sha256)
 
     def _activate(self, model: LoadedModel) -> None:
         self.active = model
