@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import click
 
 from visiongate.cli import main
+from visiongate.settings.monitoring import Drift
 
-WEEK_HOURS, WEEKS = 7 * 24, 52
+WEEK_HOURS = 7 * 24
 # Of false alarms in a year.
-MOST_ALARMS = 0.06
+MOST_ALARMS = 0.05
 
 
 def weekly_problems(arguments: Sequence[str]) -> list[str]:
@@ -19,8 +20,9 @@ def weekly_problems(arguments: Sequence[str]) -> list[str]:
     except (KeyError, click.ClickException) as error:
         return [f"visiongate {' '.join(arguments)}: {error}"]
     problems = []
-    if found["window"] != WEEK_HOURS:
-        problems.append(f"a window of {found['window']:g} hours, and a look each week")
-    if found["level"] is None or WEEKS * found["level"] > MOST_ALARMS:
-        problems.append(f"a level of {found['level']}, and {WEEKS} looks a year")
+    window = found["window"] or Drift().window_hours
+    if window != WEEK_HOURS:
+        problems.append(f"a window of {window:g} hours, and a look each week")
+    if (level := found["level"] or Drift().yearly_level) > MOST_ALARMS:
+        problems.append(f"false alarms of {level} a year")
     return problems

@@ -20,7 +20,7 @@ from manifests import (
     workloads,
 )
 from visiongate.errors import SettingsError
-from visiongate.settings.serving_environment import PREFIX, SHORT_NAMES, load_serving
+from visiongate.settings.serving_environment import PREFIX, PREFIXES, SHORT_NAMES, load_serving
 
 DOCKERFILE = Path(__file__).parents[1] / "deploy/Dockerfile"
 PROBES = {"startupProbe": "startup", "readinessProbe": "ready", "livenessProbe": "live"}
@@ -325,9 +325,9 @@ def has_settings_of_the_service(case: Case) -> Iterator[str]:
         except SettingsError as error:
             yield f"{container.name}: {error}"
         for name in variables(case.documents, container.spec):
-            if name not in SHORT_NAMES and not name.startswith(PREFIX):
+            if name not in SHORT_NAMES and not name.startswith(PREFIXES):
                 yield f"{container.name}: {name} is no setting"
-        if f"{PREFIX}LOG__ADDRESS" not in variables(case.documents, container.spec):
+        if f"{PREFIX}SERVING__LOG__ADDRESS" not in variables(case.documents, container.spec):
             yield f"{container.name}: replicas share no prediction log"
 
 

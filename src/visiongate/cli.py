@@ -380,18 +380,19 @@ def _serving_commands() -> list[click.Command]:
             _dispatch("drift"),
             "Compare recent predictions of the service with the first ones of the same version, and record the result for its "
             "metrics. Exit with 1 if they have drifted, and with 2 if there are too few to say.",
-            "visiongate drift --window 168",
+            "visiongate drift --json drift.json",
             _option(
                 "--window",
                 type=click.FloatRange(0, 87_600, min_open=True),
                 metavar="HOURS",
-                help="How far to look back; by default serving.drift.window_hours.",
+                help="How far to look back; by default monitoring.drift.window_hours.",
             ),
             _option(
-                "--level",
+                "--yearly-level",
+                "level",
                 type=click.FloatRange(0, 1, min_open=True, max_open=True),
                 metavar="SHARE",
-                help="Probability of a false alarm; by default serving.drift.level.",
+                help="Probability of a false alarm within a year; by default monitoring.drift.yearly_level.",
             ),
             _option("--json", "json_file", type=FILE, help="File for the result as JSON."),
         ),

@@ -172,7 +172,7 @@ def test_of_many_predictions_an_even_selection_is_compared(
     monkeypatch.setattr(drift_store, "MAX_WINDOW", 200)
     record(address, draw(100), 200)
     record(address, draw(900, seed=1), 2)
-    monkeypatch.setenv("VISIONGATE_SERVING__DRIFT__REFERENCE", "100")
+    monkeypatch.setenv("VISIONGATE_MONITORING__DRIFT__REFERENCE", "100")
     _, report = check(tmp_path)
     window = report["models"][0]["window"]
     assert (window["predictions"], window["compared"]) == (900, 180)

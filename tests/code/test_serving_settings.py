@@ -7,6 +7,7 @@ import yaml
 
 from visiongate.commands.serve import url_of
 from visiongate.errors import SettingsError
+from visiongate.settings.monitoring import Monitoring
 from visiongate.settings.serving import Serving
 from visiongate.settings.serving_environment import load_serving
 from workspaces import ROOT
@@ -95,3 +96,26 @@ def test_the_name_of_the_first_model_is_taken() -> None:
 )
 def test_the_address_in_the_log_is_valid(host: str, url: str) -> None:
     assert url_of(host, 8000) == url
+
+
+def test_the_defaults_of_monitoring_are_those_of_conf() -> None:
+    folder = ROOT / "conf/monitoring"
+    configured = yaml.safe_load((folder / "default.yaml").read_text())
+    configured |= {
+        group.name: yaml.safe_load((group / "default.yaml").read_text())
+        for group in folder.iterdir()
+        if group.is_dir()
+    }
+
+    assert Monitoring().model_dump() == configured
+
+
+def test_a_variable_switches_a_test_for_drift_off() -> None:
+    rules = load_serving(NONE, {"VISIONGATE_MONITORING__RULES__ASPECT__ENABLED": "false"}).monitoring.rules
+
+    assert [test for test in rules if not rules[test].enabled] == ["aspect"]
+
+
+def test_a_test_for_drift_without_a_rule_is_rejected() -> None:
+    with pytest.raises(SettingsError, match=r"monitoring\.rules: the tests format, .* are missing"):
+        load_serving(NONE, {"VISIONGATE_MONITORING__RULES": "{flood: {}}"})

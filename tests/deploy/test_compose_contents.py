@@ -20,7 +20,7 @@ from image_facts import IMAGES, POSTGRES_SCRIPTS, POSTGRES_STOP_SECONDS
 from manifest_cases import NONE
 from postgres import PROGRAMS, PostgresServer, needs_postgres, postgres_server
 from visiongate.settings.serving import Serving
-from visiongate.settings.serving_environment import PREFIX, SHORT_NAMES, load_serving
+from visiongate.settings.serving_environment import PREFIXES, SHORT_NAMES, load_serving
 from workload_rules import CLOSING_SECONDS
 
 COMPOSE: Document = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
@@ -60,7 +60,7 @@ def environment(service: Document, **variables: str) -> dict[str, str]:
 
 def serving_of(service: Document, **variables: str) -> Serving:
     found = environment(service, **variables)
-    assert [name for name in found if name not in SHORT_NAMES and not name.startswith(PREFIX)] == []
+    assert [name for name in found if name not in SHORT_NAMES and not name.startswith(PREFIXES)] == []
     return load_serving(NONE, found).serving
 
 
@@ -117,7 +117,7 @@ def test_drift_is_looked_for_each_week() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    ["drift --windows 168 --level 0.001", "drift --window 24 --level 0.001", "drift --window 168", "drfit"],
+    ["drift --windows 168", "drift --window 24", "drift --yearly-level 0.2", "drfit"],
 )
 def test_another_look_is_noticed(arguments: str) -> None:
     assert weekly_problems(arguments.split())

@@ -19,9 +19,9 @@ from visiongate.monitoring.entries import LogUnavailableError
 from visiongate.monitoring.faults import explain_fault
 from visiongate.monitoring.times import HOUR_US, now_us
 from visiongate.records.files import write_text
-from visiongate.settings.serving import Serving
-from visiongate.settings.serving_environment import load_serving
+from visiongate.settings.serving_environment import Deployment, load_serving
 
+YEAR_HOURS: Final = 365.25 * 24
 STATUSES: Final[dict[Verdict, int]] = {"no drift": 0, "drift": 1, "cannot say": 2}
 
 
@@ -32,17 +32,17 @@ def run(window: float | None, level: float | None, json_file: Path | None) -> in
         SettingsError: A setting is invalid, or there is no prediction log.
         LogUnavailableError: The database cannot be used.
     """
-    options = {"serving.drift.window_hours": window, "serving.drift.level": level}
+    options = {"monitoring.drift.window_hours": window, "monitoring.drift.yearly_level": level}
     given = {name: value for name, value in options.items() if value is not None}
-    report = _check(load_serving(paths.PARAMS, os.environ, given).serving)
+    report = _check(load_serving(paths.PARAMS, os.environ, given))
     print(_render(report))
     if json_file is not None:
         write_text(json_file, report.model_dump_json(indent=2) + "\n")
     return STATUSES[report.verdict]
 
 
-def _check(settings: Serving) -> DriftReport:
-    log, drift = settings.log, settings.drift
+def _check(settings: Deployment) -> DriftReport:
+    log, drift = settings.serving.log, settings.monitoring.drift
     if not log.enabled:
         raise SettingsError(
             "serving.log.enabled = false: there is no prediction log to read; set it to true for the service"
@@ -54,7 +54,8 @@ def _check(settings: Serving) -> DriftReport:
         try:
             candidates = read_candidates(database.engine, since_us, drift.reference)
             earlier = read_latest_report(database.engine)
-            report = check_drift(candidates, drift.window_hours, drift.level, earlier)
+            level = drift.yearly_level * drift.window_hours / YEAR_HOURS
+            report = check_drift(candidates, drift.window_hours, level, earlier)
             record_report(database.engine, report, log.days)
         finally:
             database.close()

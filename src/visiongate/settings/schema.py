@@ -15,6 +15,7 @@ from visiongate.settings.evaluation import Evaluation
 from visiongate.settings.fields import Section
 from visiongate.settings.gate import Gate
 from visiongate.settings.model import Baseline, Model, Probe
+from visiongate.settings.monitoring import Monitoring
 from visiongate.settings.optimize import Optimize
 from visiongate.settings.preparation import Preparation
 from visiongate.settings.registry import Registry
@@ -43,6 +44,9 @@ class Settings(Section):
     tracking: Tracking = Field(description="Where MLflow records runs.")
     engine: Engine = Field(description="Where work in pieces runs.")
     serving: Serving = Field(default_factory=Serving, description="The inference service.")
+    monitoring: Monitoring = Field(
+        default_factory=Monitoring, description="What is concluded from the prediction log."
+    )
     debug: Debug = Field(description="Help for finding errors.")
 
     @model_validator(mode="after")

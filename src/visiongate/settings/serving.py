@@ -77,18 +77,6 @@ class PredictionLog(Section):
     )
 
 
-class Drift(Section):
-    """The comparison of recent predictions with the first ones of a version, `visiongate drift`."""
-
-    window_hours: Positive = Field(default=24.0, le=MAX_WINDOW_HOURS, description="Hours that it looks back.")
-    level: OpenShare = Field(default=0.01, description="Probability of a false alarm of a check, at most.")
-    reference: Count = Field(
-        default=1000,
-        ge=100,
-        description="First predictions of a version, which the others are compared with.",
-    )
-
-
 class Rollout(Section):
     """A second model that sees a share of the requests for the first."""
 
@@ -160,7 +148,6 @@ class Serving(Section):
     )
     signature: Signature = Field(default_factory=Signature, description="What models must be signed with.")
     log: PredictionLog = Field(default_factory=PredictionLog, description="What was predicted.")
-    drift: Drift = Field(default_factory=Drift, description="The check for drift.")
     rollout: Rollout = Field(default_factory=Rollout, description="A canary or shadow beside the model.")
     tracing: Tracing = Field(default_factory=Tracing, description="OpenTelemetry.")
 

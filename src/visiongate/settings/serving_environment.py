@@ -1,6 +1,7 @@
-"""The settings of the service: ``params.yaml`` if there is one, and environment variables, which a container sets.
+"""The settings of the service and of what reads its log: ``params.yaml`` if there is one, and environment variables.
 
-Hydra is not needed. A variable of a setting is named as elsewhere, such as ``VISIONGATE_SERVING__LIMITS__FILES``.
+Containers set the variables; Hydra is not needed. A variable of a setting is named as elsewhere, such as
+``VISIONGATE_SERVING__LIMITS__FILES``.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,10 +14,12 @@ import yaml
 from visiongate.errors import SettingsError
 from visiongate.settings.fields import Section
 from visiongate.settings.loading import load_settings, parse_as
+from visiongate.settings.monitoring import Monitoring
 from visiongate.settings.overrides import is_text
 from visiongate.settings.serving import Serving
 
-PREFIX, SECTION = "VISIONGATE_SERVING__", "serving"
+PREFIX = "VISIONGATE_"
+PREFIXES = tuple(f"{PREFIX}{section.upper()}__" for section in ("serving", "monitoring"))
 # What containers and platforms set; the long name of the same setting takes precedence.
 SHORT_NAMES = {
     "MODEL_PATH": "serving.model",
@@ -29,19 +32,22 @@ SHORT_NAMES = {
 
 
 class _Sections(Section):
-    serving: Serving
+    serving: Serving = Serving()
+    monitoring: Monitoring = Monitoring()
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What the service needs to know.
+    """What the service and the commands that read its log need to know.
 
     Attributes:
         serving: The settings; the address of the registry is filled in if there is one.
+        monitoring: What is concluded from the log.
         registered_name: Of the registered model; None without ``params.yaml``.
     """
 
     serving: Serving
+    monitoring: Monitoring
     registered_name: str | None
 
 
@@ -59,10 +65,12 @@ def load_serving(
         SettingsError: A value is invalid; the message names the file or the variable.
     """
     settings = load_settings(params) if params.exists() else None
-    serving = settings.serving if settings else Serving()
-    tree: dict[str, Any] = {SECTION: serving.model_dump()}
-    if settings and serving.registry.uri is None:
-        tree[SECTION]["registry"]["uri"] = settings.tracking.uri
+    sections = (
+        _Sections(serving=settings.serving, monitoring=settings.monitoring) if settings else _Sections()
+    )
+    tree: dict[str, Any] = sections.model_dump()
+    if settings and settings.serving.registry.uri is None:
+        tree["serving"]["registry"]["uri"] = settings.tracking.uri
     origins: dict[str, str] = {}
     for variable, name in _variables(environment):
         _set(tree, name, _parse(name, environment[variable], variable), variable)
@@ -70,8 +78,8 @@ def load_serving(
     for name, value in (options or {}).items():
         origins[name] = f"--{name.rpartition('.')[2]}"
         _set(tree, name, value, origins[name])
-    serving = parse_as(_Sections, tree, str(params), origins).serving
-    return Deployment(serving, settings.registry.name if settings else None)
+    sections = parse_as(_Sections, tree, str(params), origins)
+    return Deployment(sections.serving, sections.monitoring, settings.registry.name if settings else None)
 
 
 def _variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -80,9 +88,8 @@ def _variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         if environment.get(variable):
             yield variable, name
     for variable in sorted(environment):
-        if variable.startswith(PREFIX):
-            key = variable.removeprefix(PREFIX).lower().replace("__", ".")
-            yield variable, f"{SECTION}.{key}"
+        if variable.startswith(PREFIXES):
+            yield variable, variable.removeprefix(PREFIX).lower().replace("__", ".")
 
 
 def _set(tree: dict[str, Any], name: str, value: object, origin: str) -> None:
