@@ -303,4 +303,4 @@ def test_drift_is_found_and_recorded(
     assert report is not None
     assert report.state().drifted == {"classes": True, "confidence": False}
     assert (report.models[0].window.predictions, report.models[0].window.compared) == (400, 133)
-    assert server.query(database, "SELECT count(*) FROM drift_references") == [(1,)]
+    assert server.query(database, "SELECT count(*) FROM first_predictions") == [(1,)]

@@ -24,6 +24,7 @@ from visiongate.monitoring import prediction_log as module
 from visiongate.monitoring.database import Database
 from visiongate.monitoring.entries import (
     Feedback,
+    ImageFacts,
     LoggedModel,
     LoggedPrediction,
     LogUnavailableError,
@@ -104,6 +105,11 @@ def test_prediction_is_recorded(file: Path, open_log: Callable[..., PredictionLo
         sure=True,
         out_of_distribution=False,
         request_id="r1",
+        role="canary",
+        asked=True,
+        image=ImageFacts("b" * 64, 1234, 40, 30, "PNG", "L", 0.5, 0.25),
+        embedding=b"\x00\x3c",
+        kept=False,
     )
     log.put(given)
     log.put(prediction("Cat", model=replace(MODEL, version=None)))
@@ -124,8 +130,25 @@ def test_prediction_is_recorded(file: Path, open_log: Callable[..., PredictionLo
         "total_ms": 20.0,
         "request_id": "r1",
         "shadow_of": None,
+        "role": "canary",
+        "asked": 1,
+        "image_sha256": "b" * 64,
+        "image_bytes": 1234,
+        "width": 40,
+        "height": 30,
+        "format": "PNG",
+        "mode": "L",
+        "brightness": 0.5,
+        "contrast": 0.25,
+        "embedding": b"\x00\x3c",
+        "kept": 0,
     }
-    assert (second["sure"], second["model_id"]) == (None, 2)
+    assert (second["sure"], second["model_id"], second["image_sha256"], second["kept"]) == (
+        None,
+        2,
+        None,
+        None,
+    )
     assert [(row["name"], row["version"], row["classes"]) for row in rows(file, "models")] == [
         ("pets", "3", '["Cat", "Dog"]'),
         ("pets", "", '["Cat", "Dog"]'),

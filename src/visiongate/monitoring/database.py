@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
     URL,
+    Connection,
     Engine,
     create_engine,
     delete,
@@ -25,12 +27,21 @@ from visiongate.monitoring.address import EXAMPLES, POSTGRESQL, SETTING, SQLITE
 from visiongate.monitoring.entries import (
     Feedback,
     FeedbackReceipt,
+    ImageFacts,
     LoggedModel,
     LoggedPrediction,
     UnknownLabelError,
     UnknownPredictionError,
 )
-from visiongate.monitoring.tables import feedback, insert_into, metadata, models, predictions
+from visiongate.monitoring.tables import (
+    REVISION,
+    feedback,
+    insert_into,
+    metadata,
+    models,
+    predictions,
+    schema_version,
+)
 from visiongate.monitoring.times import DAY_US, now_us
 
 # How long SQLite waits for another process that writes. The writer tries again later.
@@ -39,6 +50,8 @@ BUSY_SECONDS = 1.0
 PRUNED_ROWS = 5000
 # Held while tables are made. Any number that no other program uses.
 TABLES_LOCK = 0x7669_7369_6F6E
+# How long a change of the tables waits for queries. The writer tries again later.
+CHANGE_MILLISECONDS = 5000
 # Without these, a connection through a network that drops packets would wait for hours. Seconds, but for the last one.
 POSTGRESQL_OPTIONS = {
     "application_name": "visiongate",
@@ -49,6 +62,8 @@ POSTGRESQL_OPTIONS = {
     "tcp_user_timeout": 20_000,
 }
 # The database works, but refuses these rows: trying again would not help.
+_IMAGE_FIELDS = tuple(each.name for each in fields(ImageFacts))
+_IMAGE_COLUMNS = {"sha256": "image_sha256", "bytes": "image_bytes"}
 _REFUSED = (DataError, IntegrityError, OverflowError, TypeError, ValueError)
 
 
@@ -56,14 +71,14 @@ class Database:
     """An open database. Only one thread may write, but several processes may, on several machines if it is PostgreSQL."""
 
     def __init__(self, address: str, *, create: bool = True) -> None:
-        """Open the database, and make its folder, file and tables if they are missing.
+        """Open the database, make its folder, file and tables if they are missing, and upgrade older tables.
 
         Args:
             address: An address of SQLAlchemy, such as ``sqlite:///logs/predictions.sqlite``.
             create: Whether a missing file is made. Tables are, anyway.
 
         Raises:
-            SettingsError: The address is invalid, or the file is missing and not made.
+            SettingsError: The address is invalid, the file is missing and not made, or the tables are of a newer version.
             SQLAlchemyError: The database cannot be opened.
             OSError: The folder cannot be made.
             ImportError: The driver is not installed.
@@ -76,7 +91,7 @@ class Database:
             self._file.parent.mkdir(parents=True, exist_ok=True)
         self.engine = _create_engine(url)
         self._model_ids: dict[tuple[str, str, str], int] = {}
-        self.create_tables()
+        self.prepare_tables()
 
     @property
     def moved(self) -> bool:
@@ -87,22 +102,18 @@ class Database:
         """Close the connections."""
         self.engine.dispose()
 
-    def create_tables(self) -> None:
-        """Make the tables that are missing, also if several processes do so at the same time.
+    def prepare_tables(self) -> None:
+        """Make the tables, or bring them to the newest revision, once if several processes do so at the same time.
 
         Raises:
-            SQLAlchemyError: The database cannot be read, or a table is missing and cannot be made.
+            SettingsError: A newer version of this program has changed the tables.
+            SQLAlchemyError: The database cannot be read, or a table cannot be made or changed.
         """
         with self.engine.begin() as connection:
             # A log that is complete needs no lock, and may be read-only.
-            if metadata.tables.keys() <= set(inspect(connection).get_table_names()):
-                return
-            if connection.dialect.name == POSTGRESQL:
-                # `IF NOT EXISTS` does not help: of two that find the table missing, one fails.
-                connection.execute(select(func.pg_advisory_xact_lock(TABLES_LOCK)))
-            else:
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-            metadata.create_all(connection)
+            if not _is_complete(connection):
+                _lock(connection)
+                _prepare(connection)
 
     def write(self, entries: Sequence[LoggedPrediction]) -> int:
         """Insert predictions in one transaction, and return how many of them the database refused, such as a repeated id.
@@ -131,18 +142,24 @@ class Database:
             SQLAlchemyError: The database cannot be written.
         """
         found = (
-            select(predictions.c.predicted, models.c.classes, feedback.c.label)
+            select(predictions.c.predicted, predictions.c.asked, models.c.classes, feedback.c.label)
             .join(models, models.c.model_id == predictions.c.model_id)
             .outerjoin(feedback, feedback.c.prediction_id == predictions.c.prediction_id)
             .where(predictions.c.prediction_id == given.prediction_id)
         )
-        values = {"label": given.label, "source": given.source, "time_us": now_us()}
+        values = {
+            "label": given.label,
+            "source": given.source,
+            "time_us": now_us(),
+            "given_by": given.given_by,
+        }
         with self.engine.begin() as connection:
             row = connection.execute(found).one_or_none()
             if row is None:
                 raise UnknownPredictionError(f"no prediction has the id {given.prediction_id[:80]!r}")
             if given.label not in (classes := json.loads(row.classes)):
                 raise UnknownLabelError(given.label, classes)
+            values["asked"] = row.asked
             stored = insert_into(connection, feedback).values(prediction_id=given.prediction_id, **values)
             connection.execute(
                 stored.on_conflict_do_update(index_elements=[feedback.c.prediction_id], set_=values)
@@ -180,6 +197,11 @@ class Database:
             "total_ms": float(entry.total_ms),
             "request_id": entry.request_id,
             "shadow_of": entry.shadow_of,
+            "role": entry.role,
+            "asked": entry.asked,
+            **_image_columns(entry.image),
+            "kept": entry.kept,
+            "embedding": entry.embedding,
             "probabilities": entry.probabilities,
         }
 
@@ -201,6 +223,45 @@ class Database:
                     found = connection.scalars(number).one()
             self._model_ids[key] = found
         return self._model_ids[key]
+
+
+def _is_complete(connection: Connection) -> bool:
+    tables = set(inspect(connection).get_table_names())
+    return (
+        metadata.tables.keys() | {schema_version.name} <= tables
+        and connection.scalar(select(schema_version.c.version_num)) == REVISION
+    )
+
+
+def _lock(connection: Connection) -> None:
+    """Keep other processes from changing the tables until the transaction ends."""
+    if connection.dialect.name == POSTGRESQL:
+        # `IF NOT EXISTS` does not help: of two that find the table missing, one fails.
+        connection.execute(select(func.pg_advisory_xact_lock(TABLES_LOCK)))
+        # Writers would wait behind a change that waits for a long query, such as a backup.
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {CHANGE_MILLISECONDS}")
+    else:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _prepare(connection: Connection) -> None:
+    tables = set(inspect(connection).get_table_names())
+    if tables & metadata.tables.keys():
+        # Importing Alembic takes 0.2 s, which few starts need.
+        from visiongate.monitoring.migrations.upgrading import upgrade  # noqa: PLC0415
+
+        upgrade(connection)
+    else:
+        schema_version.create(connection, checkfirst=True)
+        connection.execute(delete(schema_version))
+        connection.execute(insert(schema_version).values(version_num=REVISION))
+    # All of them in a new database, and those that somebody has dropped.
+    metadata.create_all(connection)
+
+
+def _image_columns(image: ImageFacts | None) -> dict[str, Any]:
+    values = dict.fromkeys(_IMAGE_FIELDS) if image is None else asdict(image)
+    return {_IMAGE_COLUMNS.get(name, name): value for name, value in values.items()}
 
 
 def open_engine(address: str) -> Engine:

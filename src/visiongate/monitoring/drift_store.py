@@ -12,7 +12,7 @@ from visiongate.monitoring.drift import Sample
 from visiongate.monitoring.drift_check import Candidate
 from visiongate.monitoring.drift_report import DriftReport
 from visiongate.monitoring.history import read_models
-from visiongate.monitoring.tables import drift_checks, drift_references, insert_into, predictions
+from visiongate.monitoring.tables import drift_checks, first_predictions, insert_into, predictions
 from visiongate.monitoring.times import DAY_US
 
 # Of a window. More would find differences that do not matter.
@@ -78,7 +78,7 @@ def record_report(engine: Engine, report: DriftReport, days: int) -> None:
 
 def _find_reference(connection: Connection, number: int, wanted: int) -> tuple[Sample, int]:
     """Return the reference of a version, and how many predictions it needs."""
-    recorded = select(drift_references).where(drift_references.c.model_id == number)
+    recorded = select(first_predictions).where(first_predictions.c.model_id == number)
     if row := connection.execute(recorded).one_or_none():
         confidences = np.frombuffer(row.confidences, "<f4").astype(np.float64)
         classes = Counter(json.loads(row.classes))
@@ -101,7 +101,7 @@ def _record_reference(connection: Connection, number: int, reference: Sample) ->
         "confidences": reference.confidences.astype("<f4").tobytes(),
     }
     # Two checks may run at the same time.
-    connection.execute(insert_into(connection, drift_references).values(values).on_conflict_do_nothing())
+    connection.execute(insert_into(connection, first_predictions).values(values).on_conflict_do_nothing())
 
 
 def _read_window(connection: Connection, number: int, since_us: int) -> Sample:

@@ -11,6 +11,10 @@ from uuid import UUID
 from visiongate.errors import VisiongateError
 from visiongate.monitoring.times import now_us
 
+# How the version that predicted was chosen.
+Role = Literal["active", "canary", "shadow"]
+# Why an image was not answered: the model failed, or the answer was too late.
+FailureKind = Literal["error", "timeout"]
 # Where a true class comes from. People who volunteer it choose the images.
 FeedbackSource = Literal["volunteered"]
 # In a message.
@@ -60,6 +64,29 @@ class LoggedModel:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What describes the file of an image, and the pixels that the model gets.
+
+    Attributes:
+        sha256: Of the file.
+        bytes: Of the file.
+        width, height: As stored in the file.
+        format: As decoding names it, such as JPEG.
+        mode: The color mode of the file as Pillow names it, such as RGB.
+        brightness, contrast: Mean and standard deviation of the model's input, 0 to 1.
+    """
+
+    sha256: str
+    bytes: int
+    width: int
+    height: int
+    format: str
+    mode: str
+    brightness: float
+    contrast: float
+
+
+@dataclass(frozen=True, slots=True)
 class LoggedPrediction:
     """A prediction, without the image and without anything about who sent it.
 
@@ -74,6 +101,11 @@ class LoggedPrediction:
         decode_ms, wait_ms, inference_ms, total_ms: Milliseconds of decoding, of waiting for the model, of the model, of all.
         request_id: Of the request, as in the service's log.
         shadow_of: The id of the prediction that was answered, if this one was made beside it and not answered.
+        role: How the version was chosen.
+        asked: Whether the client was asked for the true class.
+        image: Describes the image; None if no file was sent.
+        embedding: A `sketch`, float16, little-endian; None if the model has no embedding.
+        kept: Whether the file is to be stored; None if no file was sent.
         time_us: Microseconds since 1970, UTC.
     """
 
@@ -90,16 +122,29 @@ class LoggedPrediction:
     out_of_distribution: bool | None = None
     request_id: str | None = None
     shadow_of: str | None = None
+    role: Role = "active"
+    asked: bool = False
+    image: ImageFacts | None = None
+    embedding: bytes | None = None
+    kept: bool | None = None
     time_us: int = field(default_factory=now_us)
 
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """The true class of the image of a prediction."""
+    """The true class of the image of a prediction.
+
+    Attributes:
+        prediction_id: Of the prediction.
+        label: The true class.
+        source: Where it comes from.
+        given_by: The name of the API key; None without keys.
+    """
 
     prediction_id: str
     label: str
     source: FeedbackSource = "volunteered"
+    given_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

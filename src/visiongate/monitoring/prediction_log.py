@@ -224,7 +224,7 @@ class PredictionLog:
             self._database = Database(self._settings.address)
         elif self._fault is not None:
             # The server may have come back with another database.
-            self._database.create_tables()
+            self._database.prepare_tables()
         return self._database
 
     def _answer(self, database: "Database", items: Sequence[_FeedbackItem]) -> None:

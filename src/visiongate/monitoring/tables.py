@@ -1,8 +1,12 @@
 """The tables of the prediction log.
 
+A change of them needs a migration in `monitoring/migrations`, and `REVISION` names the last one.
+
 Times are whole microseconds since 1970 in UTC, and no type is of one database only, so that SQLite and PostgreSQL run the same
 statements. Importing SQLAlchemy takes 0.2 s; only the thread that writes the log imports this module.
 """
+
+from typing import Final
 
 from sqlalchemy import (
     BigInteger,
@@ -15,13 +19,23 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    String,
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+# The migration that leads to these tables.
+REVISION: Final = "0002"
+
 metadata = MetaData()
+
+# Alembic's, under a name of its own: MLflow or Airflow may keep theirs in the same database.
+schema_version = Table(
+    "prediction_log_version", MetaData(), Column("version_num", String(32), primary_key=True)
+)
 
 # A file of a model under the name and version that it is served as. `classes` is a JSON list.
 models = Table(
@@ -52,17 +66,38 @@ predictions = Table(
     Column("total_ms", Float, nullable=False),
     Column("request_id", Text),
     Column("shadow_of", Text),
+    # How the version was chosen: active, canary or shadow. Null in rows of older versions.
+    Column("role", Text),
+    # Whether the client was asked for the true class.
+    Column("asked", Boolean, nullable=False, server_default=false()),
+    # What describes the image; null where no file was sent, and in rows of older versions.
+    Column("image_sha256", Text),
+    Column("image_bytes", Integer),
+    Column("width", Integer),
+    Column("height", Integer),
+    Column("format", Text),
+    Column("mode", Text),
+    # Mean and standard deviation of the model's input, 0 to 1.
+    Column("brightness", Float),
+    Column("contrast", Float),
+    # Whether the file is stored.
+    Column("kept", Boolean),
+    # A `sketch`: float16, little-endian.
+    Column("embedding", LargeBinary),
     # Last, because SQLite reads a row from its start: statistics need not read the probabilities of a thousand classes.
     Column("probabilities", LargeBinary),
     Index("predictions_by_time", "time_us", "model_id", "shadow_of"),
 )
-_shadow_of = predictions.c.shadow_of
-Index(
-    "predictions_by_answer",
-    _shadow_of,
-    sqlite_where=_shadow_of.is_not(None),
-    postgresql_where=_shadow_of.is_not(None),
-)
+
+
+def _index_given(name: str, column: Column[str]) -> None:
+    """Index the rows that have a value, which most have not."""
+    given = column.is_not(None)
+    Index(name, column, sqlite_where=given, postgresql_where=given)
+
+
+_index_given("predictions_by_answer", predictions.c.shadow_of)
+_index_given("predictions_by_image", predictions.c.image_sha256)
 
 # The last feedback for a prediction. It has no foreign key: a backup or an export may hold it without the prediction.
 feedback = Table(
@@ -72,12 +107,25 @@ feedback = Table(
     Column("label", Text, nullable=False),
     Column("source", Text, nullable=False),
     Column("time_us", BigInteger, nullable=False),
+    # The name of the API key; null without keys.
+    Column("given_by", Text),
+    # As in the prediction: whether the client was asked, or volunteered.
+    Column("asked", Boolean, nullable=False, server_default=false()),
 )
 
-# The first predictions of a version, which `visiongate drift` compares later ones with. Retention does not delete them.
-# `classes` is a JSON object of counts, `confidences` is float32, little-endian.
+# What a version's held-out images look like to it: the bytes of its reference file. Retention does not delete them.
 drift_references = Table(
     "drift_references",
+    metadata,
+    Column("model_id", ForeignKey("models.model_id"), primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+    Column("time_us", BigInteger, nullable=False),
+)
+
+# The first predictions of a version without a reference. Retention does not delete them.
+# `classes` is a JSON object of counts, `confidences` is float32, little-endian.
+first_predictions = Table(
+    "first_predictions",
     metadata,
     Column("model_id", ForeignKey("models.model_id"), primary_key=True),
     Column("first_us", BigInteger, nullable=False),
@@ -94,6 +142,30 @@ drift_checks = Table(
     Column("time_us", BigInteger, nullable=False, index=True),
     Column("verdict", Text, nullable=False),
     Column("report", Text, nullable=False),
+)
+
+# What retrain checks, rollouts and drift checks decided. `report` is JSON.
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("decision_id", Integer, primary_key=True),
+    Column("time_us", BigInteger, nullable=False, index=True),
+    Column("kind", Text, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("report", Text, nullable=False),
+)
+
+# Images that a version could not answer, counted by minute and replica. `kind` is one of `FailureKind`.
+failures = Table(
+    "failures",
+    metadata,
+    Column("failure_id", Integer, primary_key=True),
+    # The start of the minute.
+    Column("time_us", BigInteger, nullable=False, index=True),
+    Column("model_id", ForeignKey("models.model_id"), nullable=False),
+    Column("role", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("count", Integer, nullable=False),
 )
 
 

@@ -1,0 +1,91 @@
+"""Facts about images, embeddings, the question for the true class, and the tables of decisions and failures.
+
+Columns are added at the end of a row, because SQLite would copy the table otherwise. Nothing of what was recorded is changed.
+"""
+
+from typing import Any, Final
+
+import sqlalchemy as sa
+from alembic import op
+
+revision: Final = "0002"
+down_revision: Final = "0001"
+
+
+def upgrade() -> None:
+    """Add the columns and tables."""
+    _describe_images()
+    op.add_column("feedback", sa.Column("given_by", sa.Text))
+    op.add_column("feedback", _asked())
+    _separate_references()
+    op.create_table(
+        "decisions",
+        sa.Column("decision_id", sa.Integer, primary_key=True),
+        sa.Column("time_us", sa.BigInteger, nullable=False, index=True),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("verdict", sa.Text, nullable=False),
+        sa.Column("report", sa.Text, nullable=False),
+    )
+    op.create_table(
+        "failures",
+        sa.Column("failure_id", sa.Integer, primary_key=True),
+        sa.Column("time_us", sa.BigInteger, nullable=False, index=True),
+        sa.Column("model_id", sa.Integer, sa.ForeignKey("models.model_id"), nullable=False),
+        sa.Column("role", sa.Text, nullable=False),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("count", sa.Integer, nullable=False),
+    )
+
+
+def _describe_images() -> None:
+    columns: list[sa.Column[Any]] = [
+        sa.Column("role", sa.Text),
+        _asked(),
+        sa.Column("image_sha256", sa.Text),
+        sa.Column("image_bytes", sa.Integer),
+        sa.Column("width", sa.Integer),
+        sa.Column("height", sa.Integer),
+        sa.Column("format", sa.Text),
+        sa.Column("mode", sa.Text),
+        sa.Column("brightness", sa.Float),
+        sa.Column("contrast", sa.Float),
+        sa.Column("kept", sa.Boolean),
+        sa.Column("embedding", sa.LargeBinary),
+    ]
+    for column in columns:
+        op.add_column("predictions", column)
+    given = sa.text("image_sha256 IS NOT NULL")
+    op.create_index(
+        "predictions_by_image",
+        "predictions",
+        ["image_sha256"],
+        sqlite_where=given,
+        postgresql_where=given,
+    )
+
+
+def _separate_references() -> None:
+    """Keep first predictions under a name of their own, because a reference is now a file of held-out images."""
+    op.create_table(
+        "first_predictions",
+        sa.Column("model_id", sa.Integer, sa.ForeignKey("models.model_id"), primary_key=True),
+        sa.Column("first_us", sa.BigInteger, nullable=False),
+        sa.Column("last_us", sa.BigInteger, nullable=False),
+        sa.Column("classes", sa.Text, nullable=False),
+        sa.Column("confidences", sa.LargeBinary, nullable=False),
+    )
+    op.execute(
+        "INSERT INTO first_predictions (model_id, first_us, last_us, classes, confidences)"
+        " SELECT model_id, first_us, last_us, classes, confidences FROM drift_references"
+    )
+    op.drop_table("drift_references")
+    op.create_table(
+        "drift_references",
+        sa.Column("model_id", sa.Integer, sa.ForeignKey("models.model_id"), primary_key=True),
+        sa.Column("content", sa.LargeBinary, nullable=False),
+        sa.Column("time_us", sa.BigInteger, nullable=False),
+    )
+
+
+def _asked() -> sa.Column[bool]:
+    return sa.Column("asked", sa.Boolean, nullable=False, server_default=sa.false())
