@@ -45,5 +45,8 @@ def _manifest(split: str, fold: int, images: np.ndarray, labels: list[int]) -> p
         "fold": pa.array([fold] * count, pa.int32()),
         "width": pa.array([images.shape[2]] * count, pa.int32()),
         "height": pa.array([images.shape[1]] * count, pa.int32()),
+        "format": ["PNG"] * count,
+        "mode": ["L"] * count,
+        "bytes": [images[0].nbytes] * count,
     }
     return pa.table(columns)

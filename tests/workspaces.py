@@ -167,6 +167,9 @@ def write_arrays(
             "fold": pa.nulls(len(labels), pa.int32()),
             "width": pa.array([images.shape[2]] * len(labels), pa.int32()),
             "height": pa.array([images.shape[1]] * len(labels), pa.int32()),
+            "format": ["PNG"] * len(labels),
+            "mode": ["L" if images.shape[3] == 1 else "RGB"] * len(labels),
+            "bytes": [images[0].nbytes] * len(labels),
         }
         manifests.append(pa.table(columns))
     pq.write_table(pa.concat_tables(manifests), folder / "manifest.parquet")

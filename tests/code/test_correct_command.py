@@ -131,6 +131,9 @@ def write_transformed(folder: Path) -> None:
         "fold": pa.nulls(COUNT, pa.int32()),
         "width": [SIDE] * COUNT,
         "height": [SIDE] * COUNT,
+        "format": ["PNG"] * COUNT,
+        "mode": ["L"] * COUNT,
+        "bytes": [100] * COUNT,
     }
     write_manifest(folder, pa.table(manifest))
     write_transform(folder, Transform(SIDE, "L", "stretch", [0.3], [0.2], list(CLASSES)))

@@ -14,6 +14,7 @@ from visiongate.adapters.mlflow.store import open_store
 from visiongate.evaluation import stage as evaluate
 from visiongate.images.folds import load_folds
 from visiongate.models.predictor import open_predictor
+from visiongate.records.drift_reference import REFERENCE_FILE, read_reference
 from visiongate.records.evaluation import read_intervals, read_metrics
 from visiongate.records.files import sha256_of
 from visiongate.records.history import EpochMetrics, average_histories, best_epoch
@@ -147,8 +148,11 @@ def test_each_image_is_predicted_by_the_model_that_has_not_seen_it() -> None:
     assert len(found["sha256"]) == len(set(found["sha256"])) == ALL
     for sha256, probabilities in zip(found["sha256"], found["probabilities"], strict=True):
         assert probabilities == pytest.approx(expected[sha256], abs=1e-6)
+    reference = read_reference(paths.EVALUATION / REFERENCE_FILE, sha256_of(paths.MODEL_ONNX))
+    assert (reference.protocol, len(reference), reference.embedding) == ("cross_validation", ALL, None)
     metrics = read_metrics(paths.METRICS)
     assert (metrics["images"], metrics["leaked_images"]) == (ALL, 0)
+    assert reference.accuracy == pytest.approx(metrics["accuracy"])
     # The models share images, so that the interval is wider than that of as many independent images.
     assert read_intervals(paths.EVALUATION)["accuracy"] == wilson_interval(
         metrics["accuracy"], ALL * 2 / 3, 0.95

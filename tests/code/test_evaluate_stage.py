@@ -16,7 +16,8 @@ from tiny_models import SIDE, add_reliability, brightness_images, transform, wri
 from visiongate.errors import DataError, SettingsError
 from visiongate.evaluation import result
 from visiongate.evaluation import stage as evaluate
-from visiongate.records.files import read_json, write_csv, write_json
+from visiongate.records.drift_reference import read_reference
+from visiongate.records.files import read_json, sha256_of, write_csv, write_json
 from visiongate.records.metrics import TEST_METRICS
 from visiongate.records.validation import (
     ExpectationResult,
@@ -54,6 +55,7 @@ MANIFEST = pa.schema(
             ("group", TEXT),
         ),
         *(("width", SIDE_TYPE), ("height", SIDE_TYPE)),
+        *(("format", TEXT), ("mode", TEXT), ("bytes", NUMBER)),
     ]
 )
 RELIABILITY = {"error_rate": 0.1, "min_probability": 0.4, "novelty_threshold": 240.0, "images": 40}
@@ -106,6 +108,9 @@ def write_data(classes: tuple[str, ...] = ("dark", "bright"), groups: int | None
                 "group": f"{split} {row % groups}" if groups else None,
                 "width": 8 + 4 * (row % 3),
                 "height": 8,
+                "format": "PNG" if row % 4 else "JPEG",
+                "mode": "L",
+                "bytes": 100 + row,
             }
             for row, label in enumerate(labels)
         ]
@@ -197,6 +202,17 @@ def test_details_by_class_and_image_are_written() -> None:
 
 
 @pytest.mark.usefixtures("evaluated")
+def test_the_reference_is_that_of_the_model() -> None:
+    reference = read_reference(DETAILS / "reference.npz", sha256_of(Path("models/model.onnx")))
+    assert (reference.images, len(reference), reference.protocol) == (IMAGES, IMAGES, "holdout")
+    assert (reference.classes, reference.embedding) == (("dark", "bright"), None)
+    assert reference.confusion.tolist() == [[20, 0], [5, 15]]
+    assert (reference.formats, reference.modes) == (("JPEG", "PNG"), ("L",))
+    # One gray level for each image.
+    assert np.array_equal(reference.brightness, split_images()["test"][0][:, 0, 0, 0] / np.float32(255))
+
+
+@pytest.mark.usefixtures("evaluated")
 def test_plots_have_their_columns() -> None:
     confusion = rows_of(DETAILS / "plots/confusion.csv")
     assert len(confusion) == IMAGES
@@ -224,7 +240,7 @@ def test_outputs_are_reproducible_except_measured_times(evaluated: Path) -> None
     before = contents()
     evaluate.run(settings(corruption_images=100))
 
-    assert len(before) == 27
+    assert len(before) == 28
     assert contents() == before
     assert not [path for path, content in before.items() if str(evaluated).encode() in content]
 

@@ -22,7 +22,7 @@ from visiongate.images.decoding import DEFAULT_OPTIONS, DecodeOptions
 from visiongate.images.pixels import Histogram, channel_statistics, level_statistics, load_split
 from visiongate.images.preprocessing import to_pixels
 from visiongate.images.table import write_shards
-from visiongate.records.manifest import read_manifest
+from visiongate.records.manifest import STORED_COLUMNS, read_manifest
 from visiongate.settings.transformation import Split, Transformation
 from visiongate.transformation.rendering import Rendering, build_manifest, write_splits
 
@@ -94,7 +94,9 @@ def test_images_are_written_to_their_split(tmp_path: Path) -> None:
     assert level_statistics(levels) == channel_statistics(train.images)
     tested = read_manifest(tmp_path, "test")
     assert tested.column("path").to_pylist() == ["image-000001.png"]
-    assert (tested.column("width").to_pylist(), tested.column("height").to_pylist()) == ([6], [5])
+    assert tested.select(STORED_COLUMNS).to_pylist() == [
+        {"width": 6, "height": 5, "format": "PNG", "mode": "RGB", "bytes": len(images[1])}
+    ]
 
 
 @pytest.mark.parametrize("resize", ["stretch", "center-crop", "letterbox"])

@@ -38,6 +38,9 @@ def write_arrays(protocol: Literal["holdout", "cross_validation"]) -> Transform:
             "fold": [folds[split] if protocol == "cross_validation" else None] * SCENES,
             "width": [SIDE] * SCENES,
             "height": [SIDE] * SCENES,
+            "format": ["PNG"] * SCENES,
+            "mode": ["RGB"] * SCENES,
+            "bytes": [100] * SCENES,
         }
         manifests.append(pa.table(columns).cast(MANIFEST_SCHEMA))
     write_manifest(DATA, pa.concat_tables(manifests))

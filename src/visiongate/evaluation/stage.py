@@ -12,11 +12,13 @@ from visiongate.evaluation.explanations import explain, map_embeddings
 from visiongate.evaluation.folds import Split, judged_images, read_folds, read_holdout
 from visiongate.evaluation.metrics import format_report
 from visiongate.evaluation.page import build_report, write_report
+from visiongate.evaluation.reference import build_reference
 from visiongate.evaluation.result import EvaluationResult, evaluate_model
 from visiongate.images.integrity import check_arrays
 from visiongate.models.predictions import check_contract, tabulate
 from visiongate.models.predictor import open_predictor
 from visiongate.records.csv_rows import write_rows
+from visiongate.records.drift_reference import REFERENCE_FILE, write_reference
 from visiongate.records.evaluation import (
     CLASSES_FILE,
     CONFUSION_FILE,
@@ -60,6 +62,10 @@ def run(settings: Settings) -> None:
     write_verdict(paths.GATE, result.verdict)
     bins = settings.evaluation.calibration_bins
     _write_tables(paths.EVALUATION, result, test)
+    reference = build_reference(
+        model, test, result.test, transform.protocol, settings.evaluation.reference_images
+    )
+    write_reference(paths.EVALUATION / REFERENCE_FILE, reference)
     _write_plots(paths.EVALUATION / "plots", result, bins)
     report = build_report(result, test, read_history(paths.HISTORY), settings)
     explanations = explain(folds, result.test, report.rows)

@@ -33,7 +33,8 @@ def sketch(embedding: npt.NDArray[np.float32]) -> Sketch:
     unit = embedding / np.maximum(norms, _NORM_FLOOR)
     dimensions = embedding.shape[1]
     short = unit @ _projection(dimensions) if dimensions > WIDTH else unit
-    return short.astype("<f2")
+    result: Sketch = short.astype("<f2")
+    return result
 
 
 @cache

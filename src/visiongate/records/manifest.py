@@ -10,7 +10,8 @@ from visiongate.records.files import atomic_path, read_output
 from visiongate.records.parquet import parse_parquet
 
 MANIFEST_FILE = "manifest.parquet"
-# `row` counts within the split, `label` is the class's number, `width` and `height` are those of the stored image.
+# `row` counts within the split, `label` is the class's number. The last five describe the image as it is stored, which
+# `STORED_COLUMNS` names; format and mode are Pillow's names.
 # `fold` counts from 0, and is null without cross-validation.
 MANIFEST_SCHEMA = pa.schema(
     {
@@ -23,8 +24,12 @@ MANIFEST_SCHEMA = pa.schema(
         "fold": pa.int32(),
         "width": pa.int32(),
         "height": pa.int32(),
+        "format": pa.string(),
+        "mode": pa.string(),
+        "bytes": pa.int64(),
     }
 )
+STORED_COLUMNS = ("width", "height", "format", "mode", "bytes")
 
 
 def write_manifest(directory: Path, manifest: pa.Table) -> None:

@@ -30,4 +30,7 @@ class Evaluation(Section):
     corruption_images: Index = Field(
         description="Maximum number of test images to corrupt; 0 skips the corruptions."
     )
+    reference_images: Count = Field(
+        description="Maximum number of held-out images in the reference that `visiongate drift` compares with."
+    )
     gallery_images: Count = Field(description="Maximum number of images in each gallery of the page.")

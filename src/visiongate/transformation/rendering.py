@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -20,13 +19,14 @@ from visiongate.images.pixels import Histogram, count_levels
 from visiongate.images.preprocessing import preprocess
 from visiongate.images.shards import TablePiece, cut_table
 from visiongate.records.files import atomic_path
-from visiongate.records.manifest import MANIFEST_FILE, write_manifest
+from visiongate.records.manifest import MANIFEST_FILE, MANIFEST_SCHEMA, STORED_COLUMNS, write_manifest
 from visiongate.settings.transformation import Transformation
 
 # The files that `write_splits` writes, and the unfinished ones that a killed run leaves behind.
 OUTPUTS = ("*.npy", ".*.npy", MANIFEST_FILE, f".{MANIFEST_FILE}.*")
 # Columns that the manifest copies from the image table.
 COPIED_COLUMNS = ("path", "sha256", "group")
+_STORED_SCHEMA = pa.schema([MANIFEST_SCHEMA.field(name) for name in STORED_COLUMNS])
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +71,11 @@ class RenderedPiece:
     """What is known of rendered images.
 
     Attributes:
-        sizes: int32, N×2: stored width and height.
+        stored: The columns `STORED_COLUMNS` of the manifest.
         levels: The histogram of the training images.
     """
 
-    sizes: npt.NDArray[np.int32]
+    stored: pa.Table
     levels: Histogram
 
 
@@ -91,7 +91,7 @@ def build_manifest(
         folds: The fold of each image, with cross-validation.
 
     Returns:
-        The manifest without ``width`` and ``height``: one row per image, in the table's order.
+        The manifest without `STORED_COLUMNS`: one row per image, in the table's order.
     """
     names = np.asarray(splits)
     rows = np.empty(len(names), dtype=np.int64)
@@ -118,7 +118,7 @@ def write_splits(
         engine: What renders the pieces of the table.
         table: The folder of the image table.
         directory: The folder of the outputs. Files of an earlier run are removed.
-        manifest: Result of `build_manifest` for the table. The stored ``width`` and ``height`` of each image are added.
+        manifest: Result of `build_manifest` for the table. The `STORED_COLUMNS` of each image are added.
         rendering: How images become pixels.
 
     Returns:
@@ -141,9 +141,9 @@ def write_splits(
         rendered = list(engine.stream(render, _cut(table, manifest)))
         for file in files.values():
             file.finish()
-        sizes = np.concatenate([piece.sizes for piece in rendered])
-        for side, values in zip(("width", "height"), sizes.T, strict=True):
-            manifest = manifest.append_column(side, pa.array(values))
+        stored = pa.concat_tables([piece.stored for piece in rendered]).combine_chunks()
+        for column in STORED_COLUMNS:
+            manifest = manifest.append_column(column, stored.column(column))
         _write_labels(directory, manifest, counts)
         write_manifest(directory, manifest)
     levels: Histogram = np.sum([piece.levels for piece in rendered], axis=0)
@@ -156,7 +156,7 @@ def render_piece(piece: RenderPiece, files: Mapping[str, ArrayFile], rendering: 
     Raises:
         DataError: An image cannot be decoded. The error names the first such image.
     """
-    sizes = np.zeros((len(piece.rows), 2), dtype=np.int32)
+    rows: list[dict[str, int | str | None]] = [{}] * len(piece.rows)
     levels = np.zeros((rendering.shape[-1], 256), dtype=np.int64)
     with ExitStack() as stack:
         writers = {split: stack.enter_context(files[split].open()) for split in sorted(set(piece.splits))}
@@ -169,14 +169,18 @@ def render_piece(piece: RenderPiece, files: Mapping[str, ArrayFile], rendering: 
                 raise DataError(f"{path}: {error}") from None
             split = piece.splits[index]
             writers[split].write(piece.rows[index], pixels)
-            # An image that decodes has both.
-            sizes[index] = stored.width or 0, stored.height or 0
+            rows[index] = _describe(stored, len(encoded))
             return count_levels(pixels) if split == "train" else None
 
         for counted in map_in_order(write_image, _read(piece.images), lambda item: len(item[2])):
             if counted is not None:
                 levels += counted
-    return RenderedPiece(sizes, levels)
+    return RenderedPiece(pa.Table.from_pylist(rows, _STORED_SCHEMA), levels)
+
+
+def _describe(stored: StoredImage, size: int) -> dict[str, int | str | None]:
+    values = (stored.width, stored.height, stored.format, stored.mode, size)
+    return dict(zip(STORED_COLUMNS, values, strict=True))
 
 
 def _read(images: TablePiece) -> Iterator[tuple[int, str, bytes]]:
