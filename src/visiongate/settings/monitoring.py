@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal, get_args
 from pydantic import Field, field_validator
 
 from visiongate.settings.fields import NonNegative, OpenShare, Positive, Section, Share
+from visiongate.settings.rollout import RetrainRules, RolloutRules
 from visiongate.settings.serving import MAX_WINDOW_HOURS
 
 # The order is that of reports.
@@ -97,6 +98,12 @@ class Monitoring(Section):
 
     drift: Drift = Field(default_factory=Drift, description="The check for drift.")
     rules: dict[DriftTest, Rule] = Field(default_factory=_rules, description="Its tests, by name.")
+    rollout: RolloutRules = Field(
+        default_factory=RolloutRules, description="What a challenger must show, `visiongate rollout`."
+    )
+    retrain: RetrainRules = Field(
+        default_factory=RetrainRules, description="When a new model is due, `visiongate retrain-check`."
+    )
 
     @field_validator("rules")
     @classmethod
