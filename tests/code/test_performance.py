@@ -1,7 +1,9 @@
 """Scores by feedback: values against scikit-learn, intervals against published formulas and simulations."""
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,15 +13,17 @@ from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_su
 
 from visiongate.monitoring.database import Database
 from visiongate.monitoring.entries import Feedback, LoggedModel, LoggedPrediction, new_prediction_id
-from visiongate.monitoring.history import History, read_history
+from visiongate.monitoring.history import History, read_feedback, read_history
 from visiongate.monitoring.performance import (
     Latency,
-    Tally,
     macro_interval,
     measure_latency,
-    merge_tallies,
     score_feedback,
+    score_sampled,
+    score_volunteered,
 )
+from visiongate.monitoring.scores import Others
+from visiongate.monitoring.tally import Cell, Tally, merge_tallies
 from visiongate.monitoring.times import HOUR_US
 from visiongate.records.interval import Interval, wilson_interval
 
@@ -36,7 +40,11 @@ def draw(images: int, seed: int = 0, accuracy: float = 0.8) -> tuple[Names, Name
 
 def tally(labels: Names, predicted: Names) -> Tally:
     pairs = zip(labels.tolist(), predicted.tolist(), strict=True)
-    return Tally(by_class=Counter(predicted.tolist()), confirmed=Counter(pairs))
+    return Tally(by_class=Counter(predicted.tolist()), feedback=count_cells(pairs))
+
+
+def count_cells(pairs: Iterable[tuple[str, str]], **further: Any) -> Counter[Cell]:  # noqa: ANN401
+    return Counter(Cell(label, predicted, **further) for label, predicted in pairs)
 
 
 def test_scores_are_those_of_scikit_learn() -> None:
@@ -67,7 +75,7 @@ def test_without_feedback_there_are_no_scores() -> None:
 
 
 def test_class_without_a_label_has_a_precision_only() -> None:
-    scores = score_feedback(Tally(confirmed=Counter({("a", "a"): 3, ("a", "b"): 1})), CLASSES)
+    scores = score_feedback(Tally(feedback=count_cells([("a", "a")] * 3 + [("a", "b")])), CLASSES)
     first, second, third = scores.classes
     assert first.recall is not None
     assert first.recall.value == 0.75
@@ -80,7 +88,7 @@ def test_class_without_a_label_has_a_precision_only() -> None:
 
 
 def test_perfect_feedback_leaves_doubt() -> None:
-    scores = score_feedback(Tally(confirmed=Counter({("a", "a"): 5, ("b", "b"): 5})), CLASSES)
+    scores = score_feedback(Tally(feedback=count_cells([("a", "a"), ("b", "b")] * 5)), CLASSES)
     assert scores.macro_f1 is not None
     assert (scores.macro_f1.value, scores.macro_f1.high) == (1.0, 1.0)
     assert 0.5 < scores.macro_f1.low < 0.75
@@ -116,9 +124,10 @@ def test_intervals_contain_the_true_score(classes: int, images: int) -> None:
     covered: Counter[str] = Counter()
     for cells in generator.multinomial(images, table.ravel(), trials):
         pairs = {
-            (names[cell // classes], names[cell % classes]): int(cells[cell]) for cell in cells.nonzero()[0]
+            Cell(names[cell // classes], names[cell % classes]): int(cells[cell])
+            for cell in cells.nonzero()[0]
         }
-        scores = score_feedback(Tally(confirmed=Counter(pairs)), names)
+        scores = score_feedback(Tally(feedback=Counter(pairs)), names)
         largest = int(shares.argmax())
         for name, found, true in (
             ("macro_f1", scores.macro_f1, truth.mean()),
@@ -133,6 +142,81 @@ def test_two_classes_share_each_mistake() -> None:
     part = Interval(0.8, 0.7, 0.85)
     assert macro_interval([part, part]) == Interval(0.8, pytest.approx(0.7), pytest.approx(0.9))
     assert macro_interval([part]) == Interval(0.8, pytest.approx(0.7), pytest.approx(0.9))
+
+
+ASKED = {"asked": True}
+
+
+def test_sampled_and_volunteered_feedback_are_apart() -> None:
+    right, wrong = [("a", "a")], [("b", "a")]
+    feedback = count_cells(right * 45 + wrong * 5, **ASKED) + count_cells(right * 2) + count_cells(wrong * 38)
+    found = Tally(by_class=Counter(a=1000), asked=80, feedback=feedback)
+    sampled, volunteered = score_sampled(found, CLASSES), score_volunteered(found, CLASSES)
+
+    assert sampled.accuracy == wilson_interval(0.9, 50, 0.95)
+    assert sampled.response_rate == wilson_interval(50 / 80, 80, 0.95)
+    assert (sampled.labeled, sampled.asked) == (50, 80)
+    # Whatever the 30 would have said.
+    assert (sampled.worst, sampled.best) == (pytest.approx(45 / 80), pytest.approx(75 / 80))
+    assert volunteered.accuracy == wilson_interval(2 / 40, 40, 0.95)
+    both = score_feedback(found, CLASSES)
+    assert (both.labeled, both.accuracy) == (90, wilson_interval(47 / 90, 90, 0.95))
+    # A thousand classes without feedback would fill the answer.
+    assert (
+        [each.name for each in sampled.classes] == [each.name for each in volunteered.classes] == ["a", "b"]
+    )
+    assert len(both.classes) == 3
+
+
+def test_nobody_asked_and_nobody_answered() -> None:
+    none = score_sampled(Tally(), CLASSES)
+    assert (none.asked, none.response_rate, none.worst, none.best) == (0, None, None, None)
+    silent = score_sampled(Tally(asked=20), CLASSES)
+    assert silent.response_rate is not None
+    assert (silent.response_rate.value, silent.accuracy, silent.worst, silent.best) == (0.0, None, 0.0, 1.0)
+    shadow = score_sampled(Tally(feedback=count_cells([("a", "a")], **ASKED)), CLASSES, answers=False)
+    assert (shadow.labeled, shadow.asked, shadow.response_rate, shadow.worst) == (1, None, None, None)
+
+
+def test_one_who_lies_is_one_voice() -> None:
+    honest = [count_cells([("a", "a")] * 9 + [("b", "a")], giver=f"honest {number}") for number in range(4)]
+    liar = count_cells([("b", "a")] * 60, giver="liar")
+    scores = score_feedback(Tally(feedback=sum(honest, liar)), CLASSES)
+    assert scores.accuracy is not None
+    assert scores.accuracy.value == pytest.approx(0.36)
+    assert scores.givers == 5
+    assert scores.others is not None
+    assert (scores.others.removed, scores.others.labeled) == (60, 40)
+    assert scores.others.accuracy == wilson_interval(0.9, 40, 0.95)
+    only_honest = score_feedback(Tally(feedback=sum(honest, Counter[Cell]())), CLASSES)
+    assert scores.others.macro_f1 == only_honest.macro_f1
+
+
+def test_feedback_without_keys_has_no_giver() -> None:
+    scores = score_feedback(Tally(feedback=count_cells([("a", "a")] * 3)), CLASSES)
+    assert (scores.givers, scores.others) == (0, None)
+    mixed = count_cells([("a", "a")] * 3) + count_cells([("a", "b")] * 2, giver="phone")
+    scores = score_feedback(Tally(feedback=mixed), CLASSES)
+    assert scores.others is not None
+    assert (scores.givers, scores.others.removed, scores.others.labeled) == (1, 2, 3)
+    alone = score_feedback(Tally(feedback=count_cells([("a", "b")] * 2, giver="phone")), CLASSES)
+    assert alone.others == Others(2, 0, None, None)
+
+
+def test_tallies_add_up() -> None:
+    first = Tally(asked=2, confidences=Counter({19: 3}), roles=Counter(active=3))
+    cell = Cell("a", "a", bin=19)
+    for each, confidence in ((first, 0.96), (second := Tally(asked=1, roles=Counter(canary=1)), 0.98)):
+        each.feedback[cell] += 1
+        each.feedback_confidence[cell] += confidence
+    total = merge_tallies([first, second])
+    assert (total.asked, total.roles, total.confidences) == (3, {"active": 3, "canary": 1}, {19: 3})
+    assert (total.feedback[cell], total.feedback_confidence[cell]) == (2, pytest.approx(1.94))
+    scores = score_feedback(total, CLASSES)
+    assert scores.calibration is not None
+    [bin_] = scores.calibration.bins
+    assert (bin_.low, bin_.high, bin_.labeled, bin_.confidence) == (0.9, 1.0, 2, pytest.approx(0.97))
+    assert scores.calibration.ece.value == pytest.approx(0.03)
 
 
 def test_latency_has_mean_and_percentiles() -> None:
@@ -152,8 +236,8 @@ def entry(
     model: LoggedModel = MODEL, label: str = "a", hour: float = 10, **further: object
 ) -> LoggedPrediction:
     identity = str(further.pop("prediction_id", new_prediction_id()))
-    time_us = int(hour * HOUR_US)
-    return LoggedPrediction(identity, model, label, 0.75, 20.0, time_us=time_us, **further)  # type: ignore[arg-type]
+    time_us, confidence = int(hour * HOUR_US), float(str(further.pop("confidence", 0.75)))
+    return LoggedPrediction(identity, model, label, confidence, 20.0, time_us=time_us, **further)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -180,7 +264,11 @@ def test_history_counts_by_model_and_hour(database: Database) -> None:
     )
     found = history(database)
     assert [each.model for each in found.models] == [other, second, MODEL]
-    assert found.by_hour == {10 * HOUR_US: 3, 11 * HOUR_US: 1, 13 * HOUR_US: 1}
+    assert [each.by_hour for each in found.models] == [
+        {13 * HOUR_US: 1},
+        {11 * HOUR_US: 1},
+        {10 * HOUR_US: 3},
+    ]
     first = found.models[2].tally
     assert first.by_class == {"a": 2, "b": 1}
     assert (first.sure, first.sure_known, first.unlike, first.unlike_known) == (1, 2, 0, 2)
@@ -192,18 +280,34 @@ def test_history_counts_by_model_and_hour(database: Database) -> None:
 
     assert [each.model for each in history(database, name="pets").models] == [second, MODEL]
     assert [each.model for each in history(database, name="pets", version="1").models] == [MODEL]
-    assert history(database, name="pets", version="3") == History((), {})
+    assert history(database, name="pets", version="3") == History(())
     assert [each.model for each in history(database, since=11).models] == [other, second]
 
 
 def test_feedback_counts_for_answer_and_shadow(database: Database) -> None:
-    answer = entry()
+    answer = entry(asked=True)
     challenger = LoggedModel("pets", "2", "b" * 64, ("a", "b"))
-    record(database, answer, entry(challenger, "b", shadow_of=answer.prediction_id), entry())
-    database.record_feedback(Feedback(answer.prediction_id, "b"))
+    beside = entry(challenger, "b", shadow_of=answer.prediction_id, role="shadow")
+    record(database, answer, beside, entry())
+    database.record_feedback(Feedback(answer.prediction_id, "b", given_by="phone"))
     found = {each.model.version: each for each in history(database).models}
-    assert (found["1"].shadow, found["1"].tally.confirmed) == (False, {("b", "a"): 1})
-    assert (found["2"].shadow, found["2"].tally.confirmed) == (True, {("b", "b"): 1})
-    assert history(database).by_hour == {10 * HOUR_US: 2}
+    cell = Cell("b", "a", asked=True, giver="phone", bin=15)
+    assert (found["1"].shadow, found["1"].tally.feedback) == (False, {cell: 1})
+    assert (found["2"].shadow, found["2"].tally.feedback) == (True, {cell._replace(predicted="b"): 1})
+    assert found["1"].tally.feedback_confidence == {cell: 0.75}
+    assert (found["1"].tally.asked, found["2"].tally.asked) == (1, 0)
+    assert (found["1"].tally.roles, found["2"].tally.roles) == ({"active": 2}, {"shadow": 1})
+    assert (found["1"].by_hour, found["2"].by_hour) == ({10 * HOUR_US: 2}, {10 * HOUR_US: 1})
     # Feedback belongs to the time of its prediction.
     assert history(database, since=11).models == ()
+
+    # The gauges are of answers.
+    [(model, gauges)] = read_feedback(database.engine, 0)
+    assert (model, gauges.asked, gauges.feedback) == (MODEL, 1, {cell: 1})
+
+
+def test_confidences_are_counted_in_bins(database: Database) -> None:
+    confidences = [0.0, 0.049, 0.05, 0.5, 0.75, 0.949, 0.95, 0.999, 1.0]
+    record(database, *(entry(confidence=each) for each in confidences))
+    [found] = history(database).models
+    assert found.tally.confidences == {0: 2, 1: 1, 10: 1, 15: 1, 18: 1, 19: 3}

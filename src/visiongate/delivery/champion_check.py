@@ -17,7 +17,7 @@ from visiongate.evaluation.result import EvaluationResult
 from visiongate.gate.rules import Measured, apply_rules
 from visiongate.images.pixels import PixelSplit
 from visiongate.models.predictor import Predictor, open_predictor
-from visiongate.monitoring.performance import Scores
+from visiongate.monitoring.scores import Scores
 from visiongate.records.files import sha256_of
 from visiongate.records.interval import Interval
 from visiongate.records.registration import Registration

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 from visiongate.errors import DataError, SettingsError
 from visiongate.monitoring.address import check_address
 from visiongate.monitoring.faults import explain_fault
-from visiongate.monitoring.performance import Scores, merge_tallies, score_feedback
+from visiongate.monitoring.performance import score_feedback
+from visiongate.monitoring.scores import Scores
+from visiongate.monitoring.tally import merge_tallies
 from visiongate.monitoring.times import DAY_US, now_us
 
 if TYPE_CHECKING:

@@ -8,14 +8,42 @@ from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection, Engine, Integer, Select, case, cast, func, select
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
+from visiongate.monitoring.address import POSTGRESQL
+from visiongate.monitoring.calibration import BINS
 from visiongate.monitoring.entries import LoggedModel
-from visiongate.monitoring.performance import Tally
 from visiongate.monitoring.tables import feedback, models, predictions
+from visiongate.monitoring.tally import Cell, Tally
 from visiongate.monitoring.times import HOUR_US
 
 # Percentiles are of the latest predictions: reading these takes 0.2 s.
 MAX_LATENCIES = 100_000
+
+
+class _WholePart(FunctionElement[int]):
+    """The whole part of a number that is not negative."""
+
+    name = "whole_part"
+    inherit_cache = True
+    type = Integer()
+
+
+@compiles(_WholePart)
+def _truncate(element: _WholePart, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401
+    return f"CAST({compiler.process(element.clauses, **options)} AS INTEGER)"
+
+
+@compiles(_WholePart, POSTGRESQL)
+def _round_down(element: _WholePart, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401
+    # Its CAST would round.
+    return f"CAST(floor({compiler.process(element.clauses, **options)}) AS INTEGER)"
+
+
+# A confidence of 1 has a bin of its own here.
+_BIN = _WholePart(predictions.c.confidence * BINS).label("bin")
 _SHADOW = predictions.c.shadow_of.is_not(None)
 _ROLE = (predictions.c.model_id, _SHADOW.label("shadow"))
 # A model's number, and whether its predictions were made beside an answer.
@@ -30,24 +58,20 @@ class ModelHistory:
         model: The model.
         shadow: Whether the predictions were made beside an answer, and answered nothing.
         tally: Their counts. Feedback on an answer counts for the predictions beside it.
+        by_hour: Predictions by the start of the hour, in microseconds since 1970, without empty hours.
     """
 
     model: LoggedModel
     shadow: bool
     tally: Tally
+    by_hour: dict[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What was predicted in a time window.
-
-    Attributes:
-        models: By model and role, the latest first.
-        by_hour: Answered predictions by the start of the hour, in microseconds since 1970, without empty hours.
-    """
+    """What was predicted in a time window, by model and role, the latest first."""
 
     models: tuple[ModelHistory, ...]
-    by_hour: dict[int, int]
 
 
 def read_history(engine: Engine, since_us: int, name: str | None, version: str | None) -> History:
@@ -63,22 +87,48 @@ def read_history(engine: Engine, since_us: int, name: str | None, version: str |
         SQLAlchemyError: The database cannot be read.
     """
     with engine.connect() as connection:
-        selected = predictions.c.time_us >= since_us
-        if name is not None:
-            selected &= predictions.c.model_id.in_(select(models.c.model_id).where(models.c.name == name))
-        if version is not None:
-            selected &= predictions.c.model_id.in_(
-                select(models.c.model_id).where(models.c.version == version)
-            )
+        selected = _select_window(since_us, name, version)
         tallies = _read_tallies(connection, selected)
         _add_feedback(connection, selected, tallies)
         _add_latencies(connection, selected, tallies)
-        by_hour = _read_hours(connection, selected)
+        hours = _read_hours(connection, selected)
         # After the predictions: a model that was added meanwhile is among them.
         known = read_models(connection)
-    histories = [ModelHistory(known[number], shadow, tally) for (number, shadow), tally in tallies.items()]
+    histories = [
+        ModelHistory(known[number], shadow, tally, hours.get((number, shadow), {}))
+        for (number, shadow), tally in tallies.items()
+    ]
     histories.sort(key=lambda history: history.tally.last_us or 0, reverse=True)
-    return History(tuple(histories), by_hour)
+    return History(tuple(histories))
+
+
+def read_feedback(engine: Engine, since_us: int) -> list[tuple[LoggedModel, Tally]]:
+    """Count only the feedback on answers since a time, and how often it was asked for: for gauges that are kept up to date.
+
+    It needs no look at most of the predictions.
+
+    Raises:
+        SQLAlchemyError: The database cannot be read.
+    """
+    selected = _select_window(since_us, None, None) & ~_SHADOW
+    with engine.connect() as connection:
+        asked = select(predictions.c.model_id, func.count()).where(selected, predictions.c.asked)
+        tallies = {
+            (number, False): Tally(asked=count)
+            for number, count in connection.execute(asked.group_by(predictions.c.model_id))
+        }
+        _add_feedback(connection, selected, tallies, missing=True)
+        known = read_models(connection)
+    return [(known[number], tally) for (number, _), tally in tallies.items()]
+
+
+def _select_window(since_us: int, name: str | None, version: str | None) -> Any:  # noqa: ANN401 - an expression of SQL
+    selected = predictions.c.time_us >= since_us
+    if name is not None:
+        selected &= predictions.c.model_id.in_(select(models.c.model_id).where(models.c.name == name))
+    if version is not None:
+        selected &= predictions.c.model_id.in_(select(models.c.model_id).where(models.c.version == version))
+    return selected
 
 
 def read_models(connection: Connection) -> dict[int, LoggedModel]:
@@ -93,11 +143,11 @@ def read_models(connection: Connection) -> dict[int, LoggedModel]:
     }
 
 
-def _read_tallies(connection: Connection, selected: Any) -> dict[Role, Tally]:  # noqa: ANN401 - an expression of SQL
+def _read_tallies(connection: Connection, selected: Any) -> dict[Role, Tally]:  # noqa: ANN401
     columns = predictions.c
+    groups = (*_ROLE, columns.role, columns.predicted, _BIN)
     counted = select(
-        *_ROLE,
-        columns.predicted,
+        *groups,
         func.count().label("predictions"),
         func.min(columns.time_us).label("first_us"),
         func.max(columns.time_us).label("last_us"),
@@ -106,41 +156,70 @@ def _read_tallies(connection: Connection, selected: Any) -> dict[Role, Tally]:  
         *_share("sure", case((columns.out_of_distribution, False), else_=columns.sure)),
         *_share("unlike", columns.out_of_distribution),
         func.sum(columns.total_ms).label("total_ms"),
+        func.sum(cast(columns.asked, Integer)).label("asked"),
     ).where(selected)
     tallies: dict[Role, Tally] = {}
-    for row in connection.execute(counted.group_by(*_ROLE, columns.predicted)):
+    for row in connection.execute(counted.group_by(*groups)):
         part = Tally(
-            Counter({row.predicted: row.predictions}),
-            row.first_us,
-            row.last_us,
-            row.confidence,
-            row.sure or 0,
-            row.sure_known,
-            row.unlike or 0,
-            row.unlike_known,
-            row.total_ms,
+            by_class=Counter({row.predicted: row.predictions}),
+            first_us=row.first_us,
+            last_us=row.last_us,
+            confidence=row.confidence,
+            sure=row.sure or 0,
+            sure_known=row.sure_known,
+            unlike=row.unlike or 0,
+            unlike_known=row.unlike_known,
+            total_ms=row.total_ms,
+            confidences=Counter({_last(row.bin): row.predictions}),
+            roles=Counter({row.role: row.predictions} if row.role else {}),
+            asked=row.asked,
         )
         tallies.setdefault((row.model_id, bool(row.shadow)), Tally()).add(part)
     return tallies
+
+
+def _last(number: int) -> int:
+    """Return the bin of a confidence; 1 belongs to the last one."""
+    return min(number, BINS - 1)
 
 
 def _share(name: str, column: Any) -> Sequence[Any]:  # noqa: ANN401 - expressions of SQL
     return func.sum(cast(column, Integer)).label(name), func.count(column).label(f"{name}_known")
 
 
-def _add_feedback(connection: Connection, selected: Any, tallies: dict[Role, Tally]) -> None:  # noqa: ANN401
+def _add_feedback(
+    connection: Connection,
+    selected: Any,  # noqa: ANN401 - an expression of SQL
+    tallies: dict[Role, Tally],
+    *,
+    missing: bool = False,
+) -> None:
+    """Count feedback.
+
+    Args:
+        connection: To the database.
+        selected: Which predictions count.
+        tallies: Are completed.
+        missing: Whether predictions count whose model and role have no tally; they were written after it was read.
+    """
     for key in (predictions.c.prediction_id, predictions.c.shadow_of):
-        pair = (predictions.c.predicted, feedback.c.label)
+        cell = (feedback.c.label, predictions.c.predicted, feedback.c.asked, feedback.c.given_by, _BIN)
         counted = (
-            select(*_ROLE, *pair, func.count().label("predictions"))
+            select(*_ROLE, *cell, func.count(), func.sum(predictions.c.confidence))
             .select_from(feedback.join(predictions, key == feedback.c.prediction_id))
             .where(selected)
-            .group_by(*_ROLE, *pair)
+            .group_by(*_ROLE, *cell)
         )
-        for row in connection.execute(counted):
-            # A prediction that was written after the tallies were read has none.
-            if tally := tallies.get((row.model_id, bool(row.shadow))):
-                tally.confirmed[row.label, row.predicted] = row.predictions
+        for number, shadow, label, predicted, asked, giver, bin_, count, confidence in connection.execute(
+            counted
+        ):
+            role = (number, bool(shadow))
+            if missing:
+                tallies.setdefault(role, Tally())
+            if tally := tallies.get(role):
+                found = Cell(label, predicted, bool(asked), giver, _last(bin_))
+                tally.feedback[found] += count
+                tally.feedback_confidence[found] += confidence
 
 
 def _add_latencies(connection: Connection, selected: Any, tallies: dict[Role, Tally]) -> None:  # noqa: ANN401
@@ -153,7 +232,10 @@ def _add_latencies(connection: Connection, selected: Any, tallies: dict[Role, Ta
         tallies[role].latencies = np.array(values[role])
 
 
-def _read_hours(connection: Connection, selected: Any) -> dict[int, int]:  # noqa: ANN401
+def _read_hours(connection: Connection, selected: Any) -> dict[Role, dict[int, int]]:  # noqa: ANN401
     hour = (predictions.c.time_us // HOUR_US).label("hour")
-    counted = select(hour, func.count()).where(selected, ~_SHADOW).group_by(hour).order_by(hour)
-    return {hour * HOUR_US: count for hour, count in connection.execute(counted)}
+    counted = select(*_ROLE, hour, func.count()).where(selected).group_by(*_ROLE, hour).order_by(hour)
+    hours: dict[Role, dict[int, int]] = {}
+    for number, shadow, start, count in connection.execute(counted):
+        hours.setdefault((number, bool(shadow)), {})[start * HOUR_US] = count
+    return hours

@@ -1,103 +1,28 @@
 """How good a model's answers were, by the true classes that people gave, and how long they took.
 
-All functions are pure functions of counts. People choose which predictions they give feedback for, and report mistakes more
-often than they confirm answers: the scores describe the predictions with feedback, not all predictions.
+All functions are pure functions of counts. Feedback has two kinds, which are never mixed into one headline:
+
+- The service asks about a random sample of its answers. The feedback for these is *sampled*: it describes all answers, as
+  far as those who were asked reply.
+- All other feedback is *volunteered*. People report mistakes more often than they confirm answers, so that it describes the
+  predictions with feedback, not all predictions.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from statistics import fmean
-from typing import Annotated
+from typing import Annotated, TypedDict
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
+from visiongate.monitoring.calibration import BINS, Calibration, measure_calibration
+from visiongate.monitoring.scores import ClassScores, Others, SampledScores, Scores
+from visiongate.monitoring.tally import Cell, Floats, Tally
 from visiongate.records.interval import Interval, wilson_interval
 
 CONFIDENCE = 0.95
-Floats = npt.NDArray[np.float64]
-
-
-@dataclass(slots=True)
-class Tally:
-    """What was counted and summed over predictions. Tallies of disjoint predictions can be added.
-
-    Attributes:
-        by_class: Predictions by predicted class; a class may be missing.
-        first_us, last_us: Times of the first and the last prediction, in microseconds since 1970.
-        confidence: Sum of the confidences.
-        sure, sure_known: Predictions that are sure, and for which this is known.
-        unlike, unlike_known: The same of images out of distribution.
-        total_ms: Sum of the latencies.
-        latencies: Of the latest predictions, in milliseconds.
-        confirmed: Predictions by true and predicted class, of those with feedback.
-    """
-
-    by_class: Counter[str] = field(default_factory=Counter)
-    first_us: int | None = None
-    last_us: int | None = None
-    confidence: float = 0.0
-    sure: int = 0
-    sure_known: int = 0
-    unlike: int = 0
-    unlike_known: int = 0
-    total_ms: float = 0.0
-    latencies: Floats = field(default_factory=lambda: np.empty(0))
-    confirmed: Counter[tuple[str, str]] = field(default_factory=Counter)
-
-    @property
-    def predictions(self) -> int:
-        """How many predictions were counted."""
-        return self.by_class.total()
-
-    def add(self, other: "Tally") -> None:
-        """Add the counts of other predictions."""
-        self.by_class.update(other.by_class)
-        self.confirmed.update(other.confirmed)
-        self.first_us = min(
-            (time for time in (self.first_us, other.first_us) if time is not None), default=None
-        )
-        self.last_us = max((time for time in (self.last_us, other.last_us) if time is not None), default=None)
-        self.confidence += other.confidence
-        self.sure, self.sure_known = self.sure + other.sure, self.sure_known + other.sure_known
-        self.unlike, self.unlike_known = self.unlike + other.unlike, self.unlike_known + other.unlike_known
-        self.total_ms += other.total_ms
-        self.latencies = np.concatenate([self.latencies, other.latencies])
-
-
-@dataclass(frozen=True, slots=True)
-class ClassScores:
-    """The scores of a class, by feedback."""
-
-    name: str
-    predicted: Annotated[int, Field(description="Predictions of the class, with and without feedback.")]
-    labeled: Annotated[int, Field(description="Predictions with feedback whose true class is this one.")]
-    precision: Annotated[
-        Interval | None,
-        Field(description="Share of its predictions that feedback confirms; null without feedback for one."),
-    ]
-    recall: Annotated[
-        Interval | None,
-        Field(description="Share of `labeled` that was predicted as this class; null if there is none."),
-    ]
-    f1: Annotated[Interval | None, Field(description="The harmonic mean of both; null if `labeled` is 0.")]
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """The scores of a model, by feedback."""
-
-    labeled: Annotated[int, Field(description="Predictions with feedback.")]
-    accuracy: Annotated[
-        Interval | None, Field(description="Share of them that was correct; null if there are none.")
-    ]
-    macro_f1: Annotated[
-        Interval | None,
-        Field(description="The mean F1 of the classes with `labeled` above 0; null if there are none."),
-    ]
-    classes: Annotated[tuple[ClassScores, ...], Field(description="In the order of the model's classes.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +37,71 @@ class Latency:
 
 
 def score_feedback(tally: Tally, classes: Sequence[str]) -> Scores:
-    """Return accuracy, precision, recall and F1 with their intervals at 95%.
+    """Return accuracy, precision, recall, F1 and calibration with their intervals at 95%, by all feedback.
 
     Args:
         tally: The predictions.
         classes: The classes of the model.
     """
-    hits, actual, called = _count(tally.confirmed, classes)
-    scores = tuple(
+    return Scores(**_score(tally, classes, tally.feedback))
+
+
+def score_volunteered(tally: Tally, classes: Sequence[str]) -> Scores:
+    """Return the scores by the feedback that nobody asked for; classes without feedback are left out."""
+    scores = _score(tally, classes, _select(tally.feedback, lambda cell: not cell.asked))
+    return Scores(**scores | {"classes": _with_feedback(scores["classes"])})
+
+
+def score_sampled(tally: Tally, classes: Sequence[str], *, answers: bool = True) -> SampledScores:
+    """Return the scores by the feedback that the service asked for; classes without feedback are left out.
+
+    Args:
+        tally: The predictions.
+        classes: The classes of the model.
+        answers: Whether the predictions were answers, not those of a shadow.
+    """
+    scores = _score(tally, classes, _select(tally.feedback, lambda cell: cell.asked))
+    labeled, accuracy = scores["labeled"], scores["accuracy"]
+    hits = 0.0 if accuracy is None else accuracy.value * labeled
+    # Feedback may be stored for a prediction that was written after the counts were read.
+    asked = max(tally.asked, labeled)
+    known = answers and asked > 0
+    return SampledScores(
+        **scores | {"classes": _with_feedback(scores["classes"])},
+        asked=asked if answers else None,
+        response_rate=_share(labeled, asked) if known else None,
+        worst=hits / asked if known else None,
+        best=(hits + asked - labeled) / asked if known else None,
+    )
+
+
+class _Scores(TypedDict):
+    labeled: int
+    accuracy: Interval | None
+    macro_f1: Interval | None
+    classes: tuple[ClassScores, ...]
+    calibration: Calibration | None
+    givers: int
+    others: Others | None
+
+
+def _score(tally: Tally, classes: Sequence[str], feedback: Counter[Cell]) -> _Scores:
+    scores = _score_classes(tally, classes, feedback)
+    accuracy, macro_f1 = _summarize(feedback, scores)
+    return {
+        "labeled": feedback.total(),
+        "accuracy": accuracy,
+        "macro_f1": macro_f1,
+        "classes": scores,
+        "calibration": _calibrate(tally, feedback),
+        "givers": len(_count_givers(feedback)),
+        "others": _leave_out(tally, classes, feedback),
+    }
+
+
+def _score_classes(tally: Tally, classes: Sequence[str], feedback: Counter[Cell]) -> tuple[ClassScores, ...]:
+    hits, actual, called = _count(feedback, classes)
+    return tuple(
         ClassScores(
             name,
             tally.by_class.get(name, 0),
@@ -130,13 +112,51 @@ def score_feedback(tally: Tally, classes: Sequence[str]) -> Scores:
         )
         for number, name in enumerate(classes)
     )
+
+
+def _summarize(
+    feedback: Counter[Cell], scores: Sequence[ClassScores]
+) -> tuple[Interval | None, Interval | None]:
+    """Return accuracy and macro F1."""
+    hits = sum(count for cell, count in feedback.items() if cell.label == cell.predicted)
     f1s = [score.f1 for score in scores if score.f1 is not None]
-    return Scores(
-        int(actual.sum()),
-        _share(hits.sum(), actual.sum()),
-        macro_interval(f1s) if f1s else None,
-        scores,
-    )
+    return _share(hits, feedback.total()), macro_interval(f1s) if f1s else None
+
+
+def _calibrate(tally: Tally, feedback: Counter[Cell]) -> Calibration | None:
+    labeled, correct, confidence = (np.zeros(BINS) for _ in range(3))
+    for cell, count in feedback.items():
+        labeled[cell.bin] += count
+        correct[cell.bin] += count * (cell.label == cell.predicted)
+        confidence[cell.bin] += tally.feedback_confidence[cell]
+    return measure_calibration(labeled.tolist(), correct.tolist(), confidence.tolist(), CONFIDENCE)
+
+
+def _count_givers(feedback: Counter[Cell]) -> Counter[str]:
+    givers: Counter[str] = Counter()
+    for cell, count in feedback.items():
+        if cell.giver is not None:
+            givers[cell.giver] += count
+    return givers
+
+
+def _leave_out(tally: Tally, classes: Sequence[str], feedback: Counter[Cell]) -> Others | None:
+    """Return the scores without the most active giver."""
+    givers = _count_givers(feedback)
+    if not givers:
+        return None
+    # By name, if two gave equally much.
+    giver, removed = min(givers.items(), key=lambda item: (-item[1], item[0]))
+    rest = _select(feedback, lambda cell: cell.giver != giver)
+    return Others(removed, rest.total(), *_summarize(rest, _score_classes(tally, classes, rest)))
+
+
+def _select(feedback: Counter[Cell], wanted: Callable[[Cell], bool]) -> Counter[Cell]:
+    return Counter({cell: count for cell, count in feedback.items() if wanted(cell)})
+
+
+def _with_feedback(classes: Sequence[ClassScores]) -> tuple[ClassScores, ...]:
+    return tuple(each for each in classes if each.labeled or each.precision is not None)
 
 
 def macro_interval(parts: Sequence[Interval]) -> Interval:
@@ -164,22 +184,14 @@ def measure_latency(tally: Tally) -> Latency | None:
     return Latency(tally.total_ms / tally.predictions, p50, p95, p99, len(tally.latencies))
 
 
-def merge_tallies(tallies: Iterable[Tally]) -> Tally:
-    """Return the sum of tallies of disjoint predictions."""
-    total = Tally()
-    for tally in tallies:
-        total.add(tally)
-    return total
-
-
-def _count(confirmed: Mapping[tuple[str, str], int], classes: Sequence[str]) -> tuple[Floats, Floats, Floats]:
+def _count(feedback: Counter[Cell], classes: Sequence[str]) -> tuple[Floats, Floats, Floats]:
     """Return correct predictions, labels and predictions, K each, of those with feedback."""
     numbers = {name: number for number, name in enumerate(classes)}
     hits, actual, called = (np.zeros(len(classes)) for _ in range(3))
-    for (label, predicted), count in confirmed.items():
-        actual[numbers[label]] += count
-        called[numbers[predicted]] += count
-        hits[numbers[label]] += count * (label == predicted)
+    for cell, count in feedback.items():
+        actual[numbers[cell.label]] += count
+        called[numbers[cell.predicted]] += count
+        hits[numbers[cell.label]] += count * (cell.label == cell.predicted)
     return hits, actual, called
 
 

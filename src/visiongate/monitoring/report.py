@@ -1,30 +1,36 @@
 """The performance of the models over the last hours, read from the prediction log."""
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, Field
 
+from visiongate.monitoring.calibration import BINS
 from visiongate.monitoring.performance import (
     CONFIDENCE,
     Latency,
-    Scores,
-    Tally,
     measure_latency,
-    merge_tallies,
     score_feedback,
+    score_sampled,
+    score_volunteered,
 )
 from visiongate.monitoring.prediction_log import PredictionLog
+from visiongate.monitoring.scores import SampledScores, Scores
+from visiongate.monitoring.tally import Tally, merge_tallies
 from visiongate.monitoring.times import to_datetime
+from visiongate.records.interval import Interval
 
 if TYPE_CHECKING:
     from visiongate.monitoring.history import History, ModelHistory
 
 NOTE = (
-    "Accuracy, precision, recall and F1 are those of the predictions with feedback. People choose which predictions they give "
-    "feedback for, and report mistakes more often than they confirm answers."
+    "`sampled` is by the feedback that the service asked for, about a random sample of its answers: it describes all answers, "
+    "as far as those who were asked reply, see `response_rate`. `volunteered` is by all other feedback: people report mistakes "
+    "more often than they confirm answers, so that it describes the predictions with feedback, not all predictions. "
+    "`feedback` is by both. Without API keys, nothing tells whether feedback is of many people or of one."
 )
 # How long a report is good for: a second, or ten times as long as it took, so that a watched page needs little of a core.
 FRESH_SECONDS, FRESH_FACTOR = 1.0, 10.0
@@ -35,6 +41,15 @@ class Performance(BaseModel):
     """Predictions of a time window, and how good they were."""
 
     predictions: int
+    accuracy: Annotated[
+        Interval | None,
+        Field(
+            description="That of `sampled` if it has feedback, otherwise that of `volunteered`; null without."
+        ),
+    ]
+    accuracy_from: Annotated[
+        Literal["sampled", "volunteered"] | None, Field(description="Which feedback `accuracy` is by.")
+    ]
     first: Annotated[datetime | None, Field(description="Time of the first prediction of the window.")]
     last: Annotated[datetime | None, Field(description="Time of the last prediction.")]
     confidence: Annotated[float | None, Field(description="The mean confidence.")]
@@ -45,31 +60,53 @@ class Performance(BaseModel):
         float | None,
         Field(description="Share of images unlike the training images; null if the model cannot say."),
     ]
+    confidences: Annotated[
+        list[int], Field(description=f"Predictions by confidence, in {BINS} bins of equal width from 0 to 1.")
+    ]
     latency_ms: Latency | None
-    feedback: Scores
+    sampled: Annotated[SampledScores, Field(description="By feedback that the service asked for.")]
+    volunteered: Annotated[Scores, Field(description="By other feedback; classes without are missing.")]
+    feedback: Annotated[Scores, Field(description="By all feedback.")]
 
     @classmethod
-    def of(cls, tally: Tally, classes: Sequence[str], **further: object) -> Self:
+    def of(cls, tally: Tally, classes: Sequence[str], *, answers: bool = True, **further: object) -> Self:
         """Return the performance of predictions.
 
         Args:
             tally: The predictions.
             classes: That they can have.
+            answers: Whether they were answers, not those of a shadow.
             further: Members of a subclass.
         """
+        sampled = score_sampled(tally, classes, answers=answers)
+        volunteered = score_volunteered(tally, classes)
+        headline = sampled.accuracy or volunteered.accuracy
+        source = "sampled" if sampled.accuracy else "volunteered"
         return cls.model_validate(
             {
                 "predictions": tally.predictions,
+                "accuracy": headline,
+                "accuracy_from": source if headline else None,
                 "first": to_datetime(tally.first_us),
                 "last": to_datetime(tally.last_us),
                 "confidence": _divide(tally.confidence, tally.predictions),
                 "sure": _divide(tally.sure, tally.sure_known),
                 "out_of_distribution": _divide(tally.unlike, tally.unlike_known),
+                "confidences": [tally.confidences[number] for number in range(BINS)],
                 "latency_ms": measure_latency(tally),
+                "sampled": sampled,
+                "volunteered": volunteered,
                 "feedback": score_feedback(tally, classes),
                 **further,
             }
         )
+
+
+class HourCount(BaseModel):
+    """The predictions of an hour."""
+
+    hour: Annotated[datetime, Field(description="Its start, in UTC.")]
+    predictions: int
 
 
 class ModelPerformance(Performance):
@@ -81,13 +118,10 @@ class ModelPerformance(Performance):
     shadow: Annotated[
         bool, Field(description="Whether its predictions were made beside the answers, for comparison.")
     ]
-
-
-class HourCount(BaseModel):
-    """The answered predictions of an hour."""
-
-    hour: Annotated[datetime, Field(description="Its start, in UTC.")]
-    predictions: int
+    roles: Annotated[
+        dict[str, int], Field(description="Predictions by the role of the version: active, canary or shadow.")
+    ]
+    by_hour: Annotated[list[HourCount], Field(description="Hours without predictions are missing.")]
 
 
 class LogState(BaseModel):
@@ -112,8 +146,10 @@ class PerformanceReport(BaseModel):
     models: Annotated[
         list[ModelPerformance], Field(description="The latest used first; those of shadows are the last.")
     ]
-    by_hour: Annotated[list[HourCount], Field(description="Hours without predictions are missing.")]
-    log: LogState
+    by_hour: Annotated[
+        list[HourCount], Field(description="Answers of all versions; hours without are missing.")
+    ]
+    log: Annotated[LogState | None, Field(description="Null if no service made the report.")]
 
 
 class Question(NamedTuple):
@@ -152,7 +188,7 @@ class Reporter:
         start, until = time.monotonic(), datetime.now(UTC)
         since = until - timedelta(hours=question.hours)
         history = self._read(question, round(since.timestamp() * 1e6))
-        report = _make_report(since, until, history, self._state())
+        report = make_report(since, until, history, self._state())
         end = time.monotonic()
         while len(self._reports) >= MAX_REPORTS:
             del self._reports[next(iter(self._reports))]
@@ -170,18 +206,29 @@ class Reporter:
         return LogState(recording=log.fault is None, waiting=log.waiting, dropped=dict(log.dropped))
 
 
-def _make_report(since: datetime, until: datetime, history: "History", state: LogState) -> PerformanceReport:
+def make_report(
+    since: datetime, until: datetime, history: "History", state: LogState | None = None
+) -> PerformanceReport:
+    """Return the report on what was predicted.
+
+    Args:
+        since: Start of the time window.
+        until: Its end.
+        history: The predictions.
+        state: Of the log; None without a service.
+    """
     answers = [each for each in history.models if not each.shadow]
     shadows = [each for each in history.models if each.shadow]
     classes = list(dict.fromkeys(name for each in answers for name in each.model.classes))
+    hours: Counter[int] = Counter()
+    for each in answers:
+        hours.update(each.by_hour)
     return PerformanceReport(
         since=since,
         until=until,
         all=Performance.of(merge_tallies(each.tally for each in answers), classes),
         models=[_describe(each) for each in answers + shadows],
-        by_hour=[
-            HourCount(hour=to_datetime(start), predictions=count) for start, count in history.by_hour.items()
-        ],
+        by_hour=_list_hours(hours),
         log=state,
     )
 
@@ -191,11 +238,18 @@ def _describe(history: "ModelHistory") -> ModelPerformance:
     return ModelPerformance.of(
         tally,
         model.classes,
+        answers=not history.shadow,
         name=model.name,
         version=model.version,
         sha256=model.sha256,
         shadow=history.shadow,
+        roles=dict(tally.roles),
+        by_hour=_list_hours(history.by_hour),
     )
+
+
+def _list_hours(hours: Mapping[int, int]) -> list[HourCount]:
+    return [HourCount(hour=to_datetime(start), predictions=hours[start]) for start in sorted(hours)]
 
 
 def _divide(part: float, whole: int) -> float | None:
