@@ -34,6 +34,7 @@ def make_reference(
         predicted=predicted,
         probabilities=probabilities,
         embedding=None if embedding is None else random.normal(size=(rows, embedding)).astype(np.float16),
+        out_of_distribution=random.random(rows) < 0.05,
         brightness=random.random(rows, np.float32),
         contrast=random.random(rows, np.float32),
         width=random.integers(1, 4000, rows, np.int32),

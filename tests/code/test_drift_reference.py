@@ -53,9 +53,10 @@ def test_a_reference_has_the_same_bytes_at_any_time(monkeypatch: pytest.MonkeyPa
     assert encode_reference(read_reference(content)) == content
 
 
-def test_a_reference_needs_no_embedding() -> None:
-    content = encode_reference(make_reference(embedding=None))
-    assert read_reference(content).embedding is None
+def test_not_all_models_have_an_embedding_and_a_novelty() -> None:
+    content = encode_reference(replace(make_reference(embedding=None), out_of_distribution=None))
+    read = read_reference(content)
+    assert (read.embedding, read.out_of_distribution) == (None, None)
 
 
 @pytest.mark.parametrize("classes", [2, 10, 1000])

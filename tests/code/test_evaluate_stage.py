@@ -206,6 +206,8 @@ def test_the_reference_is_that_of_the_model() -> None:
     reference = read_reference(DETAILS / "reference.npz", sha256_of(Path("models/model.onnx")))
     assert (reference.images, len(reference), reference.protocol) == (IMAGES, IMAGES, "holdout")
     assert (reference.classes, reference.embedding) == (("dark", "bright"), None)
+    assert reference.out_of_distribution is not None
+    assert reference.out_of_distribution.any()
     assert reference.confusion.tolist() == [[20, 0], [5, 15]]
     assert (reference.formats, reference.modes) == (("JPEG", "PNG"), ("L",))
     # One gray level for each image.

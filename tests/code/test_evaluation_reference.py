@@ -12,7 +12,7 @@ from onnx import helper
 from localizable_models import CLASSES, SIDE, draw_scenes, write_probe
 from visiongate.evaluation import reference as evaluation_reference
 from visiongate.evaluation.folds import Split
-from visiongate.evaluation.reference import build_reference
+from visiongate.evaluation.reference import Judgment, build_reference
 from visiongate.images.exposure import measure_exposure
 from visiongate.images.pixels import PixelSplit
 from visiongate.models.predictions import Predictions
@@ -49,14 +49,16 @@ def predict(model: Predictor, split: Split) -> Predictions:
 
 def test_a_reference_has_a_row_for_each_held_out_image(model: Predictor) -> None:
     split = judged()
-    predictions = predict(model, split)
-    reference = build_reference(model, split, predictions, "holdout", 5000)
+    predictions, outside = predict(model, split), np.arange(COUNT) < 3
+    reference = build_reference(model, split, Judgment(predictions, "holdout", outside), 5000)
     assert (reference.classes, reference.protocol, reference.images) == (CLASSES, "holdout", COUNT)
     assert isinstance(model.source, Path)
     assert reference.model_sha256 == sha256_of(model.source)
     assert reference.labels.tolist() == split.pixels.labels.tolist()
     assert reference.predicted.tolist() == predictions.predicted.tolist()
     assert np.abs(reference.probabilities - predictions.probabilities).max() < 1e-3
+    assert reference.out_of_distribution is not None
+    assert reference.out_of_distribution.tolist() == outside.tolist()
     assert reference.embedding is not None
     expected = sketch(model.run(split.pixels.images, ["embedding"])["embedding"])
     assert np.array_equal(reference.embedding, expected)
@@ -74,19 +76,19 @@ def test_a_reference_has_a_row_for_each_held_out_image(model: Predictor) -> None
 
 def test_a_subset_keeps_the_classes_in_proportion_and_counts_all_images(model: Predictor) -> None:
     split = judged()
-    reference = build_reference(model, split, predict(model, split), "holdout", 30)
+    reference = build_reference(model, split, Judgment(predict(model, split), "holdout"), 30)
     assert (len(reference), reference.images) == (30, COUNT)
     assert Counter(reference.labels.tolist()) == {0: 10, 1: 10, 2: 10}
     assert reference.class_counts.tolist() == [30, 30, 30]
     assert reference.confusion.sum() == COUNT
-    same = build_reference(model, split, predict(model, split), "holdout", 30)
+    same = build_reference(model, split, Judgment(predict(model, split), "holdout"), 30)
     assert encode_reference(same) == encode_reference(reference)
 
 
 def test_many_classes_leave_space_for_fewer_rows(model: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation_reference, "rows_that_fit", lambda *_: 12)
     split = judged()
-    assert len(build_reference(model, split, predict(model, split), "holdout", 5000)) == 12
+    assert len(build_reference(model, split, Judgment(predict(model, split), "holdout"), 5000)) == 12
 
 
 def test_predictions_follow_the_threshold(model: Predictor) -> None:
@@ -94,7 +96,7 @@ def test_predictions_follow_the_threshold(model: Predictor) -> None:
     two = Split(PixelSplit(split.pixels.images, split.pixels.labels % 2), split.manifest)
     probabilities = np.tile([0.8, 0.2], (COUNT, 1))
     predictions = Predictions(probabilities, two.pixels.labels, ("a", "b"), threshold=0.1)
-    reference = build_reference(model, two, predictions, "holdout", 5000)
+    reference = build_reference(model, two, Judgment(predictions, "holdout"), 5000)
     assert set(reference.predicted.tolist()) == {1}
     assert reference.confusion[:, 1].tolist() == reference.class_counts.tolist()
 
@@ -112,7 +114,7 @@ def test_embeddings_of_learned_images_are_left_out_unless_the_backbone_is_frozen
         helper.set_model_props(graph, metadata | {"backbone": '"random"'})
         onnx.save(graph, path)
     model, split = open_predictor(path), judged()
-    reference = build_reference(model, split, predict(model, split), "cross_validation", 5000)
+    reference = build_reference(model, split, Judgment(predict(model, split), "cross_validation"), 5000)
     assert reference.protocol == "cross_validation"
     assert (reference.embedding is not None) == is_frozen
 
@@ -120,4 +122,4 @@ def test_embeddings_of_learned_images_are_left_out_unless_the_backbone_is_frozen
 def test_a_model_without_an_embedding_has_a_reference(tmp_path: Path) -> None:
     write_probe(tmp_path / "model.onnx", explainable=False)
     model, split = open_predictor(tmp_path / "model.onnx"), judged()
-    assert build_reference(model, split, predict(model, split), "holdout", 5000).embedding is None
+    assert build_reference(model, split, Judgment(predict(model, split), "holdout"), 5000).embedding is None

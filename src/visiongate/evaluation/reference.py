@@ -1,6 +1,7 @@
 """The reference of a model: what its outputs and its images were like before it was served, for `visiongate drift`."""
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +25,25 @@ SEED = 0
 CHUNK = 256
 
 Codes = npt.NDArray[np.int8]
+Flags = npt.NDArray[np.bool_]
 
 
-def build_reference(
-    model: Predictor, judged: Split, predictions: Predictions, protocol: Protocol, max_images: int
-) -> DriftReference:
+@dataclass(frozen=True, slots=True)
+class Judgment:
+    """What models that had not seen the images said of them.
+
+    Attributes:
+        predictions: In the order of the images.
+        protocol: How the images judged the model.
+        outside: Whether each image was called out of distribution, N; None if the model cannot say.
+    """
+
+    predictions: Predictions
+    protocol: Protocol
+    outside: Flags | None = None
+
+
+def build_reference(model: Predictor, judged: Split, judgment: Judgment, max_images: int) -> DriftReference:
     """Describe the images that judged a model, and what was predicted for them.
 
     With cross-validation, the outputs are those of the models of the folds, because the exported model has learned from all
@@ -37,11 +52,13 @@ def build_reference(
     Args:
         model: The exported model.
         judged: The images.
-        predictions: For these images, in the same order.
-        protocol: How they judged the model.
+        judgment: Of these images.
         max_images: How many of them become rows. There may be fewer, because many classes need more space.
     """
-    has_embedding = EMBEDDING in model.outputs and (protocol == "holdout" or BACKBONE in model.metadata)
+    predictions, outside = judgment.predictions, judgment.outside
+    has_embedding = EMBEDDING in model.outputs and (
+        judgment.protocol == "holdout" or BACKBONE in model.metadata
+    )
     fitting = rows_that_fit(len(predictions.classes), WIDTH if has_embedding else 0)
     rows = sample_images(predictions.labels, min(max_images, fitting), SEED)
     exposures = _measure_exposures(judged.pixels.images, rows)
@@ -51,13 +68,14 @@ def build_reference(
     confusion = _count_confusion(predictions)
     return DriftReference(
         classes=predictions.classes,
-        protocol=protocol,
+        protocol=judgment.protocol,
         model_sha256=_hash(model.source),
         images=len(predictions.labels),
         labels=predictions.labels[rows].astype(np.int16),
         predicted=predictions.predicted[rows].astype(np.int16),
         probabilities=predictions.probabilities[rows].astype(np.float16),
         embedding=_sketch_images(model, judged.pixels.images, rows) if has_embedding else None,
+        out_of_distribution=None if outside is None else outside[rows],
         brightness=exposures[:, 0],
         contrast=exposures[:, 1],
         width=_integers(stored.column("width")),

@@ -12,7 +12,7 @@ from visiongate.evaluation.explanations import explain, map_embeddings
 from visiongate.evaluation.folds import Split, judged_images, read_folds, read_holdout
 from visiongate.evaluation.metrics import format_report
 from visiongate.evaluation.page import build_report, write_report
-from visiongate.evaluation.reference import build_reference
+from visiongate.evaluation.reference import Judgment, build_reference
 from visiongate.evaluation.result import EvaluationResult, evaluate_model
 from visiongate.images.integrity import check_arrays
 from visiongate.models.predictions import check_contract, tabulate
@@ -62,9 +62,9 @@ def run(settings: Settings) -> None:
     write_verdict(paths.GATE, result.verdict)
     bins = settings.evaluation.calibration_bins
     _write_tables(paths.EVALUATION, result, test)
-    reference = build_reference(
-        model, test, result.test, transform.protocol, settings.evaluation.reference_images
-    )
+    outside = None if result.reliability is None else result.reliability.outside
+    judgment = Judgment(result.test, transform.protocol, outside)
+    reference = build_reference(model, test, judgment, settings.evaluation.reference_images)
     write_reference(paths.EVALUATION / REFERENCE_FILE, reference)
     _write_plots(paths.EVALUATION / "plots", result, bins)
     report = build_report(result, test, read_history(paths.HISTORY), settings)

@@ -31,7 +31,7 @@ UNKNOWN: Final = -1
 _FORMAT: Final = 1
 _META: Final = "meta"
 # Bytes of a row besides its probabilities and its embedding.
-_ROW_BYTES: Final = 26
+_ROW_BYTES: Final = 27
 # The part of `MAX_BYTES` for what does not grow with the rows.
 _FIXED_BYTES: Final = 250_000
 _DAMAGED = (
@@ -67,6 +67,7 @@ class DriftReference:
         probabilities: float16, N×K.
         embedding: float16, N×d, as `visiongate.models.sketch.sketch` makes it; None if the model has none, or if each fold's
             model has another.
+        out_of_distribution: bool, N; None if the model cannot say.
         brightness: float32, N; mean of the model's input pixels, 0 to 1.
         contrast: float32, N; their standard deviation.
         width: int32, N; in pixels, as stored.
@@ -88,6 +89,7 @@ class DriftReference:
     predicted: Array
     probabilities: Array
     embedding: Array | None
+    out_of_distribution: Array | None
     brightness: Array
     contrast: Array
     width: Array
@@ -145,6 +147,7 @@ _ARRAYS: Final = {
     "predicted": _Rule("<i2", ("rows",), 0, np.iinfo(np.int16).max),
     "probabilities": _Rule("<f2", ("rows", "classes"), 0, 1),
     "embedding": _Rule("<f2", ("rows", None), -_MAX_EMBEDDING, _MAX_EMBEDDING),
+    "out_of_distribution": _Rule("|b1", ("rows",), 0, 1),
     "brightness": _Rule("<f4", ("rows",), 0, 1),
     "contrast": _Rule("<f4", ("rows",), 0, 1),
     "width": _Rule("<i4", ("rows",), 1, _MAX_INT),
@@ -155,6 +158,7 @@ _ARRAYS: Final = {
     "class_counts": _Rule("<i8", ("classes",), 0, _MAX_INT),
     "confusion": _Rule("<i8", ("classes", "classes"), 0, _MAX_INT),
 }
+_OPTIONAL: Final = {"embedding", "out_of_distribution"}
 # Whose values are places in a list of names.
 _CODES: Final = {"labels": "classes", "predicted": "classes", "format": "formats", "mode": "modes"}
 
@@ -277,7 +281,7 @@ def _find_misfit(name: str, values: Array | None, sizes: dict[str, int]) -> str 
     """Return what is wrong with the type, the shape or the values of an array."""
     rule = _ARRAYS[name]
     if values is None:
-        return None if name == "embedding" else f"{name} is missing"
+        return None if name in _OPTIONAL else f"{name} is missing"
     shape = tuple(None if size is None else sizes[size] for size in rule.shape)
     is_shaped = values.ndim == len(shape) and all(
         size in (None, actual) for size, actual in zip(shape, values.shape, strict=True)
