@@ -1,7 +1,7 @@
 """The database of the prediction log: opening, writing, feedback and retention, by SQLAlchemy Core."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from sqlalchemy.exc import ArgumentError, DataError, IntegrityError
 from visiongate.errors import SettingsError
 from visiongate.monitoring.address import EXAMPLES, POSTGRESQL, SETTING, SQLITE
 from visiongate.monitoring.entries import (
+    Failure,
     Feedback,
     FeedbackReceipt,
     ImageFacts,
@@ -35,6 +36,7 @@ from visiongate.monitoring.entries import (
 )
 from visiongate.monitoring.tables import (
     REVISION,
+    failures,
     feedback,
     insert_into,
     metadata,
@@ -132,6 +134,25 @@ class Database:
                 raise
             return 1 if len(entries) == 1 else sum(self.write([entry]) for entry in entries)
         return 0
+
+    def write_failures(self, counted: Mapping[Failure, int]) -> None:
+        """Insert how often versions failed.
+
+        Raises:
+            SQLAlchemyError: The database cannot be written; nothing was inserted.
+        """
+        rows = [
+            {
+                "time_us": failure.minute_us,
+                "model_id": self._model_id(failure.model),
+                "role": failure.role,
+                "kind": failure.kind,
+                "count": count,
+            }
+            for failure, count in counted.items()
+        ]
+        with self.engine.begin() as connection:
+            connection.execute(insert(failures), rows)
 
     def record_feedback(self, given: Feedback) -> FeedbackReceipt:
         """Store the true class of a prediction's image; it replaces an earlier one.

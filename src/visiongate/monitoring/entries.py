@@ -131,6 +131,23 @@ class LoggedPrediction:
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """What happened to an image that a version could not answer.
+
+    Attributes:
+        minute_us: The start of the minute, in microseconds since 1970.
+        model: The version.
+        role: How it was chosen.
+        kind: What happened.
+    """
+
+    minute_us: int
+    model: LoggedModel
+    role: Role
+    kind: FailureKind
+
+
+@dataclass(frozen=True, slots=True)
 class Feedback:
     """The true class of the image of a prediction.
 

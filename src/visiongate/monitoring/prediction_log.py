@@ -6,7 +6,7 @@ or full, the thread tries again with growing pauses; what no longer fits into th
 
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from itertools import islice
@@ -16,14 +16,19 @@ from typing import TYPE_CHECKING, TypeVar
 from visiongate.errors import VisiongateError
 from visiongate.monitoring.address import check_address
 from visiongate.monitoring.entries import (
+    Failure,
+    FailureKind,
     Feedback,
     FeedbackReceipt,
+    LoggedModel,
     LoggedPrediction,
     LogUnavailableError,
+    Role,
     UnknownPredictionError,
     age_seconds,
 )
 from visiongate.monitoring.faults import explain_fault
+from visiongate.monitoring.times import MINUTE_US, now_us
 from visiongate.settings.serving import PredictionLog as Settings
 
 if TYPE_CHECKING:
@@ -43,6 +48,8 @@ PRUNE_SECONDS = 600.0
 SECONDS_BETWEEN_REPLICAS = 2.0
 # Between two looks for a new drift check.
 DRIFT_SECONDS = 60.0
+# Between two times that failures are written.
+FAILURE_SECONDS = 60.0
 # Why a prediction was not recorded: the database is too slow, it cannot be written, it refuses the row, or the service ended.
 DROP_REASONS = ("slow", "unavailable", "refused", "closed")
 
@@ -78,10 +85,11 @@ class PredictionLog:
         self._queue: deque[_Item] = deque()
         # Guards all of the above, and wakes the thread.
         self._changed = Condition()
+        self._failures: Counter[Failure] = Counter()
         self._urgent = self._closing = False
         self._fault: str | None = None
         self._database: Database | None = None
-        self._prune_at = self._drift_at = 0.0
+        self._prune_at = self._drift_at = self._failures_at = 0.0
         self._seen_slow, self._lagging = 0, False
         self._thread = Thread(target=self._run, name="prediction-log", daemon=True)
 
@@ -108,6 +116,13 @@ class PredictionLog:
             self._queue.append(prediction)
             if len(self._queue) == 1:
                 self._changed.notify()
+
+    def count_failure(self, model: LoggedModel, role: Role, kind: FailureKind) -> None:
+        """Count an image that a version could not answer. Never waits for the database and never raises."""
+        failure = Failure(now_us() // MINUTE_US * MINUTE_US, model, role, kind)
+        with self._changed:
+            if failure in self._failures or len(self._failures) < self._settings.queue:
+                self._failures[failure] += 1
 
     def record_feedback(self, feedback: Feedback) -> "Future[FeedbackReceipt]":
         """Record the true class of a prediction's image, after all predictions that were put before.
@@ -192,7 +207,8 @@ class PredictionLog:
             ):
                 self._changed.wait_for(self._is_pressing, GATHER_SECONDS)
             self._urgent = False
-            return list(islice(self._queue, BATCH)) if self._queue or not self._closing else None
+            waits = self._queue or self._failures
+            return list(islice(self._queue, BATCH)) if waits or not self._closing else None
 
     def _is_pressing(self) -> bool:
         return self._urgent or self._closing or len(self._queue) >= BATCH
@@ -209,6 +225,7 @@ class PredictionLog:
             self.written += len(predictions) - refused
         self._answer(database, [item for item in items if not isinstance(item, LoggedPrediction)])
         self._report(refused)
+        self._write_failures(database)
         self._prune(database)
         self._look_for_drift(database)
 
@@ -292,6 +309,17 @@ class PredictionLog:
             )
         if refused:
             logger.warning("prediction log: the database refused %d predictions", refused)
+
+    def _write_failures(self, database: "Database") -> None:
+        """Write the failures once a minute, and at the end."""
+        with self._changed:
+            if not self._failures or (time.monotonic() < self._failures_at and not self._closing):
+                return
+            counted = Counter(self._failures)
+        database.write_failures(counted)
+        with self._changed:
+            self._failures -= counted
+        self._failures_at = time.monotonic() + FAILURE_SECONDS
 
     def _prune(self, database: "Database") -> None:
         if time.monotonic() < self._prune_at:

@@ -11,7 +11,7 @@ Counters that alerts watch start at 0: `rate` and `increase` do not see the firs
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -24,6 +24,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from visiongate.monitoring.entries import FailureKind, Role
 from visiongate.serving.sources.registration_time import read_registration_time
 from visiongate.serving.versions.loaded_model import LoadedModel
 from visiongate.serving.versions.slots import ACTIVE
@@ -56,6 +57,7 @@ OWN_PROBLEMS: Final = tuple(
 LATENCY_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30)
 BATCH_BUCKETS: Final = (1, 2, 4, 8, 16)
 CONFIDENCE_BUCKETS: Final = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+FAILURE_KINDS: Final = get_args(FailureKind)
 # Of the sha256 that stands for the version of a model that is not registered.
 DIGEST_LENGTH: Final = 12
 
@@ -98,6 +100,7 @@ class Metrics:
         )
         self._errors = counter("prediction_errors", "Requests that were answered with a problem.", ["kind"])
         self._health_checks = counter("health_check_requests", "Requests for the health.", ["check"])
+        self._failures = _FailureCounters(counter)
         self._feedback = counter("feedback", "Recorded feedback.", ["correct"])
         self._shadow = counter("shadow_predictions", "Predictions beside an answer.", ["agrees"])
         self._reloads = counter("model_reloads", "Versions that were loaded, or failed to load.", ["result"])
@@ -127,6 +130,10 @@ class Metrics:
         """Count whether the shadow predicts the class of the answer."""
         predicted = {int(each.inference.answers.predicted[each.inference.row]) for each in (answered, shadow)}
         self._shadow.labels(str(len(predicted) == 1).lower()).inc()
+
+    def unanswered(self, model: LoadedModel, _: Role, kind: FailureKind) -> None:
+        """Count a failure of a version."""
+        self._failures.count(model, kind)
 
     def failed(self, kind: str) -> None:
         """Count a problem, by its kind in `PROBLEMS`."""
@@ -168,6 +175,7 @@ class Metrics:
         versions = {_labels(model) for model in models}
         self._predictions.keep(lambda labels: labels[1:] in versions)
         self._doubtful.keep(models)
+        self._failures.keep(models)
         # The library fails on other parts of the header.
         encode, media_type = choose_encoder(OPENMETRICS if OPENMETRICS in accept else "")
         return encode(self._registry), media_type
@@ -255,6 +263,33 @@ class _DoubtCounters:
         labels = _labels(model)
         self._series.add((counter, labels))
         return counter.labels(*labels)
+
+
+class _FailureCounters:
+    """Count the images that a version could not answer, of each loaded version from 0 on."""
+
+    def __init__(self, counter: Callable[[str, str, list[str]], Counter]) -> None:
+        self._counter = counter(
+            "inference_failures",
+            "Images that a version could not answer: the model failed, or was too late.",
+            ["model", "model_version", "kind"],
+        )
+        self._series: set[Labels] = set()
+
+    def count(self, model: LoadedModel, kind: FailureKind) -> None:
+        """Count a failure."""
+        labels = (*_labels(model), kind)
+        self._series.add(labels)
+        self._counter.labels(*labels).inc()
+
+    def keep(self, models: Sequence[LoadedModel]) -> None:
+        """Create the series of loaded versions, and remove those of others."""
+        kept = {(*_labels(model), kind) for model in models for kind in FAILURE_KINDS}
+        for labels in self._series - kept:
+            self._counter.remove(*labels)
+        for labels in kept:
+            self._counter.labels(*labels)
+        self._series = kept
 
 
 class _ServiceCollector(Collector):

@@ -1,9 +1,17 @@
-"""Hands predictions over to the prediction log: neither images nor file names, nor anything else about who sent them.
+"""Hands predictions over to the prediction log: no file names, nor anything else about who sent them.
 
 Predictions of the example in a model's own file are left out: they test a deployment, and say nothing about users' images.
 """
 
-from visiongate.monitoring.entries import LoggedModel, LoggedPrediction, new_prediction_id
+from visiongate.models.predictor import EMBEDDING
+from visiongate.models.sketch import sketch
+from visiongate.monitoring.entries import (
+    FailureKind,
+    LoggedModel,
+    LoggedPrediction,
+    Role,
+    new_prediction_id,
+)
 from visiongate.monitoring.prediction_log import PredictionLog
 from visiongate.serving.service import Answered
 from visiongate.serving.versions.loaded_model import LoadedModel
@@ -13,28 +21,44 @@ from visiongate.serving.web.request_context import current_request
 class Recorder:
     """Records each prediction. It is an `Observer`."""
 
-    def __init__(self, log: PredictionLog) -> None:
-        """Record to a log."""
-        self._log = log
+    def __init__(self, log: PredictionLog, *, embeddings: bool) -> None:
+        """Record to a log.
+
+        Args:
+            log: The log.
+            embeddings: Whether to record sketches of embeddings.
+        """
+        self._log, self._embeddings = log, embeddings
 
     def predicted(self, answered: Answered) -> None:
         """Record an answer."""
         if not answered.is_example:
-            self._log.put(describe(answered, answered.prediction_id, shadow_of=None))
+            self._record(answered, answered.prediction_id, shadow_of=None)
 
     def compared(self, answered: Answered, shadow: Answered) -> None:
         """Record a prediction of the shadow, so that feedback on the answer counts for it, too."""
         if not answered.is_example:
-            self._log.put(describe(shadow, new_prediction_id(), shadow_of=answered.prediction_id))
+            self._record(shadow, new_prediction_id(), shadow_of=answered.prediction_id)
+
+    def unanswered(self, model: LoadedModel, role: Role, kind: FailureKind) -> None:
+        """Count a failure of a version."""
+        self._log.count_failure(describe_model(model), role, kind)
+
+    def _record(self, answered: Answered, prediction_id: str, shadow_of: str | None) -> None:
+        embedding = _sketch(answered) if self._embeddings else None
+        self._log.put(describe(answered, prediction_id, shadow_of, embedding))
 
 
-def describe(answered: Answered, prediction_id: str, shadow_of: str | None) -> LoggedPrediction:
+def describe(
+    answered: Answered, prediction_id: str, shadow_of: str | None, embedding: bytes | None = None
+) -> LoggedPrediction:
     """Return what the log records of a prediction.
 
     Args:
         answered: The prediction.
         prediction_id: Its id.
         shadow_of: The id of the answer that it was made beside; None for an answer.
+        embedding: Its sketch, if it is recorded.
     """
     answers, row, timing = answered.inference.answers, answered.inference.row, answered.timing
     sure, outside = answers.sure, answers.out_of_distribution
@@ -53,7 +77,17 @@ def describe(answered: Answered, prediction_id: str, shadow_of: str | None) -> L
         out_of_distribution=None if outside is None else bool(outside[row]),
         request_id=None if request is None else request.request_id,
         shadow_of=shadow_of,
+        role=answered.role,
+        asked=answered.asked,
+        image=None if answered.image is None else answered.image.facts,
+        embedding=embedding,
     )
+
+
+def _sketch(answered: Answered) -> bytes | None:
+    inference = answered.inference
+    has_embedding = EMBEDDING in inference.outputs
+    return sketch(inference.output(EMBEDDING)).tobytes() if has_embedding else None
 
 
 def describe_model(model: LoadedModel) -> LoggedModel:

@@ -30,7 +30,7 @@ def build_service(places: Places) -> tuple[Service, ModelKeeper]:
     service = Service(settings, settings.cores or usable_cores(), decoding)
     if settings.log.enabled:
         service.log = PredictionLog(settings.log)
-        service.observers.append(Recorder(service.log))
+        service.observers.append(Recorder(service.log, embeddings=settings.log.embeddings))
     if settings.tracing.endpoint is not None:
         from visiongate.serving.tracing import build_tracing  # noqa: PLC0415 - slow to import
 

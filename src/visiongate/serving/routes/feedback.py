@@ -16,6 +16,7 @@ from visiongate.monitoring.prediction_log import PredictionLog
 from visiongate.monitoring.report import PerformanceReport, Question, Reporter
 from visiongate.serving.service import Service
 from visiongate.serving.web.problems import Problem, document_problems
+from visiongate.serving.web.request_context import current_request
 from visiongate.serving.web.uploads import read_body
 from visiongate.settings.serving import MAX_WINDOW_HOURS, Limits
 
@@ -153,7 +154,8 @@ async def _read_feedback(request: Request, limits: Limits) -> Feedback:
             "invalid_request",
             f'{place}: {first["msg"]}; send JSON such as {{"prediction_id": "…", "label": "…"}}',
         ) from None
-    return Feedback(given.prediction_id, given.label)
+    context = current_request.get()
+    return Feedback(given.prediction_id, given.label, given_by=context.key if context else None)
 
 
 async def _record(log: PredictionLog, given: Feedback) -> FeedbackAnswer:
