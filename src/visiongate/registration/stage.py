@@ -60,7 +60,7 @@ def _find_or_start(store: Store, name: str, model: EvaluatedModel, *, is_committ
 
 
 def _add_protocol(model: EvaluatedModel, decision: Decision) -> Decision:
-    protocol = describe_protocol(model.description, model.images.manifest.num_rows)
+    protocol = describe_protocol(model.description, len(model.images.predictions.sha256))
     return decision if protocol is None else replace(decision, reason=f"{decision.reason}; {protocol}")
 
 
@@ -106,12 +106,15 @@ def _record(model: EvaluatedModel, version: Version, decision: Decision) -> Regi
 
 
 def _create_card(settings: Settings, model: EvaluatedModel, registration: Registration) -> ModelCard:
-    splits = read_manifest(paths.TRANSFORMED, columns=["split"]).column("split").to_pylist()
+    manifest = read_manifest(paths.TRANSFORMED, columns=["split", "fold"])
+    if model.images.is_cross_validated:
+        # Collected images are in no fold.
+        manifest = manifest.drop_null()
     return ModelCard(
         registration=registration,
         model=model.description,
         dataset=settings.dataset,
-        images=Counter(splits),
+        images=Counter(manifest.column("split").to_pylist()),
         metrics=model.metrics,
         intervals=read_intervals(paths.EVALUATION),
         confidence=settings.evaluation.confidence,
