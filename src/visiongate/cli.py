@@ -56,7 +56,7 @@ def _dispatch(module: str, function: str = "run") -> Callable[..., None]:
             package = (error.name or "visiongate").partition(".")[0]
             if context.find_root().params["debug"] or package == "visiongate":
                 raise
-            extra = "serve" if module in {"serve", "drift"} else "pipeline"
+            extra = "serve" if module in {"serve", "drift", "rollout"} and package != "mlflow" else "pipeline"
             fix = f"pip install 'visiongate[{extra}]'"
             click.echo(f"{context.command_path}: {package!r} is not installed; run: {fix}", err=True)
             status = FAILED
@@ -394,6 +394,15 @@ def _serving_commands() -> list[click.Command]:
                 metavar="SHARE",
                 help="Probability of a false alarm within a year; by default monitoring.drift.yearly_level.",
             ),
+            _option("--json", "json_file", type=FILE, help="File for the result as JSON."),
+        ),
+        _command(
+            "rollout",
+            _dispatch("rollout"),
+            "Judge the challengers that predict beside the champion, as shadow or canary: promote, hold or roll back. Exit "
+            "with 1 if one is to be promoted or rolled back, unless --apply does it.",
+            "visiongate rollout --apply",
+            _flag("--apply", "Move the aliases in the registry as the verdicts say."),
             _option("--json", "json_file", type=FILE, help="File for the result as JSON."),
         ),
         _command(
