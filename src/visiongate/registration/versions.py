@@ -125,11 +125,11 @@ def read_champion(store: Store, version: Version, model: Predictor | None) -> Ch
         model,
         version.threshold,
         None if predictions is None else parse_predictions(predictions, f"{version.uri}: {PREDICTIONS_FILE}"),
-        None if manifest is None else _learned_images(manifest, f"{version.uri}: {MANIFEST_FILE}"),
+        None if manifest is None else learned_images(manifest, f"{version.uri}: {MANIFEST_FILE}"),
     )
 
 
-def _learned_images(manifest: bytes, source: str) -> frozenset[str] | None:
+def learned_images(manifest: bytes, source: str) -> frozenset[str] | None:
     """Return the sha256 of the images that a model was trained or validated on: with cross-validation, all.
 
     Return None if the manifest does not say so, because an older version wrote it.
