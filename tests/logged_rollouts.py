@@ -15,6 +15,7 @@ from visiongate.monitoring.entries import (
     Role,
     new_prediction_id,
 )
+from visiongate.monitoring.rollout_report import RolloutModel
 from visiongate.monitoring.times import now_us
 
 CLASSES = ("cat", "dog")
@@ -41,7 +42,14 @@ class Shown:
 class Log:
     """A prediction log in a folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        champion: RolloutModel | None = None,
+        challenger: RolloutModel | None = None,
+    ) -> None:
+        self.champion = _model(champion) if champion else CHAMPION
+        self.challenger = _model(challenger) if challenger else CHALLENGER
         self.address = f"sqlite:///{folder}/predictions.sqlite"
         self.database = Database(self.address)
         self._images = 0
@@ -54,18 +62,22 @@ class Log:
             facts = replace(FACTS, sha256=shown.image or f"{self._images:064x}")
             time_us = now_us() - 1000 * (len(images) - number)
             as_canary = shown.champion is None
-            model, role = (CHALLENGER, CANARY) if as_canary else (CHAMPION, ACTIVE)
+            model, role = (self.challenger, CANARY) if as_canary else (self.champion, ACTIVE)
             correct = shown.challenger if as_canary else shown.champion
             answer = _entry(model, role, _predicted(correct), facts, time_us)
             entries.append(replace(answer, asked=shown.asked, total_ms=shown.total_ms))
             if shadow and shown.challenger is not None:
-                beside = _entry(CHALLENGER, "shadow", _predicted(shown.challenger), facts, time_us + 1)
+                beside = _entry(self.challenger, "shadow", _predicted(shown.challenger), facts, time_us + 1)
                 entries.append(replace(beside, shadow_of=answer.prediction_id))
             if shown.labeled:
                 given.append(Feedback(answer.prediction_id, "cat", given_by=shown.given_by))
         self.database.write(entries)
         for each in given:
             self.database.record_feedback(each)
+
+
+def _model(version: RolloutModel) -> LoggedModel:
+    return LoggedModel(version.name, version.version, version.sha256, CLASSES)
 
 
 def _entry(
