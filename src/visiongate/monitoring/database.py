@@ -36,6 +36,7 @@ from visiongate.monitoring.entries import (
 )
 from visiongate.monitoring.tables import (
     REVISION,
+    drift_references,
     failures,
     feedback,
     insert_into,
@@ -153,6 +154,30 @@ class Database:
         ]
         with self.engine.begin() as connection:
             connection.execute(insert(failures), rows)
+
+    def write_reference(self, model: LoggedModel, content: bytes) -> bool:
+        """Store the reference of a model, in place of another one; return False if the database refuses it.
+
+        Raises:
+            SQLAlchemyError: The database cannot be written.
+        """
+        # The database may be another one, in which a known number is another model's.
+        self._model_ids.clear()
+        values = {"content": content, "time_us": now_us()}
+        try:
+            number = self._model_id(model)
+            with self.engine.begin() as connection:
+                added = insert_into(connection, drift_references).values(model_id=number, **values)
+                connection.execute(
+                    added.on_conflict_do_update(
+                        index_elements=[drift_references.c.model_id],
+                        set_=values,
+                        where=drift_references.c.content != content,
+                    )
+                )
+        except _REFUSED:
+            return False
+        return True
 
     def record_feedback(self, given: Feedback) -> FeedbackReceipt:
         """Store the true class of a prediction's image; it replaces an earlier one.

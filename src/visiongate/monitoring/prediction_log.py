@@ -28,6 +28,7 @@ from visiongate.monitoring.entries import (
     age_seconds,
 )
 from visiongate.monitoring.faults import explain_fault
+from visiongate.monitoring.reference_keeper import ReferenceKeeper
 from visiongate.monitoring.times import MINUTE_US, now_us
 from visiongate.settings.serving import PredictionLog as Settings
 
@@ -86,6 +87,7 @@ class PredictionLog:
         # Guards all of the above, and wakes the thread.
         self._changed = Condition()
         self._failures: Counter[Failure] = Counter()
+        self._references = ReferenceKeeper()
         self._urgent = self._closing = False
         self._fault: str | None = None
         self._database: Database | None = None
@@ -123,6 +125,17 @@ class PredictionLog:
         with self._changed:
             if failure in self._failures or len(self._failures) < self._settings.queue:
                 self._failures[failure] += 1
+
+    def keep_reference(self, model: LoggedModel, content: bytes) -> None:
+        """Store the reference of a model as soon as the database can be written, and in each other database that follows.
+
+        Args:
+            model: The model.
+            content: Of its ``reference.npz``, checked.
+        """
+        self._references.add(model, content)
+        with self._changed:
+            self._changed.notify()
 
     def record_feedback(self, feedback: Feedback) -> "Future[FeedbackReceipt]":
         """Record the true class of a prediction's image, after all predictions that were put before.
@@ -203,11 +216,11 @@ class PredictionLog:
         with self._changed:
             # A database that failed is tried again, and the other work is done, without new predictions, too.
             if self._fault is None and self._changed.wait_for(
-                lambda: self._queue or self._closing, DRIFT_SECONDS
+                lambda: self._queue or self._references or self._closing, DRIFT_SECONDS
             ):
                 self._changed.wait_for(self._is_pressing, GATHER_SECONDS)
             self._urgent = False
-            waits = self._queue or self._failures
+            waits = self._queue or self._failures or self._references
             return list(islice(self._queue, BATCH)) if waits or not self._closing else None
 
     def _is_pressing(self) -> bool:
@@ -226,6 +239,7 @@ class PredictionLog:
         self._answer(database, [item for item in items if not isinstance(item, LoggedPrediction)])
         self._report(refused)
         self._write_failures(database)
+        self._references.store(database.write_reference)
         self._prune(database)
         self._look_for_drift(database)
 
@@ -239,9 +253,11 @@ class PredictionLog:
             self._database = None
         if self._database is None:
             self._database = Database(self._settings.address)
+            self._references.start_again()
         elif self._fault is not None:
             # The server may have come back with another database.
             self._database.prepare_tables()
+            self._references.start_again()
         return self._database
 
     def _answer(self, database: "Database", items: Sequence[_FeedbackItem]) -> None:

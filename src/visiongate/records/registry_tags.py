@@ -13,6 +13,8 @@ VERSION_URI = re.compile(r"models:/([^/@]+)(?:/(\d+)|@([^/@]+))")
 MODEL_FILE = "model.onnx"
 # The sha256 of the file.
 MODEL_TAG = "visiongate.model_sha256"
+# The sha256 of the `DriftReference` beside the file; without the tag, the version has none.
+REFERENCE_TAG = "visiongate.reference_sha256"
 # The probability from which the second of two classes is predicted; without the tag, the likelier class.
 THRESHOLD_TAG = "visiongate.threshold"
 # Verdicts of `visiongate rollout` about the version, the latest first, a line each.

@@ -21,7 +21,7 @@ from visiongate.registration.decision import decide
 from visiongate.registration.evaluated_model import EvaluatedModel, read_evaluated_model
 from visiongate.registration.model_card import ModelCard, describe_protocol, render_card
 from visiongate.registration.promotion import Decision, hold
-from visiongate.registration.versions import find_or_add_version, log_data, log_evaluation, set_threshold
+from visiongate.registration.versions import find_or_add_version, log_data, log_evaluation, record_evaluation
 from visiongate.settings.schema import Settings
 
 
@@ -76,9 +76,9 @@ def _apply(
     is_champion = champion is not None and champion.number == version.number
     if obstacle is not None and not is_champion:
         decision = hold(decision, obstacle)
-    # A rejected champion keeps the threshold that it is served with.
+    # A rejected champion keeps the threshold that it is served with, and the reference that fits it.
     if decision.action != "rejected" or not is_champion:
-        version = set_threshold(store, version, model.threshold)
+        version = record_evaluation(store, version, model)
     return apply_decision(store, version, champion, decision), decision
 
 

@@ -9,6 +9,7 @@ from visiongate.adapters.mlflow.model_files import Candidate
 from visiongate.adapters.mlflow.registry import (
     Version,
     add_version,
+    attach_reference,
     clear_tag,
     find_version,
     link_version,
@@ -142,8 +143,14 @@ def learned_images(manifest: bytes, source: str) -> frozenset[str] | None:
     return frozenset(sha256 for sha256, split, fold in rows if split != "test" or fold is not None)
 
 
-def set_threshold(store: Store, version: Version, threshold: float | None) -> Version:
-    """Record the decision threshold that the version was evaluated with."""
-    if threshold is None:
+def record_evaluation(store: Store, version: Version, model: EvaluatedModel) -> Version:
+    """Record the decision threshold that the version was evaluated with, and the reference for `visiongate drift`.
+
+    Raises:
+        TrackingError: MLflow failed.
+    """
+    if model.reference is not None:
+        version = attach_reference(store, version, model.reference)
+    if model.threshold is None:
         return clear_tag(store, version, THRESHOLD_TAG)
-    return set_tags(store, version, {THRESHOLD_TAG: repr(threshold)})
+    return set_tags(store, version, {THRESHOLD_TAG: repr(model.threshold)})
