@@ -84,7 +84,11 @@ def _work_tree(folder: Path) -> WorkTree:
     write_threshold_model(folder / "model.onnx")
     (folder / "metrics.json").write_text('{"accuracy": 0.9, "threshold": 0.4}')
     return WorkTree(
-        folder / "model.onnx", folder / "metrics.json", folder / "registration.json", folder / "card.md"
+        folder / "model.onnx",
+        folder / "metrics.json",
+        folder / "registration.json",
+        folder / "card.md",
+        folder / "reference.npz",
     )
 
 

@@ -42,7 +42,7 @@ def describe_committed(tree: WorkTree, name: str) -> ServedModel | None:
 
 
 def find_committed_reference(tree: WorkTree, model_sha256: str) -> Path | None:
-    """Return the reference of the committed model; None if the work tree does not have it, or, after a warning, a damaged one."""
+    """Return the reference of the committed model; None if the work tree has none, or, with a warning, if it is damaged."""
     if not tree.reference.exists():
         return None
     try:

@@ -25,6 +25,7 @@ from visiongate.records.registry_tags import (
 )
 
 if TYPE_CHECKING:
+    from mlflow.entities import LoggedModel
     from mlflow.entities.model_registry import ModelVersion
 
 DECISION_TAG, REASON_TAG = "visiongate.decision", "visiongate.reason"
@@ -227,12 +228,9 @@ def link_version(store: Store, version: Version) -> Version:
         TrackingError: MLflow failed.
     """
     with mlflow_errors(store.address):
-        source = store.client.get_model_version(version.name, version.number).source
         link = json.dumps([{"name": version.name, "version": version.number}])
-        run = unless_missing(lambda: store.client.get_run(version.run_id))
-        for output in run.outputs.model_outputs if run and run.outputs else ():
-            model = store.client.get_logged_model(output.model_id)
-            if model.artifact_location == source and model.tags.get(LINK_TAG) != link:
+        for model in _find_stored_models(store, version):
+            if model.tags.get(LINK_TAG) != link:
                 store.client.set_logged_model_tags(model.model_id, {LINK_TAG: link})
     return version
 
@@ -285,15 +283,23 @@ def attach_reference(store: Store, version: Version, path: Path) -> Version:
     if version.tags.get(REFERENCE_TAG) == sha256 and _is_stored(store, version):
         return version
     with mlflow_errors(store.address):
-        model_id = store.client.get_model_version(version.name, version.number).model_id
-        if not model_id:
-            logger.warning(
-                "%s: registered without a model of MLflow's, so that it gets no reference", version.uri
-            )
-            return version
-        store.client.log_model_artifact(model_id, str(path))
+        models = _find_stored_models(store, version)
+        for model in models:
+            store.client.log_model_artifact(model.model_id, str(path))
+    if not models:
+        logger.warning("%s: the run that stored its file is gone, so that it gets no reference", version.uri)
+        return version
     # The tag comes last: a version that says that it has a reference has it.
     return set_tags(store, version, {REFERENCE_TAG: sha256})
+
+
+def _find_stored_models(store: Store, version: Version) -> "list[LoggedModel]":
+    """Return the stored model of a version, as its run has it; none if the run is gone."""
+    source = store.client.get_model_version(version.name, version.number).source
+    run = unless_missing(lambda: store.client.get_run(version.run_id))
+    outputs = run.outputs.model_outputs if run and run.outputs else ()
+    models = [store.client.get_logged_model(output.model_id) for output in outputs]
+    return [model for model in models if model.artifact_location == source]
 
 
 def _is_stored(store: Store, version: Version) -> bool:
