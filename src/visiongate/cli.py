@@ -113,6 +113,11 @@ def _data() -> click.Option:
     return _option("--data", metavar="PATH|URL|NAME", help=text)
 
 
+def _kept_images() -> click.Option:
+    text = "Where the service keeps images; by default serving.log.images.folder."
+    return _option("--images", "folder", metavar="FOLDER|URL", help=text)
+
+
 def _pinned_image() -> tuple[click.Parameter, ...]:
     text = "Folder of deploy/kubernetes/overlays."
     return (
@@ -229,6 +234,35 @@ def _correction_commands() -> list[click.Command]:
             ),
             _option("--port", type=int, default=0, help="Port on 127.0.0.1; by default a free one."),
             _flag("--no-browser", "Print the address of the page, but do not open it."),
+        ),
+        _command(
+            "collect",
+            _dispatch("collect"),
+            "Turn feedback of the service with kept images into training images, data/collected.csv, and corrections; doubtful "
+            "labels are listed in reports/collect instead.",
+            "visiongate collect --dry-run",
+            _option(
+                "--since",
+                type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]),
+                help="Only images with feedback since this time, in UTC; by default all.",
+            ),
+            _kept_images(),
+            _option(
+                "--accept",
+                multiple=True,
+                metavar="SHA256[=CLASS]|all",
+                help="Take a doubtful label, or another class for the image.",
+            ),
+            _option("--reject", multiple=True, metavar="SHA256", help="Refuse a doubtful label for good."),
+            _flag("--dry-run", "Show what would be done; write nothing."),
+        ),
+        _command(
+            "forget",
+            _dispatch("forget"),
+            "Delete an image of the service, its predictions and its collected copy, such as at the request of a user.",
+            "visiongate forget photo.jpg",
+            click.Argument(["image"], metavar="FILE|SHA256"),
+            _kept_images(),
         ),
         _command(
             "label-next",

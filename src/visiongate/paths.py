@@ -60,6 +60,7 @@ REPORT = Path("reports/report.md")
 LR_RANGE = Path("logs/lr_range.png")
 EXPERIMENTS = Path("reports/experiments")
 LABELING = Path("reports/labeling")
+COLLECT = Path("reports/collect")
 
 
 def fold_model(fold: int) -> Path:

@@ -48,6 +48,7 @@ NOT_MADE = {
     "logs/lr_range.png",
     "logs/tensorboard",
     "models/checkpoint.safetensors",
+    "reports/collect",
     "reports/experiments",
     "reports/labeling",
     "reports/report.md",

@@ -85,11 +85,11 @@ class Knowledge:
     """What is known without the feedback.
 
     Attributes:
-        classes: Of the data set.
+        classes: Of the data set; None if any label may become one.
         labels: The labels of the images in the data set, by sha256.
     """
 
-    classes: Collection[str]
+    classes: Collection[str] | None
     labels: Mapping[str, str]
 
 
@@ -150,7 +150,7 @@ class _Weighing:
         return Opinion(label, supporting[-1], tuple(givers), doubt, detail, outvoted)
 
     def _doubt_class(self, label: str) -> tuple[Doubt, str] | None:
-        if label in self.known.classes:
+        if self.known.classes is None or label in self.known.classes:
             return None
         return Doubt.UNKNOWN_CLASS, f"{label} is not a class of the data"
 

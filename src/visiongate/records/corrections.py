@@ -4,7 +4,7 @@ Git tracks the file, so that a correction has an author, a reason and a review. 
 `preparation` applies the corrections. An image has one row at most.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,11 +79,7 @@ def add_correction(path: Path, correction: Correction) -> None:
     Raises:
         DataError: A text is not Unicode, or the file is invalid; it is left as it is.
     """
-    _check_texts(correction)
-    with writing(path):
-        rows = read_corrections(path) if path.exists() else {}
-        rows.pop(correction.sha256, None)
-        _write(path, [*rows.values(), correction])
+    change_corrections(path, [correction])
 
 
 def remove_correction(path: Path, sha256: str) -> Correction | None:
@@ -92,12 +88,34 @@ def remove_correction(path: Path, sha256: str) -> Correction | None:
     Raises:
         DataError: The file is missing or invalid; it is left as it is.
     """
+    return change_corrections(path, remove=[sha256]).get(sha256)
+
+
+def change_corrections(
+    path: Path, add: Iterable[Correction] = (), remove: Iterable[str] = ()
+) -> dict[str, Correction]:
+    """Add rows, which replace those of the same images, and remove others.
+
+    Args:
+        path: The file.
+        add: Rows.
+        remove: The sha256 of images; may be unknown.
+
+    Returns:
+        The rows that were replaced or removed, by sha256.
+
+    Raises:
+        DataError: A text is not Unicode, or the file is invalid; it is left as it is.
+    """
+    added = {correction.sha256: correction for correction in add}
+    for correction in added.values():
+        _check_texts(correction)
     with writing(path):
-        rows = read_corrections(path)
-        removed = rows.pop(sha256, None)
-        if removed is not None:
-            _write(path, list(rows.values()))
-        return removed
+        rows = read_corrections(path) if path.exists() or not added else {}
+        gone = {sha256: rows.pop(sha256) for sha256 in {*added, *remove} if sha256 in rows}
+        if added or gone:
+            _write(path, [*rows.values(), *added.values()])
+        return gone
 
 
 def _write(path: Path, corrections: Sequence[Correction]) -> None:
