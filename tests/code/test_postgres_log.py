@@ -193,6 +193,33 @@ def test_tables_that_vanish_are_made_again(server: PostgresServer, database: str
     assert server.query(database, "SELECT count(*) FROM predictions JOIN models USING (model_id)") == [(1,)]
 
 
+def test_a_reference_is_stored_when_the_server_is_back_and_again_in_another_database(
+    server: PostgresServer, database: str, open_log: OpenLog
+) -> None:
+    def stored() -> list[tuple[object, ...]]:
+        query = "SELECT version, encode(content, 'escape') FROM drift_references JOIN models USING (model_id)"
+        return server.query(database, query)
+
+    log = open_log()
+    log.put(prediction())
+    wait_until(lambda: log.written == 1)
+    server.stop()
+    try:
+        log.keep_reference(MODEL, b"reference")
+        wait_until(lambda: log.fault)
+    finally:
+        server.start()
+    wait_until(lambda: stored() == [("3", "reference")])
+    assert log.fault is None
+
+    # As after a restart from an empty disk. The model has another number than before.
+    server.query(database, "DROP SCHEMA public CASCADE")
+    server.query(database, "CREATE SCHEMA public")
+    log.put(prediction(model=replace(MODEL, version="4")))
+    wait_until(lambda: log.written == 2)
+    wait_until(lambda: stored() == [("3", "reference")])
+
+
 def test_a_user_who_may_not_make_tables_can_write_to_those_that_exist(
     server: PostgresServer, database: str, open_log: OpenLog
 ) -> None:
