@@ -254,28 +254,33 @@ def test_both_databases_count_alike(server: PostgresServer, database: str, tmp_p
             out_of_distribution=number % 4 == 0,
             probabilities=bytes(range(8)),
             shadow_of=None if number % 6 else "another",
+            role="canary" if number % 7 == 0 else "active",
+            asked=number % 3 == 1,
         )
-        for number in range(40)
+        for number in range(50)
     ]
     histories = []
     for address in (server.address(database), f"sqlite:///{tmp_path}/log.sqlite"):
         log = Database(address)
         assert log.write(entries) == 0
         log.record_feedback(Feedback(entries[1].prediction_id, "Cat"))
-        log.record_feedback(Feedback(entries[1].prediction_id, "Dog"))
+        for entry in entries[1:40:2]:
+            log.record_feedback(Feedback(entry.prediction_id, "Dog", given_by="phone"))
         histories.append(read_history(log.engine, DAY_US, "pets", "3"))
         log.close()
     first, second = histories
-    assert first.by_hour == second.by_hour
     for one, other in zip(first.models, second.models, strict=True):
         assert (one.model, one.shadow, one.tally.by_class) == (
             other.model,
             other.shadow,
             other.tally.by_class,
         )
-        assert one.tally.confirmed == other.tally.confirmed
+        assert one.by_hour == other.by_hour
         for name in ("first_us", "last_us", "sure", "sure_known", "unlike", "unlike_known"):
             assert getattr(one.tally, name) == getattr(other.tally, name)
+        for name in ("roles", "asked", "confidences", "feedback"):
+            assert getattr(one.tally, name) == getattr(other.tally, name)
+        assert one.tally.feedback_confidence == pytest.approx(other.tally.feedback_confidence)
         assert one.tally.confidence == pytest.approx(other.tally.confidence)
         assert one.tally.latencies.tolist() == other.tally.latencies.tolist()
 
