@@ -18,6 +18,7 @@ from tiny_models import add_reliability, write_threshold_model
 from visiongate.monitoring.database import Database
 from visiongate.monitoring.drift_report import Quantity
 from visiongate.monitoring.drift_store import record_report
+from visiongate.monitoring.entries import Feedback, LoggedModel, LoggedPrediction, new_prediction_id
 from visiongate.records.files import sha256_of
 from visiongate.records.served_model import ServedModel, write_served_folder
 from visiongate.serving.sources.registration_time import add_registration_time
@@ -46,13 +47,15 @@ def read_service(folder: Path) -> tuple[Series, set[str]]:
         "VISIONGATE_SERVING__LOG__ENABLED": "true",
         "VISIONGATE_SERVING__LOG__ADDRESS": address,
     }
+    served = write_registered_model(folder)
     # Before the service starts: its log reads the latest check as soon as it opens the database.
     database = Database(address)
     record_report(database.engine, make_report(**dict.fromkeys(get_args(Quantity), False)), days=90)
+    _record_feedback(database, sha256_of(folder / "made.onnx"))
     database.close()
 
     async def run() -> str:
-        async with application(write_registered_model(folder), environment) as app:
+        async with application(served, environment) as app:
             await _send_requests(app)
             # As if each problem had occurred, and the model came from a registry.
             for kind in PROBLEMS:
@@ -60,12 +63,21 @@ def read_service(folder: Path) -> tuple[Series, set[str]]:
             app.service.registry_reachable = True
             log = app.service.log
             assert log is not None
-            await asyncio.to_thread(wait_until, lambda: log.drift is not None)
+            await asyncio.to_thread(wait_until, lambda: log.watch.accuracies)
             return app.service.metrics.render("")[0].decode()
 
     with captured() as stream:
         text = asyncio.run(run())
     return parse(text), {name for line in stream.getvalue().splitlines() for name in _fields(line)}
+
+
+def _record_feedback(database: Database, sha256: str) -> None:
+    """Record an answer that was asked about and one that was not, with feedback."""
+    model = LoggedModel("tiny", "3", sha256, ("dark", "bright"))
+    for asked in (True, False):
+        entry = LoggedPrediction(new_prediction_id(), model, "dark", 0.9, 1.0, asked=asked)
+        database.write([entry])
+        database.record_feedback(Feedback(entry.prediction_id, "dark"))
 
 
 def parse(text: str) -> Series:

@@ -18,7 +18,7 @@ from drift_reports import make_report
 from pooled_models import write_pooled_model
 from served import application
 from visiongate.errors import SettingsError
-from visiongate.monitoring import drift, drift_check, drift_store, prediction_log
+from visiongate.monitoring import drift, drift_check, drift_store, watch
 from visiongate.monitoring.database import Database
 from visiongate.monitoring.drift import Sample
 from visiongate.monitoring.drift_store import record_report
@@ -26,7 +26,7 @@ from visiongate.monitoring.entries import LoggedModel, LoggedPrediction, new_pre
 
 
 def test_the_service_exports_the_latest_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prediction_log, "DRIFT_SECONDS", 0.05)
+    monkeypatch.setattr(watch, "SECONDS", 0.05)
     path = tmp_path / "model.onnx"
     write_pooled_model(path)
     address = f"sqlite:///{tmp_path}/log.sqlite"

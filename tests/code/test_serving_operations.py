@@ -329,10 +329,14 @@ def test_counters_that_alerts_watch_start_at_zero() -> None:
             "not_ready",
             "overloaded",
         },
-        "visiongate_feedback_total": {"true", "false"},
         "visiongate_shadow_predictions_total": {"true", "false"},
         "visiongate_model_reloads_total": {"loaded", "failed"},
     }
+    text = Metrics().render("")[0].decode()
+    for asked in ("true", "false"):
+        for correct in ("true", "false"):
+            assert f'visiongate_feedback_total{{asked="{asked}",correct="{correct}"}} 0.0' in text
+    assert "visiongate_feedback_requests_total 0.0" in text
     for name, values in expected.items():
         assert {labels for each, labels in found if each == name} == {frozenset({value}) for value in values}
     assert all(value == 0 for (name, _), value in found.items() if name in expected)
@@ -383,6 +387,7 @@ def test_no_request_of_a_stranger_takes_the_series_of_predictions(model: Path) -
                     "/admin/reload",
                     "/metrics",
                     "/performance",
+                    "/monitoring",
                     "/x",
                 ):
                     await app.client.request(method, path)

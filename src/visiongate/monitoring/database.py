@@ -210,7 +210,8 @@ class Database:
             connection.execute(
                 stored.on_conflict_do_update(index_elements=[feedback.c.prediction_id], set_=values)
             )
-        return FeedbackReceipt(given.prediction_id, given.label, row.predicted, row.label is not None)
+        replaced = row.label is not None
+        return FeedbackReceipt(given.prediction_id, given.label, row.predicted, replaced, row.asked)
 
     def prune(self, days: int, max_rows: int) -> int:
         """Delete the oldest predictions beyond a number of days or rows, with their feedback; return how many.

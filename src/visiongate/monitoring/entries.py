@@ -166,12 +166,13 @@ class Feedback:
 
 @dataclass(frozen=True, slots=True)
 class FeedbackReceipt:
-    """Recorded feedback, what had been predicted, and whether there was earlier feedback."""
+    """Recorded feedback, what had been predicted, whether there was earlier feedback, and whether it was asked for."""
 
     prediction_id: str
     label: str
     predicted: str
     replaced: bool
+    asked: bool = False
 
 
 def new_prediction_id() -> str:

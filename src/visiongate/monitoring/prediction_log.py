@@ -14,6 +14,7 @@ from threading import Condition, Thread
 from typing import TYPE_CHECKING, TypeVar
 
 from visiongate.errors import VisiongateError
+from visiongate.monitoring import watch
 from visiongate.monitoring.address import check_address
 from visiongate.monitoring.entries import (
     Failure,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from visiongate.monitoring.database import Database
-    from visiongate.monitoring.drift_report import DriftState
 
 # Predictions of one transaction. Longer ones would keep the interpreter from answering.
 BATCH = 200
@@ -47,8 +47,6 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 PRUNE_SECONDS = 600.0
 # How old a prediction may be that another replica has not written yet, with the difference of their clocks.
 SECONDS_BETWEEN_REPLICAS = 2.0
-# Between two looks for a new drift check.
-DRIFT_SECONDS = 60.0
 # Between two times that failures are written.
 FAILURE_SECONDS = 60.0
 # Why a prediction was not recorded: the database is too slow, it cannot be written, it refuses the row, or the service ended.
@@ -66,7 +64,7 @@ class PredictionLog:
     Attributes:
         written: Predictions that were written.
         dropped: Predictions that were not, by reason (`DROP_REASONS`).
-        drift: The latest check of `visiongate drift`; None if there is none.
+        watch: What the metrics show of the database.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -81,7 +79,7 @@ class PredictionLog:
         check_address(settings.address)
         self.written = 0
         self.dropped = dict.fromkeys(DROP_REASONS, 0)
-        self.drift: DriftState | None = None
+        self.watch = watch.Watch(settings.window_hours)
         self._settings = settings
         self._queue: deque[_Item] = deque()
         # Guards all of the above, and wakes the thread.
@@ -91,7 +89,7 @@ class PredictionLog:
         self._urgent = self._closing = False
         self._fault: str | None = None
         self._database: Database | None = None
-        self._prune_at = self._drift_at = self._failures_at = 0.0
+        self._prune_at = self._failures_at = 0.0
         self._seen_slow, self._lagging = 0, False
         self._thread = Thread(target=self._run, name="prediction-log", daemon=True)
 
@@ -216,7 +214,7 @@ class PredictionLog:
         with self._changed:
             # A database that failed is tried again, and the other work is done, without new predictions, too.
             if self._fault is None and self._changed.wait_for(
-                lambda: self._queue or self._references or self._closing, DRIFT_SECONDS
+                lambda: self._queue or self._references or self._closing, watch.SECONDS
             ):
                 self._changed.wait_for(self._is_pressing, GATHER_SECONDS)
             self._urgent = False
@@ -241,7 +239,7 @@ class PredictionLog:
         self._write_failures(database)
         self._references.store(database.write_reference)
         self._prune(database)
-        self._look_for_drift(database)
+        self.watch.refresh(database.engine)
 
     def _open(self) -> "Database":
         """Return the database, opened if necessary."""
@@ -343,21 +341,6 @@ class PredictionLog:
         # More may be left than one call deletes.
         deleted = database.prune(self._settings.days, self._settings.max_rows)
         self._prune_at = time.monotonic() + (0 if deleted else PRUNE_SECONDS)
-
-    def _look_for_drift(self, database: "Database") -> None:
-        if time.monotonic() < self._drift_at:
-            return
-        from visiongate.monitoring.drift_store import read_latest_report  # noqa: PLC0415 - as in `_open`
-
-        self._drift_at = time.monotonic() + DRIFT_SECONDS
-        try:
-            report = read_latest_report(database.engine)
-        except ValueError:
-            logger.warning(
-                "prediction log: the latest drift check is of another version of visiongate; it is ignored"
-            )
-            return
-        self.drift = None if report is None else report.state()
 
     def _fail_feedback(self, reason: str) -> None:
         """Fail the feedback that waits; its senders are told, and may send it again."""

@@ -33,13 +33,16 @@ from visiongate.serving.web.problems import PROBLEMS
 if TYPE_CHECKING:
     from visiongate.models.classifier import Answers
     from visiongate.monitoring.drift_report import DriftState
+    from visiongate.monitoring.entries import LoggedModel
     from visiongate.monitoring.prediction_log import PredictionLog
+    from visiongate.monitoring.watch import FeedbackAccuracy
     from visiongate.serving.service import Answered, Service
 
 OPENMETRICS: Final = "application/openmetrics-text"
 OTHER: Final = "other"
 CLASS_SERIES: Final = 30
 HTTP_SERIES: Final = 22
+ACCURACY_VERSIONS: Final = 4
 METHODS: Final = frozenset({"GET", "POST"})
 RESERVED_ROUTES: Final = ("/predict", "/v2/models/{name}/infer", "/feedback")
 # Statuses that have a label of their own; the others are counted by their class.
@@ -101,7 +104,8 @@ class Metrics:
         self._errors = counter("prediction_errors", "Requests that were answered with a problem.", ["kind"])
         self._health_checks = counter("health_check_requests", "Requests for the health.", ["check"])
         self._failures = _FailureCounters(counter)
-        self._feedback = counter("feedback", "Recorded feedback.", ["correct"])
+        self._asked = counter("feedback_requests", "Answers whose true class was asked for.")
+        self._feedback = counter("feedback", "Recorded feedback.", ["asked", "correct"])
         self._shadow = counter("shadow_predictions", "Predictions beside an answer.", ["agrees"])
         self._reloads = counter("model_reloads", "Versions that were loaded, or failed to load.", ["result"])
         self._start_at_zero()
@@ -125,6 +129,7 @@ class Metrics:
         self._total.observe(timing.total)
         self._batch_size.observe(inference.batch_size)
         self._confidence.observe(float(answers.confidence[row]))
+        self._asked.inc(answered.asked)
 
     def compared(self, answered: "Answered", shadow: "Answered") -> None:
         """Count whether the shadow predicts the class of the answer."""
@@ -157,9 +162,9 @@ class Metrics:
         """Count a request for the health."""
         self._health_checks.labels(check).inc()
 
-    def reviewed(self, *, correct: bool) -> None:
+    def reviewed(self, *, asked: bool, correct: bool) -> None:
         """Count feedback."""
-        self._feedback.labels(str(correct).lower()).inc()
+        self._feedback.labels(str(asked).lower(), str(correct).lower()).inc()
 
     def reloaded(self, *, loaded: bool) -> None:
         """Count an attempt to load a version."""
@@ -190,7 +195,8 @@ class Metrics:
         for kind in OWN_PROBLEMS:
             self._errors.labels(kind)
         for truth in ("true", "false"):
-            self._feedback.labels(truth)
+            self._feedback.labels("true", truth)
+            self._feedback.labels("false", truth)
             self._shadow.labels(truth)
         for result in ("loaded", "failed"):
             self._reloads.labels(result)
@@ -326,6 +332,7 @@ class _ServiceCollector(Collector):
             )
         if service.log is not None:
             yield from _describe_log(service.log)
+            yield from _describe_accuracy(service.log.watch.accuracies, [model for _, _, model in models])
 
 
 def _describe_models(models: Sequence[tuple[str, str, LoadedModel]]) -> Iterator[Metric]:
@@ -361,8 +368,33 @@ def _describe_log(log: "PredictionLog") -> Iterator[Metric]:
     for reason, predictions in log.dropped.items():
         dropped.add_metric([reason], predictions)
     yield dropped
-    if log.drift is not None:
-        yield from _describe_drift(log.drift)
+    if log.watch.drift is not None:
+        yield from _describe_drift(log.watch.drift)
+
+
+def _describe_accuracy(
+    accuracies: Sequence["FeedbackAccuracy"], models: Sequence[LoadedModel]
+) -> Iterator[Metric]:
+    """Yield the accuracy by feedback of the first loaded versions, as the log's thread read it last."""
+    labels = ["source", "model", "model_version"]
+    value, low, high, count = (
+        GaugeMetricFamily(f"visiongate_accuracy{suffix}", text, labels=labels)
+        for suffix, text in (
+            ("", "Share of correct answers of the last `serving.log.window_hours`."),
+            ("_low", "The lower bound of its 95% interval."),
+            ("_high", "The upper bound of its 95% interval."),
+            ("_labels", "The answers with feedback that it is measured on."),
+        )
+    )
+    shown = {_labels(model) for model in models[:ACCURACY_VERSIONS]}
+    known = {(each.source, each.model.name, _version_of(each.model)): each for each in accuracies}
+    for row, each in known.items():
+        if row[1:] in shown:
+            value.add_metric(row, each.accuracy.value)
+            low.add_metric(row, each.accuracy.low)
+            high.add_metric(row, each.accuracy.high)
+            count.add_metric(row, each.labels)
+    yield from (value, low, high, count)
 
 
 def _describe_drift(drift: "DriftState") -> Iterator[Metric]:
@@ -386,3 +418,7 @@ def _labels(model: LoadedModel) -> Labels:
 def version_label(model: LoadedModel) -> str:
     """Return the version of a model as a label: of a file that is not registered, the start of its sha256."""
     return model.version or model.origin.sha256[:DIGEST_LENGTH]
+
+
+def _version_of(model: "LoggedModel") -> str:
+    return model.version or model.sha256[:DIGEST_LENGTH]
