@@ -64,6 +64,22 @@ def test_a_promoted_model_is_proposed(
     assert Path("notes.txt").read_text() == "changed by something else"
 
 
+@pytest.mark.usefixtures("client")
+def test_collected_labels_are_part_of_the_pull_request(clone: Path) -> None:
+    write_run("2" * 32, "promoted")
+    Path("data").mkdir()
+    tables = ["data/collected.csv", "data/collected.dvc", "data/corrections.csv"]
+    Path(tables[0]).write_text("sha256,label\n")
+    call(clone, "git", "add", "data")
+    call(clone, "git", "commit", "-qm", "A table without rows")
+    call(clone, "git", "push", "-q", "origin", "HEAD:main")
+    for table in tables:
+        Path(table).write_text("collected\n")
+    assert run_cli("pr", "propose") == 0
+    pushed = call(clone, "git", "diff", "--name-only", "origin/main", "origin/retrain-222222222222").stdout
+    assert pushed.split() == [*tables, "dvc.lock"]
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("client")
 def test_the_store_in_the_repository_is_part_of_the_pull_request(

@@ -15,8 +15,10 @@ from visiongate.records.registration import read_registration
 from visiongate.review.comments import WORKFLOW_AUTHOR
 
 EMAIL = "41898282+github-actions[bot]@users.noreply.github.com"
+# What `visiongate collect` and `dvc add` write.
+COLLECTED = ("data/collected.csv", "data/collected.dvc", "data/corrections.csv")
 # The files of a run in git. CML commits those that changed.
-FILES = ("dvc.lock", "params.yaml", "reports/*.json", "reports/*.md", ".dvc/store/**")
+FILES = ("dvc.lock", "params.yaml", "reports/*.json", "reports/*.md", ".dvc/store/**", *COLLECTED)
 # The DVC remote in the repository.
 STORE = Path(".dvc/store")
 MAX_STORE_BYTES = 3_000_000
@@ -50,6 +52,8 @@ def propose_model(max_store_bytes: int = MAX_STORE_BYTES) -> str:
     if registration.decision != "promoted":
         return f"Not proposed: {registration.decision}, {registration.reason}"
     _fill_store(repository, max_store_bytes)
+    # Git does not know those that are new, and CML commits what changed.
+    repository.run("add", "--", *(path for path in COLLECTED if Path(path).exists()))
     title = f"Retrain on current data: model {model[:8]}"
     options = {
         "--title": title,
