@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 from visiongate.errors import VisiongateError
@@ -63,8 +63,7 @@ class LoggedModel:
     classes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ImageFacts:
+class ImageFacts(NamedTuple):
     """What describes the file of an image, and the pixels that the model gets.
 
     Attributes:

@@ -3,8 +3,8 @@
 Predictions of the example in a model's own file are left out: they test a deployment, and say nothing about users' images.
 """
 
-from visiongate.models.predictor import EMBEDDING
-from visiongate.models.sketch import sketch
+from visiongate.models.predictor import EMBEDDING, Outputs
+from visiongate.models.sketch import Sketch, sketch
 from visiongate.monitoring.entries import (
     FailureKind,
     LoggedModel,
@@ -14,6 +14,7 @@ from visiongate.monitoring.entries import (
 )
 from visiongate.monitoring.prediction_log import PredictionLog
 from visiongate.serving.service import Answered
+from visiongate.serving.versions.batching import Inference
 from visiongate.serving.versions.loaded_model import LoadedModel
 from visiongate.serving.web.request_context import current_request
 
@@ -29,6 +30,8 @@ class Recorder:
             embeddings: Whether to record sketches of embeddings.
         """
         self._log, self._embeddings = log, embeddings
+        # The answers of a batch come together.
+        self._batch: tuple[Outputs, Sketch] | None = None
 
     def predicted(self, answered: Answered) -> None:
         """Record an answer."""
@@ -45,8 +48,17 @@ class Recorder:
         self._log.count_failure(describe_model(model), role, kind)
 
     def _record(self, answered: Answered, prediction_id: str, shadow_of: str | None) -> None:
-        embedding = _sketch(answered) if self._embeddings else None
+        embedding = self._sketch(answered.inference) if self._embeddings else None
         self._log.put(describe(answered, prediction_id, shadow_of, embedding))
+
+    def _sketch(self, inference: Inference) -> bytes | None:
+        outputs = inference.outputs
+        if EMBEDDING not in outputs:
+            return None
+        if self._batch is None or self._batch[0] is not outputs:
+            self._batch = outputs, sketch(outputs[EMBEDDING])
+        row: Sketch = self._batch[1][inference.row]
+        return row.tobytes()
 
 
 def describe(
@@ -82,12 +94,6 @@ def describe(
         image=None if answered.image is None else answered.image.facts,
         embedding=embedding,
     )
-
-
-def _sketch(answered: Answered) -> bytes | None:
-    inference = answered.inference
-    has_embedding = EMBEDDING in inference.outputs
-    return sketch(inference.output(EMBEDDING)).tobytes() if has_embedding else None
 
 
 def describe_model(model: LoadedModel) -> LoggedModel:

@@ -4,9 +4,8 @@ import asyncio
 import base64
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -231,8 +230,7 @@ class Service:
         start = time.perf_counter()
         # Another version may get the role before the answer.
         role: Role = "canary" if model is slot.canary else "active"
-        with self._counting_failures(model, role):
-            inference = await model.batcher.infer(asked.decode, self._outputs(model, asked.further))
+        inference = await self._run(model, role, asked.decode, asked.further)
         timing = _timing(inference, time.perf_counter() - start)
         number, is_example = new_prediction_id(), asked.is_example
         asks = not is_example and self._asks(number)
@@ -249,8 +247,7 @@ class Service:
             return
         start = time.perf_counter()
         try:
-            with self._counting_failures(shadow, "shadow"):
-                inference = await shadow.batcher.infer(lambda: answered.pixels, self._outputs(shadow, ()))
+            inference = await self._run(shadow, "shadow", lambda: answered.pixels)
         except Exception:
             logger.exception("The shadow %s failed", shadow.origin.source)
             return
@@ -261,21 +258,19 @@ class Service:
         for observer in self.observers:
             observer.compared(answered, compared)
 
-    def _outputs(self, model: LoadedModel, further: Sequence[str]) -> Sequence[str]:
-        """Return which outputs are needed besides those of the answer, with the embedding that the log records."""
-        if self.log is None or not self.settings.log.embeddings or not model.has_embedding:
-            return further
-        return (*further, EMBEDDING)
-
     def _asks(self, prediction_id: str) -> bool:
         return self.log is not None and find_position(prediction_id, FEEDBACK) < self.settings.log.ask_share
 
-    @contextmanager
-    def _counting_failures(self, model: LoadedModel, role: Role) -> Iterator[None]:
-        """Tell the observers when a version fails, or is too late. An image that cannot be used is not its fault."""
+    async def _run(
+        self, model: LoadedModel, role: Role, decode: Callable[[], Pixels], further: Sequence[str] = ()
+    ) -> Inference:
+        """Predict an image, and tell the observers if the version fails or is too late."""
+        if self.log is not None and self.settings.log.embeddings and model.has_embedding:
+            further = (*further, EMBEDDING)
         try:
-            yield
+            return await model.batcher.infer(decode, further)
         except Problem:
+            # The image cannot be used.
             raise
         except asyncio.CancelledError:
             context = current_request.get()

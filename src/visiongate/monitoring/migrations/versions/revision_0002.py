@@ -54,14 +54,6 @@ def _describe_images() -> None:
     ]
     for column in columns:
         op.add_column("predictions", column)
-    given = sa.text("image_sha256 IS NOT NULL")
-    op.create_index(
-        "predictions_by_image",
-        "predictions",
-        ["image_sha256"],
-        sqlite_where=given,
-        postgresql_where=given,
-    )
 
 
 def _separate_references() -> None:
