@@ -56,7 +56,11 @@ def _dispatch(module: str, function: str = "run") -> Callable[..., None]:
             package = (error.name or "visiongate").partition(".")[0]
             if context.find_root().params["debug"] or package == "visiongate":
                 raise
-            extra = "serve" if module in {"serve", "drift", "rollout"} and package != "mlflow" else "pipeline"
+            extra = (
+                "serve"
+                if module in {"serve", "drift", "retrain_check", "rollout"} and package != "mlflow"
+                else "pipeline"
+            )
             fix = f"pip install 'visiongate[{extra}]'"
             click.echo(f"{context.command_path}: {package!r} is not installed; run: {fix}", err=True)
             status = FAILED
@@ -437,6 +441,14 @@ def _serving_commands() -> list[click.Command]:
             "with 1 if one is to be promoted or rolled back, unless --apply does it.",
             "visiongate rollout --apply",
             _flag("--apply", "Move the aliases in the registry as the verdicts say."),
+            _option("--json", "json_file", type=FILE, help="File for the result as JSON."),
+        ),
+        _command(
+            "retrain-check",
+            _dispatch("retrain_check"),
+            "Say whether a new model is due: after measured or estimated harm, or with enough new labels; drift alone is no "
+            "reason. Exit with 1 if one is, and with 2 if the prediction log has too little to say.",
+            "visiongate retrain-check --json retrain.json",
             _option("--json", "json_file", type=FILE, help="File for the result as JSON."),
         ),
         _command(

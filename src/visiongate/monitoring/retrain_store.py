@@ -1,0 +1,92 @@
+"""What the prediction log has about the champion: votes, its reference, the latest drift check, and new labels."""
+
+import json
+from collections.abc import Collection
+from datetime import UTC, datetime
+from typing import Final
+
+from sqlalchemy import Connection, Engine, and_, or_, select
+
+from visiongate.errors import DataError
+from visiongate.monitoring.entries import LoggedModel
+from visiongate.monitoring.harm_store import read_votes
+from visiongate.monitoring.history import read_models
+from visiongate.monitoring.retrain_check import EstimatedHarm, RetrainEvidence
+from visiongate.monitoring.tables import drift_checks, drift_references, feedback, models, predictions
+from visiongate.records.drift_reference import read_reference
+from visiongate.records.interval import Interval, wilson_interval
+
+CONFIDENCE: Final = 0.95
+# A drift check is out of date after so many of its windows.
+WINDOWS: Final = 2
+_LATEST: Final = select(drift_checks.c.report).order_by(drift_checks.c.time_us.desc()).limit(1)
+
+
+def read_retrain_evidence(engine: Engine, name: str | None, collected: Collection[str]) -> RetrainEvidence:
+    """Return what the log has about the version that answers.
+
+    Args:
+        engine: Of the database.
+        name: Of the registered model; None for the model that answered last.
+        collected: The sha256 of images that were collected.
+
+    Raises:
+        SQLAlchemyError: The database cannot be read.
+    """
+    with engine.connect() as connection:
+        champion = _find_champion(connection, name)
+        reference = _read_reference(connection, champion) if champion else None
+        estimate = _read_estimate(connection, champion) if champion else None
+        new_labels = _count_new_labels(connection, collected)
+    votes = read_votes(engine, champion.sha256) if champion else []
+    return RetrainEvidence(champion, votes, reference, estimate, new_labels)
+
+
+def _find_champion(connection: Connection, name: str | None) -> LoggedModel | None:
+    active = and_(
+        predictions.c.shadow_of.is_(None), or_(predictions.c.role.is_(None), predictions.c.role == "active")
+    )
+    if name is not None:
+        active &= predictions.c.model_id.in_(select(models.c.model_id).where(models.c.name == name))
+    latest = select(predictions.c.model_id).where(active).order_by(predictions.c.time_us.desc()).limit(1)
+    number = connection.scalar(latest)
+    return None if number is None else read_models(connection)[number]
+
+
+def _read_reference(connection: Connection, champion: LoggedModel) -> Interval | None:
+    """Return the accuracy on held-out images; None if the version has no reference, or one that cannot be read."""
+    numbers = select(models.c.model_id).where(models.c.sha256 == champion.sha256)
+    stored = select(drift_references.c.content).where(drift_references.c.model_id.in_(numbers)).limit(1)
+    content = connection.scalar(stored)
+    if content is None:
+        return None
+    try:
+        reference = read_reference(content, champion.sha256)
+    except DataError:
+        return None
+    return wilson_interval(reference.accuracy, reference.images, CONFIDENCE)
+
+
+def _read_estimate(connection: Connection, champion: LoggedModel) -> EstimatedHarm | None:
+    """Return what the latest drift check says about a version; None if it is out of date, or could not estimate."""
+    report = json.loads(connection.scalar(_LATEST) or "{}")
+    models_of_report = [each for each in report.get("models", ()) if each["sha256"] == champion.sha256]
+    if not models_of_report or not models_of_report[0].get("accuracy"):
+        return None
+    age = datetime.now(UTC) - datetime.fromisoformat(report["checked_at"])
+    if age.total_seconds() > WINDOWS * 3600 * report["hours"]:
+        return None
+    [found] = models_of_report
+    accuracy = found["accuracy"]
+    interval = Interval(accuracy["value"], accuracy["low"], accuracy["high"])
+    return EstimatedHarm(interval, accuracy["reference"], found["harm"] in {"estimated", "measured"})
+
+
+def _count_new_labels(connection: Connection, collected: Collection[str]) -> int:
+    labeled = (
+        select(predictions.c.image_sha256)
+        .distinct()
+        .select_from(predictions.join(feedback, feedback.c.prediction_id == predictions.c.prediction_id))
+        .where(predictions.c.kept)
+    )
+    return len(set(connection.scalars(labeled)) - set(collected))
