@@ -327,8 +327,8 @@ def test_missing_files_are_named_with_the_command_that_fetches_them() -> None:
     (paths.COLLECTED_IMAGES / second.file).unlink()
     with pytest.raises(
         DataError,
-        match=rf"1 of the 2 images that data/collected.csv lists are missing, such as {second.file}; run `dvc pull "
-        r"data/collected.dvc`",
+        match=rf"1 of the 2 images that data/collected.csv lists are missing, such as {second.file}: there is no "
+        r"data/collected.dvc; .* `dvc pull data/collected.dvc`",
     ):
         ingestion.run(use())
     assert first.file != second.file

@@ -39,7 +39,7 @@ EXEMPT = tuple(
     )
 )
 # Sections that change no output.
-NO_STAGE = {"debug", "engine", "serving", "tracking"}
+NO_STAGE = {"debug", "engine", "monitoring", "serving", "tracking"}
 NOT_MADE = {
     "params.yaml",
     "dvc.lock",

@@ -1,6 +1,7 @@
 """Join the images that `visiongate collect` took from the service to those of the source."""
 
 import hashlib
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from visiongate.adapters.dvc import DvcError, run_dvc
 from visiongate.errors import DataError
 from visiongate.records.collected import CollectedImage, read_collected
 from visiongate.settings.dataset import Dataset
@@ -16,6 +18,7 @@ from visiongate.text_tables import join_first
 
 # Names in a message.
 MAX_NAMED = 5
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +57,39 @@ class CollectedImages:
 
 
 def find_collected(table: Path, folder: Path) -> CollectedImages:
-    """Return the images of the table; all of them are in the folder.
+    """Return the images of the table; all of them are in the folder, if need be after a `dvc pull`.
+
+    The folder is no dependency of the stage, because DVC refuses one that does not exist, and git cannot have an empty one.
 
     Raises:
         DataError: The table is invalid, or files are missing.
     """
     images = sorted(read_collected(table).values(), key=lambda image: image.path)
-    missing = [image.file for image in images if not (folder / image.file).is_file()]
+    if missing := _find_missing(images, folder):
+        reason = _pull(folder.with_suffix(".dvc"))
+        missing = _find_missing(images, folder)
     if missing:
         raise DataError(
-            f"{folder}: {len(missing)} of the {len(images)} images that {table} lists are missing, such as {missing[0]}; "
-            f"run `dvc pull {folder}.dvc`"
+            f"{folder}: {len(missing)} of the {len(images)} images that {table} lists are missing, such as {missing[0]}: "
+            f"{reason}; run `dvc push` where they were collected, then `dvc pull {folder}.dvc`, or delete their lines"
         )
     return CollectedImages(images, folder)
+
+
+def _find_missing(images: Sequence[CollectedImage], folder: Path) -> list[str]:
+    return [image.file for image in images if not (folder / image.file).is_file()]
+
+
+def _pull(tracked: Path) -> str:
+    """Pull what a file of DVC tracks; return why the images may be missing afterwards."""
+    if not tracked.exists():
+        return f"there is no {tracked}"
+    logger.info("Pulling %s", tracked)
+    try:
+        run_dvc(["pull", "--quiet", str(tracked)], Path.cwd())
+    except DvcError as error:
+        return str(error)
+    return f"{tracked} does not have them"
 
 
 def join_classes(classes: Sequence[str], collected: Sequence[CollectedImage], dataset: Dataset) -> list[str]:
