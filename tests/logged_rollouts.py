@@ -35,6 +35,7 @@ class Shown:
     image: str | None = None
     asked: bool = True
     labeled: bool = True
+    kept: bool = False
     given_by: str | None = None
     total_ms: float = 5.0
 
@@ -59,13 +60,13 @@ class Log:
         entries, given = [], []
         for number, shown in enumerate(images):
             self._images += 1
-            facts = replace(FACTS, sha256=shown.image or f"{self._images:064x}")
+            facts = FACTS._replace(sha256=shown.image or f"{self._images:064x}")
             time_us = now_us() - 1000 * (len(images) - number)
             as_canary = shown.champion is None
             model, role = (self.challenger, CANARY) if as_canary else (self.champion, ACTIVE)
             correct = shown.challenger if as_canary else shown.champion
             answer = _entry(model, role, _predicted(correct), facts, time_us)
-            entries.append(replace(answer, asked=shown.asked, total_ms=shown.total_ms))
+            entries.append(replace(answer, asked=shown.asked, total_ms=shown.total_ms, kept=shown.kept))
             if shadow and shown.challenger is not None:
                 beside = _entry(self.challenger, "shadow", _predicted(shown.challenger), facts, time_us + 1)
                 entries.append(replace(beside, shadow_of=answer.prediction_id))

@@ -11,6 +11,7 @@ from visiongate.monitoring.retrain_check import judge_retrain
 from visiongate.monitoring.retrain_report import RetrainReport, RetrainVerdict
 from visiongate.monitoring.retrain_store import read_retrain_evidence
 from visiongate.records.collected import read_collected
+from visiongate.records.corrections import read_corrections
 from visiongate.records.files import write_text
 from visiongate.settings.serving_environment import load_serving
 
@@ -25,15 +26,23 @@ def run(json_file: Path | None) -> int:
         VisiongateError: A setting is invalid, or the log or the table of collected images cannot be read.
     """
     deployment = load_serving(paths.PARAMS, os.environ)
-    collected = read_collected(paths.COLLECTED) if paths.COLLECTED.exists() else {}
+    rules = deployment.monitoring
+    taken = _read_taken()
     with open_log(deployment.serving.log) as database:
-        evidence = read_retrain_evidence(database.engine, deployment.registered_name, collected)
-        report = judge_retrain(evidence, deployment.monitoring.retrain)
+        evidence = read_retrain_evidence(database.engine, deployment.registered_name, taken, rules.collect)
+        report = judge_retrain(evidence, rules.retrain)
         record_decision(database.engine, report, deployment.serving.log.days)
     print(_render(report))
     if json_file is not None:
         write_text(json_file, report.model_dump_json(indent=2) + "\n")
     return STATUSES[report.verdict]
+
+
+def _read_taken() -> set[str]:
+    """Return the images whose labels were collected or corrected; none outside a repository."""
+    collected = read_collected(paths.COLLECTED) if paths.COLLECTED.exists() else {}
+    corrections = read_corrections(paths.CORRECTIONS) if paths.CORRECTIONS.exists() else {}
+    return {*collected, *corrections}
 
 
 def _render(report: RetrainReport) -> str:

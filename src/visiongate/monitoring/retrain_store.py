@@ -8,13 +8,16 @@ from typing import Final
 from sqlalchemy import Connection, Engine, and_, or_, select
 
 from visiongate.errors import DataError
+from visiongate.monitoring.collection import read_feedback
 from visiongate.monitoring.entries import LoggedModel
 from visiongate.monitoring.harm_store import read_votes
 from visiongate.monitoring.history import read_models
+from visiongate.monitoring.opinions import Knowledge, weigh
 from visiongate.monitoring.retrain_check import EstimatedHarm, RetrainEvidence
-from visiongate.monitoring.tables import drift_checks, drift_references, feedback, models, predictions
+from visiongate.monitoring.tables import drift_checks, drift_references, models, predictions
 from visiongate.records.drift_reference import read_reference
 from visiongate.records.interval import Interval, wilson_interval
+from visiongate.settings.collecting import CollectRules
 
 CONFIDENCE: Final = 0.95
 # A drift check is out of date after so many of its windows.
@@ -22,23 +25,28 @@ WINDOWS: Final = 2
 _LATEST: Final = select(drift_checks.c.report).order_by(drift_checks.c.time_us.desc()).limit(1)
 
 
-def read_retrain_evidence(engine: Engine, name: str | None, collected: Collection[str]) -> RetrainEvidence:
+def read_retrain_evidence(
+    engine: Engine, name: str | None, taken: Collection[str], rules: CollectRules
+) -> RetrainEvidence:
     """Return what the log has about the version that answers.
 
     Args:
         engine: Of the database.
         name: Of the registered model; None for the model that answered last.
-        collected: The sha256 of images that were collected.
+        taken: The sha256 of images whose labels were collected or corrected.
+        rules: Which labels are doubted, and do not count.
 
     Raises:
         SQLAlchemyError: The database cannot be read.
     """
     with engine.connect() as connection:
         champion = _find_champion(connection, name)
-        reference = _read_reference(connection, champion) if champion else None
-        estimate = _read_estimate(connection, champion) if champion else None
-        new_labels = _count_new_labels(connection, collected)
-    votes = read_votes(engine, champion.sha256) if champion else []
+        if champion is None:
+            return RetrainEvidence(None, [], None, None, 0)
+        reference = _read_reference(connection, champion)
+        estimate = _read_estimate(connection, champion)
+    votes = read_votes(engine, champion.sha256)
+    new_labels = _count_new_labels(engine, champion, taken, rules)
     return RetrainEvidence(champion, votes, reference, estimate, new_labels)
 
 
@@ -82,11 +90,13 @@ def _read_estimate(connection: Connection, champion: LoggedModel) -> EstimatedHa
     return EstimatedHarm(interval, accuracy["reference"], found["harm"] in {"estimated", "measured"})
 
 
-def _count_new_labels(connection: Connection, collected: Collection[str]) -> int:
-    labeled = (
-        select(predictions.c.image_sha256)
-        .distinct()
-        .select_from(predictions.join(feedback, feedback.c.prediction_id == predictions.c.prediction_id))
-        .where(predictions.c.kept)
-    )
-    return len(set(connection.scalars(labeled)) - set(collected))
+def _count_new_labels(
+    engine: Engine, champion: LoggedModel, taken: Collection[str], rules: CollectRules
+) -> int:
+    """Return the images that the service kept, whose labels nothing speaks against, and that were not taken yet."""
+    opinions = weigh(read_feedback(engine).answers, Knowledge(champion.classes, {}), rules)
+    kept = select(predictions.c.image_sha256).where(predictions.c.kept).distinct()
+    with engine.connect() as connection:
+        available = set(connection.scalars(kept))
+    undoubted = {sha256 for sha256, opinion in opinions.items() if opinion.doubt is None}
+    return len(undoubted & available - set(taken))
