@@ -4,11 +4,13 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
+from pydantic import Field
 
 from captured_log import captured
 from drift_reports import make_report
@@ -16,6 +18,8 @@ from image_samples import encode
 from served import Application, application
 from tiny_models import add_reliability, write_threshold_model
 from visiongate.monitoring.database import Database
+from visiongate.monitoring.decision_report import DecisionKind, DecisionReport
+from visiongate.monitoring.decisions import record_decision
 from visiongate.monitoring.drift_report import Quantity
 from visiongate.monitoring.drift_store import record_report
 from visiongate.monitoring.entries import Feedback, LoggedModel, LoggedPrediction, new_prediction_id
@@ -27,6 +31,20 @@ from waiting import wait_until
 
 RELIABILITY = {"error_rate": 0.1, "min_probability": 0.3, "novelty_threshold": 200.0, "images": 50}
 Series = dict[str, list[dict[str, str]]]
+
+
+class RetrainDecision(DecisionReport):
+    """A check whether a new model is due, as far as the metrics read it."""
+
+    kind: ClassVar[DecisionKind] = "retrain"
+
+
+class RolloutDecision(DecisionReport):
+    """A judgment about challengers, as far as the metrics read it."""
+
+    kind: ClassVar[DecisionKind] = "rollout"
+
+    applied: list[str] = Field(default_factory=list)
 
 
 def write_registered_model(folder: Path) -> Path:
@@ -52,6 +70,9 @@ def read_service(folder: Path) -> tuple[Series, set[str]]:
     database = Database(address)
     record_report(database.engine, make_report(**dict.fromkeys(get_args(Quantity), False)), days=90)
     _record_feedback(database, sha256_of(folder / "made.onnx"))
+    for decision in (RetrainDecision, RolloutDecision):
+        made = decision(checked_at=datetime.now(UTC), verdict="hold", advice="")
+        record_decision(database.engine, made, days=90)
     database.close()
 
     async def run() -> str:

@@ -1,8 +1,16 @@
 """The history of decisions in the database of the prediction log: rollouts, and checks whether to train again."""
 
+import json
+
 from sqlalchemy import Engine, delete, insert, select
 
-from visiongate.monitoring.decision_report import DecisionKind, DecisionReport
+from visiongate.monitoring.decision_report import (
+    APPLIED,
+    VERDICTS,
+    DecisionKind,
+    DecisionReport,
+    LatestDecision,
+)
 from visiongate.monitoring.tables import decisions
 from visiongate.monitoring.times import DAY_US
 
@@ -35,3 +43,21 @@ def read_decisions(engine: Engine, kind: DecisionKind, limit: int) -> list[str]:
     latest = select(decisions.c.report).where(decisions.c.kind == kind).order_by(decisions.c.time_us.desc())
     with engine.connect() as connection:
         return list(connection.scalars(latest.limit(limit)))
+
+
+def read_latest_decisions(engine: Engine) -> tuple[LatestDecision, ...]:
+    """Return the latest decision of each kind that has one.
+
+    Raises:
+        SQLAlchemyError: The database cannot be read.
+    """
+    columns = (decisions.c.time_us, decisions.c.verdict, decisions.c.report)
+    found = []
+    with engine.connect() as connection:
+        for kind in VERDICTS:
+            latest = select(*columns).where(decisions.c.kind == kind).order_by(decisions.c.time_us.desc())
+            row = connection.execute(latest.limit(1)).one_or_none()
+            if row is not None:
+                verdict = APPLIED if json.loads(row.report).get("applied") else row.verdict
+                found.append(LatestDecision(kind, verdict, row.time_us / 1e6))
+    return tuple(found)

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from visiongate.monitoring.decision_report import LatestDecision
 from visiongate.monitoring.entries import LoggedModel
 from visiongate.monitoring.performance import CONFIDENCE
 from visiongate.monitoring.tally import Cell, Tally
@@ -45,17 +46,19 @@ class FeedbackAccuracy:
 
 
 class Watch:
-    """The latest drift check, and the accuracy by feedback over the last hours.
+    """The latest drift check and decisions, and the accuracy by feedback over the last hours.
 
     Attributes:
         drift: None without a check.
         accuracies: Of the versions that have feedback.
+        decisions: The latest one of each kind.
     """
 
     def __init__(self, hours: int) -> None:
         """Look back so many hours."""
         self.drift: DriftState | None = None
         self.accuracies: tuple[FeedbackAccuracy, ...] = ()
+        self.decisions: tuple[LatestDecision, ...] = ()
         self._hours = hours
         self._next = 0.0
 
@@ -71,6 +74,7 @@ class Watch:
         # Also if it fails: the log tries again.
         self._next = start + SECONDS
         self._read_drift(engine)
+        self.decisions = read_decisions(engine)
         self.accuracies = read_accuracies(engine, now_us() - self._hours * HOUR_US)
         end = time.monotonic()
         self._next = end + max(SECONDS, PAUSE_FACTOR * (end - start))
@@ -86,6 +90,17 @@ class Watch:
             )
             return
         self.drift = None if report is None else report.state()
+
+
+def read_decisions(engine: "Engine") -> tuple[LatestDecision, ...]:
+    """Return the latest decision of each kind.
+
+    Raises:
+        SQLAlchemyError: The database cannot be read.
+    """
+    from visiongate.monitoring.decisions import read_latest_decisions  # noqa: PLC0415 - needs SQLAlchemy
+
+    return read_latest_decisions(engine)
 
 
 def read_accuracies(engine: "Engine", since_us: int) -> tuple[FeedbackAccuracy, ...]:

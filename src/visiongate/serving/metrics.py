@@ -24,6 +24,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from visiongate.monitoring.decision_report import VERDICTS, LatestDecision
 from visiongate.monitoring.entries import FailureKind, Role
 from visiongate.serving.sources.registration_time import read_registration_time
 from visiongate.serving.versions.loaded_model import LoadedModel
@@ -370,6 +371,7 @@ def _describe_log(log: "PredictionLog") -> Iterator[Metric]:
     yield dropped
     if log.watch.drift is not None:
         yield from _describe_drift(log.watch.drift)
+    yield from _describe_decisions(log.watch.decisions)
 
 
 def _describe_accuracy(
@@ -409,6 +411,22 @@ def _describe_drift(drift: "DriftState") -> Iterator[Metric]:
         "When `visiongate drift` made the last check, in seconds since 1970.",
         drift.checked_at,
     )
+
+
+def _describe_decisions(decisions: Sequence[LatestDecision]) -> Iterator[Metric]:
+    verdicts = GaugeMetricFamily(
+        "visiongate_decision",
+        "Whether the latest `visiongate retrain-check` or `visiongate rollout` came to this verdict.",
+        labels=["kind", "verdict"],
+    )
+    times = GaugeMetricFamily(
+        "visiongate_decision_timestamp_seconds", "When, in seconds since 1970.", labels=["kind"]
+    )
+    for decision in decisions:
+        for verdict in VERDICTS[decision.kind]:
+            verdicts.add_metric([decision.kind, verdict], int(decision.verdict == verdict))
+        times.add_metric([decision.kind], decision.decided_at)
+    yield from (verdicts, times)
 
 
 def _labels(model: LoadedModel) -> Labels:
