@@ -106,6 +106,7 @@ BROKEN: dict[tuple[str, str], list[tuple[str, object, str]]] = {
         ("data/VISIONGATE_SERVING__LIMITS__DRAIN", "5", "unknown key"),
         ("data/VISIONGATE_SERVNG__BATCH", "5", "VISIONGATE_SERVNG__BATCH is no setting"),
         ("data/LOG_LEVEL", "LOUD", "serving.log_level"),
+        ("data/VISIONGATE_SERVING__LOG__IMAGES__KEEP", "all", "are lost with a pod"),
     ],
     ("kind", "Namespace/visiongate"): [
         ("metadata/labels/pod-security.kubernetes.io~1enforce", "baseline", "enforce is baseline"),

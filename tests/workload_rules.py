@@ -344,6 +344,34 @@ def reads_the_keys_that_are_mounted(case: Case) -> Iterator[str]:
 
 
 @rule
+def keeps_images_in_a_claim(case: Case) -> Iterator[str]:
+    """The images that the service keeps outlive its pod, are shared by all replicas, and fit."""
+    claims = {
+        name_of(document): document["spec"] for document in of_kind(case.documents, "PersistentVolumeClaim")
+    }
+    for container in ours(case, "Deployment"):
+        images = serving_of(case, container).log.images
+        if images.keep == "none" or "://" in images.folder:
+            continue
+        names = {
+            mount["name"]
+            for mount in container.spec["volumeMounts"]
+            if Path(images.folder).is_relative_to(mount["mountPath"]) and mount["name"] != "state"
+        }
+        kept = [
+            claims.get(f"PersistentVolumeClaim/{find(volume, 'persistentVolumeClaim/claimName')}", {})
+            for volume in container.workload.spec["volumes"]
+            if volume["name"] in names
+        ]
+        if [claim.get("accessModes") for claim in kept] != [["ReadWriteMany"]]:
+            yield f"{container.name}: the images in {images.folder} are lost with a pod, or not those of all replicas"
+        for claim in kept:
+            size = _mebibytes(find(claim, "resources/requests/storage")) * 1024**2
+            if images.max_bytes > size:
+                yield f"{container.name}: images of {images.max_bytes} bytes in a claim of {size}"
+
+
+@rule
 def refers_to_what_exists(case: Case) -> Iterator[str]:
     """What a pod refers to is rendered, too, or is created by the operator as the docs say."""
     present = {name_of(document): set(document.get("data", {})) for document in case.documents}
