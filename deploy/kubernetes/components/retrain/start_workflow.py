@@ -54,8 +54,8 @@ def start(address: str, token: str, reasons: list[str]) -> int:
             print(f"{address}: started the workflow {EVENT}: {', '.join(reasons)}")
     except OSError as error:
         print(
-            f"{address}: the workflow {EVENT} was not started: {error}; the token of the Secret visiongate-retrain needs the right to "
-            "write the contents of the repository",
+            f"{address}: the workflow {EVENT} was not started: {error}; the token of the Secret visiongate-retrain needs the "
+            "right to write the contents of the repository",
             file=sys.stderr,
         )
         return REFUSED
