@@ -48,10 +48,12 @@ class Log:
         folder: Path,
         champion: RolloutModel | None = None,
         challenger: RolloutModel | None = None,
+        *,
+        address: str | None = None,
     ) -> None:
         self.champion = _model(champion) if champion else CHAMPION
         self.challenger = _model(challenger) if challenger else CHALLENGER
-        self.address = f"sqlite:///{folder}/predictions.sqlite"
+        self.address = address or f"sqlite:///{folder}/predictions.sqlite"
         self.database = Database(self.address)
         self._images = 0
 
