@@ -112,7 +112,7 @@ def test_corrected_and_confirmed_images_are_taken(
 def test_a_second_run_changes_nothing(visitors: Visitors, capsys: pytest.CaptureFixture[str]) -> None:
     visitors.tell(picture(100), "3", "5")
     visitors.tell(picture(2), "8", "8")
-    visitors.tell(picture(102), "8", "1", 0.99)
+    visitors.tell(picture(102), "8", "1", 0.999)
     collect()
     before = {path: path.read_bytes() for path in Path().rglob("*.csv")}
     stamps = {path: path.stat().st_mtime_ns for path in (paths.COLLECTED, paths.CORRECTIONS)}
@@ -128,7 +128,7 @@ def test_a_second_run_changes_nothing(visitors: Visitors, capsys: pytest.Capture
 def test_a_dry_run_writes_nothing(visitors: Visitors, capsys: pytest.CaptureFixture[str]) -> None:
     visitors.tell(picture(100), "3", "5")
     visitors.tell(picture(2), "8", "8")
-    visitors.tell(picture(102), "8", "1", 0.99)
+    visitors.tell(picture(102), "8", "1", 0.999)
     collect("--dry-run")
     assert (collected(), corrections(), doubtful()) == ({}, {}, {})
     assert not paths.COLLECTED_IMAGES.exists()
@@ -183,14 +183,14 @@ def test_doubtful_labels_are_listed_with_their_images_and_never_trained_on(
     assert one == other
     assert (collected(), corrections()) == ({}, {})
     assert {label.sha256: label.doubt for label in doubtful().values()} == {
-        lie: "contradicts_sure_answer",
+        lie: "implausible",
         one: "conflicting",
         known: "contradicts_data",
     }
     for label in doubtful().values():
         assert sha256((paths.COLLECT / label.file).read_bytes()) == label.sha256
     printed = capsys.readouterr().out
-    assert f"{lie[:12]} 5: digits 4 answered 3 with 99.9%" in printed
+    assert f"{lie[:12]} 5: digits 4 answered 3 with 99.9%, and this label with 0.01%" in printed
     assert "--accept SHA256" in printed
     assert commands(printed) == []
 
@@ -354,3 +354,16 @@ def test_data_that_are_missing_are_pulled_or_named(capsys: pytest.CaptureFixture
     shutil.rmtree(paths.RAW)
     assert run_cli("collect") == 2
     assert "data/raw: not on this machine, and `dvc pull` failed" in capsys.readouterr().err
+
+
+def test_the_recorded_probability_of_the_label_counts(visitors: Visitors) -> None:
+    probabilities = np.full(10, 0.0005, "<f4")
+    probabilities[[3, 5, 6]] = 0.98, 0.016, 0.0005
+    for number, label in enumerate(("5", "6")):
+        name = visitors.send(picture(100 + number), "3", 0.98, probabilities=probabilities.tobytes())
+        visitors.say(name, label)
+    collect()
+    assert [row.label for row in collected().values()] == ["5"]
+    assert [row.detail for row in doubtful().values()] == [
+        "digits 4 answered 3 with 98.0%, and this label with 0.05%"
+    ]

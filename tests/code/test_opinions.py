@@ -3,13 +3,14 @@
 import itertools
 import random
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from scipy.stats import fisher_exact as reference
 
 from visiongate.monitoring.givers import Mark, find_unreliable, fisher_exact
-from visiongate.monitoring.opinions import Answer, Doubt, Knowledge, Opinion, weigh
+from visiongate.monitoring.opinions import Answer, Doubt, Knowledge, Opinion, is_implausible, weigh
 from visiongate.settings.collecting import CollectRules
 
 RULES = CollectRules()
@@ -25,12 +26,14 @@ def answer(
     **changes: Any,  # noqa: ANN401 - as `Answer`
 ) -> Answer:
     time = next(CLOCK)
-    values = {"sha256": "new", "given_by": by, **changes}
+    other = confidence if label == predicted else (1 - confidence) / 2
+    values = {"sha256": "new", "given_by": by, "probability": other, **changes}
     return Answer(
         f"id-{time}",
         label=label,
         predicted=predicted,
         confidence=confidence,
+        classes=3,
         model="pets",
         version="1",
         time_us=time,
@@ -48,15 +51,15 @@ def test_one_person_is_believed_against_an_unsure_answer() -> None:
     assert (opinion.label, opinion.doubt, opinion.givers) == ("dog", None, ("ada",))
 
 
-def test_one_person_is_doubted_against_a_sure_answer_two_are_not() -> None:
+def test_an_implausible_label_needs_two_people() -> None:
     sure = answer("dog", "ada", confidence=0.99)
-    assert judge(sure).doubt is Doubt.CONTRADICTS_SURE_ANSWER
-    assert judge(sure).detail == "pets 1 answered cat with 99.0%"
+    assert judge(sure).doubt is Doubt.IMPLAUSIBLE
+    assert judge(sure).detail == "pets 1 answered cat with 99.0%, and this label with 0.50%"
     assert judge(sure, answer("dog", "bob", confidence=0.99)).doubt is None
     # The same person, or nobody knows who, is one voice.
-    assert judge(sure, answer("dog", "ada", confidence=0.99)).doubt is Doubt.CONTRADICTS_SURE_ANSWER
+    assert judge(sure, answer("dog", "ada", confidence=0.99)).doubt is Doubt.IMPLAUSIBLE
     nobody = [answer("dog", confidence=0.99) for _ in range(9)]
-    assert judge(*nobody).doubt is Doubt.CONTRADICTS_SURE_ANSWER
+    assert judge(*nobody).doubt is Doubt.IMPLAUSIBLE
 
 
 def test_a_confirmed_answer_and_an_image_unlike_the_training_images_are_not_doubted() -> None:
@@ -120,7 +123,7 @@ def test_who_contradicts_whatever_was_answered_is_found_out() -> None:
     opinions = weigh(answers, KNOWN, RULES)
     lies = [opinions[each.sha256] for each in answers if each.given_by == "c"]
     assert {opinion.doubt for opinion in lies} == {Doubt.UNRELIABLE_GIVER}
-    assert lies[0].detail.startswith("c contradicts confident answers in ")
+    assert lies[0].detail.startswith("c gives implausible labels in ")
     honest = [opinions[each.sha256] for each in answers if each.given_by != "c"]
     assert not any(opinion.doubt is Doubt.UNRELIABLE_GIVER for opinion in honest)
     assert sum(opinion.doubt is None for opinion in honest) > 0.9 * len(honest)
@@ -158,3 +161,14 @@ def test_the_exact_test_is_that_of_scipy(table: tuple[int, int, int, int]) -> No
     bad, total, other_bad, others = table
     expected = reference([[bad, total - bad], [other_bad, others - other_bad]], "greater").pvalue
     assert fisher_exact(*table) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("probability", "classes", "is_doubted"),
+    [(0.0058, 10, True), (0.0059, 10, False), (0.0526, 2, True), (0.0527, 2, False)],
+)
+def test_a_label_is_implausible_if_wrong_feedback_is_more_likely(
+    probability: float, classes: int, *, is_doubted: bool
+) -> None:
+    given = replace(answer("dog", probability=probability), classes=classes)
+    assert is_implausible(given, RULES) == is_doubted

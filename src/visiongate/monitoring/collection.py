@@ -1,7 +1,11 @@
 """The feedback in a prediction log as answers about images, and what is forgotten of an image on request."""
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 from sqlalchemy import Engine, delete, func, select
 
 from visiongate.monitoring.opinions import Answer
@@ -40,8 +44,10 @@ def read_feedback(engine: Engine, since_us: int = 0) -> Feedbacks:
             predictions.c.predicted,
             predictions.c.confidence,
             predictions.c.out_of_distribution,
+            predictions.c.probabilities,
             models.c.name,
             models.c.version,
+            models.c.classes,
         )
         .select_from(answered.join(models, models.c.model_id == predictions.c.model_id))
         .where(predictions.c.image_sha256.in_(recent))
@@ -49,24 +55,37 @@ def read_feedback(engine: Engine, since_us: int = 0) -> Feedbacks:
     )
     unknown = select(func.count()).select_from(answered)
     with engine.connect() as connection:
-        answers = [
-            Answer(
-                row.prediction_id,
-                row.image_sha256,
-                row.label,
-                row.predicted,
-                row.confidence,
-                row.name,
-                row.version,
-                row.time_us,
-                bool(row.out_of_distribution),
-                row.asked,
-                row.given_by,
-            )
-            for row in connection.execute(rows)
-        ]
+        answers = [_to_answer(row) for row in connection.execute(rows)]
         without = unknown.where(predictions.c.image_sha256.is_(None), feedback.c.time_us >= since_us)
         return Feedbacks(answers, connection.scalar(without) or 0)
+
+
+def _to_answer(row: Any) -> Answer:  # noqa: ANN401 - a row has no type
+    classes: list[str] = json.loads(row.classes)
+    return Answer(
+        prediction_id=row.prediction_id,
+        sha256=row.image_sha256,
+        label=row.label,
+        predicted=row.predicted,
+        confidence=row.confidence,
+        probability=_find_probability(row, classes),
+        classes=len(classes),
+        model=row.name,
+        version=row.version,
+        time_us=row.time_us,
+        unlike=bool(row.out_of_distribution),
+        asked=row.asked,
+        given_by=row.given_by,
+    )
+
+
+def _find_probability(row: Any, classes: Sequence[str]) -> float:  # noqa: ANN401
+    """Return the probability of the label; without a record, as if the other classes were equally probable."""
+    if row.label == row.predicted:
+        return float(row.confidence)
+    if row.probabilities is None:
+        return float((1 - row.confidence) / max(len(classes) - 1, 1))
+    return float(np.frombuffer(row.probabilities, "<f4")[classes.index(row.label)])
 
 
 def forget_image(engine: Engine, sha256: str) -> int:

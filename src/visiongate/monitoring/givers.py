@@ -11,7 +11,7 @@ from visiongate.settings.collecting import CollectRules
 Kind = Literal["checked", "contradicting"]
 WORDS: Final[dict[Kind, str]] = {
     "checked": "{name} is wrong about {bad} of {total} images whose class is known, others about {other_bad} of {others}",
-    "contradicting": "{name} contradicts confident answers in {bad} of {total} corrections, others in {other_bad} of {others}",
+    "contradicting": "{name} gives implausible labels in {bad} of {total} corrections, others in {other_bad} of {others}",
 }
 
 
@@ -22,7 +22,7 @@ class Mark:
     Attributes:
         giver: The name of the key.
         kind: `checked`: its label is known to be right or wrong. `contradicting`: its label contradicts an answer.
-        is_bad: Whether the label is wrong, or the answer was confident.
+        is_bad: Whether the label is wrong, or implausible.
     """
 
     giver: str

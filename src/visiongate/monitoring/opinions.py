@@ -23,6 +23,8 @@ class Answer:
         label: The true class.
         predicted: The class that the model answered.
         confidence: The probability of that class.
+        probability: That of the label, by the same model.
+        classes: Number of the model's classes.
         model: The model's name.
         version: Of the model; empty for a file without a registry.
         time_us: When the label was given.
@@ -36,6 +38,8 @@ class Answer:
     label: str
     predicted: str
     confidence: float
+    probability: float
+    classes: int
     model: str
     version: str
     time_us: int
@@ -55,7 +59,7 @@ class Doubt(StrEnum):
     UNKNOWN_CLASS = "unknown_class"
     CONFLICTING = "conflicting"
     UNRELIABLE_GIVER = "unreliable_giver"
-    CONTRADICTS_SURE_ANSWER = "contradicts_sure_answer"
+    IMPLAUSIBLE = "implausible"
     CONTRADICTS_DATA = "contradicts_data"
 
 
@@ -102,9 +106,7 @@ def weigh(answers: Iterable[Answer], known: Knowledge, rules: CollectRules) -> d
     1. it is not a class of the data;
     2. no label has more than half of the voices;
     3. it comes only from keys that `find_unreliable` doubts;
-    4. one voice contradicts a confident answer. A calibrated model is wrong in at most 1 - `doubtful_confidence` of such
-       answers; if more feedback than that is a slip or a lie, it is more likely that the label is wrong. The confidence for
-       an image unlike the training images means nothing, and does not count;
+    4. it is one voice's, and `is_implausible` by the model's probabilities;
     5. one voice contradicts the label of the data, and no model answered with its label.
 
     Args:
@@ -159,12 +161,15 @@ class _Weighing:
         return Doubt.UNRELIABLE_GIVER, "; ".join(self.unreliable[name] for name in sorted(names))
 
     def _doubt_answer(self, supporting: Sequence[Answer]) -> tuple[Doubt, str] | None:
-        answer = max(supporting, key=lambda each: each.confidence if is_bold(each, self.rules) else -1)
-        if not is_bold(answer, self.rules):
+        if not all(is_implausible(answer, self.rules) for answer in supporting):
             return None
+        answer = supporting[-1]
         return (
-            Doubt.CONTRADICTS_SURE_ANSWER,
-            f"{answer.model} {answer.version} answered {answer.predicted} with {answer.confidence:.1%}",
+            Doubt.IMPLAUSIBLE,
+            (
+                f"{answer.model} {answer.version} answered {answer.predicted} with {answer.confidence:.1%}, and this label with "
+                f"{answer.probability:.2%}"
+            ),
         )
 
     def _doubt_data(self, label: str, answers: Sequence[Answer]) -> tuple[Doubt, str] | None:
@@ -174,9 +179,15 @@ class _Weighing:
         return Doubt.CONTRADICTS_DATA, f"the data have {own}"
 
 
-def is_bold(answer: Answer, rules: CollectRules) -> bool:
-    """Return whether the label contradicts a confident answer."""
-    return answer.contradicts and not answer.unlike and answer.confidence >= rules.doubtful_confidence
+def is_implausible(answer: Answer, rules: CollectRules) -> bool:
+    """Return whether a label is more likely to be a slip or a lie than right.
+
+    A calibrated model gives a label the probability p. If a share w of feedback is wrong, with any of the other classes alike,
+    the label is right with odds of p (1 - w) to w / (classes - 1). The probabilities for an image unlike the training images
+    mean nothing: no label of one is implausible.
+    """
+    wrong = rules.wrong_share / max(answer.classes - 1, 1)
+    return answer.contradicts and not answer.unlike and answer.probability * (1 - rules.wrong_share) < wrong
 
 
 def _count_voices(answers: Sequence[Answer]) -> Counter[str]:
@@ -195,8 +206,7 @@ def _mark(by_image: Mapping[str, Sequence[Answer]], known: Knowledge, rules: Col
     """Yield what speaks for or against the keys: one mark of a kind for a key and an image.
 
     A label can be checked if the data have one, or two other keys agree on one. A label that cannot be checked still tells
-    something if it contradicts the answer: honest people correct mistakes, of which few are confident. A liar contradicts
-    whatever was answered.
+    something if it contradicts the answer: what honest people say instead is rarely implausible, and what liars say often is.
     """
     for sha256, answers in by_image.items():
         last = {answer.given_by: answer for answer in answers if answer.given_by is not None}
@@ -205,7 +215,7 @@ def _mark(by_image: Mapping[str, Sequence[Answer]], known: Knowledge, rules: Col
             if truth is not None:
                 yield Mark(giver, "checked", is_bad=answer.label != truth)
             elif answer.contradicts and not answer.unlike:
-                yield Mark(giver, "contradicting", is_bad=is_bold(answer, rules))
+                yield Mark(giver, "contradicting", is_bad=is_implausible(answer, rules))
 
 
 def _agree(answers: Iterable[Answer]) -> str | None:

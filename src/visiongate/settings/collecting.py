@@ -8,10 +8,10 @@ from visiongate.settings.fields import Count, OpenShare, Section
 class CollectRules(Section):
     """When `visiongate collect` doubts what somebody says about an image."""
 
-    doubtful_confidence: OpenShare = Field(
-        default=0.98,
-        description="Confidence from which one person who contradicts an answer is doubted: set it to the share of feedback "
-        "that is right.",
+    wrong_share: OpenShare = Field(
+        default=0.05,
+        description="Share of feedback that is wrong, as a slip or a lie. What one person says is doubted if, by the model's "
+        "probabilities, it is more likely to be such feedback than right.",
     )
     level: OpenShare = Field(
         default=0.001,
