@@ -1,6 +1,7 @@
 """A new model is due after harm or with new labels, and never after drift alone."""
 
 import json
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -141,6 +142,20 @@ def test_enough_new_labels_are_a_reason_until_they_are_collected(
     Path("data").mkdir()
     Path("data/collected.csv").write_text("\n".join([",".join(COLUMNS), *rows, ""]))
     assert _due(_run(2))["new labels"] is False
+
+
+def test_a_new_champion_starts_anew(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VISIONGATE_MONITORING__RETRAIN__NEW_LABELS", "20")
+    log.show([Shown(kept=True)] * 30)
+    log.champion = log.challenger
+    # The log's predictions are a millisecond apart, the last one is of now.
+    time.sleep(0.05)
+    log.show([Shown(kept=True)] * 10)
+
+    report = _run(2)
+
+    assert (report.version, _due(report)["new labels"]) == ("2", False)
+    assert report.checks[2].reason.startswith("10 images")
 
 
 def test_without_predictions_the_log_cannot_say(log: Log) -> None:

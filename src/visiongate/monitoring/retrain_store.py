@@ -5,7 +5,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Final
 
-from sqlalchemy import Connection, Engine, and_, or_, select
+from sqlalchemy import Connection, Engine, and_, func, select
 
 from visiongate.errors import DataError
 from visiongate.monitoring.collection import read_feedback
@@ -14,6 +14,7 @@ from visiongate.monitoring.harm_store import read_votes
 from visiongate.monitoring.history import read_models
 from visiongate.monitoring.opinions import Knowledge, weigh
 from visiongate.monitoring.retrain_check import EstimatedHarm, RetrainEvidence
+from visiongate.monitoring.rollout_store import is_active
 from visiongate.monitoring.tables import drift_checks, drift_references, models, predictions
 from visiongate.records.drift_reference import read_reference
 from visiongate.records.interval import Interval, wilson_interval
@@ -51,14 +52,20 @@ def read_retrain_evidence(
 
 
 def _find_champion(connection: Connection, name: str | None) -> LoggedModel | None:
-    active = and_(
-        predictions.c.shadow_of.is_(None), or_(predictions.c.role.is_(None), predictions.c.role == "active")
-    )
+    active = is_active(predictions)
     if name is not None:
         active &= predictions.c.model_id.in_(select(models.c.model_id).where(models.c.name == name))
     latest = select(predictions.c.model_id).where(active).order_by(predictions.c.time_us.desc()).limit(1)
     number = connection.scalar(latest)
     return None if number is None else read_models(connection)[number]
+
+
+def _find_start(engine: Engine, champion: LoggedModel) -> int:
+    """Return the time of the version's first answer."""
+    numbers = select(models.c.model_id).where(models.c.sha256 == champion.sha256)
+    answered = and_(is_active(predictions), predictions.c.model_id.in_(numbers))
+    with engine.connect() as connection:
+        return connection.scalar(select(func.min(predictions.c.time_us)).where(answered)) or 0
 
 
 def _read_reference(connection: Connection, champion: LoggedModel) -> Interval | None:
@@ -93,8 +100,14 @@ def _read_estimate(connection: Connection, champion: LoggedModel) -> EstimatedHa
 def _count_new_labels(
     engine: Engine, champion: LoggedModel, taken: Collection[str], rules: CollectRules
 ) -> int:
-    """Return the images that the service kept, whose labels nothing speaks against, and that were not taken yet."""
-    opinions = weigh(read_feedback(engine).answers, Knowledge(champion.classes, {}), rules)
+    """Return the images that the service kept, whose labels nothing speaks against, and that were not taken yet.
+
+    Labels count from the champion's first answer: those before taught it, or were not enough. Without the tables of the
+    repository, as in a cluster, nothing else says what was taken.
+    """
+    since_us = _find_start(engine, champion)
+    answers = [each for each in read_feedback(engine, since_us).answers if each.time_us >= since_us]
+    opinions = weigh(answers, Knowledge(champion.classes, {}), rules)
     kept = select(predictions.c.image_sha256).where(predictions.c.kept).distinct()
     with engine.connect() as connection:
         available = set(connection.scalars(kept))

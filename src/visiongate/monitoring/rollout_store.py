@@ -34,7 +34,7 @@ def read_rollouts(engine: Engine, since_us: int) -> list[RolloutEvidence]:
 def _read_shadow(connection: Connection, known: dict[int, Any], since_us: int) -> RolloutEvidence | None:
     pairs = _BESIDE.join(_ANSWER, _BESIDE.c.shadow_of == _ANSWER.c.prediction_id)
     both = (_BESIDE.c.model_id, _ANSWER.c.model_id)
-    latest = select(*both).select_from(pairs).where(_BESIDE.c.time_us >= since_us, _is_active(_ANSWER))
+    latest = select(*both).select_from(pairs).where(_BESIDE.c.time_us >= since_us, is_active(_ANSWER))
     numbers = connection.execute(latest.order_by(_BESIDE.c.time_us.desc()).limit(1)).one_or_none()
     if numbers is None or numbers[0] == numbers[1]:
         return None
@@ -72,7 +72,7 @@ def _read_canary(connection: Connection, known: dict[int, Any], since_us: int) -
     # A canary has the classes of the champion that it answers for, and the service may have other models.
     same = select(models.c.classes).where(models.c.model_id == challenger).scalar_subquery()
     alike = select(models.c.model_id).where(models.c.classes == same)
-    champion = _find_latest(connection, and_(_is_active(predictions), predictions.c.model_id.in_(alike)))
+    champion = _find_latest(connection, and_(is_active(predictions), predictions.c.model_id.in_(alike)))
     if champion in {None, challenger}:
         return None
     starts = {
@@ -128,14 +128,14 @@ def _find_latest(connection: Connection, selected: Any) -> int | None:  # noqa: 
     return connection.scalar(latest)
 
 
-def _is_active(table: Any) -> Any:  # noqa: ANN401 - an expression of SQL
+def is_active(table: Any) -> Any:  # noqa: ANN401 - an expression of SQL
     """Return whether a prediction was the answer of the active version; those of older services have no role."""
     return and_(table.c.shadow_of.is_(None), or_(table.c.role.is_(None), table.c.role == "active"))
 
 
 def _has_role(number: Any, role: str) -> Any:  # noqa: ANN401 - an expression of SQL
     of_role = {
-        "active": _is_active(predictions),
+        "active": is_active(predictions),
         "canary": predictions.c.role == role,
         "shadow": predictions.c.shadow_of.is_not(None),
     }[role]
