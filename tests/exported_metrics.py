@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar
 
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
@@ -20,13 +20,13 @@ from tiny_models import add_reliability, write_threshold_model
 from visiongate.monitoring.database import Database
 from visiongate.monitoring.decision_report import DecisionKind, DecisionReport
 from visiongate.monitoring.decisions import record_decision
-from visiongate.monitoring.drift_report import Quantity
-from visiongate.monitoring.drift_store import record_report
+from visiongate.monitoring.drift.store import record_report
 from visiongate.monitoring.entries import Feedback, LoggedModel, LoggedPrediction, new_prediction_id
 from visiongate.records.files import sha256_of
 from visiongate.records.served_model import ServedModel, write_served_folder
 from visiongate.serving.sources.registration_time import add_registration_time
 from visiongate.serving.web.problems import PROBLEMS
+from visiongate.settings.monitoring import DRIFT_TESTS
 from waiting import wait_until
 
 RELIABILITY = {"error_rate": 0.1, "min_probability": 0.3, "novelty_threshold": 200.0, "images": 50}
@@ -68,7 +68,7 @@ def read_service(folder: Path) -> tuple[Series, set[str]]:
     served = write_registered_model(folder)
     # Before the service starts: its log reads the latest check as soon as it opens the database.
     database = Database(address)
-    record_report(database.engine, make_report(**dict.fromkeys(get_args(Quantity), False)), days=90)
+    record_report(database.engine, make_report(**dict.fromkeys(DRIFT_TESTS, False)), days=90)
     _record_feedback(database, sha256_of(folder / "made.onnx"))
     for decision in (RetrainDecision, RolloutDecision):
         made = decision(checked_at=datetime.now(UTC), verdict="hold", advice="")

@@ -20,7 +20,7 @@ from postgres import PASSWORD, PostgresServer, needs_postgres, postgres_server
 from served import application
 from visiongate.monitoring import prediction_log
 from visiongate.monitoring.database import Database
-from visiongate.monitoring.drift_store import read_latest_report
+from visiongate.monitoring.drift.store import read_latest_report
 from visiongate.monitoring.entries import (
     Feedback,
     LoggedModel,
@@ -323,7 +323,7 @@ def test_drift_is_found_and_recorded(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VISIONGATE_SERVING__LOG__ADDRESS", server.address(database))
-    monkeypatch.setattr("visiongate.monitoring.drift_store.MAX_WINDOW", 150)
+    monkeypatch.setenv("VISIONGATE_MONITORING__DRIFT__MAX_IMAGES", "150")
     now, log = time.time_ns() // 1000, Database(server.address(database))
     log.write([prediction("Dog" if number % 2 else "Cat", time_us=number) for number in range(1000)])
     log.write([prediction("Dog", time_us=now - number) for number in range(400)])
@@ -333,6 +333,6 @@ def test_drift_is_found_and_recorded(
     report = read_latest_report(log.engine)
     log.close()
     assert report is not None
-    assert report.state().drifted == {"classes": True, "confidence": False}
+    assert report.state().drifted == {"flood": False, "classes": True, "confidence": False}
     assert (report.models[0].window.predictions, report.models[0].window.compared) == (400, 133)
     assert server.query(database, "SELECT count(*) FROM first_predictions") == [(1,)]

@@ -120,16 +120,14 @@ drift_references = Table(
     Column("time_us", BigInteger, nullable=False),
 )
 
-# The first predictions of a version without a reference. Retention does not delete them.
-# `classes` is a JSON object of counts, `confidences` is float32, little-endian.
+# The first predictions of a version whose reference lacks outputs of the served model: the bytes of a `Sample`. Retention does
+# not delete them.
 first_predictions = Table(
     "first_predictions",
     metadata,
     Column("model_id", ForeignKey("models.model_id"), primary_key=True),
-    Column("first_us", BigInteger, nullable=False),
-    Column("last_us", BigInteger, nullable=False),
-    Column("classes", Text, nullable=False),
-    Column("confidences", LargeBinary, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Column("time_us", BigInteger, nullable=False),
 )
 
 # What `visiongate drift` found. `report` is a `DriftReport` in JSON, so that a further check needs no other table.

@@ -19,7 +19,7 @@ from visiongate.records.interval import Interval, wilson_interval
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from visiongate.monitoring.drift_report import DriftState
+    from visiongate.monitoring.drift.report import DriftState
 
 # Between two looks, at least.
 SECONDS: Final = 60.0
@@ -80,7 +80,7 @@ class Watch:
         self._next = end + max(SECONDS, PAUSE_FACTOR * (end - start))
 
     def _read_drift(self, engine: "Engine") -> None:
-        from visiongate.monitoring.drift_store import read_latest_report  # noqa: PLC0415 - needs SQLAlchemy
+        from visiongate.monitoring.drift.store import read_latest_report  # noqa: PLC0415 - needs SQLAlchemy
 
         try:
             report = read_latest_report(engine)

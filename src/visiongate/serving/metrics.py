@@ -33,7 +33,7 @@ from visiongate.serving.web.problems import PROBLEMS
 
 if TYPE_CHECKING:
     from visiongate.models.classifier import Answers
-    from visiongate.monitoring.drift_report import DriftState
+    from visiongate.monitoring.drift.report import DriftState
     from visiongate.monitoring.entries import LoggedModel
     from visiongate.monitoring.prediction_log import PredictionLog
     from visiongate.monitoring.watch import FeedbackAccuracy
