@@ -325,6 +325,19 @@ class _Insert:
             )
 
 
+def read_labeled_images(engine: Engine) -> frozenset[str]:
+    """Return the sha256 of the images that have feedback.
+
+    Raises:
+        SQLAlchemyError: The database cannot be read.
+    """
+    sha256 = predictions.c.image_sha256
+    joined = predictions.c.prediction_id == feedback.c.prediction_id
+    found = select(sha256).join(feedback, joined).where(sha256.is_not(None)).distinct()
+    with engine.connect() as connection:
+        return frozenset(connection.scalars(found))
+
+
 def open_engine(address: str) -> Engine:
     """Return a database for who only reads: unlike `Database`, it makes no tables.
 

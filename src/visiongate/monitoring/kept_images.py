@@ -1,17 +1,64 @@
-"""The image files that the service keeps, in a folder or a bucket, as ``AB/SHA256.EXTENSION``: found, read and deleted."""
+"""The image files that the service keeps, as ``AB/SHA256.EXTENSION`` in a folder or a bucket: written, found, read, deleted."""
 
-from collections.abc import Iterator
+import os
+import re
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from visiongate.errors import DataError
+from visiongate.records.files import atomic_path
 
 SETTING = "serving.log.images.folder"
+# Names of the time of a file in the information of fsspec's file systems.
+_TIMES = ("LastModified", "last_modified", "mtime", "updated", "created")
+_NAME = re.compile(r"([0-9a-f]{64})\.\w+")
+
+
+class KeptFile(NamedTuple):
+    """The file of an image.
+
+    Attributes:
+        sha256: Of its content.
+        bytes: Of its content.
+        seen_at: When the file was last written, in seconds since 1970.
+    """
+
+    sha256: str
+    bytes: int
+    seen_at: float
+
+
+class EncodedImage(NamedTuple):
+    """A file that is to be written.
+
+    Attributes:
+        sha256: Of the content.
+        extension: Without the dot.
+        content: As the client sent it.
+    """
+
+    sha256: str
+    extension: str
+    content: bytes
+
+    @property
+    def name(self) -> str:
+        """The path of the file in the folder."""
+        return f"{self.sha256[:2]}/{self.sha256}.{self.extension}"
 
 
 class KeptImages(Protocol):
     """Image files by the sha256 of their content."""
+
+    def write(self, images: Sequence[EncodedImage]) -> None:
+        """Write files; the age of those that exist starts again."""
+
+    def files(self) -> Iterator[KeptFile]:
+        """Yield all files."""
 
     def find(self, sha256: str) -> str | None:
         """Return the extension of the file, without the dot; None if there is none."""
@@ -47,6 +94,23 @@ class _Folder:
     def __init__(self, root: Path) -> None:
         self._root = root
 
+    def write(self, images: Sequence[EncodedImage]) -> None:
+        with _explained(str(self._root)):
+            for image in images:
+                path = self._root / image.name
+                try:
+                    os.utime(path)
+                except FileNotFoundError:
+                    with atomic_path(path) as temporary:
+                        temporary.write_bytes(image.content)
+
+    def files(self) -> Iterator[KeptFile]:
+        with _explained(str(self._root)):
+            for path in self._root.glob("??/*"):
+                # Another process may have deleted it.
+                if (match := _NAME.fullmatch(path.name)) and (found := _stat(path)):
+                    yield KeptFile(match[1], found.st_size, found.st_mtime)
+
     def find(self, sha256: str) -> str | None:
         with _explained(str(self._root)):
             path = next(self._paths(sha256), None)
@@ -71,6 +135,18 @@ class _Bucket:
     def __init__(self, system: Any, root: str, address: str) -> None:  # noqa: ANN401 - fsspec has no annotations
         self._system, self._root, self._address = system, root, address
 
+    def write(self, images: Sequence[EncodedImage]) -> None:
+        with _explained(self._address):
+            # All at the same time, if the file system can.
+            self._system.pipe({f"{self._root}/{image.name}": image.content for image in images})
+
+    def files(self) -> Iterator[KeptFile]:
+        with _explained(self._address):
+            self._system.invalidate_cache()
+            for name, found in self._system.find(self._root, detail=True).items():
+                if match := _NAME.fullmatch(PurePosixPath(name).name):
+                    yield KeptFile(match[1], int(found["size"]), _seen_at(found))
+
     def find(self, sha256: str) -> str | None:
         names = self._names(sha256)
         return PurePosixPath(names[0]).suffix[1:] if names else None
@@ -93,6 +169,19 @@ class _Bucket:
         return names
 
 
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
+def _seen_at(found: dict[str, Any]) -> float:
+    """Return the time of a file in a bucket, in seconds since 1970; now if its file system does not tell it."""
+    given = next((found[name] for name in _TIMES if name in found), time.time())
+    return given.timestamp() if isinstance(given, datetime) else float(given)
+
+
 @contextmanager
 def _explained(folder: str) -> Iterator[None]:
     """Raise what a file system or a bucket's client raises as a `DataError`."""
@@ -104,5 +193,5 @@ def _explained(folder: str) -> Iterator[None]:
     except Exception as error:
         text = " ".join(str(error).split())
         raise DataError(
-            f"{SETTING} = {folder!r}: cannot be read: {text}; check the address and the permissions"
+            f"{SETTING} = {folder!r}: cannot be used: {text}; check the address and the permissions"
         ) from error

@@ -107,10 +107,15 @@ class PredictionLog:
         """Start the thread that writes."""
         self._thread.start()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the next prediction would be dropped."""
+        return len(self._queue) >= self._settings.queue or self._closing
+
     def put(self, prediction: LoggedPrediction) -> None:
         """Record a prediction. Never waits for the database and never raises."""
         with self._changed:
-            if len(self._queue) >= self._settings.queue or self._closing:
+            if self.is_full:
                 self.dropped[self._reason()] += 1
                 return
             self._queue.append(prediction)
@@ -163,6 +168,16 @@ class PredictionLog:
             return query(database.engine)
         except Exception as error:
             raise LogUnavailableError(explain_fault(error)) from error
+
+    def find_labeled_images(self) -> frozenset[str]:
+        """Return the sha256 of the images that have feedback. Call it in a thread: it waits for the database.
+
+        Raises:
+            LogUnavailableError: The database is not open, or the query failed.
+        """
+        from visiongate.monitoring.database import read_labeled_images  # noqa: PLC0415 - as in `_open`
+
+        return self.read(read_labeled_images)
 
     def close(self, seconds: float = 5.0) -> None:
         """Write what waits, for a limited time, and end the thread. Predictions that still wait then are dropped."""

@@ -35,6 +35,8 @@ def build_application(service: Service, keeper: ModelKeeper, *, waits: bool = Fa
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         if service.log is not None:
             service.log.start()
+        if service.images is not None:
+            service.images.start()
         keeper.start()
         watch = asyncio.create_task(service.keys.watch())
         if waits:
@@ -42,8 +44,9 @@ def build_application(service: Service, keeper: ModelKeeper, *, waits: bool = Fa
         yield
         watch.cancel()
         await keeper.stop()
-        if service.log is not None:
-            await asyncio.to_thread(service.log.close)
+        await asyncio.gather(
+            *(asyncio.to_thread(each.close) for each in (service.log, service.images) if each is not None)
+        )
         service.close()
 
     application = FastAPI(

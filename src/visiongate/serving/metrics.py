@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from visiongate.models.classifier import Answers
     from visiongate.monitoring.drift.report import DriftState
     from visiongate.monitoring.entries import LoggedModel
+    from visiongate.monitoring.image_store import ImageStore
     from visiongate.monitoring.prediction_log import PredictionLog
     from visiongate.monitoring.watch import FeedbackAccuracy
     from visiongate.serving.service import Answered, Service
@@ -331,6 +332,8 @@ class _ServiceCollector(Collector):
                 "Whether the last look at the registry succeeded.",
                 int(service.registry_reachable),
             )
+        if service.images is not None:
+            yield from _describe_images(service.images)
         if service.log is not None:
             yield from _describe_log(service.log)
             yield from _describe_accuracy(service.log.watch.accuracies, [model for _, _, model in models])
@@ -354,6 +357,19 @@ def _describe_models(models: Sequence[tuple[str, str, LoadedModel]]) -> Iterator
         if role == ACTIVE and time is not None:
             registered.add_metric([slot], time)
     yield registered
+
+
+def _describe_images(images: "ImageStore") -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "visiongate_images_waiting_bytes", "Bytes of images that wait to be stored.", images.waiting_bytes
+    )
+    yield CounterMetricFamily("visiongate_images_stored", "Images that were stored.", images.stored)
+    dropped = CounterMetricFamily(
+        "visiongate_images_dropped", "Images that were to be stored and were not.", labels=["reason"]
+    )
+    for reason, count in images.dropped.items():
+        dropped.add_metric([reason], count)
+    yield dropped
 
 
 def _describe_log(log: "PredictionLog") -> Iterator[Metric]:

@@ -31,6 +31,7 @@ from visiongate.serving.web.request_context import current_request
 from visiongate.settings.serving import DEFAULT, Serving
 
 if TYPE_CHECKING:
+    from visiongate.monitoring.image_store import ImageStore
     from visiongate.monitoring.prediction_log import PredictionLog
     from visiongate.serving.tracing import Tracing
 
@@ -140,6 +141,8 @@ class Service:
         self.started_at = time.time()
         # None if it is switched off.
         self.log: PredictionLog | None = None
+        # None if no image is stored.
+        self.images: ImageStore | None = None
         self.tracing: Tracing | None = None
         # Whether the last look at the registry succeeded; None if no model comes from one.
         self.registry_reachable: bool | None = None

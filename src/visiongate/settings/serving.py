@@ -63,12 +63,10 @@ class KeptImages(Section):
 
     keep: Literal["none", "unsure", "sample", "all"] = Field(
         default="none",
-        description="Which; unsure: those whose class is not sure, or that are unlike the training images.",
+        description="Which; unsure: those whose class is not sure, or that are unlike the training images. Unless none, those "
+        "whose class is asked for, too.",
     )
-    share: Share = Field(
-        default=0.01,
-        description="Of the images, for sample. Up to `ask_share`, they are images whose class is asked for.",
-    )
+    share: Share = Field(default=0.01, description="Of the images, for sample.")
     folder: str = Field(
         default="logs/images", description="Where; s3://BUCKET/FOLDER needs the package s3fs besides."
     )
