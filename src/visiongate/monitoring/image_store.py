@@ -174,8 +174,10 @@ class ImageStore:
 
     def _prune(self) -> None:
         """Delete images if it is time to. What fails is tried again soon, and images are stored meanwhile."""
-        now, is_large = time.monotonic(), self._size > self._settings.max_bytes
-        if now < self._prune_at and not (is_large and now >= self._prune_soon_at):
+        now = time.monotonic()
+        if self._size > self._settings.max_bytes:
+            self._prune_at = min(self._prune_at, self._prune_soon_at)
+        if now < self._prune_at:
             return
         self._prune_soon_at = now + PRUNE_SOON_SECONDS
         try:
