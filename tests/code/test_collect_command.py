@@ -353,7 +353,7 @@ def test_an_image_is_forgotten_everywhere(visitors: Visitors, capsys: pytest.Cap
 def test_data_that_are_missing_are_pulled_or_named(capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(paths.RAW)
     assert run_cli("collect") == 2
-    assert "data/raw: not on this machine, and `dvc pull` failed" in capsys.readouterr().err
+    assert "data/raw: not on this machine: dvc pull: " in capsys.readouterr().err
 
 
 def test_the_recorded_probability_of_the_label_counts(visitors: Visitors) -> None:
@@ -367,3 +367,20 @@ def test_the_recorded_probability_of_the_label_counts(visitors: Visitors) -> Non
     assert [row.detail for row in doubtful().values()] == [
         "digits 4 answered 3 with 98.0%, and this label with 0.05%"
     ]
+
+
+def test_a_missing_image_is_copied_again_or_named(
+    visitors: Visitors, capsys: pytest.CaptureFixture[str]
+) -> None:
+    visitors.tell(picture(100), "3", "5")
+    collect()
+    [row] = collected().values()
+    (paths.COLLECTED_IMAGES / row.file).unlink()
+    collect()
+    assert (paths.COLLECTED_IMAGES / row.file).read_bytes() == picture(100)
+    shutil.rmtree(paths.COLLECTED_IMAGES)
+    shutil.rmtree(visitors.folder)
+    collect("--dry-run")
+    assert run_cli("collect") == 2
+    message = f"1 images that data/collected.csv lists are missing, such as {row.file}: there is no data/collected.dvc"
+    assert message in capsys.readouterr().err

@@ -47,8 +47,10 @@ def run(
     since_us = 0 if since is None else round(since.replace(tzinfo=UTC).timestamp() * 1_000_000)
     with open_log(deployment.serving.log) as database:
         found = read_feedback(database.engine, since_us)
-    _fetch_data()
     files = open_files(folder or deployment.serving.log.images.folder)
+    _fetch_labels()
+    if not dry_run:
+        _fetch_images(files)
     decisions = _read_decisions()
     known = _read_knowledge(decisions)
     opinions = weigh(found.answers, known, deployment.monitoring.collect)
@@ -71,28 +73,44 @@ def open_files(folder: str) -> CollectedFiles:
 # What is known
 
 
-def _fetch_data() -> None:
-    """Pull the images of earlier runs, and the labels of the data, if this machine lacks them.
-
-    `dvc add` would otherwise track a folder without them.
+def _fetch_labels() -> None:
+    """Pull the data if this machine lacks them.
 
     Raises:
-        DataError: They are missing here and in the remote.
+        DataError: They are not in the remote.
     """
-    rows = read_collected(paths.COLLECTED).values()
-    lost = [row.file for row in rows if not (paths.COLLECTED_IMAGES / row.file).is_file()]
-    wanted = [str(TRACKED)] if lost and TRACKED.exists() else []
-    wanted += [] if paths.RAW.is_dir() else [str(paths.RAW)]
-    if not wanted:
-        return
-    print(f"Pulling {' and '.join(wanted)}")
-    try:
-        run_dvc(["pull", "--quiet", *wanted], Path.cwd())
-    except DvcError as error:
+    if not paths.RAW.is_dir():
+        _pull(paths.RAW)
+
+
+def _fetch_images(files: CollectedFiles) -> None:
+    """Fetch the images of earlier runs, which `dvc add` would otherwise leave out.
+
+    Raises:
+        DataError: Neither the remote nor the service has one of them.
+    """
+    rows, reason = read_collected(paths.COLLECTED).values(), f"there is no {TRACKED}"
+    if files.missing(rows) and TRACKED.exists():
+        try:
+            _pull(TRACKED)
+        except DataError as error:
+            reason = str(error)
+        else:
+            reason = f"{TRACKED} does not have them"
+    files.restore(rows)
+    if missing := files.missing(rows):
         raise DataError(
-            f"{' and '.join(wanted)}: not on this machine, and `dvc pull` failed: {error}; {len(lost)} collected images are "
-            "missing; push them from the machine that has them, or remove their lines"
-        ) from None
+            f"{len(missing)} images that {paths.COLLECTED} lists are missing, such as {missing[0].file}: {reason}, and the "
+            "service has not kept them; run `dvc push` where they were collected, or delete their lines"
+        )
+
+
+def _pull(path: Path) -> None:
+    print(f"Pulling {path}")
+    try:
+        run_dvc(["pull", "--quiet", str(path)], Path.cwd())
+    except DvcError as error:
+        raise DataError(f"{path}: not on this machine: {error}") from None
 
 
 def _read_decisions() -> Decisions:

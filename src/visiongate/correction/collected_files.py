@@ -1,13 +1,14 @@
 """Carry out a plan for feedback: copy image files, and change the tables."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from visiongate.correction.collecting import Decisions, Plan
 from visiongate.errors import DataError
 from visiongate.monitoring.kept_images import SETTING, KeptImages
-from visiongate.records.collected import change_collected
+from visiongate.records.collected import CollectedImage, change_collected
 from visiongate.records.corrections import change_corrections, remove_correction
 from visiongate.records.doubtful_labels import IMAGES, DoubtfulLabel, read_doubtful, write_doubtful
 from visiongate.records.files import atomic_path
@@ -47,6 +48,16 @@ class CollectedFiles:
         if hashlib.sha256(content).hexdigest() != sha256:
             raise DataError(f"{SETTING}: the file {sha256}.{extension} has another content; delete it")
         return content
+
+    def missing(self, rows: Iterable[CollectedImage]) -> list[CollectedImage]:
+        """Return the rows whose images are not in the folder."""
+        return [row for row in rows if not (self.images / row.file).is_file()]
+
+    def restore(self, rows: Iterable[CollectedImage]) -> None:
+        """Copy those of the missing images that the service still has."""
+        for row in self.missing(rows):
+            if self.find(row.sha256) == row.extension:
+                _write(self.images / row.file, self.read(row.sha256, row.extension))
 
     def apply(self, plan: Plan, decisions: Decisions) -> None:
         """Carry out a plan. A killed command loses no label, and the next one completes it.

@@ -164,13 +164,8 @@ class _Weighing:
         if not all(is_implausible(answer, self.rules) for answer in supporting):
             return None
         answer = supporting[-1]
-        return (
-            Doubt.IMPLAUSIBLE,
-            (
-                f"{answer.model} {answer.version} answered {answer.predicted} with {answer.confidence:.1%}, and this label with "
-                f"{answer.probability:.2%}"
-            ),
-        )
+        answered = f"{answer.model} {answer.version} answered {answer.predicted} with {answer.confidence:.1%}"
+        return Doubt.IMPLAUSIBLE, f"{answered}, and this label with {answer.probability:.2%}"
 
     def _doubt_data(self, label: str, answers: Sequence[Answer]) -> tuple[Doubt, str] | None:
         own = self.known.labels.get(answers[-1].sha256)
