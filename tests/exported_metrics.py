@@ -64,6 +64,8 @@ def read_service(folder: Path) -> tuple[Series, set[str]]:
     environment = {
         "VISIONGATE_SERVING__LOG__ENABLED": "true",
         "VISIONGATE_SERVING__LOG__ADDRESS": address,
+        "VISIONGATE_SERVING__LOG__IMAGES__KEEP": "all",
+        "VISIONGATE_SERVING__LOG__IMAGES__FOLDER": str(folder / "images"),
     }
     served = write_registered_model(folder)
     write_threshold_model(folder / "canary.onnx", threshold=100)
