@@ -8,11 +8,11 @@ from visiongate import paths
 from visiongate.records.collected import CollectedImage, change_collected
 
 
-def add_collected(images: Iterable[tuple[str, bytes]], group: str | None = None) -> list[CollectedImage]:
+def add_collected(images: Iterable[tuple[str, bytes]], dataset: str = "digits") -> list[CollectedImage]:
     """Add PNG files by label and content to ``data/collected``, and their rows to the table."""
     rows = []
     for label, content in images:
-        row = CollectedImage(hashlib.sha256(content).hexdigest(), label, "png", group=group)
+        row = CollectedImage(hashlib.sha256(content).hexdigest(), label, "png", dataset=dataset)
         file = paths.COLLECTED_IMAGES / row.file
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)

@@ -64,11 +64,21 @@ def read_service(folder: Path) -> tuple[Series, set[str]]:
     environment = {
         "VISIONGATE_SERVING__LOG__ENABLED": "true",
         "VISIONGATE_SERVING__LOG__ADDRESS": address,
+        "VISIONGATE_SERVING__LOG__IMAGES__KEEP": "all",
+        "VISIONGATE_SERVING__LOG__IMAGES__FOLDER": str(folder / "images"),
     }
     served = write_registered_model(folder)
+    write_threshold_model(folder / "canary.onnx", threshold=100)
+    write_threshold_model(folder / "shadow.onnx", threshold=150)
+    environment |= {
+        "VISIONGATE_SERVING__ROLLOUT__CANARY": str(folder / "canary.onnx"),
+        "VISIONGATE_SERVING__ROLLOUT__SHADOW": str(folder / "shadow.onnx"),
+    }
     # Before the service starts: its log reads the latest check as soon as it opens the database.
     database = Database(address)
-    record_report(database.engine, make_report(**dict.fromkeys(DRIFT_TESTS, False)), days=90)
+    report = make_report(**dict.fromkeys(DRIFT_TESTS, False))
+    models = [report.models[0].model_copy(update={"name": "tiny"})]
+    record_report(database.engine, report.model_copy(update={"models": models}), days=90)
     _record_feedback(database, sha256_of(folder / "made.onnx"))
     for decision in (RetrainDecision, RolloutDecision):
         made = decision(checked_at=datetime.now(UTC), verdict="hold", advice="")
@@ -84,7 +94,8 @@ def read_service(folder: Path) -> tuple[Series, set[str]]:
             app.service.registry_reachable = True
             log = app.service.log
             assert log is not None
-            await asyncio.to_thread(wait_until, lambda: log.watch.accuracies)
+            slot = app.service.slots["default"]
+            await asyncio.to_thread(wait_until, lambda: log.watch.accuracies and slot.canary and slot.shadow)
             return app.service.metrics.render("")[0].decode()
 
     with captured() as stream:

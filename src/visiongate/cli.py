@@ -30,6 +30,9 @@ Shell completion: eval "$(_VISIONGATE_COMPLETE=bash_source visiongate)", or zsh_
 """
 # The file at the root of a repository.
 PIPELINE = "dvc.yaml"
+# The extra `serve` is enough for these, without the options that need the packages of `PIPELINE_PACKAGES`.
+SERVING_COMMANDS = {"serve", "drift", "performance", "retrain_check", "rollout"}
+PIPELINE_PACKAGES = {"jinja2", "mlflow"}
 FAILED = 2
 INTERRUPTED = 130
 # The first process of a container is one that no signal ends, unless it handles it.
@@ -56,11 +59,7 @@ def _dispatch(module: str, function: str = "run") -> Callable[..., None]:
             package = (error.name or "visiongate").partition(".")[0]
             if context.find_root().params["debug"] or package == "visiongate":
                 raise
-            extra = (
-                "serve"
-                if module in {"serve", "drift", "retrain_check", "rollout"} and package != "mlflow"
-                else "pipeline"
-            )
+            extra = "serve" if module in SERVING_COMMANDS and package not in PIPELINE_PACKAGES else "pipeline"
             fix = f"pip install 'visiongate[{extra}]'"
             click.echo(f"{context.command_path}: {package!r} is not installed; run: {fix}", err=True)
             status = FAILED
@@ -450,6 +449,24 @@ def _serving_commands() -> list[click.Command]:
             "reason. Exit with 1 if one is, and with 2 if the prediction log has too little to say.",
             "visiongate retrain-check --json retrain.json",
             _option("--json", "json_file", type=FILE, help="File for the result as JSON."),
+        ),
+        _command(
+            "performance",
+            _dispatch("performance"),
+            "Show how good the answers in the prediction log were: accuracy by feedback, calibration, latency, by version and "
+            "class.",
+            "visiongate performance --hours 24 --html performance.html",
+            _option(
+                "--hours",
+                type=click.IntRange(1, 87_600),
+                help="How far to look back; by default serving.log.window_hours.",
+            ),
+            _option("--model", metavar="NAME", help="Name of a model; by default all."),
+            _option("--version", metavar="VERSION", help="Version of a model; by default all."),
+            _option("--json", "json_file", type=FILE, help="File for the report as JSON."),
+            _option(
+                "--html", "html_file", type=FILE, help="File for the report as a page that loads nothing."
+            ),
         ),
         _command(
             "smoke",

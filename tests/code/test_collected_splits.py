@@ -351,3 +351,14 @@ def test_an_unknown_class_is_an_error_or_becomes_the_last_class() -> None:
     table = read_table(paths.RAW, ["path", "label", "split"])
     assert table.num_rows == 22
     assert table.column("label").to_pylist().count("letter a") == 1
+
+
+def test_images_of_another_data_set_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    add_collected([("1", other(digits()[0][1], 1))])
+    add_collected([("cat", b"not here"), ("dog", b"nor this")], "pets")
+    (paths.COLLECTED_IMAGES).rename("gone")
+    add_collected([("1", other(digits()[0][1], 1))])
+    ingestion.run(use(dataset__limit=20))
+    assert read_table(paths.RAW, ["path"]).num_rows == 21
+    assert "2 images in data/collected.csv are of other data sets: pets" in caplog.text

@@ -12,9 +12,19 @@ from visiongate.records.collected_paths import is_collected
 HEADER = ",".join(COLUMNS)
 ONE, TWO, THREE = "1" * 64, "2" * 64, "3" * 64
 ROW = CollectedImage(
-    ONE, "cat", "jpg", "dog", 0.75, "pets", "3", asked=True, given_by="phone", time="2026-11-28T09:00:00Z"
+    ONE,
+    "cat",
+    "jpg",
+    "dog",
+    0.75,
+    "pets",
+    "3",
+    asked=True,
+    given_by="phone",
+    time="2026-11-28T09:00:00Z",
+    dataset="pets",
 )
-LINE = f"{ONE},cat,jpg,dog,0.7500,pets,3,yes,phone,2026-11-28T09:00:00Z,"
+LINE = f"{ONE},cat,jpg,dog,0.7500,pets,3,yes,phone,2026-11-28T09:00:00Z,pets,"
 
 
 def parse(*lines: str) -> dict[str, CollectedImage]:
@@ -51,7 +61,7 @@ def test_rows_are_replaced_in_place_and_removed(tmp_path: Path) -> None:
         (LINE.replace("0.7500", "x"), "line 3: confidence 'x' is not a number from 0 to 1"),
         (LINE.replace("yes", "no"), "line 3: asked 'no' is neither 'yes' nor empty"),
         (LINE.replace("cat", "dog"), "lines 2 and 3 give the same image different labels, 'cat' and 'dog'"),
-        (f"{ONE},cat", "line 3 has not 11 cells"),
+        (f"{ONE},cat", "line 3 has not 12 cells"),
     ],
 )
 def test_invalid_lines_are_refused(line: str, problem: str) -> None:

@@ -311,3 +311,14 @@ def test_confidences_are_counted_in_bins(database: Database) -> None:
     record(database, *(entry(confidence=each) for each in confidences))
     [found] = history(database).models
     assert found.tally.confidences == {0: 2, 1: 1, 10: 1, 15: 1, 18: 1, 19: 3}
+
+
+def test_a_version_that_is_no_longer_used_has_percentiles_too(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("visiongate.monitoring.history.MAX_LATENCIES", 3)
+    second = LoggedModel("pets", "2", "b" * 64, ("a", "b"))
+    record(database, *(entry(hour=hour) for hour in (8, 9)), *(entry(second, hour=hour) for hour in (10, 11)))
+    found = {each.model.version: each for each in history(database).models}
+    assert (len(found["1"].tally.latencies), len(found["1"].latencies)) == (1, 2)
+    assert (len(found["2"].tally.latencies), len(found["2"].latencies)) == (2, 2)

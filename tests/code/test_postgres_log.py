@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from threading import Barrier, Thread
 
 import pytest
+from sqlalchemy import insert
 
 import waiting
 from command_line import run_cli
@@ -20,6 +22,7 @@ from postgres import PASSWORD, PostgresServer, needs_postgres, postgres_server
 from served import application
 from visiongate.monitoring import prediction_log
 from visiongate.monitoring.database import Database
+from visiongate.monitoring.decision_report import DecisionReport
 from visiongate.monitoring.drift.store import read_latest_report
 from visiongate.monitoring.entries import (
     Feedback,
@@ -30,7 +33,10 @@ from visiongate.monitoring.entries import (
 )
 from visiongate.monitoring.history import read_history
 from visiongate.monitoring.prediction_log import PredictionLog
+from visiongate.monitoring.standing_store import read_standing
+from visiongate.monitoring.tables import decisions
 from visiongate.monitoring.times import DAY_US
+from visiongate.monitoring.watch import read_accuracies
 from visiongate.settings.serving import PredictionLog as Settings
 
 pytestmark = [needs_postgres, pytest.mark.slow]
@@ -259,7 +265,7 @@ def test_both_databases_count_alike(server: PostgresServer, database: str, tmp_p
         )
         for number in range(50)
     ]
-    histories = []
+    histories, gauges = [], []
     for address in (server.address(database), f"sqlite:///{tmp_path}/log.sqlite"):
         log = Database(address)
         assert log.write(entries) == 0
@@ -267,7 +273,16 @@ def test_both_databases_count_alike(server: PostgresServer, database: str, tmp_p
         for entry in entries[1:40:2]:
             log.record_feedback(Feedback(entry.prediction_id, "Dog", given_by="phone"))
         histories.append(read_history(log.engine, DAY_US, "pets", "3"))
+        gauges.append(read_accuracies(log.engine, DAY_US))
+        report = DecisionReport(checked_at=datetime.now(UTC), verdict="hold", advice="wait")
+        values = {"time_us": 1, "kind": "rollout", "verdict": "hold", "report": report.model_dump_json()}
+        with log.engine.begin() as connection:
+            connection.execute(insert(decisions), [values, {**values, "time_us": 2, "verdict": "promote"}])
+        standing = read_standing(log.engine)
+        assert (standing.drift, [each.verdict for each in standing.decisions]) == (None, ["promote", "hold"])
         log.close()
+    assert gauges[0] == gauges[1]
+    assert {each.source for each in gauges[0]} == {"sampled", "volunteered"}
     first, second = histories
     for one, other in zip(first.models, second.models, strict=True):
         assert (one.model, one.shadow, one.tally.by_class) == (
@@ -283,6 +298,7 @@ def test_both_databases_count_alike(server: PostgresServer, database: str, tmp_p
         assert one.tally.feedback_confidence == pytest.approx(other.tally.feedback_confidence)
         assert one.tally.confidence == pytest.approx(other.tally.confidence)
         assert one.tally.latencies.tolist() == other.tally.latencies.tolist()
+        assert one.latencies.tolist() == other.latencies.tolist()
 
 
 def test_a_repeated_or_unstorable_prediction_costs_no_other(server: PostgresServer, database: str) -> None:

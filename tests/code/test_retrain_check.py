@@ -3,7 +3,7 @@
 import json
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +11,14 @@ import pytest
 from sqlalchemy import insert, select
 
 from drift_references import make_reference
+from drift_reports import make_report
 from logged_rollouts import CHAMPION, Log, Shown
 from visiongate.cli import main
 from visiongate.monitoring.decisions import read_decisions
+from visiongate.monitoring.drift.store import record_report
 from visiongate.monitoring.harm import measure_harm
 from visiongate.monitoring.retrain_report import RetrainReport
-from visiongate.monitoring.tables import drift_checks, drift_references, models
+from visiongate.monitoring.tables import drift_references, models
 from visiongate.monitoring.times import WEEK_US, now_us
 from visiongate.monitoring.votes import Vote
 from visiongate.records.collected import COLUMNS
@@ -67,14 +69,16 @@ def _add_reference(log: Log, accuracy: float) -> None:
 
 
 def _add_drift(log: Log, harm: str, accuracy: float, hours_ago: float = 1.0) -> None:
-    checked_us = now_us() - round(hours_ago * 3.6e9)
-    estimate = {"value": accuracy, "low": accuracy - 0.02, "high": accuracy + 0.02, "reference": 0.95}
-    model = {"sha256": CHAMPION.sha256, "harm": harm, "verdict": "drift", "accuracy": estimate}
-    checked_at = datetime.fromtimestamp(checked_us / 1e6, UTC).isoformat()
-    report = {"checked_at": checked_at, "hours": 168.0, "verdict": "drift", "models": [model]}
-    with log.database.engine.begin() as connection:
-        values = {"time_us": checked_us, "verdict": "drift", "report": json.dumps(report)}
-        connection.execute(insert(drift_checks).values(values))
+    report = make_report(brightness=True)
+    [model] = report.models
+    assert model.accuracy is not None
+    values = {"value": accuracy, "low": accuracy - 0.02, "high": accuracy + 0.02}
+    estimate = model.accuracy.model_copy(update=values)
+    found = model.model_copy(update={"harm": harm, "accuracy": estimate})
+    checked_at = datetime.now(UTC) - timedelta(hours=hours_ago)
+    record_report(
+        log.database.engine, report.model_copy(update={"checked_at": checked_at, "models": [found]}), 90
+    )
 
 
 def test_measured_harm_is_a_reason(log: Log) -> None:

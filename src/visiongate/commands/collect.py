@@ -122,9 +122,12 @@ def _read_decisions() -> Decisions:
             labels.setdefault(sha256, set()).add(label)
     # Copies with several labels have none, so that any label corrects them.
     source = {sha256: found.pop() if len(found) == 1 else "" for sha256, found in labels.items()}
+    name = load_settings().dataset.name
+    collected = read_collected(paths.COLLECTED).items()
     return Decisions(
+        name,
         source,
-        read_collected(paths.COLLECTED),
+        {sha256: row for sha256, row in collected if row.dataset == name},
         read_corrections(paths.CORRECTIONS),
         read_doubtful(paths.COLLECT),
     )

@@ -21,12 +21,14 @@ class Decisions:
     """What is decided already.
 
     Attributes:
+        dataset: The name of the data set.
         source: The labels of the images of the source, by sha256.
-        collected: The rows of ``data/collected.csv``.
+        collected: The rows of ``data/collected.csv`` for this data set.
         corrections: The rows of ``data/corrections.csv``.
         doubtful: The labels that a person should look at, from earlier runs.
     """
 
+    dataset: str
     source: Mapping[str, str]
     collected: Mapping[str, CollectedImage]
     corrections: Mapping[str, Correction]
@@ -176,7 +178,8 @@ class _Planner:
         if extension is None:
             self.plan.missing.append(label.sha256)
             return
-        image = replace(_to_row(label, extension), group=None if row is None else row.group)
+        image = _to_row(label, extension)
+        image = replace(image, dataset=self.decisions.dataset, group=None if row is None else row.group)
         if is_reviewed:
             image = replace(image, given_by=f"{REVIEWED}{self.review.who}")
         (self.plan.taken if row is None else self.plan.updated).append(image)

@@ -56,15 +56,19 @@ class CollectedImages:
             }
 
 
-def find_collected(table: Path, folder: Path) -> CollectedImages:
-    """Return the images of the table; all of them are in the folder, if need be after a `dvc pull`.
+def find_collected(table: Path, folder: Path, dataset: str) -> CollectedImages:
+    """Return the images of a data set in the table; all of them are in the folder, if need be after a `dvc pull`.
 
     The folder is no dependency of the stage, because DVC refuses one that does not exist, and git cannot have an empty one.
 
     Raises:
         DataError: The table is invalid, or files are missing.
     """
-    images = sorted(read_collected(table).values(), key=lambda image: image.path)
+    rows = read_collected(table).values()
+    images = sorted((row for row in rows if row.dataset == dataset), key=lambda image: image.path)
+    if len(rows) > len(images):
+        others = join_first(sorted({row.dataset for row in rows} - {dataset}), MAX_NAMED)
+        logger.info("%d images in %s are of other data sets: %s", len(rows) - len(images), table, others)
     if missing := _find_missing(images, folder):
         reason = _pull(folder.with_suffix(".dvc"))
         missing = _find_missing(images, folder)

@@ -32,7 +32,7 @@ def run(settings: Settings) -> None:
     """Write the data set's image table to ``data/raw``."""
     hashes: list[str] = []
     ungrouped: list[str] = []
-    collected = find_collected(paths.COLLECTED, paths.COLLECTED_IMAGES)
+    collected = find_collected(paths.COLLECTED, paths.COLLECTED_IMAGES, settings.dataset.name)
     with open_source(settings.dataset, download_options(settings.dataset)) as opened:
         source = opened.source
         if not source.images:

@@ -176,12 +176,18 @@ def macro_interval(parts: Sequence[Interval]) -> Interval:
     return Interval(mean, max(0.0, mean - half), min(1.0, mean + half))
 
 
-def measure_latency(tally: Tally) -> Latency | None:
-    """Return mean and percentiles; None without predictions."""
-    if not tally.predictions or not len(tally.latencies):
+def measure_latency(tally: Tally, latencies: Floats | None = None) -> Latency | None:
+    """Return mean and percentiles; None without predictions.
+
+    Args:
+        tally: The predictions.
+        latencies: Of the latest of them; None for those of the tally.
+    """
+    latest = tally.latencies if latencies is None else latencies
+    if not tally.predictions or not len(latest):
         return None
-    p50, p95, p99 = np.percentile(tally.latencies, (50, 95, 99)).tolist()
-    return Latency(tally.total_ms / tally.predictions, p50, p95, p99, len(tally.latencies))
+    p50, p95, p99 = np.percentile(latest, (50, 95, 99)).tolist()
+    return Latency(tally.total_ms / tally.predictions, p50, p95, p99, len(latest))
 
 
 def _count(feedback: Counter[Cell], classes: Sequence[str]) -> tuple[Floats, Floats, Floats]:

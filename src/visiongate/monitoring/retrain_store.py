@@ -1,21 +1,22 @@
 """What the prediction log has about the champion: votes, its reference, the latest drift check, and new labels."""
 
-import json
 from collections.abc import Collection
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from pydantic import ValidationError
 from sqlalchemy import Connection, Engine, and_, func, select
 
 from visiongate.errors import DataError
 from visiongate.monitoring.collection import read_feedback
+from visiongate.monitoring.drift.store import read_latest_report
 from visiongate.monitoring.entries import LoggedModel
 from visiongate.monitoring.harm_store import read_votes
 from visiongate.monitoring.history import read_models
 from visiongate.monitoring.opinions import Knowledge, weigh
 from visiongate.monitoring.retrain_check import EstimatedHarm, RetrainEvidence
 from visiongate.monitoring.rollout_store import is_active
-from visiongate.monitoring.tables import drift_checks, drift_references, models, predictions
+from visiongate.monitoring.tables import drift_references, models, predictions
 from visiongate.records.drift_reference import read_reference
 from visiongate.records.interval import Interval, wilson_interval
 from visiongate.settings.collecting import CollectRules
@@ -23,7 +24,6 @@ from visiongate.settings.collecting import CollectRules
 CONFIDENCE: Final = 0.95
 # A drift check is out of date after so many of its windows.
 WINDOWS: Final = 2
-_LATEST: Final = select(drift_checks.c.report).order_by(drift_checks.c.time_us.desc()).limit(1)
 
 
 def read_retrain_evidence(
@@ -45,7 +45,7 @@ def read_retrain_evidence(
         if champion is None:
             return RetrainEvidence(None, [], None, None, 0)
         reference = _read_reference(connection, champion)
-        estimate = _read_estimate(connection, champion)
+    estimate = _read_estimate(engine, champion)
     votes = read_votes(engine, champion.sha256)
     new_labels = _count_new_labels(engine, champion, taken, rules)
     return RetrainEvidence(champion, votes, reference, estimate, new_labels)
@@ -82,19 +82,21 @@ def _read_reference(connection: Connection, champion: LoggedModel) -> Interval |
     return wilson_interval(reference.accuracy, reference.images, CONFIDENCE)
 
 
-def _read_estimate(connection: Connection, champion: LoggedModel) -> EstimatedHarm | None:
+def _read_estimate(engine: Engine, champion: LoggedModel) -> EstimatedHarm | None:
     """Return what the latest drift check says about a version; None if it is out of date, or could not estimate."""
-    report = json.loads(connection.scalar(_LATEST) or "{}")
-    models_of_report = [each for each in report.get("models", ()) if each["sha256"] == champion.sha256]
-    if not models_of_report or not models_of_report[0].get("accuracy"):
+    try:
+        report = read_latest_report(engine)
+    except ValidationError:
+        # Of another version of this program.
         return None
-    age = datetime.now(UTC) - datetime.fromisoformat(report["checked_at"])
-    if age.total_seconds() > WINDOWS * 3600 * report["hours"]:
+    if report is None or datetime.now(UTC) - report.checked_at > WINDOWS * timedelta(hours=report.hours):
         return None
-    [found] = models_of_report
-    accuracy = found["accuracy"]
-    interval = Interval(accuracy["value"], accuracy["low"], accuracy["high"])
-    return EstimatedHarm(interval, accuracy["reference"], found["harm"] in {"estimated", "measured"})
+    found = next((model for model in report.models if model.sha256 == champion.sha256), None)
+    if found is None or found.accuracy is None:
+        return None
+    accuracy = found.accuracy
+    interval = Interval(accuracy.value, accuracy.low, accuracy.high)
+    return EstimatedHarm(interval, accuracy.reference, found.harm in {"estimated", "measured"})
 
 
 def _count_new_labels(

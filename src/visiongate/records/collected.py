@@ -26,6 +26,7 @@ COLUMNS = (
     "asked",
     "given_by",
     "time",
+    "dataset",
     "group",
 )
 ASKED = "yes"
@@ -47,6 +48,7 @@ class CollectedImage:
         asked: Whether the service asked for the class, of a random share of its answers. Otherwise somebody volunteered it.
         given_by: The names of the API keys that sent the label; empty without keys.
         time: When the label was given, an ISO time in UTC.
+        dataset: The name of the data set that the image belongs to.
         group: Name of images that must stay in one split, such as a patient; None if there is none.
     """
 
@@ -60,6 +62,7 @@ class CollectedImage:
     asked: bool = False
     given_by: str = ""
     time: str = ""
+    dataset: str = ""
     group: str | None = None
 
     @property
@@ -137,6 +140,7 @@ def _cells(image: CollectedImage) -> dict[str, str]:
         "asked": ASKED if image.asked else "",
         "given_by": image.given_by,
         "time": image.time,
+        "dataset": image.dataset,
         "group": image.group or "",
     }
 

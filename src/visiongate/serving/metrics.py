@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from visiongate.monitoring.entries import LoggedModel
     from visiongate.monitoring.image_store import ImageStore
     from visiongate.monitoring.prediction_log import PredictionLog
-    from visiongate.monitoring.watch import FeedbackAccuracy
+    from visiongate.monitoring.watch import FeedbackAccuracy, Watch
     from visiongate.serving.service import Answered, Service
 
 OPENMETRICS: Final = "application/openmetrics-text"
@@ -336,7 +336,7 @@ class _ServiceCollector(Collector):
             yield from _describe_images(service.images)
         if service.log is not None:
             yield from _describe_log(service.log)
-            yield from _describe_accuracy(service.log.watch.accuracies, [model for _, _, model in models])
+            yield from _describe_accuracy(service.log.watch, [model for _, _, model in models])
 
 
 def _describe_models(models: Sequence[tuple[str, str, LoadedModel]]) -> Iterator[Metric]:
@@ -390,28 +390,35 @@ def _describe_log(log: "PredictionLog") -> Iterator[Metric]:
     yield from _describe_decisions(log.watch.decisions)
 
 
-def _describe_accuracy(
-    accuracies: Sequence["FeedbackAccuracy"], models: Sequence[LoadedModel]
-) -> Iterator[Metric]:
-    """Yield the accuracy by feedback of the first loaded versions, as the log's thread read it last."""
+def _describe_accuracy(watch: "Watch", models: Sequence[LoadedModel]) -> Iterator[Metric]:
+    """Yield the accuracy of the first loaded versions by feedback and by the drift check, as the log's thread read it last."""
     labels = ["source", "model", "model_version"]
     value, low, high, count = (
         GaugeMetricFamily(f"visiongate_accuracy{suffix}", text, labels=labels)
         for suffix, text in (
-            ("", "Share of correct answers of the last `serving.log.window_hours`."),
+            (
+                "",
+                "Share of correct answers of the last `serving.log.window_hours`, or of the window of the drift check.",
+            ),
             ("_low", "The lower bound of its 95% interval."),
             ("_high", "The upper bound of its 95% interval."),
             ("_labels", "The answers with feedback that it is measured on."),
         )
     )
     shown = {_labels(model) for model in models[:ACCURACY_VERSIONS]}
-    known = {(each.source, each.model.name, _version_of(each.model)): each for each in accuracies}
-    for row, each in known.items():
+    measured: dict[Labels, FeedbackAccuracy] = {
+        (each.source, each.model.name, _version_of(each.model)): each for each in watch.accuracies
+    }
+    known = {row: each.accuracy for row, each in measured.items()}
+    if watch.drift is not None:
+        known |= {("estimated", *version): found for version, found in watch.drift.estimated.items()}
+    for row, found in known.items():
         if row[1:] in shown:
-            value.add_metric(row, each.accuracy.value)
-            low.add_metric(row, each.accuracy.low)
-            high.add_metric(row, each.accuracy.high)
-            count.add_metric(row, each.labels)
+            value.add_metric(row, found.value)
+            low.add_metric(row, found.low)
+            high.add_metric(row, found.high)
+            if row in measured:
+                count.add_metric(row, measured[row].labels)
     yield from (value, low, high, count)
 
 
