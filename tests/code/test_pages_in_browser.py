@@ -14,6 +14,8 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
+from command_line import run_cli
+from filled_log import fill_log
 from served import process
 from tiny_models import add_reliability, write_threshold_model
 
@@ -59,6 +61,9 @@ DRIFT = {
             **CHAMPION,
             "verdict": "drift",
             "causes": ["the camera"],
+            "window": {"compared": 200},
+            "reference": {"origin": "held-out images", "images": 360},
+            "tests": [FINDING],
             "findings": [FINDING],
             "accuracy": {
                 "value": 0.9,
@@ -285,6 +290,7 @@ def test_drift_and_rollout_are_shown(page: Page) -> None:
         "Look at the camera.",
         "Likely: the camera.",
         "40 predictions are missing.",
+        "200 predictions compared with 360 held-out images. Looked at: brightness.",
         "At most 5% of years",
     ):
         expect(drift).to_contain_text(text)
@@ -444,6 +450,31 @@ def test_pages_are_accessible(browser: Browser, address: str, size: tuple[int, i
     page.locator("summary", has_text="Predict the classes").first.click()
     check(page, size)
     page.close()
+
+
+@pytest.mark.parametrize(("size", "scheme"), [(PHONE, "dark"), (DESKTOP, "light")], ids=["phone", "desktop"])
+def test_the_report_is_accessible(
+    browser: Browser,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    size: tuple[int, int],
+    scheme: Any,  # noqa: ANN401
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VISIONGATE_SERVING__LOG__ADDRESS", f"sqlite:///{tmp_path}/log.sqlite")
+    fill_log(f"sqlite:///{tmp_path}/log.sqlite")
+    assert run_cli("performance", "--html", "report.html") == 0
+    page = browser.new_page(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto((tmp_path / "report.html").as_uri())
+    for summary in page.locator("summary").all():
+        summary.click()
+    expect(page.locator("svg").first).to_be_visible()
+    check(page, size)
+    page.close()
+    # Nothing but the page.
+    assert len(asked) == 1
 
 
 def check(page: Page, size: tuple[int, int]) -> None:

@@ -28,9 +28,16 @@ function showModel(model) {
   if (model.verdict !== "no drift") parts.push(element("p", {}, ...prose(model.advice ?? "")));
   if (model.causes?.length) parts.push(element("p", {}, ...prose(`Likely: ${model.causes.join("; ")}`)));
   if (findings.length) parts.push(items(findings.map(findingItem)));
+  parts.push(element("p", {className: "hint", textContent: compared(model)}));
   if (model.accuracy) parts.push(showAccuracy(model.accuracy));
   if (model.label_shift?.classes?.length) parts.push(showShares(model));
   return parts;
+}
+
+function compared({window: recent, reference, tests}) {
+  const base = reference?.origin ? `${reference.images.toLocaleString("en")} ${reference.origin}` : "nothing";
+  const names = tests?.length ? ` Looked at: ${tests.map((each) => words(each.test)).join(", ")}.` : "";
+  return recent ? `${count(recent.compared, "prediction")} compared with ${base}.${names}` : "";
 }
 
 function findingItem({test, what, effect, unit, p_value: p, since, advice, severity}) {

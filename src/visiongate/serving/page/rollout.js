@@ -37,5 +37,6 @@ function points(difference) {
 }
 
 function decisionItem({time, kind, verdict: found, report}) {
-  return item(element("b", {textContent: `${kind}: ${found}`}), [day(time)], report.advice, report.applied?.join("; "));
+  const due = (report.checks ?? []).filter((each) => each.due).map((each) => `${each.check}: ${each.reason}`);
+  return item(element("b", {textContent: `${kind}: ${found}`}), [day(time)], report.advice, ...due, report.applied?.join("; "));
 }
