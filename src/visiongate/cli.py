@@ -30,9 +30,8 @@ Shell completion: eval "$(_VISIONGATE_COMPLETE=bash_source visiongate)", or zsh_
 """
 # The file at the root of a repository.
 PIPELINE = "dvc.yaml"
-# The extra `serve` is enough for these, without the options that need the packages of `PIPELINE_PACKAGES`.
+# The extra `serve` is enough for these, without the options that need MLflow.
 SERVING_COMMANDS = {"serve", "drift", "performance", "retrain_check", "rollout"}
-PIPELINE_PACKAGES = {"jinja2", "mlflow"}
 FAILED = 2
 INTERRUPTED = 130
 # The first process of a container is one that no signal ends, unless it handles it.
@@ -59,7 +58,7 @@ def _dispatch(module: str, function: str = "run") -> Callable[..., None]:
             package = (error.name or "visiongate").partition(".")[0]
             if context.find_root().params["debug"] or package == "visiongate":
                 raise
-            extra = "serve" if module in SERVING_COMMANDS and package not in PIPELINE_PACKAGES else "pipeline"
+            extra = "serve" if module in SERVING_COMMANDS and package != "mlflow" else "pipeline"
             fix = f"pip install 'visiongate[{extra}]'"
             click.echo(f"{context.command_path}: {package!r} is not installed; run: {fix}", err=True)
             status = FAILED

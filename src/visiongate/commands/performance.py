@@ -63,7 +63,7 @@ def run(
 
 
 def _render_page(report: PerformanceReport, standing: Standing) -> str:
-    # Needs jinja2, which an installation that only serves does not have.
+    # Importing jinja2 takes a moment.
     from visiongate.monitoring.page import render_report  # noqa: PLC0415
 
     return render_report(report, standing)
