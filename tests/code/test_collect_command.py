@@ -1,5 +1,6 @@
 """``visiongate collect`` and ``visiongate forget``: what feedback becomes, and what a person decides about it."""
 
+import asyncio
 import hashlib
 import io
 import re
@@ -12,9 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import tiny_models
 from collected_images import add_collected
 from command_line import run_cli
 from logged_feedback import Visitors
+from served import application
+from tiny_models import write_threshold_model
 from visiongate import paths
 from visiongate.images.table import write_shards
 from visiongate.monitoring.collection import read_feedback
@@ -384,3 +388,34 @@ def test_a_missing_image_is_copied_again_or_named(
     assert run_cli("collect") == 2
     message = f"1 images that data/collected.csv lists are missing, such as {row.file}: there is no data/collected.dvc"
     assert message in capsys.readouterr().err
+
+
+async def answer_and_tell(model: Path, images: list[tuple[bytes, str]], address: str) -> None:
+    """Serve a model, send it images, and tell their classes, as a page does."""
+    environment = {
+        "VISIONGATE_SERVING__LOG__ENABLED": "true",
+        "VISIONGATE_SERVING__LOG__ADDRESS": address,
+        "VISIONGATE_SERVING__LOG__IMAGES__KEEP": "all",
+    }
+    async with application(model, environment) as served:
+        for image, label in images:
+            answer = await served.client.post("/predict", files={"file": ("a.png", image)})
+            body = answer.json()
+            told = {"prediction_id": body["prediction_id"], "label": label}
+            assert (await served.client.post("/feedback", json=told)).status_code == 200
+
+
+def test_what_a_service_answered_and_kept_is_collected(visitors: Visitors, tmp_path: Path) -> None:
+    write_dataset(
+        paths.RAW, DatasetRecord("tried", list(tiny_models.CLASSES), 10, "", "", "", "", "", "", {})
+    )
+    write_threshold_model(tmp_path / "model.onnx")
+    images = [(picture(100), "dark"), (picture(101), "bright"), (picture(2), "dark")]
+    asyncio.run(answer_and_tell(tmp_path / "model.onnx", images, visitors.address))
+    collect("--accept", "all")
+    assert {name: row.label for name, row in collected().items()} == {
+        sha256(picture(100)): "dark",
+        sha256(picture(101)): "bright",
+    }
+    assert (paths.COLLECTED_IMAGES / collected()[sha256(picture(101))].file).read_bytes() == picture(101)
+    assert corrections()[sha256(picture(2))].label == "dark"
