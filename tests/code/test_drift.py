@@ -18,7 +18,7 @@ from drift_reports import make_report
 from pooled_models import write_pooled_model
 from served import application
 from visiongate.monitoring import watch
-from visiongate.monitoring.database import Database
+from visiongate.monitoring.database import Database, Retention
 from visiongate.monitoring.drift.store import record_report
 from visiongate.monitoring.entries import ImageFacts, LoggedModel, LoggedPrediction, new_prediction_id
 from visiongate.records.drift_reference import DriftReference, encode_reference
@@ -308,7 +308,7 @@ def test_without_a_reference_the_first_predictions_take_its_place(address: str, 
     record(address, Stream(light=0.5), 300, 30, seed=2)
     _, first = check(tmp_path)
     database = Database(address)
-    database.prune(days=2, max_rows=1_000_000)
+    database.prune(Retention(days=2, max_rows=1_000_000, max_bytes=10**12))
     database.close()
 
     _, second = check(tmp_path)

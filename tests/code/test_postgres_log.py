@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
@@ -21,7 +22,7 @@ from pooled_models import write_pooled_model
 from postgres import PASSWORD, PostgresServer, needs_postgres, postgres_server
 from served import application
 from visiongate.monitoring import prediction_log
-from visiongate.monitoring.database import Database
+from visiongate.monitoring.database import Database, Retention
 from visiongate.monitoring.decision_report import DecisionReport
 from visiongate.monitoring.drift.store import read_latest_report
 from visiongate.monitoring.entries import (
@@ -43,6 +44,8 @@ pytestmark = [needs_postgres, pytest.mark.slow]
 MODEL = LoggedModel("pets", "3", "a" * 64, ("Cat", "Dog"))
 WAIT = 15.0
 wait_until = partial(waiting.wait_until, seconds=WAIT)
+# Bytes, more than any test writes.
+ALL = 10**12
 OLD_ID = "01a22415-d9e1-7171-a52a-e91ecee13efa"
 OpenLog = Callable[..., PredictionLog]
 
@@ -320,7 +323,7 @@ def test_replicas_delete_old_predictions_together(
     deleted: list[int] = []
 
     def prune(log: Database) -> None:
-        while count := log.prune(days=1, max_rows=300):
+        while count := log.prune(Retention(1, 300, ALL)):
             deleted.append(count)
 
     threads = [Thread(target=prune, args=(log,)) for log in logs]
@@ -332,6 +335,96 @@ def test_replicas_delete_old_predictions_together(
         log.close()
     assert sum(deleted) == 700
     assert server.query(database, "SELECT count(*) FROM predictions") == [(300,)]
+
+
+def test_answers_go_on_while_the_server_is_away(
+    server: PostgresServer, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also feedback, reports, the metrics and the images; and what fitted the queue is recorded after."""
+    monkeypatch.setattr(prediction_log, "FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(prediction_log, "LONGEST_PAUSE", 0.1)
+    model = tmp_path / "model.onnx"
+    write_pooled_model(model)
+    settings = {
+        "ENABLED": "true",
+        "ADDRESS": server.address(database),
+        "QUEUE": "30",
+        "IMAGES__KEEP": "all",
+        "IMAGES__FOLDER": str(tmp_path / "images"),
+    }
+    environment = {f"VISIONGATE_SERVING__LOG__{name}": value for name, value in settings.items()}
+
+    async def talk() -> None:
+        async with application(model, environment) as app:
+            log, client = app.service.log, app.client
+            assert log is not None
+
+            async def predict(side: int) -> dict[str, str]:
+                response = await client.post("/predict", content=encode(photo(side, 30), "PNG"))
+                assert response.status_code == 200, response.text
+                return dict(response.json())
+
+            async def predict_all(first: int, count: int) -> list[dict[str, str]]:
+                start = time.perf_counter()
+                answers = await asyncio.gather(*(predict(first + each) for each in range(count)))
+                assert time.perf_counter() - start < WAIT
+                return answers
+
+            async def until(condition: Callable[[], object]) -> None:
+                await asyncio.to_thread(wait_until, condition)
+
+            before = await predict_all(20, 10)
+            await until(lambda: log.written == 10)
+            traffic = asyncio.create_task(predict_all(100, 40))
+            await asyncio.to_thread(server.stop)
+            await traffic
+            await until(lambda: log.fault)
+            during = await predict_all(200, 40)
+            given = {"prediction_id": before[0]["prediction_id"], "label": "a"}
+            for response in (await client.post("/feedback", json=given), await client.get("/performance")):
+                assert response.status_code == 503
+                assert PASSWORD not in response.text
+            health = (await client.get("/health")).json()["log"]
+            assert not health["recording"]
+            assert health["waiting"] == 30
+            assert "visiongate_prediction_log_recording 0.0" in (await client.get("/metrics")).text
+            await asyncio.to_thread(server.start)
+            await until(lambda: not log.waiting)
+            assert log.fault is None
+            lost = sum(log.dropped.values())
+            assert log.written + lost == len(before) + 40 + len(during)
+            assert (await client.post("/feedback", json=given)).status_code == 200
+            await predict_all(300, 5)
+            await until(lambda: not log.waiting)
+            [(recorded, kept)] = server.query(
+                database, "SELECT count(*), count(image_sha256) FROM predictions"
+            )
+            assert recorded == kept == log.written
+            # An image without its prediction would be of no use.
+            names = {
+                name for (name,) in server.query(database, "SELECT image_sha256 FROM predictions WHERE kept")
+            }
+            images = app.service.images
+            assert images is not None
+            await until(lambda: not images.waiting_bytes)
+            assert {path.stem for path in (tmp_path / "images").glob("*/*")} == names
+
+    asyncio.run(talk())
+
+
+def test_the_size_of_the_log_is_limited(server: PostgresServer, database: str) -> None:
+    log = Database(server.address(database))
+    now = time.time_ns() // 1000
+    # PostgreSQL compresses what can be compressed.
+    log.write([prediction(time_us=now - number, probabilities=os.urandom(4000)) for number in range(2000)])
+    [(size,)] = server.query(database, "SELECT pg_total_relation_size('predictions')")
+    assert log.prune(Retention(90, 10_000, 2 * size)) == 0
+    while log.prune(Retention(90, 10_000, size // 2)):
+        pass
+    log.close()
+    [(kept, oldest)] = server.query(database, "SELECT count(*), min(time_us) FROM predictions")
+    assert kept == pytest.approx(1000, rel=0.3)
+    assert oldest == now - kept + 1
 
 
 def test_drift_is_found_and_recorded(

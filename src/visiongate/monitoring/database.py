@@ -1,9 +1,10 @@
 """The database of the prediction log: opening, writing, feedback and retention, by SQLAlchemy Core."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     URL,
@@ -48,6 +49,8 @@ from visiongate.monitoring.times import DAY_US, now_us
 
 # How long SQLite waits for another process that writes. The writer tries again later.
 BUSY_SECONDS = 1.0
+# By whose mean size PostgreSQL's are judged, and how much larger they are with their indexes, as measured.
+SAMPLED_ROWS, INDEXED = 1000, 1.4
 # Rows of one deletion: some 50 ms, in which no prediction is written.
 PRUNED_ROWS = 5000
 # Held while tables are made. Any number that no other program uses.
@@ -68,6 +71,20 @@ POSTGRESQL_OPTIONS = {
 _IMAGE_COLUMNS = ("image_sha256", "image_bytes", *ImageFacts._fields[2:])
 _NO_IMAGE = (None,) * len(_IMAGE_COLUMNS)
 _REFUSED = (DataError, IntegrityError, OverflowError, TypeError, ValueError)
+
+
+class Retention(NamedTuple):
+    """Which predictions are kept: those within all limits.
+
+    Attributes:
+        days: Of their age.
+        max_rows: Of their number.
+        max_bytes: Of their size, about.
+    """
+
+    days: int
+    max_rows: int
+    max_bytes: int
 
 
 class Database:
@@ -214,20 +231,23 @@ class Database:
         replaced = row.label is not None
         return FeedbackReceipt(given.prediction_id, given.label, row.predicted, replaced, row.asked)
 
-    def prune(self, days: int, max_rows: int) -> int:
-        """Delete the oldest predictions beyond a number of days or rows, with their feedback; return how many.
+    def prune(self, limits: Retention) -> int:
+        """Delete the oldest predictions beyond the limits, with their feedback; return how many. Failures go by age.
 
         One call deletes `PRUNED_ROWS` at most. SQLite uses the space again, but its file does not become smaller.
         """
         by_age, time_us = predictions.c.time_us.desc(), predictions.c.time_us
         with self.engine.begin() as connection:
-            surplus = connection.scalar(select(time_us).order_by(by_age).offset(max_rows).limit(1))
-            oldest = max(now_us() - days * DAY_US, -1 if surplus is None else surplus)
+            kept = min(limits.max_rows, _rows_that_fit(connection, limits.max_bytes))
+            surplus = connection.scalar(select(time_us).order_by(by_age).offset(kept).limit(1))
+            too_old = now_us() - limits.days * DAY_US
+            oldest = max(too_old, -1 if surplus is None else surplus)
             old = select(predictions.c.prediction_id).where(time_us <= oldest).order_by(time_us)
             # Other processes delete, too: each takes rows of its own.
             ids = connection.scalars(old.limit(PRUNED_ROWS).with_for_update(skip_locked=True)).all()
             connection.execute(delete(feedback).where(feedback.c.prediction_id.in_(ids)))
             connection.execute(delete(predictions).where(predictions.c.prediction_id.in_(ids)))
+            connection.execute(delete(failures).where(failures.c.time_us <= too_old))
         return len(ids)
 
     def _row(self, entry: LoggedPrediction) -> dict[str, Any]:
@@ -305,6 +325,24 @@ def _prepare(connection: Connection) -> None:
         connection.execute(insert(schema_version).values(version_num=REVISION))
     # All of them in a new database, and those that somebody has dropped.
     metadata.create_all(connection)
+
+
+def _rows_that_fit(connection: Connection, max_bytes: int) -> int:
+    """Return about how many predictions have so many bytes, with their indexes, judged by those that there are."""
+    if connection.dialect.name == POSTGRESQL:
+        # The size of the table would say nothing: it does not become smaller.
+        latest = select(predictions).order_by(predictions.c.time_us.desc()).limit(SAMPLED_ROWS).subquery()
+        row = connection.scalar(select(func.avg(func.pg_column_size(latest.table_valued()))))
+        return sys.maxsize if row is None else int(max_bytes / (INDEXED * float(row)))
+    pages, free, page = (
+        connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+        for name in ("page_count", "freelist_count", "page_size")
+    )
+    used = (pages - free) * page
+    if used <= max_bytes:
+        return sys.maxsize
+    rows = connection.scalars(select(func.count()).select_from(predictions)).one()
+    return int(rows * max_bytes / used)
 
 
 class _Insert:

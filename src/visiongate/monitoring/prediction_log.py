@@ -354,7 +354,11 @@ class PredictionLog:
         if time.monotonic() < self._prune_at:
             return
         # More may be left than one call deletes.
-        deleted = database.prune(self._settings.days, self._settings.max_rows)
+        from visiongate.monitoring.database import Retention  # noqa: PLC0415 - as in `_open`
+
+        settings = self._settings
+        limits = Retention(settings.days, settings.max_rows, settings.max_megabytes * 1_000_000)
+        deleted = database.prune(limits)
         self._prune_at = time.monotonic() + (0 if deleted else PRUNE_SECONDS)
 
     def _fail_feedback(self, reason: str) -> None:

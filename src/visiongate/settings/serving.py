@@ -95,7 +95,9 @@ class PredictionLog(Section):
         default=1_000_000, description="Predictions that are kept; older ones are deleted."
     )
     max_megabytes: Count = Field(
-        default=2000, description="Size of the predictions that are kept; older ones are deleted."
+        default=2000,
+        ge=100,
+        description="Size of the predictions that are kept, about; older ones are deleted.",
     )
     embeddings: bool = Field(
         default=True, description="Whether to record a short form of the model's embedding of an image."
