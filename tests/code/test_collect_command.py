@@ -17,6 +17,7 @@ import tiny_models
 from collected_images import add_collected
 from command_line import run_cli
 from logged_feedback import Visitors
+from page_structure import check_page
 from served import application
 from tiny_models import write_threshold_model
 from visiongate import paths
@@ -191,6 +192,8 @@ def test_doubtful_labels_are_listed_with_their_images_and_never_trained_on(
         one: "conflicting",
         known: "contradicts_data",
     }
+    page = check_page((paths.COLLECT / "index.html").read_text(encoding="utf-8"))
+    assert len(page.all("img")) == 3
     for label in doubtful().values():
         assert sha256((paths.COLLECT / label.file).read_bytes()) == label.sha256
     printed = capsys.readouterr().out

@@ -28,7 +28,7 @@ CREATED = {
     "data/downloads",
     "models/checkpoint.safetensors",
     "reports/collect/doubtful.csv",
-    "reports/collect/images",
+    "reports/collect/index.html",
     "reports/experiments/index.html",
     "reports/labeling/index.html",
     "reports/labeling/label_next.csv",

@@ -7,8 +7,9 @@ from pathlib import Path
 from visiongate import paths
 from visiongate.adapters.git import Repository
 from visiongate.correction.collecting import Plan
+from visiongate.correction.review_list import PAGE
 from visiongate.monitoring.collection import Feedbacks
-from visiongate.records.doubtful_labels import DOUBTFUL_FILE, IMAGES
+from visiongate.records.doubtful_labels import DOUBTFUL_FILE
 from visiongate.text_tables import format_table, join_first
 
 MAX_NAMED = 3
@@ -53,7 +54,7 @@ def _explain(plan: Plan, found: Feedbacks, keep: str) -> Iterator[str]:
         yield f"doubtful, {doubt} ({count}): {named}"
     if plan.doubtful:
         yield (
-            f"Look at {paths.COLLECT / IMAGES}, then run `visiongate collect --accept SHA256`, `--accept SHA256=CLASS` or "
+            f"Look at {paths.COLLECT / PAGE}, then run `visiongate collect --accept SHA256`, `--accept SHA256=CLASS` or "
             "`--reject SHA256`"
         )
     if any(label.doubt == "unknown_class" for label in plan.doubtful):

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from visiongate.correction.collecting import Decisions, Plan
+from visiongate.correction.review_list import write_review
 from visiongate.errors import DataError
 from visiongate.monitoring.kept_images import SETTING, KeptImages
 from visiongate.records.collected import CollectedImage, change_collected
 from visiongate.records.corrections import change_corrections, remove_correction
-from visiongate.records.doubtful_labels import IMAGES, DoubtfulLabel, read_doubtful, write_doubtful
+from visiongate.records.doubtful_labels import IMAGES, DoubtfulLabel, read_doubtful
 from visiongate.records.files import atomic_path
 
 
@@ -68,7 +69,7 @@ class CollectedFiles:
         # A row whose image is missing would stop the pipeline.
         for image in plan.taken:
             _write(self.images / image.file, self.read(image.sha256, image.extension))
-        write_doubtful(self.reviewed, [self._copy_for_review(label, decisions) for label in plan.doubtful])
+        write_review(self.reviewed, [self._copy_for_review(label, decisions) for label in plan.doubtful])
         change_corrections(self.corrections, plan.corrections, plan.withdrawn)
         change_collected(self.table, [*plan.taken, *plan.updated], plan.removed)
         self._remove_files(plan, decisions)
@@ -82,7 +83,7 @@ class CollectedFiles:
         remove_correction(self.corrections, sha256)
         doubtful = read_doubtful(self.reviewed)
         if doubtful.pop(sha256, None):
-            write_doubtful(self.reviewed, list(doubtful.values()))
+            write_review(self.reviewed, list(doubtful.values()))
         for copy in (self.reviewed / IMAGES).glob(f"{sha256}.*"):
             copy.unlink()
         return row is not None
