@@ -251,6 +251,27 @@ def test_a_version_that_is_lost_or_wrong_is_said_until_it_is_right_again(
     asyncio.run(work())
 
 
+def test_a_canary_that_was_rolled_back_does_not_come_back_at_the_next_start(
+    server: Imitation, tmp_path: Path
+) -> None:
+    environment = _environment(server.address, tmp_path) | {
+        "VISIONGATE_SERVING__ROLLOUT__CANARY": "models:/pets@challenger",
+        "VISIONGATE_SERVING__REGISTRY__POLL_SECONDS": "60",
+    }
+
+    async def start() -> bool:
+        async with application(tmp_path / "model.onnx", environment) as app:
+            slot = app.service.slots["default"]
+            await _until(lambda: slot.canary or slot.problem)
+            await asyncio.sleep(0.2)
+            return slot.canary is not None
+
+    assert asyncio.run(start())
+    assert list((tmp_path / "served").rglob("*.onnx"))
+    server.answers[ALIAS] = 400, MISSING
+    assert not asyncio.run(start())
+
+
 def test_a_canary_whose_alias_is_gone_is_unloaded_until_it_is_back(server: Imitation, tmp_path: Path) -> None:
     good, rollout = server.answers[ALIAS], "VISIONGATE_SERVING__ROLLOUT__CANARY"
     environment = _environment(server.address, tmp_path) | {

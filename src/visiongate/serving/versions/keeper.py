@@ -40,6 +40,30 @@ class Kept:
     source: ModelSource
 
 
+class _ChallengerSource:
+    """A source whose version may be gone, such as a canary that was rolled back: then its last copy is not served.
+
+    That of a registry that cannot be reached is.
+    """
+
+    def __init__(self, source: ModelSource) -> None:
+        self._source, self._is_gone = source, False
+
+    def current(self) -> ServedFile:
+        """Return the current version, as the source does."""
+        try:
+            file = self._source.current()
+        except NoVersionError:
+            self._is_gone = True
+            raise
+        self._is_gone = False
+        return file
+
+    def fallback(self) -> ServedFile | None:
+        """Return the last copy, unless the version is gone."""
+        return None if self._is_gone else self._source.fallback()
+
+
 class ModelKeeper:
     """Loads models in the background.
 
@@ -114,7 +138,8 @@ class ModelKeeper:
                 watch.repeat()
 
         seconds = self._service.settings.registry.poll_seconds
-        watch = ModelWatch(kept.source, seconds, install, reach, note)
+        source = kept.source if kept.role == ACTIVE else _ChallengerSource(kept.source)
+        watch = ModelWatch(source, seconds, install, reach, note)
         await watch.run()
 
     async def _try_to_install(self, kept: Kept, file: ServedFile) -> None:
