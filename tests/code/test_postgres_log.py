@@ -27,6 +27,7 @@ from visiongate.monitoring.decision_report import DecisionReport
 from visiongate.monitoring.drift.store import read_latest_report
 from visiongate.monitoring.entries import (
     Feedback,
+    ImageFacts,
     LoggedModel,
     LoggedPrediction,
     LogUnavailableError,
@@ -265,6 +266,7 @@ def test_both_databases_count_alike(server: PostgresServer, database: str, tmp_p
             shadow_of=None if number % 6 else "another",
             role="canary" if number % 7 == 0 else "active",
             asked=number % 3 == 1,
+            image=ImageFacts(str(number % 10), 10, 8, 8, "PNG", "L", 0.5, 0.1),
         )
         for number in range(50)
     ]
@@ -296,7 +298,7 @@ def test_both_databases_count_alike(server: PostgresServer, database: str, tmp_p
         assert one.by_hour == other.by_hour
         for name in ("first_us", "last_us", "sure", "sure_known", "unlike", "unlike_known"):
             assert getattr(one.tally, name) == getattr(other.tally, name)
-        for name in ("roles", "asked", "confidences", "feedback"):
+        for name in ("roles", "asked", "confidences", "feedback", "repeats"):
             assert getattr(one.tally, name) == getattr(other.tally, name)
         assert one.tally.feedback_confidence == pytest.approx(other.tally.feedback_confidence)
         assert one.tally.confidence == pytest.approx(other.tally.confidence)

@@ -121,6 +121,8 @@ def _describe_scores(scores: Scores) -> list[str]:
         )
         if scores.calibration is not None:
             lines.append(f"calibration error {_interval(scores.calibration.ece)}")
+    if scores.images < scores.labeled:
+        lines.append(f"{scores.labeled:,} answers about {scores.images:,} different images")
     if scores.others is not None:
         rest = _interval(scores.others.accuracy)
         lines.append(

@@ -16,7 +16,7 @@ from visiongate.monitoring.address import POSTGRESQL
 from visiongate.monitoring.calibration import BINS
 from visiongate.monitoring.entries import LoggedModel
 from visiongate.monitoring.tables import feedback, models, predictions
-from visiongate.monitoring.tally import Cell, Floats, Tally
+from visiongate.monitoring.tally import Cell, Floats, Repeats, Tally, Voice
 from visiongate.monitoring.times import HOUR_US
 
 # Percentiles are of the latest predictions: reading these takes 0.2 s.
@@ -226,6 +226,22 @@ def _add_feedback(
                 found = Cell(label, predicted, bool(asked), giver, _last(bin_))
                 tally.feedback[found] += count
                 tally.feedback_confidence[found] += confidence
+        _add_repeats(connection, selected & (key == feedback.c.prediction_id), tallies)
+
+
+def _add_repeats(connection: Connection, joined: Any, tallies: dict[Role, Tally]) -> None:  # noqa: ANN401
+    """Count how often the same files have feedback. Predictions without a file, or of an older log, are left out."""
+    voice = (feedback.c.asked, feedback.c.given_by)
+    file = predictions.c.image_sha256
+    each = select(*_ROLE, *voice, func.count().label("labels")).where(joined, file.is_not(None))
+    files = each.group_by(*_ROLE, *voice, file).subquery()
+    groups = (files.c.model_id, files.c.shadow, files.c.asked, files.c.given_by)
+    labels = files.c.labels
+    counted = select(*groups, func.count(), func.sum(labels), func.sum(labels * labels)).group_by(*groups)
+    for number, shadow, asked, giver, images, total, squares in connection.execute(counted):
+        if tally := tallies.get((number, bool(shadow))):
+            # PostgreSQL's sums are decimal numbers.
+            tally.repeats[Voice(bool(asked), giver)] = Repeats(images, int(total), int(squares))
 
 
 def _add_latencies(connection: Connection, selected: Any, tallies: dict[Role, Tally]) -> None:  # noqa: ANN401

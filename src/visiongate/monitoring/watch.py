@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from visiongate.monitoring.decision_report import LatestDecision
 from visiongate.monitoring.entries import LoggedModel
-from visiongate.monitoring.performance import CONFIDENCE
-from visiongate.monitoring.tally import Cell, Tally
+from visiongate.monitoring.performance import score_sampled, score_volunteered
 from visiongate.monitoring.times import HOUR_US, now_us
-from visiongate.records.interval import Interval, wilson_interval
+from visiongate.records.interval import Interval
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -111,22 +110,11 @@ def read_accuracies(engine: "Engine", since_us: int) -> tuple[FeedbackAccuracy, 
     """
     from visiongate.monitoring.history import read_feedback  # noqa: PLC0415 - needs SQLAlchemy
 
-    return tuple(
-        found
-        for model, tally in read_feedback(engine, since_us)
-        for found in (_measure(model, tally, "sampled"), _measure(model, tally, "volunteered"))
-        if found is not None
-    )
-
-
-def _measure(
-    model: LoggedModel, tally: Tally, source: Literal["sampled", "volunteered"]
-) -> FeedbackAccuracy | None:
-    counted: dict[Cell, int] = {
-        cell: count for cell, count in tally.feedback.items() if cell.asked == (source == "sampled")
-    }
-    labels = sum(counted.values())
-    if not labels:
-        return None
-    hits = sum(count for cell, count in counted.items() if cell.label == cell.predicted)
-    return FeedbackAccuracy(model, source, wilson_interval(hits / labels, labels, CONFIDENCE), labels)
+    found = []
+    for model, tally in read_feedback(engine, since_us):
+        sampled, volunteered = score_sampled(tally, model.classes), score_volunteered(tally, model.classes)
+        if sampled.accuracy is not None:
+            found.append(FeedbackAccuracy(model, "sampled", sampled.accuracy, sampled.labeled))
+        if volunteered.accuracy is not None:
+            found.append(FeedbackAccuracy(model, "volunteered", volunteered.accuracy, volunteered.labeled))
+    return tuple(found)

@@ -37,10 +37,11 @@ function showFacts({predictions, confidence, sampled, volunteered, latency_ms: l
   showGivers();
 }
 
-function describeSample({accuracy, labeled, asked, response_rate: rate}) {
+function describeSample({accuracy, labeled, asked, images, response_rate: rate}) {
   if (asked === null) return accuracy ? `${range(accuracy)}, from ${count(labeled, "reply", "replies")} to the answers` : "No replies yet";
   if (!asked) return "The service has not asked anyone yet";
-  const replies = `${labeled.toLocaleString("en")} of ${asked.toLocaleString("en")} replied (${percent(rate.value)})`;
+  const different = images < labeled ? `, about ${count(images, "different image")}` : "";
+  const replies = `${labeled.toLocaleString("en")} of ${asked.toLocaleString("en")} replied (${percent(rate.value)})${different}`;
   return accuracy ? `${range(accuracy)}; ${replies}` : replies;
 }
 
