@@ -20,8 +20,15 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from data import describe_machine
+from visiongate.models.sketch import WIDTH
 from visiongate.monitoring.database import Database
-from visiongate.monitoring.entries import Feedback, LoggedModel, LoggedPrediction, new_prediction_id
+from visiongate.monitoring.entries import (
+    Feedback,
+    ImageFacts,
+    LoggedModel,
+    LoggedPrediction,
+    new_prediction_id,
+)
 from visiongate.monitoring.prediction_log import PredictionLog
 from visiongate.monitoring.report import Question, Reporter
 from visiongate.monitoring.watch import read_accuracies
@@ -65,6 +72,9 @@ def make_predictions(count: int) -> Iterator[LoggedPrediction]:
             sure=True,
             out_of_distribution=False,
             request_id="a" * 32,
+            image=ImageFacts(f"{number:064x}", 100_000, 1024, 768, "JPEG", "RGB", 0.5, 0.2),
+            embedding=bytes(2 * WIDTH),
+            kept=False,
             asked=bool(draws[number] < ASK_SHARE),
             time_us=now - (count - number) * WINDOW_HOURS * HOUR_US // count,
         )

@@ -383,12 +383,20 @@ def open_engine(address: str) -> Engine:
         address: As for `Database`.
 
     Raises:
-        SettingsError: The address is invalid, or the file is missing.
+        SettingsError: The address is invalid, the file is missing, or the tables are of another version.
+        SQLAlchemyError: The database cannot be read.
         ImportError: The driver is not installed.
     """
     url = _parse(address)
     _require_file(url)
-    return _create_engine(url)
+    engine = _create_engine(url)
+    with engine.connect() as connection:
+        if _is_complete(connection):
+            return engine
+    engine.dispose()
+    raise SettingsError(
+        f"{SETTING}: the tables are of another version of visiongate; the service or `visiongate drift` upgrades them"
+    )
 
 
 def _parse(address: str) -> URL:
