@@ -34,17 +34,16 @@ def find_groups(files: Sequence[str], sketches: Sketches | None, distance: float
     return np.unique(groups, return_inverse=True)[1]
 
 
-def safe_distance(reference: Sketches, distance: float) -> float:
-    """Return the distance up to which embeddings are called near-copies, at which nearly no images of a reference are.
+def safe_distance(reference: Sketches) -> float:
+    """Return the distance up to which embeddings may be called near-copies: that at which nearly no images of a reference are.
 
     A model that tells images of one class hardly apart would otherwise make copies of all of them.
 
     Args:
         reference: Embeddings of different images.
-        distance: The largest one.
     """
     # The halves alternate, because a reference may be sorted by class.
-    return min(distance, float(np.quantile(nearest_distances(reference[::2], reference[1::2]), _ALIKE)))
+    return float(np.quantile(nearest_distances(reference[::2], reference[1::2]), _ALIKE))
 
 
 def compare_largest_group(groups: Groups, largest: float) -> Outcome:

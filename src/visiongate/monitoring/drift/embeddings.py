@@ -17,7 +17,7 @@ FREQUENCIES: Final = 256
 # Rows of the reference from which the width of the kernel is computed.
 _WIDTH_ROWS: Final = 500
 # Permutations, and rows of distances, in memory at a time.
-_CHUNK: Final = 50
+_CHUNK: Final = 25
 _ROWS: Final = 500
 # Permutations with at least the actual statistic after which their share is the p-value: Besag, J., Clifford, P. (1991),
 # Sequential Monte Carlo p-values, Biometrika 78(2), 301-304.
@@ -25,7 +25,7 @@ _ENOUGH: Final = 10
 # Below it, the limit of the permutation distribution is not to be trusted.
 _SMALLEST: Final = 1e-9
 # Shares of the farthest images of both samples.
-_FAR: Final = (0.02, 0.1)
+_FAR: Final = (0.02, 0.05, 0.1)
 # Of the reference's images, so many are nearer to others than what is called far.
 _USUAL: Final = 0.98
 _SEED: Final = 20261129

@@ -19,7 +19,7 @@ _QUANTILES: Final = (0.025, 0.975)
 # Added to each cell of a row of the confusion matrix, divided by the number of classes.
 _PRIOR: Final = 1.0
 # Of the least squares, relative to the largest singular value: a class that is confused with another has no share of its own.
-_RIDGE: Final = 1e-3
+_RIDGE: Final = 1e-6
 _SEED: Final = 20261129
 
 

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from typing import Any, Self
 
 import numpy as np
@@ -52,11 +53,12 @@ class Sample:
         """Return the number of predictions."""
         return len(self.times)
 
-    @classmethod
-    def of_reference(cls, reference: DriftReference) -> Self:
-        """Return the held-out images of a reference."""
+    @staticmethod
+    @lru_cache(maxsize=4)
+    def of_reference(reference: DriftReference) -> "Sample":
+        """Return the held-out images of a reference; of the same one, the same."""
         count, outside = len(reference), reference.out_of_distribution
-        return cls(
+        return Sample(
             times=np.zeros(count, np.int64),
             predicted=reference.predicted,
             confidence=reference.confidence,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -19,6 +19,8 @@ from visiongate.settings.monitoring import Drift, DriftTest
 Array = npt.NDArray[Any]
 # Of pixels from 0 to 1: a picture with less shows nothing.
 _BLANK: Final = 0.02
+# Of which results are kept: the versions that answer at a time are few.
+_REFERENCES: Final = 4
 # Fewer known values of a reference say nothing.
 _MIN_KNOWN: Final = 30
 
@@ -83,11 +85,11 @@ class Pair:
     @cached_property
     def groups(self) -> npt.NDArray[np.int64]:
         """The group of copies that each image of the window is in."""
-        known = None if self.outputs is None else _known_rows(self.outputs.embedding)
         sketches = self.recent.embedding
-        if known is None or len(known) < _MIN_KNOWN or not len(_known_rows(sketches)):
+        distance = None if self.outputs is None else _safe_distance(self.outputs)
+        if distance is None or not len(_known_rows(sketches)):
             return find_groups(self.recent.image.tolist(), None, 0.0)
-        distance = safe_distance(known, self.settings.near_distance)
+        distance = min(distance, self.settings.near_distance)
         return find_groups(self.recent.image.tolist(), np.nan_to_num(sketches), distance)
 
     @cached_property
@@ -100,10 +102,7 @@ class Pair:
         """The estimated accuracy of the window; None without labels."""
         if self.labeled is None or self.outputs is None:
             return None
-        held_out = self.labeled
-        calibration = Calibration.fit(
-            held_out.confidence, held_out.predicted, held_out.labels, len(self.classes)
-        )
+        calibration = _calibrate(self.labeled)
         before, after = ((each.confidence, each.predicted) for each in (self.outputs, self.window))
         return calibration.estimate(before, after)
 
@@ -189,13 +188,12 @@ def _compare(before: Array, after: Array, words: str) -> TestResult | None:
 def _probabilities(pair: Pair) -> TestResult | None:
     if pair.outputs is None:
         return None
-    before, after = (_known_rows(each.probabilities) for each in (pair.outputs, pair.window))
-    if not _enough(before, after):
+    ordered, after = _sort_probabilities(pair.outputs), _known_rows(pair.window.probabilities)
+    if not _enough(ordered, after):
         return None
-    ordered = np.sort(before, axis=0)
     outcomes = [compare_numbers(ordered[:, each], after[:, each]) for each in range(len(pair.classes))]
     most = min(range(len(outcomes)), key=lambda each: outcomes[each].p_value)
-    means = [float(each[:, most].mean(dtype=np.float64)) for each in (after, before)]
+    means = [float(each[:, most].mean(dtype=np.float64)) for each in (after, ordered)]
     what = f"the mean of {pair.classes[most]} is {means[0]:.3f}, it was {means[1]:.3f}"
     # Holm's method makes the smallest p-value of the classes so much larger.
     p_value = min(1.0, len(outcomes) * outcomes[most].p_value)
@@ -209,8 +207,8 @@ def _embeddings(pair: Pair) -> TestResult | None:
     before, after = (_known_rows(each.embedding) for each in (pair.outputs, pair.window))
     if not _enough(before, after) or before.shape[1] != after.shape[1]:
         return None
-    features = FeatureMap.fit(before)
-    old, new = features(before), features(after)
+    features, old = _map_features(pair.outputs)
+    new = features(after)
     outcome = compare_means(old, new, pair.settings.permutations)
     direction = new.mean(axis=0) - old.mean(axis=0)
     scores = None
@@ -252,6 +250,30 @@ def _accuracy(pair: Pair) -> TestResult | None:
     scores = pair.window.confidence.astype(float)
     usual = float(pair.outputs.confidence.mean(dtype=np.float64)) if pair.outputs else 0.0
     return TestResult(estimate.drop, estimate.p_value, what, (scores, usual))
+
+
+# What depends on a reference alone is computed once, also if many windows are compared with it.
+@lru_cache(maxsize=_REFERENCES)
+def _map_features(outputs: Sample) -> tuple[FeatureMap, npt.NDArray[np.float32]]:
+    known = _known_rows(outputs.embedding)
+    features = FeatureMap.fit(known)
+    return features, features(known)
+
+
+@lru_cache(maxsize=_REFERENCES)
+def _safe_distance(outputs: Sample) -> float | None:
+    known = _known_rows(outputs.embedding)
+    return safe_distance(known) if len(known) >= _MIN_KNOWN else None
+
+
+@lru_cache(maxsize=_REFERENCES)
+def _sort_probabilities(outputs: Sample) -> Array:
+    return np.sort(_known_rows(outputs.probabilities), axis=0)
+
+
+@lru_cache(maxsize=_REFERENCES)
+def _calibrate(labeled: DriftReference) -> Calibration:
+    return Calibration.fit(labeled.confidence, labeled.predicted, labeled.labels, len(labeled.classes))
 
 
 def _megapixels(sample: Sample) -> Array:
