@@ -11,6 +11,7 @@ from exported_metrics import RetrainDecision, RolloutDecision, read_service
 from visiongate.monitoring.database import Database
 from visiongate.monitoring.decision_report import APPLIED, VERDICTS, LatestDecision
 from visiongate.monitoring.decisions import read_latest_decisions, record_decision
+from visiongate.monitoring.retrain_report import RetrainVerdict
 from visiongate.monitoring.rollout_report import RolloutVerdict
 from visiongate.monitoring.watch import Watch
 
@@ -24,6 +25,7 @@ def engine(tmp_path: Path) -> Engine:
 
 def test_the_verdicts_are_those_of_the_commands() -> None:
     assert set(VERDICTS["rollout"]) == {*get_args(RolloutVerdict), APPLIED}
+    assert set(VERDICTS["retrain"]) == set(get_args(RetrainVerdict))
 
 
 def test_the_latest_decision_of_each_kind_is_read(engine: Engine) -> None:

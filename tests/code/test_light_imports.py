@@ -71,7 +71,7 @@ def test_the_service_imports_only_its_packages(served: dict[str, str]) -> None:
     left_out = {*(ROOT / "src").rglob("__init__.py"), ROOT / "src/visiongate/serving/versions/signature.py"}
     files = [path for folder in folders for path in folder.rglob("*.py") if path not in left_out]
     modules = [".".join(path.relative_to(ROOT / "src").with_suffix("").parts) for path in files]
-    commands = ("serve", "smoke", "drift", "performance")
+    commands = ("serve", "smoke", "drift", "performance", "retrain_check", "rollout")
     code = f"import {', '.join([*modules, *(f'visiongate.commands.{name}' for name in commands)])}"
 
     subprocess.run([sys.executable, "-c", code], env=served, check=True)

@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock
-
 from visiongate.errors import DataError
 
 # Excel writes it before UTF-8.
@@ -52,6 +50,9 @@ def find_hash_problem(sha256: str) -> str | None:
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Lock a table for a change; errors of the disk become a `DataError`."""
+    # The image of the service reads tables, and has no such package.
+    from filelock import FileLock  # noqa: PLC0415
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock")):
