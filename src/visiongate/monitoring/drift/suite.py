@@ -73,6 +73,7 @@ class Pair:
         labeled: Held-out images with labels, maybe predicted by other models; None without.
         recent: The window, with copies.
         settings: Of the tests.
+        by_rollout: Whether the facts and the outputs are of a rollout, and not of the labeled images.
     """
 
     classes: tuple[str, ...]
@@ -81,6 +82,7 @@ class Pair:
     labeled: DriftReference | None
     recent: Sample
     settings: Drift
+    by_rollout: bool = False
 
     @cached_property
     def groups(self) -> npt.NDArray[np.int64]:
@@ -143,7 +145,7 @@ def _classes(pair: Pair) -> TestResult | None:
         return None
     count = len(pair.classes)
     before = np.bincount(pair.outputs.predicted, minlength=count)
-    if pair.labeled is not None and pair.labeled.protocol == "holdout":
+    if pair.labeled is not None and pair.labeled.protocol == "holdout" and not pair.by_rollout:
         # Of all held-out images, of which the rows are a selection.
         before = pair.labeled.confusion.sum(axis=0)
     counts = [before, np.bincount(pair.window.predicted, minlength=count)]
