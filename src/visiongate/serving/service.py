@@ -263,7 +263,10 @@ class Service:
             observer.compared(answered, compared)
 
     def _asks(self, prediction_id: str) -> bool:
-        return self.log is not None and find_position(prediction_id, FEEDBACK) < self.settings.log.ask_share
+        context = current_request.get()
+        if self.log is None or context is None or not context.can_ask:
+            return False
+        return find_position(prediction_id, FEEDBACK) < self.settings.log.ask_share
 
     async def _run(
         self, model: LoadedModel, role: Role, decode: Callable[[], Pixels], further: Sequence[str] = ()
