@@ -19,10 +19,12 @@ from visiongate.monitoring.tables import (
     insert_into,
     predictions,
 )
-from visiongate.monitoring.times import DAY_US, now_us
+from visiongate.monitoring.times import DAY_US, HOUR_US, now_us
 from visiongate.records.drift_reference import DriftReference, read_reference
 from visiongate.settings.monitoring import Drift
 
+# Checks that are further in the future were made by a clock that was wrong. The clocks of machines differ by less.
+_AHEAD_US: Final = HOUR_US
 # Numbers of an embedding, at most.
 _MAX_EMBEDDING: Final = 1024
 _TIME = predictions.c.time_us
@@ -77,20 +79,20 @@ def read_candidates(engine: Engine, since_us: int, settings: Drift) -> list[Cand
 
 
 def read_latest_report(engine: Engine) -> DriftReport | None:
-    """Return the latest check; None if there is none.
+    """Return the latest check; None if there is none. Those of a clock that was ahead do not count.
 
     Raises:
         SQLAlchemyError: The database cannot be read.
         ValidationError: The record is of another version of this program.
     """
-    latest = select(drift_checks.c.report).order_by(drift_checks.c.time_us.desc()).limit(1)
+    past = select(drift_checks.c.report).where(drift_checks.c.time_us <= now_us() + _AHEAD_US)
     with engine.connect() as connection:
-        report = connection.scalar(latest)
+        report = connection.scalar(past.order_by(drift_checks.c.time_us.desc()).limit(1))
     return None if report is None else DriftReport.model_validate_json(report)
 
 
 def record_report(engine: Engine, report: DriftReport, days: int) -> None:
-    """Record a check, and delete those that are older than a number of days.
+    """Record a check, and delete those that are older than a number of days, or of a clock that was ahead.
 
     Raises:
         SQLAlchemyError: The database cannot be written.
@@ -99,7 +101,10 @@ def record_report(engine: Engine, report: DriftReport, days: int) -> None:
     values = {"time_us": time_us, "verdict": report.verdict, "report": report.model_dump_json()}
     with engine.begin() as connection:
         connection.execute(insert(drift_checks).values(values))
-        connection.execute(delete(drift_checks).where(drift_checks.c.time_us < time_us - days * DAY_US))
+        too_old = drift_checks.c.time_us < time_us - days * DAY_US
+        connection.execute(
+            delete(drift_checks).where(too_old | (drift_checks.c.time_us > time_us + _AHEAD_US))
+        )
 
 
 def record_rollout(engine: Engine, sha256: str, settings: Drift) -> int:

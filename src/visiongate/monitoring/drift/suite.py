@@ -11,7 +11,7 @@ import numpy.typing as npt
 from visiongate.monitoring.drift.accuracy import Calibration, EstimatedAccuracy
 from visiongate.monitoring.drift.copies import compare_largest_group, find_groups, safe_distance
 from visiongate.monitoring.drift.distributions import Outcome, compare_counts, compare_marks, compare_numbers
-from visiongate.monitoring.drift.embeddings import FeatureMap, compare_means, compare_novelty
+from visiongate.monitoring.drift.embeddings import USUAL, FeatureMap, compare_means, compare_novelty
 from visiongate.monitoring.drift.sample import Sample
 from visiongate.records.drift_reference import DriftReference
 from visiongate.settings.monitoring import Drift, DriftTest
@@ -229,7 +229,8 @@ def _novelty(pair: Pair) -> TestResult | None:
     # The rows of a reference are in no order, and those of first predictions alternate.
     outcome = compare_novelty(before[::2], before[1::2], after)
     what = f"{max(0.0, outcome.effect):.1%} more images than usual are far from all known ones"
-    return TestResult(outcome.effect, outcome.p_value, what)
+    scores = (outcome.far.astype(float), 1 - USUAL) if len(after) == len(pair.window) else None
+    return TestResult(outcome.effect, outcome.p_value, what, scores)
 
 
 def _out_of_distribution(pair: Pair) -> TestResult | None:
