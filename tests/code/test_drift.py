@@ -197,7 +197,7 @@ def test_the_service_exports_the_latest_check(tmp_path: Path, monkeypatch: pytes
                 return [line for line in lines if line.startswith("visiongate_drift")]
 
             async def wait_for(count: int) -> list[str]:
-                end = time.monotonic() + 10
+                end = time.monotonic() + 30
                 while len(found := await drift()) != count:
                     assert time.monotonic() < end
                     await asyncio.sleep(0.02)
