@@ -347,6 +347,24 @@ def test_out_of_fold_outputs_are_not_compared_with_those_of_the_served_model(
     }
 
 
+def test_clients_that_send_in_turn_are_all_compared(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every second prediction would be a single client's: one has bright images, and the other dark ones."""
+    monkeypatch.setenv("VISIONGATE_MONITORING__DRIFT__MAX_IMAGES", "500")
+    store_reference(address)
+    stream = Stream()
+    entries = stream.draw(1000, 1).entries(time.time_ns() // 1000 - 7_200_000_000, stream, MODEL)
+    facts = sorted((entry.image for entry in entries if entry.image), key=lambda each: each.brightness)
+    turns = [each for pair in zip(facts[:500], facts[500:], strict=True) for each in pair]
+    write(address, [replace(entry, image=image) for entry, image in zip(entries, turns, strict=True)])
+
+    status, report = check(tmp_path)
+
+    assert (status, found(report)) == (0, set())
+    assert report["models"][0]["window"]["compared"] == 500
+
+
 def test_of_many_predictions_an_even_selection_is_compared(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

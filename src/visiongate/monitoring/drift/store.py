@@ -27,6 +27,8 @@ from visiongate.settings.monitoring import Drift
 _AHEAD_US: Final = HOUR_US
 # Numbers of an embedding, at most.
 _MAX_EMBEDDING: Final = 1024
+# Of the draw of predictions: a repeated check compares the same ones.
+_SEED: Final = 20261129
 _TIME = predictions.c.time_us
 _SAMPLED = tuple(
     predictions.c[name]
@@ -196,17 +198,29 @@ def _read_first(connection: Connection, number: int, model: LoggedModel, wanted:
 def _read_window(
     connection: Connection, number: int, model: LoggedModel, since_us: int, most: int
 ) -> tuple[Sample, int]:
-    """Return the predictions since a time; of many, every second, third or so; and their number."""
+    """Return the predictions since a time; of many, one of every two, three or so; and their number."""
     selected = _answers_of(number) & (since_us <= _TIME)
     total = connection.scalars(select(func.count()).where(selected)).one()
-    step = -(-total // most)
     query: Select[Any] = select(*_SAMPLED).where(selected).order_by(_TIME)
-    if step > 1:
+    if total > most:
         row = func.row_number().over(order_by=_TIME).label("row")
         numbered = select(predictions.c.prediction_id, row).where(selected).subquery()
-        chosen = select(numbered.c.prediction_id).where(numbered.c.row % step == 0)
+        chosen = select(numbered.c.prediction_id).where(numbered.c.row.in_(_draw_rows(total, most)))
         query = query.where(predictions.c.prediction_id.in_(chosen))
     return _to_sample(connection.execute(query).all(), model), total
+
+
+def _draw_rows(total: int, most: int) -> list[int]:
+    """Return the numbers, from 1, of at most so many rows, one at random of each group of neighbors.
+
+    The first of each group would be those of one client, if clients send in turn.
+    """
+    step = -(-total // most)
+    starts = np.arange(0, total, step)
+    rows: list[int] = (
+        1 + np.random.default_rng(_SEED).integers(starts, np.minimum(starts + step, total))
+    ).tolist()
+    return rows
 
 
 def _to_sample(rows: Sequence[Any], model: LoggedModel) -> Sample:
