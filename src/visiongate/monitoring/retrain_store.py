@@ -17,6 +17,7 @@ from visiongate.monitoring.opinions import Knowledge, weigh
 from visiongate.monitoring.retrain_check import EstimatedHarm, RetrainEvidence
 from visiongate.monitoring.rollout_store import is_active
 from visiongate.monitoring.tables import drift_references, models, predictions
+from visiongate.monitoring.times import latest_us
 from visiongate.records.drift_reference import read_reference
 from visiongate.records.interval import Interval, wilson_interval
 from visiongate.settings.collecting import CollectRules
@@ -52,7 +53,7 @@ def read_retrain_evidence(
 
 
 def _find_champion(connection: Connection, name: str | None) -> LoggedModel | None:
-    active = is_active(predictions)
+    active = is_active(predictions) & (predictions.c.time_us <= latest_us())
     if name is not None:
         active &= predictions.c.model_id.in_(select(models.c.model_id).where(models.c.name == name))
     latest = select(predictions.c.model_id).where(active).order_by(predictions.c.time_us.desc()).limit(1)
