@@ -12,6 +12,8 @@ from visiongate.monitoring.times import latest_us
 from visiongate.monitoring.votes import Vote
 
 _MINUTE_US: Final = 60_000_000
+# The place of the first one in an id of `new_prediction_id`.
+_RANDOM_DIGITS: Final = 20
 # The answer, and what the shadow predicted beside it.
 _ANSWER, _BESIDE = predictions.alias("answer"), predictions.alias("beside")
 
@@ -121,8 +123,11 @@ def _read_exposure(connection: Connection, number: Any, role: str, first_us: int
         failures.c.role == role,
         failures.c.time_us >= first_us - first_us % _MINUTE_US,
     )
-    latest = select(predictions.c.total_ms).where(selected).order_by(predictions.c.time_us.desc())
-    latencies = connection.scalars(latest.limit(MAX_LATENCIES)).all()
+    # By the random digits of the ids. The latest ones of a busy champion would be of other days than those of its canary.
+    drawn = func.substr(predictions.c.prediction_id, _RANDOM_DIGITS)
+    latencies = connection.scalars(
+        select(predictions.c.total_ms).where(selected).order_by(drawn).limit(MAX_LATENCIES)
+    ).all()
     failed_images = int(connection.scalars(failed).one() or 0)
     return Exposure(made, failed_images, confidence or 0.0, np.array(latencies, np.float64))
 
