@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, and_, func, select
 
 from visiongate.errors import DataError
 from visiongate.monitoring.collection import read_feedback
+from visiongate.monitoring.drift.advice import REPAIRABLE
 from visiongate.monitoring.drift.store import read_latest_report
 from visiongate.monitoring.entries import LoggedModel
 from visiongate.monitoring.harm_store import read_votes
@@ -97,7 +98,9 @@ def _read_estimate(engine: Engine, champion: LoggedModel) -> EstimatedHarm | Non
         return None
     accuracy = found.accuracy
     interval = Interval(accuracy.value, accuracy.low, accuracy.high)
-    return EstimatedHarm(interval, accuracy.reference, found.harm in {"estimated", "measured"})
+    cause = next(iter(found.causes), None)
+    repair = cause if cause in REPAIRABLE and not accuracy.reliable else None
+    return EstimatedHarm(interval, accuracy.reference, found.harm in {"estimated", "measured"}, repair)
 
 
 def _count_new_labels(

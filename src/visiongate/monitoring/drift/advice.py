@@ -35,10 +35,11 @@ class Cause(NamedTuple):
     tests: tuple[DriftTest, ...]
 
 
+CAMERA: Final = "another camera, client or preprocessing"
 # Of equal effects, the first is the likelier.
 CAUSES: Final = (
     Cause(
-        "another camera, client or preprocessing",
+        CAMERA,
         ("brightness", "contrast", "format", "mode", "size", "aspect"),
     ),
     Cause(
@@ -49,6 +50,8 @@ CAUSES: Final = (
     Cause("other images of the same classes", ("embeddings", "probabilities", "confidence", "accuracy")),
 )
 FLOOD: Final = "one picture is sent again and again"
+# What is repaired where the images come from. To train with such images would teach the fault.
+REPAIRABLE: Final = frozenset({CAMERA, FLOOD})
 
 
 def explain(effects: Mapping[DriftTest, float]) -> list[str]:
