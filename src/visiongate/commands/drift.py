@@ -124,7 +124,7 @@ def _render_finding(finding: Finding) -> str:
 
 def _render_shift(shift: LabelShiftEstimate) -> list[str]:
     """Return a line for each class whose share has changed for sure, the largest change first."""
-    changed = [each for each in shift.classes if not each.low <= each.reference <= each.high]
+    changed = [each for each in shift.classes if each.changed]
     changed.sort(key=lambda each: -abs(each.share - each.reference))
     return [
         f"  estimated share of {each.name}: {each.share:.1%} ({each.low:.1%} to {each.high:.1%}), {each.reference:.1%} before"

@@ -272,10 +272,10 @@ def _label_shift(candidate: Candidate, pair: Pair) -> LabelShiftEstimate | None:
     predicted = np.bincount(pair.window.predicted, minlength=len(names))
     shift = estimate_label_shift(held_out.confusion, predicted)
     usual = held_out.class_counts / held_out.class_counts.sum()
-    rows = zip(names, shift.shares, shift.low, shift.high, usual, strict=True)
+    rows = zip(names, shift.shares, shift.low, shift.high, usual, shift.changed.tolist(), strict=True)
     classes = [
-        EstimatedShare(name=name, share=share, low=low, high=high, reference=reference)
-        for name, share, low, high, reference in rows
+        EstimatedShare(name=name, share=share, low=low, high=high, reference=reference, changed=changed)
+        for name, share, low, high, reference, changed in rows
     ]
     return LabelShiftEstimate(classes=classes, limits=SHIFT_LIMITS + _caveat(held_out))
 

@@ -60,6 +60,10 @@ class EstimatedShare(BaseModel):
     low: Annotated[float, Field(description="Of the 95% interval.")]
     high: float
     reference: float
+    changed: Annotated[
+        bool,
+        Field(description="Whether it has changed for sure: at 95% for all classes together (Bonferroni)."),
+    ] = False
 
 
 class LabelShiftEstimate(BaseModel):
