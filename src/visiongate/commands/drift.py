@@ -106,10 +106,12 @@ def _render_model(model: ModelDrift) -> list[str]:
     if accuracy := model.accuracy:
         lines.append(
             f"  estimated accuracy: {accuracy.value:.1%} ({accuracy.low:.1%} to {accuracy.high:.1%})"
-            f"{'' if accuracy.reliable else ', probably lower: the images are unlike the held-out ones'}; "
+            f"{'' if accuracy.reliable else ', without copies of one picture, and probably lower'}; "
             f"of the held-out images: {accuracy.reference:.1%}"
         )
-    lines += _render_shift(model.label_shift) if model.label_shift else []
+    # Of hundreds of classes, some intervals miss the share by chance.
+    if model.label_shift and any(each.test == "classes" for each in model.findings):
+        lines += _render_shift(model.label_shift)
     lines.append(f"  reference: {_render_reference(model.reference)}")
     return [*lines, f"  window: {_render_period(model.window)}"]
 
@@ -140,7 +142,7 @@ def _render_reference(reference: ReferenceSummary) -> str:
 def _render_period(period: Period) -> str:
     text = f"{period.predictions:,} predictions"
     if period.compared < period.predictions:
-        text += f", of which {period.compared:,} are compared"
+        text += f", of which {period.compared:,} different images are compared"
     if period.first is None or period.last is None:
         return text
     return f"{text}, {period.first:%Y-%m-%d %H:%M} to {period.last:%Y-%m-%d %H:%M} UTC"

@@ -34,8 +34,10 @@ from visiongate.monitoring.times import to_datetime
 from visiongate.records.drift_reference import DriftReference
 from visiongate.settings.monitoring import DRIFT_TESTS, DriftTest, Monitoring
 
-# With these, the images are others than those by which the confidence was calibrated.
-UNLIKE: Final[frozenset[DriftTest]] = frozenset({"brightness", "contrast", "novelty", "out_of_distribution"})
+# With these, the images are others than those by which the confidence was calibrated, or the estimate leaves copies out.
+UNLIKE: Final[frozenset[DriftTest]] = frozenset(
+    {"flood", "brightness", "contrast", "novelty", "out_of_distribution"}
+)
 WAIT: Final = "wait for more predictions, or look further back with --window"
 OUT_OF_FOLD: Final = (
     " The held-out images were predicted by the models of a cross-validation, trained with fewer images."

@@ -83,7 +83,8 @@ class AccuracyEstimate(BaseModel):
     reliable: Annotated[
         bool,
         Field(
-            description="False if other tests found images unlike the held-out ones: the accuracy is probably lower."
+            description="False if other tests found images unlike the held-out ones, or a flood, whose copies are left "
+            "out: the accuracy is probably lower."
         ),
     ]
     limits: str
