@@ -324,4 +324,4 @@ def test_no_share_has_changed_for_sure_by_chance(count: int) -> None:
         found.append(estimate_label_shift(confusion, generator.multinomial(400, more @ rates)).changed[0])
     # Three standard deviations above 5%.
     assert np.mean(wrong) <= 0.15 < np.mean(missed)
-    assert np.mean(found) > 0.7
+    assert np.mean(found) > 0.5
