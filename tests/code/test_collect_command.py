@@ -236,6 +236,18 @@ def test_all_doubtful_labels_are_accepted_but_those_without_a_known_class(visito
     assert {label.doubt for label in doubtful().values()} == {"conflicting"}
 
 
+def test_accepting_all_leaves_what_a_person_has_decided(visitors: Visitors) -> None:
+    corrected, lie = (
+        visitors.tell(picture(100), "3", "5", 0.999),
+        visitors.tell(picture(101), "3", "5", 0.999),
+    )
+    collect("--accept", f"{corrected}=6", "--reject", lie)
+    later = visitors.tell(picture(102), "3", "5", 0.999)
+    collect("--accept", "all")
+    assert {name: row.label for name, row in collected().items()} == {corrected: "6", later: "5"}
+    assert (corrections()[lie].label, corrections()[lie].who) == (None, "Ada")
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [

@@ -50,7 +50,9 @@ def _explain(plan: Plan, found: Feedbacks, keep: str) -> Iterator[str]:
     """Yield what a person should know or do."""
     for doubt, count in Counter(label.doubt for label in plan.doubtful).most_common():
         labels = [label for label in plan.doubtful if label.doubt == doubt]
-        named = join_first((f"{each.sha256[:12]} {each.label}: {each.detail}" for each in labels), MAX_NAMED)
+        named = join_first(
+            (f"{each.sha256[:12]} {each.label}: {each.detail}" for each in labels), MAX_NAMED, "; "
+        )
         yield f"doubtful, {doubt} ({count}): {named}"
     if plan.doubtful:
         yield (

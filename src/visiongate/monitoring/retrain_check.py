@@ -93,7 +93,7 @@ def _judge_measured(
 ) -> RetrainCheck:
     if harm is None or evidence.reference is None:
         reason = (
-            "the log has no reference of the champion; serve a version that `visiongate evaluate` has judged"
+            "the log has no reference of the champion; serve a version that the stage `evaluate` has judged"
         )
         return RetrainCheck(check="measured harm", due=None, reason=reason)
     if harm.accuracy is None:
