@@ -291,6 +291,7 @@ def test_looks_spend_the_yearly_level_however_often_they_are(pause_hours: int) -
     assert spent <= 0.05 * (1 + 1e-9)
     assert spend(0.05, 168, None) == spend(0.05, 168, 168)
     assert spend(0.05, 168, -1) == 0
+    assert spend(0.05, 10 * YEAR_HOURS, None) == 0.05
 
 
 def test_the_cause_with_the_largest_effect_is_the_first() -> None:
