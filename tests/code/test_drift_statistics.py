@@ -20,6 +20,7 @@ from visiongate.monitoring.drift.distributions import (
     compare_counts,
     compare_marks,
     compare_numbers,
+    find_largest_gap,
     kolmogorov_smirnov_bound,
 )
 from visiongate.monitoring.drift.embeddings import FeatureMap, compare_means, compare_novelty
@@ -109,6 +110,12 @@ def test_counts_alarm_no_more_often_than_the_level(count: int, generator: np.ran
     for level in (0.05, 0.01):
         # A binomial count is larger once in 1,000 times.
         assert (p_values <= level).sum() <= stats.binom.ppf(0.999, 600, level)
+
+
+def test_the_largest_gap_explains_a_difference_that_the_mean_hides() -> None:
+    before, after = np.repeat([0.0, 1.0], [90, 10]), np.repeat([0.05, 1.0], [95, 5])
+    assert find_largest_gap(before, after) == (0.0, 0.9, 0.0)
+    assert compare_numbers(before, after).effect == 0.9
 
 
 def test_counts_find_a_new_category_a_shifted_one_and_many_small_changes() -> None:

@@ -16,7 +16,13 @@ from visiongate.monitoring.drift.copies import (
     find_groups,
     safe_distance,
 )
-from visiongate.monitoring.drift.distributions import Outcome, compare_counts, compare_marks, compare_numbers
+from visiongate.monitoring.drift.distributions import (
+    Outcome,
+    compare_counts,
+    compare_marks,
+    compare_numbers,
+    find_largest_gap,
+)
 from visiongate.monitoring.drift.embeddings import USUAL, FeatureMap, compare_means, compare_novelty
 from visiongate.monitoring.drift.sample import Sample
 from visiongate.records.drift_reference import DriftReference
@@ -208,7 +214,10 @@ def _compare(before: Array, after: Array, words: str) -> TestResult | None:
     outcome = compare_numbers(np.sort(known), new)
     means = float(new.mean(dtype=np.float64)), float(known.mean(dtype=np.float64))
     scores = np.where(np.isfinite(after), after, means[1]).astype(float)
-    return TestResult(outcome.effect, outcome.p_value, words.format(*means), (scores, means[1]))
+    # The mean may stay although the distribution changes.
+    limit, usual, share = find_largest_gap(np.sort(known), new)
+    what = f"{words.format(*means)}; {share:.1%} of the images have at most {limit:.3g}, {usual:.1%} had"
+    return TestResult(outcome.effect, outcome.p_value, what, (scores, means[1]))
 
 
 def _probabilities(pair: Pair) -> TestResult | None:
@@ -219,12 +228,15 @@ def _probabilities(pair: Pair) -> TestResult | None:
         return None
     outcomes = [compare_numbers(ordered[:, each], after[:, each]) for each in range(len(pair.classes))]
     most = min(range(len(outcomes)), key=lambda each: outcomes[each].p_value)
-    means = [float(each[:, most].mean(dtype=np.float64)) for each in (after, ordered)]
-    what = f"the mean of {pair.classes[most]} is {means[0]:.3f}, it was {means[1]:.3f}"
+    # The mean may stay: a model that is less sure gives each class some probability, more often.
+    limit, usual, share = find_largest_gap(ordered[:, most], after[:, most])
+    name = pair.classes[most]
+    what = f"the probability of {name} is at most {limit:.2g} for {share:.1%} of the images, it was for {usual:.1%}"
     # Holm's method makes the smallest p-value of the classes so much larger.
     p_value = min(1.0, len(outcomes) * outcomes[most].p_value)
-    scores = np.nan_to_num(pair.window.probabilities[:, most].astype(float), nan=means[1])
-    return TestResult(outcomes[most].effect, p_value, what, (scores, means[1]))
+    probability = pair.window.probabilities[:, most]
+    scores = np.where(np.isnan(probability), usual, probability <= limit)
+    return TestResult(outcomes[most].effect, p_value, what, (scores, usual))
 
 
 def _embeddings(pair: Pair) -> TestResult | None:
