@@ -206,9 +206,11 @@ def test_a_new_champion_starts_anew(log: Log, monkeypatch: pytest.MonkeyPatch) -
     assert report.checks[2].reason.startswith("10 images")
 
 
-def test_without_predictions_the_log_cannot_say(log: Log) -> None:
+def test_without_predictions_the_log_cannot_say(log: Log, capsys: pytest.CaptureFixture[str]) -> None:
     assert log.database
     report = _run(2)
+
+    assert capsys.readouterr().out.startswith("No prediction was recorded: there is no champion to judge.\n")
 
     assert (report.verdict, report.name) == ("cannot say", None)
 

@@ -36,7 +36,7 @@ SHORT_NAMES = {
 
 # Of the command line.
 OPTIONS = {
-    "serving.model": "--model",
+    "serving.model": "MODEL",
     "serving.host": "--host",
     "serving.port": "--port",
     "monitoring.drift.window_hours": "--window",

@@ -5,6 +5,7 @@ import {count, percent} from "./words.js";
 
 const KINDS = {promote: "yes", "roll back": "no"};
 const TITLES = {promote: "Promote the challenger", hold: "Hold: go on as it is", "roll back": "Roll the challenger back"};
+const DECIDED = {...TITLES, retrain: "Train again", "no need": "No new model is needed", "cannot say": "Too little to say whether a new model is due"};
 
 export function showRollout(place, models, {decisions}) {
   const roles = models.flatMap(({name, versions}) => versions.map((each) => [rowHead(nameOf(each)), text(models.length > 1 ? `${each.role} of ${name}` : each.role), text(day(each.loaded_at))]));
@@ -38,5 +39,5 @@ function points(difference) {
 
 function decisionItem({time, kind, verdict: found, report}) {
   const due = (report.checks ?? []).filter((each) => each.due).map((each) => `${each.check}: ${each.reason}`);
-  return item(element("b", {textContent: `${kind}: ${found}`}), [day(time)], report.advice, ...due, report.applied?.join("; "));
+  return item(element("b", {textContent: DECIDED[found] ?? `${kind}: ${found}`}), [day(time)], report.advice, ...due, report.applied?.join("; "));
 }
