@@ -114,6 +114,12 @@ def test_the_promotion_can_be_rolled_back(store: Store, settings: Settings) -> N
 
     assert roll_back(store, settings.registry.name, None, "worse", force=False).number == "1"
     assert aliases(store, settings) == {"champion": "1"}
+    # The log still says that it is better.
+    with pytest.raises(
+        TrackingError, match=r"was rolled back .*`visiongate registry rollback --to 2` restores it"
+    ):
+        _apply(store, settings, "promote")
+    assert aliases(store, settings) == {"champion": "1"}
 
 
 def test_a_shadow_becomes_canary_first_if_the_service_has_one(store: Store, settings: Settings) -> None:

@@ -87,8 +87,9 @@ def _render_stage(stage: StageReport) -> list[str]:
             f"  agreement: {stage.agreement:.1%} of the answers; of the images with labels, {stage.wins} are correct only for "
             f"the challenger and {stage.losses} only for the champion"
         )
+    givers = f"by {stage.givers} API keys" if stage.givers else "without API keys"
     lines.append(
-        f"  labels: {stage.labels:,} of different images that were asked for, by {stage.givers} keys; {stage.volunteered:,} "
+        f"  labels: {stage.labels:,} of different images that were asked for, {givers}; {stage.volunteered:,} "
         "that were volunteered do not count"
     )
     did = f"{_render_exposed(stage.challenger_did)}; the champion {_render_exposed(stage.champion_did)}"

@@ -59,7 +59,7 @@ def apply_verdict(store: Store, name: str, stage: StageReport, aliases: RolloutA
 
     Raises:
         TrackingError: MLflow failed, the versions are not those of the registry, the champion has changed, or the challenger
-            never passed the gate.
+            never passed the gate or was rolled back.
     """
     if stage.verdict == "hold":
         return None
@@ -89,7 +89,7 @@ def _roll_back(store: Store, version: Version, stage: StageReport, aliases: Roll
 def _make_canary(store: Store, version: Version, stage: StageReport, alias: str) -> str | None:
     if alias in version.aliases:
         return None
-    _require_passed(version)
+    _require_promotable(version)
     set_tags(store, version, _history(version, describe_stage(stage)))
     set_alias(store, version, alias)
     return f"version {version.number} is {alias}"
@@ -99,7 +99,7 @@ def _promote(store: Store, version: Version, stage: StageReport, aliases: Rollou
     champion = find_champion(store, version.name)
     if champion is not None and champion.number == version.number:
         return None
-    _require_passed(version)
+    _require_promotable(version)
     if champion is None or champion.tags.get(MODEL_TAG) != stage.champion.sha256:
         raise TrackingError(
             f"registered model {version.name}: the champion is not {stage.champion}, which the challenger was compared with; "
@@ -122,9 +122,15 @@ def _find(store: Store, name: str, model: RolloutModel) -> Version:
     return version
 
 
-def _require_passed(version: Version) -> None:
+def _require_promotable(version: Version) -> None:
     if not version.passed:
         raise TrackingError(f"{version.uri}: never passed the gate, and is not promoted")
+    # The log still has the predictions that a person has overruled.
+    if rollback := version.tags.get(ROLLED_BACK_TAG):
+        raise TrackingError(
+            f"{version.uri}: was rolled back ({rollback}), and is not promoted by itself; `visiongate registry rollback --to "
+            f"{version.number}` restores it"
+        )
 
 
 def describe_stage(stage: StageReport) -> str:
