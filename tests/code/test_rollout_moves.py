@@ -220,5 +220,13 @@ def test_the_command_moves_the_aliases_and_says_so(
         main(["rollout", "--apply"])
 
     assert ended.value.code == 0
-    assert "registry: version 2 is champion in place of version 1" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "registry: version 2 is champion in place of version 1" in printed
+    assert "images that were asked for, without API keys; 0 that" in printed
     assert aliases(store, settings) == {"champion": "2"}
+
+    with pytest.raises(SystemExit) as ended:
+        main(["rollout", "--apply"])
+
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.endswith("registry: nothing is left to move\npromote\n")

@@ -43,7 +43,7 @@ def run(json_file: Path | None, *, apply: bool) -> int:
                     record_rollout(database.engine, stage.challenger.sha256, deployment.monitoring.drift)
             report = report.model_copy(update={"applied": _apply(report, deployment.serving.rollout)})
         record_decision(database.engine, report, log.days)
-    print(_render(report))
+    print(_render(report, is_applied=apply))
     if json_file is not None:
         write_text(json_file, report.model_dump_json(indent=2) + "\n")
     return 0 if apply or report.verdict == "hold" else DUE
@@ -73,9 +73,11 @@ def _read_aliases(served: Rollout) -> "RolloutAliases":
     return RolloutAliases(*(address.alias if address else None for address in found))
 
 
-def _render(report: RolloutReport) -> str:
+def _render(report: RolloutReport, *, is_applied: bool) -> str:
     lines = [line for stage in report.stages for line in _render_stage(stage)]
     done = [f"registry: {move}" for move in report.applied]
+    if is_applied and report.verdict != "hold" and not done:
+        done = ["registry: nothing is left to move"]
     return "\n".join([*lines, *done, f"{report.verdict}: {report.advice}" if not done else report.verdict])
 
 
