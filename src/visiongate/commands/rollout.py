@@ -41,18 +41,18 @@ def run(json_file: Path | None, *, apply: bool) -> int:
                 if stage.verdict == "promote":
                     # What it was promoted by is what its answers are compared with later.
                     record_rollout(database.engine, stage.challenger.sha256, deployment.monitoring.drift)
-            report = report.model_copy(update={"applied": _apply(report, deployment.serving.rollout)})
+            report = _apply(report, deployment.serving.rollout)
         record_decision(database.engine, report, log.days)
-    print(_render(report, is_applied=apply))
+    print(_render(report))
     if json_file is not None:
         write_text(json_file, report.model_dump_json(indent=2) + "\n")
     return 0 if apply or report.verdict == "hold" else DUE
 
 
-def _apply(report: RolloutReport, served: Rollout) -> list[str]:
-    """Move the aliases, and return what was done."""
+def _apply(report: RolloutReport, served: Rollout) -> RolloutReport:
+    """Move the aliases, and return the report with what was done; it says hold if the registry leaves nothing to do."""
     if report.verdict == "hold":
-        return []
+        return report
     # They import MLflow, which a check does not need.
     from visiongate.adapters.mlflow.store import open_store  # noqa: PLC0415
     from visiongate.registry.rollout import apply_verdict  # noqa: PLC0415
@@ -61,8 +61,14 @@ def _apply(report: RolloutReport, served: Rollout) -> list[str]:
     settings = load_settings()
     store, aliases = open_store(settings.tracking), _read_aliases(served)
     stages = keep_deciding(report.stages)
-    moves = [apply_verdict(store, settings.registry.name, stage, aliases) for stage in stages]
-    return [move for move in moves if move]
+    found = [apply_verdict(store, settings.registry.name, stage, aliases) for stage in stages]
+    moves = [move for move in found if move is not None]
+    applied = [move.text for move in moves if move.done]
+    if applied:
+        return report.model_copy(update={"applied": applied})
+    return report.model_copy(
+        update={"verdict": "hold", "advice": "; ".join(dict.fromkeys(move.text for move in moves))}
+    )
 
 
 def _read_aliases(served: Rollout) -> "RolloutAliases":
@@ -73,11 +79,9 @@ def _read_aliases(served: Rollout) -> "RolloutAliases":
     return RolloutAliases(*(address.alias if address else None for address in found))
 
 
-def _render(report: RolloutReport, *, is_applied: bool) -> str:
+def _render(report: RolloutReport) -> str:
     lines = [line for stage in report.stages for line in _render_stage(stage)]
     done = [f"registry: {move}" for move in report.applied]
-    if is_applied and report.verdict != "hold" and not done:
-        done = ["registry: nothing is left to move"]
     return "\n".join([*lines, *done, f"{report.verdict}: {report.advice}" if not done else report.verdict])
 
 
