@@ -21,6 +21,8 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tree = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     tree["dataset"]["limit"] = 50
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    (tmp_path / "data").mkdir()
+    shutil.copy(ROOT / "data/collected.csv", tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
