@@ -238,6 +238,8 @@ def test_a_version_that_is_lost_or_wrong_is_said_until_it_is_right_again(
             await _until(lambda: slot.problem)
             not_ready = await app.client.get("/health/ready")
             assert (not_ready.status_code, words in not_ready.json()["detail"]) == (503, True)
+            refused = await app.client.get("/model")
+            assert (refused.status_code, "/health/ready says why" in refused.json()["detail"]) == (503, True)
             server.answers[path] = good
             await _until(lambda: slot.active)
             assert slot.problem is None

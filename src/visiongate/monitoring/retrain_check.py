@@ -94,8 +94,8 @@ def _advise(verdict: RetrainVerdict, estimate: EstimatedHarm | None) -> str:
         return REPAIR_FIRST
     if verdict == "retrain" and estimate is not None and estimate.blamed:
         return (
-            f"{ADVICE[verdict]}; before that, look at what `visiongate drift` names first ({estimate.blamed}): a fault is to be "
-            "repaired, not learned"
+            f"{ADVICE[verdict]}; before that, look at what `visiongate drift` names first ({estimate.blamed}): a fault is to "
+            "be repaired, not learned"
         )
     return ADVICE[verdict]
 

@@ -67,9 +67,10 @@ class Slot:
             Problem: No version is loaded.
         """
         if self.active is None:
-            raise Problem(
-                "not_ready", f"the model {self.name} is not loaded yet", headers={"Retry-After": "1"}
-            )
+            # The reason may name a host or a folder, which is for the operator.
+            hint = "; GET /health/ready says why" if self.problem else ""
+            detail = f"the model {self.name} is not loaded yet{hint}"
+            raise Problem("not_ready", detail, headers={"Retry-After": "1"})
         return self.active
 
     def choose(self) -> LoadedModel:
