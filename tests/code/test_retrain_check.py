@@ -15,11 +15,12 @@ from drift_references import make_reference
 from drift_reports import make_report
 from logged_rollouts import CHAMPION, Log, Shown
 from visiongate.cli import main
-from visiongate.monitoring.decisions import read_decisions
+from visiongate.monitoring.decisions import read_decisions, record_decision
 from visiongate.monitoring.drift.advice import CAMERA, CAUSES, FLOOD
 from visiongate.monitoring.drift.store import record_report
 from visiongate.monitoring.harm import measure_harm
 from visiongate.monitoring.retrain_report import RetrainReport
+from visiongate.monitoring.rollout_report import RolloutModel, RolloutReport
 from visiongate.monitoring.tables import drift_references, models
 from visiongate.monitoring.times import WEEK_US, now_us
 from visiongate.monitoring.votes import Vote
@@ -213,6 +214,65 @@ def test_a_new_champion_starts_anew(log: Log, monkeypatch: pytest.MonkeyPatch) -
 
     assert (report.version, _due(report)["new labels"]) == ("2", False)
     assert report.checks[2].reason.startswith("10 images")
+
+
+def _promote(log: Log, seconds_ago: float) -> None:
+    """Record that `visiongate rollout` made the challenger champion."""
+    versions = (log.challenger.name, log.challenger.version, log.challenger.sha256)
+    promoted = RolloutModel(**dict(zip(RolloutModel.model_fields, versions, strict=True)))
+    report = RolloutReport(
+        checked_at=datetime.now(UTC) - timedelta(seconds=seconds_ago),
+        verdict="promote",
+        advice="",
+        level=0.05,
+        stages=[],
+        applied=["version 2 is champion in place of version 1"],
+        promoted=promoted,
+    )
+    record_decision(log.database.engine, report, 90)
+
+
+def test_a_version_that_was_replaced_a_moment_ago_is_not_judged(
+    log: Log, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = [Shown(champion=number % 4 > 0, challenger=True, kept=True) for number in range(600)]
+    log.show([replace(each, challenger=None) for each in images[:200]])
+    _add_reference(log, 0.95)
+    log.show(images[200:], shadow=True)
+    assert _run(1).version == "1"
+    # The service, which looks every ten seconds, still answers with the version before.
+    _promote(log, 5.0)
+
+    report = _run(2)
+
+    assert (report.version, report.verdict) == ("2", "cannot say")
+    assert _due(report) == {"measured harm": None, "estimated harm": None, "new labels": False}
+    printed = capsys.readouterr().out
+    assert "pets 2\n  measured harm: cannot say: the version has no predictions yet" in printed
+    assert "cannot say: wait for predictions of the new champion" in printed
+
+
+def test_a_version_that_still_answers_long_after_a_promotion_is_judged(log: Log) -> None:
+    log.show([Shown(challenger=True)] * 10, shadow=True)
+    # A person has gone back to it.
+    _promote(log, 3600.0)
+
+    assert _run(2).version == "1"
+
+
+def test_a_new_champion_is_judged_by_its_first_answers(log: Log) -> None:
+    log.show([Shown(challenger=True)] * 10, shadow=True)
+    _promote(log, 5.0)
+    before, log.champion = log.champion, log.challenger
+    log.show([Shown()] * 3)
+    log.champion = before
+    # Another replica is late.
+    log.show([Shown()] * 3)
+
+    report = _run(2)
+
+    assert report.version == "2"
+    assert "reference" in report.checks[0].reason
 
 
 def test_without_predictions_the_log_cannot_say(log: Log, capsys: pytest.CaptureFixture[str]) -> None:

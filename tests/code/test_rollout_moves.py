@@ -148,7 +148,7 @@ def test_a_champion_that_was_replaced_by_hand_is_not_promoted_by_what_it_showed_
     later = {"first": datetime.now(UTC) + timedelta(minutes=1)}
     stage = _stage(store, settings, "promote").model_copy(update=later)
     assert apply_verdict(store, name, stage, SHADOW_ONLY) == Move(
-        "version 2 is champion in place of version 1"
+        "version 2 is champion in place of version 1", champion=stage.challenger
     )
 
 
@@ -260,5 +260,6 @@ def test_the_command_moves_the_aliases_and_says_so(
     roll_back(store, settings.registry.name, None, "worse at night", force=False)
     assert "hold: version 2 was rolled back" in run()
     assert aliases(store, settings) == {"champion": "1"}
-    verdicts = [json.loads(each)["verdict"] for each in read_decisions(log.database.engine, "rollout", 5)]
-    assert verdicts == ["hold", "hold", "promote"]
+    reports = [json.loads(each) for each in read_decisions(log.database.engine, "rollout")]
+    assert [report["verdict"] for report in reports] == ["hold", "hold", "promote"]
+    assert [report["promoted"] and report["promoted"]["version"] for report in reports] == [None, None, "2"]

@@ -29,7 +29,13 @@ def run(json_file: Path | None) -> int:
     rules = deployment.monitoring
     taken = _read_taken()
     with open_log(deployment.serving.log) as database:
-        evidence = read_retrain_evidence(database.engine, deployment.registered_name, taken, rules.collect)
+        evidence = read_retrain_evidence(
+            database.engine,
+            deployment.registered_name,
+            taken,
+            rules.collect,
+            poll_seconds=deployment.serving.registry.poll_seconds,
+        )
         report = judge_retrain(evidence, rules.retrain)
         record_decision(database.engine, report, deployment.serving.log.days)
     print(_render(report))

@@ -65,7 +65,8 @@ def _apply(report: RolloutReport, served: Rollout) -> RolloutReport:
     moves = [move for move in found if move is not None]
     applied = [move.text for move in moves if move.done]
     if applied:
-        return report.model_copy(update={"applied": applied})
+        promoted = next((move.champion for move in moves if move.champion), None)
+        return report.model_copy(update={"applied": applied, "promoted": promoted})
     return report.model_copy(
         update={"verdict": "hold", "advice": "; ".join(dict.fromkeys(move.text for move in moves))}
     )

@@ -35,8 +35,8 @@ def record_decision(engine: Engine, report: DecisionReport, days: int) -> None:
         connection.execute(delete(decisions).where(decisions.c.kind == report.kind, ~kept))
 
 
-def read_decisions(engine: Engine, kind: DecisionKind, limit: int) -> list[str]:
-    """Return the latest decisions of a kind in JSON, the latest first.
+def read_decisions(engine: Engine, kind: DecisionKind, limit: int | None = None) -> list[str]:
+    """Return the latest decisions of a kind in JSON, the latest first; all of them without a limit.
 
     Raises:
         SQLAlchemyError: The database cannot be read.

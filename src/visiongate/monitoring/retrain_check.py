@@ -19,6 +19,8 @@ ADVICE: Final[dict[RetrainVerdict, str]] = {
     "no need": "keep the champion",
     "cannot say": "ask for true classes (serving.log.ask_share), and run `visiongate drift` each week",
 }
+WAIT: Final = "wait for predictions of the new champion"
+_NO_ANSWER: Final = "the version has no predictions yet since it became champion"
 REPAIR_FIRST: Final = (
     "repair what `visiongate drift` names first: training with such images would teach the fault"
 )
@@ -48,11 +50,12 @@ class RetrainEvidence:
     """What the log has about the champion.
 
     Attributes:
-        champion: The version that answers; None without a prediction.
+        champion: The version that answers, or will; None without a prediction.
         votes: True classes that were asked for, in the order in which they arrived.
         reference: The accuracy on held-out images with its interval; None if it is unknown.
         estimate: Of the latest drift check; None if there is no recent one, or it could not estimate.
         new_labels: Images with true classes that were not collected yet.
+        answers: Whether it answers already: the service loads a new champion some seconds later, and may have no requests.
     """
 
     champion: LoggedModel | None
@@ -60,6 +63,7 @@ class RetrainEvidence:
     reference: Interval | None
     estimate: EstimatedHarm | None
     new_labels: int
+    answers: bool = True
 
 
 def judge_retrain(evidence: RetrainEvidence, rules: RetrainRules) -> RetrainReport:
@@ -67,7 +71,7 @@ def judge_retrain(evidence: RetrainEvidence, rules: RetrainRules) -> RetrainRepo
     harm = measure_harm(evidence.votes, evidence.reference.low, rules) if evidence.reference else None
     checks = [
         _judge_measured(harm, evidence, rules),
-        _judge_estimated(evidence.estimate),
+        _judge_estimated(evidence),
         _judge_labels(evidence, rules),
     ]
     champion = evidence.champion
@@ -79,7 +83,7 @@ def judge_retrain(evidence: RetrainEvidence, rules: RetrainRules) -> RetrainRepo
     return RetrainReport(
         checked_at=datetime.now(UTC),
         verdict=verdict,
-        advice=_advise(verdict, evidence.estimate),
+        advice=_advise(verdict, evidence),
         name=champion.name if champion else None,
         version=champion.version if champion else None,
         sha256=champion.sha256 if champion else None,
@@ -89,7 +93,8 @@ def judge_retrain(evidence: RetrainEvidence, rules: RetrainRules) -> RetrainRepo
     )
 
 
-def _advise(verdict: RetrainVerdict, estimate: EstimatedHarm | None) -> str:
+def _advise(verdict: RetrainVerdict, evidence: RetrainEvidence) -> str:
+    estimate = evidence.estimate
     if verdict != "retrain" and estimate is not None and estimate.repair:
         return REPAIR_FIRST
     if verdict == "retrain" and estimate is not None and estimate.blamed:
@@ -97,12 +102,14 @@ def _advise(verdict: RetrainVerdict, estimate: EstimatedHarm | None) -> str:
             f"{ADVICE[verdict]}; before that, look at what `visiongate drift` names first ({estimate.blamed}): a fault is to "
             "be repaired, not learned"
         )
-    return ADVICE[verdict]
+    return WAIT if verdict == "cannot say" and not evidence.answers else ADVICE[verdict]
 
 
 def _judge_measured(
     harm: MeasuredHarm | None, evidence: RetrainEvidence, rules: RetrainRules
 ) -> RetrainCheck:
+    if not evidence.answers and not evidence.votes:
+        return RetrainCheck(check="measured harm", due=None, reason=_NO_ANSWER)
     if harm is None or evidence.reference is None:
         reason = (
             "the log has no reference of the champion; serve a version that the stage `evaluate` has judged"
@@ -120,7 +127,10 @@ def _judge_measured(
     return RetrainCheck(check="measured harm", due=harm.shown, reason=reason)
 
 
-def _judge_estimated(estimate: EstimatedHarm | None) -> RetrainCheck:
+def _judge_estimated(evidence: RetrainEvidence) -> RetrainCheck:
+    estimate = evidence.estimate
+    if estimate is None and not evidence.answers:
+        return RetrainCheck(check="estimated harm", due=None, reason=_NO_ANSWER)
     if estimate is None:
         reason = "no recent drift check could estimate the accuracy; run `visiongate drift`"
         return RetrainCheck(check="estimated harm", due=None, reason=reason)

@@ -90,6 +90,9 @@ class RolloutReport(DecisionReport):
         list[StageReport], Field(description="Empty if no challenger predicts beside the champion.")
     ]
     applied: list[str] = Field(default_factory=list, description="What was changed in the registry.")
+    promoted: RolloutModel | None = Field(
+        default=None, description="The version that became champion; null if none did."
+    )
 
 
 def keep_deciding(stages: Sequence[StageReport]) -> list[StageReport]:

@@ -50,10 +50,12 @@ class Move:
     Attributes:
         text: What was done, or why nothing was.
         done: Whether an alias was moved.
+        champion: The version that became champion; None if none did.
     """
 
     text: str
     done: bool = True
+    champion: RolloutModel | None = None
 
 
 def apply_verdict(store: Store, name: str, stage: StageReport, aliases: RolloutAliases) -> Move | None:
@@ -129,7 +131,8 @@ def _promote(store: Store, version: Version, stage: StageReport, aliases: Rollou
     promoted = make_champion(store, version, tags)
     for alias in sorted(aliases.of_challengers()):
         clear_alias(store, promoted, alias)
-    return Move(f"version {version.number} is champion in place of version {champion.number}")
+    text = f"version {version.number} is champion in place of version {champion.number}"
+    return Move(text, champion=stage.challenger)
 
 
 def _find_settled(version: Version, champion: Version | None, stage: StageReport) -> str | None:
