@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, func, select
 
 from clones import ROOT
 from visiongate.errors import SettingsError
@@ -34,6 +34,7 @@ from visiongate.monitoring.entries import (
 )
 from visiongate.monitoring.history import read_history
 from visiongate.monitoring.prediction_log import PredictionLog
+from visiongate.monitoring.tables import models, predictions
 from visiongate.monitoring.times import HOUR_US, MINUTE_US
 from visiongate.settings.serving import PredictionLog as Settings
 from waiting import wait_until
@@ -114,7 +115,7 @@ def test_prediction_is_recorded(file: Path, open_log: Callable[..., PredictionLo
         kept=False,
     )
     log.put(given)
-    log.put(prediction("Cat", model=replace(MODEL, version=None)))
+    log.put(prediction("Cat", model=replace(MODEL, version=None, sha256="c" * 64)))
     settle(log)
     first, second = rows(file)
     assert first.pop("probabilities") == probabilities.tobytes()
@@ -164,6 +165,27 @@ def test_second_start_goes_on_with_the_same_file(file: Path, open_log: Callable[
         log.close()
     assert [row["model_id"] for row in rows(file)] == [1, 1]
     assert log.dropped == dict.fromkeys(module.DROP_REASONS, 0)
+
+
+def test_a_file_that_is_registered_later_stays_one_model(file: Path) -> None:
+    """Before, in the same process, and after a start without the registry."""
+    unregistered, another = replace(MODEL, version=None), replace(MODEL, version=None, sha256="b" * 64)
+
+    def write(database: Database, *served: LoggedModel) -> None:
+        database.write([LoggedPrediction(new_prediction_id(), model, "Cat", 0.9, 1.0) for model in served])
+
+    database = Database(f"sqlite:///{file}")
+    write(database, unregistered, another)
+    write(database, MODEL, unregistered)
+    database.close()
+    database = Database(f"sqlite:///{file}")
+    write(database, unregistered)
+    with database.engine.connect() as connection:
+        counted = select(models.c.version, models.c.sha256, func.count()).join(predictions)
+        rows = connection.execute(counted.group_by(models.c.model_id)).all()
+    database.close()
+
+    assert [tuple(row) for row in rows] == [("3", MODEL.sha256, 4), ("", another.sha256, 1)]
 
 
 def test_ids_ascend_and_cannot_be_guessed() -> None:

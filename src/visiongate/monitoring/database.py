@@ -18,6 +18,7 @@ from sqlalchemy import (
     inspect,
     make_url,
     select,
+    update,
 )
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DataError, IntegrityError
@@ -286,11 +287,27 @@ class Database:
             with self.engine.begin() as connection:
                 found = connection.scalar(number)
                 if found is None:
+                    found = _find_same_file(connection, **values)
+                if found is None:
                     added = insert_into(connection, models).values(**values, classes=classes)
                     connection.execute(added.on_conflict_do_nothing())
                     found = connection.scalars(number).one()
             self._model_ids[key] = found
         return self._model_ids[key]
+
+
+def _find_same_file(connection: Connection, name: str, version: str, sha256: str) -> int | None:
+    """Return the number of the file that was served before it had a version, or is served again without one.
+
+    From now on, it has the version: what it did is of one model.
+    """
+    same = (models.c.name == name, models.c.sha256 == sha256)
+    found = select(models.c.model_id).where(*same).order_by(models.c.model_id.desc()).limit(1)
+    if version:
+        connection.execute(update(models).where(*same, models.c.version == "").values(version=version))
+        found = found.where(models.c.version == version)
+    number: int | None = connection.scalar(found)
+    return number
 
 
 def _is_complete(connection: Connection) -> bool:
