@@ -246,20 +246,22 @@ def test_the_command_moves_the_aliases_and_says_so(
     monkeypatch.setenv("VISIONGATE_SERVING__ROLLOUT__SHADOW", f"models:/{settings.registry.name}@challenger")
     monkeypatch.setenv("VISIONGATE_MONITORING__ROLLOUT__MIN_ANSWERS", "100")
 
-    def run() -> str:
+    def run(*options: str) -> str:
         with pytest.raises(SystemExit) as ended:
-            main(["rollout", "--apply"])
+            main(["rollout", *options])
         assert ended.value.code == 0
         return capsys.readouterr().out
 
-    printed = run()
+    printed = run("--apply")
     assert "registry: version 2 is champion in place of version 1" in printed
     assert "images that were asked for, without API keys; 0 that" in printed
     assert aliases(store, settings) == {"champion": "2"}
-    assert "hold: version 2 is the champion already; nothing to move" in run()
+    assert "hold: version 2 is the champion already; nothing to move" in run("--apply")
+    assert f"hold: {stage.challenger} was promoted already; nothing to move" in run()
     roll_back(store, settings.registry.name, None, "worse at night", force=False)
-    assert "hold: version 2 was rolled back" in run()
+    assert "hold: version 2 was rolled back" in run("--apply")
+    assert "hold" in run()
     assert aliases(store, settings) == {"champion": "1"}
     reports = [json.loads(each) for each in read_decisions(log.database.engine, "rollout")]
-    assert [report["verdict"] for report in reports] == ["hold", "hold", "promote"]
-    assert [report["promoted"] and report["promoted"]["version"] for report in reports] == [None, None, "2"]
+    assert [report["verdict"] for report in reports] == [*["hold"] * 4, "promote"]
+    assert [report["promoted"] and report["promoted"]["version"] for report in reports] == [*[None] * 4, "2"]

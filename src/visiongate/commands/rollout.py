@@ -12,8 +12,14 @@ from visiongate.commands.opened_log import open_log
 from visiongate.monitoring.decisions import record_decision
 from visiongate.monitoring.drift.store import record_rollout
 from visiongate.monitoring.rollout import judge_rollout
-from visiongate.monitoring.rollout_report import Exposed, RolloutReport, StageReport, keep_deciding
-from visiongate.monitoring.rollout_store import read_rollouts
+from visiongate.monitoring.rollout_report import (
+    Exposed,
+    RolloutModel,
+    RolloutReport,
+    StageReport,
+    keep_deciding,
+)
+from visiongate.monitoring.rollout_store import LOOKS, find_promotion, read_rollouts
 from visiongate.monitoring.times import HOUR_US, now_us
 from visiongate.records.files import write_text
 from visiongate.settings.serving import Rollout
@@ -42,11 +48,29 @@ def run(json_file: Path | None, *, apply: bool) -> int:
                     # What it was promoted by is what its answers are compared with later.
                     record_rollout(database.engine, stage.challenger.sha256, deployment.monitoring.drift)
             report = _apply(report, deployment.serving.rollout)
+        elif report.verdict == "promote":
+            delay_us = round(LOOKS * deployment.serving.registry.poll_seconds * 1e6)
+            report = _note_promotion(report, find_promotion(database.engine), delay_us)
         record_decision(database.engine, report, log.days)
     print(_render(report))
     if json_file is not None:
         write_text(json_file, report.model_dump_json(indent=2) + "\n")
     return 0 if apply or report.verdict == "hold" else DUE
+
+
+def _note_promotion(
+    report: RolloutReport, promotion: tuple[RolloutModel, int] | None, delay_us: int
+) -> RolloutReport:
+    """Return the report, which says hold if the version was promoted already and has shown nothing since as a challenger."""
+    stages = [stage for stage in keep_deciding(report.stages) if stage.verdict == "promote"]
+    if promotion is None or any(
+        stage.challenger.sha256 != promotion[0].sha256
+        or stage.last.timestamp() * 1e6 > promotion[1] + delay_us
+        for stage in stages
+    ):
+        return report
+    advice = f"{promotion[0]} was promoted already; nothing to move"
+    return report.model_copy(update={"verdict": "hold", "advice": advice})
 
 
 def _apply(report: RolloutReport, served: Rollout) -> RolloutReport:

@@ -9,7 +9,6 @@ from sqlalchemy import Connection, Engine, and_, func, select
 
 from visiongate.errors import DataError
 from visiongate.monitoring.collection import read_feedback
-from visiongate.monitoring.decisions import read_decisions
 from visiongate.monitoring.drift.advice import REPAIRABLE
 from visiongate.monitoring.drift.store import read_latest_report
 from visiongate.monitoring.entries import LoggedModel
@@ -17,8 +16,8 @@ from visiongate.monitoring.harm_store import read_votes
 from visiongate.monitoring.history import read_models
 from visiongate.monitoring.opinions import Knowledge, weigh
 from visiongate.monitoring.retrain_check import EstimatedHarm, RetrainEvidence
-from visiongate.monitoring.rollout_report import RolloutModel, RolloutReport
-from visiongate.monitoring.rollout_store import is_active
+from visiongate.monitoring.rollout_report import RolloutModel
+from visiongate.monitoring.rollout_store import LOOKS, find_promotion, is_active
 from visiongate.monitoring.tables import drift_references, models, predictions
 from visiongate.monitoring.times import latest_us
 from visiongate.records.drift_reference import read_reference
@@ -28,8 +27,6 @@ from visiongate.settings.collecting import CollectRules
 CONFIDENCE: Final = 0.95
 # A drift check is out of date after so many of its windows.
 WINDOWS: Final = 2
-# Of a service at the registry, until a promotion is noticed and the version loaded.
-_LOOKS: Final = 3
 
 
 def read_retrain_evidence(
@@ -52,9 +49,9 @@ def read_retrain_evidence(
     Raises:
         SQLAlchemyError: The database cannot be read.
     """
-    promotion = _find_promotion(engine, name)
+    promotion = find_promotion(engine, name)
     with engine.connect() as connection:
-        champion = _find_champion(connection, name, promotion, round(_LOOKS * poll_seconds * 1e6))
+        champion = _find_champion(connection, name, promotion, round(LOOKS * poll_seconds * 1e6))
         if champion is None:
             return RetrainEvidence(None, [], None, None, 0)
         reference = _read_reference(connection, champion)
@@ -65,19 +62,6 @@ def read_retrain_evidence(
         return RetrainEvidence(champion, votes, reference, estimate, 0, answers=False)
     new_labels = _count_new_labels(engine, champion, start_us, taken, rules)
     return RetrainEvidence(champion, votes, reference, estimate, new_labels)
-
-
-def _find_promotion(engine: Engine, name: str | None) -> tuple[RolloutModel, int] | None:
-    """Return the version that `visiongate rollout` made champion last, and when."""
-    for content in read_decisions(engine, "rollout"):
-        try:
-            report = RolloutReport.model_validate_json(content)
-        except ValidationError:
-            # Of another version of this program.
-            continue
-        if report.promoted is not None and name in {None, report.promoted.name}:
-            return report.promoted, round(report.checked_at.timestamp() * 1e6)
-    return None
 
 
 def _find_champion(

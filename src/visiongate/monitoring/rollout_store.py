@@ -3,14 +3,19 @@
 from typing import Any, Final
 
 import numpy as np
+from pydantic import ValidationError
 from sqlalchemy import Connection, Engine, Integer, and_, cast, func, or_, select
 
+from visiongate.monitoring.decisions import read_decisions
 from visiongate.monitoring.history import MAX_LATENCIES, read_models
 from visiongate.monitoring.rollout import Exposure, RolloutEvidence
+from visiongate.monitoring.rollout_report import RolloutModel, RolloutReport
 from visiongate.monitoring.tables import failures, feedback, models, predictions
 from visiongate.monitoring.times import latest_us
 from visiongate.monitoring.votes import Vote
 
+# Of a service at the registry, until a promotion is noticed and the version loaded.
+LOOKS: Final = 3
 _MINUTE_US: Final = 60_000_000
 # The place of the first one in an id of `new_prediction_id`.
 _RANDOM_DIGITS: Final = 20
@@ -140,6 +145,27 @@ def _find_latest(connection: Connection, selected: Any) -> int | None:  # noqa: 
     past = predictions.c.time_us <= latest_us()
     latest = select(predictions.c.model_id).where(selected, past).order_by(predictions.c.time_us.desc())
     return connection.scalar(latest.limit(1))
+
+
+def find_promotion(engine: Engine, name: str | None = None) -> tuple[RolloutModel, int] | None:
+    """Return the version that `visiongate rollout` made champion last, and when, in microseconds since 1970.
+
+    Args:
+        engine: Of the database.
+        name: Of the registered model; None for any.
+
+    Raises:
+        SQLAlchemyError: The database cannot be read.
+    """
+    for content in read_decisions(engine, "rollout"):
+        try:
+            report = RolloutReport.model_validate_json(content)
+        except ValidationError:
+            # Of another version of this program.
+            continue
+        if report.promoted is not None and name in {None, report.promoted.name}:
+            return report.promoted, round(report.checked_at.timestamp() * 1e6)
+    return None
 
 
 def is_active(table: Any) -> Any:  # noqa: ANN401 - an expression of SQL
