@@ -10,7 +10,8 @@ the same seed of training; the studies differ in the random trials and in the se
 all folds, divided by those of the 20 random trials; a probe has one epoch a fold. A search that reaches as many epochs has
 failed, and costs 1.
 
-To see how much of a score is luck, the best settings of both are trained again with other folds and another seed.
+To see how much of a score is luck, the best settings of both are trained again with other folds and another seed; ``--again 0``
+leaves it out.
 
 ``--folder`` keeps the pixel arrays and the trained trials; the same command resumes. ``--random 180`` gives each of nine
 studies random trials of its own; with fewer, the studies draw them from the same ones.
@@ -82,14 +83,12 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The best of a study's random trials and of its search, what the search cost, and both scores measured again."""
+    """The best of a study's random trials and of its search, the number of its trials, and its cost."""
 
     random: Trial
     found: Trial
     trials: int
     ratio: float
-    random_again: float
-    found_again: float
 
 
 class _DoneError(Exception):
@@ -173,13 +172,14 @@ def main() -> None:
     parser.add_argument("--images", type=Path, help="of mnist: its four files; of cats_dogs: an archive")
     parser.add_argument("--studies", type=int, default=9)
     parser.add_argument("--random", type=int, default=60, help=f"random trials, a multiple of {TRIALS}")
+    parser.add_argument("--again", type=int, default=9, help="studies whose best settings are trained again")
     parser.add_argument("--folder", type=Path, help="keeps the arrays and the trials")
     parser.add_argument("overrides", nargs="*", help="settings, such as optimize.pruner=none")
     options = parser.parse_intermixed_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = (options.folder or Path(temporary)) / options.problem
         settings = prepare(folder, [*PROBLEMS[options.problem], *options.overrides], options.images)
-        measure(settings, folder, options.studies, options.random)
+        measure(settings, folder, options)
 
 
 def prepare(folder: Path, overrides: Sequence[str], images: Path | None) -> Settings:
@@ -200,7 +200,7 @@ def prepare(folder: Path, overrides: Sequence[str], images: Path | None) -> Sett
     return replace_settings(settings, fixed, "benchmark")
 
 
-def measure(settings: Settings, folder: Path, studies: int, count: int) -> None:
+def measure(settings: Settings, folder: Path, options: argparse.Namespace) -> None:
     """Run the random trials and the studies, and print them."""
     torch.set_num_threads(trial_threads(settings, settings.transformation.size))
     directory, optimize = folder / "data/transformed", settings.optimize
@@ -210,21 +210,29 @@ def measure(settings: Settings, folder: Path, studies: int, count: int) -> None:
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
         f"torch {torch.__version__}, optuna {optuna.__version__}\n"
         f"{settings.dataset.name}, {settings.model.name}, {optimize.metric}; {optimize.epochs} epochs on {len(images)} folds, "
-        f"judged on {judged} images; {optimize.sampler}, {optimize.pruner}; {count} random trials"
+        f"judged on {judged} images; {optimize.sampler}, {optimize.pruner}; {options.random} random trials"
     )
     trials = Trials(settings, folder)
-    drawn = [trials.measure(values) for values in draw(settings, count)]
+    drawn = [trials.measure(values) for values in draw(settings, options.random)]
     print(f"{'study':>5}{'random':>9}{'search':>9}{'trials':>8}{'cost':>7}{'again: random':>15}{'search':>9}")
-    results = []
-    for study in range(studies):
-        result = compare(trials, directory, choose(drawn, study), study)
+    results, again = [], []
+    for study in range(options.studies):
+        result = compare(settings, directory, choose(drawn, study), study)
         results.append(result)
         print(
-            f"{study:5}{result.random.score:9.4f}{result.found.score:9.4f}{result.trials:8}{result.ratio:7.3f}"
-            f"{result.random_again:15.4f}{result.found_again:9.4f}",
+            f"{study:5}{result.random.score:9.4f}{result.found.score:9.4f}{result.trials:8}{result.ratio:7.3f}",
+            end="",
             flush=True,
         )
-    summarize(results)
+        if study < options.again:
+            pair = [
+                trials.measure(each.values, FRESH_SEED + study).score
+                for each in (result.random, result.found)
+            ]
+            again.append(pair[1] - pair[0])
+            print(f"{pair[0]:15.4f}{pair[1]:9.4f}", end="")
+        print(flush=True)
+    summarize(results, again)
 
 
 def draw(settings: Settings, count: int) -> list[Values]:
@@ -243,9 +251,8 @@ def choose(drawn: Sequence[Trial], study: int) -> list[Trial]:
     return [drawn[index] for index in order[study % blocks * TRIALS :][:TRIALS]]
 
 
-def compare(trials: Trials, directory: Path, drawn: Sequence[Trial], study: int) -> Comparison:
+def compare(settings: Settings, directory: Path, drawn: Sequence[Trial], study: int) -> Comparison:
     """Run the search up to the best of the random trials."""
-    settings = trials.settings
     best, limit = max(drawn, key=lambda trial: trial.score), sum(trial.epochs for trial in drawn)
     sampled = replace_settings(settings, {"optimize.seed": study}, "benchmark")
     folds = len(load_judging_images(directory, settings.optimize))
@@ -255,19 +262,18 @@ def compare(trials: Trials, directory: Path, drawn: Sequence[Trial], study: int)
         StudyRunner(StudyStorage(Path(folder, "journal")), LocalEngine()).run(plan, search)
     reached = search.best.score >= best.score
     ratio = search.epochs / limit if reached else 1.0
-    again = [trials.measure(trial.values, FRESH_SEED + study).score for trial in (best, search.best)]
-    return Comparison(best, search.best, search.trials, ratio, *again)
+    return Comparison(best, search.best, search.trials, ratio)
 
 
-def summarize(results: Sequence[Comparison]) -> None:
+def summarize(results: Sequence[Comparison], gains: Sequence[float]) -> None:
     """Print the median cost, and what the scores are worth on other folds."""
     ratios = [result.ratio for result in results]
-    gains = [result.found_again - result.random_again for result in results]
     print(
         f"reached in {sum(ratio < 1 for ratio in ratios)} of {len(results)}; cost: median {statistics.median(ratios):.3f}, "
         f"mean {statistics.mean(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}; goal {GOAL}"
     )
-    print(f"search minus random, measured again: mean {statistics.mean(gains):+.4f}")
+    if gains:
+        print(f"search minus random, measured again: mean {statistics.mean(gains):+.4f}")
 
 
 if __name__ == "__main__":
