@@ -22,7 +22,8 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("ingestion", "validation", "preparation", "transformation")
 CLASSES = 10
-CORRECTIONS = "data/corrections.csv"
+# Tables that people write, of which the stages need the header.
+TABLES = ("data/collected.csv", "data/corrections.csv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +47,17 @@ def measure_stages(overrides: list[str]) -> dict[str, Cost]:
         folder = Path(name)
         shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(ROOT / "conf", folder / "conf")
-        write_no_corrections(folder)
+        write_empty_tables(folder)
         run_process(folder, "-m", "visiongate", "params", *overrides)
         return {stage: run_process(folder, "src/run.py", stage) for stage in STAGES}
 
 
-def write_no_corrections(folder: Path) -> None:
-    """Write the table of corrections without a row, which the stage `preparation` reads."""
-    (folder / CORRECTIONS).parent.mkdir()
-    header = (ROOT / CORRECTIONS).read_text().splitlines()[0]
-    (folder / CORRECTIONS).write_text(f"{header}\n")
+def write_empty_tables(folder: Path) -> None:
+    """Write the tables of collected and corrected images without a row."""
+    (folder / "data").mkdir()
+    for table in TABLES:
+        header = (ROOT / table).read_text().splitlines()[0]
+        (folder / table).write_text(f"{header}\n")
 
 
 def measure_loop(archive: Path, size: int, mode: str) -> Cost:

@@ -20,15 +20,24 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from data import describe_machine
+from visiongate.models.sketch import WIDTH
 from visiongate.monitoring.database import Database
-from visiongate.monitoring.entries import Feedback, LoggedModel, LoggedPrediction, new_prediction_id
+from visiongate.monitoring.entries import (
+    Feedback,
+    ImageFacts,
+    LoggedModel,
+    LoggedPrediction,
+    new_prediction_id,
+)
 from visiongate.monitoring.prediction_log import PredictionLog
 from visiongate.monitoring.report import Question, Reporter
+from visiongate.monitoring.watch import read_accuracies
 from visiongate.settings.serving import PredictionLog as Settings
 
 CLASSES = ("Cat", "Dog")
 MODELS = [LoggedModel("pets", version, "a" * 64, CLASSES) for version in ("1", "2")]
 BATCH, HOUR_US, WINDOW_HOURS = 5000, 3_600_000_000, 168
+ASK_SHARE = 0.02
 ABSENT = "sqlite:////dev/null/predictions.sqlite"
 
 
@@ -51,17 +60,22 @@ def make_predictions(count: int) -> Iterator[LoggedPrediction]:
     """Yield predictions, evenly over the window."""
     now, generator = time.time_ns() // 1000, np.random.default_rng(0)
     labels, times = generator.integers(2, size=count), generator.lognormal(3, 0.5, count)
+    confidences, draws = generator.beta(5, 1, count), generator.random(count)
     for number in range(count):
         yield LoggedPrediction(
             new_prediction_id(),
             MODELS[2 * number // count],
             CLASSES[labels[number]],
-            confidence=0.9,
+            confidence=float(confidences[number]),
             total_ms=float(times[number]),
             probabilities=bytes(8),
             sure=True,
             out_of_distribution=False,
             request_id="a" * 32,
+            image=ImageFacts(f"{number:064x}", 100_000, 1024, 768, "JPEG", "RGB", 0.5, 0.2),
+            embedding=bytes(2 * WIDTH),
+            kept=False,
+            asked=bool(draws[number] < ASK_SHARE),
             time_us=now - (count - number) * WINDOW_HOURS * HOUR_US // count,
         )
 
@@ -115,6 +129,9 @@ def report(address: str, rows: int) -> None:
     start, used = time.perf_counter(), time.process_time()
     made = Reporter(log).report(Question(WINDOW_HOURS + 1))
     seconds, used = time.perf_counter() - start, time.process_time() - used
+    start = time.process_time()
+    log.read(lambda engine: read_accuracies(engine, 0))
+    print(f"gauges of the accuracy: {time.process_time() - start:.2f} s of one core")
     print(f"report on {made.all.predictions:,} predictions: {seconds:.2f} s, {used:.2f} s of one core")
     print(f"  {Path(address.removeprefix('sqlite:///')).stat().st_size / rows:.0f} bytes a row")
     log.close()

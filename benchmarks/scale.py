@@ -43,7 +43,7 @@ import onnx
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from data import describe_machine, make_photos
-from data_stages import STAGES, measure_stages, run_process, write_no_corrections, write_set
+from data_stages import STAGES, measure_stages, run_process, write_empty_tables, write_set
 from predict import entered, write_model
 from scale_simulation import StageTimes, forecast
 from visiongate import paths
@@ -230,7 +230,7 @@ def make_workspace(options: argparse.Namespace, limit: int) -> tuple[int, Settin
     """Ingest photographs into the working folder, write a model, and return the number of images and the settings."""
     for folder in ("src", "conf"):
         Path(folder).symlink_to(ROOT / folder)
-    write_no_corrections(Path.cwd())
+    write_empty_tables(Path.cwd())
     source = (options.images or write_photos(limit)).resolve()
     overrides = [f"dataset.path='{source}'", f"dataset.limit={limit}", f"transformation=color_{SIDE}"]
     with contextlib.redirect_stdout(io.StringIO()):

@@ -1,4 +1,4 @@
-"""Train, judge and register a model: by hand, or when the data set changes or its images drift.
+"""Train, judge and register a model: by hand, when the data set changes, or when a new model is due.
 
 Each stage of ``dvc.yaml`` belongs to one of the tasks, by its position.
 """
@@ -13,11 +13,11 @@ from visiongate_dags.stages import IMAGE_TRAINING, assign_stages
 from visiongate_dags.tasks import Run
 
 DATA = Asset("visiongate_data", uri="visiongate://data")
-DRIFT = Asset("visiongate_drift", uri="visiongate://drift")
+RETRAIN = Asset(tasks.RETRAIN, uri="visiongate://retrain")
 
 
 @dag(
-    schedule=(DATA | DRIFT),
+    schedule=(DATA | RETRAIN),
     catchup=False,
     max_active_runs=1,
     # It starts by hand or by an event only.

@@ -1,4 +1,7 @@
-"""Train on current data every week, and register the model if it is better than the champion; no search for settings.
+"""Ask every week whether a new model is due; if so, collect the labels, train, and register the model if it beats the champion.
+
+The prediction log of the service is asked, as by `visiongate retrain-check`. A run by hand, or without a log, always trains.
+There is no search for settings.
 
 The Variable ``visiongate_schedule`` changes the schedule. It must be one of the environment, AIRFLOW_VAR_VISIONGATE_SCHEDULE,
 because Airflow reads the schedule when it reads this file.
@@ -28,7 +31,7 @@ def ml_training_pipeline() -> None:
 
     @task
     def prepare_data() -> dict[str, Any]:
-        """Make the clone of the run, fetch the images again, and prepare them."""
+        """Skip the run if no new model is due; make its clone, fetch the images again, and prepare them."""
         run = tasks.check(get_current_context())
         return {**run, **tasks.run_task(run, "prepare_data", ML_TRAINING, assign_needed_stages)}
 

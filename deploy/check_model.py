@@ -16,18 +16,21 @@ def find_differences(folder: Path, expected: dict[str, str]) -> list[str]:
     """Return where a folder of ``visiongate registry export`` differs from what is expected, and from itself.
 
     Args:
-        folder: With ``model.onnx`` and ``served.json``.
+        folder: With ``model.onnx``, ``served.json`` and, if that names its hash, ``reference.npz``.
         expected: The name, version and sha256 of the model, as far as they are given.
     """
     described = json.loads((folder / "served.json").read_text(encoding="utf-8"))
-    actual = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
     wrong = [
         f"served.json has the {key} {described[key]}, not {value}"
         for key, value in expected.items()
         if value not in ("", described[key])
     ]
-    if actual != described["sha256"]:
-        wrong.append(f"model.onnx has the sha256 {actual}, not the {described['sha256']} of served.json")
+    # Folders of older versions have no reference.
+    for name, key in (("model.onnx", "sha256"), ("reference.npz", "reference_sha256")):
+        if (known := described.get(key)) is not None:
+            actual = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            if actual != known:
+                wrong.append(f"{name} has the sha256 {actual}, not the {known} of served.json")
     return wrong
 
 

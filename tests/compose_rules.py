@@ -17,7 +17,7 @@ PINNED = re.compile(r"(?P<name>[\w./-]+):(?P<tag>[\w.-]*\d[\w.-]*)(@sha256:[0-9a
 # Those whose volume or files belong to root; they have no capability.
 ROOT_USERS = {"alloy", "s3"}
 # They sleep most of the time, or end soon, and there is nothing to ask.
-UNASKED = {"drift", "airflow-migrate"}
+UNASKED = {"checks", "airflow-migrate"}
 # What the caller runs on the work tree.
 PIPELINE = {"train", "evaluate", "develop"}
 SECRET_NAME = re.compile(r"(PASSWORD|SECRET|TOKEN|CREDENTIALS|(?<!CONFIG)_KEYS?)(_|$)")

@@ -46,6 +46,7 @@ class GitHub:
     branches: dict[str, str] = field(default_factory=dict)
     commits: dict[str, dict[str, Any]] = field(default_factory=dict)
     trees: dict[str, dict[str, str]] = field(default_factory=dict)
+    events: list[dict[str, Any]] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     identifiers: Iterator[int] = field(default_factory=lambda: itertools.count(1000))
 
@@ -218,6 +219,10 @@ class GitHub:
         # GitHub breaks the lines of base64.
         return 200, {"encoding": "base64", "content": base64.encodebytes(text.encode()).decode()}
 
+    def send_event(self, _found: re.Match[str], _query: object, body: dict[str, Any], _token: str) -> Answer:
+        self.events.append(body)
+        return 204, None
+
     def add_check(self, _found: re.Match[str], _query: object, body: dict[str, Any], _token: str) -> Answer:
         self.checks.append(body)
         return 201, body
@@ -233,6 +238,7 @@ ROUTES = {
     r"GET pulls/(\d+)": GitHub.find_pull,
     r"PATCH pulls/(\d+)": GitHub.change_pull,
     r"POST check-runs": GitHub.add_check,
+    r"POST dispatches": GitHub.send_event,
     r"GET issues": GitHub.list_issues,
     r"POST issues": GitHub.add_issue,
     r"PATCH issues/(\d+)": GitHub.change_issue,

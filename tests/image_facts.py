@@ -33,7 +33,7 @@ class Facts(NamedTuple):
 
 IMAGES = {
     "visiongate": Facts(8000, data=STATE),
-    "drift": Facts(None, data=STATE),
+    "checks": Facts(None, data=STATE),
     "prometheus": Facts(9090, data="/prometheus", keeps_by="--storage.tsdb.path="),
     "alertmanager": Facts(9093, data="/alertmanager", keeps_by="--storage.path="),
     "grafana": Facts(

@@ -37,8 +37,10 @@ RESTRICTED = {
 DIGEST = re.compile(r"[\w./:-]+@sha256:[0-9a-f]{64}")
 BYTES = re.compile(r"(\d+)(Mi|Gi)")
 FORMATS = {"cpu": CPU, "memory": BYTES, "ephemeral-storage": BYTES}
-# Once a week.
+# How often each check of the prediction log looks.
 WEEKLY = re.compile(r"[0-5]?\d (1?\d|2[0-3]) \* \* [0-6]")
+DAILY = re.compile(r"[0-5]?\d (1?\d|2[0-3]) \* \* \*")
+SCHEDULES = {"drift": WEEKLY, "retrain-check": WEEKLY, "rollout": DAILY}
 # The kinds of references to ConfigMaps and Secrets, and the field with the name.
 REFERENCES = {
     "configMapRef": ("ConfigMap", "name"),
@@ -342,6 +344,34 @@ def reads_the_keys_that_are_mounted(case: Case) -> Iterator[str]:
 
 
 @rule
+def keeps_images_in_a_claim(case: Case) -> Iterator[str]:
+    """The images that the service keeps outlive its pod, are shared by all replicas, and fit."""
+    claims = {
+        name_of(document): document["spec"] for document in of_kind(case.documents, "PersistentVolumeClaim")
+    }
+    for container in ours(case, "Deployment"):
+        images = serving_of(case, container).log.images
+        if images.keep == "none" or "://" in images.folder:
+            continue
+        names = {
+            mount["name"]
+            for mount in container.spec["volumeMounts"]
+            if Path(images.folder).is_relative_to(mount["mountPath"]) and mount["name"] != "state"
+        }
+        kept = [
+            claims.get(f"PersistentVolumeClaim/{find(volume, 'persistentVolumeClaim/claimName')}", {})
+            for volume in container.workload.spec["volumes"]
+            if volume["name"] in names
+        ]
+        if [claim.get("accessModes") for claim in kept] != [["ReadWriteMany"]]:
+            yield f"{container.name}: the images in {images.folder} are lost with a pod, or not those of all replicas"
+        for claim in kept:
+            size = _mebibytes(find(claim, "resources/requests/storage")) * 1024**2
+            if images.max_bytes > size:
+                yield f"{container.name}: images of {images.max_bytes} bytes in a claim of {size}"
+
+
+@rule
 def refers_to_what_exists(case: Case) -> Iterator[str]:
     """What a pod refers to is rendered, too, or is created by the operator as the docs say."""
     present = {name_of(document): set(document.get("data", {})) for document in case.documents}
@@ -394,11 +424,12 @@ def calls_commands_that_exist(case: Case) -> Iterator[str]:
 
 
 @rule
-def runs_weekly_and_alone(case: Case) -> Iterator[str]:
+def runs_on_schedule_and_alone(case: Case) -> Iterator[str]:
     """A CronJob waits for its last run, misses no more than a while, and keeps some history."""
     for document in of_kind(case.documents, "CronJob"):
         schedule, zone = document["spec"]["schedule"], document["spec"].get("timeZone")
-        if not WEEKLY.fullmatch(schedule) or zone != "Etc/UTC":
+        [command] = [container.spec["args"][0] for container in containers([document])]
+        if not SCHEDULES.get(command, WEEKLY).fullmatch(schedule) or zone != "Etc/UTC":
             yield f"{name_of(document)}: schedule {schedule}, time zone {zone}"
         if document["spec"].get("concurrencyPolicy") != "Forbid":
             yield f"{name_of(document)}: concurrencyPolicy is not Forbid"
@@ -408,11 +439,16 @@ def runs_weekly_and_alone(case: Case) -> Iterator[str]:
 
 
 @rule
-def looks_for_drift_each_week(case: Case) -> Iterator[str]:
-    """The check looks at the time since the last one, and false alarms are rare over a year."""
-    for container in ours(case, "CronJob"):
-        for problem in weekly_problems(container.spec["args"]):
-            yield f"{container.name}: {problem}"
+def makes_each_check(case: Case) -> Iterator[str]:
+    """With the service run the checks of its log. They look at the time since the last look, and change no registry."""
+    jobs = {container.spec["args"][0]: container for container in ours(case, "CronJob")}
+    if case.namespace == "visiongate" and (missing := sorted(SCHEDULES.keys() - jobs)):
+        yield f"CronJob: nothing runs {missing}"
+    if "drift" in jobs:
+        for problem in weekly_problems(jobs["drift"].spec["args"]):
+            yield f"{jobs['drift'].name}: {problem}"
+    if "rollout" in jobs and "--apply" in jobs["rollout"].spec["args"]:
+        yield f"{jobs['rollout'].name}: moves aliases that a person has not looked at"
 
 
 # What also holds for pods that an operator makes, in which the service does not run.

@@ -1,7 +1,7 @@
 """The first and the last step of a run, which are the same as tasks of Airflow and in pods. Needs no Airflow."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from visiongate_dags.clone import (
     Clone,
@@ -11,6 +11,7 @@ from visiongate_dags.clone import (
     remove_old_clones,
     run_stages,
 )
+from visiongate_dags.feedback import collect_labels
 from visiongate_dags.proposals import propose
 from visiongate_dags.results import Values, read_registration
 
@@ -20,7 +21,13 @@ FETCHES, REGISTERS = "ingestion", "register"
 logger = logging.getLogger(__name__)
 
 
-def prepare(clone: Clone, data: str | None, overrides: Sequence[str], keep_runs: int) -> str:
+def prepare(
+    clone: Clone,
+    data: str | None,
+    overrides: Sequence[str],
+    keep_runs: int,
+    feedback: Mapping[str, str] | None = None,
+) -> str:
     """Make the clone of the run with its settings, remove old ones, and return the commit that the run works on.
 
     Args:
@@ -28,12 +35,16 @@ def prepare(clone: Clone, data: str | None, overrides: Sequence[str], keep_runs:
         data: As in `make_clone`.
         overrides: As in `make_clone`.
         keep_runs: Number of the latest clones to keep.
+        feedback: The prediction log whose labels to collect; None to collect none.
 
     Raises:
-        RunError: As `make_clone` and `remove_old_clones`.
+        RunError: As `make_clone`, `collect_labels` and `remove_old_clones`.
         TemporaryError: A process was killed.
     """
-    commit = make_clone(clone, data, overrides)
+    make_clone(clone, data, overrides)
+    if feedback is not None:
+        collect_labels(clone, feedback)
+    commit = clone.git("rev-parse", "HEAD")
     for name in remove_old_clones(clone.folder.parent, keep_runs):
         logger.info("Removed the clone of an earlier run, %s", name)
     logger.info("The run works in %s on commit %s", clone.folder, commit)

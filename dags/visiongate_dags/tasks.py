@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from airflow.sdk import get_current_context
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from visiongate_dags import steps
 from visiongate_dags.clone import Clone, apply_gate, run_name, run_stages, write_report
 from visiongate_dags.errors import RunError, TemporaryError
+from visiongate_dags.feedback import find_log, is_due
 from visiongate_dags.notifications import send
 from visiongate_dags.project import POOL, Project
 from visiongate_dags.results import Values, read_evaluation, read_hashes
@@ -29,6 +30,8 @@ DEFAULTS: dict[str, Any] = {
     "pool": POOL,
 }
 RESULT = "return_value"
+# Of the asset whose events say that a new model is due, and of runs that a schedule starts.
+RETRAIN, SCHEDULED = "visiongate_retrain", "scheduled"
 ADVICE = {
     errno.ENOSPC: "the disk is full; free some space, or set the Variable visiongate_workspace to a folder on another disk",
     errno.EDQUOT: "the disk quota is exhausted; free some space",
@@ -80,15 +83,20 @@ def airflow_errors() -> Iterator[None]:
 
 
 def check(context: Mapping[str, Any]) -> Run:
-    """Check what the run needs, and make its clone."""
+    """Check what the run needs, and make its clone.
+
+    Raises:
+        AirflowSkipException: The run is scheduled, and no new model is due.
+    """
     with airflow_errors():
         settings, project = read_run_settings(context), read_project()
         workspace = read_workspace(project)
         project.check(workspace)
+        feedback = find_feedback(context, project)
         if changed := project.changed_files():
             logger.warning("The run does not see uncommitted changes of %s", ", ".join(changed))
         clone = Clone(project, workspace / context["dag"].dag_id / run_name(context["run_id"]))
-        commit = steps.prepare(clone, settings.data, settings.overrides, settings.keep_runs)
+        commit = steps.prepare(clone, settings.data, settings.overrides, settings.keep_runs, feedback)
         return {
             "project": str(project.folder),
             "python": str(project.python),
@@ -97,6 +105,24 @@ def check(context: Mapping[str, Any]) -> Run:
             "commit": commit,
             "fetch": settings.fetch,
         }
+
+
+def find_feedback(context: Mapping[str, Any], project: Project) -> Mapping[str, str] | None:
+    """Return the prediction log whose labels the run collects; None if it collects none.
+
+    A scheduled run asks the log first. Without a log it trains on the data that it fetches, as a run by hand does.
+
+    Raises:
+        AirflowSkipException: No new model is due.
+        RunError: The log cannot be read.
+        TemporaryError: The check was killed, or lost its network.
+    """
+    scheduled = context["dag_run"].run_type == SCHEDULED
+    sent = {asset.name for asset in context.get("triggering_asset_events") or ()}
+    log = find_log(project) if scheduled or RETRAIN in sent else None
+    if log is not None and scheduled and not is_due(project, log):
+        raise AirflowSkipException("no new model is due: see `visiongate retrain-check` above")
+    return log
 
 
 def run_task(run: Run, task: str, tasks: Mapping[str, str], assign: Assign) -> Values:

@@ -40,6 +40,7 @@ class Panel:
         steps: Colors from a value on; the first is for lower values.
         runbook: The alert that it belongs to.
         defaults: Further options of the field.
+        options: Further options of the panel.
         source: The data source.
     """
 
@@ -52,6 +53,7 @@ class Panel:
     steps: Sequence[tuple[str, float | None]] = (("green", None),)
     runbook: str | None = None
     defaults: Json = field(default_factory=dict)
+    options: Json = field(default_factory=dict)
     source: Json = field(default_factory=lambda: METRICS)
 
 
@@ -88,6 +90,24 @@ def quantile(share_below: float, metric: str, labels: str) -> str:
 def budget(slo: str, errors: str) -> str:
     """Return the share of an error budget that is left after the range of the dashboard."""
     return f'1 - ({errors}) / (1 - scalar(visiongate:objective:ratio{{slo="{slo}"}}))'
+
+
+def accuracy(source: str) -> dict[str, str]:
+    """Return the queries for the accuracy by a source, with the bounds of its interval, of each version."""
+    labels = f'{REPLICAS},source="{source}"'
+    return {
+        f"{{{{model}}}} {{{{model_version}}}}{name}": (
+            f"max by (model, model_version) (visiongate_accuracy{suffix}{{{labels}}})"
+        )
+        for name, suffix in (("", ""), (", lower bound", "_low"), (", upper bound", "_high"))
+    }
+
+
+def verdict(title: str, description: str, kind: str, runbook: str) -> Panel:
+    """Return a panel with the verdict of the latest decision of a kind."""
+    query = f'max by (verdict) (visiongate_decision{{{REPLICAS},kind="{kind}"}}) == 1'
+    shown = {"displayName": "${__field.labels.verdict}"}
+    return stat(title, description, query, defaults=shown, options={"textMode": "name"}, runbook=runbook)
 
 
 ERRORS: Final = share(increase(FAILURES), increase(REQUESTS))
@@ -263,18 +283,6 @@ PREDICTIONS: Final = [
         defaults=STACKED,
         runbook="VisiongateMixedVersions",
     ),
-    Panel(
-        "Shadow agrees",
-        "Of the images that the shadow predicted, too, the share with the class of the answer.",
-        {
-            "agrees": share(
-                rate("visiongate_shadow_predictions_total", f'{REPLICAS},agrees="true"'),
-                rate("visiongate_shadow_predictions_total"),
-            )
-        },
-        unit="percentunit",
-        defaults=PERCENT,
-    ),
 ]
 MODELS: Final = [
     Panel(
@@ -326,11 +334,12 @@ MODELS: Final = [
         runbook="VisiongateModelProblem",
     ),
 ]
-QUALITY: Final = [
+DRIFT: Final = [
     stat(
         "Drift",
-        "Whether the last drift check found drift, by check.",
+        "Whether the last drift check found drift, by check. Tests that could not be made are absent.",
         f"max by (check) (visiongate_drift{{{REPLICAS}}})",
+        width=20,
         steps=BAD_ABOVE_0,
         defaults={
             "displayName": "${__field.labels.check}",
@@ -340,11 +349,19 @@ QUALITY: Final = [
     ),
     stat(
         "Last drift check",
-        "Since the last check. It runs each week in Kubernetes, and each day in compose.",
+        "Since the last check, which runs each week.",
         f"time() - max(visiongate_drift_checked_timestamp_seconds{{{REPLICAS}}})",
         unit="s",
         steps=(("green", None), ("red", 8 * 86400.0)),
         runbook="VisiongateDriftCheckOld",
+    ),
+    Panel(
+        "Estimated accuracy",
+        "By the last drift check, without labels, with its 95% interval. It is wrong where the model is sure and wrong.",
+        accuracy("estimated"),
+        unit="percentunit",
+        defaults={"max": 1},
+        runbook="VisiongateAccuracyEstimatedLow",
     ),
     Panel(
         "Out of distribution",
@@ -368,28 +385,121 @@ QUALITY: Final = [
         defaults={"min": 0},
         runbook="VisiongateUnsure",
     ),
+]
+FEEDBACK: Final = [
     Panel(
-        "Accuracy by feedback",
-        "Of seven days, with the upper end of its 95% interval. People report mistakes more often than they confirm answers.",
+        "Accuracy of a random sample",
+        "By the answers to the question for the true class, in seven days, with its 95% interval. This accuracy counts.",
         {
-            "accuracy": f"job:visiongate_feedback_correct:ratio_increase7d{{{INSTALLATION}}}",
-            "upper end": f"job:visiongate_feedback_correct_upper:ratio_increase7d{{{INSTALLATION}}}",
+            **accuracy("sampled"),
             "objective": 'visiongate:objective:ratio{slo="accuracy"}',
         },
-        width=12,
         unit="percentunit",
-        defaults=PERCENT,
+        defaults={"max": 1},
         runbook="VisiongateAccuracyLow",
     ),
     Panel(
-        "Feedback",
-        "Answers that people confirmed or corrected, in seven days.",
+        "Accuracy by volunteered feedback",
+        "People report mistakes more often than they confirm answers: compare it with the past only.",
+        accuracy("volunteered"),
+        unit="percentunit",
+        defaults={"max": 1},
+        runbook="VisiongateAccuracyLow",
+    ),
+    Panel(
+        "Response rate",
+        "Of the questions for the true class in seven days, the share that was answered.",
         {
-            "all": f"job:visiongate_feedback:increase7d{{{INSTALLATION}}}",
-            "correct={{correct}}": f"sum by (correct) (increase(visiongate_feedback_total{{{REPLICAS}}}[7d]))",
+            "{{namespace}}": (
+                f"job:visiongate_feedback_answers:increase7d{{{INSTALLATION}}} "
+                f"/ (job:visiongate_feedback_requests:increase7d{{{INSTALLATION}}} > 0)"
+            )
+        },
+        unit="percentunit",
+        steps=(("red", None), ("green", 0.01)),
+        defaults={"min": 0, **LIMIT},
+        runbook="VisiongateQuestionsUnanswered",
+    ),
+    Panel(
+        "Questions and answers",
+        "Of seven days.",
+        {
+            "asked": f"sum(increase(visiongate_feedback_requests_total{{{REPLICAS}}}[7d]))",
+            "answered, correct={{correct}}": (
+                f'sum by (correct) (increase(visiongate_feedback_total{{{REPLICAS},asked="true"}}[7d]))'
+            ),
         },
         width=12,
-        runbook="VisiongateAccuracyLow",
+        defaults={"min": 0},
+        runbook="VisiongateQuestionsUnanswered",
+    ),
+    Panel(
+        "Volunteered feedback",
+        "Answers that people confirmed or corrected unasked, in seven days.",
+        {
+            "correct={{correct}}": (
+                f'sum by (correct) (increase(visiongate_feedback_total{{{REPLICAS},asked="false"}}[7d]))'
+            ),
+        },
+        width=12,
+        defaults={"min": 0},
+    ),
+]
+ROLLOUT: Final = [
+    verdict(
+        "Rollout",
+        "What the latest `visiongate rollout` says about challengers.",
+        "rollout",
+        "VisiongateRolloutWaits",
+    ),
+    verdict(
+        "Retraining", "What the latest `visiongate retrain-check` says.", "retrain", "VisiongateRetrainDue"
+    ),
+    stat(
+        "Last checks",
+        "Since the latest of each kind.",
+        f"time() - max by (kind) (visiongate_decision_timestamp_seconds{{{REPLICAS}}})",
+        unit="s",
+        width=8,
+        steps=(("green", None), ("red", 8 * 86400.0)),
+        defaults={"displayName": "${__field.labels.kind}"},
+        runbook="VisiongateDecisionOld",
+    ),
+    stat(
+        "Canaries",
+        "Replicas with a canary.",
+        f'count(visiongate_model_info{{{REPLICAS},role="canary"}}) or vector(0)',
+    ),
+    stat(
+        "Shadows",
+        "Replicas with a shadow.",
+        f'count(visiongate_model_info{{{REPLICAS},role="shadow"}}) or vector(0)',
+    ),
+    Panel(
+        "Shadow agrees",
+        "Of the images that the shadow predicted, too, the share with the class of the answer.",
+        {
+            "agrees": share(
+                rate("visiongate_shadow_predictions_total", f'{REPLICAS},agrees="true"'),
+                rate("visiongate_shadow_predictions_total"),
+            )
+        },
+        unit="percentunit",
+        defaults=PERCENT,
+        width=12,
+    ),
+    Panel(
+        "Failures by version",
+        "Images that a version could not answer, because the model failed or was too late.",
+        {
+            "{{model}} {{model_version}} {{kind}}": (
+                f"sum by (model, model_version, kind) ({rate('visiongate_inference_failures_total')})"
+            )
+        },
+        width=12,
+        unit="cps",
+        defaults={"min": 0},
+        runbook="VisiongateCanaryFails",
     ),
 ]
 PREDICTION_LOG: Final = [
@@ -397,7 +507,6 @@ PREDICTION_LOG: Final = [
         "Predictions waiting to be recorded",
         "More than a batch of 200 for long: the database is slow or away.",
         {"{{instance}}": f"visiongate_prediction_log_waiting{{{REPLICAS}}}"},
-        width=12,
         runbook="VisiongatePredictionLogBehind",
     ),
     Panel(
@@ -406,9 +515,17 @@ PREDICTION_LOG: Final = [
         {
             "{{reason}}": f"sum by (reason) (increase(visiongate_prediction_log_dropped_total{{{REPLICAS}}}[$__rate_interval]))"
         },
-        width=12,
         defaults={"custom": {"drawStyle": "bars", "fillOpacity": 80}, "decimals": 0},
         runbook="VisiongatePredictionLogDropped",
+    ),
+    Panel(
+        "Images not kept",
+        "Of those that should have been, by reason.",
+        {
+            "{{reason}}": f"sum by (reason) (increase(visiongate_images_dropped_total{{{REPLICAS}}}[$__rate_interval]))"
+        },
+        defaults={"custom": {"drawStyle": "bars", "fillOpacity": 80}, "decimals": 0},
+        runbook="VisiongateImagesDropped",
     ),
 ]
 RESOURCES: Final = [
@@ -495,7 +612,9 @@ ROWS: Final = {
     "Overview": OVERVIEW,
     "Predictions": PREDICTIONS,
     "Models": MODELS,
-    "Drift and feedback": QUALITY,
+    "Drift": DRIFT,
+    "Feedback and accuracy": FEEDBACK,
+    "Rollout": ROLLOUT,
     "Prediction log": PREDICTION_LOG,
     "Resources": RESOURCES,
     "Log": LOG,
@@ -546,7 +665,7 @@ def describe(panel: Panel) -> Json:
             for ref, (legend, query) in zip("ABCDEF", panel.queries.items(), strict=False)
         ],
         "fieldConfig": {"defaults": defaults, "overrides": []},
-        "options": OPTIONS[panel.kind],
+        "options": {**OPTIONS[panel.kind], **panel.options},
         "links": links,
         **({"transformations": TABLE} if panel.kind == "table" else {}),
     }
@@ -643,7 +762,7 @@ def build() -> Json:
     return {
         "uid": "visiongate",
         "title": "visiongate",
-        "description": "The inference service: objectives, predictions, models, drift, feedback, resources and log.",
+        "description": "The inference service: objectives, predictions, models, drift, feedback, rollout, resources and log.",
         "tags": ["visiongate"],
         "schemaVersion": SCHEMA_VERSION,
         "version": 1,

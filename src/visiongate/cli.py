@@ -30,6 +30,8 @@ Shell completion: eval "$(_VISIONGATE_COMPLETE=bash_source visiongate)", or zsh_
 """
 # The file at the root of a repository.
 PIPELINE = "dvc.yaml"
+# The extra `serve` is enough for these, without the options that need MLflow.
+SERVING_COMMANDS = {"serve", "drift", "performance", "retrain_check", "rollout"}
 FAILED = 2
 INTERRUPTED = 130
 # The first process of a container is one that no signal ends, unless it handles it.
@@ -56,7 +58,7 @@ def _dispatch(module: str, function: str = "run") -> Callable[..., None]:
             package = (error.name or "visiongate").partition(".")[0]
             if context.find_root().params["debug"] or package == "visiongate":
                 raise
-            extra = "serve" if module in {"serve", "drift"} else "pipeline"
+            extra = "serve" if module in SERVING_COMMANDS and package != "mlflow" else "pipeline"
             fix = f"pip install 'visiongate[{extra}]'"
             click.echo(f"{context.command_path}: {package!r} is not installed; run: {fix}", err=True)
             status = FAILED
@@ -111,6 +113,11 @@ def _metric(default: str = "accuracy") -> click.Option:
 def _data() -> click.Option:
     text = "Folder, archive, address or data set of conf/dataset for this run; any path works without quotes for Hydra."
     return _option("--data", metavar="PATH|URL|NAME", help=text)
+
+
+def _kept_images() -> click.Option:
+    text = "Where the service keeps images; by default serving.log.images.folder."
+    return _option("--images", "folder", metavar="FOLDER|URL", help=text)
 
 
 def _pinned_image() -> tuple[click.Parameter, ...]:
@@ -229,6 +236,35 @@ def _correction_commands() -> list[click.Command]:
             ),
             _option("--port", type=int, default=0, help="Port on 127.0.0.1; by default a free one."),
             _flag("--no-browser", "Print the address of the page, but do not open it."),
+        ),
+        _command(
+            "collect",
+            _dispatch("collect"),
+            "Turn feedback of the service with kept images into training images, data/collected.csv, and corrections; doubtful "
+            "labels are listed in reports/collect instead.",
+            "visiongate collect --dry-run",
+            _option(
+                "--since",
+                type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]),
+                help="Only images with feedback since this time, in UTC; by default all.",
+            ),
+            _kept_images(),
+            _option(
+                "--accept",
+                multiple=True,
+                metavar="SHA256[=CLASS]|all",
+                help="Take a doubtful label, or another class for the image.",
+            ),
+            _option("--reject", multiple=True, metavar="SHA256", help="Refuse a doubtful label for good."),
+            _flag("--dry-run", "Show what would be done; write nothing."),
+        ),
+        _command(
+            "forget",
+            _dispatch("forget"),
+            "Delete an image of the service, its predictions and its collected copy, such as at the request of a user.",
+            "visiongate forget photo.jpg",
+            click.Argument(["image"], metavar="FILE|SHA256"),
+            _kept_images(),
         ),
         _command(
             "label-next",
@@ -395,6 +431,41 @@ def _serving_commands() -> list[click.Command]:
                 help="Probability of a false alarm within a year; by default monitoring.drift.yearly_level.",
             ),
             _option("--json", "json_file", type=FILE, help="File for the result as JSON."),
+        ),
+        _command(
+            "rollout",
+            _dispatch("rollout"),
+            "Judge the challengers that predict beside the champion, as shadow or canary: promote, hold or roll back. Exit "
+            "with 1 if one is to be promoted or rolled back, unless --apply does it.",
+            "visiongate rollout --apply",
+            _flag("--apply", "Move the aliases in the registry as the verdicts say."),
+            _option("--json", "json_file", type=FILE, help="File for the result as JSON."),
+        ),
+        _command(
+            "retrain-check",
+            _dispatch("retrain_check"),
+            "Say whether a new model is due: after measured or estimated harm, or with enough new labels; drift alone is no "
+            "reason. Exit with 1 if one is, and with 2 if the prediction log has too little to say.",
+            "visiongate retrain-check --json retrain.json",
+            _option("--json", "json_file", type=FILE, help="File for the result as JSON."),
+        ),
+        _command(
+            "performance",
+            _dispatch("performance"),
+            "Show how good the answers in the prediction log were: accuracy by feedback, calibration, latency, by version and "
+            "class.",
+            "visiongate performance --hours 24 --html performance.html",
+            _option(
+                "--hours",
+                type=click.IntRange(1, 87_600),
+                help="How far to look back; by default serving.log.window_hours.",
+            ),
+            _option("--model", metavar="NAME", help="Name of a model; by default all."),
+            _option("--version", metavar="VERSION", help="Version of a model; by default all."),
+            _option("--json", "json_file", type=FILE, help="File for the report as JSON."),
+            _option(
+                "--html", "html_file", type=FILE, help="File for the report as a page that loads nothing."
+            ),
         ),
         _command(
             "smoke",

@@ -12,6 +12,9 @@ LOCK = Path("dvc.lock")
 DOWNLOADS = Path("data/downloads")
 # Written by people; tracked by git.
 CORRECTIONS = Path("data/corrections.csv")
+# Written by `visiongate collect`; git tracks the table, and DVC the images.
+COLLECTED = Path("data/collected.csv")
+COLLECTED_IMAGES = Path("data/collected")
 RAW = Path("data/raw")
 MEASURED = Path("data/measured")
 PREPARED = Path("data/prepared")
@@ -57,6 +60,7 @@ REPORT = Path("reports/report.md")
 LR_RANGE = Path("logs/lr_range.png")
 EXPERIMENTS = Path("reports/experiments")
 LABELING = Path("reports/labeling")
+COLLECT = Path("reports/collect")
 
 
 def fold_model(fold: int) -> Path:

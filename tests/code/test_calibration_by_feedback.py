@@ -30,7 +30,7 @@ def test_value_is_that_of_the_evaluation() -> None:
     generator = np.random.default_rng(0)
     confidence, probability = draw(700, "overconfident", generator)
     correct = generator.random(700) < probability
-    found = measure_calibration(*map(list, count(confidence, correct, BINS)), LEVEL)
+    found = measure_calibration(*count(confidence, correct, BINS), LEVEL)
     assert found is not None
     assert found.ece.value == pytest.approx(expected_calibration_error(confidence, correct, RELIABILITY_BINS))
     assert sum(each.labeled for each in found.bins) == 700
@@ -42,7 +42,7 @@ def test_value_is_that_of_the_evaluation() -> None:
 
 
 def test_without_feedback_there_is_none() -> None:
-    zero = [0.0] * BINS
+    zero = np.zeros(BINS)
     assert measure_calibration(zero, zero, zero, LEVEL) is None
 
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -268,15 +267,14 @@ def test_an_earlier_check_that_cannot_be_read_is_none(content: str | None) -> No
 # Feedback
 
 
-def log_answers(right: int, wrong: int, *, sha256: str | None = None, age_days: float = 1) -> str:
+def log_answers(right: int, wrong: int, *, sha256: str | None = None, asked: bool = True) -> str:
     """Write answers with feedback to a prediction log; return its address."""
     address = f"sqlite:///{Path.cwd()}/predictions.sqlite"
     database = Database(address)
     model = LoggedModel("pets", "2", sha256 or sha256_of(MODEL), tiny_models.CLASSES)
-    time_us = round((time.time() - age_days * 86_400) * 1e6)
     for number in range(right + wrong):
         identifier = new_prediction_id()
-        database.write([LoggedPrediction(identifier, model, "dark", 0.9, 5.0, time_us=time_us)])
+        database.write([LoggedPrediction(identifier, model, "dark", 0.9, 5.0, asked=asked)])
         database.record_feedback(Feedback(identifier, "dark" if number < right else "bright"))
     database.close()
     return address
@@ -284,25 +282,30 @@ def log_answers(right: int, wrong: int, *, sha256: str | None = None, age_days: 
 
 @pytest.mark.usefixtures("workspace")
 def test_feedback_that_contradicts_the_test_images_falls_short() -> None:
-    assert run_cli("registry", "check", *FILES, "--log", log_answers(30, 20)) == 1
+    assert run_cli("registry", "check", *FILES, "--log", log_answers(40, 40)) == 1
     feedback = results()["feedback accuracy"]
-    assert (feedback["passed"], feedback["value"]) == (False, 0.6)
+    assert (feedback["passed"], feedback["value"]) == (False, 0.5)
     assert feedback["high"] < float(feedback["required"].split()[1])
-    assert feedback["note"] == "50 answers with feedback"
+    assert feedback["note"] == "80 labels that the service asked for"
 
 
 @pytest.mark.usefixtures("workspace")
 @pytest.mark.parametrize(
     ("answers", "note", "passed"),
     [
-        ({"right": 40, "wrong": 0}, "40 answers with feedback", True),
-        ({"right": 0, "wrong": 29}, "29 answers with feedback, 30 required", None),
+        ({"right": 60, "wrong": 0}, "60 labels that the service asked for", True),
+        ({"right": 0, "wrong": 29}, "29 labels that the service asked for, too few to say", None),
         (
-            {"right": 0, "wrong": 40, "sha256": "f" * 64},
-            "no answer of the champion in the last 30 days",
+            {"right": 0, "wrong": 60, "sha256": "f" * 64},
+            "0 labels that the service asked for, too few to say",
             None,
         ),
-        ({"right": 0, "wrong": 40, "age_days": 31}, "no answer of the champion in the last 30 days", None),
+        # Who volunteers corrects mistakes.
+        (
+            {"right": 0, "wrong": 60, "asked": False},
+            "0 labels that the service asked for, too few to say",
+            None,
+        ),
     ],
 )
 def test_feedback_that_says_nothing_against_the_champion(
@@ -360,7 +363,7 @@ def github(server: GitHub, workspace: object, monkeypatch: pytest.MonkeyPatch) -
 
 def check(*, passes: bool) -> int:
     """Judge the champion and report, as the workflow does."""
-    answers = log_answers(40, 0) if passes else log_answers(0, 400)
+    answers = log_answers(60, 0) if passes else log_answers(0, 400)
     run_cli("registry", "check", *FILES, "--log", answers)
     return run_cli("issue", str(CHECK), str(REPORT))
 
@@ -376,7 +379,7 @@ def test_one_issue_is_opened_updated_and_closed(github: GitHub, capsys: pytest.C
     _, _, issue = github.issues
     assert (issue["title"], issue["state"]) == ("The champion falls short: feedback", "open")
     # Of the second report.
-    assert "840 answers with feedback" in issue["body"]
+    assert "860 labels that the service asked for" in issue["body"]
     assert f"{github.address}/team/flowers/actions/runs/5" in issue["body"]
 
     Path("predictions.sqlite").unlink()

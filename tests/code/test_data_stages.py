@@ -18,6 +18,7 @@ from visiongate.images.pixels import load_split
 from visiongate.images.table import iterate_images, read_table, write_shards
 from visiongate.ingestion import stage as ingestion
 from visiongate.records.clusters import write_clusters
+from visiongate.records.collected import change_collected
 from visiongate.records.conversion import ChosenConversion, Conversion, write_conversion
 from visiongate.records.dataset import read_dataset, write_dataset
 from visiongate.records.splits import SPLITS
@@ -35,6 +36,7 @@ def _workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.delenv(ingestion.MIRROR, raising=False)
     monkeypatch.chdir(tmp_path)
+    change_collected(paths.COLLECTED)
     return None
 
 

@@ -3,30 +3,182 @@
 import asyncio
 import json
 import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from command_line import run_cli
 from drift_reports import make_report
 from pooled_models import write_pooled_model
 from served import application
-from visiongate.errors import SettingsError
-from visiongate.monitoring import drift, drift_check, drift_store, prediction_log
-from visiongate.monitoring.database import Database
-from visiongate.monitoring.drift import Sample
-from visiongate.monitoring.drift_store import record_report
-from visiongate.monitoring.entries import LoggedModel, LoggedPrediction, new_prediction_id
+from visiongate.monitoring import watch
+from visiongate.monitoring.database import Database, Retention
+from visiongate.monitoring.drift.store import record_report
+from visiongate.monitoring.entries import ImageFacts, LoggedModel, LoggedPrediction, new_prediction_id
+from visiongate.records.drift_reference import DriftReference, encode_reference
+
+CLASSES = ("Cat", "Dog", "Fox")
+MODEL = LoggedModel("pets", "3", "a" * 64, CLASSES)
+SHARES = (0.5, 0.3, 0.2)
+CENTERS = np.random.default_rng(7).normal(size=(len(CLASSES) + 1, 16))
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Images of three classes around centers, which a model tells apart by their distance to these.
+
+    A fourth class, which it does not know, is in `unknown`; `light` multiplies the brightness.
+    """
+
+    shares: Sequence[float] = SHARES
+    unknown: float = 0.0
+    light: float = 1.0
+    spread: float = 1.0
+    format: str = "JPEG"
+
+    def draw(self, count: int, seed: int) -> "Drawn":
+        generator = np.random.default_rng(seed)
+        labels = generator.choice(len(CLASSES), count, p=self.shares)
+        places = np.where(generator.random(count) < self.unknown, len(CLASSES), labels)
+        points = CENTERS[places] + generator.normal(0, self.spread, (count, CENTERS.shape[1]))
+        scores = -((points[:, None] - CENTERS[: len(CLASSES)]) ** 2).sum(axis=2) / 6
+        probabilities = np.exp(scores - scores.max(axis=1, keepdims=True))
+        probabilities /= probabilities.sum(axis=1, keepdims=True)
+        brightness = generator.beta(8, 8, count) * self.light
+        return Drawn(
+            labels, probabilities, points / np.linalg.norm(points, axis=1, keepdims=True), brightness
+        )
+
+
+@dataclass(frozen=True)
+class Drawn:
+    labels: npt.NDArray[np.int64]
+    probabilities: npt.NDArray[np.float64]
+    embedding: npt.NDArray[np.float64]
+    brightness: npt.NDArray[np.float64]
+
+    def entries(
+        self,
+        start: int,
+        stream: Stream,
+        model: LoggedModel,
+        **changes: Any,  # noqa: ANN401 - as `LoggedPrediction`
+    ) -> list[LoggedPrediction]:
+        predicted = self.probabilities.argmax(axis=1)
+        return [
+            LoggedPrediction(
+                new_prediction_id(),
+                model,
+                CLASSES[place],
+                float(self.probabilities[number, place]),
+                20.0,
+                probabilities=self.probabilities[number].astype("<f4").tobytes(),
+                embedding=self.embedding[number].astype("<f2").tobytes(),
+                out_of_distribution=False,
+                image=ImageFacts(
+                    f"{start}-{number}",
+                    900,
+                    640,
+                    480,
+                    stream.format,
+                    "RGB",
+                    float(self.brightness[number]),
+                    0.2,
+                ),
+                time_us=start + 1000 * number,
+                **changes,
+            )
+            for number, place in enumerate(predicted.tolist())
+        ]
+
+    def reference(self, *, is_holdout: bool) -> DriftReference:
+        count = len(self.labels)
+        predicted = self.probabilities.argmax(axis=1)
+        confusion = np.zeros((len(CLASSES), len(CLASSES)), np.int64)
+        np.add.at(confusion, (self.labels, predicted), 1)
+        return DriftReference(
+            classes=CLASSES,
+            protocol="holdout" if is_holdout else "cross_validation",
+            model_sha256=MODEL.sha256,
+            images=count,
+            labels=self.labels.astype(np.int16),
+            predicted=predicted.astype(np.int16),
+            probabilities=self.probabilities.astype(np.float16),
+            embedding=self.embedding.astype(np.float16) if is_holdout else None,
+            out_of_distribution=np.zeros(count, np.bool_),
+            brightness=self.brightness.astype(np.float32),
+            contrast=np.full(count, 0.2, np.float32),
+            width=np.full(count, 640, np.int32),
+            height=np.full(count, 480, np.int32),
+            file_bytes=np.full(count, 900, np.int32),
+            formats=("JPEG",),
+            format=np.zeros(count, np.int8),
+            modes=("RGB",),
+            mode=np.zeros(count, np.int8),
+            class_counts=confusion.sum(axis=1),
+            confusion=confusion,
+        )
+
+
+def record(  # noqa: PLR0913 - what is recorded
+    address: str,
+    stream: Stream,
+    count: int,
+    hours_ago: float,
+    *,
+    seed: int = 1,
+    model: LoggedModel = MODEL,
+    **changes: Any,  # noqa: ANN401 - as `LoggedPrediction`
+) -> None:
+    """Write predictions, a millisecond apart."""
+    start = time.time_ns() // 1000 - round(hours_ago * 3_600_000_000)
+    write(address, stream.draw(count, seed).entries(start, stream, model, **changes))
+
+
+def write(address: str, entries: Sequence[LoggedPrediction]) -> None:
+    database = Database(address)
+    assert database.write(entries) == 0
+    database.close()
+
+
+def store_reference(address: str, *, is_holdout: bool = True) -> None:
+    database = Database(address)
+    assert database.write_reference(
+        MODEL, encode_reference(Stream().draw(1000, 0).reference(is_holdout=is_holdout))
+    )
+    database.close()
+
+
+@pytest.fixture
+def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty prediction log, which the command reads; with fewer permutations, to save time."""
+    monkeypatch.chdir(tmp_path)
+    address = f"sqlite:///{tmp_path}/log.sqlite"
+    Database(address).close()
+    monkeypatch.setenv("VISIONGATE_SERVING__LOG__ADDRESS", address)
+    monkeypatch.setenv("VISIONGATE_MONITORING__DRIFT__PERMUTATIONS", "199")
+    return address
+
+
+def check(tmp_path: Path, *options: str) -> tuple[int, dict[str, Any]]:
+    file = tmp_path / "drift.json"
+    status = run_cli("drift", "--json", str(file), *options)
+    return status, json.loads(file.read_text())
+
+
+def found(report: dict[str, Any]) -> set[str]:
+    [model] = report["models"]
+    return {each["test"] for each in model["findings"]}
 
 
 def test_the_service_exports_the_latest_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prediction_log, "DRIFT_SECONDS", 0.05)
+    monkeypatch.setattr(watch, "SECONDS", 0.05)
     path = tmp_path / "model.onnx"
     write_pooled_model(path)
     address = f"sqlite:///{tmp_path}/log.sqlite"
@@ -66,115 +218,140 @@ def test_the_service_exports_the_latest_check(tmp_path: Path, monkeypatch: pytes
     asyncio.run(check())
 
 
-CLASSES = ("Cat", "Dog", "Fox")
-MODEL = LoggedModel("pets", "3", "a" * 64, CLASSES)
-SHARES = (0.5, 0.3, 0.2)
-
-
-def draw(
-    count: int, shares: Sequence[float] = SHARES, confident: float = 8.0, seed: int = 0
-) -> tuple[list[str], list[float]]:
-    """Return predicted classes and confidences; a larger number is more confident."""
-    generator = np.random.default_rng(seed)
-    labels = generator.choice(CLASSES, count, p=np.array(shares) / sum(shares)).tolist()
-    return labels, generator.beta(confident, 1.5, count).tolist()
-
-
-def sample(count: int, **changes: Any) -> Sample:  # noqa: ANN401 - as `draw`
-    labels, confidences = draw(count, **changes)
-    return Sample(Counter(labels), np.array(confidences), 0, count, count)
-
-
-def record(
-    address: str,
-    drawn: tuple[list[str], list[float]],
-    hours_ago: float,
-    model: LoggedModel = MODEL,
-    **changes: Any,  # noqa: ANN401 - as `LoggedPrediction`
-) -> None:
-    """Write predictions, a millisecond apart."""
-    start = time.time_ns() // 1000 - round(hours_ago * 3_600_000_000)
-    entries = [
-        LoggedPrediction(
-            new_prediction_id(), model, label, confidence, 20.0, time_us=start + 1000 * number, **changes
-        )
-        for number, (label, confidence) in enumerate(zip(*drawn, strict=True))
-    ]
-    database = Database(address)
-    assert database.write(entries) == 0
-    database.close()
-
-
-@pytest.fixture
-def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """An empty prediction log, which the command reads; with fewer permutations, to save time."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(drift, "PERMUTATIONS", 1999)
-    address = f"sqlite:///{tmp_path}/log.sqlite"
-    Database(address).close()
-    monkeypatch.setenv("VISIONGATE_SERVING__LOG__ADDRESS", address)
-    return address
-
-
-def check(tmp_path: Path, *options: str) -> tuple[int, dict[str, Any]]:
-    file = tmp_path / "drift.json"
-    status = run_cli("drift", "--json", str(file), *options)
-    return status, json.loads(file.read_text())
-
-
-def drifted(report: dict[str, Any]) -> dict[str, bool]:
-    [model] = report["models"]
-    return {each["check"]: each["drifted"] for each in model["comparisons"]}
-
-
 @pytest.mark.parametrize(
-    ("changes", "expected"),
+    ("changed", "expected"),
     [
-        ({}, {"classes": False, "confidence": False}),
-        ({"shares": (0.3, 0.5, 0.2)}, {"classes": True, "confidence": False}),
-        ({"confident": 4.0}, {"classes": False, "confidence": True}),
-        # One client's flood of one class.
-        ({"shares": (0.05, 0.05, 0.9), "confident": 20.0}, {"classes": True, "confidence": True}),
-        # A class that was never predicted before.
-        ({"shares": (0.4, 0.25, 0.2)}, None),
+        (Stream(), {}),
+        (Stream(shares=(0.2, 0.6, 0.2)), {"other shares of the classes": {"classes"}}),
+        (Stream(unknown=0.15), {"a new class, or images of another kind": {"novelty", "embeddings"}}),
+        (Stream(light=0.5), {"another camera, client or preprocessing": {"brightness"}}),
+        (Stream(format="WEBP"), {"another camera, client or preprocessing": {"format"}}),
+        (Stream(spread=1.8), {None: {"accuracy", "confidence"}}),
     ],
 )
-def test_a_window_is_compared_with_the_first_predictions(
-    changes: dict[str, Any],
-    expected: dict[str, bool] | None,
+def test_a_window_is_compared_with_the_held_out_images(
+    changed: Stream,
+    expected: dict[str | None, set[str]],
     address: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    before = {} if expected else {"shares": (0.6, 0.4, 0.0)}
-    expected = expected or {"classes": True, "confidence": False}
-    record(address, draw(1000, **before), 200)
-    record(address, draw(500, seed=1, **changes), 2)
+    store_reference(address)
+    record(address, changed, 800, 2)
 
     status, report = check(tmp_path)
 
     printed = capsys.readouterr().out
-    assert drifted(report) == expected, printed
-    assert status == int(any(expected.values()))
+    assert bool(found(report)) == bool(expected), printed
+    [[cause, tests]] = expected.items() or [(None, set())]
+    assert found(report) >= tests, printed
+    assert status == int(bool(expected))
     [model] = report["models"]
+    assert cause is None or model["causes"][0] == cause
     assert model["verdict"] == report["verdict"] == ("drift" if status else "no drift")
-    assert (model["reference"]["predictions"], model["window"]["predictions"]) == (1000, 500)
-    for each in model["comparisons"]:
-        assert (each["since"] == model["window"]["first"]) is each["drifted"]
-        assert f"{each['check']}: {'drift since' if each['drifted'] else 'no drift (p'}" in printed
+    assert (model["reference"]["origin"], model["reference"]["images"]) == ("held-out images", 1000)
+    assert (model["window"]["predictions"], model["window"]["compared"]) == (800, 800)
+    assert printed.splitlines()[-1] == f"{report['verdict']}, harm: {report['harm']}: {report['advice']}"
+    for each in model["findings"]:
         assert each["what"] in printed
-    assert printed.splitlines()[-1] == f"{report['verdict']}: {report['advice']}"
+        assert each["advice"]
+
+
+def test_estimates_come_with_their_limits(address: str, tmp_path: Path) -> None:
+    store_reference(address)
+    shifted = Stream(shares=(0.1, 0.7, 0.2))
+    record(address, shifted, 2000, 2)
+
+    [model] = check(tmp_path)[1]["models"]
+
+    drawn = shifted.draw(2000, 1)
+    actual = float((drawn.probabilities.argmax(axis=1) == drawn.labels).mean())
+    assert model["accuracy"]["low"] <= actual <= model["accuracy"]["high"]
+    assert "concept shift" in model["accuracy"]["limits"]
+    assert "label shift" in model["label_shift"]["limits"]
+    for each, share in zip(model["label_shift"]["classes"], shifted.shares, strict=True):
+        assert each["low"] - 0.02 <= share <= each["high"] + 0.02
+
+
+def test_one_flood_is_a_flood_and_nothing_else(address: str, tmp_path: Path) -> None:
+    store_reference(address)
+    record(address, Stream(), 400, 3)
+    now = time.time_ns() // 1000
+    [picture] = Stream().draw(1, 9).entries(now, Stream(), MODEL)
+    facts = picture.image
+    assert facts
+    # The bytes differ a little.
+    write(
+        address,
+        [
+            replace(
+                picture,
+                prediction_id=new_prediction_id(),
+                time_us=now - number,
+                image=facts._replace(sha256=str(number)),
+            )  # type: ignore[type-var]
+            for number in range(600)
+        ],
+    )
+
+    _, report = check(tmp_path)
+
+    assert found(report) == {"flood"}
+    [model] = report["models"]
+    assert model["window"]["compared"] == pytest.approx(401, abs=8)
+    assert model["causes"] == ["one picture is sent again and again"]
+    assert report["harm"] == "none"
+
+
+def test_without_a_reference_the_first_predictions_take_its_place(address: str, tmp_path: Path) -> None:
+    record(address, Stream(), 1000, 200)
+    record(address, Stream(light=0.5), 300, 30, seed=2)
+    _, first = check(tmp_path)
+    database = Database(address)
+    database.prune(Retention(days=2, max_rows=1_000_000, max_bytes=10**12))
+    database.close()
+
+    _, second = check(tmp_path)
+
+    assert "brightness" in found(first)
+    assert first["models"][0]["reference"] == second["models"][0]["reference"]
+    assert first["models"][0]["reference"]["origin"] == "first predictions"
+    assert first["models"][0]["accuracy"] is None
+
+
+def test_out_of_fold_outputs_are_not_compared_with_those_of_the_served_model(
+    address: str, tmp_path: Path
+) -> None:
+    store_reference(address, is_holdout=False)
+    record(address, Stream(spread=1.8, light=0.5), 500, 2)
+
+    _, early = check(tmp_path)
+
+    [model] = early["models"]
+    tested = {each["test"] for each in model["tests"]}
+    assert found(early) == {"brightness"}
+    assert not tested & {"probabilities", "confidence", "embeddings", "accuracy", "classes"}
+    assert "more are needed" in model["reference"]["missing"]
+    assert "cross-validation" in model["label_shift"]["limits"]
+
+    record(address, Stream(spread=1.8), 500, 1, seed=3)
+    record(address, Stream(spread=1.8), 300, 0.5, seed=4)
+    _, later = check(tmp_path)
+
+    assert later["models"][0]["reference"]["origin"] == "held-out images and first predictions"
+    assert found(later) == set()
+    assert {"probabilities", "confidence", "accuracy"} <= {
+        each["test"] for each in later["models"][0]["tests"]
+    }
 
 
 def test_of_many_predictions_an_even_selection_is_compared(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drift_store, "MAX_WINDOW", 200)
-    record(address, draw(100), 200)
-    record(address, draw(900, seed=1), 2)
-    monkeypatch.setenv("VISIONGATE_MONITORING__DRIFT__REFERENCE", "100")
-    _, report = check(tmp_path)
-    window = report["models"][0]["window"]
+    monkeypatch.setenv("VISIONGATE_MONITORING__DRIFT__MAX_IMAGES", "200")
+    store_reference(address)
+    record(address, Stream(), 900, 2)
+    window = check(tmp_path)[1]["models"][0]["window"]
     assert (window["predictions"], window["compared"]) == (900, 180)
 
 
@@ -182,16 +359,16 @@ def test_of_many_predictions_an_even_selection_is_compared(
     ("counts", "advice"),
     [
         ((0, 0), "wait for more predictions"),
-        ((400, 12), "the reference has 412 of 1,000 predictions; 588 more are needed"),
-        ((1000, 37), "the window has 37 predictions after the reference; at least 100 are needed"),
+        ((400, 12), "the reference has 412 of 1,000 first predictions; 588 more are needed"),
+        ((1000, 37), "the window has 37 predictions; at least 100 different images are needed"),
     ],
 )
 def test_too_few_predictions_say_nothing_but_how_many_are_needed(
     counts: tuple[int, int], advice: str, address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for count, hours_ago in zip(counts, (200, 2), strict=True):
+    for seed, (count, hours_ago) in enumerate(zip(counts, (200, 2), strict=True)):
         if count:
-            record(address, draw(count), hours_ago)
+            record(address, Stream(), count, hours_ago, seed=seed)
 
     status, report = check(tmp_path)
 
@@ -199,33 +376,42 @@ def test_too_few_predictions_say_nothing_but_how_many_are_needed(
     assert advice in capsys.readouterr().out
 
 
-def test_the_reference_outlives_retention_and_the_start_of_a_drift_is_kept(
-    address: str, tmp_path: Path
-) -> None:
-    record(address, draw(1000), 100)
-    record(address, draw(300, shares=(0, 0, 1)), 30)
-    _, first = check(tmp_path, "--window", "48")
-    database = Database(address)
-    database.prune(days=1, max_rows=1_000_000)
-    database.close()
-    record(address, draw(300, shares=(0, 0, 1)), 2)
+def test_the_start_of_a_drift_is_estimated_and_kept(address: str, tmp_path: Path) -> None:
+    store_reference(address)
+    record(address, Stream(), 300, 100)
+    record(address, Stream(light=0.5), 300, 20, seed=2)
+    before = datetime.now(UTC) - timedelta(hours=20)
 
-    status, second = check(tmp_path, "--window", "24")
+    reports = [check(tmp_path, *options)[1] for options in ((), ("--window", "24"))]
 
-    assert status == 1
-    assert second["models"][0]["reference"] == first["models"][0]["reference"]
-    since = [report["models"][0]["comparisons"][0]["since"] for report in (first, second)]
-    assert since[0] == since[1] == first["models"][0]["window"]["first"]
+    since = [
+        datetime.fromisoformat(each["since"])
+        for report in reports
+        for each in report["models"][0]["findings"]
+        if each["test"] == "brightness"
+    ]
+    assert len(since) == 2
+    assert since[0] == since[1]
+    assert abs(since[0] - before) < timedelta(minutes=5)
+
+
+def test_a_look_spends_the_level_of_the_time_since_the_one_before(address: str, tmp_path: Path) -> None:
+    store_reference(address)
+    record(address, Stream(), 300, 2)
+    first, second = (check(tmp_path)[1] for _ in range(2))
+    assert first["level"] == pytest.approx(0.05 * 7 / 365.25)
+    assert second["level"] < first["level"] / 1000
 
 
 def test_each_version_that_answered_is_compared_with_itself(address: str, tmp_path: Path) -> None:
     other = replace(MODEL, version="4")
-    record(address, draw(1000), 100)
-    record(address, draw(200, seed=1), 3)
-    record(address, draw(1000, shares=(0, 0, 1)), 50, other)
-    record(address, draw(200, shares=(0, 0, 1), seed=1), 2, other)
+    shifted = Stream(shares=(0.0, 0.0, 1.0))
+    record(address, Stream(), 1000, 100)
+    record(address, Stream(), 200, 3, seed=2)
+    record(address, shifted, 1000, 50, model=other, seed=3)
+    record(address, shifted, 200, 2, model=other, seed=4)
     # The predictions of a shadow answer nobody.
-    record(address, draw(200), 1, replace(MODEL, version="5"), shadow_of="another")
+    record(address, Stream(), 200, 1, model=replace(MODEL, version="5"), shadow_of="another", seed=5)
 
     status, report = check(tmp_path)
 
@@ -236,26 +422,28 @@ def test_each_version_that_answered_is_compared_with_itself(address: str, tmp_pa
     assert status == 0
 
 
-def test_a_repeated_check_of_the_same_predictions_has_the_same_result(address: str, tmp_path: Path) -> None:
-    record(address, draw(1000), 100)
-    record(address, draw(300, shares=(0.45, 0.35, 0.2), seed=1), 2)
-    results = [check(tmp_path)[1]["models"] for _ in range(2)]
-    assert results[0] == results[1]
+def test_a_test_that_is_only_for_information_is_no_drift(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_reference(address)
+    record(address, Stream(format="WEBP"), 300, 2)
+    monkeypatch.setenv("VISIONGATE_MONITORING__RULES__FORMAT__SEVERITY", "info")
+    status, report = check(tmp_path)
+    assert (status, found(report)) == (0, {"format"})
+    monkeypatch.setenv("VISIONGATE_MONITORING__RULES__FORMAT__ENABLED", "false")
+    status, report = check(tmp_path)
+    assert (status, found(report)) == (0, set())
+    assert "format" not in {each["test"] for each in report["models"][0]["tests"]}
 
 
-def test_unchanged_streams_alarm_no_more_often_than_the_level() -> None:
-    level, windows = 0.05, 200
-    alarms = 0
-    for number in range(windows):
-        found = drift.compare(sample(300, seed=2 * number), sample(150, seed=2 * number + 1), 199)
-        alarms += min(drift.adjust_by_holm([each.p_value for each in found])) <= level
-    # A binomial count with this probability is larger once in 1,000 times.
-    assert 0 < alarms <= 20
-
-
-def test_holm_adjusts_for_all_tests() -> None:
-    assert drift.adjust_by_holm([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.09, 0.09, 0.5])
-    assert drift.adjust_by_holm([]) == []
+def test_a_check_of_another_version_of_the_program_is_ignored(address: str, tmp_path: Path) -> None:
+    store_reference(address)
+    record(address, Stream(), 300, 2)
+    database = Database(address)
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO drift_checks VALUES (1, 3000, 'drift', '{}')")
+    database.close()
+    assert check(tmp_path)[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -281,26 +469,3 @@ def test_without_a_log_the_command_says_why(
     assert message in printed
     assert "sec" not in printed.replace("seconds", "")
     assert not Path("missing.sqlite").exists()
-
-
-def candidates(count: int) -> list[drift_check.Candidate]:
-    """Versions whose predictions are all of another class than before."""
-    before, after = (
-        Sample(Counter({label: 200}), np.full(200, confidence), 0, 1, 200)
-        for label, confidence in (("cat", 0.9), ("dog", 0.6))
-    )
-    model = LoggedModel("pets", "3", "a" * 64, ("cat", "dog"))
-    return [
-        drift_check.Candidate(replace(model, version=str(number)), before, after, 200)
-        for number in range(count)
-    ]
-
-
-def test_drift_is_found_however_many_versions_are_compared() -> None:
-    found = drift_check.check_drift(candidates(8), 24, 0.001, None)
-    assert [model.verdict for model in found.models] == ["drift"] * 8
-
-
-def test_a_level_that_no_check_can_reach_is_refused() -> None:
-    with pytest.raises(SettingsError, match=r"too low for 4 comparisons; use at least 4e-05"):
-        drift_check.check_drift(candidates(2), 24, 1e-6, None)

@@ -12,12 +12,16 @@ from typing import Any
 import httpx
 import pytest
 from PIL import Image
+from sqlalchemy import insert
 
 from pooled_models import write_pooled_model
 from served import Application, application
-from visiongate.monitoring import prediction_log
+from visiongate.monitoring import prediction_log, watch
+from visiongate.monitoring.database import Database
 from visiongate.monitoring.report import Question, Reporter
+from visiongate.monitoring.tables import decisions, drift_checks
 from visiongate.serving.routes import feedback
+from visiongate.serving.web.keys import make_key
 
 Talk = Callable[[Application], Coroutine[Any, Any, None]]
 
@@ -37,8 +41,10 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def serve(model: Path, tmp_path: Path) -> Callable[..., None]:
     def run(talk: Talk, **changes: str) -> None:
+        keys = changes.pop("keys", "[]")
         log = {"enabled": "true", "address": f"sqlite:///{tmp_path}/log.sqlite", **changes}
         environment = {f"VISIONGATE_SERVING__LOG__{name.upper()}": value for name, value in log.items()}
+        environment["VISIONGATE_SERVING__KEYS"] = keys
 
         async def start() -> None:
             async with application(model, environment) as app:
@@ -88,6 +94,7 @@ def test_feedback_becomes_accuracy(serve: Callable[..., None]) -> None:
             "predicted_label": answers[0]["predicted_label"],
             "correct": False,
             "replaced": False,
+            "asked": False,
         }
         for answer in answers[1:3]:
             assert (await label(app, answer, answer["predicted_label"])).json()["correct"] is True
@@ -96,7 +103,8 @@ def test_feedback_becomes_accuracy(serve: Callable[..., None]) -> None:
         assert again.json()["replaced"] is True
 
         found = await report(app)
-        assert 'visiongate_feedback_total{correct="true"} 2.0' in (await app.client.get("/metrics")).text
+        text = (await app.client.get("/metrics")).text
+        assert 'visiongate_feedback_total{asked="false",correct="true"} 2.0' in text
         [entry] = found["models"]
         assert {name: entry[name] for name in ("name", "version", "sha256")} == answers[0]["model"]
         assert (entry["predictions"], entry["shadow"], entry["feedback"]["labeled"]) == (4, False, 3)
@@ -107,6 +115,13 @@ def test_feedback_becomes_accuracy(serve: Callable[..., None]) -> None:
         assert found["all"]["feedback"] == entry["feedback"]
         assert sum(hour["predictions"] for hour in found["by_hour"]) == 4
         assert "report mistakes more often" in found["note"]
+        assert (entry["accuracy"], entry["accuracy_from"]) == (entry["feedback"]["accuracy"], "volunteered")
+        assert (entry["volunteered"]["labeled"], entry["sampled"]["labeled"]) == (3, 0)
+        assert (entry["sampled"]["asked"], entry["sampled"]["accuracy"]) == (0, None)
+        assert sum(entry["confidences"]) == 4
+        assert entry["roles"] == {"active": 4}
+        assert entry["by_hour"] == found["by_hour"]
+        assert entry["feedback"]["calibration"]["ece"]["low"] == 0
         assert found["log"] == {
             "recording": True,
             "waiting": 0,
@@ -117,7 +132,71 @@ def test_feedback_becomes_accuracy(serve: Callable[..., None]) -> None:
             assert (await report(app, f"?model={name}&hours=1"))["all"]["predictions"] == 4
         assert (await report(app, "?model=other"))["models"] == []
 
-    serve(talk)
+    serve(talk, ask_share="0.0")
+
+
+def test_the_service_asks_and_counts_who_replies(
+    serve: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "SECONDS", 0.02)
+    monkeypatch.setattr(watch, "PAUSE_FACTOR", 0.0)
+
+    async def talk(app: Application) -> None:
+        answers = [await predict(app, shade) for shade in (0, 100, 200, 250)]
+        assert [each["feedback_requested"] for each in answers] == [True] * 4
+        for answer in answers[:3]:
+            assert (await label(app, answer, answer["predicted_label"])).json()["asked"] is True
+        found = (await report(app))["all"]
+        assert found["sampled"]["asked"] == 4
+        assert found["sampled"]["response_rate"]["value"] == 0.75
+        assert (found["sampled"]["worst"], found["sampled"]["best"]) == (0.75, 1.0)
+        assert (found["accuracy"]["value"], found["accuracy_from"]) == (1.0, "sampled")
+        assert found["volunteered"]["labeled"] == 0
+
+        version = answers[0]["model"]["sha256"][:12]
+        labels = f'{{model="pooled",model_version="{version}",source="sampled"}}'
+        # The thread of the log refreshes them.
+        while f"visiongate_accuracy_labels{labels} 3.0" not in (  # noqa: ASYNC110
+            text := (await app.client.get("/metrics")).text
+        ):
+            await asyncio.sleep(0.02)
+        assert "visiongate_feedback_requests_total 4.0" in text
+        assert 'visiongate_feedback_total{asked="true",correct="true"} 3.0' in text
+        gauges = dict(re.findall(rf"visiongate_accuracy(\w*){re.escape(labels)} (.*)", text))
+        assert {name: float(value) for name, value in gauges.items()} == {
+            "": 1.0,
+            "_low": pytest.approx(found["accuracy"]["low"]),
+            "_high": 1.0,
+            "_labels": 3.0,
+        }
+        assert 'source="volunteered"' not in text
+
+    serve(talk, ask_share="1.0")
+
+
+def test_feedback_names_the_key_but_the_report_only_counts(serve: Callable[..., None]) -> None:
+    keys = [make_key(name, is_admin=False) for name in ("phone", "tablet")]
+    headers = [{"Authorization": f"Bearer {secret}"} for secret, _ in keys]
+
+    async def talk(app: Application) -> None:
+        for header, times in zip(headers, (3, 1), strict=True):
+            for shade in range(times):
+                response = await app.client.post("/predict", content=photo(shade), headers=header)
+                answer = response.json()
+                wrong = next(name for name in "abc" if name != answer["predicted_label"])
+                truth = wrong if times == 3 else answer["predicted_label"]
+                body = {"prediction_id": answer["prediction_id"], "label": truth}
+                assert (
+                    await app.client.post("/feedback", json=body, headers=header)
+                ).status_code == httpx.codes.OK
+        response = await app.client.get("/performance", headers=headers[0])
+        found = response.json()["all"]["feedback"]
+        assert (found["givers"], found["labeled"], found["accuracy"]["value"]) == (2, 4, 0.25)
+        assert found["others"]["removed"] == 3
+        assert (found["others"]["labeled"], found["others"]["accuracy"]["value"]) == (1, 1.0)
+        assert "phone" not in response.text
+
+    serve(talk, keys=json.dumps([key.line for _, key in keys]))
 
 
 def test_last_feedback_counts(serve: Callable[..., None]) -> None:
@@ -248,3 +327,50 @@ def test_reports_are_remembered_and_few_may_wait(
         assert made.count(Question(1)) == 2
 
     serve(talk)
+
+
+def test_drift_checks_and_decisions_are_shown(serve: Callable[..., None], tmp_path: Path) -> None:
+    async def talk(app: Application) -> None:
+        await predict(app)
+        await report(app)
+        empty = (await app.client.get("/monitoring")).json()
+        assert empty == {"drift": None, "checks": [], "decisions": []}
+
+    serve(talk)
+
+    database = Database(f"sqlite:///{tmp_path}/log.sqlite")
+    with database.engine.begin() as connection:
+        for time_us, verdict in ((1_000_000, "drift"), (2_000_000, "no drift")):
+            values = {"time_us": time_us, "verdict": verdict, "report": json.dumps({"verdict": verdict})}
+            connection.execute(insert(drift_checks).values(values))
+            connection.execute(insert(decisions).values(kind="rollout", **values))
+    database.close()
+
+    async def look(app: Application) -> None:
+        await predict(app)
+        await report(app)
+        found = (await app.client.get("/monitoring")).json()
+        assert found["drift"] == {"verdict": "no drift"}
+        assert [each["verdict"] for each in found["checks"]] == ["no drift", "drift"]
+        assert found["decisions"][1] == {
+            "time": "1970-01-01T00:00:01Z",
+            "kind": "rollout",
+            "verdict": "drift",
+            "report": {"verdict": "drift"},
+        }
+
+    serve(look)
+
+
+def test_checks_of_a_log_that_is_away_or_switched_off_are_a_problem(
+    serve: Callable[..., None], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+
+    async def talk(app: Application) -> None:
+        response = await app.client.get("/monitoring")
+        assert response.status_code == httpx.codes.SERVICE_UNAVAILABLE
+        assert response.json()["type"].endswith("#log_unavailable")
+
+    serve(talk, enabled="false")
+    serve(talk, address=f"sqlite:///{tmp_path}/file/log.sqlite")

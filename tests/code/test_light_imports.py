@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from clones import ROOT
+from filled_log import fill_log
 from served_packages import hide_other_packages
 
 # In one process: each line imports more than the one before, and may import nothing of its list.
@@ -70,9 +71,19 @@ def test_the_service_imports_only_its_packages(served: dict[str, str]) -> None:
     left_out = {*(ROOT / "src").rglob("__init__.py"), ROOT / "src/visiongate/serving/versions/signature.py"}
     files = [path for folder in folders for path in folder.rglob("*.py") if path not in left_out]
     modules = [".".join(path.relative_to(ROOT / "src").with_suffix("").parts) for path in files]
-    code = f"import visiongate.commands.serve, visiongate.commands.smoke, visiongate.commands.drift, {', '.join(modules)}"
+    commands = ("serve", "smoke", "drift", "performance", "retrain_check", "rollout")
+    code = f"import {', '.join([*modules, *(f'visiongate.commands.{name}' for name in commands)])}"
 
     subprocess.run([sys.executable, "-c", code], env=served, check=True)
+
+
+def test_the_report_needs_only_the_packages_of_the_service(served: dict[str, str], tmp_path: Path) -> None:
+    fill_log(f"sqlite:///{tmp_path}/log.sqlite")
+    command = [sys.executable, "-m", "visiongate", "performance", "--html", "report.html"]
+    environment = {**served, "VISIONGATE_SERVING__LOG__ADDRESS": f"sqlite:///{tmp_path}/log.sqlite"}
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+
+    assert "Performance of the models" in (tmp_path / "report.html").read_text()
 
 
 def test_a_command_whose_packages_are_missing_names_the_extra(served: dict[str, str], tmp_path: Path) -> None:

@@ -15,18 +15,23 @@ from urllib.request import urlopen
 import pytest
 from PIL import Image
 
+from drift_references import make_reference
 from registering import aliases, numbers
 from served import Application, application
 from visiongate.adapters.mlflow.store import TrackingError, open_store
+from visiongate.records.drift_reference import read_reference, write_reference
+from visiongate.records.files import sha256_of
 from visiongate.records.registration import read_registration
 from visiongate.registration import stage as register
 from visiongate.registry.rollback import roll_back
+from visiongate.serving.versions.reference import load_reference
 from visiongate.settings.loading import replace_settings
 from visiongate.settings.schema import Settings
 from workspaces import commit_workspace, enter_workspace, tracked_settings, write_judged_model
 
 pytestmark = pytest.mark.slow
 START_SECONDS = 120
+REFERENCE = Path("reports/evaluation/reference.npz")
 
 
 class Server:
@@ -88,8 +93,13 @@ def settings(
     return replace_settings(tracked_settings(), {"registry.name": name}, "test")
 
 
-def registered(settings: Settings, threshold: float) -> str:
+def judge(threshold: float) -> None:
     write_judged_model(threshold)
+    write_reference(REFERENCE, make_reference(model_sha256=sha256_of(Path("models/model.onnx"))))
+
+
+def registered(settings: Settings, threshold: float) -> str:
+    judge(threshold)
     register.run(settings)
     return read_registration(Path("reports/registration.json")).decision
 
@@ -107,7 +117,7 @@ def test_a_server_that_is_killed_keeps_the_champion(
     server: Server, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registered(settings, 140)
-    write_judged_model(127.5)
+    judge(127.5)
     decide = register.decide
 
     def decide_on_a_killed_server(*arguments: object) -> object:
@@ -147,6 +157,7 @@ def test_the_service_follows_the_champion_and_survives_the_server(
 ) -> None:
     registered(settings, 140)
     registered(settings, 127.5)
+    reference = REFERENCE.read_bytes()
     client = open_store(settings.tracking).client
     name = settings.registry.name
     address = f"models:/{name}@champion"
@@ -159,6 +170,7 @@ def test_the_service_follows_the_champion_and_survives_the_server(
     async def serve_while_it_is_killed() -> list[str]:
         async with application(address, environment) as app:
             slot, versions = app.service.slots["default"], [await served_version(app)]
+            assert load_reference(slot.require().origin) == reference
             client.set_registered_model_alias(name, "champion", "1")
             await until(lambda: slot.require().version == "1")
             versions.append(await served_version(app))
@@ -169,6 +181,8 @@ def test_the_service_follows_the_champion_and_survives_the_server(
 
     async def serve_without_a_server() -> tuple[str, float | None]:
         async with application(address, environment) as app:
+            origin = app.service.slots["default"].require().origin
+            assert read_reference(load_reference(origin) or b"", origin.sha256)
             return await served_version(app), app.service.slots["default"].unreachable_since
 
     assert asyncio.run(serve_while_it_is_killed()) == ["2", "1", "1"]

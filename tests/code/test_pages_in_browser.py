@@ -5,6 +5,8 @@ import io
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,8 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
+from command_line import run_cli
+from filled_log import fill_log
 from served import process
 from tiny_models import add_reliability, write_threshold_model
 
@@ -30,6 +34,80 @@ CLASSES = [
 ]
 
 
+CHALLENGER, CHAMPION = ({"name": "gray", "version": number, "sha256": ""} for number in "43")
+FINDING = {
+    "test": "brightness",
+    "effect": -0.2,
+    "unit": "mean brightness",
+    "p_value": 0.00001,
+    "what": "images are darker",
+    "severity": "critical",
+    "since": "2026-11-28T08:00:00Z",
+    "advice": "look at the camera",
+}
+SHIFT = {
+    "classes": [{"name": "dark", "share": 0.8, "low": 0.7, "high": 0.9, "reference": 0.5}],
+    "limits": "none",
+}
+DRIFT = {
+    "checked_at": "2026-11-29T08:00:00Z",
+    "hours": 168,
+    "yearly_level": 0.05,
+    "verdict": "drift",
+    "harm": "estimated",
+    "advice": "run `visiongate retrain-check`",
+    "models": [
+        {
+            **CHAMPION,
+            "verdict": "drift",
+            "causes": ["the camera"],
+            "window": {"compared": 200},
+            "reference": {"origin": "held-out images", "images": 360},
+            "tests": [FINDING],
+            "findings": [FINDING],
+            "accuracy": {
+                "value": 0.9,
+                "low": 0.88,
+                "high": 0.92,
+                "reference": 0.97,
+                "limits": "no new class",
+            },
+            "label_shift": SHIFT,
+            "advice": "look at recent images",
+        },
+        {**CHALLENGER, "verdict": "cannot say", "findings": [], "advice": "40 predictions are missing"},
+    ],
+}
+STAGE = {
+    "stage": "shadow",
+    "challenger": CHALLENGER,
+    "challenger_did": {"predictions": 500},
+    "verdict": "hold",
+    "checks": [{"check": "accuracy", "verdict": "hold", "reason": "12 labels are too few"}],
+    "agreement": 0.93,
+    "labels": 12,
+    "difference": {"value": 0.01, "low": -0.1, "high": 0.12},
+}
+STANDING = {
+    "drift": DRIFT,
+    "checks": [{"time": "2026-11-29T08:00:00Z", "verdict": "drift"}],
+    "decisions": [
+        {
+            "time": "2026-11-29T08:00:00Z",
+            "kind": "rollout",
+            "verdict": "hold",
+            "report": {"advice": "wait for labels", "stages": [STAGE], "applied": []},
+        },
+        {
+            "time": "2026-11-22T08:00:00Z",
+            "kind": "rollout",
+            "verdict": "promote",
+            "report": {"advice": "3 is better", "stages": [], "applied": ["champion is version 3"]},
+        },
+    ],
+}
+
+
 def encode(gray: int) -> bytes:
     buffer = io.BytesIO()
     Image.new("L", (40, 30), gray).save(buffer, "PNG")
@@ -43,11 +121,17 @@ def file(name: str, content: bytes, kind: str = "image/png") -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Serve a model that knows dark from bright images, is unsure in the middle, and has not seen white ones."""
-    folder = tmp_path_factory.mktemp("service")
+    with serve(tmp_path_factory.mktemp("service"), ask_share=0.0) as url:
+        yield url
+
+
+@contextmanager
+def serve(folder: Path, ask_share: float) -> Iterator[str]:
     write_threshold_model(folder / "gray.onnx")
     reliability = {"error_rate": 0.05, "min_probability": 0.9, "novelty_threshold": 250.0, "images": 100}
     add_reliability(folder / "gray.onnx", reliability)
-    with process(folder / "gray.onnx", folder) as service:
+    environment = {"VISIONGATE_SERVING__LOG__ASK_SHARE": str(ask_share)}
+    with process(folder / "gray.onnx", folder, environment) as service:
         yield service.url
 
 
@@ -146,6 +230,11 @@ def test_a_heat_map_is_drawn_on_demand(page: Page) -> None:
 
 def test_a_correction_is_recorded_and_counted(page: Page) -> None:
     choose(page, file("day.png", encode(BRIGHT)))
+    # Quietly, because nobody asked.
+    expect(answer(page, "day.png").get_by_text("Is this right?")).to_have_count(0)
+    answer(page, "day.png").get_by_role("button", name="Correct or confirm").click()
+    expect(answer(page, "day.png").get_by_role("button", name="Yes, bright")).to_be_focused()
+    expect(answer(page, "day.png").get_by_text("drawn at random")).to_be_hidden()
     answer(page, "day.png").get_by_role("button", name="No, dark").click()
     expect(answer(page, "day.png").get_by_role("status")).to_contain_text("Thank you: recorded as dark.")
     page.get_by_role("button", name="Change").click()
@@ -153,8 +242,69 @@ def test_a_correction_is_recorded_and_counted(page: Page) -> None:
     expect(answer(page, "day.png").get_by_role("status")).to_contain_text("Thank you: bright is confirmed.")
 
     page.goto("/live")
-    expect(page.locator("#facts")).to_contain_text("100%")
+    expect(fact(page, "Accuracy, volunteered feedback")).to_contain_text("100%")
+    expect(fact(page, "Accuracy, random sample")).to_contain_text("has not asked anyone")
     expect(page.get_by_role("row", name="bright")).to_contain_text("100%")
+    page.get_by_label("Scores by").select_option("the random sample")
+    expect(page.get_by_role("row", name="bright")).not_to_contain_text("100%")
+
+
+def fact(page: Page, name: str) -> Any:  # noqa: ANN401 - Locator
+    return page.locator("#facts div").filter(has=page.get_by_text(name, exact=True))
+
+
+def test_a_random_sample_is_asked_and_counted_apart(browser: Browser, tmp_path: Path) -> None:
+    with serve(tmp_path, ask_share=1.0) as url:
+        page = browser.new_page(base_url=url)
+        choose(page, file("day.png", encode(BRIGHT)), file("night.png", encode(DARK)))
+        question = answer(page, "day.png").get_by_role("heading", name="Is this right?")
+        expect(question).to_be_visible()
+        expect(answer(page, "day.png")).to_contain_text("This image was drawn at random.")
+        check(page, DESKTOP)
+        answer(page, "day.png").get_by_role("button", name="Yes, bright").click()
+        expect(question).to_have_count(0)
+
+        page.goto("/live")
+        expect(fact(page, "Accuracy, random sample")).to_contain_text("100%")
+        expect(fact(page, "Accuracy, random sample")).to_contain_text("1 of 2 replied (50%)")
+        expect(fact(page, "Accuracy, volunteered feedback")).to_contain_text("No feedback yet")
+        expect(page.get_by_label("Scores by")).to_have_value("sampled")
+        page.close()
+
+
+def test_drift_and_rollout_are_shown(page: Page) -> None:
+    choose(page, file("day.png", encode(BRIGHT)))
+    expect(answer(page, "day.png").get_by_role("heading")).to_contain_text("bright")
+    page.goto("/live")
+    expect(page.locator("#drift")).to_contain_text("There was no drift check yet.")
+    expect(page.locator("#rollout")).to_contain_text("active")
+    expect(page.locator("#rollout")).to_contain_text("Nothing was decided about versions yet.")
+
+    page.route("**/monitoring", lambda route: route.fulfill(json=STANDING))
+    page.reload()
+    drift, rollout = page.locator("#drift"), page.locator("#rollout")
+    for text in (
+        "The answers have probably become worse",
+        "brightness: images are darker",
+        "-0.2 mean brightness · p < 0.0001 · since Nov 28",
+        "Look at the camera.",
+        "Likely: the camera.",
+        "40 predictions are missing.",
+        "200 predictions compared with 360 held-out images. Looked at: brightness.",
+        "At most 5% of years",
+    ):
+        expect(drift).to_contain_text(text)
+    expect(drift.locator("code")).to_have_text("visiongate retrain-check")
+    expect(drift.locator(".facts")).to_contain_text("88% to 92%")
+    expect(drift.locator(".verdict")).to_have_class("verdict no")
+    for text in (
+        "Hold: go on as it is",
+        "gray 4, as shadow: hold",
+        "93% agree with the answers · 12 labels · accuracy +1.0 points (-10.0 to +12.0)",
+        "Accuracy: 12 labels are too few.",
+        "Champion is version 3.",
+    ):
+        expect(rollout).to_contain_text(text)
 
 
 def test_a_keyboard_is_enough(page: Page) -> None:
@@ -167,7 +317,8 @@ def test_a_keyboard_is_enough(page: Page) -> None:
     expect(answer(page, "day.png").get_by_role("heading")).to_be_visible()
     expect(page.locator("#spoken")).to_have_text("day.png: bright, 100%.")
 
-    press_tab_until(page, "Yes, bright")
+    press_tab_until(page, "Correct or confirm")
+    page.keyboard.press("Enter")
     page.keyboard.press("Enter")
     expect(page.get_by_role("button", name="Change")).to_be_focused()
 
@@ -188,7 +339,7 @@ def made_answer(route: Route) -> None:
         "confidence": 0.9,
         "probabilities": probabilities,
     }
-    doubts = {"possible": [CLASSES[0]], "sure": True, "out_of_distribution": None}
+    doubts = {"possible": [CLASSES[0]], "sure": True, "out_of_distribution": None, "feedback_requested": True}
     route.fulfill(json=made | doubts | {"processing_time_ms": {"total": 1.0}})
 
 
@@ -263,7 +414,7 @@ def test_a_model_can_be_chosen(page: Page) -> None:
     expect(page.locator("#classes")).to_have_text("The model tells 1,000 classes apart.")
     page.set_input_files("#files", [file("bird.png", encode(DARK))])
 
-    expect(answer(page, "bird.png").get_by_role("heading")).to_contain_text(CLASSES[0])
+    expect(answer(page, "bird.png").get_by_role("heading", level=2)).to_contain_text(CLASSES[0])
 
 
 def test_an_operation_can_be_tried(page: Page) -> None:
@@ -289,13 +440,41 @@ def test_pages_are_accessible(browser: Browser, address: str, size: tuple[int, i
     )
     expect(page.locator("[aria-busy=true]")).to_have_count(0)
     check(page, size)
+    page.route("**/monitoring", lambda route: route.fulfill(json=STANDING))
     page.goto("/live")
-    expect(page.locator("#facts div")).to_have_count(4)
+    expect(page.locator("#facts div")).to_have_count(6)
+    expect(page.locator("#drift")).to_contain_text("brightness: images are darker")
+    page.get_by_text("Estimated shares").click()
     check(page, size)
     page.goto("/docs")
     page.locator("summary", has_text="Predict the classes").first.click()
     check(page, size)
     page.close()
+
+
+@pytest.mark.parametrize(("size", "scheme"), [(PHONE, "dark"), (DESKTOP, "light")], ids=["phone", "desktop"])
+def test_the_report_is_accessible(
+    browser: Browser,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    size: tuple[int, int],
+    scheme: Any,  # noqa: ANN401
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VISIONGATE_SERVING__LOG__ADDRESS", f"sqlite:///{tmp_path}/log.sqlite")
+    fill_log(f"sqlite:///{tmp_path}/log.sqlite")
+    assert run_cli("performance", "--html", "report.html") == 0
+    page = browser.new_page(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto((tmp_path / "report.html").as_uri())
+    for summary in page.locator("summary").all():
+        summary.click()
+    expect(page.locator("svg").first).to_be_visible()
+    check(page, size)
+    page.close()
+    # Nothing but the page.
+    assert len(asked) == 1
 
 
 def check(page: Page, size: tuple[int, int]) -> None:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,13 @@ from scipy.stats import norm
 from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 
 from visiongate.monitoring.database import Database
-from visiongate.monitoring.entries import Feedback, LoggedModel, LoggedPrediction, new_prediction_id
+from visiongate.monitoring.entries import (
+    Feedback,
+    ImageFacts,
+    LoggedModel,
+    LoggedPrediction,
+    new_prediction_id,
+)
 from visiongate.monitoring.history import History, read_feedback, read_history
 from visiongate.monitoring.performance import (
     Latency,
@@ -23,7 +30,7 @@ from visiongate.monitoring.performance import (
     score_volunteered,
 )
 from visiongate.monitoring.scores import Others
-from visiongate.monitoring.tally import Cell, Tally, merge_tallies
+from visiongate.monitoring.tally import Cell, Repeats, Tally, Voice, merge_tallies
 from visiongate.monitoring.times import HOUR_US
 from visiongate.records.interval import Interval, wilson_interval
 
@@ -147,6 +154,11 @@ def test_two_classes_share_each_mistake() -> None:
 ASKED = {"asked": True}
 
 
+def assert_close(found: Interval | None, expected: Interval) -> None:
+    assert found is not None
+    assert astuple(found) == pytest.approx(astuple(expected))
+
+
 def test_sampled_and_volunteered_feedback_are_apart() -> None:
     right, wrong = [("a", "a")], [("b", "a")]
     feedback = count_cells(right * 45 + wrong * 5, **ASKED) + count_cells(right * 2) + count_cells(wrong * 38)
@@ -203,15 +215,41 @@ def test_feedback_without_keys_has_no_giver() -> None:
     assert alone.others == Others(2, 0, None, None)
 
 
+def test_one_picture_a_hundred_times_is_one_picture() -> None:
+    """A flood of one image neither makes the interval narrow nor hides in the number of labels."""
+    apart = count_cells([("a", "a")] * 45 + [("b", "a")] * 5, **ASKED)
+    flood = count_cells([("b", "a")] * 100, **ASKED, giver="flood")
+    repeats = {
+        Voice(asked=True, giver=None): Repeats(50, 50, 50),
+        Voice(asked=True, giver="flood"): Repeats(1, 100, 10_000),
+    }
+    found = score_sampled(Tally(asked=200, feedback=apart + flood, repeats=repeats), CLASSES)
+    assert (found.labeled, found.images) == (150, 51)
+    # Kish: 150² / (50 + 100²).
+    assert_close(found.accuracy, wilson_interval(0.3, 150**2 / 10_050, 0.95))
+    assert found.accuracy is not None
+    assert found.accuracy.high > 0.8
+    assert found.others is not None
+    assert found.others.accuracy == wilson_interval(0.9, 50, 0.95)
+    recall = {each.name: each.recall for each in found.classes}["b"]
+    assert_close(recall, wilson_interval(0.0, 105 * 150 / 10_050, 0.95))
+
+    # Of an older log, or without files, nothing is known.
+    unknown = score_sampled(Tally(asked=200, feedback=apart + flood), CLASSES)
+    assert (unknown.images, unknown.accuracy) == (150, wilson_interval(0.3, 150, 0.95))
+
+
 def test_tallies_add_up() -> None:
     first = Tally(asked=2, confidences=Counter({19: 3}), roles=Counter(active=3))
     cell = Cell("a", "a", bin=19)
     for each, confidence in ((first, 0.96), (second := Tally(asked=1, roles=Counter(canary=1)), 0.98)):
         each.feedback[cell] += 1
         each.feedback_confidence[cell] += confidence
+        each.repeats[Voice(asked=False, giver=None)] = Repeats(1, 2, 4)
     total = merge_tallies([first, second])
     assert (total.asked, total.roles, total.confidences) == (3, {"active": 3, "canary": 1}, {19: 3})
     assert (total.feedback[cell], total.feedback_confidence[cell]) == (2, pytest.approx(1.94))
+    assert total.repeats == {Voice(asked=False, giver=None): Repeats(2, 4, 8)}
     scores = score_feedback(total, CLASSES)
     assert scores.calibration is not None
     [bin_] = scores.calibration.bins
@@ -311,3 +349,36 @@ def test_confidences_are_counted_in_bins(database: Database) -> None:
     record(database, *(entry(confidence=each) for each in confidences))
     [found] = history(database).models
     assert found.tally.confidences == {0: 2, 1: 1, 10: 1, 15: 1, 18: 1, 19: 3}
+
+
+def test_a_version_that_is_no_longer_used_has_percentiles_too(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("visiongate.monitoring.history.MAX_LATENCIES", 3)
+    second = LoggedModel("pets", "2", "b" * 64, ("a", "b"))
+    record(database, *(entry(hour=hour) for hour in (8, 9)), *(entry(second, hour=hour) for hour in (10, 11)))
+    found = {each.model.version: each for each in history(database).models}
+    assert (len(found["1"].tally.latencies), len(found["1"].latencies)) == (1, 2)
+    assert (len(found["2"].tally.latencies), len(found["2"].latencies)) == (2, 2)
+
+
+def test_repeated_files_are_counted(database: Database) -> None:
+    def facts(sha256: str) -> ImageFacts:
+        return ImageFacts(sha256, 10, 8, 8, "PNG", "L", 0.5, 0.1)
+
+    same = [entry(asked=True, image=facts("s")) for _ in range(3)]
+    others = [entry(asked=True, image=facts("o")), entry(asked=True), entry(image=facts("s")), entry()]
+    record(database, *same, *others)
+    for each in (*same, *others):
+        database.record_feedback(Feedback(each.prediction_id, "a"))
+    [found] = history(database).models
+    assert found.tally.repeats == {
+        Voice(asked=True, giver=None): Repeats(2, 4, 10),
+        Voice(asked=False, giver=None): Repeats(1, 1, 1),
+    }
+    scores = score_sampled(found.tally, MODEL.classes)
+    # Three of one picture, and two others, one of which is not known.
+    assert (scores.labeled, scores.images) == (5, 3)
+    assert_close(scores.accuracy, wilson_interval(1.0, 25 / 11, 0.95))
+    [(_, gauges)] = read_feedback(database.engine, 0)
+    assert gauges.repeats == found.tally.repeats

@@ -21,7 +21,7 @@ from clones import ROOT
 from visiongate.errors import SettingsError
 from visiongate.monitoring import database as database_module
 from visiongate.monitoring import prediction_log as module
-from visiongate.monitoring.database import Database
+from visiongate.monitoring.database import Database, Retention
 from visiongate.monitoring.entries import (
     Feedback,
     ImageFacts,
@@ -34,13 +34,15 @@ from visiongate.monitoring.entries import (
 )
 from visiongate.monitoring.history import read_history
 from visiongate.monitoring.prediction_log import PredictionLog
-from visiongate.monitoring.times import HOUR_US
+from visiongate.monitoring.times import HOUR_US, MINUTE_US
 from visiongate.settings.serving import PredictionLog as Settings
 from waiting import wait_until
 
 MODEL = LoggedModel("pets", "3", "a" * 64, ("Cat", "Dog"))
 DAY_US = 24 * HOUR_US
 WAIT = 30.0
+# Bytes, more than any test writes.
+ALL = 10**12
 
 
 @pytest.fixture(autouse=True)
@@ -436,11 +438,53 @@ def test_old_predictions_are_deleted_with_their_feedback(
     database.write(given)
     for one in given:
         database.record_feedback(Feedback(one.prediction_id, "Cat"))
-    while database.prune(days, max_rows):
+    while database.prune(Retention(days, max_rows, ALL)):
         pass
     names = {one.prediction_id for one in given[:kept]}
     assert {row["prediction_id"] for row in rows(file)} == names
     assert {row["prediction_id"] for row in rows(file, "feedback")} == names
+
+
+def test_the_size_of_the_log_is_limited(file: Path) -> None:
+    database = Database(f"sqlite:///{file}")
+    now = time.time_ns() // 1000
+    database.write([prediction(time_us=now - number, probabilities=bytes(4000)) for number in range(2000)])
+    size = 2000 * 4300
+    assert database.prune(Retention(90, 10_000, 2 * size)) == 0
+    while database.prune(Retention(90, 10_000, size // 2)):
+        pass
+    kept = rows(file)
+    assert len(kept) == pytest.approx(1000, rel=0.2)
+    assert min(row["time_us"] for row in kept) == now - len(kept) + 1
+    # The space is used again.
+    before = file.stat().st_size
+    database.write([prediction(probabilities=bytes(4000)) for _ in range(500)])
+    database.close()
+    assert file.stat().st_size == before
+
+
+def test_failures_are_counted_by_the_minute_and_deleted_by_age(
+    file: Path, open_log: Callable[..., PredictionLog], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FAILURE_SECONDS", 0.0)
+    minute = (time.time_ns() // 1000 - 2 * DAY_US) // MINUTE_US * MINUTE_US
+    monkeypatch.setattr(module, "now_us", lambda: minute + 1234)
+    log = open_log(file, queue=2)
+    for _ in range(3):
+        log.count_failure(MODEL, "canary", "timeout")
+    log.count_failure(MODEL, "canary", "error")
+    # The queue bounds the kinds of failures that wait, too.
+    log.count_failure(MODEL, "active", "error")
+    log.close()
+    found = {(row["time_us"], row["role"], row["kind"]): row["count"] for row in rows(file, "failures")}
+    assert found == {
+        (minute, "canary", "timeout"): 3,
+        (minute, "canary", "error"): 1,
+    }
+    database = Database(f"sqlite:///{file}")
+    database.prune(Retention(1, 10_000, ALL))
+    database.close()
+    assert rows(file, "failures") == []
 
 
 def test_log_prunes_by_itself(file: Path, open_log: Callable[..., PredictionLog]) -> None:

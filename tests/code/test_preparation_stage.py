@@ -351,7 +351,7 @@ def test_clusters_are_recorded_for_transformation_and_listed(settings: Settings)
     write_raw(leaking_images())
     preparation.run(settings)
     clustered = {
-        sha256: cluster for sha256, _, _, _, cluster in read_candidates(Path("data/prepared")) if cluster
+        image.sha256: image.cluster for image in read_candidates(Path("data/prepared")) if image.cluster
     }
     hashes = dict(zip(prepared("path"), prepared("sha256"), strict=True))
     twice = {hashes["train/twice.png"], hashes["train/twice.jpg"]}
@@ -410,7 +410,7 @@ def test_running_twice_gives_the_same_bytes(strict: Settings) -> None:
     first = output_bytes()
     preparation.run(strict)
     assert output_bytes() == first
-    assert len(first) == 9
+    assert len(first) == 10
 
 
 def test_the_page_is_self_contained_and_escapes_names(strict: Settings) -> None:

@@ -64,6 +64,41 @@ def test_a_promoted_model_is_proposed(
     assert Path("notes.txt").read_text() == "changed by something else"
 
 
+def collect_labels(clone: Path) -> list[str]:
+    """Change the tables as `visiongate collect` and `dvc add` do; return their names."""
+    Path("data").mkdir()
+    tables = ["data/collected.csv", "data/collected.dvc", "data/corrections.csv"]
+    Path(tables[0]).write_text("sha256,label\n")
+    call(clone, "git", "add", "data")
+    call(clone, "git", "commit", "-qm", "A table without rows")
+    call(clone, "git", "push", "-q", "origin", "HEAD:main")
+    for table in tables:
+        Path(table).write_text("collected\n")
+    return tables
+
+
+@pytest.mark.usefixtures("client")
+@pytest.mark.parametrize("decision", ["promoted", "registered"])
+def test_a_model_that_collected_labels_taught_is_proposed_with_them(
+    clone: Path, server: GitHub, decision: Action
+) -> None:
+    tables = collect_labels(clone)
+    write_run("2" * 32, decision)
+    assert run_cli("pr", "propose") == 0
+    (pull,) = server.pulls
+    assert ("visiongate rollout --apply" in pull["body"]) == (decision == "registered")
+    assert f"the registry {decision} the model" in pull["body"]
+    pushed = call(clone, "git", "diff", "--name-only", "origin/main", "origin/retrain-222222222222").stdout
+    assert [*tables, "dvc.lock"] == [name for name in pushed.split() if not name.startswith("reports")]
+
+
+def test_a_rejected_model_is_not_proposed_whatever_taught_it(clone: Path, server: GitHub) -> None:
+    collect_labels(clone)
+    write_run("2" * 32, "rejected")
+    assert run_cli("pr", "propose") == 0
+    assert not server.pulls
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("client")
 def test_the_store_in_the_repository_is_part_of_the_pull_request(

@@ -8,14 +8,17 @@ from pathlib import Path
 import pytest
 
 from clones import call
+from drift_references import make_reference
 from registering import aliases, change
 from visiongate.adapters.mlflow.store import open_store
+from visiongate.records.drift_reference import write_reference
 from visiongate.records.files import sha256_of
 from visiongate.records.registration import Registration, read_registration
 from visiongate.registration import stage as register
 from visiongate.settings.schema import Settings
 from workspaces import commit_workspace, enter_workspace, tracked_settings, write_judged_model
 
+REFERENCE = Path("reports/evaluation/reference.npz")
 STAGES = """\
 stages:
   train:
@@ -36,6 +39,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     Path("dvc.yaml").write_text(STAGES)
     Path(".gitignore").write_text("/mlruns\n")
     write_judged_model(128)
+    write_reference(REFERENCE, make_reference(model_sha256=sha256_of(Path("models/model.onnx"))))
     call(Path(), "dvc", "commit", "-q", "-f")
     call(Path(), "git", "add", "--all")
     call(Path(), "git", "commit", "-qm", "The code")
@@ -58,7 +62,9 @@ def test_committed_model_is_registered_before_another(
 ) -> None:
     committed = sha256_of(Path("models/model.onnx"))
     head = call(Path(), "git", "rev-parse", "HEAD").stdout.strip()
+    reference = sha256_of(REFERENCE)
     write_judged_model(127.5)
+    REFERENCE.unlink()
     monkeypatch.setenv("DVC_EXP_BASELINE_REV", head)
     monkeypatch.setenv("DVC_EXP_NAME", "rooky-nard")
 
@@ -72,6 +78,7 @@ def test_committed_model_is_registered_before_another(
     assert aliases(store, settings) == {"champion": "1"}
     champion = store.client.get_model_version(name, "1")
     assert champion.tags["visiongate.model_sha256"] == committed
+    assert champion.tags["visiongate.reference_sha256"] == reference
     assert champion.tags["mlflow.source.git.commit"] == head
     assert champion.tags["visiongate.dvc_lock"] != "dvc.lock: nothing recorded"
     assert champion.description
@@ -103,4 +110,5 @@ def test_committed_model_itself_is_registered_once(settings: Settings) -> None:
     call(Path(), "git", "commit", "-qam", "A rejected model")
     open_store(settings.tracking).client.delete_registered_model(settings.registry.name)
     write_judged_model(127.5)
+    REFERENCE.unlink()
     assert registered(settings).version == "1"

@@ -22,7 +22,10 @@ from image_samples import encode, photo
 from pooled_models import write_pooled_model
 from served import Application, application
 from tiny_models import add_reliability, write_threshold_model
+from visiongate.monitoring.entries import LoggedModel
+from visiongate.monitoring.watch import FeedbackAccuracy, Watch
 from visiongate.records.files import sha256_of
+from visiongate.records.interval import Interval
 from visiongate.records.served_model import ServedModel, write_served_folder
 from visiongate.serving.metrics import CLASS_SERIES, HTTP_SERIES, OTHER, Metrics
 from visiongate.serving.routes.pages import PAGES
@@ -329,10 +332,14 @@ def test_counters_that_alerts_watch_start_at_zero() -> None:
             "not_ready",
             "overloaded",
         },
-        "visiongate_feedback_total": {"true", "false"},
         "visiongate_shadow_predictions_total": {"true", "false"},
         "visiongate_model_reloads_total": {"loaded", "failed"},
     }
+    text = Metrics().render("")[0].decode()
+    for asked in ("true", "false"):
+        for correct in ("true", "false"):
+            assert f'visiongate_feedback_total{{asked="{asked}",correct="{correct}"}} 0.0' in text
+    assert "visiongate_feedback_requests_total 0.0" in text
     for name, values in expected.items():
         assert {labels for each, labels in found if each == name} == {frozenset({value}) for value in values}
     assert all(value == 0 for (name, _), value in found.items() if name in expected)
@@ -362,6 +369,35 @@ def test_hostile_requests_and_many_classes_make_few_series(model: Path) -> None:
     run(check())
 
 
+def test_only_loaded_versions_have_an_accuracy(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Watch, "refresh", lambda *_: None)
+
+    async def check() -> None:
+        environment = {
+            "VISIONGATE_SERVING__LOG__ENABLED": "true",
+            "VISIONGATE_SERVING__LOG__ADDRESS": f"sqlite:///{tmp_path}/log.sqlite",
+        }
+        async with application(model, environment) as app:
+            assert app.service.log is not None
+            loaded = app.service.slot(None).require()
+            sha256 = loaded.origin.sha256
+            versions = [LoggedModel(loaded.name, None, sha256, ("a", "b"))]
+            versions += [LoggedModel(f"model {number}", "1", sha256, ("a", "b")) for number in range(50)]
+            app.service.log.watch.accuracies = tuple(
+                FeedbackAccuracy(version, source, Interval(0.9, 0.8, 0.95), 30)
+                for version in versions
+                for source in ("sampled", "volunteered")
+            )
+            text = app.service.metrics.render("")[0].decode()
+            lines = [line for line in text.splitlines() if line.startswith("visiongate_accuracy")]
+            assert len(lines) == 8
+            assert all(f'model_version="{sha256[:12]}"' in line for line in lines)
+
+    run(check())
+
+
 def test_no_request_of_a_stranger_takes_the_series_of_predictions(model: Path) -> None:
     async def check() -> None:
         async with application(model) as app:
@@ -383,6 +419,7 @@ def test_no_request_of_a_stranger_takes_the_series_of_predictions(model: Path) -
                     "/admin/reload",
                     "/metrics",
                     "/performance",
+                    "/monitoring",
                     "/x",
                 ):
                     await app.client.request(method, path)

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import hashlib
 import json
 import logging
 import threading
@@ -15,9 +16,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from drift_references import make_reference
 from served import application
 from tiny_models import write_threshold_model
 from visiongate.errors import DataError
+from visiongate.records.drift_reference import encode_reference
 from visiongate.records.files import sha256_of
 from visiongate.serving.daemon_threads import call_in_thread
 from visiongate.serving.sources import watch
@@ -26,11 +29,14 @@ from visiongate.serving.sources.model_sources import NoVersionError, ServedFile,
 from visiongate.serving.sources.registration_time import read_registration_time
 from visiongate.serving.sources.registry_source import RegistrySource
 from visiongate.serving.sources.watch import ModelWatch
+from visiongate.serving.versions.reference import load_reference
+from visiongate.settings.monitoring import Monitoring
 from visiongate.settings.serving import Serving, ServingRegistry
 from visiongate.settings.serving_environment import Deployment
 
 ALIAS, URI = "/api/2.0/mlflow/registered-models/alias", "/api/2.0/mlflow/model-versions/get-download-uri"
 FILE = "/api/2.0/mlflow-artifacts/artifacts/1/models/m-1/artifacts/model.onnx"
+REFERENCE = FILE.replace("model.onnx", "reference.npz")
 Answer = tuple[int, bytes]
 
 
@@ -86,7 +92,7 @@ def server(tmp_path: Path) -> Iterator[Imitation]:
 
 def _source(folder: Path, uri: str, environment: dict[str, str] | None = None) -> RegistrySource:
     registry = ServingRegistry(uri=uri, timeout_seconds=0.3, cache=str(folder / "cache"))
-    places = Places(Deployment(Serving(registry=registry), None), None, environment or {})
+    places = Places(Deployment(Serving(registry=registry), Monitoring(), None), None, environment or {})
     source = find_source("models:/pets@champion", places)
     assert isinstance(source, RegistrySource)
     return source
@@ -106,6 +112,30 @@ def test_a_version_is_found_by_one_request_and_its_file_fetched_once(
     server.asked.clear()
     assert source.current() == file
     assert [path for path, _, _ in server.asked] == [ALIAS]
+
+
+def test_a_reference_is_fetched_once_and_its_absence_stops_nothing(
+    server: Imitation, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    version = json.loads(server.answers[ALIAS][1])
+    content = encode_reference(make_reference(model_sha256=sha256_of(tmp_path / "model.onnx")))
+    tag = {"key": "visiongate.reference_sha256", "value": hashlib.sha256(content).hexdigest()}
+    version["model_version"]["tags"].append(tag)
+    server.answers[ALIAS] = 200, json.dumps(version).encode()
+    for _ in range(2):
+        file = _source(tmp_path, server.address).current()
+        assert load_reference(file) is None
+    assert [path for path, _, _ in server.asked] == [ALIAS, URI, FILE, URI, REFERENCE, ALIAS, URI, REFERENCE]
+    assert (
+        len([text for text in caplog.messages if "status 404; `visiongate drift` has no reference" in text])
+        == 2
+    )
+
+    server.answers[REFERENCE] = 200, content
+    server.asked.clear()
+    for _ in range(2):
+        assert load_reference(_source(tmp_path, server.address).current()) == content
+    assert [path for path, _, _ in server.asked] == [ALIAS, URI, REFERENCE, ALIAS]
 
 
 @pytest.mark.parametrize(
@@ -219,6 +249,27 @@ def test_a_version_that_is_lost_or_wrong_is_said_until_it_is_right_again(
             assert 'visiongate_model_problem{slot="default"} 1.0' in (await app.client.get("/metrics")).text
 
     asyncio.run(work())
+
+
+def test_a_canary_that_was_rolled_back_does_not_come_back_at_the_next_start(
+    server: Imitation, tmp_path: Path
+) -> None:
+    environment = _environment(server.address, tmp_path) | {
+        "VISIONGATE_SERVING__ROLLOUT__CANARY": "models:/pets@challenger",
+        "VISIONGATE_SERVING__REGISTRY__POLL_SECONDS": "60",
+    }
+
+    async def start() -> bool:
+        async with application(tmp_path / "model.onnx", environment) as app:
+            slot = app.service.slots["default"]
+            await _until(lambda: slot.canary or slot.problem)
+            await asyncio.sleep(0.2)
+            return slot.canary is not None
+
+    assert asyncio.run(start())
+    assert list((tmp_path / "served").rglob("*.onnx"))
+    server.answers[ALIAS] = 400, MISSING
+    assert not asyncio.run(start())
 
 
 def test_a_canary_whose_alias_is_gone_is_unloaded_until_it_is_back(server: Imitation, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from visiongate.serving.sources.model_sources import (
 from visiongate.serving.sources.registration_time import add_registration_time, read_registration_time
 from visiongate.serving.sources.registry_source import RegistrySource
 from visiongate.serving.sources.work_tree import WorkTree
+from visiongate.settings.monitoring import Monitoring
 from visiongate.settings.serving import Serving, ServingRegistry
 from visiongate.settings.serving_environment import Deployment
 from workspaces import TRACKING, enter_workspace
@@ -73,7 +74,7 @@ def _places(
     tmp_path: Path, uri: str | None, *, name: str | None = NAME, tree: WorkTree | None = None
 ) -> Places:
     registry = ServingRegistry(uri=uri, timeout_seconds=1, cache=str(tmp_path / "cache"))
-    return Places(Deployment(Serving(registry=registry), name), tree, {})
+    return Places(Deployment(Serving(registry=registry), Monitoring(), name), tree, {})
 
 
 def _source(tmp_path: Path, uri: str, address: str = f"models:/{NAME}@champion") -> ModelSource:
@@ -84,7 +85,11 @@ def _work_tree(folder: Path) -> WorkTree:
     write_threshold_model(folder / "model.onnx")
     (folder / "metrics.json").write_text('{"accuracy": 0.9, "threshold": 0.4}')
     return WorkTree(
-        folder / "model.onnx", folder / "metrics.json", folder / "registration.json", folder / "card.md"
+        folder / "model.onnx",
+        folder / "metrics.json",
+        folder / "registration.json",
+        folder / "card.md",
+        folder / "reference.npz",
     )
 
 

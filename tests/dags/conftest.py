@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 # Of what needs no Airflow.
-EVERYWHERE = ("test_dag_stages.py", "test_guard.py", "test_run_clones.py")
+EVERYWHERE = ("test_dag_stages.py", "test_feedback.py", "test_guard.py", "test_run_clones.py")
 HAS_AIRFLOW = find_spec("airflow") is not None
 if HAS_AIRFLOW:
     # Airflow reads them when it is imported.

@@ -1,15 +1,19 @@
 """Where the settings of a run come from, and what is refused."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.sdk import Asset
 from airflow.sdk.definitions.param import ParamsDict
-from airflow.sdk.exceptions import ParamValidationError
+from airflow.sdk.exceptions import AirflowSkipException, ParamValidationError
+from airflow.utils.types import DagRunType
 
 from visiongate_dags.errors import RunError
+from visiongate_dags.feedback import ADDRESS, IMAGES
+from visiongate_dags.project import Project
 from visiongate_dags.settings import (
     KEEP_RUNS,
     RunSettings,
@@ -18,6 +22,7 @@ from visiongate_dags.settings import (
     read_run_settings,
     read_workspace,
 )
+from visiongate_dags.tasks import RETRAIN, find_feedback
 
 RULE = '++gate.rules.accuracy={{metric: accuracy, comparison: ">=", threshold: {}}}'
 
@@ -104,3 +109,48 @@ def test_unknown_and_invalid_names_of_a_configuration_or_an_event_are_named() ->
         settings(extra={"shell": "rm"})
     with pytest.raises(RunError, match=r"data in the event's extra = '--help' is invalid"):
         settings(extra={"data": "--help"})
+
+
+# Whether a run asks for a new model, and collects labels
+
+
+def find(project: Project, run_type: DagRunType, *assets: str) -> bool:
+    """Return whether a run collects the labels of the log."""
+    context = {
+        "dag_run": SimpleNamespace(run_type=run_type),
+        "triggering_asset_events": {Asset(name): [] for name in assets},
+    }
+    return find_feedback(context, project) is not None
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project with a log, and an interpreter that answers as `visiongate retrain-check` with the verdict in a file."""
+    monkeypatch.setenv(ADDRESS, "sqlite:///predictions.sqlite")
+    monkeypatch.setenv(IMAGES, "images")
+    (tmp_path / "predictions.sqlite").touch()
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nprintf \'{{"verdict": "%s"}}\' "$(cat {tmp_path}/verdict)" > "$5"\n')
+    python.chmod(0o755)
+    return Project(tmp_path, python)
+
+
+def test_a_scheduled_run_trains_if_a_model_is_due(project: Project) -> None:
+    (project.folder / "verdict").write_text("retrain")
+    assert find(project, DagRunType.SCHEDULED)
+    for verdict in ("no need", "cannot say"):
+        (project.folder / "verdict").write_text(verdict)
+        with pytest.raises(AirflowSkipException, match="no new model is due"):
+            find(project, DagRunType.SCHEDULED)
+
+
+def test_a_scheduled_run_without_a_log_trains_on_the_data(project: Project) -> None:
+    (project.folder / "predictions.sqlite").unlink()
+    assert not find(project, DagRunType.SCHEDULED)
+
+
+def test_a_run_by_hand_or_by_an_event_is_not_questioned(project: Project) -> None:
+    (project.folder / "verdict").write_text("no need")
+    assert not find(project, DagRunType.MANUAL)
+    assert not find(project, DagRunType.ASSET_TRIGGERED, "visiongate_data")
+    assert find(project, DagRunType.ASSET_TRIGGERED, RETRAIN)

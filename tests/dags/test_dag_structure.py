@@ -69,7 +69,7 @@ def test_the_report_and_the_summary_follow_a_failure_and_do_not_hide_it(dags: di
 def test_the_schedules_are_weekly_and_by_event(dags: dict[str, DAG], monkeypatch: pytest.MonkeyPatch) -> None:
     assert dags["ml_training_pipeline"].schedule == "@weekly"
     by_event = dags["image_training_pipeline"].timetable.asset_condition.objects
-    assert {asset.name for asset in by_event} == {"visiongate_data", "visiongate_drift"}
+    assert {asset.name for asset in by_event} == {"visiongate_data", "visiongate_retrain"}
     monkeypatch.setenv("AIRFLOW_VAR_VISIONGATE_SCHEDULE", "@daily")
     assert DagBag(DAGS).dags["ml_training_pipeline"].schedule == "@daily"
     monkeypatch.setenv("AIRFLOW_VAR_VISIONGATE_SCHEDULE", "none")

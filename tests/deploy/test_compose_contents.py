@@ -19,6 +19,7 @@ from drift_looks import WEEK_HOURS, weekly_problems
 from image_facts import IMAGES, POSTGRES_SCRIPTS, POSTGRES_STOP_SECONDS
 from manifest_cases import NONE
 from postgres import PROGRAMS, PostgresServer, needs_postgres, postgres_server
+from visiongate.cli import main
 from visiongate.settings.serving import Serving
 from visiongate.settings.serving_environment import PREFIXES, SHORT_NAMES, load_serving
 from workload_rules import CLOSING_SECONDS
@@ -105,14 +106,24 @@ def test_the_service_has_the_time_that_it_needs_to_stop() -> None:
     assert SERVICES["postgres"]["stop_grace_period"] == f"{POSTGRES_STOP_SECONDS}s"
 
 
-def test_drift_is_looked_for_each_week() -> None:
-    [script] = SERVICES["drift"]["command"]
-    loop = re.fullmatch(
-        r"trap exit TERM; while :; do visiongate (.+?); sleep (\d+) & wait \$\$!; done", script
-    )
-    assert loop
-    assert weekly_problems(shlex.split(loop[1])) == []
-    assert int(loop[2]) == WEEK_HOURS * 3600
+DAY_SECONDS = 24 * 3600
+LOOP = re.compile(
+    r"trap exit TERM; while :; do (?P<weekly>.+?); for day in (?P<days>[\d ]+); do "
+    r"(?P<daily>.+?); sleep (?P<seconds>\d+) & wait \$\$!; done; done"
+)
+
+
+def test_each_check_is_made_as_often_as_it_should() -> None:
+    [script] = SERVICES["checks"]["command"]
+    lines = [line.strip() for line in script.strip().splitlines()]
+    loop = LOOP.fullmatch(re.sub(r"\bdo; ", "do ", "; ".join(lines)))
+    assert loop, lines
+    drift, retrain = (shlex.split(command)[1:] for command in loop["weekly"].split("; "))
+    assert weekly_problems(drift) == []
+    assert (retrain, shlex.split(loop["daily"])[1:]) == (["retrain-check"], ["rollout"])
+    assert int(loop["seconds"]) == DAY_SECONDS
+    assert len(loop["days"].split()) * DAY_SECONDS == WEEK_HOURS * 3600
+    assert {"retrain-check", "rollout"} <= main.commands.keys()
 
 
 @pytest.mark.parametrize(

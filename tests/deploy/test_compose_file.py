@@ -137,7 +137,7 @@ RULES: dict[Callable[[Document], list[str]], list[tuple[str, Any]]] = {
     supervision_missing: [
         ("services.postgres.healthcheck", None),
         ("services.mlflow.restart", None),
-        ("services.drift.healthcheck", None),
+        ("services.checks.healthcheck", None),
     ],
     paths_not_mounted: [
         ("services.prometheus.command", ["--config.file=/etc/prometheus/prometheus.yml"]),
@@ -168,7 +168,7 @@ RULES: dict[Callable[[Document], list[str]], list[tuple[str, Any]]] = {
         ("services.grafana.volumes", ["grafana:/var/grafana"]),
         ("services.grafana.volumes", ["./grafana:/var/lib/grafana"]),
         ("services.prometheus.command", ["--storage.tsdb.path=/prometheus/data"]),
-        ("services.drift.volumes", ["predictions:/var/lib/vision"]),
+        ("services.checks.volumes", ["predictions:/var/lib/vision"]),
     ],
     passwords_not_read: [
         # Grafana would have the password `admin`.
@@ -178,7 +178,7 @@ RULES: dict[Callable[[Document], list[str]], list[tuple[str, Any]]] = {
     calls_without_a_way: [
         ("services.visiongate.networks", ["service"]),
         ("services.mlflow.networks", ["registry", "objects"]),
-        ("services.drift.networks", ["monitoring"]),
+        ("services.checks.networks", ["monitoring"]),
     ],
 }
 
@@ -207,6 +207,10 @@ def test_the_service_fits_its_image() -> None:
     service = COMPOSE["services"]["visiongate"]
     [folder] = re.findall(r"LOG__ADDRESS=sqlite:///(/.+)/", dockerfile)
     assert f"predictions:{folder}" in service["volumes"]
+    [images] = re.findall(r"LOG__IMAGES__FOLDER=(/\S+)", dockerfile)
+    assert f"images:{images}" in service["volumes"]
+    # A new volume belongs to the owner of the folder in the image.
+    assert re.search(rf"^RUN install .*--owner=10001 .* {images}$", dockerfile, re.MULTILINE)
     assert re.findall(r"^USER (\S+)", dockerfile, re.MULTILINE)[0] == service["user"]
     for name in ("visiongate", *PIPELINE):
         build = COMPOSE["services"][name]["build"]
@@ -285,7 +289,7 @@ def test_only_the_override_brings_the_service_to_the_database() -> None:
     assert set(added["networks"]) == set(COMPOSE["services"]["postgres"]["networks"])
     assert set(added["secrets"]) <= set(COMPOSE["services"]["postgres"]["secrets"])
     assert added["environment"]["VISIONGATE_SERVING__LOG__ADDRESS"].endswith("?service=predictions")
-    assert override["services"]["drift"] == added
+    assert override["services"]["checks"] == added
 
 
 def targets(config: Document) -> list[str]:

@@ -1,5 +1,6 @@
 """The image of the service: what is in it, what it may do, and how it starts and ends. Skipped without podman and docker."""
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -83,6 +84,18 @@ def test_the_build_fails_for_a_swapped_file(exported: Path) -> None:
     (exported / "model.onnx").write_bytes(b"another")
     [difference] = _load_check_model().find_differences(exported, {})
     assert "model.onnx has the sha256" in difference
+
+
+def test_the_build_fails_for_another_reference(exported: Path) -> None:
+    described = json.loads((exported / "served.json").read_text())
+    (exported / "reference.npz").write_bytes(b"reference")
+    find_differences = _load_check_model().find_differences
+    assert find_differences(exported, {}) == []
+    for sha256, count in ((hashlib.sha256(b"reference").hexdigest(), 0), ("0" * 64, 1)):
+        (exported / "served.json").write_text(json.dumps({**described, "reference_sha256": sha256}))
+        differences = find_differences(exported, {})
+        assert [text for text in differences if "reference.npz has the sha256" in text] == differences
+        assert len(differences) == count
 
 
 @pytest.mark.parametrize("lock", ORIGINS)

@@ -196,22 +196,64 @@ def test_a_service_for_others_requires_keys(overlay: str, *, required: bool) -> 
     assert ("VISIONGATE_SERVING__KEYS_FILE" in variables(rendered(overlay), served.spec)) == required
 
 
-def test_the_component_of_the_registry_holds_the_rules(tmp_path: Path, service: Service) -> None:
-    overlay = copied(tmp_path) / "overlays/production"
+def with_component(folder: Path, name: str) -> list[Document]:
+    """Render production with a component more."""
+    overlay = copied(folder) / "overlays/production"
     text = (overlay / "kustomization.yaml").read_text()
-    text = text.replace("components:\n", "components:\n  - ../../components/registry\n")
+    text = text.replace("components:\n", f"components:\n  - ../../components/{name}\n")
     (overlay / "kustomization.yaml").write_text(text)
+    return render(str(overlay))
 
-    documents = render(str(overlay))
+
+@pytest.mark.parametrize(
+    ("component", "name", "path", "value", "finding"),
+    [
+        (
+            "registry",
+            "Deployment/visiongate",
+            f"{CONTAINER}/envFrom/1/secretRef/name",
+            "mlflow-credentials",
+            "the docs do not name Secret/mlflow-credentials",
+        ),
+        (
+            "images",
+            "PersistentVolumeClaim/visiongate-images",
+            "spec/accessModes",
+            ["ReadWriteOnce"],
+            "are lost with a pod, or not those of all replicas",
+        ),
+        (
+            "images",
+            "PersistentVolumeClaim/visiongate-images",
+            "spec/resources/requests/storage",
+            "5Gi",
+            "images of 8000000000 bytes",
+        ),
+        (
+            "retrain",
+            "CronJob/visiongate-retrain-check",
+            "spec/jobTemplate/spec/template/spec/volumes/1/secret/items/0/key",
+            "password",
+            "Secret/visiongate-retrain has no ['password']",
+        ),
+    ],
+)
+def test_a_component_holds_the_rules_and_a_mistake_in_it_is_found(  # noqa: PLR0913, PLR0917 - the columns of a table
+    component: str, name: str, path: str, value: object, finding: str, tmp_path: Path, service: Service
+) -> None:
+    documents = with_component(tmp_path, component)
+
+    assert findings(case_of("production", service, documents)) == []
+    assert schema_findings(documents, VERSIONS[-1]) == []
+    broken = change(documents, name, path, value)
+    assert finding in "".join(findings(case_of("production", service, broken)))
+
+
+def test_the_service_follows_the_registry_of_the_component(tmp_path: Path) -> None:
+    documents = with_component(tmp_path, "registry")
 
     [served] = containers(documents, "Deployment")
     assert variables(documents, served.spec)["MODEL_PATH"].startswith("models:/")
-    assert findings(case_of("production", service, documents)) == []
-    path = f"{CONTAINER}/envFrom/1/secretRef/name"
-    broken = change(documents, "Deployment/visiongate", path, "mlflow-credentials")
-    assert "the docs do not name Secret/mlflow-credentials" in "".join(
-        findings(case_of("production", service, broken))
-    )
 
 
 def test_production_names_one_digest_in_one_line() -> None:

@@ -48,5 +48,5 @@ def test_the_types_of_the_dags_are_right() -> None:
 
 
 def test_every_file_of_tests_runs_in_one_of_the_two_environments() -> None:
-    everywhere = {"test_dag_stages.py", "test_guard.py", "test_run_clones.py"}
+    everywhere = {"test_dag_stages.py", "test_feedback.py", "test_guard.py", "test_run_clones.py"}
     assert {path.name for path in (ROOT / "tests/dags").glob("test_*.py")} == everywhere | set(FILES)

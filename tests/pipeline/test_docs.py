@@ -23,8 +23,12 @@ from visiongate.settings.model import Baseline
 ROOT = Path(__file__).parents[2]
 # Files that are not outputs of a stage.
 CREATED = {
+    "data/collected",
+    "data/collected.dvc",
     "data/downloads",
     "models/checkpoint.safetensors",
+    "reports/collect/doubtful.csv",
+    "reports/collect/index.html",
     "reports/experiments/index.html",
     "reports/labeling/index.html",
     "reports/labeling/label_next.csv",

@@ -1,5 +1,6 @@
 """The workflows: permissions, pins, secrets, and commands that exist."""
 
+import os
 import re
 import subprocess
 import sys
@@ -16,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".github/workflows"
 WORKFLOWS = {path.name: path for path in sorted(FOLDER.glob("*.yml"))}
 PINNED = re.compile(r"uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$")
-COMMAND = re.compile(r"\.venv/bin/python -m visiongate ([a-z]+)(?: ([a-z]+))?([^&|]*)")
+COMMAND = re.compile(r"\.venv/bin/python -m visiongate ([a-z-]+)(?: ([a-z]+))?([^&|\n]*)")
 USES_REMOTE = ("repro", "report", "retrain", "try", "remote", "register")
 # What the token of each job may write. The other jobs may only read the code.
 WRITES = {
@@ -123,6 +124,47 @@ def test_the_gate_comes_after_the_comment() -> None:
         names = [step.get("name") for step in read(name)["jobs"][job]["steps"]]
         assert names[-1] == "Gate"
         assert names.index("Report") < names.index("Comment") < names.index("Gate")
+
+
+def test_a_retrain_asks_first_and_collects_before_it_trains() -> None:
+    assert triggers("retrain.yml")["repository_dispatch"] == {"types": ["retrain"]}
+    jobs = read("retrain.yml")["jobs"]
+    assert jobs["retrain"]["needs"] == "check"
+    assert jobs["retrain"]["if"] == "needs.check.outputs.due == 'true'"
+    commands = " ".join(step.get("run", "") for step in jobs["retrain"]["steps"])
+    order = [commands.index(f"visiongate {name}") for name in ("collect", "retrain", "report", "pr propose")]
+    assert order == sorted(order)
+
+
+ASK = next(step["run"] for step in read("retrain.yml")["jobs"]["check"]["steps"] if step.get("id") == "check")
+
+
+@pytest.mark.parametrize(
+    ("check", "variables", "expected"),
+    [
+        ("touch $RESULT; exit 0", {}, (0, "")),
+        ("touch $RESULT; exit 1", {}, (0, "due=true\n")),
+        ("touch $RESULT; exit 1", {"GITHUB_EVENT_NAME": "repository_dispatch"}, (0, "due=true\n")),
+        # The log cannot say, or cannot be read.
+        ("touch $RESULT; exit 2", {}, (0, "")),
+        ("exit 2", {}, (1, "")),
+        # Without a log, and by hand.
+        ("exit 2", {"LOG": ""}, (0, "due=true\n")),
+        ("touch $RESULT; exit 0", {"GITHUB_EVENT_NAME": "workflow_dispatch"}, (0, "due=true\n")),
+    ],
+)
+def test_a_model_is_due_if_the_check_says_so(
+    check: str, variables: dict[str, str], expected: tuple[int, str], tmp_path: Path
+) -> None:
+    python, output = tmp_path / ".venv/bin/python", tmp_path / "output"
+    python.parent.mkdir(parents=True)
+    python.write_text(f"#!/bin/sh\n{check}\n")
+    python.chmod(0o755)
+    known = {"LOG": "sqlite:///log", "GITHUB_EVENT_NAME": "schedule", "GITHUB_OUTPUT": str(output)}
+    environment = {**os.environ, **known, "RESULT": str(tmp_path / "result.json"), **variables}
+    done = subprocess.run(["bash", "-e", "-c", ASK], cwd=tmp_path, env=environment, check=False)
+
+    assert (done.returncode, output.read_text() if output.exists() else "") == expected
 
 
 def audit(folder: Path) -> subprocess.CompletedProcess[str]:

@@ -9,7 +9,6 @@ from visiongate import paths
 from visiongate.adapters.mlflow.environment import processor_name
 from visiongate.commands.gate import format_verdict
 from visiongate.delivery.champion_check import (
-    NO_LOG,
     ChampionCheck,
     ChampionFile,
     MeasuredLatency,
@@ -27,7 +26,8 @@ from visiongate.evaluation.result import EvaluationResult, evaluate_model
 from visiongate.gate.rejudging import compare_with_base, skip_drops
 from visiongate.images.integrity import check_arrays
 from visiongate.models.predictions import check_contract
-from visiongate.monitoring.feedback_scores import read_feedback_scores
+from visiongate.monitoring.harm import measure_harm
+from visiongate.monitoring.harm_store import read_votes_at
 from visiongate.records.evaluation import read_metrics
 from visiongate.records.files import write_json, write_text
 from visiongate.records.json_record import read_record
@@ -39,8 +39,6 @@ from visiongate.settings.loading import load_settings
 from visiongate.settings.schema import Settings
 
 CPU_INFO = Path("/proc/cpuinfo")
-# Feedback on older answers does not count.
-FEEDBACK_DAYS = 30
 logger = logging.getLogger(__name__)
 
 
@@ -104,13 +102,14 @@ def _judge(
     """Apply all rules; known are the earlier latencies by processor, and the address of the prediction log."""
     earlier, log = known
     processor, accuracy = processor_name(CPU_INFO), result.card.intervals["accuracy"]
-    problem = NO_LOG if log is None else f"no answer of the champion in the last {FEEDBACK_DAYS} days"
-    scores = None if log is None else read_feedback_scores(log, champion.sha256, FEEDBACK_DAYS)
+    harm = None
+    if log is not None:
+        harm = measure_harm(read_votes_at(log, champion.sha256), accuracy.low, settings.monitoring.retrain)
     slowdowns = judge_latency(latency, earlier.get(processor))
     # A slow check is not what the next one is compared with.
     is_slow = any(each.passed is False for each in slowdowns)
     latencies = earlier if is_slow else {**earlier, processor: latency}
-    further = [judge_feedback(scores, accuracy, problem), *slowdowns]
+    further = [judge_feedback(harm), *slowdowns]
     return combine(
         champion, _compare_with_committed(champion, result, settings), further, accuracy, latencies
     )

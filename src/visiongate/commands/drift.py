@@ -1,28 +1,42 @@
-"""``visiongate drift``: compare recent predictions with the first ones of the same version, and record the result.
+"""``visiongate drift``: compare recent predictions with a reference of the same version, and record the result.
 
 It needs the prediction log only, neither the service nor a model.
 """
 
 import os
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from pydantic import ValidationError
+from sqlalchemy import Engine
+
 from visiongate import paths
-from visiongate.errors import SettingsError
+from visiongate.errors import SettingsError, VisiongateError
 from visiongate.monitoring.address import check_address
 from visiongate.monitoring.database import Database
-from visiongate.monitoring.drift_check import check_drift
-from visiongate.monitoring.drift_report import Comparison, DriftReport, ModelDrift, Period, Verdict
-from visiongate.monitoring.drift_store import read_candidates, read_latest_report, record_report
+from visiongate.monitoring.drift.check import check_drift
+from visiongate.monitoring.drift.report import (
+    DriftReport,
+    Finding,
+    LabelShiftEstimate,
+    ModelDrift,
+    Period,
+    ReferenceSummary,
+    Verdict,
+)
+from visiongate.monitoring.drift.store import read_candidates, read_latest_report, record_report
 from visiongate.monitoring.entries import LogUnavailableError
 from visiongate.monitoring.faults import explain_fault
-from visiongate.monitoring.times import HOUR_US, now_us
+from visiongate.monitoring.times import HOUR_US
 from visiongate.records.files import write_text
-from visiongate.settings.serving_environment import Deployment, load_serving
+from visiongate.settings.monitoring import Monitoring
+from visiongate.settings.serving import PredictionLog
+from visiongate.settings.serving_environment import load_serving
 
-YEAR_HOURS: Final = 365.25 * 24
 STATUSES: Final[dict[Verdict, int]] = {"no drift": 0, "drift": 1, "cannot say": 2}
+# Classes whose estimated share has changed most.
+SHOWN_CLASSES: Final = 3
 
 
 def run(window: float | None, level: float | None, json_file: Path | None) -> int:
@@ -34,32 +48,31 @@ def run(window: float | None, level: float | None, json_file: Path | None) -> in
     """
     options = {"monitoring.drift.window_hours": window, "monitoring.drift.yearly_level": level}
     given = {name: value for name, value in options.items() if value is not None}
-    report = _check(load_serving(paths.PARAMS, os.environ, given))
+    settings = load_serving(paths.PARAMS, os.environ, given)
+    report = _check(settings.serving.log, settings.monitoring)
     print(_render(report))
     if json_file is not None:
         write_text(json_file, report.model_dump_json(indent=2) + "\n")
     return STATUSES[report.verdict]
 
 
-def _check(settings: Deployment) -> DriftReport:
-    log, drift = settings.serving.log, settings.monitoring.drift
+def _check(log: PredictionLog, settings: Monitoring) -> DriftReport:
     if not log.enabled:
         raise SettingsError(
             "serving.log.enabled = false: there is no prediction log to read; set it to true for the service"
         )
     check_address(log.address)
-    since_us = now_us() - round(drift.window_hours * HOUR_US)
+    now = datetime.now(UTC)
+    since_us = round(now.timestamp() * 1e6 - settings.drift.window_hours * HOUR_US)
     try:
         database = Database(log.address, create=False)
         try:
-            candidates = read_candidates(database.engine, since_us, drift.reference)
-            earlier = read_latest_report(database.engine)
-            level = drift.yearly_level * drift.window_hours / YEAR_HOURS
-            report = check_drift(candidates, drift.window_hours, level, earlier)
+            candidates = read_candidates(database.engine, since_us, settings.drift)
+            report = check_drift(candidates, settings, _read_earlier(database.engine), now)
             record_report(database.engine, report, log.days)
         finally:
             database.close()
-    except SettingsError:
+    except VisiongateError:
         raise
     except Exception as error:
         # Whatever a database or its driver raises.
@@ -67,41 +80,67 @@ def _check(settings: Deployment) -> DriftReport:
     return report
 
 
+def _read_earlier(engine: Engine) -> DriftReport | None:
+    """Return the check before; None if there is none, or one of another version of this program."""
+    try:
+        return read_latest_report(engine)
+    except ValidationError:
+        return None
+
+
 def _render(report: DriftReport) -> str:
     lines = [line for model in report.models for line in _render_model(model)]
     if not report.models:
         lines = [f"No prediction was recorded in the last {report.hours:g} hours."]
-    return "\n".join([*lines, f"{report.verdict}: {report.advice}"])
+    return "\n".join([*lines, f"{report.verdict}, harm: {report.harm}: {report.advice}"])
 
 
 def _render_model(model: ModelDrift) -> list[str]:
     lines = [f"{model.name} {model.version or model.sha256[:12]}: {model.verdict}"]
-    if not model.comparisons:
+    if model.verdict == "cannot say":
         lines.append(f"  {model.advice}")
-    lines += [f"  {_render_comparison(each)}" for each in model.comparisons]
+    lines += [f"  {cause}" for cause in model.causes]
+    lines += [f"  {_render_finding(each)}" for each in model.findings]
+    quiet = [each.test for each in model.tests if not each.drifted]
+    lines += [f"  no drift: {', '.join(quiet)}"] if quiet else []
+    if accuracy := model.accuracy:
+        lines.append(
+            f"  estimated accuracy: {accuracy.value:.1%} ({accuracy.low:.1%} to {accuracy.high:.1%})"
+            f"{'' if accuracy.reliable else ', probably lower: the images are unlike the held-out ones'}; "
+            f"of the held-out images: {accuracy.reference:.1%}"
+        )
+    lines += _render_shift(model.label_shift) if model.label_shift else []
+    lines.append(f"  reference: {_render_reference(model.reference)}")
+    return [*lines, f"  window: {_render_period(model.window)}"]
+
+
+def _render_finding(finding: Finding) -> str:
+    since = f"{finding.since:%Y-%m-%d %H:%M} UTC" if finding.since else "?"
+    return (
+        f"{finding.test} ({finding.severity}, harm: {finding.harm}): since {since}, p = {finding.p_value:.2g}, "
+        f"effect {finding.effect:.3f}: {finding.what}"
+    )
+
+
+def _render_shift(shift: LabelShiftEstimate) -> list[str]:
+    """Return a line for each class whose share has changed for sure, the largest change first."""
+    changed = [each for each in shift.classes if not each.low <= each.reference <= each.high]
+    changed.sort(key=lambda each: -abs(each.share - each.reference))
     return [
-        *lines,
-        f"  reference: {_render_period(model.reference)}",
-        f"  window: {_render_period(model.window)}",
+        f"  estimated share of {each.name}: {each.share:.1%} ({each.low:.1%} to {each.high:.1%}), {each.reference:.1%} before"
+        for each in changed[:SHOWN_CLASSES]
     ]
 
 
-def _render_comparison(comparison: Comparison) -> str:
-    verdict = f"drift since {_render_time(comparison.since)}" if comparison.drifted else "no drift"
-    return (
-        f"{comparison.check}: {verdict} (p = {comparison.p_value:.2g}, distance {comparison.distance:.3f}): "
-        f"{comparison.what}"
-    )
+def _render_reference(reference: ReferenceSummary) -> str:
+    text = "none" if reference.origin is None else f"{reference.images:,} {reference.origin}"
+    return f"{text}; {reference.missing}" if reference.missing else text
 
 
 def _render_period(period: Period) -> str:
     text = f"{period.predictions:,} predictions"
     if period.compared < period.predictions:
         text += f", of which {period.compared:,} are compared"
-    return (
-        f"{text}, {_render_time(period.first)} to {_render_time(period.last)}" if period.predictions else text
-    )
-
-
-def _render_time(time: datetime | None) -> str:
-    return f"{time:%Y-%m-%d %H:%M} UTC" if time else "?"
+    if period.first is None or period.last is None:
+        return text
+    return f"{text}, {period.first:%Y-%m-%d %H:%M} to {period.last:%Y-%m-%d %H:%M} UTC"

@@ -9,11 +9,12 @@ from pathlib import Path
 from visiongate import paths
 from visiongate.adapters.dvc import read_status
 from visiongate.adapters.git import Repository
-from visiongate.adapters.mlflow.registry import fetch_model, find_selected
+from visiongate.adapters.mlflow.registry import fetch_model, fetch_reference, find_selected
 from visiongate.adapters.mlflow.runs import WRITTEN_BY_PIPELINE
 from visiongate.adapters.mlflow.store import Store, TrackingError, open_store
 from visiongate.commands import repro
 from visiongate.errors import DataError
+from visiongate.records.drift_reference import REFERENCE_FILE
 from visiongate.records.dvc_lock import read_lock
 from visiongate.records.registration import read_registration
 from visiongate.records.registry_tags import CHAMPION
@@ -21,7 +22,7 @@ from visiongate.records.served_model import ServedModel, describe_version, write
 from visiongate.registration.commitment import explain_uncommitted
 from visiongate.registration.evaluated_model import STAGES
 from visiongate.registry import rollback
-from visiongate.registry.committed import describe_committed
+from visiongate.registry.committed import describe_committed, find_committed_reference
 from visiongate.registry.listing import export_versions, format_best_runs, format_versions
 from visiongate.registry.rebuild import Training, rebuild
 from visiongate.registry.trace import format_trace, trace_version
@@ -29,7 +30,9 @@ from visiongate.serving.sources.registration_time import add_registration_time
 from visiongate.serving.sources.work_tree import WorkTree
 from visiongate.settings.loading import load_settings
 
-WORK_TREE = WorkTree(paths.MODEL_ONNX, paths.METRICS, paths.REGISTRATION, paths.MODEL_CARD)
+WORK_TREE = WorkTree(
+    paths.MODEL_ONNX, paths.METRICS, paths.REGISTRATION, paths.MODEL_CARD, paths.EVALUATION / REFERENCE_FILE
+)
 TRAINING = Training("train", paths.TRANSFORMED, paths.MODEL_ONNX)
 
 
@@ -82,7 +85,7 @@ def export(version: str, to: Path) -> int:
     store, name = _open()
     found = find_selected(store, name, version)
     if found is not None:
-        file = fetch_model(store, found)
+        file, reference = fetch_model(store, found), fetch_reference(store, found)
         described = describe_version(
             found.name, found.number, found.tags, found.description, [*found.aliases]
         )
@@ -90,11 +93,12 @@ def export(version: str, to: Path) -> int:
     else:
         file = WORK_TREE.model
         model = describe_committed(WORK_TREE, name) if version == CHAMPION else None
+        reference = None if model is None else find_committed_reference(WORK_TREE, model.sha256)
     if model is None:
         raise TrackingError(
             f"{version}: no such version or alias of {name}; list the versions with `visiongate registry list`"
         )
-    write_served_folder(to, model, file)
+    write_served_folder(to, model, file, reference)
     print(
         f"{to}: {model.name} version {model.version}; serve it with `visiongate serve {shlex.quote(str(to))}`"
     )

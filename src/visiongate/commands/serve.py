@@ -6,6 +6,7 @@ import socket
 
 from visiongate import paths
 from visiongate.errors import SettingsError
+from visiongate.records.drift_reference import REFERENCE_FILE
 from visiongate.serving.application import build_application
 from visiongate.serving.sources.addresses import Places
 from visiongate.serving.sources.work_tree import WorkTree
@@ -14,7 +15,9 @@ from visiongate.serving.web.request_log import configure_log
 from visiongate.serving.web.server import serve
 from visiongate.settings.serving_environment import load_serving
 
-WORK_TREE = WorkTree(paths.MODEL_ONNX, paths.METRICS, paths.REGISTRATION, paths.MODEL_CARD)
+WORK_TREE = WorkTree(
+    paths.MODEL_ONNX, paths.METRICS, paths.REGISTRATION, paths.MODEL_CARD, paths.EVALUATION / REFERENCE_FILE
+)
 logger = logging.getLogger(__name__)
 
 

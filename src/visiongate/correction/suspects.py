@@ -17,7 +17,8 @@ from visiongate.errors import DataError
 from visiongate.evaluation.label_errors import find_label_errors, normalized_margin
 from visiongate.images.pixels import Labels
 from visiongate.models.predictions import Predictions
-from visiongate.records.clusters import read_clusters
+from visiongate.records.clusters import NEAR_COLLECTED_FILE, read_clusters
+from visiongate.records.collected_paths import is_collected
 from visiongate.records.manifest import read_manifest
 from visiongate.records.splits import SPLITS
 from visiongate.records.transform import read_transform
@@ -90,7 +91,10 @@ def read_labeled_images(transformed: Path, prepared: Path) -> LabeledImages:
     columns = ["sha256", "path", "label", "group"]
     parts = [read_manifest(transformed, split, columns).to_pylist() for split in SPLITS]
     rows = [row for part in parts for row in part]
-    classes, clusters = tuple(read_transform(transformed).classes), read_clusters(prepared)
+    classes = tuple(read_transform(transformed).classes)
+    clusters = read_clusters(prepared)
+    if any(is_collected(row["path"], row["sha256"]) for row in rows):
+        clusters |= read_clusters(prepared, NEAR_COLLECTED_FILE)
     images = [
         Candidate(row["sha256"], classes[row["label"]], None, row["group"], clusters.get(row["sha256"]))
         for row in rows

@@ -17,7 +17,7 @@ from visiongate.evaluation.result import EvaluationResult
 from visiongate.gate.rules import Measured, apply_rules
 from visiongate.images.pixels import PixelSplit
 from visiongate.models.predictor import Predictor, open_predictor
-from visiongate.monitoring.scores import Scores
+from visiongate.monitoring.harm import MeasuredHarm
 from visiongate.records.files import sha256_of
 from visiongate.records.interval import Interval
 from visiongate.records.registration import Registration
@@ -27,8 +27,6 @@ from visiongate.settings.evaluation import Evaluation
 from visiongate.settings.gate import Rule
 from visiongate.settings.schema import Settings
 
-# With fewer labels, the feedback is not judged.
-MIN_LABELS = 30
 # Compared with an earlier check on the same processor: how much slower the median may be. Medians of hosted machines differ by
 # a fifth from day to day.
 MAX_SLOWDOWN = 1.5
@@ -161,30 +159,27 @@ def measure_medians(
     return MeasuredLatency(champion.sha256, values)
 
 
-def judge_feedback(scores: Scores | None, accuracy: Interval, problem: str = NO_LOG) -> RuleResult:
-    """Return whether feedback contradicts the accuracy on test images; not evaluated with few labels.
+def judge_feedback(harm: MeasuredHarm | None) -> RuleResult:
+    """Return whether labels that were asked for show that the accuracy has fallen; not evaluated with few labels.
 
-    It fails if even the better bound of the accuracy by feedback is below the worse bound of that on test images.
+    The verdict is that of `measure_harm`, which holds however often the champion is checked.
 
     Args:
-        scores: Of the champion's answers; None if they are unknown.
-        accuracy: On test images.
-        problem: Why they are unknown.
+        harm: Measured against the accuracy on test images; None without a log.
     """
-    by_feedback = scores.accuracy if scores else None
-    rule = Rule(metric="accuracy", comparison=">=", threshold=_round(accuracy.low), bound="best")
-    measured = Measured({}) if by_feedback is None else _measured(by_feedback)
-    (judged,) = apply_rules({"feedback": rule}, measured).rules
-    if scores is None:
-        return replace(judged, passed=None, note=problem)
-    note = f"{scores.labeled} answers with feedback"
-    if scores.labeled < MIN_LABELS:
-        return replace(judged, passed=None, note=f"{note}, {MIN_LABELS} required")
-    return replace(judged, note=note)
+    least = harm.least if harm else 0.0
+    rule = Rule(metric="accuracy", comparison=">=", threshold=_round(least), bound="best")
+    (judged,) = apply_rules({"feedback": rule}, _measured(harm.accuracy if harm else None)).rules
+    if harm is None:
+        return replace(judged, passed=None, note=NO_LOG)
+    note = f"{harm.labels} labels that the service asked for"
+    if harm.shown is None:
+        return replace(judged, passed=None, note=f"{note}, too few to say")
+    return replace(judged, passed=not harm.shown, note=note)
 
 
-def _measured(accuracy: Interval) -> Measured:
-    return Measured({"accuracy": accuracy.value}, {"accuracy": accuracy})
+def _measured(accuracy: Interval | None) -> Measured:
+    return Measured({"accuracy": accuracy.value}, {"accuracy": accuracy}) if accuracy else Measured({})
 
 
 def judge_latency(now: MeasuredLatency, before: MeasuredLatency | None) -> list[RuleResult]:

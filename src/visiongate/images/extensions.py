@@ -36,6 +36,11 @@ _DICOM_TYPES = {b"CS", b"DA", b"LO", b"OB", b"SH", b"TM", b"UI", b"UL"}
 _FORMAT_OF = {extension: name for name, extensions in EXTENSIONS.items() for extension in extensions}
 
 
+def extension_of(name: str) -> str:
+    """Return the usual extension of a format by Pillow's name of it, without the dot; ``bin`` for an unknown one."""
+    return EXTENSIONS.get(ALIASES.get(name, name), (".bin",))[0][1:]
+
+
 def claimed_format(path: str) -> str | None:
     """Return Pillow's name of the format that a file's extension claims; None without an image extension."""
     return _FORMAT_OF.get(PurePosixPath(path).suffix.lower())

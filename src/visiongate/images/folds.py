@@ -12,6 +12,9 @@ from visiongate.images.pixels import PixelSplit, load_split
 from visiongate.records.manifest import read_manifest
 from visiongate.records.splits import SPLITS, validation_fold
 
+# No fold: such an image trains the model of each.
+TRAINING_ONLY = -1
+
 
 @dataclass(frozen=True, slots=True)
 class FoldedImages:
@@ -20,7 +23,7 @@ class FoldedImages:
     Attributes:
         pixels: The images.
         manifest: Their manifest, in the same order.
-        folds: N, from 0.
+        folds: N, from 0; -1 for a collected image, which only trains.
     """
 
     pixels: PixelSplit
@@ -58,4 +61,6 @@ def load_folds(directory: Path) -> FoldedImages:
     pixels = PixelSplit(
         np.concatenate([split.images for split in splits]), np.concatenate([split.labels for split in splits])
     )
-    return FoldedImages(pixels, manifest, manifest.column("fold").to_numpy().astype(np.int64))
+    return FoldedImages(
+        pixels, manifest, manifest.column("fold").fill_null(TRAINING_ONLY).to_numpy().astype(np.int64)
+    )

@@ -91,7 +91,8 @@ def _check_classes(path: Path, classes: list[str]) -> None:
 
 
 def _check_folds(path: Path, manifest: pa.Table, transform: Transform) -> None:
-    folds = set(manifest.column("fold").to_pylist())
+    # A collected image has none.
+    folds = set(manifest.column("fold").drop_null().to_pylist())
     if folds != set(range(transform.folds or 0)):
         found = ", ".join(sorted(map(str, folds)))
         raise _invalid(

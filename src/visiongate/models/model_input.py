@@ -1,8 +1,8 @@
 """From the bytes of an image file to the input of a model, by the preprocessing that the model's file records."""
 
 from visiongate.errors import DataError
-from visiongate.images.decoding import MAX_PIXELS, DecodeOptions, Pixels
-from visiongate.images.preprocessing import to_pixels
+from visiongate.images.decoding import MAX_PIXELS, DecodeOptions, Pixels, StoredImage
+from visiongate.images.preprocessing import preprocess
 from visiongate.models.predictor import Contract, Predictor
 from visiongate.records.conversion import BACKGROUNDS, MAX_DEPTH, MIN_DEPTH, Conversion
 
@@ -24,8 +24,15 @@ def to_input(encoded: bytes, contract: Contract, max_pixels: int = MAX_PIXELS) -
     Raises:
         DataError: The image is damaged, too large or of an unsupported kind.
     """
+    return read_input(encoded, contract, max_pixels)[0]
+
+
+def read_input(
+    encoded: bytes, contract: Contract, max_pixels: int = MAX_PIXELS
+) -> tuple[Pixels, StoredImage]:
+    """Return the pixels as `to_input` does, and the image's header."""
     options = decode_options(contract, max_pixels)
-    return to_pixels(encoded, contract.input_shape[0], contract.mode, contract.resize, options)
+    return preprocess(encoded, contract.input_shape[0], contract.mode, contract.resize, options)
 
 
 def decode_options(contract: Contract, max_pixels: int = MAX_PIXELS) -> DecodeOptions:

@@ -1,6 +1,5 @@
 """How well confidences match the shares of correct answers, from counts in bins of the confidence."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Annotated, Final
@@ -45,7 +44,11 @@ class Calibration:
 
 
 def measure_calibration(
-    labeled: Sequence[float], correct: Sequence[float], confidence: Sequence[float], level: float
+    labeled: Floats,
+    correct: Floats,
+    confidence: Floats,
+    level: float,
+    independent: float = 1.0,
 ) -> Calibration | None:
     """Return the calibration; None without feedback.
 
@@ -54,11 +57,9 @@ def measure_calibration(
         correct: The correct ones of these.
         confidence: Sums of their confidences.
         level: Of the intervals.
+        independent: How many independent predictions each one is worth, for the intervals.
     """
-    sums = [
-        np.asarray(each, np.float64).reshape(RELIABILITY_BINS, -1).sum(1)
-        for each in (labeled, correct, confidence)
-    ]
+    sums = [each.reshape(RELIABILITY_BINS, -1).sum(1) for each in (labeled, correct, confidence)]
     used = sums[0] > 0
     if not used.any():
         return None
@@ -70,13 +71,14 @@ def measure_calibration(
             int(count),
             # Rounding of sums must not leave 0 to 1.
             min(1.0, float(total / count)),
-            wilson_interval(float(right / count), float(count), level),
+            wilson_interval(float(right / count), float(count) * independent, level),
         )
         for number, count, right, total in zip(
             used.nonzero()[0].tolist(), images, hits, confidences, strict=True
         )
     )
-    return Calibration(bound_ece(images, hits, confidences, level), bins)
+    ece = bound_ece(images * independent, hits * independent, confidences * independent, level)
+    return Calibration(ece, bins)
 
 
 def bound_ece(images: Floats, correct: Floats, confidence: Floats, level: float) -> Interval:

@@ -1,10 +1,10 @@
 """The database of the prediction log: opening, writing, feedback and retention, by SQLAlchemy Core."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, fields
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     URL,
@@ -25,6 +25,7 @@ from sqlalchemy.exc import ArgumentError, DataError, IntegrityError
 from visiongate.errors import SettingsError
 from visiongate.monitoring.address import EXAMPLES, POSTGRESQL, SETTING, SQLITE
 from visiongate.monitoring.entries import (
+    Failure,
     Feedback,
     FeedbackReceipt,
     ImageFacts,
@@ -35,6 +36,8 @@ from visiongate.monitoring.entries import (
 )
 from visiongate.monitoring.tables import (
     REVISION,
+    drift_references,
+    failures,
     feedback,
     insert_into,
     metadata,
@@ -46,6 +49,8 @@ from visiongate.monitoring.times import DAY_US, now_us
 
 # How long SQLite waits for another process that writes. The writer tries again later.
 BUSY_SECONDS = 1.0
+# By whose mean size PostgreSQL's are judged, and how much larger they are with their indexes, as measured.
+SAMPLED_ROWS, INDEXED = 1000, 1.4
 # Rows of one deletion: some 50 ms, in which no prediction is written.
 PRUNED_ROWS = 5000
 # Held while tables are made. Any number that no other program uses.
@@ -62,9 +67,24 @@ POSTGRESQL_OPTIONS = {
     "tcp_user_timeout": 20_000,
 }
 # The database works, but refuses these rows: trying again would not help.
-_IMAGE_FIELDS = tuple(each.name for each in fields(ImageFacts))
-_IMAGE_COLUMNS = {"sha256": "image_sha256", "bytes": "image_bytes"}
+# The columns of `ImageFacts`, in its order.
+_IMAGE_COLUMNS = ("image_sha256", "image_bytes", *ImageFacts._fields[2:])
+_NO_IMAGE = (None,) * len(_IMAGE_COLUMNS)
 _REFUSED = (DataError, IntegrityError, OverflowError, TypeError, ValueError)
+
+
+class Retention(NamedTuple):
+    """Which predictions are kept: those within all limits.
+
+    Attributes:
+        days: Of their age.
+        max_rows: Of their number.
+        max_bytes: Of their size, about.
+    """
+
+    days: int
+    max_rows: int
+    max_bytes: int
 
 
 class Database:
@@ -91,6 +111,7 @@ class Database:
             self._file.parent.mkdir(parents=True, exist_ok=True)
         self.engine = _create_engine(url)
         self._model_ids: dict[tuple[str, str, str], int] = {}
+        self._insert = _Insert(self.engine)
         self.prepare_tables()
 
     @property
@@ -124,7 +145,7 @@ class Database:
         try:
             rows = [self._row(entry) for entry in entries]
             with self.engine.begin() as connection:
-                connection.execute(insert(predictions), rows)
+                self._insert.run(connection, rows)
         except Exception as error:
             # The database may be another one, such as a restored one, that does not know the models.
             self._model_ids.clear()
@@ -132,6 +153,49 @@ class Database:
                 raise
             return 1 if len(entries) == 1 else sum(self.write([entry]) for entry in entries)
         return 0
+
+    def write_failures(self, counted: Mapping[Failure, int]) -> None:
+        """Insert how often versions failed.
+
+        Raises:
+            SQLAlchemyError: The database cannot be written; nothing was inserted.
+        """
+        rows = [
+            {
+                "time_us": failure.minute_us,
+                "model_id": self._model_id(failure.model),
+                "role": failure.role,
+                "kind": failure.kind,
+                "count": count,
+            }
+            for failure, count in counted.items()
+        ]
+        with self.engine.begin() as connection:
+            connection.execute(insert(failures), rows)
+
+    def write_reference(self, model: LoggedModel, content: bytes) -> bool:
+        """Store the reference of a model, in place of another one; return False if the database refuses it.
+
+        Raises:
+            SQLAlchemyError: The database cannot be written.
+        """
+        # The database may be another one, in which a known number is another model's.
+        self._model_ids.clear()
+        values = {"content": content, "time_us": now_us()}
+        try:
+            number = self._model_id(model)
+            with self.engine.begin() as connection:
+                added = insert_into(connection, drift_references).values(model_id=number, **values)
+                connection.execute(
+                    added.on_conflict_do_update(
+                        index_elements=[drift_references.c.model_id],
+                        set_=values,
+                        where=drift_references.c.content != content,
+                    )
+                )
+        except _REFUSED:
+            return False
+        return True
 
     def record_feedback(self, given: Feedback) -> FeedbackReceipt:
         """Store the true class of a prediction's image; it replaces an earlier one.
@@ -164,22 +228,26 @@ class Database:
             connection.execute(
                 stored.on_conflict_do_update(index_elements=[feedback.c.prediction_id], set_=values)
             )
-        return FeedbackReceipt(given.prediction_id, given.label, row.predicted, row.label is not None)
+        replaced = row.label is not None
+        return FeedbackReceipt(given.prediction_id, given.label, row.predicted, replaced, row.asked)
 
-    def prune(self, days: int, max_rows: int) -> int:
-        """Delete the oldest predictions beyond a number of days or rows, with their feedback; return how many.
+    def prune(self, limits: Retention) -> int:
+        """Delete the oldest predictions beyond the limits, with their feedback; return how many. Failures go by age.
 
         One call deletes `PRUNED_ROWS` at most. SQLite uses the space again, but its file does not become smaller.
         """
         by_age, time_us = predictions.c.time_us.desc(), predictions.c.time_us
         with self.engine.begin() as connection:
-            surplus = connection.scalar(select(time_us).order_by(by_age).offset(max_rows).limit(1))
-            oldest = max(now_us() - days * DAY_US, -1 if surplus is None else surplus)
+            kept = min(limits.max_rows, _rows_that_fit(connection, limits.max_bytes))
+            surplus = connection.scalar(select(time_us).order_by(by_age).offset(kept).limit(1))
+            too_old = now_us() - limits.days * DAY_US
+            oldest = max(too_old, -1 if surplus is None else surplus)
             old = select(predictions.c.prediction_id).where(time_us <= oldest).order_by(time_us)
             # Other processes delete, too: each takes rows of its own.
             ids = connection.scalars(old.limit(PRUNED_ROWS).with_for_update(skip_locked=True)).all()
             connection.execute(delete(feedback).where(feedback.c.prediction_id.in_(ids)))
             connection.execute(delete(predictions).where(predictions.c.prediction_id.in_(ids)))
+            connection.execute(delete(failures).where(failures.c.time_us <= too_old))
         return len(ids)
 
     def _row(self, entry: LoggedPrediction) -> dict[str, Any]:
@@ -199,7 +267,7 @@ class Database:
             "shadow_of": entry.shadow_of,
             "role": entry.role,
             "asked": entry.asked,
-            **_image_columns(entry.image),
+            **dict(zip(_IMAGE_COLUMNS, entry.image or _NO_IMAGE, strict=True)),
             "kept": entry.kept,
             "embedding": entry.embedding,
             "probabilities": entry.probabilities,
@@ -259,9 +327,53 @@ def _prepare(connection: Connection) -> None:
     metadata.create_all(connection)
 
 
-def _image_columns(image: ImageFacts | None) -> dict[str, Any]:
-    values = dict.fromkeys(_IMAGE_FIELDS) if image is None else asdict(image)
-    return {_IMAGE_COLUMNS.get(name, name): value for name, value in values.items()}
+def _rows_that_fit(connection: Connection, max_bytes: int) -> int:
+    """Return about how many predictions have so many bytes, with their indexes, judged by those that there are."""
+    if connection.dialect.name == POSTGRESQL:
+        # The size of the table would say nothing: it does not become smaller.
+        latest = select(predictions).order_by(predictions.c.time_us.desc()).limit(SAMPLED_ROWS).subquery()
+        row = connection.scalar(select(func.avg(func.pg_column_size(latest.table_valued()))))
+        return sys.maxsize if row is None else int(max_bytes / (INDEXED * float(row)))
+    pages, free, page = (
+        connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+        for name in ("page_count", "freelist_count", "page_size")
+    )
+    used = (pages - free) * page
+    if used <= max_bytes:
+        return sys.maxsize
+    rows = connection.scalars(select(func.count()).select_from(predictions)).one()
+    return int(rows * max_bytes / used)
+
+
+class _Insert:
+    """Inserts predictions by the driver: SQLAlchemy would take as long for their parameters as SQLite for the rows."""
+
+    def __init__(self, engine: Engine) -> None:
+        compiled = insert(predictions).compile(engine)
+        self._statement = str(compiled)
+        # None if the driver takes parameters by name.
+        self._order = compiled.positiontup
+
+    def run(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+        if self._order is None:
+            connection.exec_driver_sql(self._statement, rows)
+        else:
+            connection.exec_driver_sql(
+                self._statement, [tuple(row[name] for name in self._order) for row in rows]
+            )
+
+
+def read_labeled_images(engine: Engine) -> frozenset[str]:
+    """Return the sha256 of the images that have feedback.
+
+    Raises:
+        SQLAlchemyError: The database cannot be read.
+    """
+    sha256 = predictions.c.image_sha256
+    joined = predictions.c.prediction_id == feedback.c.prediction_id
+    found = select(sha256).join(feedback, joined).where(sha256.is_not(None)).distinct()
+    with engine.connect() as connection:
+        return frozenset(connection.scalars(found))
 
 
 def open_engine(address: str) -> Engine:
@@ -271,12 +383,20 @@ def open_engine(address: str) -> Engine:
         address: As for `Database`.
 
     Raises:
-        SettingsError: The address is invalid, or the file is missing.
+        SettingsError: The address is invalid, the file is missing, or the tables are of another version.
+        SQLAlchemyError: The database cannot be read.
         ImportError: The driver is not installed.
     """
     url = _parse(address)
     _require_file(url)
-    return _create_engine(url)
+    engine = _create_engine(url)
+    with engine.connect() as connection:
+        if _is_complete(connection):
+            return engine
+    engine.dispose()
+    raise SettingsError(
+        f"{SETTING}: the tables are of another version of visiongate; the service or `visiongate drift` upgrades them"
+    )
 
 
 def _parse(address: str) -> URL:

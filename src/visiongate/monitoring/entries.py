@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 from visiongate.errors import VisiongateError
@@ -63,8 +63,7 @@ class LoggedModel:
     classes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ImageFacts:
+class ImageFacts(NamedTuple):
     """What describes the file of an image, and the pixels that the model gets.
 
     Attributes:
@@ -131,6 +130,23 @@ class LoggedPrediction:
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """What happened to an image that a version could not answer.
+
+    Attributes:
+        minute_us: The start of the minute, in microseconds since 1970.
+        model: The version.
+        role: How it was chosen.
+        kind: What happened.
+    """
+
+    minute_us: int
+    model: LoggedModel
+    role: Role
+    kind: FailureKind
+
+
+@dataclass(frozen=True, slots=True)
 class Feedback:
     """The true class of the image of a prediction.
 
@@ -149,12 +165,13 @@ class Feedback:
 
 @dataclass(frozen=True, slots=True)
 class FeedbackReceipt:
-    """Recorded feedback, what had been predicted, and whether there was earlier feedback."""
+    """Recorded feedback, what had been predicted, whether there was earlier feedback, and whether it was asked for."""
 
     prediction_id: str
     label: str
     predicted: str
     replaced: bool
+    asked: bool = False
 
 
 def new_prediction_id() -> str:

@@ -16,11 +16,13 @@ from visiongate.monitoring.address import POSTGRESQL
 from visiongate.monitoring.calibration import BINS
 from visiongate.monitoring.entries import LoggedModel
 from visiongate.monitoring.tables import feedback, models, predictions
-from visiongate.monitoring.tally import Cell, Tally
+from visiongate.monitoring.tally import Cell, Floats, Repeats, Tally, Voice
 from visiongate.monitoring.times import HOUR_US
 
 # Percentiles are of the latest predictions: reading these takes 0.2 s.
 MAX_LATENCIES = 100_000
+# Of a version that has fewer among them, so many are read.
+ENOUGH_LATENCIES = 10_000
 
 
 class _WholePart(FunctionElement[int]):
@@ -59,12 +61,15 @@ class ModelHistory:
         shadow: Whether the predictions were made beside an answer, and answered nothing.
         tally: Their counts. Feedback on an answer counts for the predictions beside it.
         by_hour: Predictions by the start of the hour, in microseconds since 1970, without empty hours.
+        latencies: Of its latest predictions, in milliseconds. Those of the tally are only the ones among the latest of all
+            models, so that tallies can be added.
     """
 
     model: LoggedModel
     shadow: bool
     tally: Tally
     by_hour: dict[int, int]
+    latencies: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +96,13 @@ def read_history(engine: Engine, since_us: int, name: str | None, version: str |
         tallies = _read_tallies(connection, selected)
         _add_feedback(connection, selected, tallies)
         _add_latencies(connection, selected, tallies)
+        latencies = {role: _read_latencies(connection, selected, role, tallies[role]) for role in tallies}
         hours = _read_hours(connection, selected)
         # After the predictions: a model that was added meanwhile is among them.
         known = read_models(connection)
     histories = [
-        ModelHistory(known[number], shadow, tally, hours.get((number, shadow), {}))
-        for (number, shadow), tally in tallies.items()
+        ModelHistory(known[role[0]], role[1], tally, hours.get(role, {}), latencies[role])
+        for role, tally in tallies.items()
     ]
     histories.sort(key=lambda history: history.tally.last_us or 0, reverse=True)
     return History(tuple(histories))
@@ -220,6 +226,22 @@ def _add_feedback(
                 found = Cell(label, predicted, bool(asked), giver, _last(bin_))
                 tally.feedback[found] += count
                 tally.feedback_confidence[found] += confidence
+        _add_repeats(connection, selected & (key == feedback.c.prediction_id), tallies)
+
+
+def _add_repeats(connection: Connection, joined: Any, tallies: dict[Role, Tally]) -> None:  # noqa: ANN401
+    """Count how often the same files have feedback. Predictions without a file, or of an older log, are left out."""
+    voice = (feedback.c.asked, feedback.c.given_by)
+    file = predictions.c.image_sha256
+    each = select(*_ROLE, *voice, func.count().label("labels")).where(joined, file.is_not(None))
+    files = each.group_by(*_ROLE, *voice, file).subquery()
+    groups = (files.c.model_id, files.c.shadow, files.c.asked, files.c.given_by)
+    labels = files.c.labels
+    counted = select(*groups, func.count(), func.sum(labels), func.sum(labels * labels)).group_by(*groups)
+    for number, shadow, asked, giver, images, total, squares in connection.execute(counted):
+        if tally := tallies.get((number, bool(shadow))):
+            # PostgreSQL's sums are decimal numbers.
+            tally.repeats[Voice(bool(asked), giver)] = Repeats(images, int(total), int(squares))
 
 
 def _add_latencies(connection: Connection, selected: Any, tallies: dict[Role, Tally]) -> None:  # noqa: ANN401
@@ -230,6 +252,17 @@ def _add_latencies(connection: Connection, selected: Any, tallies: dict[Role, Ta
         values.setdefault((number, bool(shadow)), []).append(total_ms)
     for role in values.keys() & tallies.keys():
         tallies[role].latencies = np.array(values[role])
+
+
+def _read_latencies(connection: Connection, selected: Any, role: Role, tally: Tally) -> Floats:  # noqa: ANN401
+    """Return the latencies of a role: those of its tally, or more if it has few among the latest of all models."""
+    if len(tally.latencies) >= min(ENOUGH_LATENCIES, tally.predictions):
+        return tally.latencies
+    own = (predictions.c.model_id == role[0]) & (_SHADOW if role[1] else ~_SHADOW)
+    # The index begins with the time: what is later need not be read.
+    own &= predictions.c.time_us <= tally.last_us
+    latest = select(predictions.c.total_ms).where(selected, own).order_by(predictions.c.time_us.desc())
+    return np.array(connection.scalars(latest.limit(ENOUGH_LATENCIES)).all(), np.float64)
 
 
 def _read_hours(connection: Connection, selected: Any) -> dict[Role, dict[int, int]]:  # noqa: ANN401

@@ -9,7 +9,7 @@ All functions are pure functions of counts. Feedback has two kinds, which are ne
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Annotated, TypedDict
@@ -19,10 +19,12 @@ from pydantic import Field
 
 from visiongate.monitoring.calibration import BINS, Calibration, measure_calibration
 from visiongate.monitoring.scores import ClassScores, Others, SampledScores, Scores
-from visiongate.monitoring.tally import Cell, Floats, Tally
+from visiongate.monitoring.tally import Cell, Floats, Tally, Voice
 from visiongate.records.interval import Interval, wilson_interval
 
 CONFIDENCE = 0.95
+# Chooses feedback.
+_Wanted = Callable[[Cell | Voice], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +45,12 @@ def score_feedback(tally: Tally, classes: Sequence[str]) -> Scores:
         tally: The predictions.
         classes: The classes of the model.
     """
-    return Scores(**_score(tally, classes, tally.feedback))
+    return Scores(**_score(tally, classes, lambda _: True))
 
 
 def score_volunteered(tally: Tally, classes: Sequence[str]) -> Scores:
     """Return the scores by the feedback that nobody asked for; classes without feedback are left out."""
-    scores = _score(tally, classes, _select(tally.feedback, lambda cell: not cell.asked))
+    scores = _score(tally, classes, lambda voice: not voice.asked)
     return Scores(**scores | {"classes": _with_feedback(scores["classes"])})
 
 
@@ -60,7 +62,7 @@ def score_sampled(tally: Tally, classes: Sequence[str], *, answers: bool = True)
         classes: The classes of the model.
         answers: Whether the predictions were answers, not those of a shadow.
     """
-    scores = _score(tally, classes, _select(tally.feedback, lambda cell: cell.asked))
+    scores = _score(tally, classes, lambda voice: voice.asked)
     labeled, accuracy = scores["labeled"], scores["accuracy"]
     hits = 0.0 if accuracy is None else accuracy.value * labeled
     # Feedback may be stored for a prediction that was written after the counts were read.
@@ -77,6 +79,7 @@ def score_sampled(tally: Tally, classes: Sequence[str], *, answers: bool = True)
 
 class _Scores(TypedDict):
     labeled: int
+    images: int
     accuracy: Interval | None
     macro_f1: Interval | None
     classes: tuple[ClassScores, ...]
@@ -85,51 +88,79 @@ class _Scores(TypedDict):
     others: Others | None
 
 
-def _score(tally: Tally, classes: Sequence[str], feedback: Counter[Cell]) -> _Scores:
-    scores = _score_classes(tally, classes, feedback)
-    accuracy, macro_f1 = _summarize(feedback, scores)
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """Feedback that is scored.
+
+    Attributes:
+        cells: Its counts.
+        confidence: Sums of confidences by cell.
+        images: Different images.
+        independent: How many independent labels each one is worth, at most 1: labels of the same image are not independent.
+    """
+
+    cells: Counter[Cell]
+    confidence: Mapping[Cell, float]
+    images: int
+    independent: float
+
+
+def _gather(tally: Tally, wanted: _Wanted) -> _Evidence:
+    """Return the feedback of some voices. Repeated images lower its worth by Kish's effective sample size."""
+    cells = Counter({cell: count for cell, count in tally.feedback.items() if wanted(cell)})
+    repeats = [each for voice, each in tally.repeats.items() if wanted(voice)]
+    labels, alone = cells.total(), max(0, cells.total() - sum(each.labels for each in repeats))
+    squares = alone + sum(each.squares for each in repeats)
+    images = alone + sum(each.images for each in repeats)
+    return _Evidence(cells, tally.feedback_confidence, images, min(1.0, labels / squares) if squares else 1.0)
+
+
+def _score(tally: Tally, classes: Sequence[str], wanted: _Wanted) -> _Scores:
+    evidence = _gather(tally, wanted)
+    scores = _score_classes(tally, classes, evidence)
+    accuracy, macro_f1 = _summarize(evidence, scores)
     return {
-        "labeled": feedback.total(),
+        "labeled": evidence.cells.total(),
+        "images": evidence.images,
         "accuracy": accuracy,
         "macro_f1": macro_f1,
         "classes": scores,
-        "calibration": _calibrate(tally, feedback),
-        "givers": len(_count_givers(feedback)),
-        "others": _leave_out(tally, classes, feedback),
+        "calibration": _calibrate(evidence),
+        "givers": len(_count_givers(evidence.cells)),
+        "others": _leave_out(tally, classes, wanted),
     }
 
 
-def _score_classes(tally: Tally, classes: Sequence[str], feedback: Counter[Cell]) -> tuple[ClassScores, ...]:
-    hits, actual, called = _count(feedback, classes)
+def _score_classes(tally: Tally, classes: Sequence[str], evidence: _Evidence) -> tuple[ClassScores, ...]:
+    (hits, actual, called), worth = _count(evidence.cells, classes), evidence.independent
     return tuple(
         ClassScores(
             name,
             tally.by_class.get(name, 0),
             int(actual[number]),
-            _share(hits[number], called[number]),
-            _share(hits[number], actual[number]),
-            _f1(hits[number], actual[number], called[number]) if actual[number] else None,
+            _share(hits[number], called[number], worth),
+            _share(hits[number], actual[number], worth),
+            _f1(hits[number], actual[number], called[number], worth) if actual[number] else None,
         )
         for number, name in enumerate(classes)
     )
 
 
-def _summarize(
-    feedback: Counter[Cell], scores: Sequence[ClassScores]
-) -> tuple[Interval | None, Interval | None]:
+def _summarize(evidence: _Evidence, scores: Sequence[ClassScores]) -> tuple[Interval | None, Interval | None]:
     """Return accuracy and macro F1."""
-    hits = sum(count for cell, count in feedback.items() if cell.label == cell.predicted)
+    hits = sum(count for cell, count in evidence.cells.items() if cell.label == cell.predicted)
     f1s = [score.f1 for score in scores if score.f1 is not None]
-    return _share(hits, feedback.total()), macro_interval(f1s) if f1s else None
+    accuracy = _share(hits, evidence.cells.total(), evidence.independent)
+    return accuracy, macro_interval(f1s) if f1s else None
 
 
-def _calibrate(tally: Tally, feedback: Counter[Cell]) -> Calibration | None:
+def _calibrate(evidence: _Evidence) -> Calibration | None:
     labeled, correct, confidence = (np.zeros(BINS) for _ in range(3))
-    for cell, count in feedback.items():
+    for cell, count in evidence.cells.items():
         labeled[cell.bin] += count
         correct[cell.bin] += count * (cell.label == cell.predicted)
-        confidence[cell.bin] += tally.feedback_confidence[cell]
-    return measure_calibration(labeled.tolist(), correct.tolist(), confidence.tolist(), CONFIDENCE)
+        confidence[cell.bin] += evidence.confidence.get(cell, 0.0)
+    return measure_calibration(labeled, correct, confidence, CONFIDENCE, evidence.independent)
 
 
 def _count_givers(feedback: Counter[Cell]) -> Counter[str]:
@@ -140,19 +171,15 @@ def _count_givers(feedback: Counter[Cell]) -> Counter[str]:
     return givers
 
 
-def _leave_out(tally: Tally, classes: Sequence[str], feedback: Counter[Cell]) -> Others | None:
+def _leave_out(tally: Tally, classes: Sequence[str], wanted: _Wanted) -> Others | None:
     """Return the scores without the most active giver."""
-    givers = _count_givers(feedback)
+    givers = _count_givers(_gather(tally, wanted).cells)
     if not givers:
         return None
     # By name, if two gave equally much.
     giver, removed = min(givers.items(), key=lambda item: (-item[1], item[0]))
-    rest = _select(feedback, lambda cell: cell.giver != giver)
-    return Others(removed, rest.total(), *_summarize(rest, _score_classes(tally, classes, rest)))
-
-
-def _select(feedback: Counter[Cell], wanted: Callable[[Cell], bool]) -> Counter[Cell]:
-    return Counter({cell: count for cell, count in feedback.items() if wanted(cell)})
+    rest = _gather(tally, lambda voice: wanted(voice) and voice.giver != giver)
+    return Others(removed, rest.cells.total(), *_summarize(rest, _score_classes(tally, classes, rest)))
 
 
 def _with_feedback(classes: Sequence[ClassScores]) -> tuple[ClassScores, ...]:
@@ -176,12 +203,18 @@ def macro_interval(parts: Sequence[Interval]) -> Interval:
     return Interval(mean, max(0.0, mean - half), min(1.0, mean + half))
 
 
-def measure_latency(tally: Tally) -> Latency | None:
-    """Return mean and percentiles; None without predictions."""
-    if not tally.predictions or not len(tally.latencies):
+def measure_latency(tally: Tally, latencies: Floats | None = None) -> Latency | None:
+    """Return mean and percentiles; None without predictions.
+
+    Args:
+        tally: The predictions.
+        latencies: Of the latest of them; None for those of the tally.
+    """
+    latest = tally.latencies if latencies is None else latencies
+    if not tally.predictions or not len(latest):
         return None
-    p50, p95, p99 = np.percentile(tally.latencies, (50, 95, 99)).tolist()
-    return Latency(tally.total_ms / tally.predictions, p50, p95, p99, len(tally.latencies))
+    p50, p95, p99 = np.percentile(latest, (50, 95, 99)).tolist()
+    return Latency(tally.total_ms / tally.predictions, p50, p95, p99, len(latest))
 
 
 def _count(feedback: Counter[Cell], classes: Sequence[str]) -> tuple[Floats, Floats, Floats]:
@@ -195,11 +228,11 @@ def _count(feedback: Counter[Cell], classes: Sequence[str]) -> tuple[Floats, Flo
     return hits, actual, called
 
 
-def _share(part: float, whole: float) -> Interval | None:
-    return wilson_interval(float(part / whole), float(whole), CONFIDENCE) if whole else None
+def _share(part: float, whole: float, independent: float = 1.0) -> Interval | None:
+    return wilson_interval(float(part / whole), float(whole) * independent, CONFIDENCE) if whole else None
 
 
-def _f1(hits: float, actual: float, called: float) -> Interval:
+def _f1(hits: float, actual: float, called: float, independent: float) -> Interval:
     """Return F1 with its interval.
 
     F1 = 2 J / (1 + J), where J is the share of correct predictions among the images that have the class or were predicted as
@@ -207,5 +240,5 @@ def _f1(hits: float, actual: float, called: float) -> Interval:
     for the F1 score: a comparison of four methods, arXiv:2309.14621.
     """
     union = float(actual + called - hits)
-    jaccard = wilson_interval(float(hits) / union, union, CONFIDENCE)
+    jaccard = wilson_interval(float(hits) / union, union * independent, CONFIDENCE)
     return Interval(*(2 * bound / (1 + bound) for bound in (jaccard.value, jaccard.low, jaccard.high)))

@@ -6,7 +6,7 @@ or full, the thread tries again with growing pauses; what no longer fits into th
 
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from itertools import islice
@@ -14,23 +14,29 @@ from threading import Condition, Thread
 from typing import TYPE_CHECKING, TypeVar
 
 from visiongate.errors import VisiongateError
+from visiongate.monitoring import watch
 from visiongate.monitoring.address import check_address
 from visiongate.monitoring.entries import (
+    Failure,
+    FailureKind,
     Feedback,
     FeedbackReceipt,
+    LoggedModel,
     LoggedPrediction,
     LogUnavailableError,
+    Role,
     UnknownPredictionError,
     age_seconds,
 )
 from visiongate.monitoring.faults import explain_fault
+from visiongate.monitoring.reference_keeper import ReferenceKeeper
+from visiongate.monitoring.times import MINUTE_US, now_us
 from visiongate.settings.serving import PredictionLog as Settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from visiongate.monitoring.database import Database
-    from visiongate.monitoring.drift_report import DriftState
 
 # Predictions of one transaction. Longer ones would keep the interpreter from answering.
 BATCH = 200
@@ -41,8 +47,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 PRUNE_SECONDS = 600.0
 # How old a prediction may be that another replica has not written yet, with the difference of their clocks.
 SECONDS_BETWEEN_REPLICAS = 2.0
-# Between two looks for a new drift check.
-DRIFT_SECONDS = 60.0
+# Between two times that failures are written.
+FAILURE_SECONDS = 60.0
 # Why a prediction was not recorded: the database is too slow, it cannot be written, it refuses the row, or the service ended.
 DROP_REASONS = ("slow", "unavailable", "refused", "closed")
 
@@ -58,7 +64,7 @@ class PredictionLog:
     Attributes:
         written: Predictions that were written.
         dropped: Predictions that were not, by reason (`DROP_REASONS`).
-        drift: The latest check of `visiongate drift`; None if there is none.
+        watch: What the metrics show of the database.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -73,15 +79,17 @@ class PredictionLog:
         check_address(settings.address)
         self.written = 0
         self.dropped = dict.fromkeys(DROP_REASONS, 0)
-        self.drift: DriftState | None = None
+        self.watch = watch.Watch(settings.window_hours)
         self._settings = settings
         self._queue: deque[_Item] = deque()
         # Guards all of the above, and wakes the thread.
         self._changed = Condition()
+        self._failures: Counter[Failure] = Counter()
+        self._references = ReferenceKeeper()
         self._urgent = self._closing = False
         self._fault: str | None = None
         self._database: Database | None = None
-        self._prune_at = self._drift_at = 0.0
+        self._prune_at = self._failures_at = 0.0
         self._seen_slow, self._lagging = 0, False
         self._thread = Thread(target=self._run, name="prediction-log", daemon=True)
 
@@ -99,15 +107,38 @@ class PredictionLog:
         """Start the thread that writes."""
         self._thread.start()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the next prediction would be dropped."""
+        return len(self._queue) >= self._settings.queue or self._closing
+
     def put(self, prediction: LoggedPrediction) -> None:
         """Record a prediction. Never waits for the database and never raises."""
         with self._changed:
-            if len(self._queue) >= self._settings.queue or self._closing:
+            if self.is_full:
                 self.dropped[self._reason()] += 1
                 return
             self._queue.append(prediction)
             if len(self._queue) == 1:
                 self._changed.notify()
+
+    def count_failure(self, model: LoggedModel, role: Role, kind: FailureKind) -> None:
+        """Count an image that a version could not answer. Never waits for the database and never raises."""
+        failure = Failure(now_us() // MINUTE_US * MINUTE_US, model, role, kind)
+        with self._changed:
+            if failure in self._failures or len(self._failures) < self._settings.queue:
+                self._failures[failure] += 1
+
+    def keep_reference(self, model: LoggedModel, content: bytes) -> None:
+        """Store the reference of a model as soon as the database can be written, and in each other database that follows.
+
+        Args:
+            model: The model.
+            content: Of its ``reference.npz``, checked.
+        """
+        self._references.add(model, content)
+        with self._changed:
+            self._changed.notify()
 
     def record_feedback(self, feedback: Feedback) -> "Future[FeedbackReceipt]":
         """Record the true class of a prediction's image, after all predictions that were put before.
@@ -137,6 +168,16 @@ class PredictionLog:
             return query(database.engine)
         except Exception as error:
             raise LogUnavailableError(explain_fault(error)) from error
+
+    def find_labeled_images(self) -> frozenset[str]:
+        """Return the sha256 of the images that have feedback. Call it in a thread: it waits for the database.
+
+        Raises:
+            LogUnavailableError: The database is not open, or the query failed.
+        """
+        from visiongate.monitoring.database import read_labeled_images  # noqa: PLC0415 - as in `_open`
+
+        return self.read(read_labeled_images)
 
     def close(self, seconds: float = 5.0) -> None:
         """Write what waits, for a limited time, and end the thread. Predictions that still wait then are dropped."""
@@ -188,11 +229,12 @@ class PredictionLog:
         with self._changed:
             # A database that failed is tried again, and the other work is done, without new predictions, too.
             if self._fault is None and self._changed.wait_for(
-                lambda: self._queue or self._closing, DRIFT_SECONDS
+                lambda: self._queue or self._references or self._closing, watch.SECONDS
             ):
                 self._changed.wait_for(self._is_pressing, GATHER_SECONDS)
             self._urgent = False
-            return list(islice(self._queue, BATCH)) if self._queue or not self._closing else None
+            waits = self._queue or self._failures or self._references
+            return list(islice(self._queue, BATCH)) if waits or not self._closing else None
 
     def _is_pressing(self) -> bool:
         return self._urgent or self._closing or len(self._queue) >= BATCH
@@ -209,8 +251,10 @@ class PredictionLog:
             self.written += len(predictions) - refused
         self._answer(database, [item for item in items if not isinstance(item, LoggedPrediction)])
         self._report(refused)
+        self._write_failures(database)
+        self._references.store(database.write_reference)
         self._prune(database)
-        self._look_for_drift(database)
+        self.watch.refresh(database.engine)
 
     def _open(self) -> "Database":
         """Return the database, opened if necessary."""
@@ -222,9 +266,11 @@ class PredictionLog:
             self._database = None
         if self._database is None:
             self._database = Database(self._settings.address)
+            self._references.start_again()
         elif self._fault is not None:
             # The server may have come back with another database.
             self._database.prepare_tables()
+            self._references.start_again()
         return self._database
 
     def _answer(self, database: "Database", items: Sequence[_FeedbackItem]) -> None:
@@ -293,27 +339,27 @@ class PredictionLog:
         if refused:
             logger.warning("prediction log: the database refused %d predictions", refused)
 
+    def _write_failures(self, database: "Database") -> None:
+        """Write the failures once a minute, and at the end."""
+        with self._changed:
+            if not self._failures or (time.monotonic() < self._failures_at and not self._closing):
+                return
+            counted = Counter(self._failures)
+        database.write_failures(counted)
+        with self._changed:
+            self._failures -= counted
+        self._failures_at = time.monotonic() + FAILURE_SECONDS
+
     def _prune(self, database: "Database") -> None:
         if time.monotonic() < self._prune_at:
             return
         # More may be left than one call deletes.
-        deleted = database.prune(self._settings.days, self._settings.max_rows)
+        from visiongate.monitoring.database import Retention  # noqa: PLC0415 - as in `_open`
+
+        settings = self._settings
+        limits = Retention(settings.days, settings.max_rows, settings.max_megabytes * 1_000_000)
+        deleted = database.prune(limits)
         self._prune_at = time.monotonic() + (0 if deleted else PRUNE_SECONDS)
-
-    def _look_for_drift(self, database: "Database") -> None:
-        if time.monotonic() < self._drift_at:
-            return
-        from visiongate.monitoring.drift_store import read_latest_report  # noqa: PLC0415 - as in `_open`
-
-        self._drift_at = time.monotonic() + DRIFT_SECONDS
-        try:
-            report = read_latest_report(database.engine)
-        except ValueError:
-            logger.warning(
-                "prediction log: the latest drift check is of another version of visiongate; it is ignored"
-            )
-            return
-        self.drift = None if report is None else report.state()
 
     def _fail_feedback(self, reason: str) -> None:
         """Fail the feedback that waits; its senders are told, and may send it again."""

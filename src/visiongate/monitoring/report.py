@@ -243,6 +243,7 @@ def _describe(history: "ModelHistory") -> ModelPerformance:
         version=model.version,
         sha256=model.sha256,
         shadow=history.shadow,
+        latency_ms=measure_latency(tally, history.latencies),
         roles=dict(tally.roles),
         by_hour=_list_hours(history.by_hour),
     )

@@ -20,6 +20,7 @@ from visiongate.monitoring.rollout_report import (
     RolloutVerdict,
     Stage,
     StageReport,
+    keep_deciding,
 )
 from visiongate.monitoring.sequential import SHARE, Floats, log_evidence_above
 from visiongate.monitoring.times import to_datetime
@@ -30,6 +31,14 @@ from visiongate.settings.rollout import RolloutRules
 # Of the latencies that are compared.
 PERCENTILE: Final = 95
 _SLOWER: Final = 1 - PERCENTILE / 100
+NOTHING: Final = (
+    "no challenger predicts beside the champion; set serving.rollout.shadow or .canary of the service"
+)
+ADVICE: Final[dict[RolloutVerdict, str]] = {
+    "promote": "move the challenger on: run `visiongate rollout --apply`",
+    "hold": "wait for more predictions and true classes",
+    "roll back": "take the challenger out: run `visiongate rollout --apply`",
+}
 EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
@@ -77,15 +86,19 @@ class RolloutEvidence:
 
 
 def judge_rollout(evidence: Sequence[RolloutEvidence], rules: RolloutRules) -> RolloutReport:
-    """Return the verdicts about challengers, and that about all of them."""
+    """Return the verdicts about challengers, and that about all of them: roll back takes precedence, then promote."""
     stages = [judge_stage(each, rules) for each in evidence]
-    verdicts = {stage.verdict for stage in stages}
-    overall: RolloutVerdict = "hold"
-    if "roll back" in verdicts:
-        overall = "roll back"
-    elif "promote" in verdicts:
-        overall = "promote"
-    return RolloutReport(checked_at=datetime.now(UTC), level=rules.level, verdict=overall, stages=stages)
+    found = {stage.verdict for stage in keep_deciding(stages)}
+    verdict: RolloutVerdict = (
+        "roll back" if "roll back" in found else "promote" if "promote" in found else "hold"
+    )
+    return RolloutReport(
+        checked_at=datetime.now(UTC),
+        verdict=verdict,
+        advice=ADVICE[verdict] if stages else NOTHING,
+        level=rules.level,
+        stages=stages,
+    )
 
 
 def judge_stage(evidence: RolloutEvidence, rules: RolloutRules) -> StageReport:

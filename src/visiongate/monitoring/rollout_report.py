@@ -1,10 +1,12 @@
 """The verdict about challengers, as it is printed, written to a file, and recorded beside the predictions."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
+from visiongate.monitoring.decision_report import DecisionKind, DecisionReport
 from visiongate.records.interval import Interval
 
 RolloutVerdict = Literal["promote", "hold", "roll back"]
@@ -77,15 +79,24 @@ class StageReport(BaseModel):
     losses: Annotated[int, Field(description="Images that only the champion predicted correctly.")]
 
 
-class RolloutReport(BaseModel):
+class RolloutReport(DecisionReport):
     """The challengers that predict at present."""
 
-    checked_at: datetime
+    kind: ClassVar[DecisionKind] = "rollout"
+
     level: Annotated[float, Field(description="Probability of a wrong verdict about a challenger, at most.")]
-    verdict: Annotated[
-        RolloutVerdict, Field(description="Of the stages; roll back takes precedence, then promote.")
-    ]
+    verdict: RolloutVerdict
     stages: Annotated[
         list[StageReport], Field(description="Empty if no challenger predicts beside the champion.")
     ]
-    applied: Annotated[list[str], Field(description="What was changed in the registry.")] = []
+    applied: list[str] = Field(default_factory=list, description="What was changed in the registry.")
+
+
+def keep_deciding(stages: Sequence[StageReport]) -> list[StageReport]:
+    """Return the stages whose verdicts count: of a challenger in both roles, that of the canary, unless the shadow fails."""
+    canaries = {stage.challenger.sha256 for stage in stages if stage.stage == "canary"}
+    return [
+        stage
+        for stage in stages
+        if stage.stage == "canary" or stage.verdict == "roll back" or stage.challenger.sha256 not in canaries
+    ]

@@ -42,6 +42,13 @@ class Scores:
     """The scores of a model, by feedback."""
 
     labeled: Annotated[int, Field(description="Predictions with feedback.")]
+    images: Annotated[
+        int,
+        Field(
+            description="Different images among them, as far as the log knows the files. Repeated ones widen the intervals: "
+            "one picture a hundred times is not a hundred pictures."
+        ),
+    ]
     accuracy: Annotated[
         Interval | None, Field(description="Share of them that was correct; null if there are none.")
     ]

@@ -70,7 +70,8 @@ predictions = Table(
     Column("role", Text),
     # Whether the client was asked for the true class.
     Column("asked", Boolean, nullable=False, server_default=false()),
-    # What describes the image; null where no file was sent, and in rows of older versions.
+    # What describes the image; null where no file was sent, and in rows of older versions. An index of random hashes would
+    # double the cost of a row.
     Column("image_sha256", Text),
     Column("image_bytes", Integer),
     Column("width", Integer),
@@ -88,16 +89,13 @@ predictions = Table(
     Column("probabilities", LargeBinary),
     Index("predictions_by_time", "time_us", "model_id", "shadow_of"),
 )
-
-
-def _index_given(name: str, column: Column[str]) -> None:
-    """Index the rows that have a value, which most have not."""
-    given = column.is_not(None)
-    Index(name, column, sqlite_where=given, postgresql_where=given)
-
-
-_index_given("predictions_by_answer", predictions.c.shadow_of)
-_index_given("predictions_by_image", predictions.c.image_sha256)
+_shadow_of = predictions.c.shadow_of
+Index(
+    "predictions_by_answer",
+    _shadow_of,
+    sqlite_where=_shadow_of.is_not(None),
+    postgresql_where=_shadow_of.is_not(None),
+)
 
 # The last feedback for a prediction. It has no foreign key: a backup or an export may hold it without the prediction.
 feedback = Table(
@@ -122,16 +120,14 @@ drift_references = Table(
     Column("time_us", BigInteger, nullable=False),
 )
 
-# The first predictions of a version without a reference. Retention does not delete them.
-# `classes` is a JSON object of counts, `confidences` is float32, little-endian.
+# The first predictions of a version whose reference lacks outputs of the served model: the bytes of a `Sample`. Retention does
+# not delete them.
 first_predictions = Table(
     "first_predictions",
     metadata,
     Column("model_id", ForeignKey("models.model_id"), primary_key=True),
-    Column("first_us", BigInteger, nullable=False),
-    Column("last_us", BigInteger, nullable=False),
-    Column("classes", Text, nullable=False),
-    Column("confidences", LargeBinary, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Column("time_us", BigInteger, nullable=False),
 )
 
 # What `visiongate drift` found. `report` is a `DriftReport` in JSON, so that a further check needs no other table.

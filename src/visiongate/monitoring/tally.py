@@ -29,6 +29,27 @@ class Cell(NamedTuple):
     bin: int = 0
 
 
+class Voice(NamedTuple):
+    """Who gave feedback, and whether the service asked for it; as in `Cell`."""
+
+    asked: bool
+    giver: str | None
+
+
+class Repeats(NamedTuple):
+    """How often the same files are among predictions with feedback.
+
+    Attributes:
+        images: Different files.
+        labels: Predictions with feedback for these.
+        squares: Sum over the files of the squared number of predictions.
+    """
+
+    images: int
+    labels: int
+    squares: int
+
+
 @dataclass(slots=True)
 class Tally:
     """What was counted and summed over predictions. Tallies of disjoint predictions can be added.
@@ -46,6 +67,7 @@ class Tally:
         asked: Predictions whose true class the service asked for.
         feedback: Predictions with feedback.
         feedback_confidence: Sums of the confidences of these.
+        repeats: The files of these, as far as the log knows them.
     """
 
     by_class: Counter[str] = field(default_factory=Counter)
@@ -63,6 +85,7 @@ class Tally:
     asked: int = 0
     feedback: Counter[Cell] = field(default_factory=Counter)
     feedback_confidence: defaultdict[Cell, float] = field(default_factory=lambda: defaultdict(float))
+    repeats: dict[Voice, Repeats] = field(default_factory=dict)
 
     @property
     def predictions(self) -> int:
@@ -78,6 +101,9 @@ class Tally:
         self.feedback.update(other.feedback)
         for cell, confidence in other.feedback_confidence.items():
             self.feedback_confidence[cell] += confidence
+        for voice, repeats in other.repeats.items():
+            known = self.repeats.get(voice, Repeats(0, 0, 0))
+            self.repeats[voice] = Repeats(*map(sum, zip(known, repeats, strict=True)))
         self.first_us = min(
             (time for time in (self.first_us, other.first_us) if time is not None), default=None
         )

@@ -4,8 +4,10 @@ import time
 from datetime import UTC, datetime
 from typing import Final
 
+MINUTE_US: Final = 60_000_000
 HOUR_US: Final = 3_600_000_000
 DAY_US: Final = 24 * HOUR_US
+WEEK_US: Final = 7 * DAY_US
 
 
 def now_us() -> int:

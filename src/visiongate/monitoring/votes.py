@@ -1,4 +1,4 @@
-"""True classes that were asked for, as votes about two versions: one vote an image, and no verdict that hangs on one voter.
+"""True classes that were asked for, as votes about versions: one vote an image, and no verdict that hangs on one voter.
 
 Only answers to the service's question count. Who volunteers feedback has seen the champion's answer and corrects mistakes, so
 that among volunteered labels the champion is worse than it is.
@@ -16,19 +16,21 @@ from visiongate.records.interval import Interval
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """The true class of an image, and what it says about two versions.
+    """The true class of an image, and what it says about versions.
 
     Attributes:
         image: The sha256 of the file; None if no file was sent.
         given_by: The name of the API key; None without keys.
         challenger: Whether the challenger was correct; None if it did not predict the image.
         champion: The same of the champion.
+        time_us: When the class was told, in microseconds since 1970.
     """
 
     image: str | None
     given_by: str | None
     challenger: bool | None
     champion: bool | None
+    time_us: int = 0
 
 
 def keep_first_of_image(votes: Sequence[Vote]) -> list[Vote]:
@@ -54,12 +56,19 @@ def bound_difference(votes: Sequence[Vote], level: float, *, one_giver_decides: 
         one_giver_decides: Whether one voter may decide.
     """
     bounds = _bound(votes, level)
-    givers = count_givers(votes)
-    if one_giver_decides or len(givers) < 2:  # noqa: PLR2004
+    if one_giver_decides:
         return bounds
-    [(most_active, _)] = givers.most_common(1)
-    others = _bound([vote for vote in votes if vote.given_by != most_active], level)
+    others = _bound(leave_out_most_active(votes), level)
     return Interval(bounds.value, min(bounds.low, others.low), max(bounds.high, others.high))
+
+
+def leave_out_most_active(votes: Sequence[Vote]) -> Sequence[Vote]:
+    """Return the votes without those of the most active voter; all of them, if there are not several voters."""
+    givers = count_givers(votes)
+    if len(givers) < 2:  # noqa: PLR2004
+        return votes
+    [(most_active, _)] = givers.most_common(1)
+    return [vote for vote in votes if vote.given_by != most_active]
 
 
 def count_givers(votes: Sequence[Vote]) -> Counter[str]:

@@ -32,14 +32,50 @@ class Cluster:
     members: list[int]
 
 
-def name_clusters(
+@dataclass(frozen=True, slots=True)
+class Clusters:
+    """The clusters among the images that are not quarantined so far, sorted by name.
+
+    Attributes:
+        source: Of the images of the source alone, so that collected ones change neither their splits nor their leaks.
+        every: Of all images.
+    """
+
+    source: list[Cluster]
+    every: list[Cluster]
+
+    def with_collected(self, rows: Sequence[ImageRow]) -> list[Cluster]:
+        """Return the clusters that have a collected image."""
+        return [found for found in self.every if any(rows[index].collected for index in found.members)]
+
+
+def find_all_clusters(
     rows: Sequence[ImageRow], sketches: Sketches, rejections: Rejections, limits: NearDuplicates
+) -> Clusters:
+    """Return the clusters with and without the collected images."""
+    every = name_clusters(rows, sketches, rejections, limits)
+    if not any(row.collected for row in rows):
+        return Clusters(every, every)
+    # A collected image is left out like a quarantined one.
+    chosen = [row.collected or rejection for row, rejection in zip(rows, rejections, strict=True)]
+    return Clusters(name_clusters(rows, sketches, chosen, limits), every)
+
+
+def name_clusters(
+    rows: Sequence[ImageRow], sketches: Sketches, left_out: Sequence[object], limits: NearDuplicates
 ) -> list[Cluster]:
-    """Return the clusters among the images that are not quarantined so far, sorted by name."""
-    kept = np.array([rejection is None for rejection in rejections], dtype=np.bool_)
+    """Return the clusters among the images that are not left out, sorted by name.
+
+    Args:
+        rows: All images.
+        sketches: Of each image.
+        left_out: A true value for each image to leave out, such as its rejection.
+        limits: The thresholds.
+    """
+    chosen = np.array([not each for each in left_out], dtype=np.bool_)
     clusters = [
         Cluster(min(rows[index].sha256 for index in members)[:NAME_LENGTH], members)
-        for members in find_clusters(sketches, limits, kept)
+        for members in find_clusters(sketches, limits, chosen)
     ]
     return sorted(clusters, key=lambda cluster: cluster.name)
 

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from visiongate.errors import DataError
 from visiongate.images.decoding import Fault
+from visiongate.records.collected_paths import is_collected
 from visiongate.records.measurements import Measurement
 from visiongate.records.splits import protection
 from visiongate.settings.preparation import Preparation
@@ -76,6 +77,11 @@ class ImageRow:
     sha256: str
     split: str | None = None
 
+    @property
+    def collected(self) -> bool:
+        """Whether the service collected the image."""
+        return is_collected(self.path, self.sha256)
+
     def __str__(self) -> str:
         """Return the path and the given split."""
         return f"{self.path} ({self.split})" if self.split else self.path
@@ -110,9 +116,9 @@ def find_rejections(
     4. ``too_small``: a side has fewer than ``limits.min_side`` pixels.
     5. ``blank``: its contrast is below ``limits.min_contrast``.
     6. ``label_conflict``: an image with another label has the same bytes. All copies are quarantined, because no label can be
-       trusted.
-    7. ``duplicate``: an image with the same label and bytes is kept. Of copies in several given splits the one in test is kept,
-       or else the one in val; of several in one split the first.
+       trusted. If only a collected image contradicts the source, only the collected one is quarantined.
+    7. ``duplicate``: an image with the same label and bytes is kept. One of the source goes before a collected one. Of copies
+       in several given splits the one in test is kept, or else the one in val; of several in one split the first.
 
     `clusters.find_leaks` adds ``split_leak`` afterwards.
 
@@ -210,13 +216,14 @@ def _check_copies(rows: Sequence[ImageRow], group: Sequence[int]) -> Iterator[tu
     paths: defaultdict[str, list[str]] = defaultdict(list)
     for index in group:
         paths[rows[index].label].append(rows[index].path)
-    if len(paths) > 1:
-        for index in group:
-            yield index, Rejection(Reason.LABEL_CONFLICT, _name_others(paths, rows[index].label))
-        return
-    kept = max(group, key=lambda index: (protection(rows[index].split), -index))
+    # Collected images change nothing about those of the source.
+    source = [index for index in group if not rows[index].collected] or group
+    kept = max(source, key=lambda index: (protection(rows[index].split), -index))
+    is_conflict = len({rows[index].label for index in source}) > 1
     for index in group:
-        if index != kept:
+        if is_conflict or rows[index].label != rows[kept].label:
+            yield index, Rejection(Reason.LABEL_CONFLICT, _name_others(paths, rows[index].label))
+        elif index != kept:
             yield index, Rejection(Reason.DUPLICATE, f"same bytes as {rows[kept]}", kept)
 
 

@@ -15,12 +15,13 @@ from visiongate.images.thumbnails import make_thumbnails
 from visiongate.pages.rendering import render_page
 from visiongate.preparation.clusters import (
     Cluster,
+    Clusters,
     choose_clusters,
     count_exposed,
     count_leaks,
+    find_all_clusters,
     find_leaks,
     kept_clusters,
-    name_clusters,
 )
 from visiongate.preparation.corrections import CorrectedRows, apply_corrections, count_pairs
 from visiongate.preparation.exploration import choose_quarantined, choose_samples, explore, mean_images
@@ -36,7 +37,7 @@ from visiongate.preparation.quality import (
     find_rejections,
 )
 from visiongate.preparation.shortcuts import Shortcut, find_shortcuts
-from visiongate.records.clusters import write_clusters
+from visiongate.records.clusters import CLUSTERS_FILE, NEAR_COLLECTED_FILE, write_clusters
 from visiongate.records.conversion import ChosenConversion, read_conversion, write_conversion
 from visiongate.records.corrections import read_corrections
 from visiongate.records.dataset import DatasetRecord, read_dataset, write_dataset
@@ -72,7 +73,7 @@ MAX_MEMBERS = 8
 class Inspection:
     """A data set with the findings about each image, in the table's order.
 
-    ``clusters`` hold all images but those quarantined for another reason than a leak.
+    ``found`` has the clusters of all images but those quarantined for another reason than a leak.
     """
 
     dataset: DatasetRecord
@@ -81,7 +82,12 @@ class Inspection:
     measurements: list[Measurement]
     sketches: Sketches
     rejections: list[Rejection | None]
-    clusters: list[Cluster]
+    found: Clusters
+
+    @property
+    def clusters(self) -> list[Cluster]:
+        """The clusters of all images."""
+        return self.found.every
 
     @property
     def rows(self) -> list[ImageRow]:
@@ -133,11 +139,11 @@ def _inspect(limits: Preparation) -> Inspection:
     corrected = apply_corrections(rows, read_corrections(paths.CORRECTIONS), dataset.classes)
     rows = corrected.rows
     rejections = find_rejections(rows, measurements, limits, corrected.excluded)
-    clusters = name_clusters(rows, sketches, rejections, limits.near_duplicates)
-    for index, rejection in find_leaks(rows, sketches, clusters).items():
+    found = find_all_clusters(rows, sketches, rejections, limits.near_duplicates)
+    for index, rejection in find_leaks(rows, sketches, found.source).items():
         rejections[index] = rejection
     conversion = read_conversion(paths.MEASURED)
-    return Inspection(dataset, conversion, corrected, measurements, sketches, rejections, clusters)
+    return Inspection(dataset, conversion, corrected, measurements, sketches, rejections, found)
 
 
 def _read_rows() -> list[ImageRow]:
@@ -180,8 +186,12 @@ def _write_findings(inspection: Inspection) -> None:
 def _write_prepared(engine: Engine, inspection: Inspection) -> None:
     write_kept(engine, paths.RAW, paths.PREPARED, inspection.rows, inspection.rejections)
     kept = inspection.kept()
-    clusters = kept_clusters(inspection.clusters, inspection.rejections)
-    write_clusters(paths.PREPARED, ((inspection.rows[index].sha256, name) for index, name in clusters))
+    for clusters, file in (
+        (inspection.found.source, CLUSTERS_FILE),
+        (inspection.found.with_collected(inspection.rows), NEAR_COLLECTED_FILE),
+    ):
+        named = kept_clusters(clusters, inspection.rejections)
+        write_clusters(paths.PREPARED, ((inspection.rows[index].sha256, name) for index, name in named), file)
     write_conversion(paths.PREPARED, inspection.conversion)
     hashes = content_hash(inspection.rows[index].sha256 for index in kept)
     write_dataset(paths.PREPARED, replace(inspection.dataset, images=len(kept), content_sha256=hashes))
@@ -192,7 +202,7 @@ def _summarize(inspection: Inspection) -> PreparationSummary:
     per_class = Counter(rows[index].label for index in kept)
     per_split = Counter(row.split for row in rows)
     sizes = [len(cluster.members) for cluster in inspection.clusters]
-    exposed = count_exposed(rows, inspection.rejections, inspection.clusters)
+    exposed = count_exposed(rows, inspection.rejections, inspection.found.source)
     return PreparationSummary(
         images=len(rows),
         kept=len(kept),

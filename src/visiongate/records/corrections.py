@@ -4,22 +4,16 @@ Git tracks the file, so that a correction has an author, a reason and a review. 
 `preparation` applies the corrections. An image has one row at most.
 """
 
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from filelock import FileLock
 
 from visiongate.errors import DataError
 from visiongate.records.files import write_csv
 from visiongate.records.parsing import parse_numbered_csv
+from visiongate.records.shared_tables import find_hash_problem, read_shared, strip_mark, writing
 
 EXCLUDED = "yes"
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-# Excel writes it before UTF-8.
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +54,7 @@ def read_corrections(path: Path) -> dict[str, Correction]:
     Raises:
         DataError: The file cannot be read, or a line is invalid or contradicts another one.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; run `git checkout -- {path}`") from None
-    except IsADirectoryError:
-        raise DataError(f"{path}: a folder; remove it, and run `git checkout -- {path}`") from None
-    return parse_corrections(content, str(path))
+    return parse_corrections(read_shared(path), str(path))
 
 
 def parse_corrections(content: bytes, source: str = "corrections.csv") -> dict[str, Correction]:
@@ -80,8 +68,7 @@ def parse_corrections(content: bytes, source: str = "corrections.csv") -> dict[s
         DataError: A line is invalid, not UTF-8, or contradicts another one; the message has the number of the line.
     """
     try:
-        _check_encoding(content)
-        return _parse_lines(content.removeprefix(_BYTE_ORDER_MARK))
+        return _parse_lines(strip_mark(content))
     except DataError as error:
         raise DataError(f"{source}: {error}") from None
 
@@ -92,11 +79,7 @@ def add_correction(path: Path, correction: Correction) -> None:
     Raises:
         DataError: A text is not Unicode, or the file is invalid; it is left as it is.
     """
-    _check_texts(correction)
-    with _writing(path):
-        rows = read_corrections(path) if path.exists() else {}
-        rows.pop(correction.sha256, None)
-        _write(path, [*rows.values(), correction])
+    change_corrections(path, [correction])
 
 
 def remove_correction(path: Path, sha256: str) -> Correction | None:
@@ -105,25 +88,34 @@ def remove_correction(path: Path, sha256: str) -> Correction | None:
     Raises:
         DataError: The file is missing or invalid; it is left as it is.
     """
-    with _writing(path):
-        rows = read_corrections(path)
-        removed = rows.pop(sha256, None)
-        if removed is not None:
-            _write(path, list(rows.values()))
-        return removed
+    return change_corrections(path, remove=[sha256]).get(sha256)
 
 
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Lock the file; raise errors of the disk as a `DataError`."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(f".{path.name}.lock")):
-            yield
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be written: {error.strerror or error}; it is as before; check the disk and the permissions"
-        ) from None
+def change_corrections(
+    path: Path, add: Iterable[Correction] = (), remove: Iterable[str] = ()
+) -> dict[str, Correction]:
+    """Add rows, which replace those of the same images, and remove others.
+
+    Args:
+        path: The file.
+        add: Rows.
+        remove: The sha256 of images; may be unknown.
+
+    Returns:
+        The rows that were replaced or removed, by sha256.
+
+    Raises:
+        DataError: A text is not Unicode, or the file is invalid; it is left as it is.
+    """
+    added = {correction.sha256: correction for correction in add}
+    for correction in added.values():
+        _check_texts(correction)
+    with writing(path):
+        rows = read_corrections(path) if path.exists() or not added else {}
+        gone = {sha256: rows.pop(sha256) for sha256 in {*added, *remove} if sha256 in rows}
+        if added or gone:
+            _write(path, [*rows.values(), *added.values()])
+        return gone
 
 
 def _write(path: Path, corrections: Sequence[Correction]) -> None:
@@ -139,14 +131,6 @@ def _check_texts(correction: Correction) -> None:
             raise DataError(
                 f"{name} {text[:80]!r} has characters that are not Unicode; write it in UTF-8"
             ) from None
-
-
-def _check_encoding(content: bytes) -> None:
-    try:
-        content.decode()
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(f"line {line} is not UTF-8; save the file as UTF-8") from None
 
 
 def _cells(correction: Correction) -> dict[str, str]:
@@ -180,10 +164,8 @@ def _parse_lines(content: bytes) -> dict[str, Correction]:
 
 def _find_problem(sha256: str, label: str, exclude: str) -> str | None:
     """Return what is wrong with a line, and the fix."""
-    if not _SHA256.fullmatch(sha256):
-        return (
-            f"sha256 {sha256[:80]!r} is not 64 hexadecimal digits in lower case; `sha256sum FILE` prints them"
-        )
+    if problem := find_hash_problem(sha256):
+        return problem
     if exclude not in {"", EXCLUDED}:
         return f"exclude {exclude[:80]!r} is neither {EXCLUDED!r} nor empty"
     if label and exclude:

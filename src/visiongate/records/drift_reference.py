@@ -215,11 +215,11 @@ def read_reference(source: Path | bytes, model_sha256: str | None = None) -> Dri
         DataError: The file is missing, damaged, too large, of a newer version or of another model.
     """
     name = str(source) if isinstance(source, Path) else REFERENCE_FILE
-    meta, arrays = _unpack(_read(source, name), name)
+    meta, arrays = _unpack(read_content(source), name)
     if model_sha256 not in (None, meta.model_sha256):
         raise DataError(
             f"{name}: it belongs to the model {meta.model_sha256[:12]}…, not to {model_sha256[:12]}…; "
-            "export the version again with `visiongate registry export`"
+            "run `dvc repro evaluate`, or export the version again with `visiongate registry export`"
         )
     values: dict[str, Any] = {field: getattr(meta, field) for field in _META_FIELDS}
     reference = DriftReference(**values | {field: arrays.get(field) for field in _ARRAYS})
@@ -228,7 +228,13 @@ def read_reference(source: Path | bytes, model_sha256: str | None = None) -> Dri
     return reference
 
 
-def _read(source: Path | bytes, name: str) -> bytes:
+def read_content(source: Path | bytes) -> bytes:
+    """Return the bytes of a file that is not too large, unchecked.
+
+    Raises:
+        DataError: The file cannot be read, or is too large.
+    """
+    name = str(source) if isinstance(source, Path) else REFERENCE_FILE
     if isinstance(source, Path):
         try:
             with source.open("rb") as file:

@@ -12,7 +12,7 @@ from visiongate.records.parquet import parse_parquet
 MANIFEST_FILE = "manifest.parquet"
 # `row` counts within the split, `label` is the class's number. The last five describe the image as it is stored, which
 # `STORED_COLUMNS` names; format and mode are Pillow's names.
-# `fold` counts from 0, and is null without cross-validation.
+# `fold` counts from 0, and is null without cross-validation, and for images that only train.
 MANIFEST_SCHEMA = pa.schema(
     {
         "split": pa.string(),

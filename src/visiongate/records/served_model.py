@@ -3,15 +3,23 @@
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from visiongate.errors import DataError
-from visiongate.records.files import atomic_path, write_json
-from visiongate.records.registry_tags import COMMIT_TAG, LINEAGE_TAG, MODEL_FILE, MODEL_TAG, THRESHOLD_TAG
+from visiongate.records.drift_reference import REFERENCE_FILE
+from visiongate.records.files import atomic_path, sha256_of, write_json
+from visiongate.records.registry_tags import (
+    COMMIT_TAG,
+    LINEAGE_TAG,
+    MODEL_FILE,
+    MODEL_TAG,
+    REFERENCE_TAG,
+    THRESHOLD_TAG,
+)
 
 SERVED_FILE = "served.json"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -29,6 +37,7 @@ class ServedModel:
         card: The model card, as Markdown.
         lineage: The commit, data and parameters that it was made from.
         aliases: That point to the version.
+        reference_sha256: Of ``reference.npz`` beside the file; None if the version has none.
     """
 
     name: str
@@ -38,6 +47,7 @@ class ServedModel:
     card: str | None = None
     lineage: Mapping[str, Any] = field(default_factory=dict)
     aliases: list[str] = field(default_factory=list)
+    reference_sha256: str | None = None
 
     @property
     def key(self) -> str:
@@ -67,17 +77,36 @@ def describe_version(
         raise DataError(
             f"models:/{name}/{version}: its tag {THRESHOLD_TAG} is no number: {tags[THRESHOLD_TAG]!r}"
         ) from None
-    return ServedModel(name, version, sha256, threshold, card or None, lineage, aliases)
+    reference = tags.get(REFERENCE_TAG)
+    return ServedModel(name, version, sha256, threshold, card or None, lineage, aliases, reference)
 
 
-def write_served_folder(folder: Path, model: ServedModel, file: Path) -> None:
-    """Copy a model's file into a folder, and describe it there.
+def write_served_folder(
+    folder: Path, model: ServedModel, file: Path, reference: Path | None = None
+) -> ServedModel:
+    """Copy a model's file and its reference into a folder, and describe them there.
 
-    The description comes last: who reads a new one finds the new file.
+    The description comes last: who reads a new one finds the new files.
+
+    Args:
+        folder: Where to write. A reference of an earlier version is removed.
+        model: The description, to which the hash of the reference is added.
+        file: The model's file.
+        reference: Its reference, if it has one.
     """
-    with atomic_path(folder / MODEL_FILE) as temporary:
+    _copy(file, folder / MODEL_FILE)
+    if reference is None:
+        (folder / REFERENCE_FILE).unlink(missing_ok=True)
+    else:
+        _copy(reference, folder / REFERENCE_FILE)
+    described = replace(model, reference_sha256=None if reference is None else sha256_of(reference))
+    write_served_model(folder / SERVED_FILE, described)
+    return described
+
+
+def _copy(file: Path, target: Path) -> None:
+    with atomic_path(target) as temporary:
         shutil.copyfile(file, temporary)
-    write_served_model(folder / SERVED_FILE, model)
 
 
 def write_served_model(path: Path, model: ServedModel) -> None:

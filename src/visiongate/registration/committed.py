@@ -20,7 +20,7 @@ from visiongate.records.registration import Registration, parse_registration
 from visiongate.registration import promotion
 from visiongate.registration.aliases import apply_decision
 from visiongate.registration.evaluated_model import EvaluatedModel, read_evaluated_model
-from visiongate.registration.versions import find_or_add_version, log_evaluation, set_threshold
+from visiongate.registration.versions import find_or_add_version, log_evaluation, record_evaluation
 
 # What `register` reads, besides the files in git.
 OUTPUTS = (
@@ -93,7 +93,7 @@ def register_committed(store: Store, committed: CommittedModel, project: Path) -
             return None
         run_id = log_evaluation(store, model, clone)
         version = find_or_add_version(store, committed.registration.name, model, run_id)
-        version = set_threshold(store, version, model.threshold)
+        version = record_evaluation(store, version, model)
         log_reports(store, run_id, [clone / paths.MODEL_CARD])
         card = (clone / paths.MODEL_CARD).read_text(encoding="utf-8")
         describe_version(store, version, strip_front_matter(card))

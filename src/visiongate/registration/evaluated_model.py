@@ -9,6 +9,7 @@ from visiongate.adapters.git import Commit
 from visiongate.images.integrity import check_arrays
 from visiongate.images.pixels import PixelSplit, load_split
 from visiongate.models.predictor import Predictor, open_predictor
+from visiongate.records.drift_reference import REFERENCE_FILE, read_reference
 from visiongate.records.evaluation import read_metrics
 from visiongate.records.files import sha256_of
 from visiongate.records.history import EpochMetrics, read_history
@@ -34,6 +35,7 @@ class EvaluatedModel:
         predictor: The loaded file.
         description: Network, parameters and preprocessing.
         test: The test images.
+        reference: The file for `visiongate drift`; None if it was evaluated by an older version.
         images: Those that it was evaluated on, with its predictions.
         metrics: Of the evaluation.
         history: Of the training, by epoch.
@@ -47,6 +49,7 @@ class EvaluatedModel:
     predictor: Predictor
     description: ModelDescription
     test: PixelSplit
+    reference: Path | None
     images: EvaluatedImages
     metrics: dict[str, float]
     history: Sequence[EpochMetrics]
@@ -71,14 +74,16 @@ def read_evaluated_model(root: Path, commit: Commit) -> EvaluatedModel:
         DataError: A file is missing or invalid.
     """
     file, transformed = root / paths.MODEL_ONNX, root / paths.TRANSFORMED
+    sha256 = sha256_of(file)
     check_arrays(transformed)
     description = read_model_description(root / paths.MODEL_DESCRIPTION)
     return EvaluatedModel(
         file=file,
-        sha256=sha256_of(file),
+        sha256=sha256,
         predictor=open_predictor(file),
         description=description,
         test=load_split(transformed, "test"),
+        reference=_find_reference(root / paths.EVALUATION / REFERENCE_FILE, sha256),
         images=EvaluatedImages(
             read_predictions(root / paths.EVALUATION / PREDICTIONS_FILE),
             read_manifest(transformed),
@@ -91,3 +96,10 @@ def read_evaluated_model(root: Path, commit: Commit) -> EvaluatedModel:
         commit=commit,
         lineage=read_lineage(paths.LOCK, STAGES, DATA, paths.MODEL_ONNX, root),
     )
+
+
+def _find_reference(path: Path, model_sha256: str) -> Path | None:
+    if not path.exists():
+        return None
+    read_reference(path, model_sha256)
+    return path

@@ -21,7 +21,7 @@ from visiongate.registration.decision import decide
 from visiongate.registration.evaluated_model import EvaluatedModel, read_evaluated_model
 from visiongate.registration.model_card import ModelCard, describe_protocol, render_card
 from visiongate.registration.promotion import Decision, hold
-from visiongate.registration.versions import find_or_add_version, log_data, log_evaluation, set_threshold
+from visiongate.registration.versions import find_or_add_version, log_data, log_evaluation, record_evaluation
 from visiongate.settings.schema import Settings
 
 
@@ -60,7 +60,7 @@ def _find_or_start(store: Store, name: str, model: EvaluatedModel, *, is_committ
 
 
 def _add_protocol(model: EvaluatedModel, decision: Decision) -> Decision:
-    protocol = describe_protocol(model.description, model.images.manifest.num_rows)
+    protocol = describe_protocol(model.description, len(model.images.predictions.sha256))
     return decision if protocol is None else replace(decision, reason=f"{decision.reason}; {protocol}")
 
 
@@ -76,9 +76,9 @@ def _apply(
     is_champion = champion is not None and champion.number == version.number
     if obstacle is not None and not is_champion:
         decision = hold(decision, obstacle)
-    # A rejected champion keeps the threshold that it is served with.
+    # A rejected champion keeps the threshold that it is served with, and the reference that fits it.
     if decision.action != "rejected" or not is_champion:
-        version = set_threshold(store, version, model.threshold)
+        version = record_evaluation(store, version, model)
     return apply_decision(store, version, champion, decision), decision
 
 
@@ -106,12 +106,15 @@ def _record(model: EvaluatedModel, version: Version, decision: Decision) -> Regi
 
 
 def _create_card(settings: Settings, model: EvaluatedModel, registration: Registration) -> ModelCard:
-    splits = read_manifest(paths.TRANSFORMED, columns=["split"]).column("split").to_pylist()
+    manifest = read_manifest(paths.TRANSFORMED, columns=["split", "fold"])
+    if model.images.is_cross_validated:
+        # Collected images are in no fold.
+        manifest = manifest.drop_null()
     return ModelCard(
         registration=registration,
         model=model.description,
         dataset=settings.dataset,
-        images=Counter(splits),
+        images=Counter(manifest.column("split").to_pylist()),
         metrics=model.metrics,
         intervals=read_intervals(paths.EVALUATION),
         confidence=settings.evaluation.confidence,

@@ -9,6 +9,7 @@ from visiongate.adapters.mlflow.model_files import Candidate
 from visiongate.adapters.mlflow.registry import (
     Version,
     add_version,
+    attach_reference,
     clear_tag,
     find_version,
     link_version,
@@ -125,11 +126,11 @@ def read_champion(store: Store, version: Version, model: Predictor | None) -> Ch
         model,
         version.threshold,
         None if predictions is None else parse_predictions(predictions, f"{version.uri}: {PREDICTIONS_FILE}"),
-        None if manifest is None else _learned_images(manifest, f"{version.uri}: {MANIFEST_FILE}"),
+        None if manifest is None else learned_images(manifest, f"{version.uri}: {MANIFEST_FILE}"),
     )
 
 
-def _learned_images(manifest: bytes, source: str) -> frozenset[str] | None:
+def learned_images(manifest: bytes, source: str) -> frozenset[str] | None:
     """Return the sha256 of the images that a model was trained or validated on: with cross-validation, all.
 
     Return None if the manifest does not say so, because an older version wrote it.
@@ -142,8 +143,14 @@ def _learned_images(manifest: bytes, source: str) -> frozenset[str] | None:
     return frozenset(sha256 for sha256, split, fold in rows if split != "test" or fold is not None)
 
 
-def set_threshold(store: Store, version: Version, threshold: float | None) -> Version:
-    """Record the decision threshold that the version was evaluated with."""
-    if threshold is None:
+def record_evaluation(store: Store, version: Version, model: EvaluatedModel) -> Version:
+    """Record the decision threshold that the version was evaluated with, and the reference for `visiongate drift`.
+
+    Raises:
+        TrackingError: MLflow failed.
+    """
+    if model.reference is not None:
+        version = attach_reference(store, version, model.reference)
+    if model.threshold is None:
         return clear_tag(store, version, THRESHOLD_TAG)
-    return set_tags(store, version, {THRESHOLD_TAG: repr(threshold)})
+    return set_tags(store, version, {THRESHOLD_TAG: repr(model.threshold)})

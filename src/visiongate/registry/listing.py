@@ -17,6 +17,7 @@ from visiongate.adapters.mlflow.registry import (
 from visiongate.adapters.mlflow.runs import KEPT, RecordedRun, find_run, search_runs
 from visiongate.adapters.mlflow.store import Store, TrackingError
 from visiongate.records.metrics import lower_is_better
+from visiongate.records.registry_tags import ROLLOUT_TAG
 from visiongate.text_tables import GAP, WIDTH, format_table, shorten
 
 ACCURACY = "test/accuracy"
@@ -83,6 +84,7 @@ def _version_row(store: Store, version: Version) -> list[str]:
     commit = tags.get("mlflow.source.git.commit", "?")[:SHORT_COMMIT]
     moved = {"rolled back": ROLLED_BACK_TAG, "promoted by hand": BY_HAND_TAG}
     by_hand = "".join(f"{what} {tags[tag]}; " for what, tag in moved.items() if tag in tags)
+    rollout = f"{tags[ROLLOUT_TAG].splitlines()[0]}; " if ROLLOUT_TAG in tags else ""
     return [
         version.number,
         ",".join(version.aliases) or "-",
@@ -90,7 +92,7 @@ def _version_row(store: Store, version: Version) -> list[str]:
         "-" if accuracy is None else f"{accuracy:.4f}",
         f"{datetime.fromtimestamp(version.created / 1000, UTC):%Y-%m-%d %H:%M}",
         commit + ("+" if tags.get("visiongate.git_dirty") == "true" else ""),
-        by_hand + tags.get(REASON_TAG, ""),
+        by_hand + rollout + tags.get(REASON_TAG, ""),
     ]
 
 

@@ -11,7 +11,7 @@ from visiongate.adapters.git import UNKNOWN
 from visiongate.adapters.mlflow.registry import Version, find_uri
 from visiongate.adapters.mlflow.runs import find_run, read_artifact
 from visiongate.adapters.mlflow.store import Store
-from visiongate.records.registry_tags import MODEL_TAG
+from visiongate.records.registry_tags import MODEL_TAG, ROLLOUT_TAG
 
 ENVIRONMENT = "environment.json"
 # What the run has in place of the commit: an experiment has other parameters, and the commit has the lock of an earlier run.
@@ -110,7 +110,13 @@ def _describe(trace: Trace) -> list[tuple[str, str]]:
         ("packages", packages or UNKNOWN),
         ("model", f"md5 {trace.model_md5}"),
         ("", f"sha256 {tags.get(MODEL_TAG, UNKNOWN)}"),
+        *_describe_rollout(tags.get(ROLLOUT_TAG, "")),
     ]
+
+
+def _describe_rollout(history: str) -> list[tuple[str, str]]:
+    """Return the verdicts about the version beside the champion, the latest first."""
+    return [("" if number else "rollout", line) for number, line in enumerate(history.splitlines())]
 
 
 def _explain_rebuild(trace: Trace, source: str) -> str:

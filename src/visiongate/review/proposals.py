@@ -15,23 +15,33 @@ from visiongate.records.registration import read_registration
 from visiongate.review.comments import WORKFLOW_AUTHOR
 
 EMAIL = "41898282+github-actions[bot]@users.noreply.github.com"
+# What `visiongate collect` and `dvc add` write.
+COLLECTED = ("data/collected.csv", "data/collected.dvc", "data/corrections.csv")
 # The files of a run in git. CML commits those that changed.
-FILES = ("dvc.lock", "params.yaml", "reports/*.json", "reports/*.md", ".dvc/store/**")
+FILES = ("dvc.lock", "params.yaml", "reports/*.json", "reports/*.md", ".dvc/store/**", *COLLECTED)
 # The DVC remote in the repository.
 STORE = Path(".dvc/store")
 MAX_STORE_BYTES = 3_000_000
 BODY = """\
-The data were fetched again and the affected stages rerun. The gate passed, and the registry promoted the model:
+The data were fetched again and the affected stages rerun. The gate passed, and the registry {decision} the model:
 
 > {reason}
 
-The report follows as a comment. If it does not, the pull request was opened with GitHub's own token, which starts no workflow:
-close and reopen the pull request.
+{next}The report follows as a comment. If it does not, the pull request was opened with GitHub's own token, which starts no
+workflow: close and reopen the pull request.
+"""
+TAUGHT = """\
+The model learned from labels that the service collected. They train and never judge, so that the test images cannot show
+what they taught. After the merge, the model is the challenger: let it predict beside the champion as a shadow. Then
+`visiongate rollout --apply` promotes it if it is better on the images of the service.
+
 """
 
 
 def propose_model(max_store_bytes: int = MAX_STORE_BYTES) -> str:
     """Open a pull request with the current model if it was promoted; return its address, or why there is none.
+
+    A challenger that learned from newly collected labels is proposed, too.
 
     Args:
         max_store_bytes: The limit of the store in the repository, if it is the default remote.
@@ -47,14 +57,21 @@ def propose_model(max_store_bytes: int = MAX_STORE_BYTES) -> str:
     if model == _model_md5((repository.read("HEAD", paths.LOCK) or "").encode()):
         return "Not proposed: the model is the committed one"
     registration = read_registration(paths.REGISTRATION)
-    if registration.decision != "promoted":
+    is_taught = registration.decision == "registered" and any(
+        repository.differs(Path(path)) for path in COLLECTED
+    )
+    if registration.decision != "promoted" and not is_taught:
         return f"Not proposed: {registration.decision}, {registration.reason}"
     _fill_store(repository, max_store_bytes)
+    # Git does not know those that are new, and CML commits what changed.
+    repository.run("add", "--", *(path for path in COLLECTED if Path(path).exists()))
     title = f"Retrain on current data: model {model[:8]}"
     options = {
         "--title": title,
         "--message": title,
-        "--body": BODY.format(reason=registration.reason),
+        "--body": BODY.format(
+            decision=registration.decision, reason=registration.reason, next=TAUGHT if is_taught else ""
+        ),
         "--branch": f"retrain-{model[:12]}",
         "--target-branch": repository.run("branch", "--show-current").strip(),
         "--user-name": WORKFLOW_AUTHOR,

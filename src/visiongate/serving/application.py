@@ -12,6 +12,7 @@ from visiongate.serving.routes.admin import build_admin_router
 from visiongate.serving.routes.feedback import build_feedback_router
 from visiongate.serving.routes.health import build_health_router
 from visiongate.serving.routes.model import build_model_router
+from visiongate.serving.routes.monitoring import build_monitoring_router
 from visiongate.serving.routes.pages import build_page_router
 from visiongate.serving.routes.predict import build_predict_router
 from visiongate.serving.service import Service
@@ -34,6 +35,8 @@ def build_application(service: Service, keeper: ModelKeeper, *, waits: bool = Fa
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         if service.log is not None:
             service.log.start()
+        if service.images is not None:
+            service.images.start()
         keeper.start()
         watch = asyncio.create_task(service.keys.watch())
         if waits:
@@ -41,8 +44,9 @@ def build_application(service: Service, keeper: ModelKeeper, *, waits: bool = Fa
         yield
         watch.cancel()
         await keeper.stop()
-        if service.log is not None:
-            await asyncio.to_thread(service.log.close)
+        await asyncio.gather(
+            *(asyncio.to_thread(each.close) for each in (service.log, service.images) if each is not None)
+        )
         service.close()
 
     application = FastAPI(
@@ -62,6 +66,7 @@ def build_application(service: Service, keeper: ModelKeeper, *, waits: bool = Fa
     application.include_router(build_predict_router(service))
     application.include_router(build_health_router(service))
     application.include_router(build_feedback_router(service))
+    application.include_router(build_monitoring_router(service))
     application.include_router(build_model_router(service))
     application.include_router(build_inference_protocol_router(service))
     application.include_router(build_admin_router(service, keeper))

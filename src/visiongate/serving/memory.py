@@ -23,6 +23,8 @@ from visiongate.settings.serving import Serving
 # Shares of the memory limit.
 REQUESTS: Final = 0.15
 DECODING: Final = 0.4
+# Of images that wait to be stored, which few services do.
+IMAGES: Final = 0.05
 # Parsing a form copies it twice, one form at a time.
 COPIES: Final = 2
 MEBIBYTE: Final = 2**20
@@ -64,12 +66,15 @@ def fit_memory(settings: Serving, limit: int | None) -> tuple[Serving, "Decoding
     total = min(limits.bytes, int(REQUESTS * limit))
     body = min(limits.body_bytes, total // COPIES)
     fitted = limits.model_copy(update={"bytes": total, "body_bytes": body})
+    images = settings.log.images
+    images = images.model_copy(update={"queue_bytes": min(images.queue_bytes, int(IMAGES * limit))})
+    log = settings.log.model_copy(update={"images": images})
     logger.info(
         "The memory limit is %d MiB: requests may have %d MiB at a time (serving.limits.bytes) and %.1f MiB each "
         "(serving.limits.body_bytes), and images that are being decoded %d MiB",
         *(limit // MEBIBYTE, total // MEBIBYTE, body / MEBIBYTE, decoding // MEBIBYTE),
     )
-    return settings.model_copy(update={"limits": fitted}), DecodingMemory(decoding)
+    return settings.model_copy(update={"limits": fitted, "log": log}), DecodingMemory(decoding)
 
 
 def warn_if_short(limit: int | None, used: int) -> None:

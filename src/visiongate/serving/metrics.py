@@ -11,7 +11,7 @@ Counters that alerts watch start at 0: `rate` and `increase` do not see the firs
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -24,6 +24,8 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from visiongate.monitoring.decision_report import VERDICTS, LatestDecision
+from visiongate.monitoring.entries import FailureKind, Role
 from visiongate.serving.sources.registration_time import read_registration_time
 from visiongate.serving.versions.loaded_model import LoadedModel
 from visiongate.serving.versions.slots import ACTIVE
@@ -31,14 +33,18 @@ from visiongate.serving.web.problems import PROBLEMS
 
 if TYPE_CHECKING:
     from visiongate.models.classifier import Answers
-    from visiongate.monitoring.drift_report import DriftState
+    from visiongate.monitoring.drift.report import DriftState
+    from visiongate.monitoring.entries import LoggedModel
+    from visiongate.monitoring.image_store import ImageStore
     from visiongate.monitoring.prediction_log import PredictionLog
+    from visiongate.monitoring.watch import FeedbackAccuracy, Watch
     from visiongate.serving.service import Answered, Service
 
 OPENMETRICS: Final = "application/openmetrics-text"
 OTHER: Final = "other"
 CLASS_SERIES: Final = 30
 HTTP_SERIES: Final = 22
+ACCURACY_VERSIONS: Final = 4
 METHODS: Final = frozenset({"GET", "POST"})
 RESERVED_ROUTES: Final = ("/predict", "/v2/models/{name}/infer", "/feedback")
 # Statuses that have a label of their own; the others are counted by their class.
@@ -56,6 +62,7 @@ OWN_PROBLEMS: Final = tuple(
 LATENCY_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30)
 BATCH_BUCKETS: Final = (1, 2, 4, 8, 16)
 CONFIDENCE_BUCKETS: Final = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+FAILURE_KINDS: Final = get_args(FailureKind)
 # Of the sha256 that stands for the version of a model that is not registered.
 DIGEST_LENGTH: Final = 12
 
@@ -98,7 +105,9 @@ class Metrics:
         )
         self._errors = counter("prediction_errors", "Requests that were answered with a problem.", ["kind"])
         self._health_checks = counter("health_check_requests", "Requests for the health.", ["check"])
-        self._feedback = counter("feedback", "Recorded feedback.", ["correct"])
+        self._failures = _FailureCounters(counter)
+        self._asked = counter("feedback_requests", "Answers whose true class was asked for.")
+        self._feedback = counter("feedback", "Recorded feedback.", ["asked", "correct"])
         self._shadow = counter("shadow_predictions", "Predictions beside an answer.", ["agrees"])
         self._reloads = counter("model_reloads", "Versions that were loaded, or failed to load.", ["result"])
         self._start_at_zero()
@@ -122,11 +131,16 @@ class Metrics:
         self._total.observe(timing.total)
         self._batch_size.observe(inference.batch_size)
         self._confidence.observe(float(answers.confidence[row]))
+        self._asked.inc(answered.asked)
 
     def compared(self, answered: "Answered", shadow: "Answered") -> None:
         """Count whether the shadow predicts the class of the answer."""
         predicted = {int(each.inference.answers.predicted[each.inference.row]) for each in (answered, shadow)}
         self._shadow.labels(str(len(predicted) == 1).lower()).inc()
+
+    def unanswered(self, model: LoadedModel, _: Role, kind: FailureKind) -> None:
+        """Count a failure of a version."""
+        self._failures.count(model, kind)
 
     def failed(self, kind: str) -> None:
         """Count a problem, by its kind in `PROBLEMS`."""
@@ -150,9 +164,9 @@ class Metrics:
         """Count a request for the health."""
         self._health_checks.labels(check).inc()
 
-    def reviewed(self, *, correct: bool) -> None:
+    def reviewed(self, *, asked: bool, correct: bool) -> None:
         """Count feedback."""
-        self._feedback.labels(str(correct).lower()).inc()
+        self._feedback.labels(str(asked).lower(), str(correct).lower()).inc()
 
     def reloaded(self, *, loaded: bool) -> None:
         """Count an attempt to load a version."""
@@ -168,6 +182,7 @@ class Metrics:
         versions = {_labels(model) for model in models}
         self._predictions.keep(lambda labels: labels[1:] in versions)
         self._doubtful.keep(models)
+        self._failures.keep(models)
         # The library fails on other parts of the header.
         encode, media_type = choose_encoder(OPENMETRICS if OPENMETRICS in accept else "")
         return encode(self._registry), media_type
@@ -182,7 +197,8 @@ class Metrics:
         for kind in OWN_PROBLEMS:
             self._errors.labels(kind)
         for truth in ("true", "false"):
-            self._feedback.labels(truth)
+            self._feedback.labels("true", truth)
+            self._feedback.labels("false", truth)
             self._shadow.labels(truth)
         for result in ("loaded", "failed"):
             self._reloads.labels(result)
@@ -257,6 +273,33 @@ class _DoubtCounters:
         return counter.labels(*labels)
 
 
+class _FailureCounters:
+    """Count the images that a version could not answer, of each loaded version from 0 on."""
+
+    def __init__(self, counter: Callable[[str, str, list[str]], Counter]) -> None:
+        self._counter = counter(
+            "inference_failures",
+            "Images that a version could not answer: the model failed, or was too late.",
+            ["model", "model_version", "kind"],
+        )
+        self._series: set[Labels] = set()
+
+    def count(self, model: LoadedModel, kind: FailureKind) -> None:
+        """Count a failure."""
+        labels = (*_labels(model), kind)
+        self._series.add(labels)
+        self._counter.labels(*labels).inc()
+
+    def keep(self, models: Sequence[LoadedModel]) -> None:
+        """Create the series of loaded versions, and remove those of others."""
+        kept = {(*_labels(model), kind) for model in models for kind in FAILURE_KINDS}
+        for labels in self._series - kept:
+            self._counter.remove(*labels)
+        for labels in kept:
+            self._counter.labels(*labels)
+        self._series = kept
+
+
 class _ServiceCollector(Collector):
     """Reads the state of a service when the metrics are read, so that nothing has to be kept up to date."""
 
@@ -289,8 +332,11 @@ class _ServiceCollector(Collector):
                 "Whether the last look at the registry succeeded.",
                 int(service.registry_reachable),
             )
+        if service.images is not None:
+            yield from _describe_images(service.images)
         if service.log is not None:
             yield from _describe_log(service.log)
+            yield from _describe_accuracy(service.log.watch, [model for _, _, model in models])
 
 
 def _describe_models(models: Sequence[tuple[str, str, LoadedModel]]) -> Iterator[Metric]:
@@ -313,6 +359,19 @@ def _describe_models(models: Sequence[tuple[str, str, LoadedModel]]) -> Iterator
     yield registered
 
 
+def _describe_images(images: "ImageStore") -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "visiongate_images_waiting_bytes", "Bytes of images that wait to be stored.", images.waiting_bytes
+    )
+    yield CounterMetricFamily("visiongate_images_stored", "Images that were stored.", images.stored)
+    dropped = CounterMetricFamily(
+        "visiongate_images_dropped", "Images that were to be stored and were not.", labels=["reason"]
+    )
+    for reason, count in images.dropped.items():
+        dropped.add_metric([reason], count)
+    yield dropped
+
+
 def _describe_log(log: "PredictionLog") -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "visiongate_prediction_log_waiting", "Predictions that wait to be recorded.", log.waiting
@@ -326,8 +385,41 @@ def _describe_log(log: "PredictionLog") -> Iterator[Metric]:
     for reason, predictions in log.dropped.items():
         dropped.add_metric([reason], predictions)
     yield dropped
-    if log.drift is not None:
-        yield from _describe_drift(log.drift)
+    if log.watch.drift is not None:
+        yield from _describe_drift(log.watch.drift)
+    yield from _describe_decisions(log.watch.decisions)
+
+
+def _describe_accuracy(watch: "Watch", models: Sequence[LoadedModel]) -> Iterator[Metric]:
+    """Yield the accuracy of the first loaded versions by feedback and by the drift check, as the log's thread read it last."""
+    labels = ["source", "model", "model_version"]
+    value, low, high, count = (
+        GaugeMetricFamily(f"visiongate_accuracy{suffix}", text, labels=labels)
+        for suffix, text in (
+            (
+                "",
+                "Share of correct answers of the last `serving.log.window_hours`, or of the window of the drift check.",
+            ),
+            ("_low", "The lower bound of its 95% interval."),
+            ("_high", "The upper bound of its 95% interval."),
+            ("_labels", "The answers with feedback that it is measured on."),
+        )
+    )
+    shown = {_labels(model) for model in models[:ACCURACY_VERSIONS]}
+    measured: dict[Labels, FeedbackAccuracy] = {
+        (each.source, each.model.name, _version_of(each.model)): each for each in watch.accuracies
+    }
+    known = {row: each.accuracy for row, each in measured.items()}
+    if watch.drift is not None:
+        known |= {("estimated", *version): found for version, found in watch.drift.estimated.items()}
+    for row, found in known.items():
+        if row[1:] in shown:
+            value.add_metric(row, found.value)
+            low.add_metric(row, found.low)
+            high.add_metric(row, found.high)
+            if row in measured:
+                count.add_metric(row, measured[row].labels)
+    yield from (value, low, high, count)
 
 
 def _describe_drift(drift: "DriftState") -> Iterator[Metric]:
@@ -344,6 +436,22 @@ def _describe_drift(drift: "DriftState") -> Iterator[Metric]:
     )
 
 
+def _describe_decisions(decisions: Sequence[LatestDecision]) -> Iterator[Metric]:
+    verdicts = GaugeMetricFamily(
+        "visiongate_decision",
+        "Whether the latest `visiongate retrain-check` or `visiongate rollout` came to this verdict.",
+        labels=["kind", "verdict"],
+    )
+    times = GaugeMetricFamily(
+        "visiongate_decision_timestamp_seconds", "When, in seconds since 1970.", labels=["kind"]
+    )
+    for decision in decisions:
+        for verdict in VERDICTS[decision.kind]:
+            verdicts.add_metric([decision.kind, verdict], int(decision.verdict == verdict))
+        times.add_metric([decision.kind], decision.decided_at)
+    yield from (verdicts, times)
+
+
 def _labels(model: LoadedModel) -> Labels:
     return model.name, version_label(model)
 
@@ -351,3 +459,7 @@ def _labels(model: LoadedModel) -> Labels:
 def version_label(model: LoadedModel) -> str:
     """Return the version of a model as a label: of a file that is not registered, the start of its sha256."""
     return model.version or model.origin.sha256[:DIGEST_LENGTH]
+
+
+def _version_of(model: "LoggedModel") -> str:
+    return model.version or model.sha256[:DIGEST_LENGTH]

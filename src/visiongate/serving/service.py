@@ -14,12 +14,15 @@ from visiongate.explanation.heat_maps import heat_map_outputs, heat_maps
 from visiongate.explanation.overlay import overlay
 from visiongate.images.decoding import RefusedImageError
 from visiongate.images.pixels import Pixels
-from visiongate.models.model_input import to_input
-from visiongate.monitoring.entries import new_prediction_id
+from visiongate.models.model_input import read_input
+from visiongate.models.predictor import EMBEDDING
+from visiongate.monitoring.entries import FailureKind, Role, new_prediction_id
 from visiongate.serving.memory import DecodingMemory
 from visiongate.serving.metrics import Metrics
+from visiongate.serving.sent_image import SentImage
 from visiongate.serving.versions.batching import Inference
 from visiongate.serving.versions.loaded_model import LoadedModel, Runtime
+from visiongate.serving.versions.shares import find_position
 from visiongate.serving.versions.slots import Slot
 from visiongate.serving.web.admission import Admission
 from visiongate.serving.web.keys import ApiKeys
@@ -28,9 +31,12 @@ from visiongate.serving.web.request_context import current_request
 from visiongate.settings.serving import DEFAULT, Serving
 
 if TYPE_CHECKING:
+    from visiongate.monitoring.image_store import ImageStore
     from visiongate.monitoring.prediction_log import PredictionLog
     from visiongate.serving.tracing import Tracing
 
+# What a share of the prediction ids is drawn for.
+FEEDBACK = "feedback"
 JPEG_START = b"\xff\xd8\xff"
 logger = logging.getLogger(__name__)
 
@@ -55,6 +61,9 @@ class Answered:
         inference: The pixels, the outputs and the answer.
         timing: Seconds of each step.
         is_example: Whether the image is the example in the model's file, as `visiongate smoke` sends it.
+        role: How the model was chosen.
+        asked: Whether the client is asked for the true class.
+        image: The file; None if the client sent pixels.
     """
 
     prediction_id: str
@@ -62,6 +71,9 @@ class Answered:
     inference: Inference
     timing: Timing
     is_example: bool = False
+    role: Role = "active"
+    asked: bool = False
+    image: SentImage | None = None
 
     @property
     def pixels(self) -> Pixels:
@@ -75,6 +87,7 @@ class _Asked:
 
     decode: Callable[[], Pixels]
     further: Sequence[str]
+    image: SentImage | None = None
     is_example: bool = False
 
 
@@ -86,6 +99,9 @@ class Observer(Protocol):
 
     def compared(self, answered: Answered, shadow: Answered) -> None:
         """The shadow predicted the same image."""
+
+    def unanswered(self, model: LoadedModel, role: Role, kind: FailureKind) -> None:
+        """A version failed to predict an image, or was too late."""
 
 
 class RequestObserver:
@@ -99,6 +115,9 @@ class RequestObserver:
 
     def compared(self, answered: Answered, shadow: Answered) -> None:
         """Ignore the predictions of a shadow."""
+
+    def unanswered(self, model: LoadedModel, role: Role, kind: FailureKind) -> None:
+        """Ignore what the answer's status says."""
 
 
 class Service:
@@ -122,6 +141,8 @@ class Service:
         self.started_at = time.time()
         # None if it is switched off.
         self.log: PredictionLog | None = None
+        # None if no image is stored.
+        self.images: ImageStore | None = None
         self.tracing: Tracing | None = None
         # Whether the last look at the registry succeeded; None if no model comes from one.
         self.registry_reachable: bool | None = None
@@ -169,9 +190,9 @@ class Service:
         """
         model = model or slot.choose()
         is_example = any(encoded == each.example_image for _, each in slot.versions())
-        return await self._infer(
-            _Asked(partial(self._decode, encoded, model), further, is_example), slot, model
-        )
+        image = SentImage(encoded)
+        asked = _Asked(partial(self._decode, image, model), further, image, is_example)
+        return await self._infer(asked, slot, model)
 
     async def predict_pixels(
         self, pixels: Pixels, slot: Slot, further: Sequence[str] = (), model: LoadedModel | None = None
@@ -196,20 +217,27 @@ class Service:
         if self.tracing is not None:
             self.tracing.close()
 
-    def _decode(self, encoded: bytes, model: LoadedModel) -> Pixels:
-        limits = self.settings.limits
+    def _decode(self, image: SentImage, model: LoadedModel) -> Pixels:
+        limits, encoded = self.settings.limits, image.encoded
         max_pixels = limits.jpeg_pixels if encoded.startswith(JPEG_START) else limits.pixels
         try:
             with self.decoding.reserve(encoded, max_pixels):
-                return to_input(encoded, model.classifier.model.contract, max_pixels)
+                pixels, stored = read_input(encoded, model.classifier.model.contract, max_pixels)
         except RefusedImageError as error:
             raise problem_of_image(error, encoded) from None
+        if self.log is not None:
+            image.describe(pixels, stored)
+        return pixels
 
     async def _infer(self, asked: "_Asked", slot: Slot, model: LoadedModel) -> Answered:
         start = time.perf_counter()
-        inference = await model.batcher.infer(asked.decode, asked.further)
+        # Another version may get the role before the answer.
+        role: Role = "canary" if model is slot.canary else "active"
+        inference = await self._run(model, role, asked.decode, asked.further)
         timing = _timing(inference, time.perf_counter() - start)
-        answered = Answered(new_prediction_id(), model, inference, timing, asked.is_example)
+        number, is_example = new_prediction_id(), asked.is_example
+        asks = not is_example and self._asks(number)
+        answered = Answered(number, model, inference, timing, is_example, role, asks, asked.image)
         for observer in self.observers:
             observer.predicted(answered)
         if shadow := slot.choose_shadow(model):
@@ -222,14 +250,43 @@ class Service:
             return
         start = time.perf_counter()
         try:
-            inference = await shadow.batcher.infer(lambda: answered.pixels)
+            inference = await self._run(shadow, "shadow", lambda: answered.pixels)
         except Exception:
             logger.exception("The shadow %s failed", shadow.origin.source)
             return
         timing = _timing(inference, time.perf_counter() - start)
-        compared = Answered(answered.prediction_id, shadow, inference, timing)
+        compared = Answered(
+            answered.prediction_id, shadow, inference, timing, role="shadow", image=answered.image
+        )
         for observer in self.observers:
             observer.compared(answered, compared)
+
+    def _asks(self, prediction_id: str) -> bool:
+        return self.log is not None and find_position(prediction_id, FEEDBACK) < self.settings.log.ask_share
+
+    async def _run(
+        self, model: LoadedModel, role: Role, decode: Callable[[], Pixels], further: Sequence[str] = ()
+    ) -> Inference:
+        """Predict an image, and tell the observers if the version fails or is too late."""
+        if self.log is not None and self.settings.log.embeddings and model.has_embedding:
+            further = (*further, EMBEDDING)
+        try:
+            return await model.batcher.infer(decode, further)
+        except Problem:
+            # The image cannot be used.
+            raise
+        except asyncio.CancelledError:
+            context = current_request.get()
+            if role != "shadow" and context is not None and context.is_late():
+                self._failed(model, role, "timeout")
+            raise
+        except Exception:
+            self._failed(model, role, "error")
+            raise
+
+    def _failed(self, model: LoadedModel, role: Role, kind: FailureKind) -> None:
+        for observer in self.observers:
+            observer.unanswered(model, role, kind)
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

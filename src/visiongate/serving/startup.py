@@ -6,6 +6,7 @@ from pathlib import Path
 
 from visiongate.cores import usable_cores
 from visiongate.errors import SettingsError
+from visiongate.monitoring.image_store import ImageStore
 from visiongate.monitoring.prediction_log import PredictionLog
 from visiongate.serving.memory import fit_memory, read_memory_limit
 from visiongate.serving.recording import Recorder
@@ -30,7 +31,9 @@ def build_service(places: Places) -> tuple[Service, ModelKeeper]:
     service = Service(settings, settings.cores or usable_cores(), decoding)
     if settings.log.enabled:
         service.log = PredictionLog(settings.log)
-        service.observers.append(Recorder(service.log))
+        if settings.log.images.keep != "none":
+            service.images = ImageStore(settings.log.images, service.log.find_labeled_images)
+        service.observers.append(Recorder(service.log, settings.log, service.images))
     if settings.tracing.endpoint is not None:
         from visiongate.serving.tracing import build_tracing  # noqa: PLC0415 - slow to import
 

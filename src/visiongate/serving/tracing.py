@@ -18,7 +18,9 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from visiongate.serving.web.request_context import RequestContext, current_request
 
 if TYPE_CHECKING:
+    from visiongate.monitoring.entries import FailureKind, Role
     from visiongate.serving.service import Answered
+    from visiongate.serving.versions.loaded_model import LoadedModel
 
 TRACES_PATH: Final = "/v1/traces"
 # Of sending a batch, and of the end of the process.
@@ -80,6 +82,9 @@ class Tracing:
 
     def compared(self, answered: "Answered", shadow: "Answered") -> None:
         """Ignore the predictions of a shadow."""
+
+    def unanswered(self, model: "LoadedModel", role: "Role", kind: "FailureKind") -> None:
+        """Ignore what the span of the request says."""
 
     def end(self, context: RequestContext, method: str, route: str | None, status: int) -> None:
         """End the span of a request."""

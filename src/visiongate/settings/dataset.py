@@ -121,7 +121,12 @@ class Dataset(Section):
         "each file."
     )
     limits: Limits = Field(description="Limits that protect against decompression bombs.")
-    limit: Count | None = Field(description="At most this many images, spread evenly; null takes all.")
+    limit: Count | None = Field(
+        description="At most this many images of the source, spread evenly; null takes all."
+    )
+    new_classes: bool = Field(
+        description="Whether a label that only collected images have becomes a class, after those of the source."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal, get_args
 
 from pydantic import Field, field_validator
 
+from visiongate.settings.collecting import CollectRules
 from visiongate.settings.fields import NonNegative, OpenShare, Positive, Section, Share
 from visiongate.settings.rollout import RetrainRules, RolloutRules
 from visiongate.settings.serving import MAX_WINDOW_HOURS
@@ -103,6 +104,9 @@ class Monitoring(Section):
     )
     retrain: RetrainRules = Field(
         default_factory=RetrainRules, description="When a new model is due, `visiongate retrain-check`."
+    )
+    collect: CollectRules = Field(
+        default_factory=CollectRules, description="What `visiongate collect` doubts."
     )
 
     @field_validator("rules")

@@ -49,6 +49,7 @@ class RetrainRules(Section):
         default=0.02, lt=1, description="Accuracy that the champion may lose against its reference."
     )
     min_labels: Count = Field(default=50, description="True classes that measured harm needs.")
+    one_giver_decides: bool = Field(default=False, description="As `monitoring.rollout.one_giver_decides`.")
     new_labels: Count = Field(
         default=500,
         description="Images with true classes that were not collected yet, which are reason enough.",

@@ -58,8 +58,30 @@ class ServingRegistry(Section):
     )
 
 
+class KeptImages(Section):
+    """The image files that are stored, so that corrected ones can become training images."""
+
+    keep: Literal["none", "unsure", "sample", "all"] = Field(
+        default="none",
+        description="Which; unsure: those whose class is not sure, or that are unlike the training images. Unless none, those "
+        "whose class is asked for, too.",
+    )
+    share: Share = Field(default=0.01, description="Of the images, for sample.")
+    folder: str = Field(
+        default="logs/images", description="Where; s3://BUCKET/FOLDER needs the package s3fs besides."
+    )
+    days: Count = Field(default=30, description="After which an image is deleted.")
+    max_bytes: Count = Field(
+        default=1_000_000_000, description="Bytes that are kept; older images are deleted."
+    )
+    queue_bytes: Count = Field(
+        default=67_108_864,
+        description="Bytes of images that wait to be stored; further images are not stored.",
+    )
+
+
 class PredictionLog(Section):
-    """What was predicted, for feedback and statistics. Images are not stored."""
+    """What was predicted, for feedback and statistics."""
 
     enabled: bool = Field(default=True, description="Whether to write it.")
     address: str = Field(
@@ -72,6 +94,19 @@ class PredictionLog(Section):
     max_rows: Count = Field(
         default=1_000_000, description="Predictions that are kept; older ones are deleted."
     )
+    max_megabytes: Count = Field(
+        default=2000,
+        ge=100,
+        description="Size of the predictions that are kept, about; older ones are deleted.",
+    )
+    embeddings: bool = Field(
+        default=True, description="Whether to record a short form of the model's embedding of an image."
+    )
+    ask_share: Share = Field(
+        default=0.02,
+        description="Share of the answers, chosen at random, for which the client is asked for the true class.",
+    )
+    images: KeptImages = Field(default_factory=KeptImages, description="The image files that are stored.")
     window_hours: Count = Field(
         default=168, le=MAX_WINDOW_HOURS, description="Hours that statistics look back."
     )

@@ -3,12 +3,12 @@
 import logging
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
-from typing import Literal
 
 from visiongate.records.splits import SPLITS, fold_split
 from visiongate.settings.evaluation import Evaluation
 from visiongate.settings.transformation import Split
+from visiongate.transformation.assignment import Assignment
+from visiongate.transformation.collected import join_collected, split_off
 from visiongate.transformation.folds import assign_folds
 from visiongate.transformation.splits import Method, assign_splits
 from visiongate.transformation.units import Candidate
@@ -22,30 +22,10 @@ HASH_IMAGES = 10_000
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """How the images judge a model.
-
-    Attributes:
-        protocol: By a test split, or by cross-validation.
-        method: How splits or folds were drawn.
-        splits: ``train``, ``val`` or ``test`` for each image.
-        folds: The fold of each image with cross-validation, otherwise None.
-    """
-
-    protocol: Literal["holdout", "cross_validation"]
-    method: Literal["hash", "stratified", "kfold"]
-    splits: list[str]
-    folds: list[int] | None = None
-
-    @property
-    def fold_count(self) -> int | None:
-        """The number of folds."""
-        return None if self.folds is None else max(self.folds) + 1
-
-
 def assign_images(images: Sequence[Candidate], split: Split, evaluation: Evaluation) -> Assignment:
     """Choose a protocol and a method, and assign each image to a split and a fold.
+
+    Collected images change nothing about those of the source: `visiongate.transformation.collected`.
 
     Args:
         images: All images of the data set.
@@ -55,6 +35,14 @@ def assign_images(images: Sequence[Candidate], split: Split, evaluation: Evaluat
     Raises:
         DataError: A class has too few images.
     """
+    divided, collected = split_off(images)
+    # Only a collected image, whose class the source does not have, is linked by `near` here.
+    own = [images[row]._replace(near=images[row].near if images[row].collected else None) for row in divided]
+    assignment = _divide(own, split, evaluation)
+    return join_collected(images, divided, collected, assignment) if collected else assignment
+
+
+def _divide(images: Sequence[Candidate], split: Split, evaluation: Evaluation) -> Assignment:
     given = {image.given for image in images if image.given}
     if is_cross_validated(len(images), given, split, evaluation):
         if given:

@@ -57,12 +57,12 @@ class RenderPiece:
 
     Attributes:
         images: Where they are.
-        splits: The split of each image.
+        splits: The split of each image; None for one that is left out.
         rows: The row of each image within its split.
     """
 
     images: TablePiece
-    splits: tuple[str, ...]
+    splits: tuple[str | None, ...]
     rows: tuple[int, ...]
 
 
@@ -80,22 +80,25 @@ class RenderedPiece:
 
 
 def build_manifest(
-    table: pa.Table, splits: Sequence[str], classes: Sequence[str], folds: Sequence[int] | None = None
+    table: pa.Table,
+    splits: Sequence[str | None],
+    classes: Sequence[str],
+    folds: Sequence[int | None] | None = None,
 ) -> pa.Table:
     """Number the images of each split, in the table's order.
 
     Args:
         table: The columns ``label`` and `COPIED_COLUMNS` of an image table.
-        splits: The split of each image.
+        splits: The split of each image; None for one that is left out.
         classes: The labels, in the order of the model's outputs.
-        folds: The fold of each image, with cross-validation.
+        folds: The fold of each image, with cross-validation; None for one that only trains.
 
     Returns:
-        The manifest without `STORED_COLUMNS`: one row per image, in the table's order.
+        The manifest without `STORED_COLUMNS`: one row per image, in the table's order, also of those that are left out.
     """
-    names = np.asarray(splits)
-    rows = np.empty(len(names), dtype=np.int64)
-    for name in dict.fromkeys(splits):
+    names = np.asarray(splits, dtype=np.object_)
+    rows = np.zeros(len(names), dtype=np.int64)
+    for name in dict.fromkeys(name for name in splits if name is not None):
         (members,) = np.nonzero(names == name)
         rows[members] = np.arange(len(members))
     number = {label: index for index, label in enumerate(classes)}
@@ -109,7 +112,7 @@ def build_manifest(
 def write_splits(
     engine: Engine, table: Path, directory: Path, manifest: pa.Table, rendering: Rendering
 ) -> Histogram:
-    """Decode all images; write ``SPLIT.npy``, ``SPLIT_labels.npy`` and ``manifest.parquet``.
+    """Decode the images that are not left out; write ``SPLIT.npy``, ``SPLIT_labels.npy`` and ``manifest.parquet``.
 
     Memory grows with the number of images only by the manifest. Each file appears complete or not at all, and does not depend
     on the engine or the number of cores.
@@ -129,7 +132,8 @@ def write_splits(
     """
     _remove_outputs(directory)
     counts = {
-        entry["values"]: entry["counts"] for entry in manifest.column("split").value_counts().to_pylist()
+        entry["values"]: entry["counts"]
+        for entry in manifest.column("split").drop_null().value_counts().to_pylist()
     }
     with ExitStack() as stack:
         files = {}
@@ -144,6 +148,7 @@ def write_splits(
         stored = pa.concat_tables([piece.stored for piece in rendered]).combine_chunks()
         for column in STORED_COLUMNS:
             manifest = manifest.append_column(column, stored.column(column))
+        manifest = manifest.filter(pc.is_valid(manifest.column("split")))
         _write_labels(directory, manifest, counts)
         write_manifest(directory, manifest)
     levels: Histogram = np.sum([piece.levels for piece in rendered], axis=0)
@@ -159,15 +164,20 @@ def render_piece(piece: RenderPiece, files: Mapping[str, ArrayFile], rendering: 
     rows: list[dict[str, int | str | None]] = [{}] * len(piece.rows)
     levels = np.zeros((rendering.shape[-1], 256), dtype=np.int64)
     with ExitStack() as stack:
-        writers = {split: stack.enter_context(files[split].open()) for split in sorted(set(piece.splits))}
+        writers = {
+            split: stack.enter_context(files[split].open())
+            for split in sorted(filter(None, set(piece.splits)))
+        }
 
         def write_image(item: tuple[int, str, bytes]) -> Histogram | None:
             index, path, encoded = item
+            split = piece.splits[index]
+            if split is None:
+                return None
             try:
                 pixels, stored = rendering(encoded)
             except DataError as error:
                 raise DataError(f"{path}: {error}") from None
-            split = piece.splits[index]
             writers[split].write(piece.rows[index], pixels)
             rows[index] = _describe(stored, len(encoded))
             return count_levels(pixels) if split == "train" else None

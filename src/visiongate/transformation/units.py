@@ -16,7 +16,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from visiongate.images.table import read_table
-from visiongate.records.clusters import read_clusters
+from visiongate.records.clusters import NEAR_COLLECTED_FILE, read_clusters
+from visiongate.records.collected_paths import is_collected
 from visiongate.records.splits import SPLITS, protection
 
 Key = TypeVar("Key")
@@ -32,7 +33,9 @@ class Candidate(NamedTuple):
         label: Class name.
         given: The split that the source gives, if any.
         group: Group name, such as a patient.
-        cluster: Name of the cluster of near-duplicates.
+        cluster: Name of the cluster of near-duplicates in the source.
+        collected: Whether the image only trains models, because the service collected it.
+        near: Name of the cluster of near-duplicates with collected images.
     """
 
     sha256: str
@@ -40,6 +43,8 @@ class Candidate(NamedTuple):
     given: str | None = None
     group: str | None = None
     cluster: str | None = None
+    collected: bool = False
+    near: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +69,20 @@ def read_candidates(directory: Path) -> list[Candidate]:
         DataError: The table or ``near_duplicates.csv`` is missing.
     """
     clusters = read_clusters(directory)
-    table = read_table(directory, ["sha256", "label", "split", "group"]).to_pydict()
-    return [
-        Candidate(sha256, label, split, group, clusters.get(sha256))
-        for sha256, label, split, group in zip(*table.values(), strict=True)
+    table = read_table(directory, ["sha256", "label", "split", "group", "path"]).to_pydict()
+    images = [
+        Candidate(sha256, label, split, group, clusters.get(sha256), is_collected(path, sha256))
+        for sha256, label, split, group, path in zip(*table.values(), strict=True)
     ]
+    if not any(image.collected for image in images):
+        return images
+    near = read_clusters(directory, NEAR_COLLECTED_FILE)
+    return [image._replace(near=near.get(image.sha256)) for image in images]
 
 
 def form_units(images: Sequence[Candidate], seed: int) -> list[Unit]:
     """Form units of linked images that follow the same given split, or none."""
-    components = _connect(images)
+    components = connect(images)
     keys, given = _choose_keys(images, components), _resolve_given(images)
     given_splits = {image.given for image in images}
     choices: dict[str | None, list[str]] = {
@@ -96,8 +105,8 @@ def hash_position(key: str, seed: int) -> float:
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
-def _connect(images: Sequence[Candidate]) -> list[int]:
-    """Return the number of the connected component that each image belongs to."""
+def connect(images: Sequence[Candidate]) -> list[int]:
+    """Return the number of the component that each image belongs to, connected by groups and near-duplicates."""
     nodes: dict[Link, int] = {}
     edges: list[tuple[int, int]] = []
     for index, image in enumerate(images):
@@ -110,7 +119,8 @@ def _connect(images: Sequence[Candidate]) -> list[int]:
 
 
 def _links(image: Candidate) -> list[Link]:
-    return [(kind, name) for kind, name in (("group", image.group), ("cluster", image.cluster)) if name]
+    links = (("group", image.group), ("cluster", image.cluster), ("near", image.near))
+    return [(kind, name) for kind, name in links if name]
 
 
 def _choose_keys(images: Sequence[Candidate], components: Sequence[int]) -> dict[int, str]:
@@ -130,7 +140,7 @@ def _resolve_given(images: Sequence[Candidate]) -> list[str | None]:
     split_of = _most_protected(
         (link, image.given) for image in images if image.given for link in _links(image)
     )
-    components = _connect([images[index] for index in free])
+    components = connect([images[index] for index in free])
     followed = {
         kind: _most_protected(
             (component, split_of[link])

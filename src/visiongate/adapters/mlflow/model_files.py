@@ -58,7 +58,7 @@ def store_model(store: Store, name: str, candidate: Candidate, run_id: str) -> "
         directory = Path(temporary) / "model"
         _save_model(candidate, directory, logged, run_id)
         client.log_model_artifacts(logged.model_id, str(directory))
-    check_same_file(download_model(store, logged.artifact_location), candidate.sha256, logged.model_uri)
+    check_same_file(download_file(store, logged.artifact_location), candidate.sha256, logged.model_uri)
     return client.finalize_logged_model(logged.model_id, "READY")
 
 
@@ -104,11 +104,11 @@ def _signature(candidate: Candidate, model: "ModelProto") -> Any:  # noqa: ANN40
     return ModelSignature(Schema([images]), Schema(outputs))
 
 
-def download_model(store: Store, folder: str) -> Path:
-    """Return the path of the model's file in a folder of artifacts, downloaded unless it is on this machine."""
+def download_file(store: Store, folder: str, name: str = MODEL_FILE) -> Path:
+    """Return the path of a file in a folder of artifacts, downloaded unless it is on this machine."""
     from mlflow.artifacts import download_artifacts  # noqa: PLC0415
 
-    uri = f"{folder.rstrip('/')}/{MODEL_FILE}"
+    uri = f"{folder.rstrip('/')}/{name}"
     return Path(download_artifacts(uri, tracking_uri=store.address, registry_uri=store.address))
 
 
@@ -121,6 +121,6 @@ def check_same_file(path: Path, sha256: str, uri: str) -> None:
     actual = sha256_of(path)
     if actual != sha256:
         raise TrackingError(
-            f"{uri}: {MODEL_FILE} in the registry has sha256 {actual}, but {sha256} was registered; the stored file was "
+            f"{uri}: {path.name} in the registry has sha256 {actual}, but {sha256} was registered; the stored file was "
             "changed: delete that version in MLflow and register again"
         )

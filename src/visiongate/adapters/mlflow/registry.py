@@ -11,11 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from visiongate.adapters.mlflow.model_files import Candidate, check_same_file, download_model, store_model
+from visiongate.adapters.mlflow.model_files import Candidate, check_same_file, download_file, store_model
 from visiongate.adapters.mlflow.store import Store, TrackingError, mlflow_errors, unless_missing
-from visiongate.records.registry_tags import CHAMPION, MODEL_TAG, THRESHOLD_TAG, VERSION_URI
+from visiongate.records.drift_reference import REFERENCE_FILE
+from visiongate.records.files import sha256_of
+from visiongate.records.registry_tags import (
+    CHAMPION,
+    MODEL_FILE,
+    MODEL_TAG,
+    REFERENCE_TAG,
+    THRESHOLD_TAG,
+    VERSION_URI,
+)
 
 if TYPE_CHECKING:
+    from mlflow.entities import LoggedModel
     from mlflow.entities.model_registry import ModelVersion
 
 DECISION_TAG, REASON_TAG = "visiongate.decision", "visiongate.reason"
@@ -218,12 +228,9 @@ def link_version(store: Store, version: Version) -> Version:
         TrackingError: MLflow failed.
     """
     with mlflow_errors(store.address):
-        source = store.client.get_model_version(version.name, version.number).source
         link = json.dumps([{"name": version.name, "version": version.number}])
-        run = unless_missing(lambda: store.client.get_run(version.run_id))
-        for output in run.outputs.model_outputs if run and run.outputs else ():
-            model = store.client.get_logged_model(output.model_id)
-            if model.artifact_location == source and model.tags.get(LINK_TAG) != link:
+        for model in _find_stored_models(store, version):
+            if model.tags.get(LINK_TAG) != link:
                 store.client.set_logged_model_tags(model.model_id, {LINK_TAG: link})
     return version
 
@@ -248,10 +255,65 @@ def fetch_model(store: Store, version: Version) -> Path:
         raise TrackingError(
             f"{version.uri}: registered without a sha256; register it with `visiongate registry register`"
         )
+    return _fetch(store, version, MODEL_FILE, version.tags[MODEL_TAG])
+
+
+def fetch_reference(store: Store, version: Version) -> Path | None:
+    """Return the path of a version's reference, downloaded unless it is on this machine, and checked; None if it has none.
+
+    Raises:
+        TrackingError: MLflow failed, or the file is not the registered one.
+    """
+    sha256 = version.tags.get(REFERENCE_TAG)
+    return None if sha256 is None else _fetch(store, version, REFERENCE_FILE, sha256)
+
+
+def attach_reference(store: Store, version: Version, path: Path) -> Version:
+    """Store a reference beside a version's file, unless it is there; it replaces an earlier one.
+
+    Args:
+        store: The registry.
+        version: The version.
+        path: A file of this name.
+
+    Raises:
+        TrackingError: MLflow failed.
+    """
+    sha256 = sha256_of(path)
+    if version.tags.get(REFERENCE_TAG) == sha256 and _is_stored(store, version):
+        return version
+    with mlflow_errors(store.address):
+        models = _find_stored_models(store, version)
+        for model in models:
+            store.client.log_model_artifact(model.model_id, str(path))
+    if not models:
+        logger.warning("%s: the run that stored its file is gone, so that it gets no reference", version.uri)
+        return version
+    # The tag comes last: a version that says that it has a reference has it.
+    return set_tags(store, version, {REFERENCE_TAG: sha256})
+
+
+def _find_stored_models(store: Store, version: Version) -> "list[LoggedModel]":
+    """Return the stored model of a version, as its run has it; none if the run is gone."""
+    source = store.client.get_model_version(version.name, version.number).source
+    run = unless_missing(lambda: store.client.get_run(version.run_id))
+    outputs = run.outputs.model_outputs if run and run.outputs else ()
+    models = [store.client.get_logged_model(output.model_id) for output in outputs]
+    return [model for model in models if model.artifact_location == source]
+
+
+def _is_stored(store: Store, version: Version) -> bool:
+    try:
+        return fetch_reference(store, version) is not None
+    except TrackingError:
+        return False
+
+
+def _fetch(store: Store, version: Version, name: str, sha256: str) -> Path:
     with mlflow_errors(store.address):
         folder = store.client.get_model_version_download_uri(version.name, version.number)
-        path = download_model(store, folder)
-    check_same_file(path, version.tags[MODEL_TAG], version.uri)
+        path = download_file(store, folder, name)
+    check_same_file(path, sha256, version.uri)
     return path
 
 

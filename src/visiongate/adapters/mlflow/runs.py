@@ -27,8 +27,14 @@ if TYPE_CHECKING:
 RECONSTRUCTED_TAG = "visiongate.reconstructed"
 # Prefix of the metrics of the epoch whose weights were kept; without it, MLflow shows those of the last epoch.
 KEPT = "kept/"
-# The pipeline writes these, so their changes do not make a commit dirty.
-WRITTEN_BY_PIPELINE = (Path("dvc.lock"), Path("reports"))
+# The pipeline and `visiongate collect` write these, so their changes do not make a commit dirty: the next commit has them.
+WRITTEN_BY_PIPELINE = (
+    Path("dvc.lock"),
+    Path("reports"),
+    Path("data/collected.csv"),
+    Path("data/collected.dvc"),
+    Path("data/corrections.csv"),
+)
 # Metrics wait at most this long, to be sent together.
 SEND_SECONDS = 2.0
 # Time before a store that failed is tried again.

@@ -1,7 +1,7 @@
 // One image: its preview, and the answer or the problem.
 import {bar, fill} from "./bars.js";
 import {element, fromTemplate, show} from "./dom.js";
-import {askForFeedback} from "./feedback.js";
+import {offerFeedback} from "./feedback.js";
 import {classify} from "./network.js";
 import {doubt, heading, milliseconds, percent, ranked, tag} from "./words.js";
 
@@ -64,7 +64,7 @@ export class Card {
     this.find(".bars").replaceChildren(...classes.slice(1, TOP).filter((each) => each.probability >= VISIBLE).map(bar));
     this.showAllClasses(classes);
     this.find(".time").textContent = `Answered in ${milliseconds(answer.processing_time_ms.total)}`;
-    askForFeedback(this.find(".feedback"), answer, classes.map((each) => each.label));
+    offerFeedback(this.find(".feedback"), answer, classes.map((each) => each.label));
     this.reveal(".said");
   }
 

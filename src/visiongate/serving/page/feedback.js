@@ -1,13 +1,23 @@
 // What the image really shows, said by a person: one tap of a few classes, a search among many.
-import {button, element, fromTemplate} from "./dom.js";
+import {button, element, fromTemplate, show} from "./dom.js";
 import {post} from "./network.js";
 
 const BUTTONS = 10;
 const MATCHES = 8;
 
-export function askForFeedback(place, answer, classes) {
+// Asks about a random sample of the answers, as the service says. Of the others, people report what they notice: the two kinds are
+// counted apart.
+export function offerFeedback(place, answer, classes) {
+  place.classList.toggle("asked", answer.feedback_requested);
+  if (answer.feedback_requested) return askForFeedback(place, answer, classes);
+  const ask = button("Correct or confirm", () => { askForFeedback(place, answer, classes); focusFirst(place); }, "quiet");
+  place.replaceChildren(ask);
+}
+
+function askForFeedback(place, answer, classes) {
   const question = fromTemplate("question");
   const actions = question.querySelector(".actions");
+  show(question.querySelector(".why"), answer.feedback_requested);
   const say = (label) => record(place, answer, classes, label);
   actions.append(button(`Yes, ${answer.predicted_label}`, () => say(answer.predicted_label)));
   const others = classes.filter((label) => label !== answer.predicted_label);
@@ -59,6 +69,7 @@ function thank(place, answer, classes, label) {
   const text = label === answer.predicted_label ? `Thank you: ${label} is confirmed.` : `Thank you: recorded as ${label}.`;
   // The last feedback for a prediction counts.
   const change = button("Change", () => { askForFeedback(place, answer, classes); focusFirst(place); }, "quiet");
+  place.classList.remove("asked");
   place.replaceChildren(element("p", {className: "thanks", role: "status"}, element("span", {textContent: text}), " ", change));
   change.focus();
 }

@@ -53,6 +53,13 @@ class Prediction(BaseModel):
     ]
     model: ModelReference
     processing_time_ms: ProcessingTime
+    feedback_requested: Annotated[
+        bool,
+        Field(
+            description="Whether the true class of this image is asked for, to be sent to `POST /feedback`. The images are "
+            "chosen at random, so that the accuracy of the answers can be estimated without bias."
+        ),
+    ]
     heat_map: Annotated[str | None, Field(description="A PNG as a data URL, with `explain=true`.")] = None
 
 
@@ -101,6 +108,7 @@ def make_prediction(answered: Answered, filename: str | None, heat_map: str | No
             inference=_milliseconds(timing.inference),
             total=_milliseconds(timing.total),
         ),
+        feedback_requested=answered.asked,
         heat_map=heat_map,
     )
 

@@ -16,6 +16,7 @@ from visiongate.monitoring.prediction_log import PredictionLog
 from visiongate.monitoring.report import PerformanceReport, Question, Reporter
 from visiongate.serving.service import Service
 from visiongate.serving.web.problems import Problem, document_problems
+from visiongate.serving.web.request_context import current_request
 from visiongate.serving.web.uploads import read_body
 from visiongate.settings.serving import MAX_WINDOW_HOURS, Limits
 
@@ -48,6 +49,7 @@ class FeedbackAnswer(BaseModel):
     predicted_label: str
     correct: Annotated[bool, Field(description="Whether the prediction was correct.")]
     replaced: Annotated[bool, Field(description="Whether there was earlier feedback for it.")]
+    asked: Annotated[bool, Field(description="Whether the service had asked for it.")]
 
 
 BODY: dict[str, Any] = {
@@ -77,10 +79,10 @@ def build_feedback_router(service: Service) -> APIRouter:
     )
     async def feedback(request: Request) -> FeedbackAnswer:
         """Record the true class of a predicted image. It replaces earlier feedback for the same prediction."""
-        answer = await _record(_require(service.log), await _read_feedback(request, limits))
+        answer = await _record(require_log(service.log), await _read_feedback(request, limits))
         # Who corrects one prediction again and again is one voice.
         if not answer.replaced:
-            service.metrics.reviewed(correct=answer.correct)
+            service.metrics.reviewed(asked=answer.asked, correct=answer.correct)
         return answer
 
     @router.get(
@@ -121,7 +123,7 @@ class _Reports:
         self._turn, self._waiting = asyncio.Lock(), 0
 
     async def get(self, question: Question) -> PerformanceReport:
-        _require(self._service.log)
+        require_log(self._service.log)
         assert self._reporter is not None  # noqa: S101 - there is a log
         if report := self._reporter.recall(question):
             return report
@@ -137,7 +139,7 @@ class _Reports:
                     return report
                 return await asyncio.to_thread(self._reporter.report, question)
         except LogUnavailableError:
-            raise _unavailable() from None
+            raise unavailable() from None
         finally:
             self._waiting -= 1
 
@@ -153,7 +155,8 @@ async def _read_feedback(request: Request, limits: Limits) -> Feedback:
             "invalid_request",
             f'{place}: {first["msg"]}; send JSON such as {{"prediction_id": "…", "label": "…"}}',
         ) from None
-    return Feedback(given.prediction_id, given.label)
+    context = current_request.get()
+    return Feedback(given.prediction_id, given.label, given_by=context.key if context else None)
 
 
 async def _record(log: PredictionLog, given: Feedback) -> FeedbackAnswer:
@@ -168,7 +171,7 @@ async def _record(log: PredictionLog, given: Feedback) -> FeedbackAnswer:
     except UnknownLabelError as error:
         raise Problem("unknown_class", str(error), extension={"classes": error.classes}) from None
     except (LogUnavailableError, TimeoutError):
-        raise _unavailable() from None
+        raise unavailable() from None
     correct = receipt.label == receipt.predicted
     return FeedbackAnswer(
         prediction_id=receipt.prediction_id,
@@ -176,10 +179,16 @@ async def _record(log: PredictionLog, given: Feedback) -> FeedbackAnswer:
         predicted_label=receipt.predicted,
         correct=correct,
         replaced=receipt.replaced,
+        asked=receipt.asked,
     )
 
 
-def _require(log: PredictionLog | None) -> PredictionLog:
+def require_log(log: PredictionLog | None) -> PredictionLog:
+    """Return the log of a service.
+
+    Raises:
+        Problem: It is switched off.
+    """
     if log is None:
         raise Problem(
             "log_unavailable", "the prediction log is switched off; set serving.log.enabled to true"
@@ -187,7 +196,8 @@ def _require(log: PredictionLog | None) -> PredictionLog:
     return log
 
 
-def _unavailable() -> Problem:
+def unavailable() -> Problem:
+    """Return the problem that the database cannot be used."""
     # The service's own log has the cause, which may name folders and hosts.
     return Problem(
         "log_unavailable", "the prediction log cannot be used now; try again later", {"Retry-After": "5"}

@@ -14,6 +14,7 @@ from visiongate.serving.routes.answers import FailedImage, Prediction, Predictio
 from visiongate.serving.service import Service
 from visiongate.serving.versions.slots import Slot
 from visiongate.serving.web.problems import OF_PREDICTIONS, Problem, document_problems
+from visiongate.serving.web.request_context import current_request
 from visiongate.serving.web.uploads import FIELD, MULTIPART, Upload, read_uploads
 
 Result = TypeVar("Result")
@@ -135,7 +136,9 @@ async def deadline(service: Service) -> AsyncIterator[None]:
     """
     seconds = service.settings.limits.deadline_seconds
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(seconds) as timeout:
+            if context := current_request.get():
+                context.deadline = timeout.when()
             yield
     except TimeoutError:
         detail = f"no answer within {seconds:g} seconds"

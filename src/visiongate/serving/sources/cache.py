@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from visiongate.errors import DataError
-from visiongate.records.files import sha256_of
+from visiongate.records.drift_reference import REFERENCE_FILE
+from visiongate.records.files import atomic_path, sha256_of
 from visiongate.records.registry_tags import MODEL_FILE
 from visiongate.records.served_model import (
     SERVED_FILE,
@@ -76,6 +77,31 @@ class ModelCache:
             ) from None
         self._prune(folder.parent)
         return folder / MODEL_FILE
+
+    def complete(self, model: ServedModel, fetch: Callable[[Path], None]) -> None:
+        """Add the reference of a version that is in the cache, unless it is there.
+
+        Args:
+            model: A version with a reference.
+            fetch: Writes it to a path.
+
+        Raises:
+            DataError: The file is not the registered one, or the folder cannot be written.
+        """
+        path = self._folder(model) / REFERENCE_FILE
+        try:
+            if path.exists() and sha256_of(path) == model.reference_sha256:
+                return
+            with atomic_path(path) as temporary:
+                fetch(temporary)
+                actual = sha256_of(temporary)
+                if actual != model.reference_sha256:
+                    raise DataError(
+                        f"models:/{model.name}/{model.version}: {REFERENCE_FILE} has the sha256 {actual}, not the registered "
+                        f"{model.reference_sha256}; register the version again with `visiongate registry register`"
+                    )
+        except OSError as error:
+            raise DataError(f"{path}: {error.strerror}") from None
 
     def remember(self, place: str, model: ServedModel) -> None:
         """Keep which version a place has."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from visiongate.errors import DataError, VisiongateError
+from visiongate.records.drift_reference import REFERENCE_FILE
 from visiongate.records.files import sha256_of
 from visiongate.records.registry_tags import MODEL_FILE
 from visiongate.records.served_model import SERVED_FILE, ServedModel, read_served_model
@@ -40,6 +41,8 @@ class ServedFile:
         lineage: Commit, data and parameters that it was trained from, and when it was registered.
         aliases: That point to the version.
         source: For messages.
+        reference: Where held-out images are described, for `visiongate drift`; None if nowhere. The file may be missing.
+        reference_sha256: That this file must have; None if it is not known.
     """
 
     path: Path
@@ -51,10 +54,12 @@ class ServedFile:
     lineage: Mapping[str, object] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
     source: str = ""
+    reference: Path | None = None
+    reference_sha256: str | None = None
 
     @classmethod
     def of(cls, path: Path, model: ServedModel, source: str) -> Self:
-        """Return the file of a registered version."""
+        """Return the file of a registered version, whose reference is beside it."""
         return cls(
             path,
             model.name,
@@ -65,6 +70,8 @@ class ServedFile:
             model.lineage,
             tuple(model.aliases),
             source,
+            None if model.reference_sha256 is None else path.with_name(REFERENCE_FILE),
+            model.reference_sha256,
         )
 
     @property
@@ -122,7 +129,7 @@ class FileSource:
     def _describe(self, sha256: str) -> ServedFile:
         described: dict[str, Any] = {"name": self._path.stem, "threshold": None}
         if self._work_tree is not None and self._work_tree.has(self._path):
-            described |= self._work_tree.describe(sha256)
+            described |= self._work_tree.describe(sha256) | {"reference": self._work_tree.reference}
         return ServedFile(self._path, version=None, sha256=sha256, source=str(self._path), **described)
 
 

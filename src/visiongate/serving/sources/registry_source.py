@@ -1,11 +1,13 @@
 """A version of a registered model as the source of a served model."""
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from visiongate.errors import VisiongateError
+from visiongate.records.drift_reference import REFERENCE_FILE
 from visiongate.records.registry_tags import MODEL_FILE, VERSION_URI
 from visiongate.records.served_model import ServedModel
 from visiongate.serving.sources.artifact_files import fetch_artifact
@@ -92,7 +94,7 @@ class RegistrySource:
     address: ModelAddress
     cache: ModelCache
     committed: FileSource | None = None
-    _last: tuple[ServedModel, Path] | None = field(default=None, init=False)
+    _last: tuple[ServedModel, ServedFile] | None = field(default=None, init=False)
 
     def current(self) -> ServedFile:
         """Return the version that the registry names now; its file is only fetched if it is another one than before.
@@ -102,9 +104,9 @@ class RegistrySource:
             VisiongateError: There is no such version, or its file is not the registered one.
         """
         model, last = self.registry.find(self.address), self._last
-        path = last[1] if last is not None and last[0] == model and last[1].exists() else self._fetch(model)
-        self._last = model, path
-        return ServedFile.of(path, model, self._source(model))
+        if last is None or last[0] != model or not last[1].path.exists():
+            last = self._last = model, self._fetch(model)
+        return last[1]
 
     def fallback(self) -> ServedFile | None:
         """Return the last copy of the version, or the model of the work tree."""
@@ -118,14 +120,22 @@ class RegistrySource:
             logger.warning("%s", error)
             return None
 
-    def _fetch(self, model: ServedModel) -> Path:
-        def fetch(target: Path) -> None:
+    def _fetch(self, model: ServedModel) -> ServedFile:
+        def fetch(name: str, target: Path) -> None:
             folder = self.registry.locate(model)
-            fetch_artifact(f"{folder.rstrip('/')}/{MODEL_FILE}", target, self.registry.download)
+            fetch_artifact(f"{folder.rstrip('/')}/{name}", target, self.registry.download)
 
-        path = self.cache.find(model) or self.cache.add(model, fetch)
+        path = self.cache.find(model) or self.cache.add(model, partial(fetch, MODEL_FILE))
         self.cache.remember(self._place, model)
-        return path
+        file = ServedFile.of(path, model, self._source(model))
+        if model.reference_sha256 is None:
+            return file
+        try:
+            self.cache.complete(model, partial(fetch, REFERENCE_FILE))
+        except VisiongateError as error:
+            logger.warning("%s; `visiongate drift` has no reference for %s", error, file.source)
+            return replace(file, reference=None, reference_sha256=None)
+        return file
 
     @property
     def _place(self) -> str:

@@ -19,12 +19,14 @@ class WorkTree:
         metrics: Its metrics, which have its threshold, if any.
         registration: The decision about the registered model.
         card: The card of the registered model.
+        reference: The held-out images that the model was evaluated on, for `visiongate drift`.
     """
 
     model: Path
     metrics: Path
     registration: Path
     card: Path
+    reference: Path
 
     def has(self, path: Path) -> bool:
         """Return whether a file is the model."""

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from visiongate.errors import VisiongateError
 from visiongate.serving.daemon_threads import call_in_thread
 from visiongate.serving.memory import read_memory_limit, used_memory, warn_if_short
+from visiongate.serving.recording import describe_model
 from visiongate.serving.service import Service
 from visiongate.serving.sources.model_sources import ModelSource, NoVersionError, ServedFile
 from visiongate.serving.sources.registry_source import RegistrySource
 from visiongate.serving.sources.watch import ModelWatch
 from visiongate.serving.versions.loaded_model import LoadedModel, load_model
+from visiongate.serving.versions.reference import load_reference
 from visiongate.serving.versions.slots import ACTIVE, SOURCE, VERSION, Slot
 
 # While the process waits for its first models.
@@ -36,6 +38,30 @@ class Kept:
     slot: Slot
     role: str
     source: ModelSource
+
+
+class _ChallengerSource:
+    """A source whose version may be gone, such as a canary that was rolled back: then its last copy is not served.
+
+    That of a registry that cannot be reached is.
+    """
+
+    def __init__(self, source: ModelSource) -> None:
+        self._source, self._is_gone = source, False
+
+    def current(self) -> ServedFile:
+        """Return the current version, as the source does."""
+        try:
+            file = self._source.current()
+        except NoVersionError:
+            self._is_gone = True
+            raise
+        self._is_gone = False
+        return file
+
+    def fallback(self) -> ServedFile | None:
+        """Return the last copy, unless the version is gone."""
+        return None if self._is_gone else self._source.fallback()
 
 
 class ModelKeeper:
@@ -112,7 +138,8 @@ class ModelKeeper:
                 watch.repeat()
 
         seconds = self._service.settings.registry.poll_seconds
-        watch = ModelWatch(kept.source, seconds, install, reach, note)
+        source = kept.source if kept.role == ACTIVE else _ChallengerSource(kept.source)
+        watch = ModelWatch(source, seconds, install, reach, note)
         await watch.run()
 
     async def _try_to_install(self, kept: Kept, file: ServedFile) -> None:
@@ -135,9 +162,11 @@ class ModelKeeper:
                 # Of a version that has been replaced.
                 slot.report(kept.role, VERSION, None)
                 return
-            slot.place(kept.role, await self._load(file))
+            model = await self._load(file)
+            slot.place(kept.role, model)
             slot.report(kept.role, VERSION, None)
         logger.info("%s: %s is loaded as %s", slot.name, file.source, kept.role)
+        await self._keep_reference(model)
         warn_if_short(read_memory_limit(), used_memory())
 
     async def _load(self, file: ServedFile) -> LoadedModel:
@@ -149,6 +178,15 @@ class ModelKeeper:
             raise
         metrics.reloaded(loaded=True)
         return model
+
+    async def _keep_reference(self, model: LoadedModel) -> None:
+        """Hand the reference of a version to the prediction log, which stores it for `visiongate drift`."""
+        log = self._service.log
+        if log is None:
+            return
+        content = await asyncio.to_thread(load_reference, model.origin)
+        if content is not None:
+            log.keep_reference(describe_model(model), content)
 
 
 def _note(kept: Kept, problem: VisiongateError | None) -> None:

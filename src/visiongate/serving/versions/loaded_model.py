@@ -12,7 +12,7 @@ import numpy as np
 from visiongate.errors import DataError
 from visiongate.models.classifier import Classifier, make_classifier
 from visiongate.models.model_input import to_input
-from visiongate.models.predictor import PROBABILITIES, Predictor, open_predictor
+from visiongate.models.predictor import EMBEDDING, PROBABILITIES, Predictor, open_predictor
 from visiongate.records.example import Example, read_example
 from visiongate.serving.sources.model_sources import ServedFile
 from visiongate.serving.versions.batching import BATCH_SECONDS, Arrangement, Batcher
@@ -34,6 +34,7 @@ class LoadedModel:
         example: An image and its probabilities, which were checked; None if the file has none.
         example_image: The bytes of its image.
         loaded_at: Seconds since 1970.
+        has_embedding: Whether the model can return its embedding.
     """
 
     origin: ServedFile
@@ -42,6 +43,7 @@ class LoadedModel:
     example: Example | None
     example_image: bytes | None = None
     loaded_at: float = field(default_factory=time.time)
+    has_embedding: bool = False
 
     @property
     def name(self) -> str:
@@ -105,7 +107,7 @@ def load_model(file: ServedFile, runtime: Runtime) -> LoadedModel:
     arrangement = Arrangement(alone, busy, max_batch)
     batcher = Batcher(arrangement, runtime.executor, runtime.cores, runtime.is_alone)
     image = None if example is None else base64.b64decode(example.image)
-    return LoadedModel(file, busy, batcher, example, image)
+    return LoadedModel(file, busy, batcher, example, image, has_embedding=EMBEDDING in busy.model.outputs)
 
 
 def _open(file: ServedFile, content: bytes, threads: int) -> Predictor:

@@ -1,5 +1,6 @@
 """What is known about the request that is being handled, for the log, the traces and the answer."""
 
+import asyncio
 import random
 import re
 from collections.abc import Iterable
@@ -34,6 +35,7 @@ class RequestContext:
         problem: Kind of the problem that was answered.
         key: Name of the API key.
         span: Of the request, if it is traced.
+        deadline: When the answer is too late, by the clock of the event loop; None before the body has arrived.
     """
 
     request_id: str
@@ -46,6 +48,11 @@ class RequestContext:
     problem: str | None = None
     key: str | None = None
     span: "Span | None" = None
+    deadline: float | None = None
+
+    def is_late(self) -> bool:
+        """Return whether the deadline has passed. Call it in the event loop."""
+        return self.deadline is not None and asyncio.get_running_loop().time() >= self.deadline
 
 
 current_request: ContextVar[RequestContext | None] = ContextVar("current_request", default=None)

@@ -1,0 +1,196 @@
+"""Drift checks in the database of the prediction log: the samples that are compared, and the results."""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from sqlalchemy import Connection, Engine, Select, delete, func, insert, select
+
+from visiongate.errors import DataError
+from visiongate.monitoring.drift.check import Candidate
+from visiongate.monitoring.drift.report import DriftReport
+from visiongate.monitoring.drift.sample import Sample, to_matrix
+from visiongate.monitoring.entries import LoggedModel
+from visiongate.monitoring.history import read_models
+from visiongate.monitoring.tables import (
+    drift_checks,
+    drift_references,
+    first_predictions,
+    insert_into,
+    predictions,
+)
+from visiongate.monitoring.times import DAY_US, now_us
+from visiongate.records.drift_reference import DriftReference, read_reference
+from visiongate.settings.monitoring import Drift
+
+# Numbers of an embedding, at most.
+_MAX_EMBEDDING: Final = 1024
+_TIME = predictions.c.time_us
+_SAMPLED = tuple(
+    predictions.c[name]
+    for name in (
+        "time_us",
+        "predicted",
+        "confidence",
+        "probabilities",
+        "embedding",
+        "out_of_distribution",
+        "brightness",
+        "contrast",
+        "width",
+        "height",
+        "format",
+        "mode",
+        "image_sha256",
+    )
+)
+
+
+class _First(NamedTuple):
+    """The first predictions of a version, and what they lack."""
+
+    sample: Sample | None
+    missing: str | None
+
+
+def read_candidates(engine: Engine, since_us: int, settings: Drift) -> list[Candidate]:
+    """Return the versions that answered since a time; the one with the latest answer is the first.
+
+    First predictions that have become enough for a reference are recorded, and used from then on.
+
+    Args:
+        engine: Of the database.
+        since_us: Start of the window, in microseconds since 1970.
+        settings: How many predictions to read.
+
+    Raises:
+        SQLAlchemyError: The database cannot be read or written.
+        DataError: A recorded reference is damaged.
+    """
+    recent = select(predictions.c.model_id).where(since_us <= _TIME, predictions.c.shadow_of.is_(None))
+    with engine.begin() as connection:
+        numbers = connection.scalars(
+            recent.group_by(predictions.c.model_id).order_by(func.max(_TIME).desc())
+        ).all()
+        known = read_models(connection)
+        return [_read_candidate(connection, number, known[number], since_us, settings) for number in numbers]
+
+
+def read_latest_report(engine: Engine) -> DriftReport | None:
+    """Return the latest check; None if there is none.
+
+    Raises:
+        SQLAlchemyError: The database cannot be read.
+        ValidationError: The record is of another version of this program.
+    """
+    latest = select(drift_checks.c.report).order_by(drift_checks.c.time_us.desc()).limit(1)
+    with engine.connect() as connection:
+        report = connection.scalar(latest)
+    return None if report is None else DriftReport.model_validate_json(report)
+
+
+def record_report(engine: Engine, report: DriftReport, days: int) -> None:
+    """Record a check, and delete those that are older than a number of days.
+
+    Raises:
+        SQLAlchemyError: The database cannot be written.
+    """
+    time_us = round(report.checked_at.timestamp() * 1e6)
+    values = {"time_us": time_us, "verdict": report.verdict, "report": report.model_dump_json()}
+    with engine.begin() as connection:
+        connection.execute(insert(drift_checks).values(values))
+        connection.execute(delete(drift_checks).where(drift_checks.c.time_us < time_us - days * DAY_US))
+
+
+def _read_candidate(
+    connection: Connection, number: int, model: LoggedModel, since_us: int, settings: Drift
+) -> Candidate:
+    held_out = _read_held_out(connection, number, model)
+    first = _First(None, None)
+    if held_out is None or held_out.protocol == "cross_validation":
+        first = _read_first(connection, number, model, settings.reference)
+        if first.sample is not None:
+            since_us = max(since_us, int(first.sample.times[-1]) + 1)
+    recent, total = _read_window(connection, number, model, since_us, settings.max_images)
+    return Candidate(model, held_out, first.sample, first.missing, recent, total)
+
+
+def _read_held_out(connection: Connection, number: int, model: LoggedModel) -> DriftReference | None:
+    content = connection.scalar(
+        select(drift_references.c.content).where(drift_references.c.model_id == number)
+    )
+    if content is None:
+        return None
+    reference = read_reference(content, model.sha256)
+    if reference.classes != model.classes:
+        raise DataError(
+            f"drift_references: the classes of {model.name} {model.version or model.sha256[:12]} are others than those of its "
+            "reference; delete the row, and the service stores it again"
+        )
+    return reference
+
+
+def _read_first(connection: Connection, number: int, model: LoggedModel, wanted: int) -> _First:
+    recorded = select(first_predictions.c.content).where(first_predictions.c.model_id == number)
+    if content := connection.scalar(recorded):
+        # Enough, also if the setting has changed since.
+        return _First(Sample.decode(content), None)
+    query = select(*_SAMPLED).where(_answers_of(number)).order_by(_TIME).limit(wanted)
+    rows = connection.execute(query).all()
+    if len(rows) < wanted:
+        missing = f"the reference has {len(rows):,} of {wanted:,} first predictions; {wanted - len(rows):,} more are needed"
+        return _First(None, missing)
+    sample = _to_sample(rows, model)
+    values = {"model_id": number, "content": sample.encode(), "time_us": now_us()}
+    # Two checks may run at the same time.
+    connection.execute(insert_into(connection, first_predictions).values(values).on_conflict_do_nothing())
+    return _First(sample, None)
+
+
+def _read_window(
+    connection: Connection, number: int, model: LoggedModel, since_us: int, most: int
+) -> tuple[Sample, int]:
+    """Return the predictions since a time; of many, every second, third or so; and their number."""
+    selected = _answers_of(number) & (since_us <= _TIME)
+    total = connection.scalars(select(func.count()).where(selected)).one()
+    step = -(-total // most)
+    query: Select[Any] = select(*_SAMPLED).where(selected).order_by(_TIME)
+    if step > 1:
+        row = func.row_number().over(order_by=_TIME).label("row")
+        numbered = select(predictions.c.prediction_id, row).where(selected).subquery()
+        chosen = select(numbered.c.prediction_id).where(numbered.c.row % step == 0)
+        query = query.where(predictions.c.prediction_id.in_(chosen))
+    return _to_sample(connection.execute(query).all(), model), total
+
+
+def _to_sample(rows: Sequence[Any], model: LoggedModel) -> Sample:
+    places = {name: index for index, name in enumerate(model.classes)}
+    columns = (
+        dict(zip((column.name for column in _SAMPLED), zip(*rows, strict=True), strict=True)) if rows else {}
+    )
+
+    def column(name: str, missing: object, kind: str) -> np.ndarray[Any, Any]:
+        values = columns.get(name, ())
+        return np.array([missing if value is None else value for value in values], kind)
+
+    blobs = columns.get("embedding", ())
+    width = min(_MAX_EMBEDDING, max((len(blob) for blob in blobs if blob is not None), default=0) // 2)
+    return Sample(
+        times=column("time_us", 0, "int64"),
+        predicted=np.array([places[name] for name in columns.get("predicted", ())], np.int16),
+        confidence=column("confidence", np.nan, "float32").astype(np.float16),
+        probabilities=to_matrix(columns.get("probabilities", ()), len(places), "<f4"),
+        embedding=to_matrix(blobs, width, "<f2"),
+        out_of_distribution=column("out_of_distribution", -1, "int8"),
+        brightness=column("brightness", np.nan, "float32"),
+        contrast=column("contrast", np.nan, "float32"),
+        width=column("width", 0, "int32"),
+        height=column("height", 0, "int32"),
+        format=column("format", "", "str"),
+        mode=column("mode", "", "str"),
+        image=column("image_sha256", "", "str"),
+    )
+
+
+def _answers_of(number: int) -> Any:  # noqa: ANN401 - an expression of SQL
+    return (predictions.c.model_id == number) & predictions.c.shadow_of.is_(None)
