@@ -205,12 +205,11 @@ def measure(settings: Settings, folder: Path, options: argparse.Namespace) -> No
     torch.set_num_threads(trial_threads(settings, settings.transformation.size))
     directory, optimize = folder / "data/transformed", settings.optimize
     images = load_judging_images(directory, optimize)
-    judged = sum(len(fold.val) for fold in images.folds)
     print(
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
         f"torch {torch.__version__}, optuna {optuna.__version__}\n"
         f"{settings.dataset.name}, {settings.model.name}, {optimize.metric}; {optimize.epochs} epochs on {len(images)} folds, "
-        f"judged on {judged} images; {optimize.sampler}, {optimize.pruner}; {options.random} random trials"
+        f"judged on {images.describe()}; {optimize.sampler}, {optimize.pruner}; {options.random} random trials"
     )
     trials = Trials(settings, folder)
     drawn = [trials.measure(values) for values in draw(settings, options.random)]

@@ -15,8 +15,8 @@ import yaml
 from command_line import run_cli
 from page_structure import check_page
 from visiongate.errors import DataError, SettingsError
-from visiongate.optimization import stage as optimize
 from visiongate.optimization import measuring
+from visiongate.optimization import stage as optimize
 from visiongate.optimization.fingerprint import current_values, study_settings
 from visiongate.recommendation import stage as recommend
 from visiongate.recommendation.comparison import (
@@ -152,7 +152,7 @@ def test_few_validation_images_are_judged_on_folds() -> None:
     assert len(fresh["scores"]) == 5
     # A fresh seed is judged on one fold of 24 images.
     assert all(round(24 * score, 6).is_integer() for score in fresh["scores"])
-    check_page((REPORT / "index.html").read_text())
+    assert "measured on 72 images in 3 folds" in check_page((REPORT / "index.html").read_text()).text
     recommend.run(settings)
 
 

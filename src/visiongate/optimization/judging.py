@@ -48,6 +48,11 @@ class JudgingImages:
         """Return how often a trial is trained."""
         return len(self.folds)
 
+    def describe(self) -> str:
+        """Return in words how many images judge a trial."""
+        count = sum(len(fold.val) for fold in self.folds)
+        return f"{count:,} validation images" if len(self) == 1 else f"{count:,} images in {len(self)} folds"
+
     def splits(self, fold: int) -> tuple[PixelSplit, PixelSplit]:
         """Return the images that train and validate in a fold."""
         train, val = (self._take(rows) for rows in self.folds[fold])

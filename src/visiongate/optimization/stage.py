@@ -68,7 +68,8 @@ def run(settings: Settings) -> None:
         again = replace(trainer, title="fresh seed")
         seeds = train_fresh_seeds(again, f"{name}-best", result.best.values, runner, count)
         parent.log_metrics({"best_value": summarize_search(optimize.metric, result).best_value}, 0)
-        _write(result, StudyRecord(study, data_sha256(paths.TRANSFORMED), seeds, guessed), settings)
+        record = StudyRecord(study, data_sha256(paths.TRANSFORMED), seeds, guessed)
+        _write(result, record, settings, judging.describe())
         parent.log_artifacts([paths.OPTIMIZE])
         storage.discard()
     print(format_search(optimize.metric, summarize_search(optimize.metric, result), optimize.epochs))
@@ -81,7 +82,7 @@ def _find_guess(result: SearchResult, guessed: float | None) -> float | None:
     return guessed if guessed is not None and result.best_value <= guessed + ROUNDING else None
 
 
-def _write(result: SearchResult, record: StudyRecord, settings: Settings) -> None:
+def _write(result: SearchResult, record: StudyRecord, settings: Settings, judged: str) -> None:
     folder, metric = paths.OPTIMIZE, settings.optimize.metric
     write_best(folder, result.best.values)
     write_tables(
@@ -89,4 +90,4 @@ def _write(result: SearchResult, record: StudyRecord, settings: Settings) -> Non
     )
     write_study(folder, record)
     write_summary(paths.OPTIMIZE_SUMMARY, summarize_search(metric, result))
-    write_text(folder / "index.html", render_search(result, record, settings))
+    write_text(folder / "index.html", render_search(result, record, settings, judged))
