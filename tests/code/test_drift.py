@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from sqlalchemy import select
 
 from command_line import run_cli
 from drift_reports import make_report
@@ -21,6 +22,7 @@ from visiongate.monitoring import watch
 from visiongate.monitoring.database import Database, Retention
 from visiongate.monitoring.drift.store import record_report
 from visiongate.monitoring.entries import ImageFacts, LoggedModel, LoggedPrediction, new_prediction_id
+from visiongate.monitoring.tables import drift_checks
 from visiongate.records.drift_reference import DriftReference, encode_reference
 
 CLASSES = ("Cat", "Dog", "Fox")
@@ -393,6 +395,36 @@ def test_the_start_of_a_drift_is_estimated_and_kept(address: str, tmp_path: Path
     assert len(since) == 2
     assert since[0] == since[1]
     assert abs(since[0] - before) < timedelta(minutes=5)
+
+
+def test_the_start_of_a_new_class_is_estimated(address: str, tmp_path: Path) -> None:
+    store_reference(address)
+    record(address, Stream(), 300, 100)
+    record(address, Stream(unknown=0.5), 300, 20, seed=2)
+    before = datetime.now(UTC) - timedelta(hours=20)
+
+    [model] = check(tmp_path)[1]["models"]
+
+    [since] = [each["since"] for each in model["findings"] if each["test"] == "novelty"]
+    assert abs(datetime.fromisoformat(since) - before) < timedelta(minutes=5)
+
+
+def test_a_check_of_a_clock_that_was_ahead_hides_no_drift(address: str, tmp_path: Path) -> None:
+    store_reference(address)
+    record(address, Stream(light=0.8), 300, 20)
+    database = Database(address)
+    ahead = make_report(classes=False).model_copy(
+        update={"checked_at": datetime.now(UTC) + timedelta(days=900)}
+    )
+    record_report(database.engine, ahead, 90)
+
+    status, report = check(tmp_path)
+
+    assert (status, "brightness" in found(report)) == (1, True)
+    assert report["level"] == pytest.approx(0.05 * 7 / 365.25)
+    with database.engine.connect() as connection:
+        assert connection.scalars(select(drift_checks.c.verdict)).all() == ["drift"]
+    database.close()
 
 
 def test_a_look_spends_the_level_of_the_time_since_the_one_before(address: str, tmp_path: Path) -> None:

@@ -341,7 +341,7 @@ def test_feedback_counts_for_answer_and_shadow(database: Database) -> None:
 
     # The gauges are of answers.
     [(model, gauges)] = read_feedback(database.engine, 0)
-    assert (model, gauges.asked, gauges.feedback) == (MODEL, 1, {cell: 1})
+    assert (model, gauges.feedback) == (MODEL, {cell: 1})
 
 
 def test_confidences_are_counted_in_bins(database: Database) -> None:

@@ -186,6 +186,15 @@ def test_no_one_is_asked_if_nobody_should_be(
     serve(talk, **changes)
 
 
+def test_a_protocol_without_a_place_for_the_question_asks_no_one(serve: Serve, file: Path) -> None:
+    async def talk(app: Application) -> None:
+        await infer(app)
+        await predict(app, PNG)
+
+    serve(talk, LOG__ASK_SHARE="1")
+    assert [row["asked"] for row in rows(file)] == [0, 1]
+
+
 def test_without_a_log_no_one_is_asked(model: Path) -> None:
     async def talk() -> bool:
         async with application(model, {"VISIONGATE_SERVING__LOG__ASK_SHARE": "1"}) as app:

@@ -7,7 +7,7 @@ import pytest
 
 from logged_rollouts import Log, Shown
 from registering import ProcessKilledError, aliases, fail_after
-from visiongate.adapters.mlflow.registry import find_number, set_alias
+from visiongate.adapters.mlflow.registry import ROLLOUT_TAG, find_number, set_alias
 from visiongate.adapters.mlflow.store import Store, TrackingError, open_store
 from visiongate.cli import main
 from visiongate.monitoring.rollout_report import (
@@ -18,7 +18,7 @@ from visiongate.monitoring.rollout_report import (
     Stage,
     StageReport,
 )
-from visiongate.records.registry_tags import MODEL_TAG, ROLLOUT_TAG
+from visiongate.records.registry_tags import MODEL_TAG
 from visiongate.registration import stage as register
 from visiongate.registry.listing import format_versions
 from visiongate.registry.rollback import roll_back

@@ -252,7 +252,7 @@ def test_a_version_that_is_lost_or_wrong_is_said_until_it_is_right_again(
 
 
 def test_a_canary_that_was_rolled_back_does_not_come_back_at_the_next_start(
-    server: Imitation, tmp_path: Path
+    server: Imitation, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     environment = _environment(server.address, tmp_path) | {
         "VISIONGATE_SERVING__ROLLOUT__CANARY": "models:/pets@challenger",
@@ -262,7 +262,7 @@ def test_a_canary_that_was_rolled_back_does_not_come_back_at_the_next_start(
     async def start() -> bool:
         async with application(tmp_path / "model.onnx", environment) as app:
             slot = app.service.slots["default"]
-            await _until(lambda: slot.canary or slot.problem)
+            await _until(lambda: slot.canary or "no such version" in caplog.text)
             await asyncio.sleep(0.2)
             return slot.canary is not None
 
@@ -285,7 +285,8 @@ def test_a_canary_whose_alias_is_gone_is_unloaded_until_it_is_back(server: Imita
             await _until(lambda: slot.canary)
             server.answers[ALIAS] = 400, MISSING
             await _until(lambda: not slot.canary)
-            assert "canary: models:/pets@challenger: no such version" in str(slot.problem)
+            # There is not always a challenger.
+            assert slot.problem is None
             assert (await app.client.post("/admin/reload")).status_code == 200
             server.answers[ALIAS] = good
             await _until(lambda: slot.canary)

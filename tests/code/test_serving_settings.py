@@ -75,6 +75,10 @@ def test_a_variable_has_the_type_of_its_setting(variable: str, text: str, value:
         ),
         ({"VISIONGATE_SERVING__MODELS": "{"}, "VISIONGATE_SERVING__MODELS = '{': invalid value"),
         ({"VISIONGATE_SERVING__LIMITS__BYTES": "1"}, "must be at least limits.body_bytes"),
+        (
+            {"VISIONGATE_SERVING__LOG__ENABLED": "false", "VISIONGATE_SERVING__LOG__IMAGES__KEEP": "all"},
+            "images.keep = all needs the prediction log",
+        ),
     ],
 )
 def test_an_invalid_variable_is_named(environment: dict[str, str], message: str) -> None:

@@ -198,12 +198,13 @@ def test_a_model_that_decays_is_noticed_taught_replaced_and_rolled_back(team: Te
         visitors.send(world.draw(200, shifted=True))
         assert "accuracy: promote" in team.run("rollout", expected=1)
 
-        # It replaces the champion, and the alarm ends.
+        # It replaces the champion, and the alarms end.
         assert "version 2 is champion in place of version 1" in team.run("rollout", "--apply")
         visitors.wait_for("active", "2")
         team.let_a_week_pass()
         assert visitors.send(world.draw(200, shifted=True)) > 0.8
-        assert "retrain:" not in team.run("retrain-check")
+        assert "no drift, harm: none" in team.run("drift")
+        assert "no need" in team.run("retrain-check")
         assert "no challenger" in team.run("rollout")
 
         # Somebody rolls it back; the history says what happened.

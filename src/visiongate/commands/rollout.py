@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from visiongate import paths
 from visiongate.commands.opened_log import open_log
 from visiongate.monitoring.decisions import record_decision
+from visiongate.monitoring.drift.store import record_rollout
 from visiongate.monitoring.rollout import judge_rollout
 from visiongate.monitoring.rollout_report import Exposed, RolloutReport, StageReport, keep_deciding
 from visiongate.monitoring.rollout_store import read_rollouts
@@ -36,6 +37,10 @@ def run(json_file: Path | None, *, apply: bool) -> int:
         evidence = read_rollouts(database.engine, now_us() - round(rules.idle_hours * HOUR_US))
         report = judge_rollout(evidence, rules)
         if apply:
+            for stage in keep_deciding(report.stages):
+                if stage.verdict == "promote":
+                    # What it was promoted by is what its answers are compared with later.
+                    record_rollout(database.engine, stage.challenger.sha256, deployment.monitoring.drift)
             report = report.model_copy(update={"applied": _apply(report, deployment.serving.rollout)})
         record_decision(database.engine, report, log.days)
     print(_render(report))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Engine, Integer, Select, case, cast, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, Integer, Select, case, cast, func, select, true
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -17,7 +17,7 @@ from visiongate.monitoring.calibration import BINS
 from visiongate.monitoring.entries import LoggedModel
 from visiongate.monitoring.tables import feedback, models, predictions
 from visiongate.monitoring.tally import Cell, Floats, Repeats, Tally, Voice
-from visiongate.monitoring.times import HOUR_US
+from visiongate.monitoring.times import HOUR_US, MINUTE_US
 
 # Percentiles are of the latest predictions: reading these takes 0.2 s.
 MAX_LATENCIES = 100_000
@@ -48,6 +48,11 @@ def _round_down(element: _WholePart, compiler: SQLCompiler, **options: Any) -> s
 _BIN = _WholePart(predictions.c.confidence * BINS).label("bin")
 _SHADOW = predictions.c.shadow_of.is_not(None)
 _ROLE = (predictions.c.model_id, _SHADOW.label("shadow"))
+# Feedback belongs to its prediction, and to those that were made beside it. SQLite would look for the feedback of each
+# prediction, by the index of the former; to look for the prediction of each feedback takes a tenth. Expressions have no index.
+_FEEDBACK_ID = feedback.c.prediction_id.concat("")
+_ANSWERED = predictions.c.prediction_id == _FEEDBACK_ID
+_BESIDE = predictions.c.shadow_of == _FEEDBACK_ID
 # A model's number, and whether its predictions were made beside an answer.
 Role = tuple[int, bool]
 
@@ -94,7 +99,7 @@ def read_history(engine: Engine, since_us: int, name: str | None, version: str |
     with engine.connect() as connection:
         selected = _select_window(since_us, name, version)
         tallies = _read_tallies(connection, selected)
-        _add_feedback(connection, selected, tallies)
+        _add_feedback(connection, _select_feedback(since_us, name, version), tallies)
         _add_latencies(connection, selected, tallies)
         latencies = {role: _read_latencies(connection, selected, role, tallies[role]) for role in tallies}
         hours = _read_hours(connection, selected)
@@ -109,31 +114,36 @@ def read_history(engine: Engine, since_us: int, name: str | None, version: str |
 
 
 def read_feedback(engine: Engine, since_us: int) -> list[tuple[LoggedModel, Tally]]:
-    """Count only the feedback on answers since a time, and how often it was asked for: for gauges that are kept up to date.
+    """Count only the feedback on answers since a time: for gauges that are kept up to date.
 
-    It needs no look at most of the predictions.
+    It reads no prediction without feedback.
 
     Raises:
         SQLAlchemyError: The database cannot be read.
     """
-    selected = _select_window(since_us, None, None) & ~_SHADOW
+    tallies: dict[Role, Tally] = {}
     with engine.connect() as connection:
-        asked = select(predictions.c.model_id, func.count()).where(selected, predictions.c.asked)
-        tallies = {
-            (number, False): Tally(asked=count)
-            for number, count in connection.execute(asked.group_by(predictions.c.model_id))
-        }
-        _add_feedback(connection, selected, tallies, missing=True)
+        selected = _select_feedback(since_us, None, None) & ~_SHADOW
+        _count_feedback(connection, selected & _ANSWERED, tallies, missing=True)
         known = read_models(connection)
     return [(known[number], tally) for (number, _), tally in tallies.items()]
 
 
 def _select_window(since_us: int, name: str | None, version: str | None) -> Any:  # noqa: ANN401 - an expression of SQL
-    selected = predictions.c.time_us >= since_us
-    if name is not None:
-        selected &= predictions.c.model_id.in_(select(models.c.model_id).where(models.c.name == name))
-    if version is not None:
-        selected &= predictions.c.model_id.in_(select(models.c.model_id).where(models.c.version == version))
+    return (predictions.c.time_us >= since_us) & _select_models(name, version)
+
+
+def _select_feedback(since_us: int, name: str | None, version: str | None) -> Any:  # noqa: ANN401
+    """Select feedback and its predictions. The feedback is not older than the prediction, but clocks differ."""
+    given = feedback.c.time_us >= since_us - MINUTE_US
+    return given & _select_window(since_us, name, version)
+
+
+def _select_models(name: str | None, version: str | None) -> Any:  # noqa: ANN401
+    selected: ColumnElement[bool] = true()
+    for column, value in ((models.c.name, name), (models.c.version, version)):
+        if value is not None:
+            selected &= predictions.c.model_id.in_(select(models.c.model_id).where(column == value))
     return selected
 
 
@@ -193,40 +203,40 @@ def _share(name: str, column: Any) -> Sequence[Any]:  # noqa: ANN401 - expressio
     return func.sum(cast(column, Integer)).label(name), func.count(column).label(f"{name}_known")
 
 
-def _add_feedback(
+def _add_feedback(connection: Connection, selected: Any, tallies: dict[Role, Tally]) -> None:  # noqa: ANN401
+    """Count feedback on answers, and for the predictions beside them."""
+    for joined in (_ANSWERED, _BESIDE):
+        _count_feedback(connection, selected & joined, tallies, missing=False)
+
+
+def _count_feedback(
     connection: Connection,
-    selected: Any,  # noqa: ANN401 - an expression of SQL
+    joined: Any,  # noqa: ANN401 - an expression of SQL
     tallies: dict[Role, Tally],
     *,
-    missing: bool = False,
+    missing: bool,
 ) -> None:
     """Count feedback.
 
     Args:
         connection: To the database.
-        selected: Which predictions count.
+        joined: Which predictions count, and which feedback belongs to each.
         tallies: Are completed.
         missing: Whether predictions count whose model and role have no tally; they were written after it was read.
     """
-    for key in (predictions.c.prediction_id, predictions.c.shadow_of):
-        cell = (feedback.c.label, predictions.c.predicted, feedback.c.asked, feedback.c.given_by, _BIN)
-        counted = (
-            select(*_ROLE, *cell, func.count(), func.sum(predictions.c.confidence))
-            .select_from(feedback.join(predictions, key == feedback.c.prediction_id))
-            .where(selected)
-            .group_by(*_ROLE, *cell)
-        )
-        for number, shadow, label, predicted, asked, giver, bin_, count, confidence in connection.execute(
-            counted
-        ):
-            role = (number, bool(shadow))
-            if missing:
-                tallies.setdefault(role, Tally())
-            if tally := tallies.get(role):
-                found = Cell(label, predicted, bool(asked), giver, _last(bin_))
-                tally.feedback[found] += count
-                tally.feedback_confidence[found] += confidence
-        _add_repeats(connection, selected & (key == feedback.c.prediction_id), tallies)
+    cell = (feedback.c.label, predictions.c.predicted, feedback.c.asked, feedback.c.given_by, _BIN)
+    counted = select(*_ROLE, *cell, func.count(), func.sum(predictions.c.confidence)).where(joined)
+    for number, shadow, label, predicted, asked, giver, bin_, count, confidence in connection.execute(
+        counted.group_by(*_ROLE, *cell)
+    ):
+        role = (number, bool(shadow))
+        if missing:
+            tallies.setdefault(role, Tally())
+        if tally := tallies.get(role):
+            found = Cell(label, predicted, bool(asked), giver, _last(bin_))
+            tally.feedback[found] += count
+            tally.feedback_confidence[found] += confidence
+    _add_repeats(connection, joined, tallies)
 
 
 def _add_repeats(connection: Connection, joined: Any, tallies: dict[Role, Tally]) -> None:  # noqa: ANN401

@@ -120,14 +120,16 @@ drift_references = Table(
     Column("time_us", BigInteger, nullable=False),
 )
 
-# The first predictions of a version whose reference lacks outputs of the served model: the bytes of a `Sample`. Retention does
-# not delete them.
+# The first predictions of a version whose reference lacks outputs of the served model, or those by which a rollout promoted it:
+# the bytes of a `Sample`. Retention does not delete them.
 first_predictions = Table(
     "first_predictions",
     metadata,
     Column("model_id", ForeignKey("models.model_id"), primary_key=True),
     Column("content", LargeBinary, nullable=False),
     Column("time_us", BigInteger, nullable=False),
+    # Whether the version made them beside the champion, and was promoted by them.
+    Column("by_rollout", Boolean, nullable=False, server_default=false()),
 )
 
 # What `visiongate drift` found. `report` is a `DriftReport` in JSON, so that a further check needs no other table.

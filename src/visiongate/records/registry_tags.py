@@ -17,8 +17,6 @@ MODEL_TAG = "visiongate.model_sha256"
 REFERENCE_TAG = "visiongate.reference_sha256"
 # The probability from which the second of two classes is predicted; without the tag, the likelier class.
 THRESHOLD_TAG = "visiongate.threshold"
-# Verdicts of `visiongate rollout` about the version, the latest first, a line each.
-ROLLOUT_TAG = "visiongate.rollout"
 COMMIT_TAG = "mlflow.source.git.commit"
 # Tags of the data, the parameters and the state of the work tree that a version was made from.
 LINEAGE_TAG = re.compile(r"visiongate\.(git_dirty|params_sha256|dvc_lock|\w+_md5)")

@@ -11,13 +11,13 @@ from visiongate.adapters.mlflow.registry import (
     DECISION_TAG,
     REASON_TAG,
     ROLLED_BACK_TAG,
+    ROLLOUT_TAG,
     Version,
     list_versions,
 )
 from visiongate.adapters.mlflow.runs import KEPT, RecordedRun, find_run, search_runs
 from visiongate.adapters.mlflow.store import Store, TrackingError
 from visiongate.records.metrics import lower_is_better
-from visiongate.records.registry_tags import ROLLOUT_TAG
 from visiongate.text_tables import GAP, WIDTH, format_table, shorten
 
 ACCURACY = "test/accuracy"

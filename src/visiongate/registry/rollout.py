@@ -8,6 +8,7 @@ from visiongate.adapters.mlflow.environment import user_name
 from visiongate.adapters.mlflow.registry import (
     MAX_TAG,
     ROLLED_BACK_TAG,
+    ROLLOUT_TAG,
     Version,
     clear_alias,
     find_champion,
@@ -17,7 +18,7 @@ from visiongate.adapters.mlflow.registry import (
 )
 from visiongate.adapters.mlflow.store import Store, TrackingError
 from visiongate.monitoring.rollout_report import RolloutModel, StageReport
-from visiongate.records.registry_tags import CHALLENGER, CHAMPION, MODEL_TAG, ROLLOUT_TAG
+from visiongate.records.registry_tags import CHALLENGER, CHAMPION, MODEL_TAG
 from visiongate.registration.aliases import champion_tags, make_champion, now
 
 # Characters of the reasons in one entry of the history.

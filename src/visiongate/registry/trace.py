@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from visiongate.adapters.git import UNKNOWN
-from visiongate.adapters.mlflow.registry import Version, find_uri
+from visiongate.adapters.mlflow.registry import ROLLOUT_TAG, Version, find_uri
 from visiongate.adapters.mlflow.runs import find_run, read_artifact
 from visiongate.adapters.mlflow.store import Store
-from visiongate.records.registry_tags import MODEL_TAG, ROLLOUT_TAG
+from visiongate.records.registry_tags import MODEL_TAG
 
 ENVIRONMENT = "environment.json"
 # What the run has in place of the commit: an experiment has other parameters, and the commit has the lock of an earlier run.

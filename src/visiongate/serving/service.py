@@ -63,7 +63,7 @@ class Answered:
         is_example: Whether the image is the example in the model's file, as `visiongate smoke` sends it.
         role: How the model was chosen.
         asked: Whether the client is asked for the true class.
-        image: The file; None if the client sent pixels.
+        image: The file; None if the client sent pixels, and for an example.
     """
 
     prediction_id: str
@@ -190,8 +190,9 @@ class Service:
         """
         model = model or slot.choose()
         is_example = any(encoded == each.example_image for _, each in slot.versions())
-        image = SentImage(encoded)
-        asked = _Asked(partial(self._decode, image, model), further, image, is_example)
+        # Examples are not recorded.
+        image = None if is_example else SentImage(encoded)
+        asked = _Asked(partial(self._decode, encoded, image, model), further, image, is_example)
         return await self._infer(asked, slot, model)
 
     async def predict_pixels(
@@ -217,15 +218,15 @@ class Service:
         if self.tracing is not None:
             self.tracing.close()
 
-    def _decode(self, image: SentImage, model: LoadedModel) -> Pixels:
-        limits, encoded = self.settings.limits, image.encoded
+    def _decode(self, encoded: bytes, image: SentImage | None, model: LoadedModel) -> Pixels:
+        limits = self.settings.limits
         max_pixels = limits.jpeg_pixels if encoded.startswith(JPEG_START) else limits.pixels
         try:
             with self.decoding.reserve(encoded, max_pixels):
                 pixels, stored = read_input(encoded, model.classifier.model.contract, max_pixels)
         except RefusedImageError as error:
             raise problem_of_image(error, encoded) from None
-        if self.log is not None:
+        if image is not None and self.log is not None:
             image.describe(pixels, stored)
         return pixels
 
@@ -262,7 +263,10 @@ class Service:
             observer.compared(answered, compared)
 
     def _asks(self, prediction_id: str) -> bool:
-        return self.log is not None and find_position(prediction_id, FEEDBACK) < self.settings.log.ask_share
+        context = current_request.get()
+        if self.log is None or context is None or not context.can_ask:
+            return False
+        return find_position(prediction_id, FEEDBACK) < self.settings.log.ask_share
 
     async def _run(
         self, model: LoadedModel, role: Role, decode: Callable[[], Pixels], further: Sequence[str] = ()

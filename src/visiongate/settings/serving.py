@@ -111,6 +111,14 @@ class PredictionLog(Section):
         default=168, le=MAX_WINDOW_HOURS, description="Hours that statistics look back."
     )
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.images.keep != "none" and not self.enabled:
+            raise ValueError(
+                f"images.keep = {self.images.keep} needs the prediction log; set enabled to true, or images.keep to none"
+            )
+        return self
+
 
 class Rollout(Section):
     """A second model that sees a share of the requests for the first."""

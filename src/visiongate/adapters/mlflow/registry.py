@@ -36,6 +36,8 @@ HISTORY_TAG = "visiongate.champions_before"
 PASSED_TAG = "visiongate.gate_passed"
 # When, by whom and why a version was rolled back, or promoted without a comparison.
 ROLLED_BACK_TAG, BY_HAND_TAG = "visiongate.rolled_back", "visiongate.promoted_by_hand"
+# Verdicts of `visiongate rollout`, the latest first, a line each.
+ROLLOUT_TAG = "visiongate.rollout"
 LINK_TAG = "mlflow.modelVersions"
 URI_START = "models:/"
 # Limits of MLflow, in characters.

@@ -54,6 +54,8 @@ class Candidate:
         missing: What the reference lacks, in words; None if nothing.
         recent: The window, after the first predictions if they are needed.
         total: Predictions of the window, of which ``recent`` is an even selection.
+        by_rollout: Whether ``first`` are the predictions beside the champion by which a rollout promoted the version. They take
+            the place of the held-out images, which may lack what collected images taught it.
     """
 
     model: LoggedModel
@@ -62,11 +64,14 @@ class Candidate:
     missing: str | None
     recent: Sample
     total: int
+    by_rollout: bool = False
 
     @cached_property
     def facts(self) -> Sample | None:
         """The images that those of the window are compared with."""
-        return self.first if self.held_out is None else Sample.of_reference(self.held_out)
+        if self.held_out is None or self.by_rollout:
+            return self.first
+        return Sample.of_reference(self.held_out)
 
     @cached_property
     def outputs(self) -> Sample | None:
@@ -77,6 +82,8 @@ class Candidate:
     @property
     def origin(self) -> Origin | None:
         """Where the reference comes from; None without one."""
+        if self.by_rollout:
+            return "predictions beside the champion"
         if self.held_out is None:
             return None if self.first is None else "first predictions"
         return "held-out images" if self.first is None else "held-out images and first predictions"
@@ -140,6 +147,7 @@ def _test(candidate: Candidate, settings: Monitoring) -> _Tested:
         candidate.held_out,
         candidate.recent,
         drift,
+        candidate.by_rollout,
     )
     tests = [test for test in DRIFT_TESTS if settings.rules[test].enabled]
     if len(candidate.recent) < drift.min_images:
@@ -278,7 +286,8 @@ def _caveat(held_out: DriftReference) -> str:
 
 def _summarize(candidate: Candidate) -> ReferenceSummary:
     held_out, first = candidate.held_out, candidate.first
-    images = held_out.images if held_out is not None else len(first or ())
+    is_held_out = held_out is not None and not candidate.by_rollout
+    images = held_out.images if held_out is not None and is_held_out else len(first or ())
     accuracy = None if held_out is None else held_out.accuracy
     return ReferenceSummary(
         origin=candidate.origin, images=images, accuracy=accuracy, missing=candidate.missing

@@ -27,8 +27,19 @@ _SMALLEST: Final = 1e-9
 # Shares of the farthest images of both samples.
 _FAR: Final = (0.02, 0.05, 0.1)
 # Of the reference's images, so many are nearer to others than what is called far.
-_USUAL: Final = 0.98
+USUAL: Final = 0.98
 _SEED: Final = 20261129
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Novelty(Outcome):
+    """The result of the test of novelty.
+
+    Attributes:
+        far: Which images of the second sample are farther than nearly all of the first, n.
+    """
+
+    far: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +101,7 @@ def compare_means(before: Matrix, after: Matrix, permutations: int) -> Outcome:
     return Outcome(effect, p_value)
 
 
-def compare_novelty(anchors: Matrix, before: Matrix, after: Matrix) -> Outcome:
+def compare_novelty(anchors: Matrix, before: Matrix, after: Matrix) -> Novelty:
     """Test whether more images are far from all known ones, by the distance to the nearest of some anchors.
 
     The test is exact: among the farthest images of both samples, the number of those of the second is hypergeometric. The
@@ -108,8 +119,8 @@ def compare_novelty(anchors: Matrix, before: Matrix, after: Matrix) -> Outcome:
         threshold = np.quantile(both, 1 - share)
         marked = int((both >= threshold).sum())
         p_values.append(hypergeometric_tail(marked, len(new), len(both), int((new >= threshold).sum())))
-    effect = float((new > np.quantile(known, _USUAL)).mean()) - (1 - _USUAL)
-    return Outcome(effect, min(1.0, len(_FAR) * min(p_values)))
+    far = new > np.quantile(known, USUAL)
+    return Novelty(float(far.mean()) - (1 - USUAL), min(1.0, len(_FAR) * min(p_values)), far)
 
 
 def nearest_distances(

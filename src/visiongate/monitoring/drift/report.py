@@ -13,7 +13,12 @@ from visiongate.settings.monitoring import DriftTest
 Verdict = Literal["no drift", "drift", "cannot say"]
 Harm = Literal["none", "possible", "estimated", "measured"]
 # Where the reference comes from.
-Origin = Literal["held-out images", "held-out images and first predictions", "first predictions"]
+Origin = Literal[
+    "held-out images",
+    "held-out images and first predictions",
+    "first predictions",
+    "predictions beside the champion",
+]
 
 
 class DriftTestResult(BaseModel):

@@ -19,10 +19,12 @@ from visiongate.monitoring.tables import (
     insert_into,
     predictions,
 )
-from visiongate.monitoring.times import DAY_US, now_us
+from visiongate.monitoring.times import DAY_US, HOUR_US, now_us
 from visiongate.records.drift_reference import DriftReference, read_reference
 from visiongate.settings.monitoring import Drift
 
+# Checks that are further in the future were made by a clock that was wrong. The clocks of machines differ by less.
+_AHEAD_US: Final = HOUR_US
 # Numbers of an embedding, at most.
 _MAX_EMBEDDING: Final = 1024
 _TIME = predictions.c.time_us
@@ -77,20 +79,20 @@ def read_candidates(engine: Engine, since_us: int, settings: Drift) -> list[Cand
 
 
 def read_latest_report(engine: Engine) -> DriftReport | None:
-    """Return the latest check; None if there is none.
+    """Return the latest check; None if there is none. Those of a clock that was ahead do not count.
 
     Raises:
         SQLAlchemyError: The database cannot be read.
         ValidationError: The record is of another version of this program.
     """
-    latest = select(drift_checks.c.report).order_by(drift_checks.c.time_us.desc()).limit(1)
+    past = select(drift_checks.c.report).where(drift_checks.c.time_us <= now_us() + _AHEAD_US)
     with engine.connect() as connection:
-        report = connection.scalar(latest)
+        report = connection.scalar(past.order_by(drift_checks.c.time_us.desc()).limit(1))
     return None if report is None else DriftReport.model_validate_json(report)
 
 
 def record_report(engine: Engine, report: DriftReport, days: int) -> None:
-    """Record a check, and delete those that are older than a number of days.
+    """Record a check, and delete those that are older than a number of days, or of a clock that was ahead.
 
     Raises:
         SQLAlchemyError: The database cannot be written.
@@ -99,20 +101,55 @@ def record_report(engine: Engine, report: DriftReport, days: int) -> None:
     values = {"time_us": time_us, "verdict": report.verdict, "report": report.model_dump_json()}
     with engine.begin() as connection:
         connection.execute(insert(drift_checks).values(values))
-        connection.execute(delete(drift_checks).where(drift_checks.c.time_us < time_us - days * DAY_US))
+        too_old = drift_checks.c.time_us < time_us - days * DAY_US
+        connection.execute(
+            delete(drift_checks).where(too_old | (drift_checks.c.time_us > time_us + _AHEAD_US))
+        )
+
+
+def record_rollout(engine: Engine, sha256: str, settings: Drift) -> int:
+    """Record the predictions beside the champion by which a rollout promoted a version, and return how many.
+
+    From then on, its answers are compared with them. Of the predictions for one image, one is recorded; too few are not.
+
+    Args:
+        engine: Of the database.
+        sha256: Of the version's file.
+        settings: How many predictions are needed, and are enough.
+
+    Raises:
+        SQLAlchemyError: The database cannot be read or written.
+    """
+    tried = predictions.c.shadow_of.is_not(None) | (predictions.c.role == "canary")
+    with engine.begin() as connection:
+        for number, model in read_models(connection).items():
+            if model.sha256 != sha256:
+                continue
+            of_model = (predictions.c.model_id == number) & tried
+            latest = select(*_SAMPLED).where(of_model).order_by(_TIME.desc()).limit(settings.max_images)
+            rows = {row.image_sha256 or place: row for place, row in enumerate(connection.execute(latest))}
+            if len(rows) < settings.min_images:
+                continue
+            sample = _to_sample(sorted(rows.values(), key=lambda row: row.time_us), model)
+            values = {"content": sample.encode(), "time_us": now_us(), "by_rollout": True}
+            added = insert_into(connection, first_predictions).values(model_id=number, **values)
+            connection.execute(added.on_conflict_do_update(index_elements=["model_id"], set_=values))
+            return len(sample)
+    return 0
 
 
 def _read_candidate(
     connection: Connection, number: int, model: LoggedModel, since_us: int, settings: Drift
 ) -> Candidate:
     held_out = _read_held_out(connection, number, model)
-    first = _First(None, None)
-    if held_out is None or held_out.protocol == "cross_validation":
+    beside = _read_beside(connection, number)
+    first = _First(beside, None)
+    if beside is None and (held_out is None or held_out.protocol == "cross_validation"):
         first = _read_first(connection, number, model, settings.reference)
         if first.sample is not None:
             since_us = max(since_us, int(first.sample.times[-1]) + 1)
     recent, total = _read_window(connection, number, model, since_us, settings.max_images)
-    return Candidate(model, held_out, first.sample, first.missing, recent, total)
+    return Candidate(model, held_out, first.sample, first.missing, recent, total, beside is not None)
 
 
 def _read_held_out(connection: Connection, number: int, model: LoggedModel) -> DriftReference | None:
@@ -128,6 +165,15 @@ def _read_held_out(connection: Connection, number: int, model: LoggedModel) -> D
             "reference; delete the row, and the service stores it again"
         )
     return reference
+
+
+def _read_beside(connection: Connection, number: int) -> Sample | None:
+    """Return the predictions by which a rollout promoted a version; None if none did."""
+    recorded = select(first_predictions.c.content).where(
+        first_predictions.c.model_id == number, first_predictions.c.by_rollout
+    )
+    content = connection.scalar(recorded)
+    return None if content is None else Sample.decode(content)
 
 
 def _read_first(connection: Connection, number: int, model: LoggedModel, wanted: int) -> _First:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from visiongate.monitoring.drift.accuracy import Calibration, EstimatedAccuracy
 from visiongate.monitoring.drift.copies import compare_largest_group, find_groups, safe_distance
 from visiongate.monitoring.drift.distributions import Outcome, compare_counts, compare_marks, compare_numbers
-from visiongate.monitoring.drift.embeddings import FeatureMap, compare_means, compare_novelty
+from visiongate.monitoring.drift.embeddings import USUAL, FeatureMap, compare_means, compare_novelty
 from visiongate.monitoring.drift.sample import Sample
 from visiongate.records.drift_reference import DriftReference
 from visiongate.settings.monitoring import Drift, DriftTest
@@ -73,6 +73,7 @@ class Pair:
         labeled: Held-out images with labels, maybe predicted by other models; None without.
         recent: The window, with copies.
         settings: Of the tests.
+        by_rollout: Whether the facts and the outputs are of a rollout, and not of the labeled images.
     """
 
     classes: tuple[str, ...]
@@ -81,6 +82,7 @@ class Pair:
     labeled: DriftReference | None
     recent: Sample
     settings: Drift
+    by_rollout: bool = False
 
     @cached_property
     def groups(self) -> npt.NDArray[np.int64]:
@@ -143,7 +145,7 @@ def _classes(pair: Pair) -> TestResult | None:
         return None
     count = len(pair.classes)
     before = np.bincount(pair.outputs.predicted, minlength=count)
-    if pair.labeled is not None and pair.labeled.protocol == "holdout":
+    if pair.labeled is not None and pair.labeled.protocol == "holdout" and not pair.by_rollout:
         # Of all held-out images, of which the rows are a selection.
         before = pair.labeled.confusion.sum(axis=0)
     counts = [before, np.bincount(pair.window.predicted, minlength=count)]
@@ -227,7 +229,8 @@ def _novelty(pair: Pair) -> TestResult | None:
     # The rows of a reference are in no order, and those of first predictions alternate.
     outcome = compare_novelty(before[::2], before[1::2], after)
     what = f"{max(0.0, outcome.effect):.1%} more images than usual are far from all known ones"
-    return TestResult(outcome.effect, outcome.p_value, what)
+    scores = (outcome.far.astype(float), 1 - USUAL) if len(after) == len(pair.window) else None
+    return TestResult(outcome.effect, outcome.p_value, what, scores)
 
 
 def _out_of_distribution(pair: Pair) -> TestResult | None:

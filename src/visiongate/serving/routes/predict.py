@@ -78,6 +78,8 @@ def build_predict_router(service: Service) -> APIRouter:
         slot, explain = service.slot(request.query_params.get("model")), read_flag(request, "explain")
         # Fails before the body is read.
         slot.choose()
+        if context := current_request.get():
+            context.can_ask = True
         with service.admission.enter() as place:
             uploads = await read_uploads(request, service.settings.limits, place)
             place.take()

@@ -192,11 +192,17 @@ class ModelKeeper:
 def _note(kept: Kept, problem: VisiongateError | None) -> None:
     """Keep what is wrong with the source of a version, or that nothing is."""
     slot, role = kept.slot, kept.role
-    slot.report(role, SOURCE, None if problem is None else str(problem))
     if role != ACTIVE and isinstance(problem, NoVersionError):
-        # Such as the alias of a challenger that was promoted.
         slot.report(role, VERSION, None)
         slot.unload(role)
+        if _has_alias(kept.source):
+            # There is a challenger only between a training and its promotion.
+            problem = None
+    slot.report(role, SOURCE, None if problem is None else str(problem))
+
+
+def _has_alias(source: ModelSource) -> bool:
+    return isinstance(source, RegistrySource) and source.address.alias is not None
 
 
 def _may_be_missing(kept: Kept) -> bool:

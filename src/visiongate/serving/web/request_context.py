@@ -35,6 +35,7 @@ class RequestContext:
         problem: Kind of the problem that was answered.
         key: Name of the API key.
         span: Of the request, if it is traced.
+        can_ask: Whether the answer has a place for the question what an image shows.
         deadline: When the answer is too late, by the clock of the event loop; None before the body has arrived.
     """
 
@@ -48,6 +49,7 @@ class RequestContext:
     problem: str | None = None
     key: str | None = None
     span: "Span | None" = None
+    can_ask: bool = False
     deadline: float | None = None
 
     def is_late(self) -> bool:

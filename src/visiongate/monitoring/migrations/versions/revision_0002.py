@@ -70,6 +70,9 @@ def _separate_references() -> None:
             sa.Column("content", sa.LargeBinary, nullable=False),
             sa.Column("time_us", sa.BigInteger, nullable=False),
         )
+    op.add_column(
+        "first_predictions", sa.Column("by_rollout", sa.Boolean, nullable=False, server_default=sa.false())
+    )
 
 
 def _asked() -> sa.Column[bool]:
