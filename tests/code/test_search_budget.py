@@ -15,7 +15,7 @@ SETTINGS = load_settings(Path(__file__).parents[2] / "params.yaml")
 
 @pytest.mark.parametrize(
     ("images", "first", "trials", "epochs"),
-    [(1438, 1, 12, 8), (125, 8, 12, 8), (72, 14, 6, 14), (10, 100, 1, 100)],
+    [(1438, 1, 8, 8), (125, 8, 8, 8), (72, 14, 4, 14), (10, 100, 1, 100)],
 )
 def test_few_images_get_more_epochs_and_fewer_trials(
     images: int, first: int, trials: int, epochs: int

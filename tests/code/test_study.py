@@ -70,7 +70,9 @@ def test_current_settings_do_not_change_the_search(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
 def test_first_trials_have_the_values_known_to_work(tmp_path: Path, sampler: str) -> None:
-    tree = replace_settings(SETTINGS, {"optimize.sampler": sampler, "optimize.trials": 4}, "test").model_dump()
+    tree = replace_settings(
+        SETTINGS, {"optimize.sampler": sampler, "optimize.trials": 4}, "test"
+    ).model_dump()
     tree["optimize"]["space"]["lr"]["start"] = [0.02, 0.05]
     settings = Settings.model_validate(tree)
     trials = run(tmp_path / "a.journal", settings).trials
