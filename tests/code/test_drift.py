@@ -197,7 +197,7 @@ def test_the_service_exports_the_latest_check(tmp_path: Path, monkeypatch: pytes
                 return [line for line in lines if line.startswith("visiongate_drift")]
 
             async def wait_for(count: int) -> list[str]:
-                end = time.monotonic() + 10
+                end = time.monotonic() + 30
                 while len(found := await drift()) != count:
                     assert time.monotonic() < end
                     await asyncio.sleep(0.02)
@@ -345,6 +345,24 @@ def test_out_of_fold_outputs_are_not_compared_with_those_of_the_served_model(
     assert {"probabilities", "confidence", "accuracy"} <= {
         each["test"] for each in later["models"][0]["tests"]
     }
+
+
+def test_clients_that_send_in_turn_are_all_compared(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every second prediction would be a single client's: one has bright images, and the other dark ones."""
+    monkeypatch.setenv("VISIONGATE_MONITORING__DRIFT__MAX_IMAGES", "500")
+    store_reference(address)
+    stream = Stream()
+    entries = stream.draw(1000, 1).entries(time.time_ns() // 1000 - 7_200_000_000, stream, MODEL)
+    facts = sorted((entry.image for entry in entries if entry.image), key=lambda each: each.brightness)
+    turns = [each for pair in zip(facts[:500], facts[500:], strict=True) for each in pair]
+    write(address, [replace(entry, image=image) for entry, image in zip(entries, turns, strict=True)])
+
+    status, report = check(tmp_path)
+
+    assert (status, found(report)) == (0, set())
+    assert report["models"][0]["window"]["compared"] == 500
 
 
 def test_of_many_predictions_an_even_selection_is_compared(

@@ -8,10 +8,12 @@ from sqlalchemy import delete, insert, select
 
 from drift_references import make_reference
 from logged_rollouts import CHALLENGER, Log, Shown, draw_pairs
+from visiongate.monitoring.collection import forget_image
 from visiongate.monitoring.drift.check import check_drift
 from visiongate.monitoring.drift.report import ModelDrift
+from visiongate.monitoring.drift.sample import Sample
 from visiongate.monitoring.drift.store import read_candidates, record_rollout
-from visiongate.monitoring.tables import drift_references, models, predictions
+from visiongate.monitoring.tables import drift_references, first_predictions, models, predictions
 from visiongate.monitoring.times import now_us
 from visiongate.records.drift_reference import encode_reference
 from visiongate.settings.monitoring import Drift, Monitoring
@@ -70,3 +72,17 @@ def test_few_different_images_are_not_recorded(tmp_path: Path) -> None:
     log.show([Shown(challenger=True, image="f" * 64)] * 300, shadow=True)
 
     assert record_rollout(log.database.engine, CHALLENGER.sha256, DRIFT) == 0
+
+
+def test_a_forgotten_image_is_not_among_them(log: Log) -> None:
+    with log.database.engine.connect() as connection:
+        tried = select(predictions.c.image_sha256).where(predictions.c.shadow_of.is_not(None))
+        forgotten = connection.scalars(tried.limit(1)).one()
+    record_rollout(log.database.engine, CHALLENGER.sha256, DRIFT)
+
+    assert forget_image(log.database.engine, forgotten) == 2
+
+    with log.database.engine.connect() as connection:
+        recorded = Sample.decode(connection.scalars(select(first_predictions.c.content)).one())
+    assert len(recorded) == 149
+    assert forgotten not in recorded.image

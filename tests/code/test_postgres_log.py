@@ -445,5 +445,5 @@ def test_drift_is_found_and_recorded(
     log.close()
     assert report is not None
     assert report.state().drifted == {"flood": False, "classes": True, "confidence": False}
-    assert (report.models[0].window.predictions, report.models[0].window.compared) == (400, 133)
+    assert (report.models[0].window.predictions, report.models[0].window.compared) == (400, 134)
     assert server.query(database, "SELECT count(*) FROM first_predictions") == [(1,)]

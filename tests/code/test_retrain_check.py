@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from drift_reports import make_report
 from logged_rollouts import CHAMPION, Log, Shown
 from visiongate.cli import main
 from visiongate.monitoring.decisions import read_decisions
+from visiongate.monitoring.drift.advice import CAMERA, CAUSES, FLOOD
 from visiongate.monitoring.drift.store import record_report
 from visiongate.monitoring.harm import measure_harm
 from visiongate.monitoring.retrain_report import RetrainReport
@@ -68,13 +70,21 @@ def _add_reference(log: Log, accuracy: float) -> None:
         connection.execute(insert(drift_references).values(values))
 
 
-def _add_drift(log: Log, harm: str, accuracy: float, hours_ago: float = 1.0) -> None:
+def _add_drift(  # noqa: PLR0913 - what is found
+    log: Log,
+    harm: str,
+    accuracy: float,
+    hours_ago: float = 1.0,
+    *,
+    reliable: bool = True,
+    causes: Sequence[str] = (),
+) -> None:
     report = make_report(brightness=True)
     [model] = report.models
     assert model.accuracy is not None
-    values = {"value": accuracy, "low": accuracy - 0.02, "high": accuracy + 0.02}
+    values = {"value": accuracy, "low": accuracy - 0.02, "high": accuracy + 0.02, "reliable": reliable}
     estimate = model.accuracy.model_copy(update=values)
-    found = model.model_copy(update={"harm": harm, "accuracy": estimate})
+    found = model.model_copy(update={"harm": harm, "accuracy": estimate, "causes": list(causes)})
     checked_at = datetime.now(UTC) - timedelta(hours=hours_ago)
     record_report(
         log.database.engine, report.model_copy(update={"checked_at": checked_at, "models": [found]}), 90
@@ -117,6 +127,40 @@ def test_estimated_harm_is_a_reason(log: Log) -> None:
 
     assert _due(report) == {"measured harm": None, "estimated harm": True, "new labels": False}
     assert "70.0% (68.0% to 72.0%)" in report.checks[1].reason
+
+
+@pytest.mark.parametrize("causes", [(CAMERA, CAUSES[1].name), (FLOOD, CAMERA)])
+def test_a_broken_camera_is_repaired_and_not_learned(
+    causes: tuple[str, ...], log: Log, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log.show([Shown(labeled=False)] * 10)
+    _add_drift(log, "estimated", 0.4, reliable=False, causes=causes)
+
+    report = _run(2)
+
+    assert _due(report)["estimated harm"] is None
+    assert report.checks[1].reason.startswith(f"repair first: {causes[0]}; the drift check estimates")
+    assert "cannot say: repair what `visiongate drift` names first" in capsys.readouterr().out
+
+
+def test_labels_count_with_a_broken_camera_too(log: Log) -> None:
+    log.show([Shown(champion=number % 4 > 0) for number in range(200)])
+    _add_reference(log, 0.95)
+    _add_drift(log, "estimated", 0.4, reliable=False, causes=[CAMERA])
+
+    assert _due(_run(1)) == {"measured harm": True, "estimated harm": None, "new labels": False}
+
+
+@pytest.mark.parametrize(("reliable", "cause"), [(True, CAMERA), (False, CAUSES[1].name)])
+def test_harm_of_a_new_class_or_of_known_images_is_a_reason(
+    reliable: bool,  # noqa: FBT001
+    cause: str,
+    log: Log,
+) -> None:
+    log.show([Shown(labeled=False)] * 10)
+    _add_drift(log, "estimated", 0.7, reliable=reliable, causes=[cause, CAMERA])
+
+    assert _due(_run(1))["estimated harm"] is True
 
 
 def test_an_old_drift_check_says_nothing(log: Log) -> None:

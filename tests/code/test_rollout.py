@@ -149,6 +149,17 @@ def test_a_slow_canary_is_rolled_back(log: Log) -> None:
     assert "50.0 ms" in stage.checks[2].reason
 
 
+def test_a_canary_is_not_slower_because_the_champion_was_idle_lately(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of so many latencies, the latest ones of the champion would all be of the quiet time, but not those of the canary."""
+    monkeypatch.setattr("visiongate.monitoring.rollout_store.MAX_LATENCIES", 200)
+    log.show([replace(each, total_ms=50.0) for each in draw_arms(800, 1, 1)])
+    log.show([replace(each, total_ms=5.0) for each in draw_arms(400, 1, 1, seed=1)])
+
+    assert _verdicts(_judge(log))["latency"] == "promote"
+
+
 def test_a_canary_that_fails_often_is_rolled_back(log: Log) -> None:
     log.show(draw_arms(1000, 1, 1))
     with log.database.engine.begin() as connection:

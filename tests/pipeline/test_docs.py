@@ -48,7 +48,7 @@ CLI_COMMANDS = sorted(
 MENTIONED = sorted(set(re.findall(r"`visiongate ([a-z-]+(?: [a-z]+)?)", "".join(PAGES.values()))))
 TREE = next(block for block in blocks(README, "text") if "dvc.yaml" in block)
 # Of the README.
-MAX_LINES = 160
+MAX_LINES = 165
 
 
 class Accepting:

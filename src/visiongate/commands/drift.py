@@ -106,10 +106,12 @@ def _render_model(model: ModelDrift) -> list[str]:
     if accuracy := model.accuracy:
         lines.append(
             f"  estimated accuracy: {accuracy.value:.1%} ({accuracy.low:.1%} to {accuracy.high:.1%})"
-            f"{'' if accuracy.reliable else ', probably lower: the images are unlike the held-out ones'}; "
+            f"{'' if accuracy.reliable else ', without copies of one picture, and probably lower'}; "
             f"of the held-out images: {accuracy.reference:.1%}"
         )
-    lines += _render_shift(model.label_shift) if model.label_shift else []
+    # Of hundreds of classes, some intervals miss the share by chance.
+    if model.label_shift and any(each.test == "classes" for each in model.findings):
+        lines += _render_shift(model.label_shift)
     lines.append(f"  reference: {_render_reference(model.reference)}")
     return [*lines, f"  window: {_render_period(model.window)}"]
 
@@ -124,7 +126,7 @@ def _render_finding(finding: Finding) -> str:
 
 def _render_shift(shift: LabelShiftEstimate) -> list[str]:
     """Return a line for each class whose share has changed for sure, the largest change first."""
-    changed = [each for each in shift.classes if not each.low <= each.reference <= each.high]
+    changed = [each for each in shift.classes if each.changed]
     changed.sort(key=lambda each: -abs(each.share - each.reference))
     return [
         f"  estimated share of {each.name}: {each.share:.1%} ({each.low:.1%} to {each.high:.1%}), {each.reference:.1%} before"
@@ -140,7 +142,7 @@ def _render_reference(reference: ReferenceSummary) -> str:
 def _render_period(period: Period) -> str:
     text = f"{period.predictions:,} predictions"
     if period.compared < period.predictions:
-        text += f", of which {period.compared:,} are compared"
+        text += f", of which {period.compared:,} different images are compared"
     if period.first is None or period.last is None:
         return text
     return f"{text}, {period.first:%Y-%m-%d %H:%M} to {period.last:%Y-%m-%d %H:%M} UTC"

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Engine, delete, func, select
+from sqlalchemy import Engine, delete, func, select, update
 
+from visiongate.monitoring.drift.sample import Sample
 from visiongate.monitoring.opinions import Answer
-from visiongate.monitoring.tables import feedback, models, predictions
+from visiongate.monitoring.tables import feedback, first_predictions, models, predictions
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +92,24 @@ def _find_probability(row: Any, classes: Sequence[str]) -> float:  # noqa: ANN40
 def forget_image(engine: Engine, sha256: str) -> int:
     """Delete all predictions for an image, and the feedback on them; return how many predictions there were.
 
+    Recorded first predictions are kept without those for the image.
+
     Raises:
         SQLAlchemyError: The database cannot be written.
+        DataError: A row of first predictions is damaged; nothing was deleted.
     """
     ids = select(predictions.c.prediction_id).where(predictions.c.image_sha256 == sha256)
     with engine.begin() as connection:
         connection.execute(delete(feedback).where(feedback.c.prediction_id.in_(ids)))
         beside = predictions.c.shadow_of.in_(ids)
         of_image = predictions.c.image_sha256 == sha256
-        return connection.execute(delete(predictions).where(of_image | beside)).rowcount
+        deleted = connection.execute(delete(predictions).where(of_image | beside)).rowcount
+        for number, content in connection.execute(
+            select(first_predictions.c.model_id, first_predictions.c.content)
+        ).all():
+            sample = Sample.decode(content)
+            others = sample.image != sha256
+            if not others.all():
+                row = update(first_predictions).where(first_predictions.c.model_id == number)
+                connection.execute(row.values(content=sample.take(others).encode()))
+    return deleted

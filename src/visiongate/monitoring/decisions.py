@@ -1,8 +1,9 @@
 """The history of decisions in the database of the prediction log: rollouts, and checks whether to train again."""
 
 import json
+from typing import Any
 
-from sqlalchemy import Engine, delete, insert, select
+from sqlalchemy import Engine, Select, delete, insert, select
 
 from visiongate.monitoring.decision_report import (
     APPLIED,
@@ -12,11 +13,11 @@ from visiongate.monitoring.decision_report import (
     LatestDecision,
 )
 from visiongate.monitoring.tables import decisions
-from visiongate.monitoring.times import DAY_US
+from visiongate.monitoring.times import AHEAD_US, DAY_US, latest_us
 
 
 def record_decision(engine: Engine, report: DecisionReport, days: int) -> None:
-    """Record a decision, and delete those of its kind that are older than a number of days.
+    """Record a decision, and delete those of its kind that are older than a number of days, or of a clock that was ahead.
 
     Raises:
         SQLAlchemyError: The database cannot be written.
@@ -28,10 +29,10 @@ def record_decision(engine: Engine, report: DecisionReport, days: int) -> None:
         "verdict": report.verdict,
         "report": report.model_dump_json(),
     }
-    old = (decisions.c.kind == report.kind) & (decisions.c.time_us < time_us - days * DAY_US)
+    kept = decisions.c.time_us.between(time_us - days * DAY_US, time_us + AHEAD_US)
     with engine.begin() as connection:
         connection.execute(insert(decisions).values(values))
-        connection.execute(delete(decisions).where(old))
+        connection.execute(delete(decisions).where(decisions.c.kind == report.kind, ~kept))
 
 
 def read_decisions(engine: Engine, kind: DecisionKind, limit: int) -> list[str]:
@@ -40,9 +41,8 @@ def read_decisions(engine: Engine, kind: DecisionKind, limit: int) -> list[str]:
     Raises:
         SQLAlchemyError: The database cannot be read.
     """
-    latest = select(decisions.c.report).where(decisions.c.kind == kind).order_by(decisions.c.time_us.desc())
     with engine.connect() as connection:
-        return list(connection.scalars(latest.limit(limit)))
+        return list(connection.scalars(_latest(kind, decisions.c.report).limit(limit)))
 
 
 def read_latest_decisions(engine: Engine) -> tuple[LatestDecision, ...]:
@@ -55,9 +55,13 @@ def read_latest_decisions(engine: Engine) -> tuple[LatestDecision, ...]:
     found = []
     with engine.connect() as connection:
         for kind in VERDICTS:
-            latest = select(*columns).where(decisions.c.kind == kind).order_by(decisions.c.time_us.desc())
-            row = connection.execute(latest.limit(1)).one_or_none()
+            row = connection.execute(_latest(kind, *columns).limit(1)).one_or_none()
             if row is not None:
                 verdict = APPLIED if json.loads(row.report).get("applied") else row.verdict
                 found.append(LatestDecision(kind, verdict, row.time_us / 1e6))
     return tuple(found)
+
+
+def _latest(kind: DecisionKind, *columns: Any) -> Select[Any]:  # noqa: ANN401 - columns of the table
+    past = decisions.c.time_us <= latest_us()
+    return select(*columns).where(decisions.c.kind == kind, past).order_by(decisions.c.time_us.desc())

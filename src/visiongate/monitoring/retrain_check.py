@@ -19,6 +19,9 @@ ADVICE: Final[dict[RetrainVerdict, str]] = {
     "no need": "keep the champion",
     "cannot say": "ask for true classes (serving.log.ask_share), and run `visiongate drift` each week",
 }
+REPAIR_FIRST: Final = (
+    "repair what `visiongate drift` names first: training with such images would teach the fault"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +32,13 @@ class EstimatedHarm:
         accuracy: The estimate with its interval.
         reference: The accuracy on held-out images.
         found: Whether the check found that the accuracy has fallen.
+        repair: What is to be repaired first, in words, if the estimate is not reliable for that reason; None otherwise.
     """
 
     accuracy: Interval
     reference: float
     found: bool
+    repair: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +74,11 @@ def judge_retrain(evidence: RetrainEvidence, rules: RetrainRules) -> RetrainRepo
         verdict = "retrain"
     elif champion is None or all(check.due is None for check in checks if check.check != "new labels"):
         verdict = "cannot say"
+    must_repair = verdict != "retrain" and evidence.estimate is not None and evidence.estimate.repair
     return RetrainReport(
         checked_at=datetime.now(UTC),
         verdict=verdict,
-        advice=ADVICE[verdict],
+        advice=REPAIR_FIRST if must_repair else ADVICE[verdict],
         name=champion.name if champion else None,
         version=champion.version if champion else None,
         sha256=champion.sha256 if champion else None,
@@ -111,6 +117,10 @@ def _judge_estimated(estimate: EstimatedHarm | None) -> RetrainCheck:
         f"the drift check estimates an accuracy of {accuracy.value:.1%} ({accuracy.low:.1%} to {accuracy.high:.1%}), which is "
         f"{estimate.reference:.1%} on held-out images"
     )
+    if estimate.found and estimate.repair is not None:
+        # The estimate is of images that the model should not get, and the fault may be gone tomorrow.
+        reason = f"repair first: {estimate.repair}; {reason}"
+        return RetrainCheck(check="estimated harm", due=None, reason=reason)
     return RetrainCheck(check="estimated harm", due=estimate.found, reason=reason)
 
 

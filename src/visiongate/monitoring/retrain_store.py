@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, and_, func, select
 
 from visiongate.errors import DataError
 from visiongate.monitoring.collection import read_feedback
+from visiongate.monitoring.drift.advice import REPAIRABLE
 from visiongate.monitoring.drift.store import read_latest_report
 from visiongate.monitoring.entries import LoggedModel
 from visiongate.monitoring.harm_store import read_votes
@@ -17,6 +18,7 @@ from visiongate.monitoring.opinions import Knowledge, weigh
 from visiongate.monitoring.retrain_check import EstimatedHarm, RetrainEvidence
 from visiongate.monitoring.rollout_store import is_active
 from visiongate.monitoring.tables import drift_references, models, predictions
+from visiongate.monitoring.times import latest_us
 from visiongate.records.drift_reference import read_reference
 from visiongate.records.interval import Interval, wilson_interval
 from visiongate.settings.collecting import CollectRules
@@ -52,7 +54,7 @@ def read_retrain_evidence(
 
 
 def _find_champion(connection: Connection, name: str | None) -> LoggedModel | None:
-    active = is_active(predictions)
+    active = is_active(predictions) & (predictions.c.time_us <= latest_us())
     if name is not None:
         active &= predictions.c.model_id.in_(select(models.c.model_id).where(models.c.name == name))
     latest = select(predictions.c.model_id).where(active).order_by(predictions.c.time_us.desc()).limit(1)
@@ -96,7 +98,9 @@ def _read_estimate(engine: Engine, champion: LoggedModel) -> EstimatedHarm | Non
         return None
     accuracy = found.accuracy
     interval = Interval(accuracy.value, accuracy.low, accuracy.high)
-    return EstimatedHarm(interval, accuracy.reference, found.harm in {"estimated", "measured"})
+    cause = next(iter(found.causes), None)
+    repair = cause if cause in REPAIRABLE and not accuracy.reliable else None
+    return EstimatedHarm(interval, accuracy.reference, found.harm in {"estimated", "measured"}, repair)
 
 
 def _count_new_labels(

@@ -50,7 +50,7 @@ class Exposure:
         predictions: How many it made.
         failures: Images that it could not predict.
         confidence: Sum of the confidences.
-        latencies: Of the latest predictions, in milliseconds.
+        latencies: Of a random selection of the predictions, in milliseconds.
     """
 
     predictions: int = 0

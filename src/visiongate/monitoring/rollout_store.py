@@ -8,15 +8,20 @@ from sqlalchemy import Connection, Engine, Integer, and_, cast, func, or_, selec
 from visiongate.monitoring.history import MAX_LATENCIES, read_models
 from visiongate.monitoring.rollout import Exposure, RolloutEvidence
 from visiongate.monitoring.tables import failures, feedback, models, predictions
+from visiongate.monitoring.times import latest_us
 from visiongate.monitoring.votes import Vote
 
 _MINUTE_US: Final = 60_000_000
+# The place of the first one in an id of `new_prediction_id`.
+_RANDOM_DIGITS: Final = 20
 # The answer, and what the shadow predicted beside it.
 _ANSWER, _BESIDE = predictions.alias("answer"), predictions.alias("beside")
 
 
 def read_rollouts(engine: Engine, since_us: int) -> list[RolloutEvidence]:
     """Return the evidence about the challengers that predicted since a time, with all that they did before.
+
+    Predictions of a clock that was ahead do not count.
 
     Args:
         engine: Of the database.
@@ -34,12 +39,13 @@ def read_rollouts(engine: Engine, since_us: int) -> list[RolloutEvidence]:
 def _read_shadow(connection: Connection, known: dict[int, Any], since_us: int) -> RolloutEvidence | None:
     pairs = _BESIDE.join(_ANSWER, _BESIDE.c.shadow_of == _ANSWER.c.prediction_id)
     both = (_BESIDE.c.model_id, _ANSWER.c.model_id)
-    latest = select(*both).select_from(pairs).where(_BESIDE.c.time_us >= since_us, is_active(_ANSWER))
+    recent = _BESIDE.c.time_us.between(since_us, latest_us())
+    latest = select(*both).select_from(pairs).where(recent, is_active(_ANSWER))
     numbers = connection.execute(latest.order_by(_BESIDE.c.time_us.desc()).limit(1)).one_or_none()
     if numbers is None or numbers[0] == numbers[1]:
         return None
     challenger, champion = numbers
-    of_both = and_(both[0] == challenger, both[1] == champion)
+    of_both = and_(both[0] == challenger, both[1] == champion, _BESIDE.c.time_us <= latest_us())
     agree = cast(_BESIDE.c.predicted == _ANSWER.c.predicted, Integer)
     times = (func.min(_BESIDE.c.time_us), func.max(_BESIDE.c.time_us), func.sum(agree))
     first_us, last_us, agreeing = connection.execute(select(*times).select_from(pairs).where(of_both)).one()
@@ -117,15 +123,19 @@ def _read_exposure(connection: Connection, number: Any, role: str, first_us: int
         failures.c.role == role,
         failures.c.time_us >= first_us - first_us % _MINUTE_US,
     )
-    latest = select(predictions.c.total_ms).where(selected).order_by(predictions.c.time_us.desc())
-    latencies = connection.scalars(latest.limit(MAX_LATENCIES)).all()
+    # By the random digits of the ids. The latest ones of a busy champion would be of other days than those of its canary.
+    drawn = func.substr(predictions.c.prediction_id, _RANDOM_DIGITS)
+    latencies = connection.scalars(
+        select(predictions.c.total_ms).where(selected).order_by(drawn).limit(MAX_LATENCIES)
+    ).all()
     failed_images = int(connection.scalars(failed).one() or 0)
     return Exposure(made, failed_images, confidence or 0.0, np.array(latencies, np.float64))
 
 
 def _find_latest(connection: Connection, selected: Any) -> int | None:  # noqa: ANN401 - an expression of SQL
-    latest = select(predictions.c.model_id).where(selected).order_by(predictions.c.time_us.desc()).limit(1)
-    return connection.scalar(latest)
+    past = predictions.c.time_us <= latest_us()
+    latest = select(predictions.c.model_id).where(selected, past).order_by(predictions.c.time_us.desc())
+    return connection.scalar(latest.limit(1))
 
 
 def is_active(table: Any) -> Any:  # noqa: ANN401 - an expression of SQL
@@ -139,7 +149,7 @@ def _has_role(number: Any, role: str) -> Any:  # noqa: ANN401 - an expression of
         "canary": predictions.c.role == role,
         "shadow": predictions.c.shadow_of.is_not(None),
     }[role]
-    return and_(predictions.c.model_id == number, of_role)
+    return and_(predictions.c.model_id == number, of_role, predictions.c.time_us <= latest_us())
 
 
 def _predicted(challenger: Any, champion: Any) -> tuple[Any, Any]:  # noqa: ANN401 - aliases of the table

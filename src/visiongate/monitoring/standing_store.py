@@ -7,7 +7,7 @@ from sqlalchemy import Engine, Table, select
 
 from visiongate.monitoring.standing import MAX_CHECKS, MAX_DECISIONS, CheckVerdict, Decision, Standing
 from visiongate.monitoring.tables import decisions, drift_checks
-from visiongate.monitoring.times import to_datetime
+from visiongate.monitoring.times import latest_us, to_datetime
 
 
 def read_standing(engine: Engine) -> Standing:
@@ -38,5 +38,5 @@ def read_standing(engine: Engine) -> Standing:
 
 
 def _latest(table: Table, rows: int, *columns: str) -> Any:  # noqa: ANN401 - an expression of SQL
-    chosen = select(*(table.c[name] for name in columns))
+    chosen = select(*(table.c[name] for name in columns)).where(table.c.time_us <= latest_us())
     return chosen.order_by(table.c.time_us.desc(), *(key.desc() for key in table.primary_key)).limit(rows)

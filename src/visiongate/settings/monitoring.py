@@ -57,7 +57,7 @@ class Drift(Section):
         description="Share of the images that one picture and its near-copies may have; more is a flood.",
     )
     near_distance: NonNegative = Field(
-        default=0.02,
+        default=0.1,
         description="Distance of two embeddings of unit length below which they may be near-copies.",
     )
     permutations: Annotated[int, Field(ge=199)] = Field(

@@ -35,20 +35,22 @@ class Cause(NamedTuple):
     tests: tuple[DriftTest, ...]
 
 
+CAMERA: Final = "another camera, client or preprocessing"
+NEW_IMAGES: Final = Cause("a new class, or images of another kind", ("novelty", "out_of_distribution"))
+SHARES: Final = "other shares of the classes"
 # Of equal effects, the first is the likelier.
 CAUSES: Final = (
     Cause(
-        "another camera, client or preprocessing",
+        CAMERA,
         ("brightness", "contrast", "format", "mode", "size", "aspect"),
     ),
-    Cause(
-        "a new class, or images of another kind",
-        ("novelty", "out_of_distribution"),
-    ),
-    Cause("other shares of the classes", ("classes",)),
+    NEW_IMAGES,
+    Cause(SHARES, ("classes",)),
     Cause("other images of the same classes", ("embeddings", "probabilities", "confidence", "accuracy")),
 )
 FLOOD: Final = "one picture is sent again and again"
+# What is repaired where the images come from. To train with such images would teach the fault.
+REPAIRABLE: Final = frozenset({CAMERA, FLOOD})
 
 
 def explain(effects: Mapping[DriftTest, float]) -> list[str]:
@@ -64,7 +66,9 @@ def explain(effects: Mapping[DriftTest, float]) -> list[str]:
         for cause in CAUSES
         if effects.keys() & set(cause.tests)
     ]
-    # What follows from another cause explains nothing.
+    # What follows from another cause explains nothing: a model takes new images for some of its classes.
+    if effects.keys() & set(NEW_IMAGES.tests):
+        found = [each for each in found if each[1] != SHARES]
     if len(found) > 1:
         found = [each for each in found if each[1] != CAUSES[-1].name]
     ordered = [name for _, name in sorted(found, key=lambda each: -each[0])]

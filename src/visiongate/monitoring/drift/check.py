@@ -34,8 +34,10 @@ from visiongate.monitoring.times import to_datetime
 from visiongate.records.drift_reference import DriftReference
 from visiongate.settings.monitoring import DRIFT_TESTS, DriftTest, Monitoring
 
-# With these, the images are others than those by which the confidence was calibrated.
-UNLIKE: Final[frozenset[DriftTest]] = frozenset({"brightness", "contrast", "novelty", "out_of_distribution"})
+# With these, the images are others than those by which the confidence was calibrated, or the estimate leaves copies out.
+UNLIKE: Final[frozenset[DriftTest]] = frozenset(
+    {"flood", "brightness", "contrast", "novelty", "out_of_distribution"}
+)
 WAIT: Final = "wait for more predictions, or look further back with --window"
 OUT_OF_FOLD: Final = (
     " The held-out images were predicted by the models of a cross-validation, trained with fewer images."
@@ -272,10 +274,10 @@ def _label_shift(candidate: Candidate, pair: Pair) -> LabelShiftEstimate | None:
     predicted = np.bincount(pair.window.predicted, minlength=len(names))
     shift = estimate_label_shift(held_out.confusion, predicted)
     usual = held_out.class_counts / held_out.class_counts.sum()
-    rows = zip(names, shift.shares, shift.low, shift.high, usual, strict=True)
+    rows = zip(names, shift.shares, shift.low, shift.high, usual, shift.changed.tolist(), strict=True)
     classes = [
-        EstimatedShare(name=name, share=share, low=low, high=high, reference=reference)
-        for name, share, low, high, reference in rows
+        EstimatedShare(name=name, share=share, low=low, high=high, reference=reference, changed=changed)
+        for name, share, low, high, reference, changed in rows
     ]
     return LabelShiftEstimate(classes=classes, limits=SHIFT_LIMITS + _caveat(held_out))
 

@@ -68,8 +68,13 @@ def compare_counts(before: Counts, after: Counts) -> Outcome:
     distance = float(np.abs(after / after.sum() - before / before.sum()).sum() / 2)
     if len(before) < 2:  # noqa: PLR2004 - a single category cannot differ
         return Outcome(distance, 1.0)
-    fisher = len(before) * min(map(_fisher_p, before.tolist(), after.tolist(), *_totals(before, after)))
+    fisher = len(before) * min(compare_each_count(before, after))
     return Outcome(distance, min(1.0, 2 * min(fisher, _chi_squared_p(before, after))))
+
+
+def compare_each_count(before: Counts, after: Counts) -> list[float]:
+    """Return the p-value of each category against the others, by Fisher's exact test; not adjusted for their number."""
+    return list(map(_fisher_p, before.tolist(), after.tolist(), *_totals(before, after)))
 
 
 def compare_marks(before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_]) -> Outcome:

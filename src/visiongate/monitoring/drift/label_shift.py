@@ -6,6 +6,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from visiongate.monitoring.drift.distributions import compare_each_count
+
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 LIMITS: Final = (
@@ -25,11 +27,19 @@ _SEED: Final = 20261129
 
 @dataclass(frozen=True, slots=True)
 class LabelShift:
-    """Shares of the true classes, each K: the estimate, and its 95% interval."""
+    """Shares of the true classes, each K.
+
+    Attributes:
+        shares: The estimate.
+        low, high: The 95% interval of each by itself.
+        changed: Whether the share has changed for sure: it was outside the interval, and predictions of the class are more or
+            less frequent than before by Fisher's exact test, at 95% for all classes together (Bonferroni).
+    """
 
     shares: Floats
     low: Floats
     high: Floats
+    changed: npt.NDArray[np.bool_]
 
 
 def estimate_label_shift(confusion: Counts, predicted: Counts) -> LabelShift:
@@ -50,7 +60,11 @@ def estimate_label_shift(confusion: Counts, predicted: Counts) -> LabelShift:
     matrices /= matrices.sum(axis=2, keepdims=True)
     sampled = _solve(matrices, generator.dirichlet(predicted + 1 / count, draws))
     low, high = np.quantile(sampled, _QUANTILES, axis=0)
-    return LabelShift(estimate[0], np.minimum(low, estimate[0]), np.maximum(high, estimate[0]))
+    usual = confusion.sum(axis=1) / confusion.sum()
+    # Of many intervals, some miss. By chance alone, no class passes this test in 95% of the windows.
+    p_values = np.array(compare_each_count(confusion.sum(axis=0), predicted))
+    changed = ((usual < low) | (usual > high)) & (p_values <= 2 * _QUANTILES[0] / count)
+    return LabelShift(estimate[0], np.minimum(low, estimate[0]), np.maximum(high, estimate[0]), changed)
 
 
 def _solve(rates: Floats, shares: Floats) -> Floats:

@@ -60,6 +60,10 @@ class EstimatedShare(BaseModel):
     low: Annotated[float, Field(description="Of the 95% interval.")]
     high: float
     reference: float
+    changed: Annotated[
+        bool,
+        Field(description="Whether it has changed for sure: at 95% for all classes together (Bonferroni)."),
+    ] = False
 
 
 class LabelShiftEstimate(BaseModel):
@@ -79,7 +83,8 @@ class AccuracyEstimate(BaseModel):
     reliable: Annotated[
         bool,
         Field(
-            description="False if other tests found images unlike the held-out ones: the accuracy is probably lower."
+            description="False if other tests found images unlike the held-out ones, or a flood, whose copies are left "
+            "out: the accuracy is probably lower."
         ),
     ]
     limits: str

@@ -19,14 +19,14 @@ from visiongate.monitoring.tables import (
     insert_into,
     predictions,
 )
-from visiongate.monitoring.times import DAY_US, HOUR_US, now_us
+from visiongate.monitoring.times import AHEAD_US, DAY_US, latest_us, now_us
 from visiongate.records.drift_reference import DriftReference, read_reference
 from visiongate.settings.monitoring import Drift
 
-# Checks that are further in the future were made by a clock that was wrong. The clocks of machines differ by less.
-_AHEAD_US: Final = HOUR_US
 # Numbers of an embedding, at most.
 _MAX_EMBEDDING: Final = 1024
+# Of the draw of predictions: a repeated check compares the same ones.
+_SEED: Final = 20261129
 _TIME = predictions.c.time_us
 _SAMPLED = tuple(
     predictions.c[name]
@@ -58,6 +58,8 @@ class _First(NamedTuple):
 def read_candidates(engine: Engine, since_us: int, settings: Drift) -> list[Candidate]:
     """Return the versions that answered since a time; the one with the latest answer is the first.
 
+    Predictions of a clock that was ahead do not count.
+
     First predictions that have become enough for a reference are recorded, and used from then on.
 
     Args:
@@ -69,7 +71,8 @@ def read_candidates(engine: Engine, since_us: int, settings: Drift) -> list[Cand
         SQLAlchemyError: The database cannot be read or written.
         DataError: A recorded reference is damaged.
     """
-    recent = select(predictions.c.model_id).where(since_us <= _TIME, predictions.c.shadow_of.is_(None))
+    answered = _TIME.between(since_us, latest_us()) & predictions.c.shadow_of.is_(None)
+    recent = select(predictions.c.model_id).where(answered)
     with engine.begin() as connection:
         numbers = connection.scalars(
             recent.group_by(predictions.c.model_id).order_by(func.max(_TIME).desc())
@@ -85,7 +88,7 @@ def read_latest_report(engine: Engine) -> DriftReport | None:
         SQLAlchemyError: The database cannot be read.
         ValidationError: The record is of another version of this program.
     """
-    past = select(drift_checks.c.report).where(drift_checks.c.time_us <= now_us() + _AHEAD_US)
+    past = select(drift_checks.c.report).where(drift_checks.c.time_us <= latest_us())
     with engine.connect() as connection:
         report = connection.scalar(past.order_by(drift_checks.c.time_us.desc()).limit(1))
     return None if report is None else DriftReport.model_validate_json(report)
@@ -103,7 +106,7 @@ def record_report(engine: Engine, report: DriftReport, days: int) -> None:
         connection.execute(insert(drift_checks).values(values))
         too_old = drift_checks.c.time_us < time_us - days * DAY_US
         connection.execute(
-            delete(drift_checks).where(too_old | (drift_checks.c.time_us > time_us + _AHEAD_US))
+            delete(drift_checks).where(too_old | (drift_checks.c.time_us > time_us + AHEAD_US))
         )
 
 
@@ -120,7 +123,9 @@ def record_rollout(engine: Engine, sha256: str, settings: Drift) -> int:
     Raises:
         SQLAlchemyError: The database cannot be read or written.
     """
-    tried = predictions.c.shadow_of.is_not(None) | (predictions.c.role == "canary")
+    tried = (predictions.c.shadow_of.is_not(None) | (predictions.c.role == "canary")) & (
+        predictions.c.time_us <= latest_us()
+    )
     with engine.begin() as connection:
         for number, model in read_models(connection).items():
             if model.sha256 != sha256:
@@ -196,17 +201,29 @@ def _read_first(connection: Connection, number: int, model: LoggedModel, wanted:
 def _read_window(
     connection: Connection, number: int, model: LoggedModel, since_us: int, most: int
 ) -> tuple[Sample, int]:
-    """Return the predictions since a time; of many, every second, third or so; and their number."""
+    """Return the predictions since a time; of many, one of every two, three or so; and their number."""
     selected = _answers_of(number) & (since_us <= _TIME)
     total = connection.scalars(select(func.count()).where(selected)).one()
-    step = -(-total // most)
     query: Select[Any] = select(*_SAMPLED).where(selected).order_by(_TIME)
-    if step > 1:
+    if total > most:
         row = func.row_number().over(order_by=_TIME).label("row")
         numbered = select(predictions.c.prediction_id, row).where(selected).subquery()
-        chosen = select(numbered.c.prediction_id).where(numbered.c.row % step == 0)
+        chosen = select(numbered.c.prediction_id).where(numbered.c.row.in_(_draw_rows(total, most)))
         query = query.where(predictions.c.prediction_id.in_(chosen))
     return _to_sample(connection.execute(query).all(), model), total
+
+
+def _draw_rows(total: int, most: int) -> list[int]:
+    """Return the numbers, from 1, of at most so many rows, one at random of each group of neighbors.
+
+    The first of each group would be those of one client, if clients send in turn.
+    """
+    step = -(-total // most)
+    starts = np.arange(0, total, step)
+    rows: list[int] = (
+        1 + np.random.default_rng(_SEED).integers(starts, np.minimum(starts + step, total))
+    ).tolist()
+    return rows
 
 
 def _to_sample(rows: Sequence[Any], model: LoggedModel) -> Sample:
@@ -239,4 +256,5 @@ def _to_sample(rows: Sequence[Any], model: LoggedModel) -> Sample:
 
 
 def _answers_of(number: int) -> Any:  # noqa: ANN401 - an expression of SQL
-    return (predictions.c.model_id == number) & predictions.c.shadow_of.is_(None)
+    answered = (predictions.c.model_id == number) & predictions.c.shadow_of.is_(None)
+    return answered & (predictions.c.time_us <= latest_us())
