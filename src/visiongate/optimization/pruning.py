@@ -52,9 +52,8 @@ def should_prune(
     if step >= epochs:
         return step % epochs == 0 and _is_in_lower_half(curve, others)
     if optimize.pruner == "race":
-        return step == max(race.first, epochs // optimize.reduction_factor) and _is_in_lower_half(
-            curve, others
-        )
+        check = max(race.first, epochs // optimize.reduction_factor)
+        return step == check and _is_in_lower_half(curve, others)
     if optimize.pruner == "median":
         return _is_below_median(optimize, curve, others)
     # After too few images, all trials still guess: those rungs are moved up to the first epoch that tells them apart.
