@@ -63,7 +63,7 @@ ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("ingestion", "validation", "preparation", "transformation")
 PROBLEMS = {
     "digits": ["dataset=digits"],
-    "mnist": ["experiment=mnist_fast", "dataset.limit=10000", "optimize=default", "optimize.epochs=2"],
+    "mnist": ["experiment=mnist_fast", "dataset.limit=10000", "optimize=default", "optimize.epochs=4"],
     "cats_dogs": ["dataset=cats_dogs", "experiment=photos"],
 }
 TRIALS = 20
