@@ -16,11 +16,11 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], width: in
     return "\n".join(line if width is None else shorten(line, width) for line in lines)
 
 
-def join_first(names: Iterable[str], limit: int) -> str:
-    """Return the first names, separated by commas, and how many more there are."""
+def join_first(names: Iterable[str], limit: int, separator: str = ", ") -> str:
+    """Return the first names, separated by commas or something else, and how many more there are."""
     listed = list(names)
     more = f" and {len(listed) - limit:,} more" if len(listed) > limit else ""
-    return ", ".join(listed[:limit]) + more
+    return separator.join(listed[:limit]) + more
 
 
 def escape_unprintable(text: str) -> str:

@@ -114,6 +114,23 @@ def test_corrected_and_confirmed_images_are_taken(
     ]
 
 
+def test_the_message_counts_the_labels_of_all_runs_since_the_last_commit(
+    visitors: Visitors, capsys: pytest.CaptureFixture[str]
+) -> None:
+    visitors.tell(picture(100), "3", "5")
+    visitors.tell(picture(2), "8", "8")
+    collect()
+    visitors.tell(picture(101), "3", "5")
+    capsys.readouterr()
+    collect()
+    assert "Collect 3 labels from feedback" in commands(capsys.readouterr().out)[1]
+    for command in (("add", "data"), ("-c", "user.email=a@b.c", "commit", "-qm", "three")):
+        subprocess.run(["git", *command], check=True)
+    visitors.tell(picture(102), "3", "5")
+    collect()
+    assert "Collect 1 labels from feedback" in commands(capsys.readouterr().out)[1]
+
+
 def test_a_second_run_changes_nothing(visitors: Visitors, capsys: pytest.CaptureFixture[str]) -> None:
     visitors.tell(picture(100), "3", "5")
     visitors.tell(picture(2), "8", "8")
@@ -234,6 +251,27 @@ def test_all_doubtful_labels_are_accepted_but_those_without_a_known_class(visito
     assert collected().keys() == {true}
     assert (corrections()[known].label, corrections()[known].who) == ("7", "Ada")
     assert {label.doubt for label in doubtful().values()} == {"conflicting"}
+
+
+def test_a_person_may_accept_what_was_rejected(visitors: Visitors) -> None:
+    name = visitors.tell(picture(100), "3", "5", 0.999)
+    collect("--reject", name)
+    assert corrections()[name].label is None
+    collect("--accept", name)
+    assert collected()[name].label == "5"
+    assert corrections() == {}
+
+
+def test_accepting_all_leaves_what_a_person_has_decided(visitors: Visitors) -> None:
+    corrected, lie = (
+        visitors.tell(picture(100), "3", "5", 0.999),
+        visitors.tell(picture(101), "3", "5", 0.999),
+    )
+    collect("--accept", f"{corrected}=6", "--reject", lie)
+    later = visitors.tell(picture(102), "3", "5", 0.999)
+    collect("--accept", "all")
+    assert {name: row.label for name, row in collected().items()} == {corrected: "6", later: "5"}
+    assert (corrections()[lie].label, corrections()[lie].who) == (None, "Ada")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -345,6 +346,19 @@ def test_out_of_fold_outputs_are_not_compared_with_those_of_the_served_model(
     assert {"probabilities", "confidence", "accuracy"} <= {
         each["test"] for each in later["models"][0]["tests"]
     }
+
+
+def test_a_finding_says_where_the_distributions_differ(address: str, tmp_path: Path) -> None:
+    store_reference(address)
+    record(address, Stream(spread=1.8), 500, 1)
+
+    _, report = check(tmp_path)
+
+    for finding in report["models"][0]["findings"]:
+        if finding["test"] in {"probabilities", "confidence"}:
+            after, before = (float(each) / 100 for each in re.findall(r"([\d.]+)%", finding["what"]))
+            assert abs(after - before) == pytest.approx(finding["effect"], abs=0.002)
+    assert {"probabilities", "confidence"} <= found(report)
 
 
 def test_clients_that_send_in_turn_are_all_compared(

@@ -9,12 +9,18 @@ import pytest
 from scipy import stats
 
 from visiongate.monitoring.drift.accuracy import Calibration
-from visiongate.monitoring.drift.advice import CAUSES, FLOOD, explain, first_test
-from visiongate.monitoring.drift.copies import compare_largest_group, find_groups, safe_distance
+from visiongate.monitoring.drift.advice import CAUSES, FEW_PICTURES, FLOOD, explain, first_test
+from visiongate.monitoring.drift.copies import (
+    compare_frequent_groups,
+    compare_largest_group,
+    find_groups,
+    safe_distance,
+)
 from visiongate.monitoring.drift.distributions import (
     compare_counts,
     compare_marks,
     compare_numbers,
+    find_largest_gap,
     kolmogorov_smirnov_bound,
 )
 from visiongate.monitoring.drift.embeddings import FeatureMap, compare_means, compare_novelty
@@ -104,6 +110,12 @@ def test_counts_alarm_no_more_often_than_the_level(count: int, generator: np.ran
     for level in (0.05, 0.01):
         # A binomial count is larger once in 1,000 times.
         assert (p_values <= level).sum() <= stats.binom.ppf(0.999, 600, level)
+
+
+def test_the_largest_gap_explains_a_difference_that_the_mean_hides() -> None:
+    before, after = np.repeat([0.0, 1.0], [90, 10]), np.repeat([0.05, 1.0], [95, 5])
+    assert find_largest_gap(before, after) == (0.0, 0.9, 0.0)
+    assert compare_numbers(before, after).effect == 0.9
 
 
 def test_counts_find_a_new_category_a_shifted_one_and_many_small_changes() -> None:
@@ -204,6 +216,22 @@ def test_a_picture_may_be_sent_as_often_as_the_setting_says(generator: np.random
     assert compare_largest_group(flood, 0.02).p_value < 1e-6
 
 
+def test_few_pictures_in_turn_are_a_flood(generator: np.random.Generator) -> None:
+    """Each is sent no more often than one picture may be."""
+    in_turn = np.concatenate([np.arange(5000) % 40, np.arange(40, 540)])
+    assert compare_largest_group(in_turn, 0.02).p_value > 0.01
+    found = compare_frequent_groups(in_turn, 0.02)
+    assert found.p_value < 1e-9
+    assert found.effect == pytest.approx(5000 / 5500)
+    assert set(found.groups.tolist()) == set(range(40))
+    assert compare_frequent_groups(np.arange(5000), 0.02).p_value == 1
+    # Each image twice, many pictures, and a third of the images.
+    assert compare_frequent_groups(np.repeat(np.arange(2500), 2), 0.02).p_value == 1
+    assert compare_frequent_groups(generator.integers(200, size=1000), 0.02).p_value > 0.01
+    third = np.concatenate([np.arange(500) % 20, np.arange(20, 1020)])
+    assert compare_frequent_groups(third, 0.02).p_value > 0.01
+
+
 @pytest.mark.parametrize("count", [3, 40])
 def test_label_shift_is_estimated_within_its_interval(count: int) -> None:
     covered = []
@@ -270,6 +298,7 @@ def test_looks_spend_the_yearly_level_however_often_they_are(pause_hours: int) -
     assert spent <= 0.05 * (1 + 1e-9)
     assert spend(0.05, 168, None) == spend(0.05, 168, 168)
     assert spend(0.05, 168, -1) == 0
+    assert spend(0.05, 10 * YEAR_HOURS, None) == 0.05
 
 
 def test_the_cause_with_the_largest_effect_is_the_first() -> None:
@@ -277,9 +306,10 @@ def test_the_cause_with_the_largest_effect_is_the_first() -> None:
     assert explain({"brightness": 0.9, "novelty": 0.5, "embeddings": 0.9}) == [camera, new]
     assert explain({"brightness": 0.06, "novelty": 0.1, "classes": 0.08}) == [new, camera]
     assert explain({"flood": 0.05, "classes": 0.4}) == [FLOOD, shares]
+    assert explain({"flood": 0.5, "classes": 0.4}, FEW_PICTURES) == [FEW_PICTURES]
     assert explain({"confidence": 0.1}) == [other]
     assert explain({}) == []
-    assert first_test(FLOOD, ["flood"]) == "flood"
+    assert first_test(FLOOD, ["flood"]) == first_test(FEW_PICTURES, ["flood"]) == "flood"
     assert first_test(new, ["brightness"]) is None
 
 

@@ -49,7 +49,7 @@ SHIFT = {
     "classes": [{"name": "dark", "share": 0.8, "low": 0.7, "high": 0.9, "reference": 0.5}],
     "limits": "none",
 }
-DRIFT = {
+DRIFT: dict[str, Any] = {
     "checked_at": "2026-11-29T08:00:00Z",
     "hours": 168,
     "yearly_level": 0.05,
@@ -88,7 +88,7 @@ STAGE = {
     "labels": 12,
     "difference": {"value": 0.01, "low": -0.1, "high": 0.12},
 }
-STANDING = {
+STANDING: dict[str, Any] = {
     "drift": DRIFT,
     "checks": [{"time": "2026-11-29T08:00:00Z", "verdict": "drift"}],
     "decisions": [
@@ -305,6 +305,17 @@ def test_drift_and_rollout_are_shown(page: Page) -> None:
         "Champion is version 3.",
     ):
         expect(rollout).to_contain_text(text)
+
+    advice = FINDING["advice"]
+    same = DRIFT | {"advice": advice, "models": [DRIFT["models"][0] | {"advice": advice}]}
+    retrain = STANDING["decisions"][1] | {"kind": "retrain", "verdict": "retrain"}
+    page.route(
+        "**/monitoring",
+        lambda route: route.fulfill(json=STANDING | {"drift": same, "decisions": [retrain]}),
+    )
+    page.reload()
+    expect(rollout).to_contain_text("Train again")
+    assert drift.inner_text().count("Look at the camera.") == 1
 
 
 def test_a_keyboard_is_enough(page: Page) -> None:

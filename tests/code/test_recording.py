@@ -355,6 +355,28 @@ def test_images_that_the_model_doubts_are_stored(serve: Serve, tmp_path: Path, f
     assert all(row["kept"] == (not row["sure"]) for row in found)
 
 
+def test_an_image_that_cannot_be_stored_is_not_kept(serve: Serve, tmp_path: Path, file: Path) -> None:
+    folder = tmp_path / "images"
+    folder.write_text("in the way")
+
+    async def talk(app: Application) -> None:
+        images = app.service.images
+        assert images is not None
+        await predict(app, PNG)
+        while images.fault is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        await predict(app, JPEG)
+        folder.unlink()
+        while images.waiting_bytes:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        await predict(app, encode(photo(20, 30), "PNG"))
+
+    serve(talk, LOG__IMAGES__KEEP="all")
+    # The first was not known to fail. The second was stored later.
+    assert [row["kept"] for row in rows(file)][1:] == [0, 1]
+    assert len(stored(tmp_path)) == 3
+
+
 def test_a_full_log_takes_no_image_either(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "folder").write_text("in the way")
 

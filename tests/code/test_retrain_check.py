@@ -143,6 +143,15 @@ def test_a_broken_camera_is_repaired_and_not_learned(
     assert "cannot say: repair what `visiongate drift` names first" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("reliable", [True, False])
+def test_a_camera_is_named_although_labels_are_reason_enough(log: Log, reliable: bool) -> None:  # noqa: FBT001
+    log.show([Shown(champion=number % 4 > 0) for number in range(200)])
+    _add_reference(log, 0.95)
+    _add_drift(log, "possible", 0.94, reliable=reliable, causes=[CAMERA])
+
+    assert f"names first ({CAMERA}): a fault" in _run(1).advice
+
+
 def test_labels_count_with_a_broken_camera_too(log: Log) -> None:
     log.show([Shown(champion=number % 4 > 0) for number in range(200)])
     _add_reference(log, 0.95)
@@ -206,9 +215,11 @@ def test_a_new_champion_starts_anew(log: Log, monkeypatch: pytest.MonkeyPatch) -
     assert report.checks[2].reason.startswith("10 images")
 
 
-def test_without_predictions_the_log_cannot_say(log: Log) -> None:
+def test_without_predictions_the_log_cannot_say(log: Log, capsys: pytest.CaptureFixture[str]) -> None:
     assert log.database
     report = _run(2)
+
+    assert capsys.readouterr().out.startswith("No prediction was recorded: there is no champion to judge.\n")
 
     assert (report.verdict, report.name) == ("cannot say", None)
 

@@ -50,6 +50,14 @@ def test_a_shadow_that_is_better_is_promoted(log: Log) -> None:
     assert stage.agreement == pytest.approx(1 - (stage.wins + stage.losses) / 400)
 
 
+def test_both_are_counted_from_the_first_image_of_the_shadow(log: Log) -> None:
+    log.show(draw_pairs(20, 0.9, 0.9), shadow=True)
+
+    stage = _judge(log)
+
+    assert (stage.champion_did.predictions, stage.challenger_did.predictions) == (20, 20)
+
+
 def test_a_shadow_that_is_worse_is_rolled_back(log: Log) -> None:
     log.show(draw_pairs(400, 0.9, 0.7), shadow=True)
 

@@ -1,6 +1,7 @@
 """What a verdict changes in the registry: aliases, tags, and the history that lists show."""
 
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from registering import ProcessKilledError, aliases, fail_after
 from visiongate.adapters.mlflow.registry import ROLLOUT_TAG, find_number, set_alias
 from visiongate.adapters.mlflow.store import Store, TrackingError, open_store
 from visiongate.cli import main
+from visiongate.monitoring.decisions import read_decisions
 from visiongate.monitoring.rollout_report import (
     Exposed,
     RolloutCheck,
@@ -21,8 +23,8 @@ from visiongate.monitoring.rollout_report import (
 from visiongate.records.registry_tags import MODEL_TAG
 from visiongate.registration import stage as register
 from visiongate.registry.listing import format_versions
-from visiongate.registry.rollback import roll_back
-from visiongate.registry.rollout import RolloutAliases, apply_verdict
+from visiongate.registry.rollback import promote_by_hand, roll_back
+from visiongate.registry.rollout import Move, RolloutAliases, apply_verdict
 from visiongate.registry.trace import format_trace, trace_version
 from visiongate.settings.schema import Settings
 from workspaces import commit_workspace, enter_copy, enter_workspace, tracked_settings, write_judged_model
@@ -92,7 +94,8 @@ def _apply(
     stage: Stage = "shadow",
     known: RolloutAliases = SHADOW_ONLY,
 ) -> str | None:
-    return apply_verdict(store, settings.registry.name, _stage(store, settings, verdict, stage), known)
+    move = apply_verdict(store, settings.registry.name, _stage(store, settings, verdict, stage), known)
+    return move.text if move is not None and move.done else None
 
 
 def test_a_shadow_that_passes_becomes_champion_with_a_history(store: Store, settings: Settings) -> None:
@@ -114,6 +117,39 @@ def test_the_promotion_can_be_rolled_back(store: Store, settings: Settings) -> N
 
     assert roll_back(store, settings.registry.name, None, "worse", force=False).number == "1"
     assert aliases(store, settings) == {"champion": "1"}
+
+
+@pytest.mark.parametrize("known", [SHADOW_ONLY, BOTH])
+def test_a_version_that_was_rolled_back_is_not_promoted_again(
+    known: RolloutAliases, store: Store, settings: Settings
+) -> None:
+    name = settings.registry.name
+    _apply(store, settings, "promote")
+    roll_back(store, name, None, "worse at night", force=False)
+
+    move = apply_verdict(store, name, _stage(store, settings, "promote"), known)
+
+    assert move is not None
+    assert not move.done
+    assert move.text.startswith("version 2 was rolled back")
+    assert move.text.endswith("`visiongate registry rollback --to 2` makes it champion again")
+    assert aliases(store, settings) == {"champion": "1"}
+
+
+def test_a_champion_that_was_replaced_by_hand_is_not_promoted_by_what_it_showed_before(
+    store: Store, settings: Settings
+) -> None:
+    name = settings.registry.name
+    _apply(store, settings, "promote")
+    promote_by_hand(store, name, "1", "for the demo")
+
+    assert _apply(store, settings, "promote") is None
+    assert aliases(store, settings) == {"champion": "1"}
+    later = {"first": datetime.now(UTC) + timedelta(minutes=1)}
+    stage = _stage(store, settings, "promote").model_copy(update=later)
+    assert apply_verdict(store, name, stage, SHADOW_ONLY) == Move(
+        "version 2 is champion in place of version 1"
+    )
 
 
 def test_a_shadow_becomes_canary_first_if_the_service_has_one(store: Store, settings: Settings) -> None:
@@ -210,9 +246,19 @@ def test_the_command_moves_the_aliases_and_says_so(
     monkeypatch.setenv("VISIONGATE_SERVING__ROLLOUT__SHADOW", f"models:/{settings.registry.name}@challenger")
     monkeypatch.setenv("VISIONGATE_MONITORING__ROLLOUT__MIN_ANSWERS", "100")
 
-    with pytest.raises(SystemExit) as ended:
-        main(["rollout", "--apply"])
+    def run() -> str:
+        with pytest.raises(SystemExit) as ended:
+            main(["rollout", "--apply"])
+        assert ended.value.code == 0
+        return capsys.readouterr().out
 
-    assert ended.value.code == 0
-    assert "registry: version 2 is champion in place of version 1" in capsys.readouterr().out
+    printed = run()
+    assert "registry: version 2 is champion in place of version 1" in printed
+    assert "images that were asked for, without API keys; 0 that" in printed
     assert aliases(store, settings) == {"champion": "2"}
+    assert "hold: version 2 is the champion already; nothing to move" in run()
+    roll_back(store, settings.registry.name, None, "worse at night", force=False)
+    assert "hold: version 2 was rolled back" in run()
+    assert aliases(store, settings) == {"champion": "1"}
+    verdicts = [json.loads(each)["verdict"] for each in read_decisions(log.database.engine, "rollout", 5)]
+    assert verdicts == ["hold", "hold", "promote"]

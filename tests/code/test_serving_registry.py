@@ -254,6 +254,7 @@ def test_a_version_that_is_lost_or_wrong_is_said_until_it_is_right_again(
 def test_a_canary_that_was_rolled_back_does_not_come_back_at_the_next_start(
     server: Imitation, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "visiongate")
     environment = _environment(server.address, tmp_path) | {
         "VISIONGATE_SERVING__ROLLOUT__CANARY": "models:/pets@challenger",
         "VISIONGATE_SERVING__REGISTRY__POLL_SECONDS": "60",
@@ -272,7 +273,9 @@ def test_a_canary_that_was_rolled_back_does_not_come_back_at_the_next_start(
     assert not asyncio.run(start())
 
 
-def test_a_canary_whose_alias_is_gone_is_unloaded_until_it_is_back(server: Imitation, tmp_path: Path) -> None:
+def test_a_canary_whose_alias_is_gone_is_unloaded_until_it_is_back(
+    server: Imitation, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     good, rollout = server.answers[ALIAS], "VISIONGATE_SERVING__ROLLOUT__CANARY"
     environment = _environment(server.address, tmp_path) | {
         rollout: "models:/pets@challenger",
@@ -286,6 +289,7 @@ def test_a_canary_whose_alias_is_gone_is_unloaded_until_it_is_back(server: Imita
             server.answers[ALIAS] = 400, MISSING
             await _until(lambda: not slot.canary)
             # There is not always a challenger.
+            assert "no such version" not in caplog.text
             assert slot.problem is None
             assert (await app.client.post("/admin/reload")).status_code == 200
             server.answers[ALIAS] = good

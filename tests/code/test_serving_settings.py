@@ -1,5 +1,6 @@
 """The settings of the service: defaults, ``params.yaml``, the environment and the command line."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,28 @@ def test_an_invalid_variable_is_named(environment: dict[str, str], message: str)
         load_serving(NONE, environment)
 
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "advice"),
+    [
+        ("SERVING_LOG_IMAGES_KEEP", "; did you mean VISIONGATE_SERVING__LOG__IMAGES__KEEP?"),
+        ("SERVING_LOG__IMAGES_KEPT", "; did you mean VISIONGATE_SERVING__LOG__IMAGES__KEEP?"),
+        ("MONITORING_DRIFT_WINDOW", "; did you mean VISIONGATE_MONITORING__DRIFT__WINDOW_HOURS?"),
+    ],
+)
+def test_a_variable_that_is_no_setting_has_a_warning(
+    caplog: pytest.LogCaptureFixture, variable: str, advice: str
+) -> None:
+    deployment = load_serving(NONE, {f"VISIONGATE_{variable}": "all", "VISIONGATE_SERVING__LOG__DAYS": "9"})
+
+    assert deployment.serving.log.images == Serving().log.images
+    assert caplog.messages == [f"VISIONGATE_{variable} is not a setting, and is ignored{advice}"]
+
+
+def test_an_invalid_option_is_named() -> None:
+    with pytest.raises(SettingsError, match=r"^--window: monitoring\.drift\.window_hours = nan is invalid"):
+        load_serving(NONE, {}, {"monitoring.drift.window_hours": math.nan})
 
 
 def test_the_name_of_the_first_model_is_taken() -> None:

@@ -55,7 +55,9 @@ def run(
     known = _read_knowledge(decisions)
     opinions = weigh(found.answers, known, deployment.monitoring.collect)
     doubted = {each: describe_opinion(each, found) for each, found in opinions.items() if found.doubt}
-    review = _parse_review({**decisions.doubtful, **doubted}, known, accept, reject)
+    doubtful = {**decisions.doubtful, **doubted}
+    undecided = [sha256 for sha256 in doubtful if not decisions.is_by_person(sha256)]
+    review = _parse_review(doubtful, undecided, known, accept, reject)
     plan = plan_collection(opinions, decisions, review, files.find)
     if not dry_run:
         files.apply(plan, decisions)
@@ -147,9 +149,15 @@ def _read_knowledge(decisions: Decisions) -> Knowledge:
 
 
 def _parse_review(
-    doubtful: Mapping[str, DoubtfulLabel], known: Knowledge, accept: Sequence[str], reject: Sequence[str]
+    doubtful: Mapping[str, DoubtfulLabel],
+    undecided: Sequence[str],
+    known: Knowledge,
+    accept: Sequence[str],
+    reject: Sequence[str],
 ) -> Review:
     """Return what the options decide about doubtful labels, those of this run and of earlier ones.
+
+    ``all`` concerns the undecided ones, so that it takes back no decision of a person.
 
     Raises:
         DataError: An image is not among them, or a class is unknown.
@@ -158,7 +166,7 @@ def _parse_review(
     for text in accept:
         if text == ALL:
             accepted |= dict.fromkeys(
-                sha256 for sha256, label in doubtful.items() if label.doubt not in NAMED_ONLY
+                sha256 for sha256 in undecided if doubtful[sha256].doubt not in NAMED_ONLY
             )
             continue
         image, separator, label = text.partition("=")

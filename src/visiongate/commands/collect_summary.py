@@ -1,14 +1,16 @@
 """What `visiongate collect` says."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from visiongate import paths
-from visiongate.adapters.git import Repository
+from visiongate.adapters.git import GitError, Repository
 from visiongate.correction.collecting import Plan
 from visiongate.correction.review_list import PAGE
 from visiongate.monitoring.collection import Feedbacks
+from visiongate.records.collected import parse_collected
+from visiongate.records.corrections import parse_corrections
 from visiongate.records.doubtful_labels import DOUBTFUL_FILE
 from visiongate.text_tables import format_table, join_first
 
@@ -25,8 +27,7 @@ def summarize(plan: Plan, found: Feedbacks, keep: str, *, dry_run: bool) -> Iter
     if dry_run:
         yield "Nothing was written; leave out --dry-run to do it"
     else:
-        images = len(plan.taken) + len(plan.updated) + len(plan.corrections)
-        yield from list_next_steps(f"Collect {images} labels from feedback")
+        yield from list_next_steps(f"Collect {_count_uncommitted():,} labels from feedback")
 
 
 def _count(plan: Plan) -> Iterator[tuple[str, str, str]]:
@@ -50,7 +51,9 @@ def _explain(plan: Plan, found: Feedbacks, keep: str) -> Iterator[str]:
     """Yield what a person should know or do."""
     for doubt, count in Counter(label.doubt for label in plan.doubtful).most_common():
         labels = [label for label in plan.doubtful if label.doubt == doubt]
-        named = join_first((f"{each.sha256[:12]} {each.label}: {each.detail}" for each in labels), MAX_NAMED)
+        named = join_first(
+            (f"{each.sha256[:12]} {each.label}: {each.detail}" for each in labels), MAX_NAMED, "; "
+        )
         yield f"doubtful, {doubt} ({count}): {named}"
     if plan.doubtful:
         yield (
@@ -68,6 +71,22 @@ def _explain(plan: Plan, found: Feedbacks, keep: str) -> Iterator[str]:
         )
     if found.without_file:
         yield f"{found.without_file} answers are about requests without an image file, which cannot be collected"
+
+
+def _count_uncommitted() -> int:
+    """Return how many labels are new or differ from the last commit, those of earlier runs, too."""
+    collected = _find_uncommitted(paths.COLLECTED, parse_collected)
+    return len(collected) + len(_find_uncommitted(paths.CORRECTIONS, parse_corrections))
+
+
+def _find_uncommitted(path: Path, parse: Callable[[bytes], Mapping[str, object]]) -> list[str]:
+    """Return the sha256 of the rows that the last commit does not have."""
+    try:
+        text = Repository(Path.cwd()).read("HEAD", path)
+    except GitError:
+        text = None
+    committed = parse(text.encode()) if text else {}
+    return [sha256 for sha256, row in parse(path.read_bytes()).items() if committed.get(sha256) != row]
 
 
 def list_next_steps(message: str) -> Iterator[str]:

@@ -106,7 +106,8 @@ def _render_model(model: ModelDrift) -> list[str]:
     if accuracy := model.accuracy:
         lines.append(
             f"  estimated accuracy: {accuracy.value:.1%} ({accuracy.low:.1%} to {accuracy.high:.1%})"
-            f"{'' if accuracy.reliable else ', without copies of one picture, and probably lower'}; "
+            f"{', without copies of one picture' if model.window.copies else ''}"
+            f"{'' if accuracy.reliable else ', and probably lower'}; "
             f"of the held-out images: {accuracy.reference:.1%}"
         )
     # Of hundreds of classes, some intervals miss the share by chance.
@@ -141,7 +142,11 @@ def _render_reference(reference: ReferenceSummary) -> str:
 
 def _render_period(period: Period) -> str:
     text = f"{period.predictions:,} predictions"
-    if period.compared < period.predictions:
+    if period.copies:
+        text += (
+            f", of which {period.copies:,} are copies and {period.compared:,} different images are compared"
+        )
+    elif period.compared < period.predictions:
         text += f", of which {period.compared:,} different images are compared"
     if period.first is None or period.last is None:
         return text

@@ -47,7 +47,9 @@ def _read_taken() -> set[str]:
 
 def _render(report: RetrainReport) -> str:
     champion = (
-        f"{report.name} {report.version or str(report.sha256)[:12]}" if report.name else "no prediction"
+        f"{report.name} {report.version or str(report.sha256)[:12]}"
+        if report.name
+        else "No prediction was recorded: there is no champion to judge."
     )
     lines = [f"  {check.check}: {_WORDS[check.due]}: {check.reason}" for check in report.checks]
     return "\n".join([champion, *lines, f"{report.verdict}: {report.advice}"])

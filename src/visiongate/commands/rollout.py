@@ -41,7 +41,7 @@ def run(json_file: Path | None, *, apply: bool) -> int:
                 if stage.verdict == "promote":
                     # What it was promoted by is what its answers are compared with later.
                     record_rollout(database.engine, stage.challenger.sha256, deployment.monitoring.drift)
-            report = report.model_copy(update={"applied": _apply(report, deployment.serving.rollout)})
+            report = _apply(report, deployment.serving.rollout)
         record_decision(database.engine, report, log.days)
     print(_render(report))
     if json_file is not None:
@@ -49,10 +49,10 @@ def run(json_file: Path | None, *, apply: bool) -> int:
     return 0 if apply or report.verdict == "hold" else DUE
 
 
-def _apply(report: RolloutReport, served: Rollout) -> list[str]:
-    """Move the aliases, and return what was done."""
+def _apply(report: RolloutReport, served: Rollout) -> RolloutReport:
+    """Move the aliases, and return the report with what was done; it says hold if the registry leaves nothing to do."""
     if report.verdict == "hold":
-        return []
+        return report
     # They import MLflow, which a check does not need.
     from visiongate.adapters.mlflow.store import open_store  # noqa: PLC0415
     from visiongate.registry.rollout import apply_verdict  # noqa: PLC0415
@@ -61,8 +61,14 @@ def _apply(report: RolloutReport, served: Rollout) -> list[str]:
     settings = load_settings()
     store, aliases = open_store(settings.tracking), _read_aliases(served)
     stages = keep_deciding(report.stages)
-    moves = [apply_verdict(store, settings.registry.name, stage, aliases) for stage in stages]
-    return [move for move in moves if move]
+    found = [apply_verdict(store, settings.registry.name, stage, aliases) for stage in stages]
+    moves = [move for move in found if move is not None]
+    applied = [move.text for move in moves if move.done]
+    if applied:
+        return report.model_copy(update={"applied": applied})
+    return report.model_copy(
+        update={"verdict": "hold", "advice": "; ".join(dict.fromkeys(move.text for move in moves))}
+    )
 
 
 def _read_aliases(served: Rollout) -> "RolloutAliases":
@@ -87,8 +93,9 @@ def _render_stage(stage: StageReport) -> list[str]:
             f"  agreement: {stage.agreement:.1%} of the answers; of the images with labels, {stage.wins} are correct only for "
             f"the challenger and {stage.losses} only for the champion"
         )
+    givers = f"by {stage.givers} API keys" if stage.givers else "without API keys"
     lines.append(
-        f"  labels: {stage.labels:,} of different images that were asked for, by {stage.givers} keys; {stage.volunteered:,} "
+        f"  labels: {stage.labels:,} of different images that were asked for, {givers}; {stage.volunteered:,} "
         "that were volunteered do not count"
     )
     did = f"{_render_exposed(stage.challenger_did)}; the champion {_render_exposed(stage.champion_did)}"

@@ -182,6 +182,9 @@ class _Planner:
         image = replace(image, dataset=self.decisions.dataset, group=None if row is None else row.group)
         if is_reviewed:
             image = replace(image, given_by=f"{REVIEWED}{self.review.who}")
+            if label.sha256 in self.decisions.corrections:
+                # A person who refused the label changes their mind.
+                self.plan.withdrawn.append(label.sha256)
         (self.plan.taken if row is None else self.plan.updated).append(image)
 
     def _drop_row(self, sha256: str) -> None:

@@ -417,7 +417,10 @@ def _find_file(url: URL) -> Path | None:
 def _require_file(url: URL) -> None:
     file = _find_file(url)
     if file is not None and not file.exists():
-        raise SettingsError(f"{SETTING} = {url}: no such file; the service makes it")
+        raise SettingsError(
+            f"{SETTING} = {url}: no such file; the service makes it: run `visiongate serve`, or name its database in "
+            "VISIONGATE_SERVING__LOG__ADDRESS"
+        )
 
 
 def _create_engine(url: URL) -> Engine:

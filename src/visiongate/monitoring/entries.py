@@ -104,7 +104,8 @@ class LoggedPrediction:
         asked: Whether the client was asked for the true class.
         image: Describes the image; None if no file was sent.
         embedding: A `sketch`, float16, little-endian; None if the model has no embedding.
-        kept: Whether the file is to be stored; None if no file was sent.
+        kept: Whether the file is stored in a moment; False also if it waits, because the folder cannot be written, or is lost.
+            None if no file was sent.
         time_us: Microseconds since 1970, UTC.
     """
 

@@ -164,7 +164,9 @@ class _Weighing:
         if not all(is_implausible(answer, self.rules) for answer in supporting):
             return None
         answer = supporting[-1]
-        answered = f"{answer.model} {answer.version} answered {answer.predicted} with {answer.confidence:.1%}"
+        # A file that is not registered has no version.
+        version = " ".join(filter(None, (answer.model, answer.version)))
+        answered = f"{version} answered {answer.predicted} with {answer.confidence:.1%}"
         return Doubt.IMPLAUSIBLE, f"{answered}, and this label with {answer.probability:.2%}"
 
     def _doubt_data(self, label: str, answers: Sequence[Answer]) -> tuple[Doubt, str] | None:

@@ -33,12 +33,14 @@ class EstimatedHarm:
         reference: The accuracy on held-out images.
         found: Whether the check found that the accuracy has fallen.
         repair: What is to be repaired first, in words, if the estimate is not reliable for that reason; None otherwise.
+        blamed: The likeliest cause, if it can be repaired where the images come from; None otherwise.
     """
 
     accuracy: Interval
     reference: float
     found: bool
     repair: str | None = None
+    blamed: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +76,10 @@ def judge_retrain(evidence: RetrainEvidence, rules: RetrainRules) -> RetrainRepo
         verdict = "retrain"
     elif champion is None or all(check.due is None for check in checks if check.check != "new labels"):
         verdict = "cannot say"
-    must_repair = verdict != "retrain" and evidence.estimate is not None and evidence.estimate.repair
     return RetrainReport(
         checked_at=datetime.now(UTC),
         verdict=verdict,
-        advice=REPAIR_FIRST if must_repair else ADVICE[verdict],
+        advice=_advise(verdict, evidence.estimate),
         name=champion.name if champion else None,
         version=champion.version if champion else None,
         sha256=champion.sha256 if champion else None,
@@ -88,12 +89,23 @@ def judge_retrain(evidence: RetrainEvidence, rules: RetrainRules) -> RetrainRepo
     )
 
 
+def _advise(verdict: RetrainVerdict, estimate: EstimatedHarm | None) -> str:
+    if verdict != "retrain" and estimate is not None and estimate.repair:
+        return REPAIR_FIRST
+    if verdict == "retrain" and estimate is not None and estimate.blamed:
+        return (
+            f"{ADVICE[verdict]}; before that, look at what `visiongate drift` names first ({estimate.blamed}): a fault is to be "
+            "repaired, not learned"
+        )
+    return ADVICE[verdict]
+
+
 def _judge_measured(
     harm: MeasuredHarm | None, evidence: RetrainEvidence, rules: RetrainRules
 ) -> RetrainCheck:
     if harm is None or evidence.reference is None:
         reason = (
-            "the log has no reference of the champion; serve a version that `visiongate evaluate` has judged"
+            "the log has no reference of the champion; serve a version that the stage `evaluate` has judged"
         )
         return RetrainCheck(check="measured harm", due=None, reason=reason)
     if harm.accuracy is None:

@@ -99,8 +99,11 @@ def _read_estimate(engine: Engine, champion: LoggedModel) -> EstimatedHarm | Non
     accuracy = found.accuracy
     interval = Interval(accuracy.value, accuracy.low, accuracy.high)
     cause = next(iter(found.causes), None)
-    repair = cause if cause in REPAIRABLE and not accuracy.reliable else None
-    return EstimatedHarm(interval, accuracy.reference, found.harm in {"estimated", "measured"}, repair)
+    blamed = cause if cause in REPAIRABLE else None
+    repair = None if accuracy.reliable else blamed
+    return EstimatedHarm(
+        interval, accuracy.reference, found.harm in {"estimated", "measured"}, repair, blamed
+    )
 
 
 def _count_new_labels(

@@ -137,7 +137,6 @@ def _judge_accuracy(
     stage: Stage, difference: Interval | None, labels: int, rules: RolloutRules
 ) -> RolloutCheck:
     margin = rules.margin if stage == "shadow" else rules.canary_margin
-    required = f"at most {margin:.1%} less" if margin else "more"
     if difference is None:
         return RolloutCheck(
             check="accuracy",
@@ -146,7 +145,7 @@ def _judge_accuracy(
         )
     reason = (
         f"accuracy {difference.value:+.1%} against the champion ({difference.low:+.1%} to {difference.high:+.1%} at all looks; "
-        f"{labels} labels); {required} is required"
+        f"{labels} labels); a lower bound above {0.0 - margin:+.1%} is required"
     )
     verdict: RolloutVerdict = "hold"
     if difference.high < -margin:

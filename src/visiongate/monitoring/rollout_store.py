@@ -47,8 +47,12 @@ def _read_shadow(connection: Connection, known: dict[int, Any], since_us: int) -
     challenger, champion = numbers
     of_both = and_(both[0] == challenger, both[1] == champion, _BESIDE.c.time_us <= latest_us())
     agree = cast(_BESIDE.c.predicted == _ANSWER.c.predicted, Integer)
-    times = (func.min(_BESIDE.c.time_us), func.max(_BESIDE.c.time_us), func.sum(agree))
-    first_us, last_us, agreeing = connection.execute(select(*times).select_from(pairs).where(of_both)).one()
+    # An answer is a moment older than the prediction beside it.
+    first = (func.min(_BESIDE.c.time_us), func.min(_ANSWER.c.time_us))
+    times = (*first, func.max(_BESIDE.c.time_us), func.sum(agree))
+    first_us, answered_us, last_us, agreeing = connection.execute(
+        select(*times).select_from(pairs).where(of_both)
+    ).one()
     labeled = (
         select(feedback, _ANSWER.c.image_sha256, *_predicted(_BESIDE, _ANSWER))
         .select_from(pairs.join(feedback, feedback.c.prediction_id == _ANSWER.c.prediction_id))
@@ -61,7 +65,7 @@ def _read_shadow(connection: Connection, known: dict[int, Any], since_us: int) -
         challenger=known[challenger],
         champion=known[champion],
         challenger_did=_read_exposure(connection, challenger, "shadow", first_us),
-        champion_did=_read_exposure(connection, champion, "active", first_us),
+        champion_did=_read_exposure(connection, champion, "active", answered_us),
         first_us=first_us,
         last_us=last_us,
         agreeing=agreeing,

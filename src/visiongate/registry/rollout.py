@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from visiongate.adapters.mlflow.environment import user_name
@@ -19,7 +20,7 @@ from visiongate.adapters.mlflow.registry import (
 from visiongate.adapters.mlflow.store import Store, TrackingError
 from visiongate.monitoring.rollout_report import RolloutModel, StageReport
 from visiongate.records.registry_tags import CHALLENGER, CHAMPION, MODEL_TAG
-from visiongate.registration.aliases import champion_tags, make_champion, now
+from visiongate.registration.aliases import SINCE_TAG, champion_tags, make_champion, now
 
 # Characters of the reasons in one entry of the history.
 MAX_REASON: Final = 600
@@ -42,11 +43,25 @@ class RolloutAliases:
         return {CHALLENGER, *(alias for alias in (self.shadow, self.canary) if alias)} - {CHAMPION}
 
 
-def apply_verdict(store: Store, name: str, stage: StageReport, aliases: RolloutAliases) -> str | None:
-    """Move the aliases as a verdict says, write it to the tags of the version, and return what was done in words.
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What a verdict changed.
+
+    Attributes:
+        text: What was done, or why nothing was.
+        done: Whether an alias was moved.
+    """
+
+    text: str
+    done: bool = True
+
+
+def apply_verdict(store: Store, name: str, stage: StageReport, aliases: RolloutAliases) -> Move | None:
+    """Move the aliases as a verdict says, and write it to the tags of the version.
 
     A shadow that passes becomes canary, if the service finds canaries by an alias of their own, else champion. A version that
-    fails loses its aliases, and is not promoted again by itself. Tags are written first, so that the call can be repeated.
+    fails loses its aliases, and is not promoted again by itself, nor is one that was rolled back by hand: the log still has
+    what it was promoted by. Tags are written first, so that the call can be repeated.
 
     Args:
         store: The registry.
@@ -55,7 +70,7 @@ def apply_verdict(store: Store, name: str, stage: StageReport, aliases: RolloutA
         aliases: Of the service.
 
     Returns:
-        None if there is nothing to do.
+        None if the verdict is to hold.
 
     Raises:
         TrackingError: MLflow failed, the versions are not those of the registry, the champion has changed, or the challenger
@@ -72,10 +87,10 @@ def apply_verdict(store: Store, name: str, stage: StageReport, aliases: RolloutA
         return _promote(store, version, stage, aliases)
 
 
-def _roll_back(store: Store, version: Version, stage: StageReport, aliases: RolloutAliases) -> str | None:
+def _roll_back(store: Store, version: Version, stage: StageReport, aliases: RolloutAliases) -> Move:
     held = aliases.of_challengers() & set(version.aliases)
     if not held:
-        return None
+        return Move(f"version {version.number} is no challenger anymore; nothing to move", done=False)
     reason = describe_stage(stage)
     text = f"{now()}, by {user_name()}, as {reason}"
     tags = {ROLLED_BACK_TAG: text[:MAX_TAG], **_history(version, reason)}
@@ -83,22 +98,27 @@ def _roll_back(store: Store, version: Version, stage: StageReport, aliases: Roll
     version = set_tags(store, version, tags if CHAMPION not in version.aliases else _history(version, reason))
     for alias in sorted(held):
         clear_alias(store, version, alias)
-    return f"version {version.number} lost the alias {', '.join(sorted(held))}"
+    return Move(f"version {version.number} lost the alias {', '.join(sorted(held))}")
 
 
-def _make_canary(store: Store, version: Version, stage: StageReport, alias: str) -> str | None:
+def _make_canary(store: Store, version: Version, stage: StageReport, alias: str) -> Move:
     if alias in version.aliases:
-        return None
+        return Move(f"version {version.number} is {alias} already; nothing to move", done=False)
+    champion = find_champion(store, version.name)
+    settled = _find_settled(version, champion, stage)
+    if settled is not None:
+        return Move(settled, done=False)
     _require_passed(version)
     set_tags(store, version, _history(version, describe_stage(stage)))
     set_alias(store, version, alias)
-    return f"version {version.number} is {alias}"
+    return Move(f"version {version.number} is {alias}")
 
 
-def _promote(store: Store, version: Version, stage: StageReport, aliases: RolloutAliases) -> str | None:
+def _promote(store: Store, version: Version, stage: StageReport, aliases: RolloutAliases) -> Move:
     champion = find_champion(store, version.name)
-    if champion is not None and champion.number == version.number:
-        return None
+    settled = _find_settled(version, champion, stage)
+    if settled is not None:
+        return Move(settled, done=False)
     _require_passed(version)
     if champion is None or champion.tags.get(MODEL_TAG) != stage.champion.sha256:
         raise TrackingError(
@@ -109,7 +129,22 @@ def _promote(store: Store, version: Version, stage: StageReport, aliases: Rollou
     promoted = make_champion(store, version, tags)
     for alias in sorted(aliases.of_challengers()):
         clear_alias(store, promoted, alias)
-    return f"version {version.number} is champion in place of version {champion.number}"
+    return Move(f"version {version.number} is champion in place of version {champion.number}")
+
+
+def _find_settled(version: Version, champion: Version | None, stage: StageReport) -> str | None:
+    """Return why a version is not promoted whatever it has shown, in words; None if it may be."""
+    number = version.number
+    if champion is not None and champion.number == number:
+        return f"version {number} is the champion already; nothing to move"
+    restore = f"`visiongate registry rollback --to {number}` makes it champion again"
+    if ROLLED_BACK_TAG in version.tags:
+        return f"version {number} was rolled back, and is not promoted again by itself; {restore}"
+    # Another version took its place by hand or by a comparison, and the evidence is of before.
+    since = champion.tags.get(SINCE_TAG) if champion is not None and number in champion.before else None
+    if since is not None and stage.first < datetime.fromisoformat(since):
+        return f"version {number} was champion before, and was compared before it was replaced; {restore}"
+    return None
 
 
 def _find(store: Store, name: str, model: RolloutModel) -> Version:

@@ -69,7 +69,10 @@ class Recorder:
         self._log.put(describe(answered, prediction_id, shadow_of, embedding, kept=kept))
 
     def _keep(self, answered: Answered) -> bool | None:
-        """Store the image if it is wanted, and return whether it will be; None if no file was sent."""
+        """Store the image if it is wanted, and return whether that works; None if no file was sent.
+
+        While the folder cannot be written, images wait, and some are lost: nobody is to count on them.
+        """
         image = answered.image
         if image is None or image.facts is None:
             return None
@@ -77,7 +80,8 @@ class Recorder:
         if self._images is None or self._log.is_full or not self._wants(answered):
             return False
         facts = image.facts
-        return self._images.put(EncodedImage(facts.sha256, extension_of(facts.format), image.encoded))
+        taken = self._images.put(EncodedImage(facts.sha256, extension_of(facts.format), image.encoded))
+        return taken and self._images.fault is None
 
     def _wants(self, answered: Answered) -> bool:
         """Return whether an image is to be stored. Those whose class is asked for are, so that answers can be learned from."""

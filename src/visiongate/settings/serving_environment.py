@@ -4,6 +4,8 @@ Containers set the variables; Hydra is not needed. A variable of a setting is na
 ``VISIONGATE_SERVING__LIMITS__FILES``.
 """
 
+import difflib
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,8 @@ from visiongate.settings.overrides import is_text
 from visiongate.settings.serving import Serving
 
 PREFIX = "VISIONGATE_"
-PREFIXES = tuple(f"{PREFIX}{section.upper()}__" for section in ("serving", "monitoring"))
+SECTIONS = tuple(f"{PREFIX}{section.upper()}" for section in ("serving", "monitoring"))
+PREFIXES = tuple(f"{section}__" for section in SECTIONS)
 # What containers and platforms set; the long name of the same setting takes precedence.
 SHORT_NAMES = {
     "MODEL_PATH": "serving.model",
@@ -29,6 +32,17 @@ SHORT_NAMES = {
     "MLFLOW_TRACKING_URI": "serving.registry.uri",
     "OTEL_EXPORTER_OTLP_ENDPOINT": "serving.tracing.endpoint",
 }
+
+
+# Of the command line.
+OPTIONS = {
+    "serving.model": "MODEL",
+    "serving.host": "--host",
+    "serving.port": "--port",
+    "monitoring.drift.window_hours": "--window",
+    "monitoring.drift.yearly_level": "--yearly-level",
+}
+logger = logging.getLogger(__name__)
 
 
 class _Sections(Section):
@@ -59,7 +73,7 @@ def load_serving(
     Args:
         params: ``params.yaml``; if the file is missing, the defaults are used.
         environment: The environment variables.
-        options: Values by dotted name that take precedence, those of the command line.
+        options: Values of `OPTIONS` that take precedence, by dotted name.
 
     Raises:
         SettingsError: A value is invalid; the message names the file or the variable.
@@ -71,15 +85,39 @@ def load_serving(
     tree: dict[str, Any] = sections.model_dump()
     if settings and settings.serving.registry.uri is None:
         tree["serving"]["registry"]["uri"] = settings.tracking.uri
+    _warn_of_unread(environment, tree)
     origins: dict[str, str] = {}
     for variable, name in _variables(environment):
         _set(tree, name, _parse(name, environment[variable], variable), variable)
         origins[name] = variable
     for name, value in (options or {}).items():
-        origins[name] = f"--{name.rpartition('.')[2]}"
+        origins[name] = OPTIONS[name]
         _set(tree, name, value, origins[name])
     sections = parse_as(_Sections, tree, str(params), origins)
     return Deployment(sections.serving, sections.monitoring, settings.registry.name if settings else None)
+
+
+def _warn_of_unread(environment: Mapping[str, str], tree: Mapping[str, Any]) -> None:
+    """Warn of variables that look like those of settings and are not.
+
+    They are no errors, because Kubernetes sets such names for a Service that is called ``visiongate-serving``.
+    """
+    names = {name.replace("__", "_"): name for name in _list_variables(tree, PREFIX)}
+    for variable in sorted(environment):
+        if variable.startswith(SECTIONS) and not variable.startswith(PREFIXES):
+            similar = difflib.get_close_matches(variable, names, n=1)
+            advice = f"; did you mean {names[similar[0]]}?" if similar else ""
+            logger.warning("%s is not a setting, and is ignored%s", variable, advice)
+
+
+def _list_variables(tree: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    """Yield the names of the variables of all settings."""
+    for key, value in tree.items():
+        name = f"{prefix}{key.upper()}"
+        if isinstance(value, dict) and value:
+            yield from _list_variables(value, f"{name}__")
+        else:
+            yield name
 
 
 def _variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -7,8 +7,8 @@ from visiongate.settings.monitoring import DriftTest
 
 NOTHING: Final = "nothing to do"
 ADVICE: Final[Mapping[DriftTest, str]] = {
-    "flood": "find out which client sends this picture; a stuck camera or a loop is repaired there. The other tests leave its "
-    "copies out",
+    "flood": "find out which client sends these copies; a stuck camera or a loop is repaired there. The other tests leave them "
+    "out",
     "format": "ask the clients whether they changed how they store images; other formats are harmless unless accuracy falls",
     "mode": "ask the clients whether they changed how they store images; gray images among colored ones lose information",
     "size": "ask the clients for their cameras and whether they scale images; enlarged small ones are blurred",
@@ -49,17 +49,22 @@ CAUSES: Final = (
     Cause("other images of the same classes", ("embeddings", "probabilities", "confidence", "accuracy")),
 )
 FLOOD: Final = "one picture is sent again and again"
+FEW_PICTURES: Final = "a few pictures are sent again and again"
+FLOODS: Final = (FLOOD, FEW_PICTURES)
 # What is repaired where the images come from. To train with such images would teach the fault.
-REPAIRABLE: Final = frozenset({CAMERA, FLOOD})
+REPAIRABLE: Final = frozenset({CAMERA, *FLOODS})
+# Up to so many times its share, a flood whose copies are not all recognized explains other shares of the classes.
+_EXPLAINED: Final = 2.0
 
 
-def explain(effects: Mapping[DriftTest, float]) -> list[str]:
+def explain(effects: Mapping[DriftTest, float], flood: str = FLOOD) -> list[str]:
     """Return the causes that explain findings, the one with the largest effect first, and a flood before all others.
 
     A broken camera changes all images, and a new class the share that it has.
 
     Args:
         effects: Of the tests that found drift.
+        flood: What a flood is named.
     """
     found = [
         (max(effects[test] for test in cause.tests if test in effects), cause.name)
@@ -67,16 +72,17 @@ def explain(effects: Mapping[DriftTest, float]) -> list[str]:
         if effects.keys() & set(cause.tests)
     ]
     # What follows from another cause explains nothing: a model takes new images for some of its classes.
-    if effects.keys() & set(NEW_IMAGES.tests):
+    is_flood = "flood" in effects and effects.get("classes", 0.0) <= _EXPLAINED * effects["flood"]
+    if is_flood or effects.keys() & set(NEW_IMAGES.tests):
         found = [each for each in found if each[1] != SHARES]
     if len(found) > 1:
         found = [each for each in found if each[1] != CAUSES[-1].name]
     ordered = [name for _, name in sorted(found, key=lambda each: -each[0])]
-    return [FLOOD, *ordered] if "flood" in effects else ordered
+    return [flood, *ordered] if "flood" in effects else ordered
 
 
 def first_test(cause: str, found: Collection[DriftTest]) -> DriftTest | None:
     """Return the test whose advice fits a cause; None if it explains none of the findings."""
-    tests: tuple[DriftTest, ...] = ("flood",) if cause == FLOOD else ()
+    tests: tuple[DriftTest, ...] = ("flood",) if cause in FLOODS else ()
     tests = next((each.tests for each in CAUSES if each.name == cause), tests)
     return next((test for test in tests if test in found), None)

@@ -9,7 +9,7 @@ from typing import Final, get_args
 import numpy as np
 
 from visiongate.monitoring.drift.accuracy import LIMITS as ACCURACY_LIMITS
-from visiongate.monitoring.drift.advice import ADVICE, NOTHING, explain, first_test
+from visiongate.monitoring.drift.advice import ADVICE, FLOOD, NOTHING, explain, first_test
 from visiongate.monitoring.drift.error_level import adjust_by_holm, spend
 from visiongate.monitoring.drift.label_shift import LIMITS as SHIFT_LIMITS
 from visiongate.monitoring.drift.label_shift import estimate_label_shift
@@ -39,6 +39,7 @@ UNLIKE: Final[frozenset[DriftTest]] = frozenset(
     {"flood", "brightness", "contrast", "novelty", "out_of_distribution"}
 )
 WAIT: Final = "wait for more predictions, or look further back with --window"
+WITHOUT_COPIES: Final = " Of copies of one picture, one counts."
 OUT_OF_FOLD: Final = (
     " The held-out images were predicted by the models of a cross-validation, trained with fewer images."
 )
@@ -58,6 +59,9 @@ class Candidate:
         total: Predictions of the window, of which ``recent`` is an even selection.
         by_rollout: Whether ``first`` are the predictions beside the champion by which a rollout promoted the version. They take
             the place of the held-out images, which may lack what collected images taught it.
+        files: Of each file of the window one prediction, or an even selection of these; None if ``recent`` has all predictions,
+            or all files are different.
+        file_count: Number of predictions that ``files`` is a selection of.
     """
 
     model: LoggedModel
@@ -67,6 +71,8 @@ class Candidate:
     recent: Sample
     total: int
     by_rollout: bool = False
+    files: Sample | None = None
+    file_count: int = 0
 
     @cached_property
     def facts(self) -> Sample | None:
@@ -150,6 +156,7 @@ def _test(candidate: Candidate, settings: Monitoring) -> _Tested:
         candidate.recent,
         drift,
         candidate.by_rollout,
+        candidate.files,
     )
     tests = [test for test in DRIFT_TESTS if settings.rules[test].enabled]
     if len(candidate.recent) < drift.min_images:
@@ -174,7 +181,9 @@ def _describe(
             findings.append(_find(tested, judged, result, levels, settings))
     verdict = _verdict(findings, results)
     effects = {each.test: each.effect for each in findings if each.severity != "info"}
-    causes = explain(effects)
+    repeated = tested.results["flood"].cause if "flood" in effects else None
+    causes = explain(effects, repeated or FLOOD)
+    window = _period(candidate, pair)
     enough = len(candidate.recent) >= settings.drift.min_images
     return ModelDrift(
         name=model.name,
@@ -183,11 +192,11 @@ def _describe(
         verdict=verdict,
         harm=_worst(each.harm for each in findings),
         reference=_summarize(candidate),
-        window=_period(candidate, pair),
+        window=window,
         causes=causes,
         findings=findings,
         tests=results,
-        accuracy=_accuracy(candidate, pair, effects.keys()) if enough else None,
+        accuracy=_accuracy(candidate, pair, effects.keys(), window.copies) if enough else None,
         label_shift=_label_shift(candidate, pair) if enough else None,
         advice=_advise(candidate, verdict, findings, causes, settings.drift.min_images),
     )
@@ -253,7 +262,9 @@ def _advise(
     return "; ".join(dict.fromkeys(advice[test] for test in chosen if test))
 
 
-def _accuracy(candidate: Candidate, pair: Pair, found: Collection[DriftTest]) -> AccuracyEstimate | None:
+def _accuracy(
+    candidate: Candidate, pair: Pair, found: Collection[DriftTest], copies: int
+) -> AccuracyEstimate | None:
     held_out = candidate.held_out
     if held_out is None or (estimate := pair.accuracy) is None:
         return None
@@ -263,7 +274,7 @@ def _accuracy(candidate: Candidate, pair: Pair, found: Collection[DriftTest]) ->
         high=estimate.high,
         reference=held_out.accuracy,
         reliable=not UNLIKE & set(found),
-        limits=ACCURACY_LIMITS + _caveat(held_out),
+        limits=ACCURACY_LIMITS + (WITHOUT_COPIES if copies else "") + _caveat(held_out),
     )
 
 
@@ -299,12 +310,21 @@ def _summarize(candidate: Candidate) -> ReferenceSummary:
 def _period(candidate: Candidate, pair: Pair) -> Period:
     times = candidate.recent.times
     first, last = (int(times[0]), int(times[-1])) if len(times) else (None, None)
+    compared = len(pair.window) if len(times) else 0
     return Period(
         predictions=candidate.total,
-        compared=len(pair.window) if len(times) else 0,
+        copies=candidate.total - _count_pictures(candidate, compared),
+        compared=compared,
         first=to_datetime(first),
         last=to_datetime(last),
     )
+
+
+def _count_pictures(candidate: Candidate, compared: int) -> int:
+    """Return about how many different pictures the window has, if so many of a selection are."""
+    if candidate.files is not None:
+        return round(candidate.file_count * compared / len(candidate.files))
+    return round(candidate.total * compared / max(1, len(candidate.recent)))
 
 
 def _overall(verdicts: Iterable[Verdict]) -> Verdict:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -15,6 +16,22 @@ Groups = npt.NDArray[np.int64]
 Sketches = npt.NDArray[np.float16]
 # Of the reference's images, so many may be so near to another one that they look like copies.
 _ALIKE: Final = 0.01
+# Pictures are few if they are at most this share of the images. More than the second share of the images may not be copies of
+# few pictures.
+_FEW: Final = 0.05
+_MOST_OF_FEW: Final = 0.5
+_SEED: Final = 20261129
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Repetition(Outcome):
+    """The result of a test of copies.
+
+    Attributes:
+        groups: Numbers of the groups that are sent often.
+    """
+
+    groups: Groups
 
 
 def find_groups(files: Sequence[str], sketches: Sketches | None, distance: float) -> Groups:
@@ -46,7 +63,7 @@ def safe_distance(reference: Sketches) -> float:
     return float(np.quantile(nearest_distances(reference[::2], reference[1::2]), _ALIKE))
 
 
-def compare_largest_group(groups: Groups, largest: float) -> Outcome:
+def compare_largest_group(groups: Groups, largest: float) -> Repetition:
     """Test whether one picture is sent more often than any may be, as a share of all images.
 
     At most 1 / ``largest`` pictures can have that share; for each, the number of copies is binomial.
@@ -55,9 +72,33 @@ def compare_largest_group(groups: Groups, largest: float) -> Outcome:
         groups: Of `find_groups`, at least one.
         largest: The share that a picture may have.
     """
-    copies = int(np.bincount(groups).max())
+    counts = np.bincount(groups)
+    copies = int(counts.max())
     p_value = math.ceil(1 / largest) * binomial_tail(copies, len(groups), largest)
-    return Outcome(copies / len(groups), min(1.0, p_value))
+    return Repetition(copies / len(groups), min(1.0, p_value), np.array([counts.argmax()]))
+
+
+def compare_frequent_groups(groups: Groups, largest: float) -> Repetition:
+    """Test whether most images are copies of a few pictures that are sent in turn, each no more often than one may be.
+
+    The pictures are chosen in a random half of the images, and counted in the other, so that the choice does not matter.
+
+    Args:
+        groups: Of `find_groups`, at least one.
+        largest: The share that a picture may have; 1 / ``largest`` of them, at most, are few.
+    """
+    few = min(math.ceil(1 / largest), int(_FEW * len(groups)))
+    halves = np.random.default_rng(_SEED).permutation(len(groups))
+    chosen_in, counted_in = groups[halves[::2]], groups[halves[1::2]]
+    counts = np.bincount(chosen_in)
+    frequent = np.argsort(-counts, kind="stable")[:few]
+    # One image is no copy.
+    frequent = frequent[counts[frequent] > 1]
+    found = int(np.isin(counted_in, frequent).sum())
+    if not found:
+        return Repetition(0.0, 1.0, frequent)
+    p_value = binomial_tail(found, len(counted_in), _MOST_OF_FEW)
+    return Repetition(float(np.isin(groups, frequent).mean()), p_value, frequent)
 
 
 def _join_equal(groups: Groups, sketches: Sketches) -> Groups:

@@ -48,6 +48,19 @@ def compare_numbers(before: Array, after: Array) -> Outcome:
     return Outcome(distance, kolmogorov_smirnov_bound(distance, len(before), len(after)))
 
 
+def find_largest_gap(before: Array, after: Array) -> tuple[float, float, float]:
+    """Return the number at which the distribution functions differ most, and the shares at most as large, before and after.
+
+    Args:
+        before: N, sorted.
+        after: n, of the same type.
+    """
+    values = np.concatenate([before, after])
+    shares = [_share_below(sample, values) for sample in (before, np.sort(after))]
+    most = int(np.abs(shares[0] - shares[1]).argmax())
+    return float(values[most]), float(shares[0][most]), float(shares[1][most])
+
+
 def kolmogorov_smirnov_bound(distance: float, before: int, after: int) -> float:
     """Return a p-value of a distance of the distribution functions of two samples of at least 4."""
     return min(1.0, _FACTOR * math.exp(-2 * distance**2 * before * after / (before + after)))

@@ -11,7 +11,7 @@ def spend(yearly_level: float, window_hours: float, hours_since: float | None) -
 
     The sum of the levels of all looks of a year is the yearly level, however often somebody looks, and so is at most the
     probability of a false alarm (Boole's inequality), also if windows overlap or are compared with one reference. A time
-    beyond the window is not spent, because the look does not see it.
+    beyond the window is not spent, because the look does not see it. A look spends the yearly level at most.
 
     Args:
         yearly_level: Of a year.
@@ -19,7 +19,7 @@ def spend(yearly_level: float, window_hours: float, hours_since: float | None) -
         hours_since: Since the look before; None for the first one.
     """
     hours = window_hours if hours_since is None else min(max(0.0, hours_since), window_hours)
-    return yearly_level * hours / YEAR_HOURS
+    return yearly_level * min(1.0, hours / YEAR_HOURS)
 
 
 def adjust_by_holm(p_values: Sequence[float]) -> list[float]:

@@ -94,6 +94,10 @@ class Period(BaseModel):
     """Predictions that are compared."""
 
     predictions: int
+    copies: Annotated[
+        int,
+        Field(description="Of these, copies and near-copies of others; about, if a selection is compared."),
+    ] = 0
     compared: Annotated[
         int, Field(description="An even selection, if they are many, without copies of one picture.")
     ]

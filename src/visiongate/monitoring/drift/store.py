@@ -48,6 +48,22 @@ _SAMPLED = tuple(
 )
 
 
+class _Window(NamedTuple):
+    """The predictions of a version in a time.
+
+    Attributes:
+        recent: All of them, or a selection.
+        total: How many there are.
+        files: Of each file one, or a selection; None if ``recent`` has all predictions.
+        file_count: How many predictions ``files`` is of; the total without.
+    """
+
+    recent: Sample
+    total: int
+    files: Sample | None
+    file_count: int
+
+
 class _First(NamedTuple):
     """The first predictions of a version, and what they lack."""
 
@@ -153,8 +169,18 @@ def _read_candidate(
         first = _read_first(connection, number, model, settings.reference)
         if first.sample is not None:
             since_us = max(since_us, int(first.sample.times[-1]) + 1)
-    recent, total = _read_window(connection, number, model, since_us, settings.max_images)
-    return Candidate(model, held_out, first.sample, first.missing, recent, total, beside is not None)
+    window = _read_window(connection, number, model, since_us, settings.max_images)
+    return Candidate(
+        model,
+        held_out,
+        first.sample,
+        first.missing,
+        window.recent,
+        window.total,
+        beside is not None,
+        window.files,
+        window.file_count,
+    )
 
 
 def _read_held_out(connection: Connection, number: int, model: LoggedModel) -> DriftReference | None:
@@ -200,17 +226,45 @@ def _read_first(connection: Connection, number: int, model: LoggedModel, wanted:
 
 def _read_window(
     connection: Connection, number: int, model: LoggedModel, since_us: int, most: int
-) -> tuple[Sample, int]:
-    """Return the predictions since a time; of many, one of every two, three or so; and their number."""
+) -> _Window:
+    """Return the predictions since a time; of many, one of every two, three or so, and the same of different files.
+
+    A client that sends one file a million times leaves as many of the others to compare.
+    """
     selected = _answers_of(number) & (since_us <= _TIME)
+    number_of = predictions.c.prediction_id
     total = connection.scalars(select(func.count()).where(selected)).one()
-    query: Select[Any] = select(*_SAMPLED).where(selected).order_by(_TIME)
-    if total > most:
-        row = func.row_number().over(order_by=_TIME).label("row")
-        numbered = select(predictions.c.prediction_id, row).where(selected).subquery()
-        chosen = select(numbered.c.prediction_id).where(numbered.c.row.in_(_draw_rows(total, most)))
-        query = query.where(predictions.c.prediction_id.in_(chosen))
-    return _to_sample(connection.execute(query).all(), model), total
+    every = select(number_of, _TIME).where(selected).subquery()
+    recent = _read_selection(connection, model, every, total, most)
+    if total <= most:
+        return _Window(recent, total, None, total)
+    # An image without a file, such as a tensor, is one of its own.
+    file = func.coalesce(predictions.c.image_sha256, number_of)
+    firsts = (func.min(number_of).label("prediction_id"), func.min(_TIME).label("time_us"))
+    files = select(*firsts).where(selected).group_by(file).subquery()
+    file_count = connection.scalars(select(func.count()).select_from(files)).one()
+    if file_count == total:
+        return _Window(recent, total, None, total)
+    return _Window(recent, total, _read_selection(connection, model, files, file_count, most), file_count)
+
+
+def _read_selection(connection: Connection, model: LoggedModel, chosen: Any, count: int, most: int) -> Sample:  # noqa: ANN401
+    """Return predictions, of more than so many an even selection.
+
+    Args:
+        connection: To the database.
+        model: Which made them.
+        chosen: A subquery of ids and times.
+        count: How many there are.
+        most: To return.
+    """
+    ids = select(chosen.c.prediction_id)
+    if count > most:
+        row = func.row_number().over(order_by=(chosen.c.time_us, chosen.c.prediction_id)).label("row")
+        numbered = select(chosen.c.prediction_id, row).subquery()
+        ids = select(numbered.c.prediction_id).where(numbered.c.row.in_(_draw_rows(count, most)))
+    query: Select[Any] = select(*_SAMPLED).where(predictions.c.prediction_id.in_(ids)).order_by(_TIME)
+    return _to_sample(connection.execute(query).all(), model)
 
 
 def _draw_rows(total: int, most: int) -> list[int]:

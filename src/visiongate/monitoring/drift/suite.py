@@ -9,8 +9,20 @@ import numpy as np
 import numpy.typing as npt
 
 from visiongate.monitoring.drift.accuracy import Calibration, EstimatedAccuracy
-from visiongate.monitoring.drift.copies import compare_largest_group, find_groups, safe_distance
-from visiongate.monitoring.drift.distributions import Outcome, compare_counts, compare_marks, compare_numbers
+from visiongate.monitoring.drift.advice import FEW_PICTURES, FLOOD
+from visiongate.monitoring.drift.copies import (
+    compare_frequent_groups,
+    compare_largest_group,
+    find_groups,
+    safe_distance,
+)
+from visiongate.monitoring.drift.distributions import (
+    Outcome,
+    compare_counts,
+    compare_marks,
+    compare_numbers,
+    find_largest_gap,
+)
 from visiongate.monitoring.drift.embeddings import USUAL, FeatureMap, compare_means, compare_novelty
 from visiongate.monitoring.drift.sample import Sample
 from visiongate.records.drift_reference import DriftReference
@@ -34,18 +46,20 @@ class TestResult:
         p_value: Of this test alone.
         what: In words.
         scores: A number for each image of the window by which it differs, and the number that is usual; None if there is none.
+        cause: What explains it; None if that depends on the other tests.
     """
 
     effect: float
     p_value: float
     what: str
     scores: tuple[Array, float] | None = None
+    cause: str | None = None
 
 
 _DISTRIBUTION: Final = "largest difference of the distribution functions"
 _VARIATION: Final = "share of images that would need another value"
 UNITS: Final[Mapping[DriftTest, str]] = {
-    "flood": "share of the images that are one picture",
+    "flood": "share of the images that are one picture, or few",
     "format": _VARIATION,
     "mode": _VARIATION,
     "size": _DISTRIBUTION,
@@ -74,6 +88,7 @@ class Pair:
         recent: The window, with copies.
         settings: Of the tests.
         by_rollout: Whether the facts and the outputs are of a rollout, and not of the labeled images.
+        files: The window without copies of one file; None if it is to be found in ``recent``.
     """
 
     classes: tuple[str, ...]
@@ -83,21 +98,20 @@ class Pair:
     recent: Sample
     settings: Drift
     by_rollout: bool = False
+    files: Sample | None = None
 
     @cached_property
     def groups(self) -> npt.NDArray[np.int64]:
         """The group of copies that each image of the window is in."""
-        sketches = self.recent.embedding
-        distance = None if self.outputs is None else _safe_distance(self.outputs)
-        if distance is None or not len(_known_rows(sketches)):
-            return find_groups(self.recent.image.tolist(), None, 0.0)
-        distance = min(distance, self.settings.near_distance)
-        return find_groups(self.recent.image.tolist(), np.nan_to_num(sketches), distance)
+        return self._group(self.recent)
 
     @cached_property
     def window(self) -> Sample:
         """The window without copies: of each picture, the first image."""
-        return self.recent.take(np.sort(np.unique(self.groups, return_index=True)[1]))
+        sample, groups = self.recent, self.groups
+        if self.files is not None:
+            sample, groups = self.files, self._group(self.files)
+        return sample.take(np.sort(np.unique(groups, return_index=True)[1]))
 
     @cached_property
     def accuracy(self) -> EstimatedAccuracy | None:
@@ -108,6 +122,14 @@ class Pair:
         before, after = ((each.confidence, each.predicted) for each in (self.outputs, self.window))
         return calibration.estimate(before, after)
 
+    def _group(self, sample: Sample) -> npt.NDArray[np.int64]:
+        sketches = sample.embedding
+        distance = None if self.outputs is None else _safe_distance(self.outputs)
+        if distance is None or not len(_known_rows(sketches)):
+            return find_groups(sample.image.tolist(), None, 0.0)
+        distance = min(distance, self.settings.near_distance)
+        return find_groups(sample.image.tolist(), np.nan_to_num(sketches), distance)
+
 
 def run_test(test: DriftTest, pair: Pair) -> TestResult | None:
     """Return the result of a test; None if the window or the reference has not what it needs."""
@@ -115,13 +137,21 @@ def run_test(test: DriftTest, pair: Pair) -> TestResult | None:
 
 
 def _flood(pair: Pair) -> TestResult:
-    largest = int(np.bincount(pair.groups).argmax())
-    member = pair.groups == largest
-    outcome = compare_largest_group(pair.groups, pair.settings.largest_repeat)
+    outcomes = [
+        compare_largest_group(pair.groups, pair.settings.largest_repeat),
+        compare_frequent_groups(pair.groups, pair.settings.largest_repeat),
+    ]
+    outcome = min(outcomes, key=lambda each: each.p_value)
+    member, pictures = np.isin(pair.groups, outcome.groups), len(outcome.groups)
     contrast = pair.recent.contrast[member]
     blank = " and blank" if np.isfinite(contrast).any() and np.nanmedian(contrast) < _BLANK else ""
-    what = f"{member.sum():,} of {len(member):,} images are one picture or near-copies of it{blank}"
-    return TestResult(outcome.effect, outcome.p_value, what, (member.astype(float), 0.0))
+    name = (
+        "one picture or near-copies of it" if pictures == 1 else f"{pictures} pictures or near-copies of them"
+    )
+    what = f"{member.sum():,} of {len(member):,} images are {name}{blank}"
+    p_value = min(1.0, len(outcomes) * outcome.p_value)
+    cause = FLOOD if pictures == 1 else FEW_PICTURES
+    return TestResult(outcome.effect, p_value, what, (member.astype(float), 0.0), cause)
 
 
 def _categories(name: str) -> Callable[[Pair], TestResult | None]:
@@ -184,7 +214,10 @@ def _compare(before: Array, after: Array, words: str) -> TestResult | None:
     outcome = compare_numbers(np.sort(known), new)
     means = float(new.mean(dtype=np.float64)), float(known.mean(dtype=np.float64))
     scores = np.where(np.isfinite(after), after, means[1]).astype(float)
-    return TestResult(outcome.effect, outcome.p_value, words.format(*means), (scores, means[1]))
+    # The mean may stay although the distribution changes.
+    limit, usual, share = find_largest_gap(np.sort(known), new)
+    what = f"{words.format(*means)}; {share:.1%} of the images have at most {limit:.3g}, {usual:.1%} had"
+    return TestResult(outcome.effect, outcome.p_value, what, (scores, means[1]))
 
 
 def _probabilities(pair: Pair) -> TestResult | None:
@@ -195,12 +228,15 @@ def _probabilities(pair: Pair) -> TestResult | None:
         return None
     outcomes = [compare_numbers(ordered[:, each], after[:, each]) for each in range(len(pair.classes))]
     most = min(range(len(outcomes)), key=lambda each: outcomes[each].p_value)
-    means = [float(each[:, most].mean(dtype=np.float64)) for each in (after, ordered)]
-    what = f"the mean of {pair.classes[most]} is {means[0]:.3f}, it was {means[1]:.3f}"
+    # The mean may stay: a model that is less sure gives each class some probability, more often.
+    limit, usual, share = find_largest_gap(ordered[:, most], after[:, most])
+    name = pair.classes[most]
+    what = f"the probability of {name} is at most {limit:.2g} for {share:.1%} of the images, it was for {usual:.1%}"
     # Holm's method makes the smallest p-value of the classes so much larger.
     p_value = min(1.0, len(outcomes) * outcomes[most].p_value)
-    scores = np.nan_to_num(pair.window.probabilities[:, most].astype(float), nan=means[1])
-    return TestResult(outcomes[most].effect, p_value, what, (scores, means[1]))
+    probability = pair.window.probabilities[:, most]
+    scores = np.where(np.isnan(probability), usual, probability <= limit)
+    return TestResult(outcomes[most].effect, p_value, what, (scores, usual))
 
 
 def _embeddings(pair: Pair) -> TestResult | None:

@@ -103,7 +103,7 @@ function tally(answered) {
     counts.set(label, (counts.get(label) ?? 0) + 1);
   }
   const sorted = [...counts].sort((a, b) => b[1] - a[1]);
-  const names = sorted.slice(0, SUMMARY_CLASSES).map(([label, number]) => `${number} ${label}`);
+  const names = sorted.slice(0, SUMMARY_CLASSES).map(([label, number]) => `${number} ${/^\d/.test(label) ? "× " : ""}${label}`);
   if (sorted.length > SUMMARY_CLASSES) names.push(`${count(sorted.length - SUMMARY_CLASSES, "more class", "more classes")}`);
   return names.length ? list(names) : "none answered";
 }

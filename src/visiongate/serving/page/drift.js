@@ -12,7 +12,7 @@ export function showDrift(place, {drift, checks}) {
   if (!drift) return place.replaceChildren(element("p", {className: "hint"}, ...prose(NO_CHECK)));
   const box = verdict(KINDS[drift.verdict] ?? "", TITLES[drift.verdict] ?? drift.verdict, HARMS[drift.harm], drift.advice);
   box.append(element("p", {className: "hint", textContent: describe(drift, checks)}));
-  place.replaceChildren(box, ...(drift.models ?? []).flatMap(showModel));
+  place.replaceChildren(box, ...(drift.models ?? []).flatMap((model) => showModel(model, drift.advice)));
 }
 
 function describe({checked_at: time, hours, yearly_level: level}, checks) {
@@ -22,12 +22,14 @@ function describe({checked_at: time, hours, yearly_level: level}, checks) {
   return `Checked on ${day(time)}, the ${Math.round(hours / 24) || 1} days before it. ${history}${guarantee}`;
 }
 
-function showModel(model) {
+// No advice is repeated: that of the check is the first version's, and that of a version is made of those of its findings.
+function showModel(model, said) {
   const findings = model.findings ?? [];
   const parts = [element("h3", {textContent: `${nameOf(model)}: ${model.verdict}`})];
-  if (model.verdict !== "no drift") parts.push(element("p", {}, ...prose(model.advice ?? "")));
+  const advice = model.advice ?? "";
+  if (model.verdict !== "no drift" && advice !== said) parts.push(element("p", {}, ...prose(advice)));
   if (model.causes?.length) parts.push(element("p", {}, ...prose(`Likely: ${model.causes.join("; ")}`)));
-  if (findings.length) parts.push(items(findings.map(findingItem)));
+  if (findings.length) parts.push(items(findings.map((each) => findingItem(each, advice))));
   parts.push(element("p", {className: "hint", textContent: compared(model)}));
   if (model.accuracy) parts.push(showAccuracy(model.accuracy));
   if (model.label_shift?.classes?.length) parts.push(showShares(model));
@@ -40,11 +42,11 @@ function compared({window: recent, reference, tests}) {
   return recent ? `${count(recent.compared, "prediction")} compared with ${base}.${names}` : "";
 }
 
-function findingItem({test, what, effect, unit, p_value: p, since, advice, severity}) {
+function findingItem({test, what, effect, unit, p_value: p, since, advice, severity}, said) {
   const name = element("b", {className: severity === "critical" ? "bad" : severity === "warning" ? "warn" : "", textContent: `${words(test)}: `});
   const sure = p < 0.0001 ? "p < 0.0001" : `p = ${number(p)}`;
   const much = effect === undefined ? "" : `${number(effect)} ${unit ?? ""}`;
-  return item(element("span", {}, name, what), [much, sure, since && `since ${day(since)}`], advice);
+  return item(element("span", {}, name, what), [much, sure, since && `since ${day(since)}`], said.includes(advice) ? "" : advice);
 }
 
 function words(test) {

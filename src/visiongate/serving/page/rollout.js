@@ -1,10 +1,11 @@
 // Which versions are loaded in which role, what was found about a challenger, and what was decided.
 import {element} from "./dom.js";
-import {day, item, items, nameOf, rowHead, table, text, verdict} from "./tables.js";
-import {count, percent, sentence} from "./words.js";
+import {day, item, items, nameOf, prose, rowHead, table, text, verdict} from "./tables.js";
+import {count, percent} from "./words.js";
 
 const KINDS = {promote: "yes", "roll back": "no"};
 const TITLES = {promote: "Promote the challenger", hold: "Hold: go on as it is", "roll back": "Roll the challenger back"};
+const DECIDED = {...TITLES, retrain: "Train again", "no need": "No new model is needed", "cannot say": "Too little to say whether a new model is due"};
 
 export function showRollout(place, models, {decisions}) {
   const roles = models.flatMap(({name, versions}) => versions.map((each) => [rowHead(nameOf(each)), text(models.length > 1 ? `${each.role} of ${name}` : each.role), text(day(each.loaded_at))]));
@@ -12,7 +13,7 @@ export function showRollout(place, models, {decisions}) {
   const latest = decisions.find(({kind}) => kind === "rollout");
   if (latest) parts.push(...showLatest(latest));
   const problems = models.filter((each) => each.problem);
-  parts.push(...problems.map((each) => element("p", {className: "notice", textContent: sentence(each.problem)})));
+  parts.push(...problems.map((each) => element("p", {className: "notice"}, ...prose(each.problem))));
   if (decisions.length) parts.push(element("h3", {textContent: "What was decided"}), items(decisions.map(decisionItem)));
   else parts.push(element("p", {className: "hint", textContent: "Nothing was decided about versions yet."}));
   place.replaceChildren(...parts);
@@ -38,5 +39,5 @@ function points(difference) {
 
 function decisionItem({time, kind, verdict: found, report}) {
   const due = (report.checks ?? []).filter((each) => each.due).map((each) => `${each.check}: ${each.reason}`);
-  return item(element("b", {textContent: `${kind}: ${found}`}), [day(time)], report.advice, ...due, report.applied?.join("; "));
+  return item(element("b", {textContent: DECIDED[found] ?? `${kind}: ${found}`}), [day(time)], report.advice, ...due, report.applied?.join("; "));
 }

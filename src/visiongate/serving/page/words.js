@@ -57,9 +57,10 @@ export function heading(answer) {
   return unsure ? `Perhaps ${answer.predicted_label}` : answer.predicted_label;
 }
 
-// A problem's detail as a sentence of its own.
+// A problem's detail as a sentence of its own. An address or a path at its start, such as models:/NAME, stays as it is.
 export function sentence(text) {
-  const start = text.charAt(0).toUpperCase() + text.slice(1);
+  const isName = /^\S*\//.test(text);
+  const start = isName ? text : text.charAt(0).toUpperCase() + text.slice(1);
   return /[.!?…]$/.test(start) ? start : `${start}.`;
 }
 

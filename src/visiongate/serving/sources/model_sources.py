@@ -27,6 +27,10 @@ class NoVersionError(VisiongateError):
     """A registry has no such version, or no such alias."""
 
 
+class NoChallengerError(NoVersionError):
+    """No version has the alias of challengers, as after a promotion; that is no problem."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServedFile:
     """A model's file, and what is known about it.

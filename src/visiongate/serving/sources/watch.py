@@ -10,6 +10,7 @@ from visiongate.serving.daemon_threads import call_in_thread
 from visiongate.serving.sources.model_sources import (
     MissingFileError,
     ModelSource,
+    NoChallengerError,
     NoVersionError,
     ServedFile,
     UnreachableError,
@@ -87,7 +88,10 @@ class ModelWatch:
         problem = type(error).__name__ if is_unreachable else str(error)
         if problem != self._reported:
             self._reported = problem
-            logger.warning("%s%s", error, "; the current version stays" if self._known else "")
+            if isinstance(error, NoChallengerError):
+                logger.info("%s; nothing is loaded until there is one", error)
+            else:
+                logger.warning("%s%s", error, "; the current version stays" if self._known else "")
         if self._known is None and (file := await call_in_thread(self._source.fallback)):
             logger.warning("Serving %s until then", file.source)
             await self._serve(file)

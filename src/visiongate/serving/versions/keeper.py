@@ -13,7 +13,12 @@ from visiongate.serving.daemon_threads import call_in_thread
 from visiongate.serving.memory import read_memory_limit, used_memory, warn_if_short
 from visiongate.serving.recording import describe_model
 from visiongate.serving.service import Service
-from visiongate.serving.sources.model_sources import ModelSource, NoVersionError, ServedFile
+from visiongate.serving.sources.model_sources import (
+    ModelSource,
+    NoChallengerError,
+    NoVersionError,
+    ServedFile,
+)
 from visiongate.serving.sources.registry_source import RegistrySource
 from visiongate.serving.sources.watch import ModelWatch
 from visiongate.serving.versions.loaded_model import LoadedModel, load_model
@@ -53,8 +58,10 @@ class _ChallengerSource:
         """Return the current version, as the source does."""
         try:
             file = self._source.current()
-        except NoVersionError:
+        except NoVersionError as error:
             self._is_gone = True
+            if _has_alias(self._source):
+                raise NoChallengerError(str(error)) from None
             raise
         self._is_gone = False
         return file
