@@ -15,8 +15,8 @@ import yaml
 from command_line import run_cli
 from page_structure import check_page
 from visiongate.errors import DataError, SettingsError
+from visiongate.optimization import measuring
 from visiongate.optimization import stage as optimize
-from visiongate.optimization import trainer
 from visiongate.optimization.fingerprint import current_values, study_settings
 from visiongate.recommendation import stage as recommend
 from visiongate.recommendation.comparison import (
@@ -50,6 +50,7 @@ SETTINGS = replace_settings(
         "optimize.trials": 4,
         "optimize.epochs": 2,
         "optimize.min_images": 0,
+        "optimize.folds": 1,
         "optimize.startup_trials": 1,
         "optimize.reduction_factor": 2,
         "optimize.confirm_seeds": 0,
@@ -141,6 +142,21 @@ def test_stages_write_the_search_and_the_recommendation(
 
 
 @pytest.mark.usefixtures("project")
+def test_few_validation_images_are_judged_on_folds() -> None:
+    settings = changed(optimize__folds=3, optimize__epochs=1, optimize__confirm_seeds=5)
+    search(settings)
+    epochs = [int(row["epochs"]) for row in read_rows("trials.csv")]
+    assert epochs[0] == 3
+    assert set(epochs) <= {1, 2, 3}
+    fresh = json.loads((REPORT / "study.json").read_text())["fresh_seeds"]
+    assert len(fresh["scores"]) == 5
+    # A fresh seed is judged on one fold of 24 images.
+    assert all(round(24 * score, 6).is_integer() for score in fresh["scores"])
+    assert "measured on 72 images in 3 folds" in check_page((REPORT / "index.html").read_text()).text
+    recommend.run(settings)
+
+
+@pytest.mark.usefixtures("project")
 def test_search_that_only_guesses_says_so_and_recommends_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -200,7 +216,7 @@ def test_interrupted_search_by_loss_writes_the_same_bytes(monkeypatch: pytest.Mo
     # The second run is interrupted in the fourth training, and again while the best settings are trained with fresh seeds.
     for trainings in (3, 5):
         with monkeypatch.context() as patched:
-            patched.setattr(trainer, "prepare_task", InterruptedPreparation(trainings - count_trials()))
+            patched.setattr(measuring, "build_task", InterruptedPreparation(trainings - count_trials()))
             with pytest.raises(KeyboardInterrupt):
                 optimize.run(settings)
     optimize.run(settings)
@@ -220,7 +236,7 @@ class InterruptedPreparation:
         return PREPARE(*arguments)  # type: ignore[arg-type]
 
 
-PREPARE = trainer.prepare_task
+PREPARE = measuring.build_task
 
 
 def count_trials() -> int:

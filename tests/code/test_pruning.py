@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from visiongate.optimization.pruning import rungs, should_prune
+from visiongate.optimization.pruning import Race, rungs, should_prune
 from visiongate.settings.loading import load_settings
 from visiongate.settings.optimize import Optimize
 
@@ -68,7 +68,7 @@ def test_median_prunes_trials_below_the_median_after_warmup() -> None:
     assert not should_prune(settings, 1, [0.1, 0.2], [finished[0], finished[1][:3]])
 
 
-@pytest.mark.parametrize("pruner", ["median", "hyperband", "halving"])
+@pytest.mark.parametrize("pruner", ["race", "median", "hyperband", "halving"])
 def test_finished_trials_are_not_pruned(pruner: str) -> None:
     settings = optimize(pruner=pruner, epochs=8, reduction_factor=2, startup_trials=1, warmup_epochs=0)
     others = [[0.9] * 8] * 9
@@ -76,14 +76,46 @@ def test_finished_trials_are_not_pruned(pruner: str) -> None:
     assert not should_prune(settings, 1, [0.1] * 8, others)
 
 
-@pytest.mark.parametrize(("pruner", "pruned"), [("median", [6, 7]), ("hyperband", [6]), ("halving", [6])])
+@pytest.mark.parametrize(
+    ("pruner", "pruned"), [("race", [6]), ("median", [6, 7]), ("hyperband", [6]), ("halving", [6])]
+)
 def test_no_trial_is_pruned_before_the_first_check(pruner: str, pruned: list[int]) -> None:
     settings = optimize(pruner=pruner, epochs=8, warmup_epochs=0)
     others = [[0.9] * 8] * 9
     assert [
-        epoch for epoch in range(1, 9) if should_prune(settings, 7, [0.1] * epoch, others, first=6)
+        epoch for epoch in range(1, 9) if should_prune(settings, 7, [0.1] * epoch, others, Race(first=6))
     ] == pruned
 
 
 def test_none_prunes_nothing() -> None:
-    assert not should_prune(optimize(pruner="none"), 1, [0.0], [[0.9] * 8] * 9)
+    settings = optimize(pruner="none", epochs=8)
+    assert not should_prune(settings, 1, [0.0], [[0.9] * 8] * 9)
+    assert not should_prune(settings, 1, [0.0] * 8, [[0.9] * 24] * 9, Race(folds=3))
+
+
+def test_race_prunes_the_lower_half_after_the_first_epochs_and_after_each_fold() -> None:
+    settings = optimize(pruner="race", epochs=8, reduction_factor=4, startup_trials=3)
+    others = [[value] * 24 for value in (0.9, 0.8, 0.7)]
+    worse, better = [[value] * 24 for value in (0.75, 0.85)]
+    race = Race(folds=3)
+    pruned = [step for step in range(1, 25) if should_prune(settings, 3, worse[:step], others, race)]
+    assert pruned == [2, 8, 16]
+    assert not any(should_prune(settings, 3, better[:step], others, race) for step in range(1, 25))
+
+
+def test_race_keeps_the_first_trial_and_a_second_one_that_is_no_worse() -> None:
+    settings, race = optimize(pruner="race", epochs=8, reduction_factor=8), Race(folds=3)
+    first = [0.5] * 24
+    assert not any(should_prune(settings, 0, first[:step], [], race) for step in range(1, 25))
+    assert not any(should_prune(settings, 1, first[:step], [first], race) for step in range(1, 25))
+    assert should_prune(settings, 1, [0.4], [first], race)
+
+
+@pytest.mark.parametrize("pruner", ["median", "hyperband", "halving"])
+def test_every_pruner_races_after_the_first_fold(pruner: str) -> None:
+    settings = optimize(pruner=pruner, epochs=4, reduction_factor=8, startup_trials=9)
+    others = [[0.9] * 12] * 3
+    assert should_prune(settings, 20, [0.5] * 4, others, Race(folds=3))
+    assert should_prune(settings, 20, [0.5] * 8, others, Race(folds=3))
+    assert not should_prune(settings, 20, [0.5] * 6, others, Race(folds=3))
+    assert not should_prune(settings, 20, [0.5] * 12, others, Race(folds=3))

@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from visiongate.images.pixels import PixelSplit
 from visiongate.optimization.budget import first_check, fit_to_images, guess
+from visiongate.optimization.judging import Fold, JudgingImages
 from visiongate.settings.loading import load_settings, replace_settings
 
 SETTINGS = load_settings(Path(__file__).parents[2] / "params.yaml")
@@ -13,7 +15,7 @@ SETTINGS = load_settings(Path(__file__).parents[2] / "params.yaml")
 
 @pytest.mark.parametrize(
     ("images", "first", "trials", "epochs"),
-    [(1438, 1, 20, 8), (125, 8, 20, 8), (72, 14, 11, 14), (10, 100, 1, 100)],
+    [(1438, 1, 8, 8), (125, 8, 8, 8), (72, 14, 4, 14), (10, 100, 1, 100)],
 )
 def test_few_images_get_more_epochs_and_fewer_trials(
     images: int, first: int, trials: int, epochs: int
@@ -28,8 +30,10 @@ def test_the_rule_can_be_turned_off() -> None:
     assert fit_to_images(settings, 10) == settings
 
 
-def test_guessing_answers_with_the_most_frequent_class(tmp_path: Path) -> None:
-    np.save(tmp_path / "val.npy", np.zeros((4, 2, 2, 1), np.uint8))
-    np.save(tmp_path / "val_labels.npy", np.array([0, 2, 2, 1]))
-    assert guess("val_accuracy", tmp_path) == 0.5
-    assert guess("val_loss", tmp_path) is None
+def test_guessing_answers_with_the_most_frequent_class() -> None:
+    pixels = PixelSplit(np.zeros((6, 2, 2, 1), np.uint8), np.array([0, 1, 0, 2, 2, 1]))
+    images = JudgingImages(
+        [pixels], [Fold(np.arange(2), np.arange(2, 6)), Fold(np.arange(4), np.arange(4, 6))]
+    )
+    assert guess("val_accuracy", images) == 0.5
+    assert guess("val_loss", images) is None

@@ -103,6 +103,8 @@ INVALID = {
     ),
     "a log range from zero": ("optimize.space.new", a_range(kind="log", low=0), "optimize.space.new"),
     "a range in the wrong order": ("optimize.space.new", a_range(low=0.3), "optimize.space.new"),
+    "a start outside the range": ("optimize.space.new", a_range(start=[0.1, 0.3]), "optimize.space.new"),
+    "a start that is no number": ("optimize.space.new", a_range(start=["0.1"]), "optimize.space.new"),
     "choices with bounds": ("optimize.space.new", a_range(kind="choice", choices=[1]), "optimize.space.new"),
     "a search over an absent setting": (
         "optimize.space.new",
@@ -205,12 +207,13 @@ def test_each_invalid_setting_has_a_line() -> None:
     [
         a_range(),
         a_range(kind="log"),
-        {"setting": "model.options", "kind": "choice", "choices": [1, "a", 2.5]},
+        a_range(start=[0.2, 0.15]),
+        {"setting": "model.options", "kind": "choice", "choices": [1, "a", 2.5], "start": ["a"]},
     ],
 )
 def test_a_complete_search_range_is_accepted(dimension: dict[str, object]) -> None:
     settings = parse_settings(changed("optimize.space.new", dimension), "params.yaml")
-    assert settings.optimize.space["new"].model_dump(exclude_none=True) == dimension
+    assert settings.optimize.space["new"].model_dump(exclude_unset=True) == dimension
 
 
 def test_the_committed_settings_load() -> None:

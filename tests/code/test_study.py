@@ -68,6 +68,21 @@ def test_current_settings_do_not_change_the_search(tmp_path: Path) -> None:
     assert run(tmp_path / "a.journal", changed) == run(tmp_path / "b.journal")
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_first_trials_have_the_values_known_to_work(tmp_path: Path, sampler: str) -> None:
+    tree = replace_settings(
+        SETTINGS, {"optimize.sampler": sampler, "optimize.trials": 4}, "test"
+    ).model_dump()
+    tree["optimize"]["space"]["lr"]["start"] = [0.02, 0.05]
+    settings = Settings.model_validate(tree)
+    trials = run(tmp_path / "a.journal", settings).trials
+    assert [trial.values["model.lr"] for trial in trials[:2]] == [0.02, 0.05]
+    assert trials[0].values["model.batch_size"] == 32
+    assert len({trial.values["model.lr"] for trial in trials}) == 4
+    random = replace_settings(settings, {"optimize.sampler": "random"}, "test")
+    assert run(tmp_path / "b.journal", random).trials[0].values["model.lr"] != 0.02
+
+
 def test_importances_need_ten_complete_trials(tmp_path: Path) -> None:
     assert run(tmp_path / "a.journal").importances == {}
     result = run(tmp_path / "b.journal", replace_settings(SETTINGS, {"optimize.pruner": "none"}, "test"))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from visiongate.images.pixels import load_split
+from visiongate.optimization.judging import JudgingImages
 from visiongate.settings.loading import replace_settings
 from visiongate.settings.model import Model
 from visiongate.settings.optimize import Optimize
@@ -46,9 +47,9 @@ def count_images(directory: Path) -> int:
     return len(load_split(directory, "train").labels)
 
 
-def guess(metric: str, directory: Path) -> float | None:
+def guess(metric: str, images: JudgingImages) -> float | None:
     """Return the validation accuracy of the most frequent class as the answer to every image; None for another metric."""
     if metric != "val_accuracy":
         return None
-    labels = load_split(directory, "val").labels
-    return float(np.bincount(labels).max() / len(labels))
+    labels = [images.splits(fold)[1].labels for fold in range(len(images))]
+    return float(np.mean([np.bincount(each).max() / len(each) for each in labels]))

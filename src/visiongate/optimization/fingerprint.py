@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from visiongate.errors import DataError
+from visiongate.records.files import sha256_of
 from visiongate.records.search import Values
 from visiongate.settings.schema import Settings
 from visiongate.training.fingerprint import code_sha256, data_sha256
@@ -59,6 +60,13 @@ def study_fingerprint(study: dict[str, Any], directory: Path) -> str:
         study: As `study_settings` returns it.
         directory: The folder of the pixel arrays.
     """
+    from visiongate.records.manifest import MANIFEST_FILE  # noqa: PLC0415 - slow to import
+
     optimize = {key: value for key, value in study["optimize"].items() if key not in AFTER_SEARCH}
-    parts = [{**study, "optimize": optimize}, data_sha256(directory), code_sha256("optimization")]
+    parts = [
+        {**study, "optimize": optimize},
+        data_sha256(directory),
+        sha256_of(directory / MANIFEST_FILE),
+        code_sha256("optimization"),
+    ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]

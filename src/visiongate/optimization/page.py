@@ -17,8 +17,15 @@ from visiongate.records.search import StudyRecord
 from visiongate.settings.schema import Settings
 
 
-def render_search(result: SearchResult, record: StudyRecord, settings: Settings) -> str:
-    """Return the page as HTML."""
+def render_search(result: SearchResult, record: StudyRecord, settings: Settings, judged: str) -> str:
+    """Return the page as HTML.
+
+    Args:
+        result: The trials.
+        record: The settings that the result depends on, and the fresh seeds.
+        settings: The section ``optimize``.
+        judged: The images that judge a trial, in words.
+    """
     optimize = settings.optimize
     space = list(optimize.space.values())
     study = rebuild_study(result.trials, space, optimize.metric)
@@ -27,6 +34,7 @@ def render_search(result: SearchResult, record: StudyRecord, settings: Settings)
         model=settings.model.name,
         optimize=optimize,
         result=result,
+        judged=judged,
         fresh_seeds=record.fresh_seeds,
         warning="" if record.guessed is None else explain_guess(optimize.metric, record.guessed),
         summary=summarize_search(optimize.metric, result),

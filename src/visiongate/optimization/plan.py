@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from visiongate.optimization.pruning import ONE_FOLD, Race
 from visiongate.optimization.space import search_space
 from visiongate.records.search import Values
 from visiongate.settings.model import Model
@@ -21,7 +22,7 @@ class StudyPlan:
         space: The settings that the sampler chooses.
         fixed: The values of each trial by its index, if there is no space.
         title: What the progress calls the study.
-        first_check: The first epoch after which a trial may be pruned.
+        race: When trials may be pruned.
     """
 
     name: str
@@ -30,7 +31,7 @@ class StudyPlan:
     space: list[SearchRange] = field(default_factory=list)
     fixed: dict[int, Values] = field(default_factory=dict)
     title: str = "search"
-    first_check: int = 1
+    race: Race = ONE_FOLD
 
     def rounds(self) -> Iterator[range]:
         """Yield the indices of the trials of each round: all trials if none depends on another."""
@@ -43,13 +44,13 @@ class StudyPlan:
         return bool(self.space) and index < self.trials
 
 
-def plan_search(settings: Settings, name: str, first_check: int = 1) -> StudyPlan:
+def plan_search(settings: Settings, name: str, race: Race = ONE_FOLD) -> StudyPlan:
     """Plan the study of ``settings.optimize``. The sampler chooses the values of each trial.
 
     Args:
         settings: The settings.
         name: The study's name.
-        first_check: The first epoch after which a trial may be pruned.
+        race: When trials may be pruned.
 
     Raises:
         SettingsError: The space has a setting that cannot be searched.
@@ -58,4 +59,4 @@ def plan_search(settings: Settings, name: str, first_check: int = 1) -> StudyPla
     if not isinstance(settings.model, Model):
         # A baseline or a probe is fitted in one step, after which nothing is left to prune.
         optimize = optimize.model_copy(update={"pruner": "none"})
-    return StudyPlan(name, optimize.trials, optimize, search_space(settings), first_check=first_check)
+    return StudyPlan(name, optimize.trials, optimize, search_space(settings), race=race)

@@ -11,13 +11,14 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from visiongate.optimization.plan import StudyPlan
 from visiongate.optimization.pruning import Curve
 from visiongate.optimization.space import bounds
 from visiongate.optimization.trials import INDEX, curve_of
+from visiongate.records.search import Values
 from visiongate.settings.optimize import Optimize, SearchRange
 
 
@@ -41,10 +42,12 @@ class History:
         self.curves.append(curve_of(trial))
 
     def propose(self, index: int) -> FrozenTrial:
-        """Return the trial to run: its index, and the values of its settings."""
+        """Return the trial to run: its index, and the values of its settings. The first ones have values known to work."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             self.study.sampler = _make_sampler(self._plan.optimize, index)
+            if known := _known_values(self._plan, index):
+                self.study.enqueue_trial(known)
             trial = self.study.ask(self._distributions)
         # The study keeps only finished trials.
         self.study.tell(trial, state=TrialState.FAIL)
@@ -66,8 +69,17 @@ def distribution(dimension: SearchRange) -> BaseDistribution:
     return FloatDistribution(low, high, log=dimension.kind == "log")
 
 
+def _known_values(plan: StudyPlan, index: int) -> Values:
+    """Return the settings that the space fixes for a trial. Random search is the baseline, which knows nothing."""
+    if plan.optimize.sampler == "random":
+        return {}
+    return {each.setting: each.start[index] for each in plan.space if index < len(each.start)}
+
+
 def _make_sampler(optimize: Optimize, index: int) -> BaseSampler:
     seed = (optimize.seed * 1_000_003 + index) % 2**32
     if optimize.sampler == "tpe":
         return TPESampler(n_startup_trials=optimize.startup_trials, multivariate=True, seed=seed)
+    if optimize.sampler == "gp":
+        return GPSampler(n_startup_trials=optimize.startup_trials, deterministic_objective=True, seed=seed)
     return RandomSampler(seed=seed)

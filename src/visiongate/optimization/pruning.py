@@ -1,11 +1,13 @@
 """Decide which trials to prune, from the learning curves alone, so that a resumed study decides the same.
 
 Optuna's own pruners keep state in interrupted trials, and choose a bracket by the trial's number, which an interruption
-changes. A curve has the score after each epoch, from the first; higher is better.
+changes. A curve has the score so far after each step, from the first; higher is better. Steps count the epochs of all folds:
+with 8 epochs and 3 folds, a complete curve has 24.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import median
 
 from visiongate.settings.optimize import Optimize
@@ -13,24 +15,49 @@ from visiongate.settings.optimize import Optimize
 Curve = Sequence[float]
 
 
+@dataclass(frozen=True, slots=True)
+class Race:
+    """When trials may be pruned.
+
+    Attributes:
+        first: The first step after which a trial may be pruned.
+        folds: The folds on which a trial is trained.
+    """
+
+    first: int = 1
+    folds: int = 1
+
+
+ONE_FOLD = Race()
+
+
 def should_prune(
-    optimize: Optimize, index: int, curve: Curve, others: Sequence[Curve], first: int = 1
+    optimize: Optimize, index: int, curve: Curve, others: Sequence[Curve], race: Race = ONE_FOLD
 ) -> bool:
-    """Return whether to prune a trial after the last epoch of its curve.
+    """Return whether to prune a trial after the last step of its curve.
+
+    The pruners differ in the first fold. At the end of each fold, all but ``none`` prune the lower half of the trials that got
+    as far: their means are over the same folds.
 
     Args:
         optimize: The pruner and its settings.
         index: The trial's index.
         curve: The trial's curve.
         others: The curves of the study's other trials, pruned or not.
-        first: The first epoch after which a trial may be pruned.
+        race: When trials may be pruned.
     """
-    if optimize.pruner == "none" or not first <= len(curve) < optimize.epochs:
+    epochs, step = optimize.epochs, len(curve)
+    if optimize.pruner == "none" or not race.first <= step < epochs * race.folds:
         return False
+    if step >= epochs:
+        return step % epochs == 0 and _is_in_lower_half(curve, others)
+    if optimize.pruner == "race":
+        check = max(race.first, epochs // optimize.reduction_factor)
+        return step == check and _is_in_lower_half(curve, others)
     if optimize.pruner == "median":
         return _is_below_median(optimize, curve, others)
     # After too few images, all trials still guess: those rungs are moved up to the first epoch that tells them apart.
-    ends = sorted({max(rung, first) for rung in rungs(optimize, index)})
+    ends = sorted({max(rung, race.first) for rung in rungs(optimize, index)})
     return _fails_rung(optimize, ends, curve, others, is_early=index < optimize.startup_trials)
 
 
@@ -73,6 +100,18 @@ def _is_below_median(optimize: Optimize, curve: Curve, others: Sequence[Curve]) 
     return max(curve) < median(other[epoch - 1] for other in finished)
 
 
+def _is_in_lower_half(curve: Curve, others: Sequence[Curve]) -> bool:
+    """Return whether a trial is not in the better half of the trials that got as far, rounded down, but at least the best."""
+    return _is_behind(curve, others, 2)
+
+
+def _is_behind(curve: Curve, others: Sequence[Curve], factor: int) -> bool:
+    """Return whether a trial is not among the best of each ``factor`` trials that got as far, or the best of fewer."""
+    step = len(curve)
+    scores = sorted([other[step - 1] for other in others if len(other) >= step] + [curve[-1]], reverse=True)
+    return curve[-1] < scores[max(1, len(scores) // factor) - 1]
+
+
 def _fails_rung(
     optimize: Optimize, ends: Sequence[int], curve: Curve, others: Sequence[Curve], *, is_early: bool
 ) -> bool:
@@ -86,5 +125,4 @@ def _fails_rung(
         return False
     if epoch == ends[0] and is_early:
         return True
-    scores = sorted([other[epoch - 1] for other in others if len(other) >= epoch] + [curve[-1]], reverse=True)
-    return curve[-1] < scores[max(1, len(scores) // optimize.reduction_factor) - 1]
+    return _is_behind(curve, others, optimize.reduction_factor)

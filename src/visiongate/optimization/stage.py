@@ -11,8 +11,10 @@ from visiongate.images.integrity import check_arrays
 from visiongate.optimization.budget import count_images, first_check, fit_to_images, guess
 from visiongate.optimization.fingerprint import check_study, study_fingerprint
 from visiongate.optimization.fresh_seeds import train_fresh_seeds
+from visiongate.optimization.judging import load_judging_images
 from visiongate.optimization.page import render_search
 from visiongate.optimization.plan import plan_search
+from visiongate.optimization.pruning import Race
 from visiongate.optimization.report import (
     explain_guess,
     format_search,
@@ -33,7 +35,6 @@ from visiongate.records.search import (
     write_summary,
     write_tables,
 )
-from visiongate.settings.optimize import Optimize
 from visiongate.settings.schema import Settings
 from visiongate.training.fingerprint import data_sha256
 from visiongate.training.probes import compute_features
@@ -52,7 +53,8 @@ def run(settings: Settings) -> None:
     compute_features(settings, transform, paths.TRANSFORMED)
     name, optimize = study_fingerprint(study, paths.TRANSFORMED), settings.optimize
     storage = StudyStorage(JOURNALS / f"{name}.journal", optimize.storage)
-    plan = plan_search(settings, name, first_check(optimize, images))
+    judging = load_judging_images(paths.TRANSFORMED, optimize)
+    plan = plan_search(settings, name, Race(first_check(optimize, images), len(judging)))
     params = {"optimize": optimize.model_dump()}
     with (
         open_runner(settings, storage) as runner,
@@ -60,13 +62,14 @@ def run(settings: Settings) -> None:
     ):
         trainer = Trainer(settings, paths.TRANSFORMED, "trial", parent.id)
         result = summarize_study(runner.run(plan, trainer), plan)
-        guessed = _find_guess(result, optimize)
+        guessed = _find_guess(result, guess(optimize.metric, judging))
         # Without better settings than none, there is nothing to confirm.
         count = None if guessed is None else 0
         again = replace(trainer, title="fresh seed")
         seeds = train_fresh_seeds(again, f"{name}-best", result.best.values, runner, count)
         parent.log_metrics({"best_value": summarize_search(optimize.metric, result).best_value}, 0)
-        _write(result, StudyRecord(study, data_sha256(paths.TRANSFORMED), seeds, guessed), settings)
+        record = StudyRecord(study, data_sha256(paths.TRANSFORMED), seeds, guessed)
+        _write(result, record, settings, judging.describe())
         parent.log_artifacts([paths.OPTIMIZE])
         storage.discard()
     print(format_search(optimize.metric, summarize_search(optimize.metric, result), optimize.epochs))
@@ -74,13 +77,12 @@ def run(settings: Settings) -> None:
         print(explain_guess(optimize.metric, guessed))
 
 
-def _find_guess(result: SearchResult, optimize: Optimize) -> float | None:
+def _find_guess(result: SearchResult, guessed: float | None) -> float | None:
     """Return the accuracy of guessing if no trial is better, otherwise None."""
-    guessed = guess(optimize.metric, paths.TRANSFORMED)
     return guessed if guessed is not None and result.best_value <= guessed + ROUNDING else None
 
 
-def _write(result: SearchResult, record: StudyRecord, settings: Settings) -> None:
+def _write(result: SearchResult, record: StudyRecord, settings: Settings, judged: str) -> None:
     folder, metric = paths.OPTIMIZE, settings.optimize.metric
     write_best(folder, result.best.values)
     write_tables(
@@ -88,4 +90,4 @@ def _write(result: SearchResult, record: StudyRecord, settings: Settings) -> Non
     )
     write_study(folder, record)
     write_summary(paths.OPTIMIZE_SUMMARY, summarize_search(metric, result))
-    write_text(folder / "index.html", render_search(result, record, settings))
+    write_text(folder / "index.html", render_search(result, record, settings, judged))

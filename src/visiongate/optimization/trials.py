@@ -17,7 +17,8 @@ from visiongate.optimization.pruning import Curve, should_prune
 from visiongate.optimization.storage import StudyStorage
 from visiongate.records.search import Values
 
-# Reports the score after an epoch, and raises an exception that ends the trial if it is pruned.
+# Reports the score so far after a step, and raises an exception that ends the trial if it is pruned. Steps count the epochs of
+# all folds, from 1.
 Report = Callable[[int, float], None]
 # Trains with the values of the trial with this index and returns its score; higher is better.
 Objective = Callable[[int, Values, Report], float]
@@ -50,7 +51,7 @@ class TrialResult:
         trial: Its index, from 0.
         state: ``complete``, ``pruned`` or ``failed``.
         value: Its score; None unless it is complete.
-        curve: The score after each epoch.
+        curve: The score so far after each step.
         values: The settings that it tried.
         failure: Why it failed; None if it did not.
     """
@@ -88,8 +89,17 @@ def read_trials(study: Study) -> list[TrialResult]:
 
 
 def curve_of(trial: FrozenTrial) -> list[float]:
-    """Return the score after each epoch."""
-    return [value for _, value in sorted(trial.intermediate_values.items())]
+    """Return the score after each step."""
+    curve: list[float] = []
+    for step, value in sorted(trial.intermediate_values.items()):
+        extend_curve(curve, step, value)
+    return curve
+
+
+def extend_curve(curve: list[float], step: int, value: float) -> None:
+    """Append the score after a step; the steps before it that a training skipped keep the previous score."""
+    curve.extend(curve[-1:] * (step - 1 - len(curve)))
+    curve.append(value)
 
 
 def index_of(trial: FrozenTrial) -> int:
@@ -101,11 +111,11 @@ def index_of(trial: FrozenTrial) -> int:
 def _run(plan: StudyPlan, records: BaseStorage, objective: Objective, assignment: Assignment) -> None:
     trial_id, curve = assignment.trial_id, list[float]()
 
-    def report(epoch: int, score: float) -> None:
-        curve.append(score)
-        records.set_trial_intermediate_value(trial_id, epoch, score)
+    def report(step: int, score: float) -> None:
+        extend_curve(curve, step, score)
+        records.set_trial_intermediate_value(trial_id, step, score)
         if plan.is_searched(assignment.index) and should_prune(
-            plan.optimize, assignment.index, curve, assignment.others, plan.first_check
+            plan.optimize, assignment.index, curve, assignment.others, plan.race
         ):
             raise TrialPruned
 

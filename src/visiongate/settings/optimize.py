@@ -22,6 +22,9 @@ class SearchRange(Section):
     choices: list[bool | int | float | str | None] | None = Field(
         default=None, description="Values, with choice."
     )
+    start: list[bool | int | float | str | None] = Field(
+        default=[], description="Values known to work, of the first trials, with tpe and gp."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -32,7 +35,18 @@ class SearchRange(Section):
             raise ValueError(f"kind {self.kind} takes `low` < `high` and no `choices`")
         elif self.kind == "log" and self.low <= 0:
             raise ValueError(f"kind log takes `low` > 0, not {self.low:g}")
+        for value in self.start:
+            if not self._contains(value):
+                raise ValueError(f"start has {value}, which is not among the values: {self.describe()}")
         return self
+
+    def _contains(self, value: float | str | None) -> bool:
+        """Return whether a trial can have a value."""
+        if self.choices is not None:
+            return value in self.choices
+        if isinstance(value, bool) or not isinstance(value, int if self.kind == "int" else (int, float)):
+            return False
+        return float(self.low or 0) <= value <= float(self.high or 0)
 
     def describe(self) -> str:
         """Return the values in words, such as ``0.001 to 0.1``."""
@@ -50,14 +64,25 @@ class Optimize(Section):
         description="Training images that a trial sees, all epochs together, before it is judged. A small training set "
         "gets more epochs and fewer trials."
     )
+    min_val_images: Index = Field(
+        description="Validation images that a trial needs. If the validation split has fewer, trials are cross-validated "
+        "on the training and validation images."
+    )
+    folds: Count = Field(
+        description="Folds of that cross-validation; 1 uses the validation split, however small. A data set that is "
+        "cross-validated anyway keeps its folds."
+    )
     metric: Monitor = Field(description="Metric of a trial, at its best epoch.")
     seed: Index = Field(description="Seed of the sampler and of the trials.")
-    sampler: Literal["tpe", "random"] = Field(description="Sampler.")
+    sampler: Literal["tpe", "gp", "random"] = Field(
+        description="Sampler: tpe, gp (for one or two settings and trials without randomness), or random."
+    )
     startup_trials: Count = Field(description="Random trials before the sampler starts.")
-    pruner: Literal["median", "hyperband", "halving", "none"] = Field(description="Pruner.")
+    pruner: Literal["race", "median", "hyperband", "halving", "none"] = Field(description="Pruner.")
     warmup_epochs: Index = Field(description="With median: epochs before a trial may be pruned.")
     reduction_factor: Annotated[int, Field(ge=2)] = Field(
-        description="With hyperband and halving: one trial of this many continues."
+        description="With hyperband and halving: one trial of this many continues. With race: the first check is after "
+        "the epochs divided by this."
     )
     confirm_seeds: Annotated[int, Field(ge=0, le=16)] = Field(
         description="Fresh seeds on which the best and the current settings are compared: 0, or at least 5."
