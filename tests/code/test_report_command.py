@@ -172,7 +172,7 @@ def test_outdated_records_are_not_judged() -> None:
 
 @pytest.mark.usefixtures("workspace")
 def test_an_outdated_search_or_registration_does_not_stop_the_gate() -> None:
-    edit("params.yaml", "  trials: 20\n", "  trials: 21\n")
+    edit("params.yaml", "  trials: 8\n", "  trials: 9\n")
     edit("params.yaml", "  alpha: 0.05\n", "  alpha: 0.04\n")
     text = report()
     assert text.startswith("✅ **Gate passed**")
