@@ -38,6 +38,14 @@ def enter_workspace(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return _enter(path, monkeypatch)
 
 
+def enter_committed(path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Enter a workspace with an empty commit, in no other repository; return the committed settings."""
+    enter_workspace(path / "workspace", monkeypatch)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(path))
+    commit_workspace()
+    return tracked_settings()
+
+
 def enter_copy(origin: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Enter a copy of a workspace, whose MLflow store has the paths of the copy."""
     shutil.copytree(origin, path)

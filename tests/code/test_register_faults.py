@@ -21,15 +21,16 @@ from visiongate.records.registration import read_registration
 from visiongate.registration import stage as register
 from visiongate.registry.rollback import roll_back
 from visiongate.settings.schema import Settings
-from workspaces import commit_workspace, enter_workspace, tracked_settings, write_judged_model
+from workspaces import (
+    commit_workspace,
+    enter_committed,
+    write_judged_model,
+)
 
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    enter_workspace(tmp_path / "workspace", monkeypatch)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
-    commit_workspace()
-    return tracked_settings()
+    return enter_committed(tmp_path, monkeypatch)
 
 
 def registered(settings: Settings, threshold: float = 127.5, *, passed: bool = True) -> str:

@@ -22,9 +22,7 @@ from visiongate.registration import stage as register
 from visiongate.settings.registry import NonInferiority
 from visiongate.settings.schema import Settings
 from workspaces import (
-    commit_workspace,
-    enter_workspace,
-    tracked_settings,
+    enter_committed,
     write_arrays,
     write_judged_model,
     write_test_predictions,
@@ -33,10 +31,7 @@ from workspaces import (
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    enter_workspace(tmp_path / "workspace", monkeypatch)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
-    commit_workspace()
-    return tracked_settings()
+    return enter_committed(tmp_path, monkeypatch)
 
 
 def registered(settings: Settings, threshold: float = 127.5, **judged: Any) -> dict[str, Any]:  # noqa: ANN401

@@ -29,7 +29,12 @@ from visiongate.records.registration import RecordedLineage, Registration, write
 from visiongate.records.served_model import read_served_model
 from visiongate.registration import stage as register
 from visiongate.settings.schema import Settings
-from workspaces import TRACKING, commit_workspace, enter_workspace, tracked_settings, write_judged_model
+from workspaces import (
+    TRACKING,
+    enter_committed,
+    enter_workspace,
+    write_judged_model,
+)
 
 NAME, TAG = "tiny", "visiongate.reference_sha256"
 REFERENCE, MODEL = Path("reports/evaluation/reference.npz"), Path("models/model.onnx")
@@ -91,10 +96,7 @@ def test_a_reference_that_was_changed_in_the_registry_is_refused_and_can_be_repl
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    enter_workspace(tmp_path / "workspace", monkeypatch)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
-    commit_workspace()
-    return tracked_settings()
+    return enter_committed(tmp_path, monkeypatch)
 
 
 def find(settings: Settings, number: str) -> tuple[Store, Version]:

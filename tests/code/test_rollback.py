@@ -13,15 +13,19 @@ from visiongate.adapters.mlflow.store import Store, TrackingError, open_store
 from visiongate.registration import stage as register
 from visiongate.registry.rollback import promote_by_hand, roll_back
 from visiongate.settings.schema import Settings
-from workspaces import commit_workspace, enter_copy, enter_workspace, tracked_settings, write_judged_model
+from workspaces import (
+    commit_workspace,
+    enter_committed,
+    enter_copy,
+    enter_workspace,
+    tracked_settings,
+    write_judged_model,
+)
 
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    enter_workspace(tmp_path / "workspace", monkeypatch)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
-    commit_workspace()
-    return tracked_settings()
+    return enter_committed(tmp_path, monkeypatch)
 
 
 @pytest.fixture(scope="module")

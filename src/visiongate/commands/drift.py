@@ -8,13 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from pydantic import ValidationError
-from sqlalchemy import Engine
-
 from visiongate import paths
-from visiongate.errors import SettingsError, VisiongateError
-from visiongate.monitoring.address import check_address
-from visiongate.monitoring.database import Database
+from visiongate.commands.opened_log import open_log
 from visiongate.monitoring.drift.check import check_drift
 from visiongate.monitoring.drift.report import (
     DriftReport,
@@ -25,9 +20,7 @@ from visiongate.monitoring.drift.report import (
     ReferenceSummary,
     Verdict,
 )
-from visiongate.monitoring.drift.store import read_candidates, read_latest_report, record_report
-from visiongate.monitoring.entries import LogUnavailableError
-from visiongate.monitoring.faults import explain_fault
+from visiongate.monitoring.drift.store import read_candidates, read_earlier_report, record_report
 from visiongate.monitoring.times import HOUR_US
 from visiongate.records.files import write_text
 from visiongate.settings.monitoring import Monitoring
@@ -57,35 +50,13 @@ def run(window: float | None, level: float | None, json_file: Path | None) -> in
 
 
 def _check(log: PredictionLog, settings: Monitoring) -> DriftReport:
-    if not log.enabled:
-        raise SettingsError(
-            "serving.log.enabled = false: there is no prediction log to read; set it to true for the service"
-        )
-    check_address(log.address)
     now = datetime.now(UTC)
     since_us = round(now.timestamp() * 1e6 - settings.drift.window_hours * HOUR_US)
-    try:
-        database = Database(log.address, create=False)
-        try:
-            candidates = read_candidates(database.engine, since_us, settings.drift)
-            report = check_drift(candidates, settings, _read_earlier(database.engine), now)
-            record_report(database.engine, report, log.days)
-        finally:
-            database.close()
-    except VisiongateError:
-        raise
-    except Exception as error:
-        # Whatever a database or its driver raises.
-        raise LogUnavailableError(explain_fault(error)) from error
+    with open_log(log) as database:
+        candidates = read_candidates(database.engine, since_us, settings.drift)
+        report = check_drift(candidates, settings, read_earlier_report(database.engine), now)
+        record_report(database.engine, report, log.days)
     return report
-
-
-def _read_earlier(engine: Engine) -> DriftReport | None:
-    """Return the check before; None if there is none, or one of another version of this program."""
-    try:
-        return read_latest_report(engine)
-    except ValidationError:
-        return None
 
 
 def _render(report: DriftReport) -> str:

@@ -4,13 +4,12 @@ from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from pydantic import ValidationError
 from sqlalchemy import Connection, Engine, and_, func, select
 
 from visiongate.errors import DataError
 from visiongate.monitoring.collection import read_feedback
 from visiongate.monitoring.drift.advice import REPAIRABLE
-from visiongate.monitoring.drift.store import read_latest_report
+from visiongate.monitoring.drift.store import read_earlier_report
 from visiongate.monitoring.entries import LoggedModel
 from visiongate.monitoring.harm_store import read_votes
 from visiongate.monitoring.history import read_models
@@ -110,11 +109,7 @@ def _read_reference(connection: Connection, champion: LoggedModel) -> Interval |
 
 def _read_estimate(engine: Engine, champion: LoggedModel) -> EstimatedHarm | None:
     """Return what the latest drift check says about a version; None if it is out of date, or could not estimate."""
-    try:
-        report = read_latest_report(engine)
-    except ValidationError:
-        # Of another version of this program.
-        return None
+    report = read_earlier_report(engine)
     if report is None or datetime.now(UTC) - report.checked_at > WINDOWS * timedelta(hours=report.hours):
         return None
     found = next((model for model in report.models if model.sha256 == champion.sha256), None)

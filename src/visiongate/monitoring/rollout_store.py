@@ -11,12 +11,11 @@ from visiongate.monitoring.history import MAX_LATENCIES, read_models
 from visiongate.monitoring.rollout import Exposure, RolloutEvidence
 from visiongate.monitoring.rollout_report import RolloutModel, RolloutReport
 from visiongate.monitoring.tables import failures, feedback, models, predictions
-from visiongate.monitoring.times import latest_us
+from visiongate.monitoring.times import MINUTE_US, latest_us
 from visiongate.monitoring.votes import Vote
 
 # Of a service at the registry, until a promotion is noticed and the version loaded.
 LOOKS: Final = 3
-_MINUTE_US: Final = 60_000_000
 # The place of the first one in an id of `new_prediction_id`.
 _RANDOM_DIGITS: Final = 20
 # The answer, and what the shadow predicted beside it.
@@ -130,7 +129,7 @@ def _read_exposure(connection: Connection, number: Any, role: str, first_us: int
     failed = select(func.sum(failures.c.count)).where(
         failures.c.model_id == number,
         failures.c.role == role,
-        failures.c.time_us >= first_us - first_us % _MINUTE_US,
+        failures.c.time_us >= first_us - first_us % MINUTE_US,
     )
     # By the random digits of the ids. The latest ones of a busy champion would be of other days than those of its canary.
     drawn = func.substr(predictions.c.prediction_id, _RANDOM_DIGITS)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from pydantic import ValidationError
 from sqlalchemy import Connection, Engine, Select, delete, func, insert, select
 
 from visiongate.errors import DataError
@@ -108,6 +109,18 @@ def read_latest_report(engine: Engine) -> DriftReport | None:
     with engine.connect() as connection:
         report = connection.scalar(past.order_by(drift_checks.c.time_us.desc()).limit(1))
     return None if report is None else DriftReport.model_validate_json(report)
+
+
+def read_earlier_report(engine: Engine) -> DriftReport | None:
+    """Return the latest check; None if there is none, or one of another version of this program.
+
+    Raises:
+        SQLAlchemyError: The database cannot be read.
+    """
+    try:
+        return read_latest_report(engine)
+    except ValidationError:
+        return None
 
 
 def record_report(engine: Engine, report: DriftReport, days: int) -> None:
