@@ -12,8 +12,7 @@ from pathlib import Path
 from visiongate.errors import DataError
 from visiongate.records.collected_paths import collected_file, collected_path
 from visiongate.records.files import write_csv
-from visiongate.records.parsing import parse_numbered_csv
-from visiongate.records.shared_tables import find_hash_problem, read_shared, strip_mark, writing
+from visiongate.records.shared_tables import find_hash_problem, parse_shared, read_shared, writing
 
 COLUMNS = (
     "sha256",
@@ -95,10 +94,7 @@ def parse_collected(content: bytes, source: str = "collected.csv") -> dict[str, 
     Raises:
         DataError: A line is invalid, not UTF-8, or contradicts another one; the message has the number of the line.
     """
-    try:
-        return _parse_lines(strip_mark(content))
-    except DataError as error:
-        raise DataError(f"{source}: {error}") from None
+    return parse_shared(content, source, COLUMNS, _parse_row, _contradict)
 
 
 def change_collected(
@@ -145,21 +141,8 @@ def _cells(image: CollectedImage) -> dict[str, str]:
     }
 
 
-def _parse_lines(content: bytes) -> dict[str, CollectedImage]:
-    found: dict[str, tuple[int, CollectedImage]] = {}
-    for line, row in parse_numbered_csv(content, *COLUMNS):
-        try:
-            image = _parse_row(row)
-        except DataError as error:
-            raise DataError(f"line {line}: {error}") from None
-        first, other = found.setdefault(image.sha256, (line, image))
-        # Two branches may have collected the same image; only a person can say which label is right.
-        if other.label != image.label:
-            raise DataError(
-                f"lines {first} and {line} give the same image different labels, {other.label!r} and {image.label!r}; delete "
-                "one of them"
-            )
-    return {sha256: image for sha256, (_, image) in found.items()}
+def _contradict(image: CollectedImage, other: CollectedImage) -> str:
+    return f"give the same image different labels, {image.label!r} and {other.label!r}; delete one of them"
 
 
 def _parse_row(row: Mapping[str, str]) -> CollectedImage:

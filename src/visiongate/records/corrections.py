@@ -4,14 +4,13 @@ Git tracks the file, so that a correction has an author, a reason and a review. 
 `preparation` applies the corrections. An image has one row at most.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from visiongate.errors import DataError
 from visiongate.records.files import write_csv
-from visiongate.records.parsing import parse_numbered_csv
-from visiongate.records.shared_tables import find_hash_problem, read_shared, strip_mark, writing
+from visiongate.records.shared_tables import find_hash_problem, parse_shared, read_shared, writing
 
 EXCLUDED = "yes"
 
@@ -67,10 +66,7 @@ def parse_corrections(content: bytes, source: str = "corrections.csv") -> dict[s
     Raises:
         DataError: A line is invalid, not UTF-8, or contradicts another one; the message has the number of the line.
     """
-    try:
-        return _parse_lines(strip_mark(content))
-    except DataError as error:
-        raise DataError(f"{source}: {error}") from None
+    return parse_shared(content, source, COLUMNS, _parse_row, _contradict)
 
 
 def add_correction(path: Path, correction: Correction) -> None:
@@ -145,21 +141,17 @@ def _cells(correction: Correction) -> dict[str, str]:
     }
 
 
-def _parse_lines(content: bytes) -> dict[str, Correction]:
-    found: dict[str, tuple[int, Correction]] = {}
-    for line, row in parse_numbered_csv(content, *COLUMNS):
-        problem = _find_problem(row["sha256"], row["label"], row["exclude"])
-        if problem:
-            raise DataError(f"line {line}: {problem}")
-        correction = Correction(row["sha256"], row["label"] or None, row["who"], row["when"], row["why"])
-        first, other = found.setdefault(correction.sha256, (line, correction))
-        # Two branches may have corrected the same image; only a person can say which one is right.
-        if other.label != correction.label:
-            raise DataError(
-                f"lines {first} and {line} correct the same image differently ({other.who or 'nobody'}: "
-                f"{other.decision}; {correction.who or 'nobody'}: {correction.decision}); delete one of them"
-            )
-    return {sha256: correction for sha256, (_, correction) in found.items()}
+def _parse_row(row: Mapping[str, str]) -> Correction:
+    if problem := _find_problem(row["sha256"], row["label"], row["exclude"]):
+        raise DataError(problem)
+    return Correction(row["sha256"], row["label"] or None, row["who"], row["when"], row["why"])
+
+
+def _contradict(correction: Correction, other: Correction) -> str:
+    return (
+        f"correct the same image differently ({correction.who or 'nobody'}: {correction.decision}; "
+        f"{other.who or 'nobody'}: {other.decision}); delete one of them"
+    )
 
 
 def _find_problem(sha256: str, label: str, exclude: str) -> str | None:

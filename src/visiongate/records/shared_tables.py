@@ -1,15 +1,32 @@
-"""Tables that people and commands write and git tracks: read as whole files, and replaced under a lock."""
+"""Tables of images that people and commands write and git tracks: read as whole files, and replaced under a lock."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from visiongate.errors import DataError
+from visiongate.records.parsing import parse_numbered_csv
 
 # Excel writes it before UTF-8.
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class SharedRow(Protocol):
+    """A row, which gives an image a label."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the encoded file."""
+
+    @property
+    def label(self) -> str | None:
+        """The class."""
+
+
+Row = TypeVar("Row", bound=SharedRow)
 
 
 def read_shared(path: Path) -> bytes:
@@ -26,7 +43,50 @@ def read_shared(path: Path) -> bytes:
         raise DataError(f"{path}: a folder; remove it, and run `git checkout -- {path}`") from None
 
 
-def strip_mark(content: bytes) -> bytes:
+def parse_shared(
+    content: bytes,
+    source: str,
+    columns: Sequence[str],
+    parse_row: Callable[[Mapping[str, str]], Row],
+    contradict: Callable[[Row, Row], str],
+) -> dict[str, Row]:
+    """Parse the content of a table, and return its rows by sha256, in the order of the file.
+
+    Args:
+        content: UTF-8 text.
+        source: The file's name, for the error message.
+        columns: That the table must have.
+        parse_row: Returns a row, or raises a `DataError`.
+        contradict: Says how two rows give the same image different labels.
+
+    Raises:
+        DataError: A line is invalid, not UTF-8, or contradicts another one; the message has the number of the line.
+    """
+    try:
+        return _parse_lines(parse_numbered_csv(_strip_mark(content), *columns), parse_row, contradict)
+    except DataError as error:
+        raise DataError(f"{source}: {error}") from None
+
+
+def _parse_lines(
+    lines: Iterable[tuple[int, Mapping[str, str]]],
+    parse_row: Callable[[Mapping[str, str]], Row],
+    contradict: Callable[[Row, Row], str],
+) -> dict[str, Row]:
+    found: dict[str, tuple[int, Row]] = {}
+    for line, cells in lines:
+        try:
+            row = parse_row(cells)
+        except DataError as error:
+            raise DataError(f"line {line}: {error}") from None
+        first, other = found.setdefault(row.sha256, (line, row))
+        # Two branches may have labeled the same image; only a person can say which one is right.
+        if other.label != row.label:
+            raise DataError(f"lines {first} and {line} {contradict(other, row)}")
+    return {sha256: row for sha256, (_, row) in found.items()}
+
+
+def _strip_mark(content: bytes) -> bytes:
     """Check that a text is UTF-8, and return it without the byte order mark.
 
     Raises:
