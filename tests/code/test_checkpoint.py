@@ -63,9 +63,10 @@ def train(
     [
         (torch.float32, {}),
         (torch.bfloat16, {}),
+        (torch.float16, {}),
         (torch.float32, {"backbone_lr": 0.01, "unfreeze_after": 3, "hold_norm": True}),
     ],
-    ids=["fp32", "bf16", "unfrozen"],
+    ids=["fp32", "bf16", "fp16", "unfrozen"],
 )
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
 def test_a_resumed_training_ends_like_an_uninterrupted_one(

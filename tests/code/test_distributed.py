@@ -123,6 +123,39 @@ def test_a_failed_process_is_reported_with_its_reason(
     assert "Traceback" not in errors
 
 
+OVERFLOWS = """
+import json, sys
+sys.path.insert(0, {source!r})
+import torch
+from torch import nn
+from visiongate.training import distributed
+from visiongate.training.hardware import Hardware
+from visiongate.training.loss_scaling import LossScaler
+with distributed.process_group():
+    network = nn.Linear(1, 1, bias=False)
+    parallel = distributed.parallelize(network)
+    scaler = LossScaler(network, Hardware(torch.device("cpu"), torch.float16))
+    outcome = []
+    for overflowing in (1, None):
+        network.zero_grad()
+        factor = torch.inf if distributed.rank() == overflowing else 1.0
+        scaler.scale(parallel(torch.ones(1, 1)).sum() * factor).backward()
+        is_finite = scaler.unscale()
+        outcome.append([is_finite, scaler.state()["scale"], network.weight.grad.item() if is_finite else None])
+    open({out!r} + str(distributed.rank()), "w").write(json.dumps(outcome))
+"""
+
+
+@pytest.mark.usefixtures("handlers")
+def test_an_overflow_in_one_process_skips_the_step_in_all(tmp_path: Path) -> None:
+    script = tmp_path / "overflows.py"
+    script.write_text(OVERFLOWS.format(source=str(ROOT / "src"), out=str(tmp_path / "rank")))
+    distributed.launch([str(script)], Launch(processes=2, machines=1, address="localhost:29400"))
+    for rank in (0, 1):
+        outcome = json.loads((tmp_path / f"rank{rank}").read_text())
+        assert outcome == [[False, 2.0**15, None], [True, 2.0**15, 1.0]]
+
+
 @pytest.mark.slow
 def test_ctrl_c_stops_all_processes(tmp_path: Path) -> None:
     script = tmp_path / "waits.py"

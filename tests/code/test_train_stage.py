@@ -84,13 +84,14 @@ def test_a_network_is_trained_exported_and_tracked(capsys: pytest.CaptureFixture
 
 @pytest.mark.no_cover
 @pytest.mark.usefixtures("workspace")
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_training_is_deterministic(precision: str) -> None:
     chosen = settings(training__precision=precision)
     train.run(chosen)
     first = output_hashes()
     train.run(chosen)
     assert output_hashes() == first
+    assert json.loads(Path("reports/training.json").read_text())["hardware"] == f"{precision} on cpu"
 
 
 @pytest.mark.usefixtures("workspace")

@@ -19,7 +19,7 @@ from visiongate.training import batch_loader
 from visiongate.training.averaging import average_weights
 from visiongate.training.batches import plan_epoch, shuffled_steps, to_pixels
 from visiongate.training.calibration import fit_temperature
-from visiongate.training.hardware import choose_hardware, reproducible
+from visiongate.training.hardware import DTYPES, Hardware, choose_hardware, reproducible
 from visiongate.training.loop import MIN_SEEN_IMAGES, Callbacks, fit, predict_split
 from visiongate.training.losses import Loss
 from visiongate.training.seeds import seed_for
@@ -140,8 +140,8 @@ def test_the_weight_average_starts_as_a_plain_mean() -> None:
 
 
 def test_hardware_is_chosen_by_name_or_automatically() -> None:
-    assert choose_hardware("cpu", "bf16").precision == "bf16"
-    assert choose_hardware("cpu", "fp32").precision == "fp32"
+    for precision in DTYPES:
+        assert choose_hardware("cpu", precision).precision == precision
     chosen = choose_hardware("auto", "auto")
     assert chosen.device.type in ("cpu", "cuda", "mps")
     assert choose_hardware("auto", "auto") == chosen
@@ -156,6 +156,26 @@ def test_auto_is_bf16_on_a_cpu_that_supports_it(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     assert choose_hardware("cpu", "auto").precision == precision
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision"),
+    [((6, 1), "fp32"), ((7, 0), "fp16"), ((7, 5), "fp16"), ((9, 0), "bf16")],
+    ids=["gtx1080", "v100", "t4", "h100"],
+)
+def test_auto_is_fp16_on_a_gpu_that_computes_it_natively_but_not_bf16(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], precision: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    # torch emulates bf16 on older GPUs.
+    monkeypatch.setattr(
+        torch.cuda,
+        "is_bf16_supported",
+        lambda *, including_emulation: including_emulation or capability >= (8, 0),
+    )
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    assert choose_hardware("auto", "auto") == Hardware(torch.device("cuda"), DTYPES[precision])
+    assert choose_hardware("cuda", "fp32").precision == "fp32"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
@@ -188,7 +208,7 @@ def test_training_keeps_the_best_epoch() -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "muon"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
 def test_each_optimizer_learns_and_is_deterministic(dtype: torch.dtype, optimizer: str) -> None:
     augmentation = PLAIN.model_copy(update={"shift": 1, "noise": 0.02, "mixup": 0.2})
     training = TRAINING.model_copy(update={"augmentation": augmentation, "ema": 0.9, "gradient_clip": 1.0})

@@ -97,8 +97,8 @@ class Training(Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         description="Device; auto takes a GPU if there is one."
     )
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        description="Precision; auto takes bf16 where the device computes it natively."
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        description="Precision; auto takes bf16 where the device computes it natively, or else fp16 on NVIDIA GPUs."
     )
     tensorboard: bool = Field(description="Write TensorBoard logs to `logs/tensorboard`.")
     augmentation: Augmentation = Field(description="Random changes to the training images.")

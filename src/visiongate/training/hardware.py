@@ -1,18 +1,27 @@
 """Choose device and precision, and make computations deterministic."""
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
 from torch import nn
 
 from visiongate.errors import SettingsError
+from visiongate.training.device_probe import find_fault
 
 # The module's one setting has no annotation.
 deterministic: Any = torch.utils.deterministic
+# The values of ``training.precision``, except ``auto``.
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# The compute capability of the first NVIDIA GPUs that multiply matrices faster in fp16: Volta.
+MIN_FP16_CAPABILITY = (7, 0)
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +33,8 @@ class Hardware:
 
     @property
     def precision(self) -> str:
-        """``bf16`` or ``fp32``."""
-        return "bf16" if self.dtype is torch.bfloat16 else "fp32"
+        """``fp32``, ``bf16`` or ``fp16``."""
+        return next(name for name, dtype in DTYPES.items() if dtype is self.dtype)
 
     def autocast(self) -> torch.autocast:
         """Compute in `dtype` within the block; weights stay in fp32."""
@@ -40,19 +49,28 @@ class Hardware:
 def choose_hardware(device: str, precision: str) -> Hardware:
     """Resolve ``training.device`` and ``training.precision``.
 
-    ``auto`` selects a GPU if there is one, and bf16 if the device computes it natively.
+    ``auto`` selects a GPU if there is one, and bf16 if the device computes it natively, or else fp16 if an NVIDIA GPU does. An
+    Apple GPU is tried before it is used.
 
     Raises:
-        SettingsError: The device is not available.
+        SettingsError: The device is not available, or it failed when it was tried.
     """
     available = _available_devices()
     if device not in ("auto", *available):
         raise SettingsError(
             f"params.yaml: training.device = {device!r} is not available: choose one of auto, {', '.join(available)}"
         )
-    chosen = torch.device(available[0] if device == "auto" else device)
-    is_bf16 = precision == "bf16" or (precision == "auto" and _supports_bf16(chosen))
-    return Hardware(chosen, torch.bfloat16 if is_bf16 else torch.float32)
+    chosen = _choose_precision(torch.device(available[0] if device == "auto" else device), precision)
+    fault = _try_device(chosen) if chosen.device.type == "mps" else None
+    if fault is None:
+        return chosen
+    if device == "auto":
+        _warn_of_fault(chosen, fault)
+        return _choose_precision(torch.device("cpu"), precision)
+    raise SettingsError(
+        f"params.yaml: training.device = {device!r} fails in {chosen.precision} on this machine: {fault}; set "
+        "training.device=cpu, or update macOS and torch"
+    )
 
 
 @contextmanager
@@ -76,6 +94,33 @@ def _available_devices() -> list[str]:
     """List the devices of this machine, the fastest first."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     return [name for name, is_available in available.items() if is_available]
+
+
+def _choose_precision(device: torch.device, precision: str) -> Hardware:
+    if precision != "auto":
+        return Hardware(device, DTYPES[precision])
+    if _supports_bf16(device):
+        return Hardware(device, torch.bfloat16)
+    is_fp16 = device.type == "cuda" and torch.cuda.get_device_capability() >= MIN_FP16_CAPABILITY
+    return Hardware(device, torch.float16 if is_fp16 else torch.float32)
+
+
+@cache
+def _try_device(hardware: Hardware) -> str | None:
+    """Return why a device must not be used, or None; try it once in each process."""
+    with torch.random.fork_rng(devices=[]), reproducible(0):
+        return find_fault(hardware)
+
+
+@cache
+def _warn_of_fault(hardware: Hardware, fault: str) -> None:
+    """Log a warning once: each fold chooses its hardware."""
+    logger.warning(
+        "training.device = auto uses the CPU, because %s fails in %s on this machine: %s",
+        hardware.device,
+        hardware.precision,
+        fault,
+    )
 
 
 def _supports_bf16(device: torch.device) -> bool:

@@ -16,7 +16,7 @@ from visiongate.settings.training import Training
 from visiongate.training import distributed
 from visiongate.training.augmentation import shrink
 from visiongate.training.batches import MIN_BATCH, TensorSplit, to_device, to_pixels
-from visiongate.training.hardware import Hardware, choose_hardware
+from visiongate.training.hardware import DTYPES, Hardware, choose_hardware
 from visiongate.training.memory import is_out_of_memory, keep_freed_memory
 
 # Maximum number of images that a network's `initialize` gets.
@@ -87,9 +87,9 @@ def _initialize(network: nn.Module, train: TensorSplit, normalize: Normalization
 
 
 def _agree_on_hardware(training: Training) -> Hardware:
-    """Choose the same precision in all processes: fp32 if some machines lack bf16."""
+    """Choose the same precision in all processes: fp32 if their machines choose differently."""
     chosen = choose_hardware(training.device, training.precision)
-    if distributed.is_equal_everywhere(chosen.precision == "bf16"):
+    if distributed.is_equal_everywhere(list(DTYPES).index(chosen.precision)):
         return chosen
     return Hardware(chosen.device, torch.float32)
 

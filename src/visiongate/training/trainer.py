@@ -16,6 +16,7 @@ from visiongate.training.averaging import average_weights
 from visiongate.training.batch_loader import Batch, BatchLoader
 from visiongate.training.batches import MIN_BATCH, plan_epoch
 from visiongate.training.checkpoint import State, optimizer_state, restore_optimizer
+from visiongate.training.loss_scaling import LossScaler
 from visiongate.training.losses import Loss
 from visiongate.training.optimizers import BackboneFreezer, make_optimizers
 from visiongate.training.schedule import Schedule
@@ -53,6 +54,7 @@ class Trainer:
         self._freezer = BackboneFreezer(task.network, model)
         self._schedule = Schedule(self._optimizers, model, len(self._plan) * training.epochs)
         self._parallel = distributed.parallelize(task.network)
+        self._scaler = LossScaler(task.network, task.hardware)
         self._average = None if training.ema is None else average_weights(task.network, training.ema)
 
     @property
@@ -120,15 +122,20 @@ class Trainer:
         for batch in batches:
             loss, hits = self._compute_loss(batch, mixup)
             # Gradients are averaged over processes and losses are sums, so this gives the mean over all images of the step.
-            (loss * (distributed.world_size() / images)).backward()
+            self._scaler.scale(loss * (distributed.world_size() / images)).backward()
             sums += torch.stack([loss.detach(), hits])
+        if self._scaler.unscale():
+            self._update_weights()
+        # A loss whose gradients overflow at any scale ends the training as an infinite loss does.
+        return torch.full_like(sums, torch.nan) if self._scaler.is_exhausted else sums
+
+    def _update_weights(self) -> None:
         if self._training.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self._task.network.parameters(), self._training.gradient_clip)
         for optimizer in self._optimizers:
             optimizer.step()
         if self._average is not None:
             self._average.update_parameters(self._task.network)
-        return sums
 
     def _compute_loss(self, batch: Batch, mixup: torch.Generator) -> tuple[Tensor, Tensor]:
         images, targets = batch.images, batch.labels
@@ -144,7 +151,12 @@ class Trainer:
         """Return everything that the next epoch depends on, except its number."""
         average = {} if self._average is None else self._average.state_dict()
         optimizers = [optimizer_state(optimizer) for optimizer in self._optimizers]
-        return {"network": self._task.network.state_dict(), "average": average, "optimizers": optimizers}
+        return {
+            "network": self._task.network.state_dict(),
+            "average": average,
+            "optimizers": optimizers,
+            "loss_scale": self._scaler.state(),
+        }
 
     def restore(self, state: State) -> None:
         """Restore what `state` returned."""
@@ -153,3 +165,4 @@ class Trainer:
             self._average.load_state_dict(state["average"])
         for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
             restore_optimizer(optimizer, saved)
+        self._scaler.restore(state["loss_scale"])
