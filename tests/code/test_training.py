@@ -31,15 +31,16 @@ from visiongate.training.trainer import Trainer
 @pytest.mark.parametrize(
     ("count", "size", "accumulation", "plan"),
     [
-        (10, 4, 1, [[4], [4], [2]]),
-        (9, 4, 1, [[4], [5]]),
+        (10, 4, 1, [[4], [3], [3]]),
+        (9, 4, 1, [[3], [3], [3]]),
         (1, 4, 1, [[1]]),
         (8, 4, 1, [[4], [4]]),
         (10, 2, 2, [[2, 2], [2, 2], [2]]),
-        (5, 2, 2, [[2, 3]]),
+        (5, 2, 2, [[3, 2]]),
+        (3, 2, 1, [[3]]),
     ],
 )
-def test_an_epoch_has_each_image_once_and_no_batch_of_one(
+def test_an_epoch_has_each_image_once_in_batches_of_nearly_equal_size(
     count: int, size: int, accumulation: int, plan: list[list[int]]
 ) -> None:
     assert plan_epoch(count, size, accumulation, 2) == plan

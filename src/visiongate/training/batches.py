@@ -1,5 +1,6 @@
 """Splits as tensors, and their division into steps and batches."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -37,19 +38,19 @@ def to_pixels(images: Tensor) -> Tensor:
 
 
 def plan_epoch(count: int, batch_size: int, accumulation: int, min_batch: int) -> list[list[int]]:
-    """Return the batch sizes of each step of an epoch.
+    """Return the batch sizes of each step of an epoch, which differ by at most one image.
 
-    The last step may be smaller. A batch of fewer than ``min_batch`` images is merged into the previous one.
+    A last batch of a few images would have an update as large as the others, and spoil the running statistics of batch norms.
 
     Args:
-        count: Images in the split.
-        batch_size: Images per batch.
+        count: Images in the split, at least one.
+        batch_size: Maximum number of images per batch; exceeded only where batches would be smaller than ``min_batch``.
         accumulation: Batches per step.
         min_batch: Minimum number of images per batch.
     """
-    sizes = [batch_size] * (count // batch_size) + ([count % batch_size] if count % batch_size else [])
-    while len(sizes) > 1 and sizes[-1] < min_batch:
-        sizes[-2:] = [sum(sizes[-2:])]
+    number = max(1, min(math.ceil(count / batch_size), count // min_batch))
+    size, larger = divmod(count, number)
+    sizes = [size + 1] * larger + [size] * (number - larger)
     return [sizes[start : start + accumulation] for start in range(0, len(sizes), accumulation)]
 
 
