@@ -128,10 +128,10 @@ def test_augmentation_does_not_depend_on_the_batch() -> None:
     )
     augmenter = Augmenter(strong, 0)
     images = (noise(10) * 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-    parameters, cpu = augmenter.draw(10, 1), torch.device("cpu")
-    whole = augmenter(images, parameters.take(torch.arange(10), cpu))
+    parameters = augmenter.draw(10, 1)
+    whole = augmenter(images, parameters.take(torch.arange(10)))
     some = torch.tensor([7, 2, 5])
-    assert torch.allclose(augmenter(images[some], parameters.take(some, cpu)), whole[some], atol=1e-6)
+    assert torch.allclose(augmenter(images[some], parameters.take(some)), whole[some], atol=1e-6)
     assert whole.shape == (10, 3, 8, 8)
     assert whole.is_contiguous(memory_format=torch.channels_last)
     assert 0 <= whole.min() < whole.max() <= 1
@@ -140,5 +140,5 @@ def test_augmentation_does_not_depend_on_the_batch() -> None:
 def test_noise_has_the_requested_standard_deviation() -> None:
     augmenter = Augmenter(settings(noise=0.1), 0)
     gray = torch.full((50, 8, 8, 3), 128, dtype=torch.uint8)
-    pixels = augmenter(gray, augmenter.draw(50, 1).take(torch.arange(50), torch.device("cpu")))
+    pixels = augmenter(gray, augmenter.draw(50, 1))
     assert math.isclose(pixels.std(), 0.1, rel_tol=0.05)

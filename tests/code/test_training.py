@@ -16,7 +16,7 @@ from visiongate.models.normalization import ChannelStatistics, Normalization
 from visiongate.models.transfer import TransferNetwork
 from visiongate.settings.training import Progressive
 from visiongate.training import batch_loader
-from visiongate.training.averaging import average_weights
+from visiongate.training.averaging import WeightAverage
 from visiongate.training.batches import plan_epoch, shuffled_steps, to_pixels
 from visiongate.training.calibration import fit_temperature
 from visiongate.training.hardware import DTYPES, Hardware, choose_hardware, reproducible
@@ -44,7 +44,7 @@ def test_an_epoch_has_each_image_once_in_batches_of_nearly_equal_size(
     count: int, size: int, accumulation: int, plan: list[list[int]]
 ) -> None:
     assert plan_epoch(count, size, accumulation, 2) == plan
-    steps = list(shuffled_steps(plan, torch.Generator().manual_seed(0)))
+    steps = list(shuffled_steps(plan, torch.Generator().manual_seed(0), torch.device("cpu")))
     assert [[len(batch) for batch in batches] for batches in steps] == plan
     assert Counter(torch.cat([batch for batches in steps for batch in batches]).tolist()) == Counter(
         range(count)
@@ -125,12 +125,12 @@ def test_losses_accept_probabilities_as_targets() -> None:
 def test_the_weight_average_starts_as_a_plain_mean() -> None:
     network = nn.Sequential(nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1))
     nn.init.zeros_(network[0].weight)
-    average = average_weights(network, 0.9)
+    average = WeightAverage(network, 0.9)
     weights = []
     for value in (0.0, 1.0, 1.0):
         nn.init.constant_(network[0].weight, value)
         network[1].num_batches_tracked += 1
-        average.update_parameters(network)
+        average.update(network)
         weights.append(average.module[0].weight.item())
     assert weights[0] == 0
     assert 0.5 < weights[1] < weights[2] < 1

@@ -38,9 +38,13 @@ class AugmentationParameters:
     color: Tensor
     hole: Tensor
 
-    def take(self, index: Tensor, device: torch.device) -> "AugmentationParameters":
+    def to(self, device: torch.device) -> "AugmentationParameters":
+        """Return the parameters on a device."""
+        return AugmentationParameters(*(getattr(self, name).to(device) for name in self.__slots__))
+
+    def take(self, index: Tensor) -> "AugmentationParameters":
         """Return the parameters of a batch."""
-        return AugmentationParameters(*(getattr(self, name)[index].to(device) for name in self.__slots__))
+        return AugmentationParameters(*(getattr(self, name)[index] for name in self.__slots__))
 
 
 class Augmenter:

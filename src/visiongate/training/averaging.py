@@ -1,29 +1,50 @@
 """The exponential moving average of a network's weights."""
 
+import copy
+from itertools import compress
+
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
-
-Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
-def average_weights(network: nn.Module, decay: float) -> AveragedModel:
-    """Return the average of a network's weights and buffers; call ``update_parameters`` after each step.
+class WeightAverage(nn.Module):
+    """The average of a network's weights and buffers; call `update` after each step.
 
-    The decay starts as that of a plain mean and rises to ``decay``, so that the random initial weights do not count.
+    The decay starts as that of a plain mean and rises to ``decay``, so that the random initial weights do not count. torch's
+    ``AveragedModel`` would wait for a GPU at each step, because it counts the steps there.
 
     Args:
-        network: The network to average.
+        network: The network to average, on its device.
         decay: Per step.
     """
 
-    @torch.no_grad()
-    def update(averages: Tensors, values: Tensors, count: Tensor | int) -> None:
-        # Batch norm counts its batches in an integer, which cannot be averaged.
-        if not averages[0].is_floating_point():
-            torch._foreach_copy_(averages, values)
-            return
-        steps = int(count)
-        torch._foreach_lerp_(averages, values, 1 - min(decay, (1 + steps) / (10 + steps)))
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        super().__init__()
+        self.module = copy.deepcopy(network)
+        self._decay = decay
+        self._steps = 0
 
-    return AveragedModel(network, multi_avg_fn=update, use_buffers=True)
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Add the current weights of the network."""
+        decay = min(self._decay, (1 + self._steps) / (10 + self._steps)) if self._steps else 0.0
+        self._steps += 1
+        averages, values = _tensors(self.module), _tensors(network)
+        is_float = [value.is_floating_point() for value in values]
+        torch._foreach_lerp_([*compress(averages, is_float)], [*compress(values, is_float)], 1 - decay)
+        for average, value in zip(averages, values, strict=True):
+            # Batch norm counts its batches in an integer, which cannot be averaged.
+            if not value.is_floating_point():
+                average.copy_(value)
+
+    def get_extra_state(self) -> int:
+        """Return the number of steps, which torch adds to the state."""
+        return self._steps
+
+    def set_extra_state(self, state: int) -> None:
+        """Restore what `get_extra_state` returned."""
+        self._steps = state
+
+
+def _tensors(network: nn.Module) -> list[Tensor]:
+    return [*network.parameters(), *network.buffers()]

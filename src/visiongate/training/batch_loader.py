@@ -45,15 +45,17 @@ class BatchLoader:
         """Yield the batches of each step.
 
         Small images are augmented for several steps at once, because calls per batch would take longer than the computation.
+        What the steps need is copied to the device at the start of the epoch, because each copy waits for the device.
 
         Args:
             epoch: From 1.
         """
-        parameters = self._augment.draw(len(self._task.train), epoch)
+        device = self._task.hardware.device
+        parameters = self._augment.draw(len(self._task.train), epoch).to(device)
         order = generator_for(self._training.seed, "order", epoch)
         first = (epoch - 1) * len(self._plan)
         group: list[Step] = []
-        for index, batches in enumerate(shuffled_steps(self._plan, order), start=first):
+        for index, batches in enumerate(shuffled_steps(self._plan, order, device), start=first):
             if group and (self._is_full(group) or self._side(index) != self._side(index - 1)):
                 yield from self._make(group, parameters, self._side(index - 1))
                 group = []
@@ -77,12 +79,10 @@ class BatchLoader:
     ) -> Iterator[list[Batch]]:
         sizes = [len(batch) for batches in group for batch in batches]
         indices = torch.cat([batch for batches in group for batch in batches])
-        device = self._task.hardware.device
-        on_device = indices.to(device)
-        pixels = self._augment(self._task.train.images[on_device], parameters.take(indices, device))
+        pixels = self._augment(self._task.train.images[indices], parameters.take(indices))
         if side is not None:
             pixels = shrink(pixels, side)
         images = self._task.normalize(pixels).contiguous(memory_format=torch.channels_last)
-        made = map(Batch, images.split(sizes), self._task.train.labels[on_device].split(sizes))
+        made = map(Batch, images.split(sizes), self._task.train.labels[indices].split(sizes))
         for batches in group:
             yield [next(made) for _ in batches]

@@ -54,9 +54,17 @@ def plan_epoch(count: int, batch_size: int, accumulation: int, min_batch: int) -
     return [sizes[start : start + accumulation] for start in range(0, len(sizes), accumulation)]
 
 
-def shuffled_steps(plan: list[list[int]], generator: torch.Generator) -> Iterator[list[Tensor]]:
-    """Yield the image indices of each batch, step by step, with every image once and in random order."""
-    order = torch.randperm(sum(map(sum, plan)), generator=generator)
+def shuffled_steps(
+    plan: list[list[int]], generator: torch.Generator, device: torch.device
+) -> Iterator[list[Tensor]]:
+    """Yield the image indices of each batch, step by step, with every image once and in random order.
+
+    Args:
+        plan: The batch sizes of each step.
+        generator: On the CPU.
+        device: Of the indices.
+    """
+    order = torch.randperm(sum(map(sum, plan)), generator=generator).to(device)
     start = 0
     for sizes in plan:
         yield list(order[start : start + sum(sizes)].split(sizes))

@@ -12,7 +12,7 @@ from visiongate.settings.model import Model
 from visiongate.settings.training import Training
 from visiongate.training import distributed
 from visiongate.training.augmentation import mix_up
-from visiongate.training.averaging import average_weights
+from visiongate.training.averaging import WeightAverage
 from visiongate.training.batch_loader import Batch, BatchLoader
 from visiongate.training.batches import MIN_BATCH, plan_epoch
 from visiongate.training.checkpoint import State, optimizer_state, restore_optimizer
@@ -55,7 +55,7 @@ class Trainer:
         self._schedule = Schedule(self._optimizers, model, len(self._plan) * training.epochs)
         self._parallel = distributed.parallelize(task.network)
         self._scaler = LossScaler(task.network, task.hardware)
-        self._average = None if training.ema is None else average_weights(task.network, training.ema)
+        self._average = None if training.ema is None else WeightAverage(task.network, training.ema)
 
     @property
     def averaged(self) -> nn.Module:
@@ -135,7 +135,7 @@ class Trainer:
         for optimizer in self._optimizers:
             optimizer.step()
         if self._average is not None:
-            self._average.update_parameters(self._task.network)
+            self._average.update(self._task.network)
 
     def _compute_loss(self, batch: Batch, mixup: torch.Generator) -> tuple[Tensor, Tensor]:
         images, targets = batch.images, batch.labels

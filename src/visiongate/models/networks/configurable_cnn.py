@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from visiongate.models.embedding_networks import EmbeddingNetwork
+from visiongate.models.grid_pooling import GridPooling
 
 # Maximum height and width of the features that the hidden layers see.
 MAX_GRID = 3
@@ -68,7 +69,7 @@ def build(  # noqa: PLR0913 - one keyword per option
         for inputs, outputs in pairwise([filters[-1] * grid**2, *hidden])
     ]
     return ConfigurableCNN(
-        nn.Sequential(*features, nn.AdaptiveAvgPool2d(grid)),
+        nn.Sequential(*features, GridPooling(grid)),
         nn.Sequential(*layers),
         nn.Linear(hidden[-1], classes),
     )

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from visiongate.models.embedding_networks import EmbeddingNetwork
+from visiongate.models.grid_pooling import GridPooling
 
 WIDTHS = (32, 64, 128)
 # Maximum height and width of the features that the hidden layer sees.
@@ -26,7 +27,7 @@ class SimpleCNN(EmbeddingNetwork):
         grid = min(MAX_GRID, max(size // 2 ** len(WIDTHS), 1))
         self.features = nn.Sequential(
             *(_block(inputs, outputs) for inputs, outputs in zip(widths, WIDTHS, strict=False)),
-            nn.AdaptiveAvgPool2d(grid),
+            GridPooling(grid),
         )
         self.hidden = nn.Sequential(nn.Linear(WIDTHS[-1] * grid**2, HIDDEN), nn.ReLU(), nn.Dropout(dropout))
         self.head = nn.Linear(HIDDEN, classes)
