@@ -18,7 +18,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
@@ -32,6 +33,7 @@ from visiongate.settings.composition import compose_params
 from visiongate.settings.loading import parse_settings
 from visiongate.settings.schema import Settings
 from visiongate.training.batches import TensorSplit, to_device, to_pixels
+from visiongate.training.checkpoint import weights_sha256
 from visiongate.training.hardware import reproducible
 from visiongate.training.loop import Callbacks, fit, predict_split
 from visiongate.training.optimizers import make_optimizers
@@ -42,6 +44,15 @@ ROOT = Path(__file__).resolve().parents[1]
 DIGITS = ROOT / "data/transformed"
 LOOP_SECONDS, LOOP_ROUNDS = 4.0, 7
 MNIST_GOAL, MNIST_EPOCHS = 0.991, 14
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A training: its accuracy on the test images, its seconds, and the hash of its weights."""
+
+    accuracy: float
+    seconds: float
+    weights: str
 
 
 def main() -> None:
@@ -55,7 +66,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    compare_loops(options.loop)
+    compare_loops(options.loop, "dataset=digits")
     if options.cifar:
         peer = options.airbench and run_peer("airbench", options.airbench, options.cifar)
         compare("CIFAR-10", "experiment=cifar10_fast", options.cifar, options.seeds, peer)
@@ -70,9 +81,9 @@ def compose(*overrides: str) -> Settings:
     return parse_settings(yaml.safe_load(compose_params(ROOT / "conf", list(overrides))), "conf/")
 
 
-def compare_loops(arrays: Path) -> None:
+def compare_loops(arrays: Path, *overrides: str) -> None:
     """Print the speed of the training loop and of a bare loop, which take turns, and the median of their ratios."""
-    settings = compose("dataset=digits")
+    settings = compose(*overrides)
     with reproducible(0):
         task = prepare_task(arrays, settings.network, settings.training)
         trainer, bare = Trainer(task, settings.network, settings.training), bare_loop(task, settings)
@@ -92,29 +103,37 @@ def compare_loops(arrays: Path) -> None:
 
 def bare_loop(task: Task, settings: Settings) -> Callable[[], None]:
     """Return an epoch of a minimal loop: slice images, forward, backward, step."""
-    (optimizer,) = make_optimizers(task.network, settings.network)
+    optimizers = make_optimizers(task.network, settings.network)
     size = settings.network.batch_size
 
     def epoch() -> None:
         task.network.train()
         for images, labels in zip(task.train.images.split(size), task.train.labels.split(size), strict=True):
-            optimizer.zero_grad()
+            task.network.zero_grad()
             with task.hardware.autocast():
                 logits = task.network(task.normalize(to_pixels(images)))
             functional.cross_entropy(
                 logits, labels, label_smoothing=settings.training.label_smoothing
             ).backward()
-            optimizer.step()
+            for optimizer in optimizers:
+                optimizer.step()
 
     return epoch
 
 
 def images_per_second(epoch: Callable[[], object], task: Task) -> float:
     """Run epochs for `LOOP_SECONDS` and return their speed."""
-    epoch()
+
+    def run() -> None:
+        epoch()
+        # A GPU computes after the call has returned.
+        if torch.accelerator.is_available():
+            torch.accelerator.synchronize()
+
+    run()
     count, started = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - started) < LOOP_SECONDS:
-        epoch()
+        run()
         count += len(task.train)
     return count / elapsed
 
@@ -122,30 +141,35 @@ def images_per_second(epoch: Callable[[], object], task: Task) -> float:
 def compare(title: str, recipe: str, arrays: Path, seeds: int, peer: dict[str, float] | None) -> None:
     """Train with several seeds, and print accuracy and time next to those of the peer."""
     runs = [train(compose(recipe, f"training.seed={seed}"), arrays) for seed in range(seeds)]
-    accuracies, seconds = ([run[index] for run in runs] for index in (0, 1))
-    spread = statistics.stdev(accuracies) if seeds > 1 else 0.0
-    print(
-        f"{title}, {recipe}: test accuracy {statistics.mean(accuracies):.2%} ± {spread:.2%} over {seeds} seeds "
-        f"({', '.join(f'{value:.2%}' for value in accuracies)}), {statistics.median(seconds):.1f} s"
-    )
+    print_runs(title, recipe, runs)
     if peer is None:
         print(f"{title}: not compared, because the checkout of the peer is not given")
         return
     numbers = ", ".join(f"{name} {value:.4g}" for name, value in peer.items())
+    seconds = statistics.median(run.seconds for run in runs)
+    print(f"{title}, peer: {numbers}; ratio of time {seconds / peer['seconds']:.3f}", flush=True)
+
+
+def print_runs(title: str, recipe: str, runs: Sequence[Run]) -> None:
+    """Print the accuracy and the time of trainings with several seeds."""
+    accuracies, seconds = [run.accuracy for run in runs], [run.seconds for run in runs]
+    spread = statistics.stdev(accuracies) if len(runs) > 1 else 0.0
     print(
-        f"{title}, peer: {numbers}; ratio of time {statistics.median(seconds) / peer['seconds']:.3f}",
+        f"{title}, {recipe}: test accuracy {statistics.mean(accuracies):.2%} ± {spread:.2%} over {len(runs)} seeds "
+        f"({', '.join(f'{value:.2%}' for value in accuracies)}), {statistics.median(seconds):.1f} s",
         flush=True,
     )
 
 
-def train(settings: Settings, arrays: Path) -> tuple[float, float]:
-    """Train once; return the test accuracy and the seconds."""
+def train(settings: Settings, arrays: Path) -> Run:
+    """Train once."""
     with reproducible(settings.training.seed):
         started = time.perf_counter()
         task = prepare_task(arrays, settings.network, settings.training)
         fit(task, settings.network, settings.training, Callbacks())
         seconds = time.perf_counter() - started
-        return test_accuracy(task, to_device(load_split(arrays, "test"), task.hardware.device)), seconds
+        test = to_device(load_split(arrays, "test"), task.hardware.device)
+        return Run(test_accuracy(task, test), seconds, weights_sha256(task.network))
 
 
 def test_accuracy(task: Task, test: TensorSplit) -> float:

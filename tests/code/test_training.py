@@ -332,7 +332,7 @@ def test_augmenting_several_steps_at_once_gives_the_same_result(
     augmentation = PLAIN.model_copy(update={"shift": 1, "flip": "random", "rotation": 10.0, "cutout": 1})
     training = TRAINING.model_copy(update={"augmentation": augmentation})
     together = train(training)
-    monkeypatch.setattr(batch_loader, "MAX_GROUP_VALUES", 1)
+    monkeypatch.setattr(batch_loader, "CPU_GROUP_VALUES", 1)
     one_by_one = train(training)
     assert math.isclose(together[1].best.val_loss, one_by_one[1].best.val_loss, rel_tol=1e-4)
 

@@ -13,8 +13,10 @@ from visiongate.training.batches import shuffled_steps
 from visiongate.training.seeds import generator_for
 from visiongate.training.task import Task
 
-# Pixel values that are augmented together: as many as fit into a CPU's cache.
-MAX_GROUP_VALUES = 2**20
+# Pixel values that are augmented together: as many as fit into a CPU's cache. A GPU takes longer to start an operator than to run it on
+# the pixels of one step.
+CPU_GROUP_VALUES = 2**20
+GPU_GROUP_VALUES = 2**24
 
 # The image indices of each batch of a step.
 Step = list[Tensor]
@@ -63,10 +65,11 @@ class BatchLoader:
         yield from self._make(group, parameters, self._side(first + len(self._plan) - 1))
 
     def _is_full(self, group: list[Step]) -> bool:
-        """Return whether one more step would exceed `MAX_GROUP_VALUES`."""
+        """Return whether one more step would be too large to be augmented with the others."""
         images = sum(len(batch) for batches in group for batch in batches)
         values = self._task.train.images[0].numel()
-        return (images / len(group)) * (len(group) + 1) * values > MAX_GROUP_VALUES
+        limit = CPU_GROUP_VALUES if self._task.hardware.device.type == "cpu" else GPU_GROUP_VALUES
+        return (images / len(group)) * (len(group) + 1) * values > limit
 
     def _side(self, step: int) -> int | None:
         """Return the size to shrink images to at a step, or None."""
