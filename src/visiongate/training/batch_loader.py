@@ -13,9 +13,9 @@ from visiongate.training.batches import shuffled_steps
 from visiongate.training.seeds import generator_for
 from visiongate.training.task import Task
 
-# Pixel values that are augmented together: as many as fit into a CPU's cache. A GPU takes longer to start an operator than to run it on
-# the pixels of one step.
+# Pixel values that are augmented together: as many as fit into a CPU's cache.
 CPU_GROUP_VALUES = 2**20
+# A GPU takes longer to start an operator than to run it on the pixels of one step.
 GPU_GROUP_VALUES = 2**24
 
 # The image indices of each batch of a step.
