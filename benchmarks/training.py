@@ -8,7 +8,8 @@ Each comparison uses the same data, threads and machine for both sides:
 - ``--mnist ARRAYS --examples CHECKOUT``: ``experiment=mnist_fast`` and mnist/main.py of github.com/pytorch/examples.
 
 ARRAYS is a ``data/transformed`` of the data set, or of another one with images of the same shape. Without a CHECKOUT only our
-side is measured. Times run from arrays on disk to the trained network, with validation after each epoch.
+side is measured. Times run from arrays on disk to the trained network, with validation after each epoch and the test with the
+test-time augmentation of the settings.
 """
 
 import argparse
@@ -26,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 import torch
 import yaml
+from torch import Tensor
 from torch.nn import functional
 
 from visiongate.images.pixels import load_split
@@ -48,9 +50,17 @@ MNIST_GOAL, MNIST_EPOCHS = 0.991, 14
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A training: its accuracy on the test images, its seconds, and the hash of its weights."""
+    """A training.
+
+    Attributes:
+        accuracy: On the test images, with the test-time augmentation of the settings.
+        plain: The same, without it.
+        seconds: From arrays on disk to the trained network, and the test with augmentation.
+        weights: Their hash.
+    """
 
     accuracy: float
+    plain: float
     seconds: float
     weights: str
 
@@ -156,28 +166,36 @@ def print_runs(title: str, recipe: str, runs: Sequence[Run]) -> None:
     spread = statistics.stdev(accuracies) if len(runs) > 1 else 0.0
     print(
         f"{title}, {recipe}: test accuracy {statistics.mean(accuracies):.2%} ± {spread:.2%} over {len(runs)} seeds "
-        f"({', '.join(f'{value:.2%}' for value in accuracies)}), {statistics.median(seconds):.1f} s",
+        f"({', '.join(f'{value:.2%}' for value in accuracies)}), {statistics.mean(run.plain for run in runs):.2%} without "
+        f"test-time augmentation, {statistics.median(seconds):.1f} s",
         flush=True,
     )
 
 
 def train(settings: Settings, arrays: Path) -> Run:
     """Train once."""
+    flips = settings.training.export.tta == "flip"
     with reproducible(settings.training.seed):
         started = time.perf_counter()
         task = prepare_task(arrays, settings.network, settings.training)
         fit(task, settings.network, settings.training, Callbacks())
-        seconds = time.perf_counter() - started
         test = to_device(load_split(arrays, "test"), task.hardware.device)
-        return Run(test_accuracy(task, test), seconds, weights_sha256(task.network))
+        logits = predict(task, test)
+        augmented = logits + predict(task, TensorSplit(test.images.flip(2), test.labels)) if flips else logits
+        accuracy = accuracy_of(augmented, test)
+        seconds = time.perf_counter() - started
+        return Run(accuracy, accuracy_of(logits, test), seconds, weights_sha256(task.network))
 
 
-def test_accuracy(task: Task, test: TensorSplit) -> float:
-    """Return the accuracy on the test images."""
+def predict(task: Task, test: TensorSplit) -> Tensor:
+    """Return the logits of the test images, N×K."""
     test_task = Task(task.network, task.classes, task.train, test, task.normalize, task.hardware)
-    return (
-        (predict_split(test_task, test_task.network, 500).argmax(dim=1) == test.labels).float().mean().item()
-    )
+    return predict_split(test_task, test_task.network, 500)
+
+
+def accuracy_of(logits: Tensor, test: TensorSplit) -> float:
+    """Return the share of the images whose largest logit is that of their class."""
+    return (logits.argmax(dim=1) == test.labels).float().mean().item()
 
 
 def run_peer(*arguments: str | Path) -> dict[str, float]:
