@@ -29,6 +29,7 @@ import torch
 import yaml
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
 from visiongate.images.pixels import load_split
 from visiongate.settings.composition import compose_params
@@ -36,7 +37,7 @@ from visiongate.settings.loading import parse_settings
 from visiongate.settings.schema import Settings
 from visiongate.training.batches import TensorSplit, to_device, to_pixels
 from visiongate.training.checkpoint import weights_sha256
-from visiongate.training.hardware import reproducible
+from visiongate.training.hardware import Hardware, reproducible
 from visiongate.training.loop import Callbacks, fit, predict_split
 from visiongate.training.optimizers import make_optimizers
 from visiongate.training.task import Task, prepare_task
@@ -46,6 +47,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DIGITS = ROOT / "data/transformed"
 LOOP_SECONDS, LOOP_ROUNDS = 4.0, 7
 MNIST_GOAL, MNIST_EPOCHS = 0.991, 14
+MATRIX_SIDE, MATRIX_ROUNDS = 2048, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +154,16 @@ def compare(title: str, recipe: str, arrays: Path, seeds: int, peer: dict[str, f
     """Train with several seeds, and print accuracy and time next to those of the peer."""
     runs = [train(compose(recipe, f"training.seed={seed}"), arrays) for seed in range(seeds)]
     print_runs(title, recipe, runs)
+    seconds = statistics.median(run.seconds for run in runs)
+    ratio = seconds / bound_by_arithmetic(compose(recipe), arrays)
+    print(
+        f"{title}: {ratio:.2f} times as long as the operations take at the speed of a bare matrix product",
+        flush=True,
+    )
     if peer is None:
         print(f"{title}: not compared, because the checkout of the peer is not given")
         return
     numbers = ", ".join(f"{name} {value:.4g}" for name, value in peer.items())
-    seconds = statistics.median(run.seconds for run in runs)
     print(f"{title}, peer: {numbers}; ratio of time {seconds / peer['seconds']:.3f}", flush=True)
 
 
@@ -185,6 +192,41 @@ def train(settings: Settings, arrays: Path) -> Run:
         accuracy = accuracy_of(augmented, test)
         seconds = time.perf_counter() - started
         return Run(accuracy, accuracy_of(logits, test), seconds, weights_sha256(task.network))
+
+
+def bound_by_arithmetic(settings: Settings, arrays: Path) -> float:
+    """Return the seconds that the operations of a training would take at the speed of a bare matrix product.
+
+    The operations of one step are counted for each size of the images; validation is left out.
+    """
+    progressive, epochs = settings.training.progressive, settings.training.epochs
+    small = progressive.until if progressive.size else 0.0
+    shares = {progressive.size: small, None: 1 - small}
+    with reproducible(0):
+        task = prepare_task(arrays, settings.network, settings.training)
+        batch = TensorSplit(
+            *(part[: settings.network.batch_size] for part in (task.train.images, task.train.labels))
+        )
+        one_step = Task(task.network, task.classes, batch, task.val, task.normalize, task.hardware)
+        operations = 0.0
+        for size, share in shares.items():
+            changes = {"progressive": progressive.model_copy(update={"size": size, "until": 1.0})}
+            training = settings.training.model_copy(update=changes)
+            with FlopCounterMode(display=False) as counter:
+                Trainer(one_step, settings.network, training).train_epoch(1, lambda _: None)
+            operations += share * epochs * counter.get_total_flops() * len(task.train) / len(batch)
+        return operations / matrix_speed(task.hardware)
+
+
+def matrix_speed(hardware: Hardware) -> float:
+    """Return the operations per second of a product of two square matrices, the best of `MATRIX_ROUNDS`."""
+    matrix = torch.randn(MATRIX_SIDE, MATRIX_SIDE, device=hardware.device, dtype=hardware.dtype)
+    seconds = []
+    for _ in range(MATRIX_ROUNDS):
+        started = time.perf_counter()
+        float((matrix @ matrix)[0, 0])
+        seconds.append(time.perf_counter() - started)
+    return 2 * MATRIX_SIDE**3 / min(seconds)
 
 
 def predict(task: Task, test: TensorSplit) -> Tensor:
