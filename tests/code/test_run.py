@@ -52,6 +52,18 @@ def test_a_stage_runs_on_the_settings(workspace: Path) -> None:
     assert (workspace / "logs/ingestion.log").exists()
 
 
+def test_the_garbage_collector_leaves_out_the_imports_only(workspace: Path) -> None:
+    copy = workspace / "src"
+    shutil.copytree(ROOT / "src", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "visiongate/ingestion/stage.py").write_text(
+        "import gc\n"
+        "print(gc.isenabled(), end=' ')\n"
+        "def run(settings):\n    print(gc.isenabled(), gc.get_freeze_count() > 10_000)\n",
+        encoding="utf-8",
+    )
+    assert start("src/run.py", "ingestion").stdout == "False True True\n"
+
+
 def test_a_stage_runs_the_code_that_lies_beside_the_script(workspace: Path) -> None:
     copy = workspace / "src"
     shutil.copytree(ROOT / "src", copy, ignore=shutil.ignore_patterns("__pycache__"))

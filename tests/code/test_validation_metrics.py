@@ -45,3 +45,10 @@ def test_a_class_without_images_is_ignored() -> None:
 
 def test_roc_auc_is_undefined_for_a_single_class() -> None:
     assert measure_logits(torch.eye(3), torch.zeros(3, dtype=torch.long)).roc_auc is None
+
+
+def test_equal_scores_share_their_ranks() -> None:
+    logits = torch.tensor([[1.0, 0.0]] * 3 + [[0.0, 0.0]] * 4 + [[0.0, 2.0]] * 2)
+    labels = torch.tensor([0, 1, 0, 1, 1, 0, 1, 1, 0])
+    scores = torch.softmax(logits.double(), dim=1)[:, 1].numpy()
+    assert math.isclose(measure_logits(logits, labels).roc_auc, roc_auc_score(labels, scores))

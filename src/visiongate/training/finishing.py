@@ -15,7 +15,6 @@ import numpy.typing as npt
 import onnx
 import torch
 from onnx import ModelProto
-from scipy import special
 
 from visiongate.images.pixels import Labels, PixelSplit
 from visiongate.models.calibrated_graph import set_temperature
@@ -191,7 +190,7 @@ def _fit_reliability(
     outputs: ValidationOutputs, temperature: float, chosen: ReliabilityChoice
 ) -> Reliability:
     # As the file rounds them.
-    probabilities = special.softmax(outputs.logits / temperature, axis=1).astype(np.float32)
+    probabilities = torch.from_numpy(outputs.logits / temperature).softmax(dim=1).float().numpy()
     novelty = outputs.novelty
     return Reliability(
         error_rate=chosen.error_rate,

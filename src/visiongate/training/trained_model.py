@@ -17,7 +17,6 @@ from visiongate.models.probe import LinearHead, export_probe
 from visiongate.models.registry import parameter_count
 from visiongate.models.summary import Layer, summarize
 from visiongate.records.transform import Transform
-from visiongate.training.pixel_importance import draw_pixel_importance
 from visiongate.training.task import Task
 
 
@@ -93,7 +92,13 @@ def describe_baseline(name: str, baseline: ServingBaseline, transform: Transform
     metadata = _metadata(transform, baseline.temperature)
     tensors = {key: torch.from_numpy(array) for key, array in baseline.classifier.tensors().items()}
     title = f"{name}: importance of each pixel"
-    importances = baseline.classifier.importances
+
+    def draw(path: Path) -> None:
+        from visiongate.training.pixel_importance import draw_pixel_importance  # noqa: PLC0415 - matplotlib
+
+        importances = baseline.classifier.importances()
+        draw_pixel_importance(importances, baseline.pooling, transform.classes, title, path)
+
     return TrainedModel(
         tensors=tensors,
         parameters=sum(tensor.numel() for tensor in tensors.values()),
@@ -102,9 +107,7 @@ def describe_baseline(name: str, baseline: ServingBaseline, transform: Transform
         temperature=baseline.temperature,
         layers=_layers(name, tensors),
         export=lambda path: export_baseline(baseline, metadata, path),
-        draw=lambda path: draw_pixel_importance(
-            importances(), baseline.pooling, transform.classes, title, path
-        ),
+        draw=draw,
     )
 
 

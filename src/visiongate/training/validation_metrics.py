@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 from torch.nn import functional
 
@@ -62,15 +61,26 @@ def _class_means(predicted: Tensor, labels: Tensor, classes: int) -> tuple[float
 
 def _roc_auc(logits: Tensor, labels: Tensor) -> float | None:
     """Return the mean ROC-AUC, computed from ranks (Hanley and McNeil, 1982)."""
-    scores = torch.softmax(logits.double(), dim=1).numpy()
+    scores = torch.softmax(logits.double(), dim=1)
     areas = []
     for column in range(logits.shape[1]):
-        inside = (labels == column).numpy()
+        inside = labels == column
         count = int(inside.sum())
         if 0 < count < len(inside):
-            ranks = rankdata(scores[:, column])[inside].sum()
+            ranks = float(_rank(scores[:, column])[inside].sum())
             areas.append((ranks - count * (count + 1) / 2) / (count * (len(inside) - count)))
     return float(sum(areas) / len(areas)) if areas else None
+
+
+def _rank(scores: Tensor) -> Tensor:
+    """Return the rank of each score from 1, N; equal scores have the mean of theirs.
+
+    As `scipy.stats.rankdata`, whose import takes half a second of a short training.
+    """
+    _, places, counts = scores.unique(return_inverse=True, return_counts=True)
+    counts = counts.double()
+    ranks: Tensor = (counts.cumsum(0) - (counts - 1) / 2)[places]
+    return ranks
 
 
 def _top_accuracy(logits: Tensor, labels: Tensor) -> float:
