@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from sqlalchemy import Connection, Engine, event
 
 from visiongate.adapters.mlflow import store as store_module
 from visiongate.adapters.mlflow.store import TrackingError, open_store, resolve_address
@@ -43,6 +45,23 @@ def test_relative_path_is_relative_to_the_main_workspace(monkeypatch: pytest.Mon
 def test_environment_variable_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example")
     assert resolve_address("sqlite:///mlruns/mlflow.db") == "https://mlflow.example"
+
+
+def test_only_the_creation_of_a_store_does_not_wait_for_the_disk(workspace: Path) -> None:
+    seen: dict[str | None, set[int]] = defaultdict(set)
+
+    def note(connection: Connection) -> None:
+        raw = connection.connection.dbapi_connection
+        seen[connection.engine.url.database].add(raw.cursor().execute("PRAGMA synchronous").fetchone()[0])
+
+    event.listen(Engine, "engine_connect", note)
+    store = open_store(TRACKING)
+    store.client.search_experiments()
+    event.remove(Engine, "engine_connect", note)
+
+    off, full = {0}, {2}
+    assert seen.pop(str(workspace / "mlruns/mlflow.db")) == full
+    assert list(seen.values()) == [off]
 
 
 def test_experiment_in_a_copy_uses_the_store_of_the_main_workspace(

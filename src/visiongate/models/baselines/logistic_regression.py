@@ -12,6 +12,7 @@ from typing import Annotated
 import numpy as np
 from onnx import helper, numpy_helper
 from pydantic import Field
+from threadpoolctl import threadpool_limits
 
 from visiongate.images.pixels import Labels
 from visiongate.models.pixel_classifier import (
@@ -35,7 +36,9 @@ class LogisticRegression(PixelClassifier):
         """Fit without a warning if the maximum number of iterations is reached."""
         from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415 - slow to import
 
-        with warnings.catch_warnings():
+        # The products are small. Threads that wait for each other at each of them take a hundred times as long when other
+        # processes use the cores, and how they share the sums changes the coefficients.
+        with threadpool_limits(1), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             super().fit(features, labels)
 
