@@ -54,6 +54,7 @@ def test_only_the_creation_of_a_store_does_not_wait_for_the_disk(workspace: Path
         raw = connection.connection.dbapi_connection
         seen[connection.engine.url.database].add(raw.cursor().execute("PRAGMA synchronous").fetchone()[0])
 
+    (workspace / "mlruns/mlflow.db").unlink()
     event.listen(Engine, "engine_connect", note)
     store = open_store(TRACKING)
     store.client.search_experiments()
