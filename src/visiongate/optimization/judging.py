@@ -6,6 +6,7 @@ The best of many trials has a lucky score, the luckier the fewer images judge it
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from visiongate.images.folds import load_folds
-from visiongate.images.pixels import Labels, PixelSplit, load_split
+from visiongate.images.pixels import PixelSplit, load_split
 from visiongate.records.manifest import read_manifest
 from visiongate.records.transform import read_transform
 from visiongate.settings.optimize import Optimize
@@ -102,17 +103,20 @@ def load_judging_images(directory: Path, optimize: Optimize) -> JudgingImages:
         return JudgingImages(parts, [Fold(np.arange(len(train)), len(train) + np.arange(len(val)))])
     columns = ["sha256", "group"]
     manifest = pa.concat_tables([read_manifest(directory, split, columns) for split in SEARCHED])
-    groups = [row["group"] or row["sha256"] for row in manifest.to_pylist()]
-    return JudgingImages(parts, _divide(np.concatenate([train, val]), groups, optimize))
+    groups = tuple(row["group"] or row["sha256"] for row in manifest.to_pylist())
+    labels = tuple(np.concatenate([train, val]).tolist())
+    return JudgingImages(parts, _divide(labels, groups, optimize.folds, optimize.seed))
 
 
-def _divide(labels: Labels, groups: Sequence[str], optimize: Optimize) -> list[Fold]:
+# Every trial asks for the same folds, which take as long as an epoch of small images.
+@lru_cache(maxsize=1)
+def _divide(labels: tuple[int, ...], groups: tuple[str, ...], folds: int, seed: int) -> tuple[Fold, ...]:
     """Divide images into folds with equal shares of each class; a group, such as a patient, stays in one fold."""
     from sklearn.model_selection import StratifiedGroupKFold  # noqa: PLC0415 - slow to import
 
-    count = min(optimize.folds, len(set(groups)))
-    divided = StratifiedGroupKFold(count, shuffle=True, random_state=optimize.seed)
+    count = min(folds, len(set(groups)))
+    divided = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         # A class with fewer images than folds is missing in some of them.
         warnings.simplefilter("ignore", UserWarning)
-        return [Fold(*rows) for rows in divided.split(labels, labels, groups)]
+        return tuple(Fold(*rows) for rows in divided.split(labels, np.array(labels), groups))

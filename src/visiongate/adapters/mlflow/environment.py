@@ -4,6 +4,7 @@ import getpass
 import os
 import platform
 import sys
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -60,5 +61,7 @@ def processor_name(cpu_info: Path) -> str:
     return platform.processor() or platform.machine()
 
 
+# Reading the metadata of hundreds of packages takes a tenth of a second.
+@cache
 def _installed() -> dict[str, str]:
     return dict(sorted((item.name.lower(), item.version) for item in metadata.distributions()))
