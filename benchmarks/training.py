@@ -19,7 +19,6 @@ import statistics
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,8 +35,6 @@ from visiongate.images.pixels import load_split
 from visiongate.settings.composition import compose_params
 from visiongate.settings.loading import parse_settings
 from visiongate.settings.schema import Settings
-from visiongate.settings.training import Progressive
-from visiongate.training.batch_loader import image_size
 from visiongate.training.batches import TensorSplit, to_device, to_pixels
 from visiongate.training.checkpoint import weights_sha256
 from visiongate.training.hardware import Hardware, reproducible
@@ -202,22 +199,22 @@ def bound_by_arithmetic(settings: Settings, arrays: Path) -> float:
 
     The operations of one step are counted for each size of the images; validation is left out.
     """
-    progressive = settings.training.progressive
+    progressive, epochs = settings.training.progressive, settings.training.epochs
+    small = progressive.until if progressive.size else 0.0
+    shares = {progressive.size: small, None: 1 - small}
     with reproducible(0):
         task = prepare_task(arrays, settings.network, settings.training)
-        full, images = task.train.images.shape[1], len(task.train) * settings.training.epochs
-        shares = Counter(image_size(progressive, full, image / images) for image in range(images))
-        first = TensorSplit(
-            *(each[: settings.network.batch_size] for each in (task.train.images, task.train.labels))
+        batch = TensorSplit(
+            *(part[: settings.network.batch_size] for part in (task.train.images, task.train.labels))
         )
-        one_step = Task(task.network, task.classes, first, task.val, task.normalize, task.hardware)
+        one_step = Task(task.network, task.classes, batch, task.val, task.normalize, task.hardware)
         operations = 0.0
-        for size, count in shares.items():
-            one_size = Progressive(size=size if size < full else None, until=1.0, growth=None)
-            training = settings.training.model_copy(update={"progressive": one_size})
+        for size, share in shares.items():
+            changes = {"progressive": progressive.model_copy(update={"size": size, "until": 1.0})}
+            training = settings.training.model_copy(update=changes)
             with FlopCounterMode(display=False) as counter:
                 Trainer(one_step, settings.network, training).train_epoch(1, lambda _: None)
-            operations += counter.get_total_flops() * count / len(first)
+            operations += share * epochs * counter.get_total_flops() * len(task.train) / len(batch)
         return operations / matrix_speed(task.hardware)
 
 

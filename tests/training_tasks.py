@@ -66,7 +66,7 @@ TRAINING = Training(
     device="cpu",
     precision="fp32",
     augmentation=PLAIN,
-    progressive=Progressive(size=None, until=0.5, growth=None),
+    progressive=Progressive(size=None, until=0.5),
     launch=Launch(processes=1, machines=1, address="localhost:29400"),
     tensorboard=False,
     reliability=ReliabilityChoice(error_rate=0.05, false_alarms=0.05),

@@ -337,25 +337,18 @@ def test_augmenting_several_steps_at_once_gives_the_same_result(
     assert math.isclose(together[1].best.val_loss, one_by_one[1].best.val_loss, rel_tol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("size", "until", "growth", "sizes"),
-    [
-        (None, 0.5, None, [4, 4, 4, 4, 4, 4]),
-        (3, 0.5, None, [3, 3, 3, 4, 4, 4]),
-        # In the middle of an epoch.
-        (3, 0.2, None, [3, 3, 4, 4, 4, 4]),
-        (2, 0.6, 1, [2, 2, 3, 3, 4, 4]),
-        (1, 1.0, 2, [1, 1, 1, 3, 3, 3]),
-    ],
-)
-def test_small_images_grow_at_their_step(
-    size: int | None, until: float, growth: int | None, sizes: list[int]
-) -> None:
-    progressive = Progressive.model_construct(size=size, until=until, growth=growth)
-    training = TRAINING.model_copy(update={"progressive": progressive, "epochs": 2})
-    loader = batch_loader.BatchLoader(make_task(), training, [[16], [16], [16]])
-    made = [batch.images.shape[-2:] for epoch in (1, 2) for (batch,) in loader.steps(epoch)]
-    assert made == [(side, side) for side in sizes]
+def test_progressive_sizes_change_at_their_step() -> None:
+    training = TRAINING.model_copy(
+        update={"progressive": Progressive.model_construct(size=3, until=0.5), "epochs": 2}
+    )
+    plan = [[16], [16], [16]]
+    source = batch_loader.BatchLoader(make_task(), training, plan)
+    sizes = [[batch.images.shape[-1] for (batch,) in source.steps(epoch)] for epoch in (1, 2)]
+    assert sizes == [[3, 3, 3], [4, 4, 4]]
+    odd = training.model_copy(update={"progressive": Progressive.model_construct(size=3, until=0.2)})
+    assert [
+        batch.images.shape[-1] for (batch,) in batch_loader.BatchLoader(make_task(), odd, plan).steps(1)
+    ] == [3, 3, 4]
 
 
 def test_callbacks_get_every_image_and_epoch() -> None:

@@ -41,9 +41,6 @@ class Progressive(Section):
         description="Width and height; null trains at full size."
     )
     until: Annotated[float, Field(gt=0, le=1)] = Field(description="Share of the steps with smaller images.")
-    growth: Count | None = Field(
-        description="Pixels by which the size grows, after equal shares of these steps; null keeps it."
-    )
 
 
 class Launch(Section):

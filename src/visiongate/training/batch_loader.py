@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from visiongate.settings.training import Progressive, Training
+from visiongate.settings.training import Training
 from visiongate.training import distributed
 from visiongate.training.augmentation import AugmentationParameters, Augmenter, shrink
 from visiongate.training.batches import shuffled_steps
@@ -28,22 +28,6 @@ class Batch:
 
     images: Tensor
     labels: Tensor
-
-
-def image_size(progressive: Progressive, full: int, progress: float) -> int:
-    """Return the width and height of the images of a step.
-
-    Source of the growth: Howard, Training Imagenet in 3 hours for USD 25, 2018.
-
-    Args:
-        progressive: ``training.progressive``.
-        full: Size of the images, in pixels.
-        progress: Share of all steps before this one.
-    """
-    if progressive.size is None or progress >= progressive.until:
-        return full
-    sizes = range(progressive.size, full, progressive.growth or full)
-    return sizes[int(progress / progressive.until * len(sizes))]
 
 
 class BatchLoader:
@@ -74,11 +58,11 @@ class BatchLoader:
         first = (epoch - 1) * len(self._plan)
         group: list[Step] = []
         for index, batches in enumerate(shuffled_steps(self._plan, order, device), start=first):
-            if group and (self._is_full(group) or self._size(index) != self._size(index - 1)):
-                yield from self._make(group, parameters, self._size(index - 1))
+            if group and (self._is_full(group) or self._side(index) != self._side(index - 1)):
+                yield from self._make(group, parameters, self._side(index - 1))
                 group = []
             group.append([distributed.local_part(batch) for batch in batches])
-        yield from self._make(group, parameters, self._size(first + len(self._plan) - 1))
+        yield from self._make(group, parameters, self._side(first + len(self._plan) - 1))
 
     def _is_full(self, group: list[Step]) -> bool:
         """Return whether one more step would be too large to be augmented with the others."""
@@ -87,18 +71,20 @@ class BatchLoader:
         limit = CPU_GROUP_VALUES if self._task.hardware.device.type == "cpu" else GPU_GROUP_VALUES
         return (images / len(group)) * (len(group) + 1) * values > limit
 
-    def _size(self, step: int) -> int:
+    def _side(self, step: int) -> int | None:
+        """Return the size to shrink images to at a step, or None."""
+        progressive = self._training.progressive
         steps = len(self._plan) * self._training.epochs
-        return image_size(self._training.progressive, self._task.train.images.shape[1], step / steps)
+        return progressive.size if step < progressive.until * steps else None
 
     def _make(
-        self, group: list[Step], parameters: AugmentationParameters, size: int
+        self, group: list[Step], parameters: AugmentationParameters, side: int | None
     ) -> Iterator[list[Batch]]:
         sizes = [len(batch) for batches in group for batch in batches]
         indices = torch.cat([batch for batches in group for batch in batches])
         pixels = self._augment(self._task.train.images[indices], parameters.take(indices))
-        if size < pixels.shape[-1]:
-            pixels = shrink(pixels, size)
+        if side is not None:
+            pixels = shrink(pixels, side)
         images = self._task.normalize(pixels).contiguous(memory_format=torch.channels_last)
         made = map(Batch, images.split(sizes), self._task.train.labels[indices].split(sizes))
         for batches in group:
