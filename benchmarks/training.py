@@ -32,9 +32,11 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from visiongate.images.pixels import load_split
+from visiongate.models.view_averaging import VIEWS, View
 from visiongate.settings.composition import compose_params
 from visiongate.settings.loading import parse_settings
 from visiongate.settings.schema import Settings
+from visiongate.training.augmentation import move
 from visiongate.training.batches import TensorSplit, to_device, to_pixels
 from visiongate.training.checkpoint import weights_sha256
 from visiongate.training.hardware import Hardware, reproducible
@@ -181,17 +183,19 @@ def print_runs(title: str, recipe: str, runs: Sequence[Run]) -> None:
 
 def train(settings: Settings, arrays: Path) -> Run:
     """Train once."""
-    flips = settings.training.export.tta == "flip"
     with reproducible(settings.training.seed):
         started = time.perf_counter()
         task = prepare_task(arrays, settings.network, settings.training)
         fit(task, settings.network, settings.training, Callbacks())
         test = to_device(load_split(arrays, "test"), task.hardware.device)
-        logits = predict(task, test)
-        augmented = logits + predict(task, TensorSplit(test.images.flip(2), test.labels)) if flips else logits
+        views = VIEWS[settings.training.export.tta]
+        logits = [predict(task, test, view) for view in views]
+        augmented = sum(
+            (view.weight * each for view, each in zip(views, logits, strict=True)), torch.zeros(())
+        )
         accuracy = accuracy_of(augmented, test)
         seconds = time.perf_counter() - started
-        return Run(accuracy, accuracy_of(logits, test), seconds, weights_sha256(task.network))
+        return Run(accuracy, accuracy_of(logits[0], test), seconds, weights_sha256(task.network))
 
 
 def bound_by_arithmetic(settings: Settings, arrays: Path) -> float:
@@ -229,9 +233,20 @@ def matrix_speed(hardware: Hardware) -> float:
     return 2 * MATRIX_SIDE**3 / min(seconds)
 
 
-def predict(task: Task, test: TensorSplit) -> Tensor:
-    """Return the logits of the test images, N×K."""
-    test_task = Task(task.network, task.classes, task.train, test, task.normalize, task.hardware)
+def predict(task: Task, test: TensorSplit, view: View) -> Tensor:
+    """Return the logits of a view of the test images, N×K."""
+    count = len(test)
+    shifts = torch.full((count, 2), view.shift, device=test.images.device)
+    mirrored = torch.full((count,), view.is_mirrored, device=test.images.device)
+    images = move(test.images, shifts, mirrored, border="reflect")
+    test_task = Task(
+        task.network,
+        task.classes,
+        task.train,
+        TensorSplit(images, test.labels),
+        task.normalize,
+        task.hardware,
+    )
     return predict_split(test_task, test_task.network, 500)
 
 

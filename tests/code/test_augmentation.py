@@ -21,9 +21,7 @@ def noise(count: int = 4, channels: int = 3, side: int = 8) -> torch.Tensor:
 
 def test_move_shifts_down_and_right_and_fills_with_black() -> None:
     shifts = torch.tensor([[1, 0], [0, -1], [0, 0]])
-    moved = move(IMAGES.repeat(3, 1, 1, 1), shifts, torch.zeros(3, dtype=torch.bool), settings(shift=1))[
-        ..., 0
-    ]
+    moved = move(IMAGES.repeat(3, 1, 1, 1), shifts, torch.zeros(3, dtype=torch.bool), "black")[..., 0]
     assert moved[0].tolist() == [[0, 0, 0], [1, 2, 3], [4, 5, 6]]
     assert moved[1].tolist() == [[2, 3, 0], [5, 6, 0], [8, 9, 0]]
     assert torch.equal(moved[2], IMAGES[0, ..., 0])
@@ -31,14 +29,14 @@ def test_move_shifts_down_and_right_and_fills_with_black() -> None:
 
 def test_move_reflects_like_torch() -> None:
     shifts = torch.tensor([[2, -1]])
-    moved = move(IMAGES, shifts, torch.zeros(1, dtype=torch.bool), settings(shift=2, border="reflect"))
+    moved = move(IMAGES, shifts, torch.zeros(1, dtype=torch.bool), "reflect")
     padded = torch.nn.functional.pad(IMAGES.permute(0, 3, 1, 2).float(), (2, 2, 2, 2), mode="reflect")
     assert torch.equal(moved[0, ..., 0].float(), padded[0, 0, 0:3, 3:6])
 
 
 def test_move_flips_the_selected_images() -> None:
     flips = torch.tensor([True, False])
-    moved = move(IMAGES.repeat(2, 1, 1, 1), STILL.repeat(2, 1), flips, settings(flip="random"))[..., 0]
+    moved = move(IMAGES.repeat(2, 1, 1, 1), STILL.repeat(2, 1), flips, "black")[..., 0]
     assert moved[0].tolist() == [[3, 2, 1], [6, 5, 4], [9, 8, 7]]
     assert torch.equal(moved[1], IMAGES[0, ..., 0])
 

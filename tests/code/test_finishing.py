@@ -10,13 +10,13 @@ import yaml
 from pooled_models import CLASSES, random_images, write_pooled_model
 from tiny_models import brightness_images, write_threshold_model
 from visiongate.errors import SettingsError
-from visiongate.images.pixels import PixelSplit
+from visiongate.images.pixels import Pixels, PixelSplit
 from visiongate.models.calibrated_graph import find_calibration
-from visiongate.models.flip_averaging import average_flip
 from visiongate.models.novelty import fit_distance
 from visiongate.models.predictor import Predictor, open_predictor
 from visiongate.models.quantization import quantize
 from visiongate.models.reliability import is_out_of_distribution
+from visiongate.models.view_averaging import VIEWS, View, average_views
 from visiongate.records.reliability import Reliability, read_reliability
 from visiongate.settings.loading import parse_settings
 from visiongate.settings.schema import Settings
@@ -112,31 +112,43 @@ def test_foreign_images_are_out_of_distribution_and_few_of_the_same_kind_are(mod
     assert found == 1
 
 
+@pytest.mark.parametrize("tta", ["flip", "flip_shift"])
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_flip_averages_logits_embedding_and_map_of_both_images(model: Path, precision: str) -> None:
+def test_augmentation_averages_logits_embedding_and_map_of_all_views(
+    model: Path, precision: str, tta: str
+) -> None:
     images = random_images(7)
     graph = onnx.load(model)
     if precision == "int8":
         graph = quantize(graph, images)
         graph.metadata_props.extend(onnx.load(model).metadata_props)
     before = open_predictor(graph.SerializeToString())
-    average_flip(graph)
+    average_views(graph, VIEWS[tta])
     onnx.checker.check_model(graph, full_check=True)
     after = open_predictor(graph.SerializeToString()).run(images, sorted(before.outputs))
-    direct, mirrored = (
-        before.run(each, sorted(before.outputs))
-        for each in (images, np.ascontiguousarray(images[:, :, ::-1]))
-    )
 
-    np.testing.assert_allclose(
-        after["embedding"], (direct["embedding"] + mirrored["embedding"]) / 2, rtol=1e-5
-    )
-    expected = (direct["activation_map"] + mirrored["activation_map"][..., ::-1]) / 2
+    views = [before.run(_view(images, view), sorted(before.outputs)) for view in VIEWS[tta]]
+    weights = [view.weight for view in VIEWS[tta]]
+    assert sum(weights) == 1
+    embedding = np.average([each["embedding"] for each in views], axis=0, weights=weights)
+    np.testing.assert_allclose(after["embedding"], embedding, rtol=1e-5, atol=1e-6)
+    maps = [
+        each["activation_map"][..., ::-1] if view.is_mirrored else each["activation_map"]
+        for each, view in zip(views, VIEWS[tta], strict=True)
+    ]
+    expected = np.average(maps, axis=0, weights=weights)
     np.testing.assert_allclose(after["activation_map"], expected, rtol=1e-4, atol=1e-5)
     # The mean of logits is the geometric mean of probabilities.
-    products = np.sqrt(direct["probabilities"] * mirrored["probabilities"])
+    products = np.exp(np.average([np.log(each["probabilities"]) for each in views], axis=0, weights=weights))
     products /= products.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(after["probabilities"], products, rtol=1e-4)
+
+
+def _view(images: Pixels, view: View) -> Pixels:
+    padded = np.pad(images, [(0, 0), (1, 1), (1, 1), (0, 0)], mode="reflect")
+    start, size = 1 - view.shift, images.shape[1]
+    shifted = padded[:, start : start + size, start : start + size]
+    return np.ascontiguousarray(shifted[:, :, ::-1] if view.is_mirrored else shifted)
 
 
 def test_int8_is_near_fp32_deterministic_and_smaller(model: Path) -> None:

@@ -15,6 +15,8 @@ from visiongate.settings.fields import (
     Share,
 )
 
+Border = Literal["black", "reflect"]
+
 
 class Augmentation(Section):
     """Random changes to the training images, drawn for each image and epoch."""
@@ -23,7 +25,7 @@ class Augmentation(Section):
         description="Flip left to right; alternating: every other epoch."
     )
     shift: Index = Field(description="Largest shift in each direction, in pixels.")
-    border: Literal["black", "reflect"] = Field(description="What fills the border of a shifted image.")
+    border: Border = Field(description="What fills the border of a shifted image.")
     rotation: float = Field(ge=0, le=180, description="Largest rotation, in degrees.")
     zoom: float = Field(ge=0, lt=1, description="Largest zoom in or out, as a share.")
     brightness: Share = Field(description="Largest change of the brightness, as a share.")
@@ -65,8 +67,9 @@ class ReliabilityChoice(Section):
 class Export(Section):
     """What changes the answers and the speed of the exported model, without a further training."""
 
-    tta: Literal["none", "flip"] = Field(
-        description="Test-time augmentation inside the model: flip averages an image and its mirror image."
+    tta: Literal["none", "flip", "flip_shift"] = Field(
+        description="Test-time augmentation inside the model: flip averages an image and its mirror image, flip_shift also "
+        "both of them shifted by a pixel."
     )
     precision: Literal["fp32", "int8"] = Field(
         description="Of the convolutions; int8 is smaller and faster, and needs a network with convolutions."

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from visiongate.settings.training import Augmentation
+from visiongate.settings.training import Augmentation, Border
 from visiongate.training.seeds import generator_for
 
 # ITU-R BT.601, as Pillow converts RGB to L.
@@ -101,7 +101,7 @@ class Augmenter:
         """
         settings = self._settings
         if settings.shift or settings.flip != "none":
-            images = move(images, parameters.shift, parameters.flip, settings)
+            images = move(images, parameters.shift, parameters.flip, settings.border)
         pixels = images.permute(0, 3, 1, 2).float() / 255
         if settings.rotation or settings.zoom:
             pixels = turn(pixels, parameters.angle, parameters.scale)
@@ -114,14 +114,14 @@ class Augmenter:
         return pixels
 
 
-def move(images: Tensor, shifts: Tensor, flips: Tensor, settings: Augmentation) -> Tensor:
+def move(images: Tensor, shifts: Tensor, flips: Tensor, border: Border) -> Tensor:
     """Shift each image by whole pixels, and mirror it left to right if it is to be flipped.
 
     Args:
         images: uint8, N×H×W×C.
-        shifts: int64, N×2, down and right, each within ±``settings.shift``.
+        shifts: int64, N×2, down and right, each less than the size.
         flips: bool, N.
-        settings: States how the border is filled.
+        border: How it is filled.
     """
     count, height, width, _ = images.shape
     device = images.device
@@ -129,7 +129,7 @@ def move(images: Tensor, shifts: Tensor, flips: Tensor, settings: Augmentation) 
     columns = torch.arange(width, device=device) - shifts[:, 1:]
     columns = torch.where(flips[:, None], columns.flip(1), columns)
     outside = None
-    if settings.border == "black":
+    if border == "black":
         outside = _beyond(rows, height)[:, :, None] | _beyond(columns, width)[:, None, :]
     rows, columns = _reflect(rows, height), _reflect(columns, width)
     moved = images[torch.arange(count, device=device)[:, None, None], rows[:, :, None], columns[:, None, :]]

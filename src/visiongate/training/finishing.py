@@ -19,12 +19,12 @@ from onnx import ModelProto
 from visiongate.images.pixels import Labels, PixelSplit
 from visiongate.models.calibrated_graph import set_temperature
 from visiongate.models.embedding import embed, run_cached
-from visiongate.models.flip_averaging import average_flip
 from visiongate.models.novelty import EmbeddingDistance, add_novelty, fit_distance
 from visiongate.models.onnx_files import write_onnx
 from visiongate.models.predictor import EMBEDDING, NOVELTY, PROBABILITIES, Predictor, open_predictor
 from visiongate.models.quantization import quantize
 from visiongate.models.reliability import fit_min_probability, fit_novelty_threshold
+from visiongate.models.view_averaging import VIEWS, average_views
 from visiongate.records.files import atomic_path
 from visiongate.records.reliability import RELIABILITY, Reliability
 from visiongate.settings.model import Baseline
@@ -141,8 +141,8 @@ def _change(path: Path, train: PixelSplit, settings: Settings) -> _File:
         metadata = list(model.metadata_props)
         model = quantize(model, _sample(train, RANGE_IMAGES).images)
         model.metadata_props.extend(metadata)
-    if export.tta == "flip":
-        average_flip(model)
+    if export.tta != "none":
+        average_views(model, VIEWS[export.tta])
     file = _File(model, predictor.metadata)
     # The logits of a baseline are logarithms of probabilities, whose energy is the same for all images.
     if not isinstance(settings.model, Baseline):
