@@ -63,7 +63,7 @@ def test_a_network_is_trained_exported_and_tracked(capsys: pytest.CaptureFixture
     train.run(chosen)
     assert "small_cnn: validation accuracy" in capsys.readouterr().out
     summary = json.loads(Path("reports/training.json").read_text())
-    assert (summary["epochs"], summary["hardware"]) == (3, "fp32 on cpu")
+    assert (summary["epochs"], summary["hardware"]) == (3, "fp32 on cpu with 1 thread")
     assert [epoch.epoch for epoch in read_history(paths.HISTORY)] == [1, 2, 3]
     layers = Path("reports/training/model_summary.txt").read_text().splitlines()
     assert layers[0].split() == ["layer", "kind", "output", "parameters"]
@@ -91,7 +91,10 @@ def test_training_is_deterministic(precision: str) -> None:
     first = output_hashes()
     train.run(chosen)
     assert output_hashes() == first
-    assert json.loads(Path("reports/training.json").read_text())["hardware"] == f"{precision} on cpu"
+    assert (
+        json.loads(Path("reports/training.json").read_text())["hardware"]
+        == f"{precision} on cpu with 1 thread"
+    )
 
 
 @pytest.mark.usefixtures("workspace")

@@ -34,7 +34,7 @@ class TrainingSummary:
     epochs: int
     temperature: float
     parameters: int
-    # Precision and device, such as ``fp32 on cpu``.
+    # Precision and device, and the threads of a network, such as ``fp32 on cpu with 2 threads``.
     hardware: str
 
 

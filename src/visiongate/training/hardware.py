@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -26,10 +26,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """A device, and the data type of convolutions and matrix products."""
+    """A device, the data type of convolutions and matrix products, and the threads that compute on a CPU."""
 
     device: torch.device
     dtype: torch.dtype
+    threads: int = field(default_factory=torch.get_num_threads)
+
+    def __str__(self) -> str:
+        """Describe it, such as ``bf16 on cpu with 2 threads``."""
+        threads = (
+            f" with {self.threads} thread{'s' * (self.threads > 1)}" if self.device.type == "cpu" else ""
+        )
+        return f"{self.precision} on {self.device}{threads}"
 
     @property
     def precision(self) -> str:
@@ -39,6 +47,16 @@ class Hardware:
     def autocast(self) -> torch.autocast:
         """Compute in `dtype` within the block; weights stay in fp32."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32)
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Compute with `threads` within the block."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     def place(self, network: nn.Module) -> nn.Module:
         """Move a network to the device in channels-last memory; call before making an optimizer."""

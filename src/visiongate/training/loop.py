@@ -74,7 +74,8 @@ def fit(
     while not progress.is_over(training):
         number = len(progress.history) + 1
         started = time.perf_counter()
-        lr, loss, accuracy = trainer.train_epoch(number, callbacks.on_images)
+        with task.hardware.computing():
+            lr, loss, accuracy = trainer.train_epoch(number, callbacks.on_images)
         speed = len(task.train) / (time.perf_counter() - started)
         _check_finite(number, loss, model)
         logits = predict_split(task, trainer.averaged, model.batch_size)
@@ -109,7 +110,8 @@ def fit_without_validation(
     """
     trainer = Trainer(task, model, training)
     for number in range(1, epochs + 1):
-        _, loss, _ = trainer.train_epoch(number, callbacks.on_images)
+        with task.hardware.computing():
+            _, loss, _ = trainer.train_epoch(number, callbacks.on_images)
         _check_finite(number, loss, model)
     task.network.load_state_dict(trainer.averaged.state_dict())
 
@@ -170,7 +172,7 @@ def predict_split(task: Task, network: nn.Module, batch_size: int) -> Tensor:
     """Return the logits of the validation images, float32 N×K; all processes share the work."""
     network.eval()
     images = distributed.local_part(task.val.images)
-    with task.hardware.autocast():
+    with task.hardware.computing(), task.hardware.autocast():
         logits = [network(task.normalize(to_pixels(chunk))).float() for chunk in images.split(batch_size)]
     parts = torch.cat(logits) if logits else torch.empty(0, task.classes, device=images.device)
     return distributed.gather(parts, len(task.val))

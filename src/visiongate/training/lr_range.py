@@ -78,7 +78,8 @@ def measure_lr_range(
         shown = track(
             losses, model.name, len(rates), console=console, transient=True, disable=not console.is_terminal
         )
-        return judge_losses(rates, shown)
+        with task.hardware.computing():
+            return judge_losses(rates, shown)
 
 
 def judge_losses(rates: Sequence[float], losses: Iterable[float]) -> LrRange:

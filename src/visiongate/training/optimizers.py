@@ -61,9 +61,9 @@ def make_optimizers(network: nn.Module, model: Model) -> list[Optimizer]:
     if model.optimizer == "muon":
         return _make_muon(network, groups, model)
     if model.optimizer == "sgd":
-        return [SGD(groups, model.lr, momentum=model.momentum, nesterov=model.momentum > 0)]
+        return [SGD(groups, model.lr, momentum=model.momentum, nesterov=model.momentum > 0, fused=True)]
     adam = Adam if model.optimizer == "adam" else AdamW
-    return [adam(groups, model.lr, betas=(model.momentum, 0.999))]
+    return [adam(groups, model.lr, betas=(model.momentum, 0.999), fused=True)]
 
 
 def _group_parameters(network: nn.Module, model: Model) -> list[Group]:
@@ -145,4 +145,4 @@ def _make_muon(network: nn.Module, groups: list[Group], model: Model) -> list[Op
             {"params": vectors, "lr": group["lr"]},
         ]
     others = [group for group in others if group["params"]]
-    return [*muons, SGD(others, momentum=model.momentum, nesterov=model.momentum > 0)]
+    return [*muons, SGD(others, momentum=model.momentum, nesterov=model.momentum > 0, fused=True)]

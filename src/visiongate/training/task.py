@@ -17,10 +17,13 @@ from visiongate.training import distributed
 from visiongate.training.augmentation import shrink
 from visiongate.training.batches import MIN_BATCH, TensorSplit, to_device, to_pixels
 from visiongate.training.hardware import DTYPES, Hardware, choose_hardware
+from visiongate.training.hardware_choice import choose_by_timing
 from visiongate.training.memory import is_out_of_memory, keep_freed_memory
 
 # Maximum number of images that a network's `initialize` gets.
 INITIAL_IMAGES = 5000
+# A training of fewer steps hardly takes longer than it takes to time some.
+MIN_TIMED_STEPS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,9 @@ def build_task(
     network = hardware.place(network)
     _initialize(network, train, normalize)
     check_sizes(network, normalize(to_pixels(train.images[:1])), model, training)
+    if distributed.world_size() == 1 and training.epochs * len(train) >= MIN_TIMED_STEPS * model.batch_size:
+        images = normalize(to_pixels(train.images[: model.batch_size]))
+        hardware = choose_by_timing(hardware, network, images, model, training)
     return Task(network, classes, train, val, normalize, hardware)
 
 

@@ -49,7 +49,6 @@ def open_checkpoint(path: Path, settings: Settings, task: Task, **more: object) 
         task: The network before the training, and the hardware.
         more: Further inputs of the training, such as the fold.
     """
-    hardware = task.hardware
     inputs: dict[str, Any] = {
         **{
             f"{name}.{key}": value
@@ -60,8 +59,7 @@ def open_checkpoint(path: Path, settings: Settings, task: Task, **more: object) 
         "code": code_sha256(),
         "initial weights": weights_sha256(task.network),
         "torch": torch.__version__,
-        "hardware": f"{hardware.precision} on {hardware.device}",
-        "threads": torch.get_num_threads(),
+        "hardware": str(task.hardware),
         **more,
     }
     return Checkpoint(path, inputs)
@@ -74,7 +72,7 @@ def open_training_run(settings: Settings, interrupted_id: str = "") -> Iterator[
         yield None
         return
     name = settings.tracking.run_name or f"train {settings.model.name}"
-    params = {**training_params(settings), **describe_run(settings, paths.TRANSFORMED)}
+    params = {**training_params(settings), **describe_run(paths.TRANSFORMED)}
     with open_run(settings.tracking, name, params, {}, interrupted_id=interrupted_id) as tracked:
         yield tracked
 
@@ -93,6 +91,7 @@ def fit_tracked(settings: Settings, task: Task, part: Part, tracked: Run | None)
     if tracked is None:
         return fit(task, settings.network, settings.training, Callbacks(), part.checkpoint)
     part.checkpoint.run_id = tracked.id
+    tracked.set_tags({"hardware": str(task.hardware)})
     with _callbacks(settings, task, part, tracked) as callbacks:
         return fit(task, settings.network, settings.training, callbacks, part.checkpoint)
 

@@ -28,7 +28,7 @@ class TrainedModel:
         tensors: All trained values by name.
         parameters: Their number.
         pretrained: The URL or hash of the weights that the training started from; None if they were random.
-        hardware: Precision and device.
+        hardware: Precision and device, and on a CPU the threads.
         temperature: Divides the logits.
         layers: The model summary.
         export: Writes the ONNX file.
@@ -73,7 +73,7 @@ def describe_network(task: Task, transform: Transform, temperature: float) -> Tr
         tensors=network.state_dict(),
         parameters=parameter_count(network),
         pretrained=getattr(network, "pretrained", None),
-        hardware=f"{task.hardware.precision} on {task.hardware.device}",
+        hardware=str(task.hardware),
         temperature=temperature,
         layers=summarize(network, (transform.size, transform.size, len(statistics.mean))),
         export=lambda path: export_network(serving, transform.input_shape, metadata, path),
