@@ -3,6 +3,8 @@
 Each comparison uses the same data, threads and machine for both sides:
 
 - the training loop and a bare loop of forward, backward and step, with the same network, batches and precision;
+- the steps of the digits in a stage and in the fastest of bare loops in each precision, with one thread and with all;
+- steps in a stage alone and beside busy processes;
 - ``--cifar ARRAYS --airbench CHECKOUT``: ``experiment=cifar10_fast`` and airbench94_muon.py of
   github.com/KellerJordan/cifar10-airbench;
 - ``--mnist ARRAYS --examples CHECKOUT``: ``experiment=mnist_fast`` and mnist/main.py of github.com/pytorch/examples.
@@ -14,6 +16,7 @@ test-time augmentation of the settings.
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -22,6 +25,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
@@ -49,6 +53,9 @@ ROOT = Path(__file__).resolve().parents[1]
 DIGITS = ROOT / "data/transformed"
 LOOP_SECONDS, LOOP_ROUNDS = 4.0, 7
 MNIST_GOAL, MNIST_EPOCHS = 0.991, 14
+# As src/run.py starts a stage.
+SPIN_COUNT = ("GOMP_SPINCOUNT", "0")
+MAX_BUSY = 2
 MATRIX_SIDE, MATRIX_ROUNDS = 2048, 10
 
 
@@ -81,6 +88,7 @@ def main() -> None:
     options = parser.parse_args()
     print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     compare_loops(options.loop, "dataset=digits")
+    compare_steps(options.loop)
     if options.cifar:
         peer = options.airbench and run_peer("airbench", options.airbench, options.cifar)
         compare("CIFAR-10", "experiment=cifar10_fast", options.cifar, options.seeds, peer)
@@ -113,6 +121,22 @@ def compare_loops(arrays: Path, *overrides: str) -> None:
     print(
         f"loop, {settings.network.name}: {ours:,.0f} images/s, bare {theirs:,.0f}; median ratio {ratio:.2f}, goal 0.95"
     )
+
+
+def compare_steps(arrays: Path) -> None:
+    """Print how much longer than at best a step of the digits takes in a stage, and how much longer beside busy processes."""
+    floor = run_json("training_steps.py", "floor", arrays)
+    stage = run_json("training_steps.py", "busy", arrays, **dict([SPIN_COUNT]))
+    print("bare loops of the digits: " + ", ".join(f"{name} {each:.2f} ms" for name, each in floor.items()))
+    for index, (name, times) in enumerate(stage.items()):
+        alone, cores = times["0"], torch.get_num_threads()
+        ratio = "" if index else f", {alone / min(floor.values()):.2f} times the fastest bare loop, goal 1.5"
+        print(f"{name}: {alone:.2f} ms a step{ratio}")
+        for count in range(1, MAX_BUSY + 1):
+            share = max(1.0, (times["threads"] + count) / cores)
+            print(
+                f"  beside {count} busy: {times[str(count)] / alone:.2f} times as long, its share {share:.2f}"
+            )
 
 
 def bare_loop(task: Task, settings: Settings) -> Callable[[], None]:
@@ -257,12 +281,19 @@ def accuracy_of(logits: Tensor, test: TensorSplit) -> float:
 
 def run_peer(*arguments: str | Path) -> dict[str, float]:
     """Run a peer in its own process."""
-    command = [sys.executable, str(ROOT / "benchmarks/training_peers.py"), *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    numbers: dict[str, float] = run_json("training_peers.py", *arguments)
+    return numbers
+
+
+def run_json(script: str, *arguments: str | Path, **environment: str) -> Any:  # noqa: ANN401 - what the script prints
+    """Run a script of this folder in its own process, and return the JSON of its last line."""
+    command = [sys.executable, str(ROOT / "benchmarks" / script), *map(str, arguments)]
+    result = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    )
     if result.returncode:
         sys.exit(f"{arguments[0]}: {result.stderr.strip().splitlines()[-1]}")
-    numbers: dict[str, float] = json.loads(result.stdout.strip().splitlines()[-1])
-    return numbers
+    return json.loads(result.stdout.strip().splitlines()[-1])
 
 
 if __name__ == "__main__":

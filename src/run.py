@@ -27,8 +27,9 @@ STAGES = {
     "register": "registration",
 }
 # By default torch's threads spin for milliseconds while they wait for each other. If another process needs the core, a training
-# step of a small network then takes twenty times as long; a thread that sleeps at once costs nothing measurable on an idle
-# machine. Torch reads the variable when it is imported; an existing value is kept.
+# step then takes twenty times as long. A thread that sleeps at once makes small operations slower on an idle machine, but
+# training uses several threads only where they pay (`visiongate.training.hardware_choice`). Torch reads the variable when it is
+# imported; an existing value is kept.
 SPIN_COUNT = ("GOMP_SPINCOUNT", "0")
 # Imports make hundreds of thousands of objects, and hardly any garbage. By default the collector searches all of them again and
 # again, which is a third of the time of an import. Fourteen times the default, for what is imported later.

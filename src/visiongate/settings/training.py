@@ -101,7 +101,7 @@ class Training(Section):
         description="Device; auto takes a GPU if there is one."
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        description="Precision; auto takes bf16 where the device computes it natively, or else fp16 on NVIDIA GPUs."
+        description="Precision; auto takes native bf16, or else fp16 on NVIDIA GPUs; on a CPU, steps are timed."
     )
     tensorboard: bool = Field(description="Write TensorBoard logs to `logs/tensorboard`.")
     augmentation: Augmentation = Field(description="Random changes to the training images.")
