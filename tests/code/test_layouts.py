@@ -653,8 +653,8 @@ def test_the_digits_are_complete_and_in_order() -> None:
     digits = load_digits()
     assert len(images) == 1797
     assert [image.label for image in images] == [str(target) for target in digits.target]
-    pixels = np.asarray(Image.open(io.BytesIO(images[5].image)))
-    np.testing.assert_array_equal(pixels, np.rint(digits.images[5] * 255 / 16))
+    pixels = [np.asarray(Image.open(io.BytesIO(image.image))) for image in images]
+    np.testing.assert_array_equal(pixels, np.rint(digits.images * 255 / 16))
     assert images[5].path == "load_digits/0005.png"
     assert len({image.image for image in images}) == 1797
 
