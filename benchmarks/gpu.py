@@ -2,8 +2,8 @@
 
 It prints each figure as soon as it is measured:
 
-- ``experiment=cifar10_fast`` after a warm-up: seconds from arrays on disk to the trained network, with a validation after each
-  epoch, and the accuracy on the test images; the goal is 94.0% on the original images in at most 10 s on an H100 or H200;
+- ``experiment=cifar10_fast`` with nine epochs at full size, after a warm-up: seconds from arrays on disk to the trained
+  network, with a validation after each epoch, and the accuracy on the test images; the goal is 94.0% on the original images in at most 10 s on an H100 or H200;
 - whether two trainings with the same seed end with the same bytes;
 - the copies between the computer's memory and the GPU in an epoch, which must not rise with the number of steps;
 - the training loop and a bare loop of forward, backward and step;
@@ -36,6 +36,8 @@ from visiongate.training.trainer import Trainer
 RECIPE = "experiment=cifar10_fast"
 # One size of images, so that all epochs cost the same.
 ONE_SIZE = "training.progressive.size=null"
+# The recipe is made for a CPU. airbench94_muon.py takes eight epochs of all 50,000 images at full size to the goal.
+GOAL_RECIPE = (RECIPE, ONE_SIZE, "training.epochs=9")
 GOAL_ACCURACY, GOAL_SECONDS = 0.94, 10
 
 
@@ -82,10 +84,10 @@ def measure_recipe(arrays: Path, seeds: int) -> None:
     """Train with several seeds after a warm-up, and with the first seed again."""
     # The first training on a GPU loads its libraries; a training learns nothing from another.
     print(f"warm-up: {train(compose(RECIPE, 'training.epochs=1'), arrays).seconds:.1f} s", flush=True)
-    runs = [train(compose(RECIPE, f"training.seed={seed}"), arrays) for seed in range(seeds)]
-    print_runs("CIFAR-10", RECIPE, runs)
+    runs = [train(compose(*GOAL_RECIPE, f"training.seed={seed}"), arrays) for seed in range(seeds)]
+    print_runs("CIFAR-10", " ".join(GOAL_RECIPE), runs)
     print(f"goal: {GOAL_ACCURACY:.1%} on the original images in at most {GOAL_SECONDS} s on an H100 or H200")
-    again = train(compose(RECIPE, "training.seed=0"), arrays)
+    again = train(compose(*GOAL_RECIPE, "training.seed=0"), arrays)
     same = "the same bytes" if again.weights == runs[0].weights else "DIFFERENT BYTES"
     print(f"weights of two trainings with seed 0: {same}", flush=True)
 
