@@ -3,7 +3,8 @@
 It prints each figure as soon as it is measured:
 
 - ``experiment=cifar10_fast`` with nine epochs at full size, after a warm-up: seconds from arrays on disk to the trained
-  network, with a validation after each epoch, and the accuracy on the test images; the goal is 94.0% on the original images in at most 10 s on an H100 or H200;
+  network, with a validation after each epoch, and the accuracy on the test images; the goal is 94.0% on the original images in
+  at most 10 s on an H100 or H200;
 - whether two trainings with the same seed end with the same bytes;
 - the copies between the computer's memory and the GPU in an epoch, which must not rise with the number of steps;
 - the training loop and a bare loop of forward, backward and step;
