@@ -76,6 +76,7 @@ def test_a_network_is_trained_exported_and_tracked(capsys: pytest.CaptureFixture
     (run,) = store.client.search_runs([store.experiment_id])
     assert run.info.status == "FINISHED"
     assert run.data.tags["visiongate.model_sha256"] == sha256_of(Path("models/model.onnx"))
+    assert run.data.tags["visiongate.hardware"] == "fp32 on cpu with 1 thread"
     assert {"val_roc_auc", "val_f1", "val_precision", "val_recall", "lr", "images_per_second"} <= set(
         run.data.metrics
     )

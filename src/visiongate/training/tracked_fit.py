@@ -22,6 +22,8 @@ from visiongate.training.run_description import describe_run
 from visiongate.training.task import Task
 from visiongate.training.tensorboard import open_epoch_log
 
+# Of the run: device, precision and threads.
+HARDWARE_TAG = "visiongate.hardware"
 logger = logging.getLogger(__name__)
 
 
@@ -91,7 +93,7 @@ def fit_tracked(settings: Settings, task: Task, part: Part, tracked: Run | None)
     if tracked is None:
         return fit(task, settings.network, settings.training, Callbacks(), part.checkpoint)
     part.checkpoint.run_id = tracked.id
-    tracked.set_tags({"hardware": str(task.hardware)})
+    tracked.set_tags({HARDWARE_TAG: str(task.hardware)})
     with _callbacks(settings, task, part, tracked) as callbacks:
         return fit(task, settings.network, settings.training, callbacks, part.checkpoint)
 
