@@ -13,6 +13,7 @@ from torch import nn
 
 from visiongate.errors import SettingsError
 from visiongate.training.device_probe import find_fault
+from visiongate.training.thread_placement import own_cores
 
 # The module's one setting has no annotation.
 deterministic: Any = torch.utils.deterministic
@@ -54,7 +55,8 @@ class Hardware:
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:
-            yield
+            with own_cores(self.threads if self.device.type == "cpu" else 1):
+                yield
         finally:
             torch.set_num_threads(before)
 
