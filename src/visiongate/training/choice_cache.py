@@ -28,11 +28,11 @@ def settle_choice(key: str, choose: Callable[[], Hardware]) -> Hardware:
     if not cache_limit():
         return choose()
     digest = sha256(key.encode()).hexdigest()
-    return _use(digest, None) or _keep(digest, choose())
-
-
-def _keep(digest: str, chosen: Hardware) -> Hardware:
-    return _use(digest, chosen) or chosen
+    found = _use(digest, None)
+    if found is None:
+        chosen = choose()
+        found = _use(digest, chosen) or chosen
+    return found
 
 
 def _use(digest: str, chosen: Hardware | None) -> Hardware | None:
