@@ -29,12 +29,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-# The peers and the bare loops of the digits have torch's default.
-ENVIRONMENT = dict(os.environ)
 # As src/run.py starts a stage; torch reads it when it is imported.
-SPIN_COUNT = ("GOMP_SPINCOUNT", "0")
-if __name__ == "__main__":
-    os.environ.setdefault(*SPIN_COUNT)
+os.environ["GOMP_SPINCOUNT"] = "0"
 
 import torch
 import yaml
@@ -60,6 +56,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DIGITS = ROOT / "data/transformed"
 LOOP_SECONDS, LOOP_ROUNDS = 4.0, 7
 MNIST_GOAL, MNIST_EPOCHS = 0.991, 14
+SPIN_COUNT = ("GOMP_SPINCOUNT", "0")
 MAX_BUSY = 2
 MATRIX_SIDE, MATRIX_ROUNDS = 2048, 10
 
@@ -291,10 +288,14 @@ def run_peer(*arguments: str | Path) -> dict[str, float]:
 
 
 def run_json(script: str, *arguments: str | Path, **environment: str) -> Any:  # noqa: ANN401 - what the script prints
-    """Run a script of this folder in its own process, and return the JSON of its last line."""
+    """Run a script of this folder in its own process, and return the JSON of its last line.
+
+    Its threads wait as by default.
+    """
+    inherited = {name: value for name, value in os.environ.items() if name != SPIN_COUNT[0]}
     command = [sys.executable, str(ROOT / "benchmarks" / script), *map(str, arguments)]
     result = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**ENVIRONMENT, **environment}
+        command, capture_output=True, text=True, check=False, env={**inherited, **environment}
     )
     if result.returncode:
         sys.exit(f"{arguments[0]}: {result.stderr.strip().splitlines()[-1]}")
