@@ -85,12 +85,17 @@ def halves(count: int, seed: int) -> TensorSplit:
 
 
 class TinyCNN(nn.Module):
-    """A convolution, batch norm and dropout: one of each kind of state."""
+    """Convolutions, batch norm and dropout: one of each kind of state. The second kernel has a memory layout."""
 
     def __init__(self) -> None:
         super().__init__()
         self.backbone = nn.Sequential(
-            nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Dropout(0.1)
+            nn.Conv2d(1, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Conv2d(8, 8, 3, padding=1),
+            nn.Flatten(),
+            nn.Dropout(0.1),
         )
         self.head = nn.Linear(128, 2)
 

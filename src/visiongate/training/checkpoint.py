@@ -112,7 +112,20 @@ def optimizer_state(optimizer: Optimizer) -> State:
 
 def restore_optimizer(optimizer: Optimizer, state: State) -> None:
     """Restore the state that `optimizer_state` returned."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    restored = {
+        int(index): {name: _place_like(parameters[int(index)], value) for name, value in values.items()}
+        for index, values in state.items()
+    }
     groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict(
-        {"state": {int(index): value for index, value in state.items()}, "param_groups": groups}
-    )
+    optimizer.load_state_dict({"state": restored, "param_groups": groups})
+
+
+def _place_like(parameter: Tensor, value: Any) -> Any:  # noqa: ANN401 - of any type
+    """Return a value of the state in the memory layout of its parameter.
+
+    A file has no layouts, and fused optimizers take for granted that both have the same.
+    """
+    if not isinstance(value, Tensor) or value.shape != parameter.shape:
+        return value
+    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
