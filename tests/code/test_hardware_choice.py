@@ -84,7 +84,7 @@ def test_a_large_step_takes_all_threads_and_is_timed_on_part_of_the_batch(
             return super().forward(images)
 
     network = Recorder()
-    monkeypatch.setattr(hardware_choice, "MAX_FLOPS", 4 * 3 * 2 * (16 * 9 * 8 + 128 * 2))
+    monkeypatch.setattr(hardware_choice, "MAX_FLOPS", 4 * 3 * 2 * (16 * 9 * 8 + 16 * 72 * 8 + 128 * 2))
     chosen = choose_by_timing(Hardware(CPU, torch.bfloat16, 4), network, IMAGES, MODEL, AUTO)
     assert chosen.threads == 4
     # An image to count the operations, then as many as the limit holds.
