@@ -23,14 +23,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-# As src/run.py starts a stage; torch reads it when it is imported.
-os.environ["GOMP_SPINCOUNT"] = "0"
+from run import SPIN_COUNT
+
+# As a stage is started; torch reads it when it is imported.
+os.environ.update([SPIN_COUNT])
 
 import torch
 import yaml
@@ -56,7 +58,6 @@ ROOT = Path(__file__).resolve().parents[1]
 DIGITS = ROOT / "data/transformed"
 LOOP_SECONDS, LOOP_ROUNDS = 4.0, 7
 MNIST_GOAL, MNIST_EPOCHS = 0.991, 14
-SPIN_COUNT = ("GOMP_SPINCOUNT", "0")
 MAX_BUSY = 2
 MATRIX_SIDE, MATRIX_ROUNDS = 2048, 10
 
@@ -237,7 +238,7 @@ def bound_by_arithmetic(settings: Settings, arrays: Path) -> float:
         batch = TensorSplit(
             *(part[: settings.network.batch_size] for part in (task.train.images, task.train.labels))
         )
-        one_step = Task(task.network, task.classes, batch, task.val, task.normalize, task.hardware)
+        one_step = replace(task, train=batch)
         operations = 0.0
         for size, share in shares.items():
             changes = {"progressive": progressive.model_copy(update={"size": size, "until": 1.0})}
@@ -265,15 +266,8 @@ def predict(task: Task, test: TensorSplit, view: View) -> Tensor:
     shifts = torch.full((count, 2), view.shift, device=test.images.device)
     mirrored = torch.full((count,), view.is_mirrored, device=test.images.device)
     images = move(test.images, shifts, mirrored, border="reflect")
-    test_task = Task(
-        task.network,
-        task.classes,
-        task.train,
-        TensorSplit(images, test.labels),
-        task.normalize,
-        task.hardware,
-    )
-    return predict_split(test_task, test_task.network, 500)
+    test_task = replace(task, val=TensorSplit(images, test.labels))
+    return predict_split(test_task, task.network, 500)
 
 
 def accuracy_of(logits: Tensor, test: TensorSplit) -> float:
