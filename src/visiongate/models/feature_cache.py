@@ -44,6 +44,32 @@ def cache_limit() -> int:
     return MEGABYTE * (int(value) if value.isdecimal() else DEFAULT_LIMIT)
 
 
+def use_database(
+    path: Path, table: str, action: Callable[[sqlite3.Connection], None], consequence: str
+) -> None:
+    """Call an action with a database of the cache.
+
+    A damaged database is deleted. Without a folder to write to, there is none. Neither raises an error.
+
+    Args:
+        path: In the folder of the cache.
+        table: Name and columns of the table that is made if it is missing, in SQL.
+        action: May not be called, or not to its end.
+        consequence: Of a database that cannot be used, for the warning.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(path, timeout=TIMEOUT)) as database:
+            database.execute(f"CREATE TABLE IF NOT EXISTS {table}")
+            action(database)
+    except (sqlite3.OperationalError, OSError) as error:
+        logger.warning("%s: %s: %s", path, consequence, error)
+    except sqlite3.DatabaseError as error:
+        logger.warning("%s: deleted, because it is damaged: %s", path, error)
+        with suppress(OSError):
+            _delete(path)
+
+
 class FeatureCache:
     """The features of images for one backbone.
 
@@ -94,20 +120,14 @@ class FeatureCache:
             self._use(insert)
 
     def _use(self, action: Callable[[sqlite3.Connection], None]) -> None:
-        """Call an action with the database; delete a damaged database."""
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(self._path, timeout=TIMEOUT)) as database:
-                database.execute("CREATE TABLE IF NOT EXISTS features (image BLOB UNIQUE, content BLOB)")
-                action(database)
-            # The time of the last use, which `_shrink` needs, more exact than that of the file system.
+        """Call an action with the database, and note the time of its last use."""
+
+        def act(database: sqlite3.Connection) -> None:
+            action(database)
+            # `_shrink` needs it more exactly than the file system keeps it.
             os.utime(self._path, ns=(time.time_ns(), time.time_ns()))
-        except (sqlite3.OperationalError, OSError) as error:
-            logger.warning("%s: features are not cached: %s", self._path, error)
-        except sqlite3.DatabaseError as error:
-            logger.warning("%s: deleted, because it is damaged: %s", self._path, error)
-            with suppress(OSError):
-                _delete(self._path)
+
+        use_database(self._path, "features (image BLOB UNIQUE, content BLOB)", act, "features are not cached")
 
     def _shrink(self, database: sqlite3.Connection) -> None:
         """Delete the least recently used databases, and at last the older half of this one, until the limit is kept."""

@@ -1,19 +1,16 @@
 """Choices of precision and threads on disk, for all repositories of a user, so that a machine trains alike each time."""
 
-import logging
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing, suppress
 from hashlib import sha256
 
 import torch
 
-from visiongate.models.feature_cache import TIMEOUT, cache_folder, cache_limit
+from visiongate.models.feature_cache import cache_folder, cache_limit, use_database
 from visiongate.training.hardware import DTYPES, Hardware
 
 DATABASE = "hardware.sqlite"
-
-logger = logging.getLogger(__name__)
+TABLE = "choices (digest TEXT PRIMARY KEY, precision TEXT, threads INTEGER)"
 
 
 def settle_choice(key: str, choose: Callable[[], Hardware]) -> Hardware:
@@ -40,26 +37,17 @@ def _use(digest: str, chosen: Hardware | None) -> Hardware | None:
     path = cache_folder() / DATABASE
     if chosen is None and not path.exists():
         return None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(path, timeout=TIMEOUT)) as database:
-            database.execute(
-                "CREATE TABLE IF NOT EXISTS choices (digest TEXT PRIMARY KEY, precision TEXT, threads INTEGER)"
-            )
-            if chosen is not None:
-                row = (digest, chosen.precision, chosen.threads)
-                database.execute("INSERT OR IGNORE INTO choices VALUES (?, ?, ?)", row)
-                database.commit()
-            query = "SELECT precision, threads FROM choices WHERE digest = ?"
-            found = database.execute(query, (digest,)).fetchone()
-    except (sqlite3.OperationalError, OSError) as error:
-        logger.warning("%s: the choice of precision and threads is not kept: %s", path, error)
-        return None
-    except sqlite3.DatabaseError as error:
-        logger.warning("%s: deleted, because it is damaged: %s", path, error)
-        with suppress(OSError):
-            path.unlink()
-        return None
-    if found is None or found[0] not in DTYPES:
-        return None
-    return Hardware(torch.device("cpu"), DTYPES[found[0]], found[1])
+    found: list[tuple[str, int]] = []
+
+    def act(database: sqlite3.Connection) -> None:
+        if chosen is not None:
+            row = (digest, chosen.precision, chosen.threads)
+            database.execute("INSERT OR IGNORE INTO choices VALUES (?, ?, ?)", row)
+            database.commit()
+        found.extend(database.execute("SELECT precision, threads FROM choices WHERE digest = ?", (digest,)))
+
+    use_database(path, TABLE, act, "the choice of precision and threads is not kept")
+    for precision, threads in found:
+        if precision in DTYPES:
+            return Hardware(torch.device("cpu"), DTYPES[precision], threads)
+    return None
