@@ -6,7 +6,7 @@ from torch import nn
 
 from training_tasks import MODEL, TinyCNN
 from visiongate.errors import SettingsError
-from visiongate.training.optimizers import KernelMuon, make_optimizers
+from visiongate.training.optimizers import NEWTON_SCHULZ_STEPS, KernelMuon, make_optimizers
 from visiongate.training.schedule import FINAL_SHARE, Schedule, lr_factor
 
 
@@ -97,7 +97,7 @@ def test_muon_updates_a_kernel_like_its_matrix(layout: torch.memory_format) -> N
     kernel.grad = gradient.contiguous(memory_format=layout)
     matrix.grad = gradient.movedim(1, -1).reshape(6, -1)
     KernelMuon([kernel], recipe(momentum=0.9, weight_decay=0.1), lr=0.1).step()
-    torch.optim.Muon([matrix], lr=0.1, momentum=0.9, weight_decay=0.1).step()
+    torch.optim.Muon([matrix], lr=0.1, momentum=0.9, weight_decay=0.1, ns_steps=NEWTON_SCHULZ_STEPS).step()
     assert torch.allclose(kernel.detach().movedim(1, -1).reshape(6, -1), matrix.detach(), atol=1e-6)
 
 
