@@ -7,16 +7,22 @@ from dataclasses import replace
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from training_tasks import MODEL, TRAINING, TinyCNN, make_task, same_weights
+from visiongate.errors import SettingsError
+from visiongate.images.pixels import PixelSplit
+from visiongate.records.transform import Transform
 from visiongate.training import hardware_choice
 from visiongate.training.choice_cache import DATABASE, settle_choice
 from visiongate.training.hardware import Hardware
 from visiongate.training.hardware_choice import choose_by_timing
 from visiongate.training.loop import Callbacks, fit
+from visiongate.training.task import build_task
+from visiongate.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 AUTO = TRAINING.model_copy(update={"precision": "auto"})
@@ -136,6 +142,35 @@ def test_a_machine_chooses_once_for_a_network_and_a_batch(monkeypatch: pytest.Mo
     assert choose().threads == 1
     assert choose(batch=4).threads == 2
     assert choose(nn.Sequential(nn.Flatten(), nn.Linear(16, 2))).threads == 2
+
+
+def test_other_instructions_are_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    take_seconds(monkeypatch, ONE_IS_FASTER)
+    assert choose().threads == 1
+    take_seconds(monkeypatch, TWO_ARE_FASTER)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert choose().threads == 2
+
+
+def test_threads_keep_to_the_quota_of_the_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("visiongate.training.hardware.usable_cores", lambda: 2)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    assert Hardware(CPU, torch.float32).threads == 2
+    torch.set_num_threads(1)
+    assert Hardware(CPU, torch.float32).threads == 1
+    torch.set_num_threads(before)
+
+
+def test_a_batch_of_one_image_is_not_timed() -> None:
+    split = PixelSplit(np.zeros((8, 32, 32, 3), np.uint8), np.arange(8) % 2)
+    transform = Transform(32, "RGB", "stretch", [0.5] * 3, [0.5] * 3, ["a", "b"])
+    training = AUTO.model_copy(update={"epochs": 100})
+    # Its last batch norm has a single value for each channel of an image of this size.
+    model = MODEL.model_copy(update={"name": "resnet18", "batch_size": 1})
+    task = build_task(transform, (split, split), model, training)
+    with pytest.raises(SettingsError, match=r"model\.batch_size = 1 is invalid"):
+        Trainer(task, model, training)
 
 
 def test_without_a_cache_a_process_chooses_once(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from visiongate.cores import usable_cores
 from visiongate.errors import SettingsError
 from visiongate.training.device_probe import find_fault
 from visiongate.training.thread_placement import own_cores
@@ -25,13 +26,18 @@ MIN_FP16_CAPABILITY = (7, 0)
 logger = logging.getLogger(__name__)
 
 
+def _usable_threads() -> int:
+    """Return the number of torch's threads that can compute at the same time; torch ignores the CPU quota of a container."""
+    return min(torch.get_num_threads(), usable_cores())
+
+
 @dataclass(frozen=True, slots=True)
 class Hardware:
     """A device, the data type of convolutions and matrix products, and the threads that compute on a CPU."""
 
     device: torch.device
     dtype: torch.dtype
-    threads: int = field(default_factory=torch.get_num_threads)
+    threads: int = field(default_factory=_usable_threads)
 
     def __str__(self) -> str:
         """Describe it, such as ``bf16 on cpu with 2 threads``."""

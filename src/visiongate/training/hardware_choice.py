@@ -33,8 +33,8 @@ MAX_SLOWDOWN = 2.0
 TIMED_STEPS, MAX_SECONDS = 5, 0.15
 # Floating-point operations of a step, forward and backward, above which all threads are used: the operations are long enough.
 MAX_FLOPS = 2e10
-# Environment variables that determine how threads wait for each other.
-THREADING = ("GOMP_", "KMP_", "MKL_", "OMP_")
+# Environment variables that determine which instructions torch uses, and how threads wait for each other.
+VARIABLES = ("ATEN_", "DNNL_", "GOMP_", "KMP_", "MKL_", "OMP_", "ONEDNN_")
 # A backward pass computes about twice as much as a forward pass.
 PASSES = 3
 
@@ -76,7 +76,7 @@ def _describe(
     return {
         "cpu": dict(torch.cpu.get_capabilities()),
         "torch": torch.__version__,
-        "threading": {name: value for name, value in os.environ.items() if name.startswith(THREADING)},
+        "environment": {name: value for name, value in os.environ.items() if name.startswith(VARIABLES)},
         "hardware": [str(each) for each in precisions],
         "network": [model.name, model.options, repr(network)],
         "trained": [parameter.requires_grad for parameter in network.parameters()],

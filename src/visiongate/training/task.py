@@ -78,10 +78,16 @@ def build_task(
     network = hardware.place(network)
     _initialize(network, train, normalize)
     check_sizes(network, normalize(to_pixels(train.images[:1])), model, training)
-    if distributed.world_size() == 1 and training.epochs * len(train) >= MIN_TIMED_STEPS * model.batch_size:
+    if _is_timed(len(train), model, training):
         images = normalize(to_pixels(train.images[: model.batch_size]))
         hardware = choose_by_timing(hardware, network, images, model, training)
     return Task(network, classes, train, val, normalize, hardware)
+
+
+def _is_timed(images: int, model: Model, training: Training) -> bool:
+    """Return whether steps are timed; several processes must choose alike, and the trainer rejects a batch of one image."""
+    is_long = training.epochs * images >= MIN_TIMED_STEPS * model.batch_size
+    return is_long and distributed.world_size() == 1 and model.batch_size >= MIN_BATCH
 
 
 def _initialize(network: nn.Module, train: TensorSplit, normalize: Normalization) -> None:
