@@ -122,7 +122,7 @@ def test_losses_accept_probabilities_as_targets() -> None:
 # Weight average
 
 
-def test_the_weight_average_starts_as_a_plain_mean() -> None:
+def test_the_weight_average_starts_with_recent_weights() -> None:
     network = nn.Sequential(nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1))
     nn.init.zeros_(network[0].weight)
     average = WeightAverage(network, 0.9)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 class WeightAverage(nn.Module):
     """The average of a network's weights and buffers; call `update` after each step.
 
-    The decay starts as that of a plain mean and rises to ``decay``, so that the random initial weights do not count. torch's
-    ``AveragedModel`` would wait for a GPU at each step, because it counts the steps there.
+    The decay rises from 0 to ``decay``, so that the random initial weights do not count. torch's ``AveragedModel`` would wait
+    for a GPU at each step, because it counts the steps there.
 
     Args:
         network: The network to average, on its device.
