@@ -61,12 +61,12 @@ def time_beside_others(arrays: Path) -> dict[str, dict[str, float]]:
         task = make_task(arrays, settings)
         trainer = Trainer(task, settings.network, settings.training)
         times = {"threads": float(task.hardware.threads)}
-        with task.hardware.computing():
-            for count in range(MAX_BUSY + 1):
-                with busy_processes(count):
-                    times[str(count)] = time_steps(
-                        partial(trainer.train_epoch, 1, lambda _: None), task, settings
-                    )
+        for count in range(MAX_BUSY + 1):
+            # Processes that start within `computing` would inherit the core that the current thread is bound to.
+            with busy_processes(count), task.hardware.computing():
+                times[str(count)] = time_steps(
+                    partial(trainer.train_epoch, 1, lambda _: None), task, settings
+                )
         found[f"{settings.network.name} at {task.train.images.shape[1]} pixels, {task.hardware}"] = times
     return found
 
