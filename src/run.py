@@ -31,8 +31,9 @@ STAGES = {
 # training uses several threads only where they pay (`visiongate.training.hardware_choice`). Torch reads the variable when it is
 # imported; an existing value is kept.
 SPIN_COUNT = ("GOMP_SPINCOUNT", "0")
-# Imports make hundreds of thousands of objects, and hardly any garbage. By default the collector searches all of them again and
-# again, which is a third of the time of an import. Fourteen times the default, for what is imported later.
+# Imports make hundreds of thousands of objects, and hardly any garbage. By default the garbage collector searches all of them
+# again and again, which is a third of the time of an import. Some modules are imported later, when the collector is on: it
+# then runs after many more new objects than the 700 or 2,000 of Python's default.
 COLLECTION_THRESHOLDS = (10_000, 10, 10)
 OUTPUT_FOLDERS = ("data/", "models/", "reports/")
 # Errors of the disk or of permissions, by what to do about them.
@@ -97,10 +98,7 @@ def _run(stage: str) -> str | None:
 
 @contextmanager
 def _quick_imports() -> Iterator[None]:
-    """Leave out the garbage collector while modules are imported.
-
-    Afterwards it ignores their objects, and runs less often.
-    """
+    """Turn the garbage collector off while modules are imported; afterwards it ignores their objects, and runs less often."""
     gc.disable()
     try:
         yield

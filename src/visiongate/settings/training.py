@@ -101,7 +101,7 @@ class Training(Section):
         description="Device; auto takes a GPU if there is one."
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        description="Precision; auto takes native bf16, or else fp16 on NVIDIA GPUs; on a CPU, steps are timed."
+        description="Precision; auto takes bf16 where it is native, fp16 on older NVIDIA GPUs, and fp32 where it is faster."
     )
     tensorboard: bool = Field(description="Write TensorBoard logs to `logs/tensorboard`.")
     augmentation: Augmentation = Field(description="Random changes to the training images.")
