@@ -192,7 +192,8 @@ def prepare(folder: Path, overrides: Sequence[str], images: Path | None) -> Sett
     write_text(folder / "params.yaml", text)
     if not (folder / "data/transformed/transform.json").exists():
         shutil.copytree(ROOT / "conf", folder / "conf", dirs_exist_ok=True)
-        shutil.copy(ROOT / "data/corrections.csv", folder / "data")
+        for name in ("collected.csv", "corrections.csv"):
+            shutil.copy(ROOT / "data" / name, folder / "data")
         for stage in STAGES:
             subprocess.run([sys.executable, ROOT / "src/run.py", stage], cwd=folder, check=True)
     settings = parse_settings(yaml.safe_load(text), "conf/")

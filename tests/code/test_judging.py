@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from visiongate.errors import DataError
@@ -56,8 +58,24 @@ def test_each_image_but_those_of_the_test_split_validates_once(arrays: Path) -> 
         train, val = images.splits(fold)
         assert sorted(rows(train.images) + rows(val.images)) == list(range(72))
         assert np.bincount(val.labels).tolist() == [12, 12]
+        assert np.bincount(train.labels).tolist() == [24, 24]
         validated += rows(val.images)
     assert sorted(validated) == list(range(72))
+
+
+def test_a_group_stays_in_one_fold(arrays: Path) -> None:
+    manifest = pq.read_table(arrays / "manifest.parquet")
+    # Of the 72 images that a search may use, twelve groups of four, and single ones.
+    groups = [f"patient {row // 4}" if row < 48 else None for row in range(len(manifest))]
+    column = manifest.column_names.index("group")
+    pq.write_table(
+        manifest.set_column(column, "group", pa.array(groups, pa.string())), arrays / "manifest.parquet"
+    )
+    images = load_judging_images(arrays, OPTIMIZE)
+    validated = [set(fold.val.tolist()) for fold in images.folds]
+    assert sorted(row for fold in validated for row in fold) == list(range(72))
+    for first in range(0, 48, 4):
+        assert any(set(range(first, first + 4)) <= fold for fold in validated)
 
 
 @pytest.mark.parametrize("changes", [{"min_val_images": 24}, {"folds": 1}])

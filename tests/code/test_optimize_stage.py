@@ -3,6 +3,7 @@ import json
 import re
 import shutil
 import sqlite3
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -14,20 +15,20 @@ import yaml
 
 from command_line import run_cli
 from page_structure import check_page
-from visiongate.errors import DataError, SettingsError
-from visiongate.optimization import measuring
+from visiongate.errors import DataError, SettingsError, TrainingError
+from visiongate.optimization import measuring, trainer
 from visiongate.optimization import stage as optimize
 from visiongate.optimization.fingerprint import current_values, study_settings
 from visiongate.recommendation import stage as recommend
 from visiongate.recommendation.comparison import (
     Recommendation,
+    SeedScores,
     format_conclusion,
     format_recommendation,
     summarize_recommendation,
 )
 from visiongate.recommendation.page import render_recommendation
 from visiongate.records.search import (
-    FreshSeeds,
     RecommendationRecord,
     SearchSummary,
     StudyRecord,
@@ -148,12 +149,12 @@ def test_few_validation_images_are_judged_on_folds() -> None:
     epochs = [int(row["epochs"]) for row in read_rows("trials.csv")]
     assert epochs[0] == 3
     assert set(epochs) <= {1, 2, 3}
-    fresh = json.loads((REPORT / "study.json").read_text())["fresh_seeds"]
-    assert len(fresh["scores"]) == 5
-    # A fresh seed is judged on one fold of 24 images.
-    assert all(round(24 * score, 6).is_integer() for score in fresh["scores"])
     assert "measured on 72 images in 3 folds" in check_page((REPORT / "index.html").read_text()).text
     recommend.run(settings)
+    compared = json.loads(Path("reports/recommendation.json").read_text())
+    # A fresh seed is judged on one fold of 24 images.
+    for name in ("best_value", "current_value"):
+        assert round(24 * compared["seeds"] * compared[name], 6).is_integer()
 
 
 @pytest.mark.usefixtures("project")
@@ -195,30 +196,91 @@ def test_only_the_comparison_depends_on_the_current_values() -> None:
 
 @pytest.mark.usefixtures("project")
 def test_current_settings_that_are_the_best_are_not_trained(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recommend, "train_current", None)
-    write_study(REPORT, StudyRecord({}, "", FreshSeeds([1, 2, 3, 4, 5], [0.5] * 5)))
+    monkeypatch.setitem(sys.modules, "visiongate.recommendation.fresh_seeds", None)
+    write_study(REPORT, StudyRecord({}, ""))
     study.run(SETTINGS)
     write_best(REPORT, json.loads(Path("reports/current.json").read_text()))
     recommend.run(SETTINGS)
     assert "The current settings are the best ones" in PAGE.read_text()
 
 
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(
+    ("scores", "trained", "words"),
+    [
+        # Best and current by seed; a single loss decides a test of five seeds.
+        (["+", "-"], "bc bc", "over 2 fresh seeds"),
+        (["+"] * 5, "bc bc bc bc bc", "are better than the current ones"),
+        (["+", "best fails"], "bc b", "with a fresh seed, their training failed"),
+        # The best settings win only if all their trainings succeed.
+        (["current fails", "+", "+", "+", "+"], "bc b b b b", "with all 5 fresh seeds"),
+        (["current fails", "+", "best fails", "+", "+"], "bc b b b b", "not recommended"),
+    ],
+)
+def test_seeds_are_trained_in_pairs_until_the_comparison_is_decided(
+    scores: list[str], trained: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, runs = changed(optimize__confirm_seeds=5), list[str]()
+    study.run(settings)
+    write_study(REPORT, StudyRecord({}, ""))
+    write_best(REPORT, values(0.05))
+
+    def measure(trial: Settings, *_arguments: object, is_fresh: bool) -> float:
+        assert is_fresh
+        seed, is_best = trial.training.seed, trial.network.lr == 0.05
+        runs.append("b" if is_best else "c")
+        if scores[seed - 1] == ("best fails" if is_best else "current fails"):
+            raise TrainingError("the loss is nan")
+        return 0.5 + 0.1 * (is_best if scores[seed - 1] == "+" else not is_best)
+
+    monkeypatch.setattr(trainer, "measure_trial", measure)
+    recommend.run(settings)
+    assert "".join(runs) == trained.replace(" ", "")
+    assert words in check_page(PAGE.read_text()).text
+
+
+@pytest.mark.usefixtures("project")
+def test_interrupted_comparison_resumes_and_writes_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, seeds = changed(optimize__confirm_seeds=5), list[int]()
+    study.run(settings)
+    write_study(REPORT, StudyRecord({}, ""))
+    write_best(REPORT, values(0.05))
+
+    def measure(trial: Settings, *_arguments: object, is_fresh: bool) -> float:
+        if is_fresh and len(seeds) == 3:
+            raise KeyboardInterrupt
+        seeds.append(trial.training.seed)
+        return trial.training.seed * trial.network.lr
+
+    monkeypatch.setattr(trainer, "measure_trial", measure)
+    with pytest.raises(KeyboardInterrupt):
+        recommend.run(settings)
+    seeds.append(0)
+    recommend.run(settings)
+    assert seeds == [1, 1, 2, 0, 2, 3, 3, 4, 4, 5, 5]
+    resumed = outputs()
+    seeds.append(0)
+    recommend.run(settings)
+    assert outputs() == resumed
+    # A finished comparison is not resumed.
+    assert seeds[12:] == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("project")
 def test_interrupted_search_by_loss_writes_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = changed(optimize__metric="val_loss", optimize__confirm_seeds=5)
+    settings = changed(optimize__metric="val_loss")
     study.run(settings)
     optimize.run(settings)
     first = outputs()
     losses = [float(row["value"]) for row in read_rows("trials.csv") if row["value"]]
     assert json.loads(first["reports/optimize.json"])["best_value"] == min(losses) > 0
     shutil.rmtree(REPORT)
-    # The second run is interrupted in the fourth training, and again while the best settings are trained with fresh seeds.
-    for trainings in (3, 5):
-        with monkeypatch.context() as patched:
-            patched.setattr(measuring, "build_task", InterruptedPreparation(trainings - count_trials()))
-            with pytest.raises(KeyboardInterrupt):
-                optimize.run(settings)
+    # The second run is interrupted in the fourth training.
+    with monkeypatch.context() as patched:
+        patched.setattr(measuring, "build_task", InterruptedPreparation(3))
+        with pytest.raises(KeyboardInterrupt):
+            optimize.run(settings)
     optimize.run(settings)
     assert outputs() == first
 
@@ -237,15 +299,6 @@ class InterruptedPreparation:
 
 
 PREPARE = measuring.build_task
-
-
-def count_trials() -> int:
-    """Return the number of finished trials in the journal."""
-    lines = [
-        line for path in Path("mlruns/optuna").glob("*.journal") for line in path.read_text().splitlines()
-    ]
-    entries = [json.loads(line) for line in lines]
-    return sum(entry.get("op_code") == 6 and entry["state"] in (1, 2) for entry in entries)
 
 
 @pytest.mark.slow
@@ -302,13 +355,9 @@ def recommendation(
 ) -> Recommendation:
     """Return a recommendation whose best settings have these gains on the first seeds."""
     start = 0.5 if metric == "val_accuracy" else -0.5
-    best = FreshSeeds(
-        list(range(1, seeds + 1)),
-        [start + gain for gain in gains] + [start] * (seeds - len(gains)),
-        best_failure,
-    )
-    current = FreshSeeds(best.seeds[: len(gains)], [start] * len(gains), failure)
-    return Recommendation(metric, 8, values(0.1), values(0.2), best, current)
+    best = SeedScores([start + gain for gain in gains], best_failure)
+    current = SeedScores([start] * len(gains), failure)
+    return Recommendation(metric, 8, values(0.1), values(0.2), seeds, best, current)
 
 
 @pytest.mark.parametrize(
@@ -362,8 +411,7 @@ def test_losses_are_shown_with_their_own_sign() -> None:
 @pytest.fixture
 def report(project: Path) -> Path:
     """A project with a result of the search."""
-    seeds = FreshSeeds([1, 2, 3, 4, 5], [0.9] * 5)
-    write_study(REPORT, StudyRecord(study_settings(SETTINGS), data_sha256(Path("data/transformed")), seeds))
+    write_study(REPORT, StudyRecord(study_settings(SETTINGS), data_sha256(Path("data/transformed"))))
     write_best(REPORT, values(LR))
     write_summary(Path("reports/optimize.json"), SearchSummary(3, 1, 0, 9, 2, 0.9))
     record = RecommendationRecord(
@@ -382,10 +430,7 @@ def test_recipe_composes_to_the_current_settings_with_the_best_values(report: Pa
     overrides = ["dataset=folder", "dataset.path=/photos/my cats", "training.epochs=7", "optimize.trials=4"]
     (report / "params.yaml").write_text(compose_params(Path("conf"), overrides))
     settings = load_settings()
-    write_study(
-        REPORT,
-        StudyRecord(study_settings(settings), data_sha256(Path("data/transformed")), FreshSeeds([], [])),
-    )
+    write_study(REPORT, StudyRecord(study_settings(settings), data_sha256(Path("data/transformed"))))
     record = RecommendationRecord(
         current_values(settings), adoptable=True, conclusion="The best settings are better."
     )

@@ -73,7 +73,13 @@ def test_model_options_and_null_are_searchable() -> None:
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("model.lr", 1e-4), ("training.seed", 7), ("training.epochs", 3), ("engine.workers", 4)],
+    [
+        ("model.lr", 1e-4),
+        ("training.seed", 7),
+        ("training.epochs", 3),
+        ("engine.workers", 4),
+        ("optimize.confirm_seeds", 6),
+    ],
 )
 def test_search_does_not_depend_on_what_it_searches_or_on_what_has_no_effect(
     setting: str, value: object
@@ -87,7 +93,6 @@ def test_search_does_not_depend_on_what_it_searches_or_on_what_has_no_effect(
         ("model.options.width", 8),
         ("training.loss", "focal"),
         ("optimize.trials", 3),
-        ("optimize.confirm_seeds", 6),
     ],
 )
 def test_search_depends_on_the_other_settings(setting: str, value: object) -> None:

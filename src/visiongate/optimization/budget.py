@@ -3,15 +3,19 @@
 import logging
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from visiongate.images.pixels import load_split
-from visiongate.optimization.judging import JudgingImages
 from visiongate.settings.loading import replace_settings
 from visiongate.settings.model import Model
 from visiongate.settings.optimize import Optimize
 from visiongate.settings.schema import Settings
+
+if TYPE_CHECKING:
+    # It imports torch, and `recommend` often trains nothing.
+    from visiongate.optimization.judging import JudgingImages
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +51,7 @@ def count_images(directory: Path) -> int:
     return len(load_split(directory, "train").labels)
 
 
-def guess(metric: str, images: JudgingImages) -> float | None:
+def guess(metric: str, images: "JudgingImages") -> float | None:
     """Return the validation accuracy of the most frequent class as the answer to every image; None for another metric."""
     if metric != "val_accuracy":
         return None

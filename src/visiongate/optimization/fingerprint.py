@@ -13,6 +13,8 @@ from visiongate.training.fingerprint import code_sha256, data_sha256
 
 # Settings that change no trial: a trial has epochs and a seed of its own.
 WITHOUT_EFFECT = (
+    # Of the comparison after the search.
+    "optimize.confirm_seeds",
     "optimize.storage",
     "training.epochs",
     "training.export",
@@ -21,8 +23,6 @@ WITHOUT_EFFECT = (
     "training.seed",
     "training.tensorboard",
 )
-# Settings of `optimize` that matter after the search only.
-AFTER_SEARCH = {"confirm_seeds"}
 
 
 def study_settings(settings: Settings) -> dict[str, Any]:
@@ -62,9 +62,8 @@ def study_fingerprint(study: dict[str, Any], directory: Path) -> str:
     """
     from visiongate.records.manifest import MANIFEST_FILE  # noqa: PLC0415 - slow to import
 
-    optimize = {key: value for key, value in study["optimize"].items() if key not in AFTER_SEARCH}
     parts = [
-        {**study, "optimize": optimize},
+        study,
         data_sha256(directory),
         sha256_of(directory / MANIFEST_FILE),
         code_sha256("optimization"),

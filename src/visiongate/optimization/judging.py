@@ -112,11 +112,23 @@ def load_judging_images(directory: Path, optimize: Optimize) -> JudgingImages:
 @lru_cache(maxsize=1)
 def _divide(labels: tuple[int, ...], groups: tuple[str, ...], folds: int, seed: int) -> tuple[Fold, ...]:
     """Divide images into folds with equal shares of each class; a group, such as a patient, stays in one fold."""
+    count = min(folds, len(set(groups)))
+    if len(set(groups)) == len(groups):
+        return _deal(np.array(labels), count, np.random.default_rng(seed))
     from sklearn.model_selection import StratifiedGroupKFold  # noqa: PLC0415 - slow to import
 
-    count = min(folds, len(set(groups)))
     divided = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         # A class with fewer images than folds is missing in some of them.
         warnings.simplefilter("ignore", UserWarning)
         return tuple(Fold(*rows) for rows in divided.split(labels, np.array(labels), groups))
+
+
+def _deal(labels: Rows, folds: int, generator: np.random.Generator) -> tuple[Fold, ...]:
+    """Divide images that need not stay together: shuffled, sorted by class, and dealt to the folds in turn."""
+    shuffled = generator.permutation(len(labels))
+    places = np.empty(len(labels), dtype=np.int64)
+    places[shuffled[np.argsort(labels[shuffled], kind="stable")]] = np.arange(len(labels)) % folds
+    return tuple(
+        Fold(np.flatnonzero(places != fold), np.flatnonzero(places == fold)) for fold in range(folds)
+    )

@@ -22,7 +22,7 @@ def render_search(result: SearchResult, record: StudyRecord, settings: Settings,
 
     Args:
         result: The trials.
-        record: The settings that the result depends on, and the fresh seeds.
+        record: The settings that the result depends on, and whether it is better than guessing.
         settings: The section ``optimize``.
         judged: The images that judge a trial, in words.
     """
@@ -35,7 +35,6 @@ def render_search(result: SearchResult, record: StudyRecord, settings: Settings,
         optimize=optimize,
         result=result,
         judged=judged,
-        fresh_seeds=record.fresh_seeds,
         warning="" if record.guessed is None else explain_guess(optimize.metric, record.guessed),
         summary=summarize_search(optimize.metric, result),
         rows=list(tabulate_trials(optimize.metric, result)),

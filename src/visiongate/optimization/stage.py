@@ -1,16 +1,13 @@
-"""The stage ``optimize``: search for the best settings, and train them again with fresh seeds. It changes no setting.
+"""The stage ``optimize``: search for the best settings. It changes no setting.
 
 It does not depend on the current values of the searched settings; ``recommend`` compares with them.
 """
-
-from dataclasses import replace
 
 from visiongate import paths
 from visiongate.adapters.mlflow.runs import open_run
 from visiongate.images.integrity import check_arrays
 from visiongate.optimization.budget import count_images, first_check, fit_to_images, guess
 from visiongate.optimization.fingerprint import check_study, study_fingerprint
-from visiongate.optimization.fresh_seeds import train_fresh_seeds
 from visiongate.optimization.judging import load_judging_images
 from visiongate.optimization.page import render_search
 from visiongate.optimization.plan import plan_search
@@ -44,7 +41,7 @@ ROUNDING = 1e-9
 
 
 def run(settings: Settings) -> None:
-    """Run the study, train its best settings with fresh seeds, and write the report."""
+    """Run the study, and write the report."""
     transform = check_arrays(paths.TRANSFORMED)
     study = read_study_settings(paths.STUDY)
     check_study(settings, study)
@@ -60,15 +57,12 @@ def run(settings: Settings) -> None:
         open_runner(settings, storage) as runner,
         open_run(settings.tracking, f"optimize {settings.model.name}", params, {}) as parent,
     ):
-        trainer = Trainer(settings, paths.TRANSFORMED, "trial", parent.id)
-        result = summarize_study(runner.run(plan, trainer), plan)
+        result = summarize_study(
+            runner.run(plan, Trainer(settings, paths.TRANSFORMED, "trial", parent.id)), plan
+        )
         guessed = _find_guess(result, guess(optimize.metric, judging))
-        # Without better settings than none, there is nothing to confirm.
-        count = None if guessed is None else 0
-        again = replace(trainer, title="fresh seed")
-        seeds = train_fresh_seeds(again, f"{name}-best", result.best.values, runner, count)
         parent.log_metrics({"best_value": summarize_search(optimize.metric, result).best_value}, 0)
-        record = StudyRecord(study, data_sha256(paths.TRANSFORMED), seeds, guessed)
+        record = StudyRecord(study, data_sha256(paths.TRANSFORMED), guessed)
         _write(result, record, settings, judging.describe())
         parent.log_artifacts([paths.OPTIMIZE])
         storage.discard()

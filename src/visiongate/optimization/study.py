@@ -5,7 +5,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from optuna import Study
-from optuna.importance import get_param_importances
 
 from visiongate.optimization.failures import SearchFailedError, explain_failures
 from visiongate.optimization.plan import StudyPlan
@@ -43,6 +42,8 @@ def summarize_study(study: Study, plan: StudyPlan) -> SearchResult:
 
 
 def _importances(study: Study) -> dict[str, float]:
+    from optuna.importance import get_param_importances  # noqa: PLC0415 - scikit-learn is slow to import
+
     with warnings.catch_warnings(), suppress(RuntimeError, ValueError):
         # Too few trials, or equal values: a warning or an error.
         warnings.simplefilter("ignore")

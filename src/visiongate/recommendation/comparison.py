@@ -3,14 +3,30 @@
 from dataclasses import dataclass
 from statistics import mean
 
-from visiongate.optimization.confirmation import Confirmation, confirm, is_decided
-from visiongate.optimization.fresh_seeds import train_fresh_seeds
 from visiongate.optimization.report import explain_guess, to_metric
-from visiongate.optimization.rounds import StudyRunner
-from visiongate.optimization.trainer import Trainer
-from visiongate.records.search import FreshSeeds, RecommendationSummary, TestedGain, Values
+from visiongate.recommendation.confirmation import Confirmation, confirm
+from visiongate.records.search import RecommendationSummary, TestedGain, Values
 
 NAME = "tuned"
+
+
+@dataclass(frozen=True, slots=True)
+class SeedScores:
+    """The scores of settings that were trained with the first fresh seeds.
+
+    Attributes:
+        scores: The score with each seed, of which higher is better; None if the training failed.
+        failure: The message of the first training that failed; empty if none did.
+    """
+
+    scores: list[float | None]
+    failure: str = ""
+
+
+def pair_scores(best: SeedScores, current: SeedScores) -> list[tuple[float, float]]:
+    """Return the score of the best and of the current settings, for each seed with which both were trained."""
+    scores = zip(best.scores, current.scores, strict=False)
+    return [(ours, theirs) for ours, theirs in scores if ours is not None and theirs is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +38,9 @@ class Recommendation:
         epochs: Epochs of each training.
         best: The best settings of the search by dotted name.
         current: The current values of the same settings.
+        seeds: How many fresh seeds the test has, if it is not decided earlier.
         best_seeds: The scores of the best settings.
-        current_seeds: Those of the current settings, perhaps with fewer seeds.
+        current_seeds: Those of the current settings.
         guessed: The metric of guessing, if no trial of the search is better; otherwise None.
     """
 
@@ -31,21 +48,21 @@ class Recommendation:
     epochs: int
     best: Values
     current: Values
-    best_seeds: FreshSeeds
-    current_seeds: FreshSeeds
+    seeds: int
+    best_seeds: SeedScores
+    current_seeds: SeedScores
     guessed: float | None = None
 
     @property
     def pairs(self) -> list[tuple[float, float]]:
-        """The score of the best and of the current settings, for each seed with which both were trained."""
-        scores = zip(self.best_seeds.scores, self.current_seeds.scores, strict=False)
-        return [(best, current) for best, current in scores if best is not None and current is not None]
+        """The scores of `pair_scores`."""
+        return pair_scores(self.best_seeds, self.current_seeds)
 
     @property
     def confirmation(self) -> Confirmation | None:
         """The test of the differences; None if there is not one for each seed."""
         pairs = self.pairs
-        is_complete = bool(pairs) and len(pairs) == len(self.best_seeds.seeds)
+        is_complete = bool(pairs) and len(pairs) == self.seeds
         return confirm([best - current for best, current in pairs]) if is_complete else None
 
     @property
@@ -66,30 +83,6 @@ class Recommendation:
     def command(self) -> str:
         """The command that runs the pipeline with the best settings; the recipe holds the data set and the model, too."""
         return f"visiongate adopt --name {NAME} && dvc exp run -S experiment={NAME}"
-
-
-def train_current(
-    trainer: Trainer, name: str, current: Values, best: FreshSeeds, runner: StudyRunner
-) -> FreshSeeds:
-    """Train the current settings with the seeds of the best ones, until the test is decided.
-
-    Args:
-        trainer: Trains with the values.
-        name: The name in the storage, which must change with everything that a score depends on.
-        current: The current settings by dotted name.
-        best: The scores of the best settings.
-        runner: Runs the trainings, and keeps those of an interrupted stage.
-
-    Raises:
-        StudyError: As `train_fresh_seeds`.
-    """
-    trained, step = FreshSeeds([], []), trainer.settings.optimize.trials_per_round
-    for count in range(step, len(best.seeds) + step, step):
-        trained = train_fresh_seeds(trainer, name, current, runner, count)
-        pairs = Recommendation("", 0, {}, {}, best, trained).pairs
-        if trained.failure or is_decided([each - other for each, other in pairs], len(best.seeds)):
-            break
-    return trained
 
 
 def summarize_recommendation(recommendation: Recommendation) -> RecommendationSummary:
@@ -120,7 +113,7 @@ def format_conclusion(recommendation: Recommendation) -> str:
         return explain_guess(recommendation.metric, recommendation.guessed)
     if recommendation.best == recommendation.current:
         return "The current settings are the best ones of the search."
-    if not best.seeds:
+    if not recommendation.seeds:
         return (
             "The best settings were not compared with the current ones, because optimize.confirm_seeds is 0; set it to 5 "
             "to compare them."
@@ -130,13 +123,13 @@ def format_conclusion(recommendation: Recommendation) -> str:
     if current.failure:
         return (
             f"The training of the current settings failed: {current.failure}. The best settings were trained with all "
-            f"{len(best.seeds)} fresh seeds."
+            f"{recommendation.seeds} fresh seeds."
         )
     return _format_test(recommendation)
 
 
 def _format_test(recommendation: Recommendation) -> str:
-    pairs, planned = len(recommendation.pairs), len(recommendation.best_seeds.seeds)
+    pairs = len(recommendation.pairs)
     best, current = _means(recommendation)
     values = (
         f"mean {recommendation.metric} {best:.4f} against {current:.4f} over {pairs} fresh seed{'s' if pairs > 1 else ''}"
@@ -146,8 +139,8 @@ def _format_test(recommendation: Recommendation) -> str:
     verdict = "better" if recommendation.better else "not shown to be better"
     if test is None:
         return (
-            f"The best settings are {verdict} than the current ones: {values}. The other {planned - pairs} seeds could not "
-            "change that and were skipped."
+            f"The best settings are {verdict} than the current ones: {values}. The other {recommendation.seeds - pairs} seeds "
+            "could not change that and were skipped."
         )
     return (
         f"The best settings are {verdict} than the current ones: {values} (gain {test.mean_difference:+.4f}, "

@@ -44,34 +44,17 @@ class SearchSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class FreshSeeds:
-    """The best settings of a search, trained again with seeds that the search did not use.
-
-    Attributes:
-        seeds: The seeds.
-        scores: The score with each seed, of which higher is better; None if the training failed.
-        failure: The message of the first training that failed; empty if none did.
-    """
-
-    seeds: list[int]
-    scores: list[float | None]
-    failure: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class StudyRecord:
     """The content of ``study.json`` in the search's folder.
 
     Attributes:
         settings: The settings that the result depends on.
         data: Hash of the pixel arrays.
-        fresh_seeds: The best settings on fresh seeds.
         guessed: The metric of guessing the most frequent class, if no trial is better; otherwise None.
     """
 
     settings: dict[str, Any]
     data: str
-    fresh_seeds: FreshSeeds
     guessed: float | None = None
 
 
