@@ -27,8 +27,12 @@ logger = logging.getLogger(__name__)
 
 
 def _usable_threads() -> int:
-    """Return the number of torch's threads that can compute at the same time; torch ignores the CPU quota of a container."""
-    return min(torch.get_num_threads(), usable_cores())
+    """Return the number of torch's threads within the CPU quota of a container, which torch ignores.
+
+    More threads than the machine has cores are kept: somebody has chosen them, to get the bytes of a larger machine.
+    """
+    threads = torch.get_num_threads()
+    return min(threads, usable_cores()) if threads <= (os.cpu_count() or 1) else threads
 
 
 @dataclass(frozen=True, slots=True)
