@@ -175,6 +175,17 @@ def test_a_batch_of_one_image_is_not_timed() -> None:
         Trainer(task, model, training)
 
 
+def test_a_network_that_cannot_be_copied_is_trained_as_by_default(
+    cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = TinyCNN()
+    # torch copies no tensor that was computed from weights.
+    network.norm = network.head.weight.norm()
+    assert choose(network) == Hardware(CPU, torch.float32, 2)
+    assert "no step could be timed: Only Tensors created explicitly" in caplog.text
+    assert not cache.exists()
+
+
 def test_without_a_cache_a_process_chooses_once(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     monkeypatch.setenv("VISIONGATE_CACHE_MB", "0")
     take_seconds(monkeypatch, ONE_IS_FASTER)

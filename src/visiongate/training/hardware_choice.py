@@ -49,7 +49,8 @@ def choose_by_timing(
     """Return the hardware, with the precision and the threads of the fastest step.
 
     The first choice for a network on a machine is kept in the user's cache, because it determines the last bits of the
-    weights. Neither the network nor the random state changes.
+    weights. Neither the network nor the random state changes. If no step can be timed, the reason is logged and the default
+    returned.
 
     Args:
         default: Its threads are the most that are used. Only a CPU's steps are timed.
@@ -65,7 +66,14 @@ def choose_by_timing(
         return default
     key = json.dumps(_describe(precisions, network, images, model), sort_keys=True)
     if key not in _chosen:
-        _chosen[key] = settle_choice(key, lambda: _measure(precisions, network, images, model))
+        try:
+            _chosen[key] = settle_choice(key, lambda: _measure(precisions, network, images, model))
+        except (RuntimeError, TypeError) as error:
+            # A network that cannot be copied, for example, can still be trained.
+            logger.warning(
+                "%s: training in %s, because no step could be timed: %s", model.name, default, error
+            )
+            return default
     return _chosen[key]
 
 
