@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from visiongate.recommendation.confirmation import confirm, is_decided
+from visiongate.optimization.confirmation import confirm, is_decided
 
 
 def test_five_gains_are_significant_and_the_interval_is_their_range() -> None:

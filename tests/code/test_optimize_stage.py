@@ -19,10 +19,10 @@ from visiongate.errors import DataError, SettingsError, TrainingError
 from visiongate.optimization import measuring, trainer
 from visiongate.optimization import stage as optimize
 from visiongate.optimization.fingerprint import current_values, study_settings
+from visiongate.optimization.fresh_seeds import PairedScores, SeedScores
 from visiongate.recommendation import stage as recommend
 from visiongate.recommendation.comparison import (
     Recommendation,
-    SeedScores,
     format_conclusion,
     format_recommendation,
     summarize_recommendation,
@@ -114,7 +114,7 @@ def outputs() -> dict[str, bytes]:
 
 @pytest.mark.usefixtures("project")
 def test_stages_write_the_search_and_the_recommendation(
-    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = changed(optimize__confirm_seeds=5, optimize__epochs=1)
     with caplog.at_level("INFO", logger="visiongate"):
@@ -132,6 +132,8 @@ def test_stages_write_the_search_and_the_recommendation(
     page = (REPORT / "index.html").read_text()
     assert page.count("data:image/png") == 3
     assert "it takes 10 complete trials, and 4 of 4 are" in check_page(page).text
+    # What it compares has been trained.
+    monkeypatch.setitem(sys.modules, "visiongate.optimization.paired_training", None)
     recommend.run(settings)
     assert capsys.readouterr().out.startswith("The best settings are ")
     result = json.loads(Path("reports/recommendation.json").read_text())
@@ -196,7 +198,7 @@ def test_only_the_comparison_depends_on_the_current_values() -> None:
 
 @pytest.mark.usefixtures("project")
 def test_current_settings_that_are_the_best_are_not_trained(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "visiongate.recommendation.fresh_seeds", None)
+    monkeypatch.setitem(sys.modules, "visiongate.optimization.paired_training", None)
     write_study(REPORT, StudyRecord({}, ""))
     study.run(SETTINGS)
     write_best(REPORT, json.loads(Path("reports/current.json").read_text()))
@@ -259,28 +261,33 @@ def test_interrupted_comparison_resumes_and_writes_the_same_bytes(monkeypatch: p
     recommend.run(settings)
     assert seeds == [1, 1, 2, 0, 2, 3, 3, 4, 4, 5, 5]
     resumed = outputs()
-    seeds.append(0)
+    # The scores of a finished comparison are kept.
     recommend.run(settings)
+    assert len(seeds) == 11
+    for path in Path("mlruns/optuna").iterdir():
+        path.unlink()
+    recommend.run(settings)
+    assert seeds[11:] == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
     assert outputs() == resumed
-    # A finished comparison is not resumed.
-    assert seeds[12:] == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("project")
 def test_interrupted_search_by_loss_writes_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = changed(optimize__metric="val_loss")
+    settings = changed(optimize__metric="val_loss", optimize__confirm_seeds=5)
     study.run(settings)
     optimize.run(settings)
     first = outputs()
     losses = [float(row["value"]) for row in read_rows("trials.csv") if row["value"]]
     assert json.loads(first["reports/optimize.json"])["best_value"] == min(losses) > 0
     shutil.rmtree(REPORT)
-    # The second run is interrupted in the fourth training.
-    with monkeypatch.context() as patched:
-        patched.setattr(measuring, "build_task", InterruptedPreparation(3))
-        with pytest.raises(KeyboardInterrupt):
-            optimize.run(settings)
+    shutil.rmtree("mlruns/optuna")
+    # The second run is interrupted in the fourth trial, and the third one in the second training with a fresh seed.
+    for trainings in (3, 2):
+        with monkeypatch.context() as patched:
+            patched.setattr(measuring, "build_task", InterruptedPreparation(trainings))
+            with pytest.raises(KeyboardInterrupt):
+                optimize.run(settings)
     optimize.run(settings)
     assert outputs() == first
 
@@ -357,7 +364,7 @@ def recommendation(
     start = 0.5 if metric == "val_accuracy" else -0.5
     best = SeedScores([start + gain for gain in gains], best_failure)
     current = SeedScores([start] * len(gains), failure)
-    return Recommendation(metric, 8, values(0.1), values(0.2), seeds, best, current)
+    return Recommendation(metric, 8, values(0.1), values(0.2), seeds, PairedScores(best, current))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The stage ``optimize``: search for the best settings. It changes no setting.
 
-It does not depend on the current values of the searched settings; ``recommend`` compares with them.
+Its outputs do not depend on the current values of the searched settings; ``recommend`` compares with them.
 """
 
 from visiongate import paths
@@ -8,8 +8,10 @@ from visiongate.adapters.mlflow.runs import open_run
 from visiongate.images.integrity import check_arrays
 from visiongate.optimization.budget import count_images, first_check, fit_to_images, guess
 from visiongate.optimization.fingerprint import check_study, study_fingerprint
+from visiongate.optimization.fresh_seeds import Comparison
 from visiongate.optimization.judging import load_judging_images
 from visiongate.optimization.page import render_search
+from visiongate.optimization.paired_training import compare
 from visiongate.optimization.plan import plan_search
 from visiongate.optimization.pruning import Race
 from visiongate.optimization.report import (
@@ -27,6 +29,7 @@ from visiongate.records.files import write_text
 from visiongate.records.search import (
     StudyRecord,
     read_study_settings,
+    read_values,
     write_best,
     write_study,
     write_summary,
@@ -41,7 +44,7 @@ ROUNDING = 1e-9
 
 
 def run(settings: Settings) -> None:
-    """Run the study, and write the report."""
+    """Run the study, write the report, and train what `recommend` will compare."""
     transform = check_arrays(paths.TRANSFORMED)
     study = read_study_settings(paths.STUDY)
     check_study(settings, study)
@@ -65,7 +68,12 @@ def run(settings: Settings) -> None:
         record = StudyRecord(study, data_sha256(paths.TRANSFORMED), guessed)
         _write(result, record, settings, judging.describe())
         parent.log_artifacts([paths.OPTIMIZE])
-        storage.discard()
+    if guessed is None:
+        # Only `recommend` depends on the current settings, but torch is loaded here.
+        current = read_values(paths.CURRENT)
+        comparison = Comparison(name, result.best.values, current, optimize.confirm_seeds)
+        compare(settings, paths.TRANSFORMED, comparison)
+    storage.discard()
     print(format_search(optimize.metric, summarize_search(optimize.metric, result), optimize.epochs))
     if guessed is not None:
         print(explain_guess(optimize.metric, guessed))

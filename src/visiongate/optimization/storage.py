@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from visiongate.errors import VisiongateError
 
-# Journals of unfinished studies. DVC tracks the result only.
+# Journals of unfinished studies, and scores that need not be trained again. DVC tracks the results only.
 JOURNALS = Path("mlruns/optuna")
 # The environment variable with the database's password.
 PASSWORD = "VISIONGATE_STORAGE_PASSWORD"  # noqa: S105

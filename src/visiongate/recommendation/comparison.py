@@ -3,30 +3,12 @@
 from dataclasses import dataclass
 from statistics import mean
 
+from visiongate.optimization.confirmation import Confirmation, confirm
+from visiongate.optimization.fresh_seeds import PairedScores
 from visiongate.optimization.report import explain_guess, to_metric
-from visiongate.recommendation.confirmation import Confirmation, confirm
 from visiongate.records.search import RecommendationSummary, TestedGain, Values
 
 NAME = "tuned"
-
-
-@dataclass(frozen=True, slots=True)
-class SeedScores:
-    """The scores of settings that were trained with the first fresh seeds.
-
-    Attributes:
-        scores: The score with each seed, of which higher is better; None if the training failed.
-        failure: The message of the first training that failed; empty if none did.
-    """
-
-    scores: list[float | None]
-    failure: str = ""
-
-
-def pair_scores(best: SeedScores, current: SeedScores) -> list[tuple[float, float]]:
-    """Return the score of the best and of the current settings, for each seed with which both were trained."""
-    scores = zip(best.scores, current.scores, strict=False)
-    return [(ours, theirs) for ours, theirs in scores if ours is not None and theirs is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +21,7 @@ class Recommendation:
         best: The best settings of the search by dotted name.
         current: The current values of the same settings.
         seeds: How many fresh seeds the test has, if it is not decided earlier.
-        best_seeds: The scores of the best settings.
-        current_seeds: Those of the current settings.
+        scores: The scores with these seeds.
         guessed: The metric of guessing, if no trial of the search is better; otherwise None.
     """
 
@@ -49,35 +30,30 @@ class Recommendation:
     best: Values
     current: Values
     seeds: int
-    best_seeds: SeedScores
-    current_seeds: SeedScores
+    scores: PairedScores
     guessed: float | None = None
-
-    @property
-    def pairs(self) -> list[tuple[float, float]]:
-        """The scores of `pair_scores`."""
-        return pair_scores(self.best_seeds, self.current_seeds)
 
     @property
     def confirmation(self) -> Confirmation | None:
         """The test of the differences; None if there is not one for each seed."""
-        pairs = self.pairs
+        pairs = self.scores.pairs
         is_complete = bool(pairs) and len(pairs) == self.seeds
         return confirm([best - current for best, current in pairs]) if is_complete else None
 
     @property
     def better(self) -> bool:
         """Whether the best settings are shown to be better, or are the only ones of the two that can be trained."""
-        if self.current_seeds.failure:
-            return not self.best_seeds.failure
+        if self.scores.current.failure:
+            return not self.scores.best.failure
         return self.confirmation is not None and self.confirmation.better
 
     @property
     def adoptable(self) -> bool:
         """Whether the best settings differ from the current ones, and are not worse on the fresh seeds."""
-        if self.best == self.current or self.best_seeds.failure or self.guessed is not None:
+        if self.best == self.current or self.scores.best.failure or self.guessed is not None:
             return False
-        return not self.pairs or self.better or mean(best - current for best, current in self.pairs) > 0
+        pairs = self.scores.pairs
+        return not pairs or self.better or mean(best - current for best, current in pairs) > 0
 
     @property
     def command(self) -> str:
@@ -87,7 +63,7 @@ class Recommendation:
 
 def summarize_recommendation(recommendation: Recommendation) -> RecommendationSummary:
     """Return the summary; a positive gain is an improvement, also of a metric of which less is better."""
-    pairs, test = recommendation.pairs, recommendation.confirmation
+    pairs, test = recommendation.scores.pairs, recommendation.confirmation
     best, current = _means(recommendation) if pairs else (None, None)
     return RecommendationSummary(
         better=recommendation.better,
@@ -108,7 +84,7 @@ def format_recommendation(recommendation: Recommendation) -> str:
 
 def format_conclusion(recommendation: Recommendation) -> str:
     """Return in a sentence whether the best settings are better than the current ones."""
-    best, current = recommendation.best_seeds, recommendation.current_seeds
+    best, current = recommendation.scores.best, recommendation.scores.current
     if recommendation.guessed is not None:
         return explain_guess(recommendation.metric, recommendation.guessed)
     if recommendation.best == recommendation.current:
@@ -129,7 +105,7 @@ def format_conclusion(recommendation: Recommendation) -> str:
 
 
 def _format_test(recommendation: Recommendation) -> str:
-    pairs = len(recommendation.pairs)
+    pairs = len(recommendation.scores.pairs)
     best, current = _means(recommendation)
     values = (
         f"mean {recommendation.metric} {best:.4f} against {current:.4f} over {pairs} fresh seed{'s' if pairs > 1 else ''}"
@@ -150,5 +126,5 @@ def _format_test(recommendation: Recommendation) -> str:
 
 def _means(recommendation: Recommendation) -> tuple[float, float]:
     """Return the mean metric of the best and of the current settings."""
-    best, current = (mean(scores) for scores in zip(*recommendation.pairs, strict=True))
+    best, current = (mean(scores) for scores in zip(*recommendation.scores.pairs, strict=True))
     return to_metric(recommendation.metric, best), to_metric(recommendation.metric, current)

@@ -4,9 +4,9 @@ from visiongate import paths
 from visiongate.images.integrity import check_arrays
 from visiongate.optimization.budget import count_images, fit_to_images
 from visiongate.optimization.fingerprint import check_study, study_fingerprint
+from visiongate.optimization.fresh_seeds import Comparison
 from visiongate.recommendation.comparison import (
     Recommendation,
-    SeedScores,
     format_conclusion,
     format_recommendation,
     summarize_recommendation,
@@ -26,22 +26,22 @@ from visiongate.settings.schema import Settings
 
 
 def run(settings: Settings) -> None:
-    """Train the best and the current settings with fresh seeds, and write the recommendation."""
+    """Train the best and the current settings with fresh seeds, unless `optimize` has, and write the recommendation."""
     check_arrays(paths.TRANSFORMED)
     study, current = read_study_settings(paths.STUDY), read_values(paths.CURRENT)
     check_study(settings, study)
     settings = fit_to_images(settings, count_images(paths.TRANSFORMED))
     best, guessed, optimize = read_best(paths.OPTIMIZE), read_study(paths.OPTIMIZE).guessed, settings.optimize
-    scores = SeedScores([]), SeedScores([])
-    if best != current and guessed is None and optimize.confirm_seeds:
-        # Torch is slow to import, and often nothing is trained.
-        from visiongate.recommendation.fresh_seeds import train_fresh_seeds  # noqa: PLC0415
+    # If no trial is better than guessing, there is nothing to compare.
+    seeds = optimize.confirm_seeds if guessed is None else 0
+    comparison = Comparison(study_fingerprint(study, paths.TRANSFORMED), best, current, seeds)
+    scores = comparison.read_scores()
+    if scores is None:
+        # Torch and MLflow are slow to import, and `optimize` has trained most comparisons.
+        from visiongate.optimization.paired_training import compare  # noqa: PLC0415
 
-        fingerprint = study_fingerprint(study, paths.TRANSFORMED)
-        scores = train_fresh_seeds(settings, paths.TRANSFORMED, fingerprint, best, current)
-    recommendation = Recommendation(
-        optimize.metric, optimize.epochs, best, current, optimize.confirm_seeds, *scores, guessed
-    )
+        scores = compare(settings, paths.TRANSFORMED, comparison)
+    recommendation = Recommendation(optimize.metric, optimize.epochs, best, current, seeds, scores, guessed)
     _write(recommendation, settings)
     print(format_recommendation(recommendation))
 
