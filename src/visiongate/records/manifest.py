@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from visiongate.records.files import atomic_path, read_output
@@ -57,8 +58,12 @@ def read_manifest(
         DataError: The file is missing, damaged or lacks a column.
     """
     path = directory / MANIFEST_FILE
-    filters = None if split is None else [("split", "=", split)]
-    return parse_parquet(read_output(path), str(path), columns, filters)
+    if split is None:
+        return parse_parquet(read_output(path), str(path), columns)
+    needed = None if columns is None else [*{"split", *columns}]
+    manifest = parse_parquet(read_output(path), str(path), needed)
+    rows = manifest.filter(pc.equal(manifest.column("split"), split))
+    return rows if columns is None else rows.select(list(columns))
 
 
 def parse_manifest(content: bytes, columns: Sequence[str], source: str = MANIFEST_FILE) -> pa.Table:
