@@ -61,6 +61,7 @@ TRAINING = Training(
     class_weights="none",
     gradient_clip=None,
     accumulation=1,
+    skip_easy=0.0,
     ema=None,
     seed=0,
     device="cpu",

@@ -19,6 +19,7 @@ DEMANDING = TRAINING.model_copy(
     update={
         "epochs": 6,
         "ema": 0.95,
+        "skip_easy": 0.2,
         "augmentation": PLAIN.model_copy(
             update={"shift": 1, "flip": "alternating", "noise": 0.05, "mixup": 0.2}
         ),

@@ -84,7 +84,7 @@ def test_batches_are_made_on_the_device_without_a_copy_per_step() -> None:
         task = Task(task.network, 2, train, task.val, task.normalize.to(META), on_meta)
         loader = BatchLoader(task, BUSY, plan_epoch(100, batch_size, 1, 2))
         with Operators() as operators:
-            steps = list(loader.steps(1))
+            steps = list(loader.steps(1, torch.arange(100, device=META)))
         assert len(steps) == 100 / batch_size
         assert {batch.images.device for batches in steps for batch in batches} == {META}
         uploads.append(operators.counts["upload"])

@@ -156,6 +156,35 @@ def test_an_overflow_in_one_process_skips_the_step_in_all(tmp_path: Path) -> Non
         assert outcome == [[False, 2.0**15, None], [True, 2.0**15, 1.0]]
 
 
+SELECTS = """
+import json, sys
+sys.path[:0] = {paths!r}
+import torch
+from training_tasks import TRAINING
+from visiongate.training import distributed
+from visiongate.training.image_selection import ImageSelection
+with distributed.process_group():
+    training = TRAINING.model_copy(update={{"skip_easy": 0.25}})
+    selection = ImageSelection(40, training, torch.device("cpu"))
+    mine = distributed.local_part(torch.arange(40))
+    selection.record(mine, torch.stack([mine / 40, torch.zeros(len(mine))], dim=1), torch.ones_like(mine))
+    selection.finish_epoch()
+    open({out!r} + str(distributed.rank()), "w").write(json.dumps(selection.choose(2).tolist()))
+"""
+
+
+@pytest.mark.usefixtures("handlers")
+def test_processes_leave_out_the_same_easy_images(tmp_path: Path) -> None:
+    script = tmp_path / "selects.py"
+    paths = [str(ROOT / "tests"), str(ROOT / "src")]
+    script.write_text(SELECTS.format(paths=paths, out=str(tmp_path / "rank")))
+    distributed.launch([str(script)], Launch(processes=2, machines=1, address="localhost:29400"))
+    first, second = (json.loads((tmp_path / f"rank{rank}").read_text()) for rank in (0, 1))
+    assert first == second
+    assert len(first) == 30
+    assert first[-20:] == [*range(20, 40)]
+
+
 @pytest.mark.slow
 def test_ctrl_c_stops_all_processes(tmp_path: Path) -> None:
     script = tmp_path / "waits.py"

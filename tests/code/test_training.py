@@ -44,7 +44,7 @@ def test_an_epoch_has_each_image_once_in_batches_of_nearly_equal_size(
     count: int, size: int, accumulation: int, plan: list[list[int]]
 ) -> None:
     assert plan_epoch(count, size, accumulation, 2) == plan
-    steps = list(shuffled_steps(plan, torch.Generator().manual_seed(0), torch.device("cpu")))
+    steps = list(shuffled_steps(plan, torch.arange(count), torch.Generator().manual_seed(0)))
     assert [[len(batch) for batch in batches] for batches in steps] == plan
     assert Counter(torch.cat([batch for batches in steps for batch in batches]).tolist()) == Counter(
         range(count)
@@ -343,11 +343,14 @@ def test_progressive_sizes_change_at_their_step() -> None:
     )
     plan = [[16], [16], [16]]
     source = batch_loader.BatchLoader(make_task(), training, plan)
-    sizes = [[batch.images.shape[-1] for (batch,) in source.steps(epoch)] for epoch in (1, 2)]
+    sizes = [
+        [batch.images.shape[-1] for (batch,) in source.steps(epoch, torch.arange(48))] for epoch in (1, 2)
+    ]
     assert sizes == [[3, 3, 3], [4, 4, 4]]
     odd = training.model_copy(update={"progressive": Progressive.model_construct(size=3, until=0.2)})
     assert [
-        batch.images.shape[-1] for (batch,) in batch_loader.BatchLoader(make_task(), odd, plan).steps(1)
+        batch.images.shape[-1]
+        for (batch,) in batch_loader.BatchLoader(make_task(), odd, plan).steps(1, torch.arange(48))
     ] == [3, 3, 4]
 
 

@@ -93,6 +93,9 @@ class Training(Section):
     class_weights: Literal["none", "balanced"] = Field(description="Weights of the classes in the loss.")
     gradient_clip: Positive | None = Field(description="Largest norm of a gradient; null clips nothing.")
     accumulation: Count = Field(description="Batches per step.")
+    skip_easy: float = Field(
+        ge=0, le=0.5, description="Share of the images that an epoch leaves out, of those with low losses."
+    )
     ema: OpenShare | None = Field(
         description="Decay of the weights' moving average per step; null keeps none."
     )

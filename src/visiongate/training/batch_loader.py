@@ -24,10 +24,11 @@ Step = list[Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Normalized images, N×C×H×W, and their labels, int64 N."""
+    """Normalized images, N×C×H×W, their labels and their indices in the training split, int64 N."""
 
     images: Tensor
     labels: Tensor
+    indices: Tensor
 
 
 class BatchLoader:
@@ -43,7 +44,7 @@ class BatchLoader:
         self._task, self._training, self._plan = task, training, plan
         self._augment = Augmenter(training.augmentation, training.seed)
 
-    def steps(self, epoch: int) -> Iterator[list[Batch]]:
+    def steps(self, epoch: int, chosen: Tensor) -> Iterator[list[Batch]]:
         """Yield the batches of each step.
 
         Small images are augmented for several steps at once, because calls per batch would take longer than the computation.
@@ -51,13 +52,14 @@ class BatchLoader:
 
         Args:
             epoch: From 1.
+            chosen: The indices of its images.
         """
         device = self._task.hardware.device
         parameters = self._augment.draw(len(self._task.train), epoch).to(device)
         order = generator_for(self._training.seed, "order", epoch)
         first = (epoch - 1) * len(self._plan)
         group: list[Step] = []
-        for index, batches in enumerate(shuffled_steps(self._plan, order, device), start=first):
+        for index, batches in enumerate(shuffled_steps(self._plan, chosen, order), start=first):
             if group and (self._is_full(group) or self._side(index) != self._side(index - 1)):
                 yield from self._make(group, parameters, self._side(index - 1))
                 group = []
@@ -86,6 +88,7 @@ class BatchLoader:
         if side is not None:
             pixels = shrink(pixels, side)
         images = self._task.normalize(pixels).contiguous(memory_format=torch.channels_last)
-        made = map(Batch, images.split(sizes), self._task.train.labels[indices].split(sizes))
+        labels = self._task.train.labels[indices]
+        made = map(Batch, images.split(sizes), labels.split(sizes), indices.split(sizes))
         for batches in group:
             yield [next(made) for _ in batches]

@@ -55,16 +55,16 @@ def plan_epoch(count: int, batch_size: int, accumulation: int, min_batch: int) -
 
 
 def shuffled_steps(
-    plan: list[list[int]], generator: torch.Generator, device: torch.device
+    plan: list[list[int]], indices: Tensor, generator: torch.Generator
 ) -> Iterator[list[Tensor]]:
     """Yield the image indices of each batch, step by step, with every image once and in random order.
 
     Args:
         plan: The batch sizes of each step.
+        indices: Those of the images.
         generator: On the CPU.
-        device: Of the indices.
     """
-    order = torch.randperm(sum(map(sum, plan)), generator=generator).to(device)
+    order = indices[torch.randperm(len(indices), generator=generator).to(indices.device)]
     start = 0
     for sizes in plan:
         yield list(order[start : start + sum(sizes)].split(sizes))

@@ -27,6 +27,7 @@ from visiongate.settings.schema import Settings
 from visiongate.training import distributed
 from visiongate.training.calibration import fit_temperature
 from visiongate.training.finishing import ValidationOutputs, calibrate_fold, finish, finish_on_folds
+from visiongate.training.image_selection import images_per_epoch
 from visiongate.training.loop import Callbacks, FitResult, fit_without_validation, predict_split
 from visiongate.training.one_step import ClassifierRecipe, fit_one_step, read_features
 from visiongate.training.progress import TrainingProgress
@@ -89,7 +90,9 @@ def train_network_on_folds(
     best = best_epoch(history, settings.training.monitor)
     task = _prepare(folds, data.pixels, data.split(0, "val"))
     name = f"{settings.model.name} · all images"
-    with TrainingProgress(name, best.epoch, len(task.train), settings.training.monitor) as progress:
+    with TrainingProgress(
+        name, best.epoch, images_per_epoch(len(task.train), settings.training), settings.training.monitor
+    ) as progress:
         callbacks = Callbacks(on_images=progress.advance)
         fit_without_validation(task, settings.network, settings.training, best.epoch, callbacks)
     logits, labels = (torch.cat([getattr(each, name) for each in results]) for name in ("logits", "labels"))

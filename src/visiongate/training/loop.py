@@ -76,7 +76,7 @@ def fit(
         started = time.perf_counter()
         with task.hardware.computing():
             lr, loss, accuracy = trainer.train_epoch(number, callbacks.on_images)
-        speed = len(task.train) / (time.perf_counter() - started)
+        speed = trainer.images_per_epoch / (time.perf_counter() - started)
         _check_finite(number, loss, model)
         logits = predict_split(task, trainer.averaged, model.batch_size)
         validated = asdict(measure_logits(logits, task.val.labels))

@@ -16,6 +16,7 @@ from visiongate.settings.schema import Settings
 from visiongate.training import distributed
 from visiongate.training.checkpoint import Checkpoint, weights_sha256
 from visiongate.training.fingerprint import code_sha256, data_sha256
+from visiongate.training.image_selection import images_per_epoch
 from visiongate.training.loop import Callbacks, FitResult, fit
 from visiongate.training.progress import TrainingProgress
 from visiongate.training.run_description import describe_run
@@ -105,7 +106,9 @@ def _callbacks(settings: Settings, task: Task, part: Part, tracked: Run) -> Iter
     log_directory = paths.TENSORBOARD / "-".join(filter(None, (name, tracked.id[:8]))) / part.prefix
     with (
         open_epoch_log(log_directory, enabled=training.tensorboard) as epoch_log,
-        TrainingProgress(part.title, training.epochs, len(task.train), training.monitor) as progress,
+        TrainingProgress(
+            part.title, training.epochs, images_per_epoch(len(task.train), training), training.monitor
+        ) as progress,
     ):
 
         def track(values: Mapping[str, float], step: int) -> None:

@@ -16,6 +16,7 @@ from visiongate.training.averaging import WeightAverage
 from visiongate.training.batch_loader import Batch, BatchLoader
 from visiongate.training.batches import MIN_BATCH, plan_epoch
 from visiongate.training.checkpoint import State, optimizer_state, restore_optimizer
+from visiongate.training.image_selection import ImageSelection, images_per_epoch
 from visiongate.training.loss_scaling import LossScaler
 from visiongate.training.losses import Loss
 from visiongate.training.optimizers import BackboneFreezer, make_optimizers
@@ -48,7 +49,9 @@ class Trainer:
                 f"params.yaml: model.batch_size = {model.batch_size} is invalid: must be at least {min_batch}, because batch "
                 f"norm needs {MIN_BATCH} images per process"
             )
-        self._plan = plan_epoch(len(task.train), model.batch_size, training.accumulation, min_batch)
+        self.images_per_epoch = images_per_epoch(len(task.train), training)
+        self._plan = plan_epoch(self.images_per_epoch, model.batch_size, training.accumulation, min_batch)
+        self._selection = ImageSelection(len(task.train), training, task.hardware.device)
         self._loader = BatchLoader(task, training, self._plan)
         self._optimizers = make_optimizers(task.network, model)
         self._freezer = BackboneFreezer(task.network, model)
@@ -63,7 +66,7 @@ class Trainer:
         return self._task.network if self._average is None else self._average.module
 
     def train_epoch(self, epoch: int, on_images: Callable[[int], None]) -> tuple[float, float, float]:
-        """Train on every image once.
+        """Train on every chosen image once.
 
         Args:
             epoch: From 1.
@@ -84,7 +87,7 @@ class Trainer:
         # The sums stay on the device, because reading a number at each step would wait for it.
         sums = torch.zeros(2, device=self._task.hardware.device)
         lr = 0.0
-        for index, batches in enumerate(self._loader.steps(epoch)):
+        for index, batches in enumerate(self._loader.steps(epoch, self._selection.choose(epoch))):
             lr = self._schedule.set_step((epoch - 1) * len(self._plan) + index)
             images = sum(self._plan[index])
             sums += self._step(batches, images, mixup)
@@ -94,7 +97,8 @@ class Trainer:
                 break
         for network in dict.fromkeys((self._task.network, self.averaged)):
             distributed.broadcast_buffers(network)
-        loss, accuracy = (distributed.sum_over_processes(sums) / len(self._task.train)).tolist()
+        self._selection.finish_epoch()
+        loss, accuracy = (distributed.sum_over_processes(sums) / self.images_per_epoch).tolist()
         return lr, loss, accuracy
 
     def try_factors(self, factors: Iterable[float]) -> Iterator[float]:
@@ -106,7 +110,10 @@ class Trainer:
         mixup = generator_for(self._training.seed, "mixup", 1)
         self._freezer.set_epoch(1)
         self._parallel.train()
-        epochs = (enumerate(self._loader.steps(epoch)) for epoch in itertools.count(1))
+        epochs = (
+            enumerate(self._loader.steps(epoch, self._selection.choose(epoch)))
+            for epoch in itertools.count(1)
+        )
         for factor, (index, batches) in zip(factors, itertools.chain.from_iterable(epochs), strict=False):
             self._schedule.set_factor(factor)
             images = sum(self._plan[index])
@@ -145,6 +152,7 @@ class Trainer:
             images, targets = mix_up(images, targets, alpha, mixup)
         with self._task.hardware.autocast():
             logits = self._parallel(images).float()
+        self._selection.record(batch.indices, logits, targets)
         return self._loss(logits, targets), (logits.argmax(dim=1) == batch.labels).sum().float()
 
     def state(self) -> State:
@@ -156,6 +164,7 @@ class Trainer:
             "average": average,
             "optimizers": optimizers,
             "loss_scale": self._scaler.state(),
+            "selection": self._selection.state(),
         }
 
     def restore(self, state: State) -> None:
@@ -166,3 +175,4 @@ class Trainer:
         for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
             restore_optimizer(optimizer, saved)
         self._scaler.restore(state["loss_scale"])
+        self._selection.restore(state["selection"])
