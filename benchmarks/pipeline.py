@@ -6,7 +6,8 @@ In temporary copies of the work tree, with the committed settings:
    then ``dvc repro`` for the rest, which is the search, as a share of the whole.
 2. Once, ``dvc repro`` from scratch by stage: `profile_stage.py` splits each stage into import, work and write. The rest is
    DVC and the start and end of the interpreters.
-3. ``dvc repro`` with nothing to do, in turn with ``dvc repro`` over eight stages that run ``true``, as a ratio.
+3. ``dvc repro`` with nothing to do, in turn with ``dvc repro`` over eight stages that run ``true``, as a ratio; and the same
+   pipeline without its code, its parameters or both among the dependencies, which shows what DVC's time depends on.
 
 The figures are medians of several runs, for this machine.
 """
@@ -21,14 +22,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 PROFILER = Path(__file__).resolve().parent / "profile_stage.py"
 PLAIN = Path(__file__).resolve().parent / "pipeline_plain.py"
 EMPTY_STAGES = 8
+# What the pipeline is measured without.
+LESS = (("code",), ("parameters",), ("code", "parameters"))
 STAGES = (
     "ingestion",
     "validation",
@@ -140,17 +145,19 @@ def print_row(name: str, seconds: dict[str, float]) -> None:
 
 
 def print_no_op(runs: int) -> None:
-    """Print the time of `dvc repro` with nothing to do, beside the time over stages that do nothing."""
-    with working_copy() as whole, empty_pipeline() as empty:
-        repro(whole)
+    """Print the times of `dvc repro` with nothing to do, whole and with less, as ratios to stages that do nothing."""
+    with ExitStack() as stack:
+        empty, whole = stack.enter_context(empty_pipeline()), stack.enter_context(working_copy())
         repro(empty)
-        pairs = [(repro(whole), repro(empty)) for _ in range(runs)]
-    ours, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
-    ratio = statistics.median(one / other for one, other in pairs)
-    print(
-        f"dvc repro, nothing to do: {ours:.2f} s; over eight stages of `true`: {theirs:.2f} s (medians of {runs})"
-    )
-    print(f"ratio, pair by pair: {ratio:.2f}; limit 1.3")
+        repro(whole)
+        pipelines = {"eight stages of `true`": empty, "the pipeline": whole}
+        for parts in LESS:
+            pipelines[f"without {' and '.join(parts)}"] = stack.enter_context(lighter_copy(whole, parts))
+        rounds = [[repro(folder) for folder in pipelines.values()] for _ in range(runs)]
+    print(f"dvc repro, nothing to do (medians of {runs}; limit 1.3)   seconds  ratio")
+    for name, seconds in zip(pipelines, zip(*rounds, strict=True), strict=True):
+        ratio = statistics.median(ours / theirs[0] for ours, theirs in zip(seconds, rounds, strict=True))
+        print(f"{name:<54}{statistics.median(seconds):9.2f}{ratio:7.2f}")
 
 
 def repro(folder: Path, *targets: str) -> float:
@@ -191,6 +198,30 @@ def empty_pipeline() -> Iterator[Path]:
             (folder / f"{number}.txt").write_text(stage)
             lines += [f"  {stage}:", "    cmd: 'true'", "    deps:", f"      - {number}.txt"]
         (folder / "dvc.yaml").write_text("\n".join(lines) + "\n")
+        yield folder
+
+
+@contextmanager
+def lighter_copy(whole: Path, parts: Collection[str]) -> Iterator[Path]:
+    """Copy a complete pipeline without its code, its parameters or both among the dependencies."""
+    with tempfile.TemporaryDirectory(prefix="visiongate-") as name:
+        folder = shutil.copytree(whole, Path(name) / "copy", symlinks=True)
+        text = (folder / "dvc.yaml").read_text()
+        if "parameters" in parts:
+            # DVC reads the file even if no stage depends on it.
+            parameters = folder / "params.yaml"
+            text = text.replace("${dataset.path}", yaml.safe_load(parameters.read_text())["dataset"]["path"])
+            parameters.unlink()
+        pipeline = yaml.safe_load(text)
+        for stage in pipeline["stages"].values():
+            if "parameters" in parts:
+                stage.pop("params", None)
+            if "code" in parts:
+                stage["deps"] = [path for path in stage["deps"] if not path.startswith("src/")]
+        (folder / "dvc.yaml").write_text(yaml.safe_dump(pipeline))
+        (folder / "dvc.lock").unlink()
+        run([sys.executable, "-m", "dvc", "commit", "-q", "--force"], folder)
+        repro(folder)
         yield folder
 
 
