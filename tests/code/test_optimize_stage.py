@@ -448,6 +448,8 @@ def test_recipe_composes_to_the_current_settings_with_the_best_values(report: Pa
     assert "# The best settings are better.\n#   dvc exp run -S experiment=tuned\n" in text
     composed = Settings.model_validate(yaml.safe_load(compose_params(Path("conf"), ["experiment=tuned"])))
     assert composed == replace_settings(settings, values(LR), "test")
+    # Settings that params.yaml does not have keep their defaults.
+    assert "gate" not in yaml.safe_load(text)
 
 
 @pytest.mark.usefixtures("report")

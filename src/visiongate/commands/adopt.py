@@ -93,7 +93,8 @@ def adopt_experiment(name: str, selection: Selection, *, force: bool) -> Path:
 
 
 def _find_recipe(best: Values) -> Recipe:
-    params = dict(leaves(load_settings().model_dump()))
+    # Without the defaults of settings that params.yaml does not have.
+    params = dict(leaves(load_settings().model_dump(exclude_unset=True)))
     if find_differences(dict(leaves(compose_values(CONF, ()))), params):
         return find_recipe(CONF, params | best, by_name=True)
     return Recipe((), best)
