@@ -5,8 +5,8 @@ Each comparison uses the same data, threads and machine for both sides:
 - the training loop and a bare loop of forward, backward and step, with the same network, batches and precision;
 - the steps of the digits in a stage and in the fastest of bare loops in each precision, with one thread and with all;
 - steps in a stage alone and beside busy processes;
-- ``--cifar ARRAYS --airbench CHECKOUT``: ``experiment=cifar10_fast`` and airbench94_muon.py of
-  github.com/KellerJordan/cifar10-airbench;
+- ``--cifar ARRAYS --airbench CHECKOUT``: ``experiment=cifar10_fast``, or another recipe with ``--recipe``, and
+  airbench94_muon.py of github.com/KellerJordan/cifar10-airbench;
 - ``--mnist ARRAYS --examples CHECKOUT``: ``experiment=mnist_fast`` and mnist/main.py of github.com/pytorch/examples.
 
 ARRAYS is a ``data/transformed`` of the data set, or of another one with images of the same shape. Without a CHECKOUT only our
@@ -85,6 +85,7 @@ def main() -> None:
     parser.add_argument("--loop", type=Path, default=DIGITS, help="pixel arrays for the loop's comparison")
     parser.add_argument("--cifar", type=Path, help="pixel arrays, 32×32 in color")
     parser.add_argument("--airbench", type=Path, help="a checkout")
+    parser.add_argument("--recipe", default="cifar10_fast", help="for CIFAR-10")
     parser.add_argument("--mnist", type=Path, help="pixel arrays, 28×28 in gray")
     parser.add_argument("--examples", type=Path, help="a checkout")
     parser.add_argument("--seeds", type=int, default=3)
@@ -94,7 +95,7 @@ def main() -> None:
     compare_steps(options.loop)
     if options.cifar:
         peer = options.airbench and run_peer("airbench", options.airbench, options.cifar)
-        compare("CIFAR-10", "experiment=cifar10_fast", options.cifar, options.seeds, peer)
+        compare("CIFAR-10", f"experiment={options.recipe}", options.cifar, options.seeds, peer)
     if options.mnist:
         goal = [str(MNIST_EPOCHS), str(MNIST_GOAL)]
         peer = options.examples and run_peer("mnist", options.examples, options.mnist, *goal)

@@ -77,9 +77,10 @@ def explain_importances(result: SearchResult) -> str:
             "Watanabe et al., 2023)."
         )
     if complete < MIN_COMPLETE:
+        pruned = "" if complete == len(result.trials) else ", or set optimize.pruner=none"
         return (
             f"No importance is estimated: it takes {MIN_COMPLETE} complete trials, and {complete} of {len(result.trials)} are. "
-            "Raise optimize.trials, or set optimize.pruner=none."
+            f"Raise optimize.trials{pruned}."
         )
     return "No importance is estimated: all complete trials have the same value."
 
