@@ -1,7 +1,11 @@
+from dataclasses import replace
+
+import pytest
 import torch
 from torch.nn import functional
 
-from training_tasks import MODEL, TRAINING, make_task
+from training_tasks import MODEL, TRAINING, halves, make_task
+from visiongate.errors import SettingsError
 from visiongate.training.hardware import reproducible
 from visiongate.training.image_selection import ImageSelection, images_per_epoch
 from visiongate.training.loop import Callbacks, fit
@@ -60,3 +64,12 @@ def test_a_training_counts_the_images_that_it_uses() -> None:
     assert sum(used) == 75 * SKIPPING.epochs
     assert result.best.val_accuracy > 0.9
     assert all(0 <= epoch.train_accuracy <= 1 for epoch in result.history)
+
+
+def test_an_epoch_of_one_image_raises_an_error() -> None:
+    training = TRAINING.model_copy(update={"skip_easy": 0.5})
+    with (
+        reproducible(0),
+        pytest.raises(SettingsError, match=r"training\.skip_easy = 0\.5 .* of 2 .* epoch: 1;"),
+    ):
+        fit(replace(make_task(), train=halves(2, 0)), MODEL, training, Callbacks())

@@ -55,5 +55,5 @@ def guess(metric: str, images: "JudgingImages") -> float | None:
     """Return the validation accuracy of the most frequent class as the answer to every image; None for another metric."""
     if metric != "val_accuracy":
         return None
-    labels = [images.splits(fold)[1].labels for fold in range(len(images))]
+    labels = [images.val_labels(fold) for fold in range(len(images))]
     return float(np.mean([np.bincount(each).max() / len(each) for each in labels]))

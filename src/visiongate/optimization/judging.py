@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from visiongate.images.folds import load_folds
-from visiongate.images.pixels import PixelSplit, load_split
+from visiongate.images.pixels import Labels, PixelSplit, load_split
 from visiongate.records.manifest import read_manifest
 from visiongate.records.transform import read_transform
 from visiongate.settings.optimize import Optimize
@@ -58,6 +58,10 @@ class JudgingImages:
         """Return the images that train and validate in a fold."""
         train, val = (self._take(rows) for rows in self.folds[fold])
         return train, val
+
+    def val_labels(self, fold: int) -> Labels:
+        """Return the labels of the images that validate in a fold, without their pixels."""
+        return np.concatenate([part.labels for part in self.parts])[self.folds[fold].val]
 
     def features(self, recipe: ClassifierRecipe) -> Iterator[tuple[LabeledFeatures, LabeledFeatures]]:
         """Yield the features that train and validate in each fold; each image's are computed once."""

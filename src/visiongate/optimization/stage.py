@@ -38,6 +38,7 @@ from visiongate.records.search import (
 from visiongate.settings.schema import Settings
 from visiongate.training.fingerprint import data_sha256
 from visiongate.training.probes import compute_features
+from visiongate.training.validation_metrics import check_metric
 
 # Two sums of the same shares may differ by as much.
 ROUNDING = 1e-9
@@ -54,6 +55,9 @@ def run(settings: Settings) -> None:
     name, optimize = study_fingerprint(study, paths.TRANSFORMED), settings.optimize
     storage = StudyStorage(JOURNALS / f"{name}.journal", optimize.storage)
     judging = load_judging_images(paths.TRANSFORMED, optimize)
+    for fold in range(len(judging)):
+        labels = judging.val_labels(fold).tolist()
+        check_metric("optimize.metric", optimize.metric, len(transform.classes), labels)
     plan = plan_search(settings, name, Race(first_check(optimize, images), len(judging)))
     params = {"optimize": optimize.model_dump()}
     with (

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-from visiongate.errors import DivergedError, NotLearningError, SettingsError
+from visiongate.errors import DivergedError, NotLearningError
 from visiongate.records.history import EpochMetrics
 from visiongate.settings.fields import Monitor
 from visiongate.settings.model import Model
@@ -16,9 +16,10 @@ from visiongate.settings.training import Training
 from visiongate.training import distributed
 from visiongate.training.batches import to_pixels
 from visiongate.training.checkpoint import Checkpoint
+from visiongate.training.image_selection import images_per_epoch
 from visiongate.training.task import Task
 from visiongate.training.trainer import Trainer
-from visiongate.training.validation_metrics import MIN_TOP_CLASSES, measure_logits
+from visiongate.training.validation_metrics import check_metric, measure_logits
 
 # A model with a lower ROC-AUC has learned nothing.
 MIN_USEFUL_AUC = 0.55
@@ -67,7 +68,7 @@ def fit(
         DivergedError: The loss is NaN or infinite, or the network learns nothing.
         SettingsError: The monitored metric is undefined for the data.
     """
-    _check_monitor(training.monitor, task)
+    check_metric("training.monitor", training.monitor, task.classes, task.val.labels.tolist())
     trainer = Trainer(task, model, training)
     progress = _Progress(trainer, checkpoint, model.unfreeze_after or 0)
     progress.restore(callbacks)
@@ -178,19 +179,6 @@ def predict_split(task: Task, network: nn.Module, batch_size: int) -> Tensor:
     return distributed.gather(parts, len(task.val))
 
 
-def _check_monitor(monitor: Monitor, task: Task) -> None:
-    if monitor == "val_top3" and task.classes < MIN_TOP_CLASSES:
-        raise SettingsError(
-            f"params.yaml: training.monitor = val_top3 needs {MIN_TOP_CLASSES} classes, and there are {task.classes}; set "
-            "val_accuracy"
-        )
-    if monitor == "val_roc_auc" and len(task.val.labels.unique()) == 1:
-        raise SettingsError(
-            "params.yaml: training.monitor = val_roc_auc needs validation images of two classes; raise "
-            "transformation.split.val, or set val_loss"
-        )
-
-
 def _check_finite(epoch: int, loss: float, model: Model) -> None:
     if not math.isfinite(loss):
         raise DivergedError(
@@ -206,7 +194,8 @@ def _check_learning(history: list[EpochMetrics], task: Task, model: Model, train
     """
     if training.give_up is None:
         return
-    if len(history) != max(training.give_up, math.ceil(MIN_SEEN_IMAGES / len(task.train))):
+    images = images_per_epoch(len(task.train), training)
+    if len(history) != max(training.give_up, math.ceil(MIN_SEEN_IMAGES / images)):
         return
     majority = float(torch.bincount(task.val.labels).max()) / len(task.val)
     learned = any(

@@ -37,7 +37,8 @@ class Trainer:
         training: ``training`` of the settings.
 
     Raises:
-        SettingsError: The batch size is too small, or `make_optimizers` rejects the learning rates.
+        SettingsError: The batch size is too small, an epoch has too few images, or `make_optimizers` rejects the learning
+            rates.
     """
 
     def __init__(self, task: Task, model: Model, training: Training) -> None:
@@ -50,6 +51,12 @@ class Trainer:
                 f"norm needs {MIN_BATCH} images per process"
             )
         self.images_per_epoch = images_per_epoch(len(task.train), training)
+        if self.images_per_epoch < min_batch <= len(task.train):
+            raise SettingsError(
+                f"params.yaml: training.skip_easy = {training.skip_easy:g} leaves too few of {len(task.train)} training images "
+                f"in an epoch: {self.images_per_epoch}; at least {min_batch} are needed, because batch norm needs {MIN_BATCH} "
+                "images per process"
+            )
         self._plan = plan_epoch(self.images_per_epoch, model.batch_size, training.accumulation, min_batch)
         self._selection = ImageSelection(len(task.train), training, task.hardware.device)
         self._loader = BatchLoader(task, training, self._plan)

@@ -1,10 +1,14 @@
 """The metrics of an epoch on the validation split."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from visiongate.errors import SettingsError
+from visiongate.settings.fields import Monitor
 
 TOP = 3
 # Top-3 accuracy says little with fewer classes.
@@ -26,6 +30,29 @@ class ValidationMetrics:
     f1: float
     roc_auc: float | None
     top3: float | None
+
+
+def check_metric(setting: str, metric: Monitor, classes: int, labels: Sequence[int]) -> None:
+    """Check that a metric is defined for a validation split.
+
+    Args:
+        setting: Its dotted name, for the message.
+        metric: Its value.
+        classes: Of the data set.
+        labels: Of the validation images.
+
+    Raises:
+        SettingsError: It is not.
+    """
+    if metric == "val_top3" and classes < MIN_TOP_CLASSES:
+        raise SettingsError(
+            f"params.yaml: {setting} = val_top3 needs {MIN_TOP_CLASSES} classes, and there are {classes}; set val_accuracy"
+        )
+    if metric == "val_roc_auc" and len(set(labels)) == 1:
+        raise SettingsError(
+            f"params.yaml: {setting} = val_roc_auc needs validation images of two classes; raise transformation.split.val, or "
+            "set val_loss"
+        )
 
 
 def measure_logits(logits: Tensor, labels: Tensor) -> ValidationMetrics:
