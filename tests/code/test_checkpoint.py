@@ -1,4 +1,5 @@
 import multiprocessing
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 
 from training_tasks import MODEL, PLAIN, TRAINING, make_task, same_weights
 from visiongate.records.history import EpochMetrics
+from visiongate.training import fingerprint
 from visiongate.training.checkpoint import Checkpoint
 from visiongate.training.hardware import reproducible
 from visiongate.training.loop import Callbacks, FitResult, fit
@@ -92,6 +94,20 @@ def test_a_checkpoint_of_other_inputs_is_rejected_with_the_reason(
     state, reason = Checkpoint(tmp_path / "c", INPUTS | {name: value}).load()
     assert state is None
     assert reason.startswith(name)
+
+
+@pytest.mark.parametrize(
+    ("module", "counts"), [("records/history.py", True), ("training/loop.py", True), ("cores.py", False)]
+)
+def test_the_hash_of_the_code_changes_with_what_determines_the_weights(
+    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, counts: bool
+) -> None:
+    source = shutil.copytree(fingerprint.SOURCE, tmp_path / "source")
+    monkeypatch.setattr(fingerprint, "SOURCE", source)
+    before = fingerprint.code_sha256()
+    with (source / module).open("a") as file:
+        file.write("# Changed.\n")
+    assert (fingerprint.code_sha256() != before) == counts
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"\x08\0\0\0\0\0\0\0{}      "])

@@ -37,6 +37,7 @@ from visiongate.records.search import (
     write_study,
     write_summary,
 )
+from visiongate.records.transform import read_transform
 from visiongate.settings.composition import compose_params
 from visiongate.settings.loading import load_settings, replace_settings
 from visiongate.settings.schema import Settings
@@ -167,8 +168,8 @@ def test_search_that_only_guesses_says_so_and_recommends_nothing(
     for split in ("train", "val"):
         file = Path(f"data/transformed/{split}.npy")
         np.save(file, np.full_like(np.load(file), 7))
-    monkeypatch.setattr(optimize, "check_arrays", lambda _folder: None)
-    monkeypatch.setattr(recommend, "check_arrays", lambda _folder: None)
+    monkeypatch.setattr(optimize, "check_arrays", read_transform)
+    monkeypatch.setattr(recommend, "check_arrays", read_transform)
     settings = changed(optimize__confirm_seeds=5, optimize__trials=1, optimize__epochs=1)
     search(settings)
     words = "No trial is better than guessing the most frequent class (val_accuracy 0.5000)"
@@ -264,11 +265,12 @@ def test_interrupted_comparison_resumes_and_writes_the_same_bytes(monkeypatch: p
     # The scores of a finished comparison are kept.
     recommend.run(settings)
     assert len(seeds) == 11
-    for path in Path("mlruns/optuna").iterdir():
-        path.unlink()
-    recommend.run(settings)
-    assert seeds[11:] == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
-    assert outputs() == resumed
+    (scores,) = Path("mlruns/optuna").glob("*.json")
+    for damage in (lambda: scores.write_bytes(scores.read_bytes()[:40]), scores.unlink):
+        damage()
+        recommend.run(settings)
+        assert seeds[-10:] == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+        assert outputs() == resumed
 
 
 @pytest.mark.slow
@@ -328,6 +330,22 @@ def test_baseline_is_searched() -> None:
     )
     search(settings)
     assert [row["state"] for row in read_rows("trials.csv")] == ["complete", "complete"]
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("metric", ["val_roc_auc", "val_top3"])
+def test_metric_that_a_fold_does_not_have_raises_before_training(
+    metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(optimize, "check_arrays", read_transform)
+    labels = np.arange(24) == 0
+    # One of the images of the second class validates in a fold, and none in the others.
+    np.save("data/transformed/val_labels.npy", labels.astype(np.int64))
+    np.save("data/transformed/train_labels.npy", np.zeros(48, np.int64))
+    settings = changed(optimize__folds=3, optimize__metric=metric)
+    with pytest.raises(SettingsError, match=rf"optimize\.metric = {metric} needs"):
+        search(settings)
+    assert not Path("mlruns").exists()
 
 
 @pytest.mark.usefixtures("project")

@@ -6,13 +6,17 @@ therefore trained with seeds that the search did not use.
 
 import hashlib
 import json
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from visiongate.errors import DataError
 from visiongate.optimization.storage import JOURNALS
 from visiongate.records.files import write_json
 from visiongate.records.json_record import read_record
 from visiongate.records.search import Values
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +71,16 @@ class Comparison:
         return f"{self.study}-{digest(self.best, self.current, self.seeds)}"
 
     def read_scores(self) -> PairedScores | None:
-        """Return the scores; None if they must be trained.
-
-        Raises:
-            DataError: The file of the scores is damaged.
-        """
+        """Return the scores; None if they must be trained, also because their file is damaged."""
         if self.best == self.current or self.seeds == 0:
             return NO_SCORES
-        return read_record(self._file, PairedScores) if self._file.exists() else None
+        if not self._file.exists():
+            return None
+        try:
+            return read_record(self._file, PairedScores)
+        except DataError:
+            logger.warning("%s: damaged; the pairs are trained again", self._file)
+            return None
 
     def write_scores(self, scores: PairedScores) -> None:
         """Keep the scores."""

@@ -75,7 +75,7 @@ class StudyStorage:
     def discard(self) -> None:
         """Delete the journal of a finished study. A database keeps the study for the other machines."""
         if self.address is None:
-            self.journal.unlink()
+            self.journal.unlink(missing_ok=True)
 
 
 def _open_database(address: str) -> BaseStorage:

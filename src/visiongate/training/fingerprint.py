@@ -8,7 +8,14 @@ from visiongate.records.files import sha256_of
 
 SOURCE = Path(__file__).parents[1]
 PACKAGES = ("models", "training")
-MODULES = ("images/folds.py", "images/pixels.py", "records/splits.py", "records/transform.py")
+MODULES = (
+    "images/folds.py",
+    "images/pixels.py",
+    # Compares epochs, and scores trials.
+    "records/history.py",
+    "records/splits.py",
+    "records/transform.py",
+)
 DATA = ("transform.json", "train.npy", "train_labels.npy", "val.npy", "val_labels.npy")
 
 
