@@ -178,6 +178,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="keeps the arrays and the trials")
     parser.add_argument("overrides", nargs="*", help="settings, such as optimize.pruner=none")
     options = parser.parse_intermixed_args()
+    if options.random < TRIALS or options.random % TRIALS:
+        parser.error(f"argument --random: {options.random} is no multiple of {TRIALS}")
     with tempfile.TemporaryDirectory() as temporary:
         folder = (options.folder or Path(temporary)) / options.problem
         settings = prepare(folder, [*PROBLEMS[options.problem], *options.overrides], options.images)
