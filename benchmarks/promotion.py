@@ -124,6 +124,7 @@ def registry(test: str) -> Registry:
             "alpha": ALPHA,
             "samples": 500,
             "seed": 0,
+            "allow_lost_classes": False,
             "non_inferiority": None,
         }
     )

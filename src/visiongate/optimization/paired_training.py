@@ -17,7 +17,9 @@ from visiongate.settings.schema import Settings
 
 
 def compare(settings: Settings, directory: Path, comparison: Comparison) -> PairedScores:
-    """Return the scores of a comparison. If they are not known, train both settings, as MLflow runs, and keep the scores.
+    """Return the scores of a comparison. If they are not known, train both settings, as MLflow runs.
+
+    The scores are kept, unless a training fails.
 
     Args:
         settings: The settings that the best and the current ones replace.
@@ -37,7 +39,9 @@ def compare(settings: Settings, directory: Path, comparison: Comparison) -> Pair
         open_run(settings.tracking, f"recommend {settings.model.name}", params, {}) as parent,
     ):
         scores = _train_pairs(Trainer(settings, directory, "", parent.id), comparison, runner)
-        comparison.write_scores(scores)
+        # A failure, such as of memory, may not happen again.
+        if not (scores.best.failure or scores.current.failure):
+            comparison.write_scores(scores)
         storage.discard()
     return scores
 
