@@ -68,7 +68,7 @@ store: $(READY) ## Fill .dvc/store with the outputs in dvc.lock and nothing else
 	@bytes=$$(find $(STORE) -type f -exec cat {} + | wc -c); echo "$(STORE): $$((bytes / 1000)) kB of $$(($(STORE_LIMIT) / 1000))"; \
 	[ "$$bytes" -le $(STORE_LIMIT) ]
 
-bench: $(READY) ## Measure (BENCH=pipeline, data, training, gpu, results, optimize, promotion, rollout, coverage, predict, serving, endurance, remote, scale, drift)
+bench: $(READY) ## Measure (BENCH=pipeline and others: docs/benchmarks.md)
 	@PYTHONPATH=src $(PY) benchmarks/$(or $(BENCH),pipeline).py $(ARGS)
 
 mlflow: $(READY) ## Open the tracking UI on the store that the stages write to (PORT=5000)

@@ -91,8 +91,8 @@ class Optimize(Section):
         description="Trials that the sampler proposes at a time, from earlier rounds; so many can run at the same time."
     )
     threads: Count | None = Field(
-        description="Threads of a trial; null: one for images up to 16 pixels, otherwise all cores, or with ray "
-        "engine.resources.trial.cpus."
+        description="Most threads of a trial, which uses fewer if its timed steps are as fast; null: one for images up to 16 "
+        "pixels, otherwise all cores, or with ray engine.resources.trial.cpus."
     )
     storage: str | None = Field(
         description="Database that several machines share, without its password; null uses a local file."
