@@ -62,10 +62,10 @@ def study_fingerprint(study: dict[str, Any], directory: Path) -> str:
     """
     from visiongate.records.manifest import MANIFEST_FILE  # noqa: PLC0415 - slow to import
 
-    parts = [
-        study,
-        data_sha256(directory),
-        sha256_of(directory / MANIFEST_FILE),
-        code_sha256("optimization"),
-    ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    manifest = sha256_of(directory / MANIFEST_FILE)
+    return digest(study, data_sha256(directory), manifest, code_sha256("optimization"))
+
+
+def digest(*values: object) -> str:
+    """Return a hash of JSON values."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

@@ -4,13 +4,12 @@ The best of twenty trials is also the luckiest of twenty, so that its score in t
 therefore trained with seeds that the search did not use.
 """
 
-import hashlib
-import json
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from visiongate.errors import DataError
+from visiongate.optimization.fingerprint import digest
 from visiongate.optimization.storage import JOURNALS
 from visiongate.records.files import write_json
 from visiongate.records.json_record import read_record
@@ -89,8 +88,3 @@ class Comparison:
     @property
     def _file(self) -> Path:
         return JOURNALS / f"{self.name}.json"
-
-
-def digest(*values: Values | int) -> str:
-    """Return a hash of settings."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

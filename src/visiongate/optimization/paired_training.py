@@ -5,7 +5,8 @@ from pathlib import Path
 
 from visiongate.adapters.mlflow.runs import open_run
 from visiongate.optimization.confirmation import is_decided
-from visiongate.optimization.fresh_seeds import NO_SCORES, Comparison, PairedScores, SeedScores, digest
+from visiongate.optimization.fingerprint import digest
+from visiongate.optimization.fresh_seeds import NO_SCORES, Comparison, PairedScores, SeedScores
 from visiongate.optimization.plan import StudyPlan
 from visiongate.optimization.rounds import StudyRunner
 from visiongate.optimization.storage import JOURNALS, StudyStorage
@@ -17,21 +18,17 @@ from visiongate.settings.schema import Settings
 
 
 def compare(settings: Settings, directory: Path, comparison: Comparison) -> PairedScores:
-    """Return the scores of a comparison. If they are not known, train both settings, as MLflow runs.
-
-    The scores are kept, unless a training fails.
+    """Train both settings of a comparison, as MLflow runs, and return their scores, which are kept unless a training fails.
 
     Args:
         settings: The settings that the best and the current ones replace.
         directory: The folder of the pixel arrays.
-        comparison: What to compare. An interrupted training resumes.
+        comparison: What to compare; its scores are not known yet. An interrupted training resumes.
 
     Raises:
         StudyError: The storage is unavailable.
         EngineError: The engine failed.
     """
-    if (known := comparison.read_scores()) is not None:
-        return known
     storage = StudyStorage(JOURNALS / f"{comparison.name}.journal", settings.optimize.storage)
     params = {"optimize": settings.optimize.model_dump()}
     with (

@@ -3,6 +3,8 @@
 Its outputs do not depend on the current values of the searched settings; ``recommend`` compares with them.
 """
 
+import torch
+
 from visiongate import paths
 from visiongate.adapters.mlflow.runs import open_run
 from visiongate.images.integrity import check_arrays
@@ -56,7 +58,7 @@ def run(settings: Settings) -> None:
     storage = StudyStorage(JOURNALS / f"{name}.journal", optimize.storage)
     judging = load_judging_images(paths.TRANSFORMED, optimize)
     for fold in range(len(judging)):
-        labels = judging.val_labels(fold).tolist()
+        labels = torch.from_numpy(judging.val_labels(fold))
         check_metric("optimize.metric", optimize.metric, len(transform.classes), labels)
     plan = plan_search(settings, name, Race(first_check(optimize, images), len(judging)))
     params = {"optimize": optimize.model_dump()}
@@ -76,7 +78,8 @@ def run(settings: Settings) -> None:
         # Only `recommend` depends on the current settings, but torch is loaded here.
         current = read_values(paths.CURRENT)
         comparison = Comparison(name, result.best.values, current, optimize.confirm_seeds)
-        compare(settings, paths.TRANSFORMED, comparison)
+        if comparison.read_scores() is None:
+            compare(settings, paths.TRANSFORMED, comparison)
     storage.discard()
     print(format_search(optimize.metric, summarize_search(optimize.metric, result), optimize.epochs))
     if guessed is not None:

@@ -68,7 +68,7 @@ def fit(
         DivergedError: The loss is NaN or infinite, or the network learns nothing.
         SettingsError: The monitored metric is undefined for the data.
     """
-    check_metric("training.monitor", training.monitor, task.classes, task.val.labels.tolist())
+    check_metric("training.monitor", training.monitor, task.classes, task.val.labels)
     trainer = Trainer(task, model, training)
     progress = _Progress(trainer, checkpoint, model.unfreeze_after or 0)
     progress.restore(callbacks)

@@ -1,6 +1,5 @@
 """The metrics of an epoch on the validation split."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,14 +31,14 @@ class ValidationMetrics:
     top3: float | None
 
 
-def check_metric(setting: str, metric: Monitor, classes: int, labels: Sequence[int]) -> None:
+def check_metric(setting: str, metric: Monitor, classes: int, labels: Tensor) -> None:
     """Check that a metric is defined for a validation split.
 
     Args:
         setting: Its dotted name, for the message.
         metric: Its value.
         classes: Of the data set.
-        labels: Of the validation images.
+        labels: Of the validation images, int64 N.
 
     Raises:
         SettingsError: It is not.
@@ -48,7 +47,7 @@ def check_metric(setting: str, metric: Monitor, classes: int, labels: Sequence[i
         raise SettingsError(
             f"params.yaml: {setting} = val_top3 needs {MIN_TOP_CLASSES} classes, and there are {classes}; set val_accuracy"
         )
-    if metric == "val_roc_auc" and len(set(labels)) == 1:
+    if metric == "val_roc_auc" and len(labels.unique()) == 1:
         raise SettingsError(
             f"params.yaml: {setting} = val_roc_auc needs validation images of two classes; raise transformation.split.val, or "
             "set val_loss"
