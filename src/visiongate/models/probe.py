@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
+from threadpoolctl import threadpool_limits
 
 from visiongate.images.pixels import Labels
 from visiongate.models.feature_cache import Features
@@ -63,7 +64,8 @@ def fit_head(
     scale = float(centered.std()) or 1.0
     class_weight = "balanced" if is_balanced else None
     regression = LogisticRegression(C=strength, max_iter=MAX_ITERATIONS, class_weight=class_weight)
-    with warnings.catch_warnings():
+    # One thread, as in `models.baselines.logistic_regression`.
+    with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         regression.fit(centered / scale, labels)
     weights, bias = regression.coef_, regression.intercept_
