@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from tiny_models import transform
 from visiongate.errors import SettingsError
+from visiongate.models.networks.speed_cnn import Block
 from visiongate.models.normalization import ChannelStatistics
 from visiongate.models.onnx_export import ServingNetwork, export_network
 from visiongate.models.registry import build_network, network_names, parameter_count
@@ -107,6 +108,25 @@ def test_speed_cnn_whitens_patches() -> None:
     # The variance floor matters little in the first principal directions.
     largest = covariance[:4, :4]
     assert torch.allclose(largest, torch.eye(4), atol=0.1)
+
+
+@pytest.mark.parametrize("size", [2, 3, 5, 8])
+def test_speed_cnn_skips_only_what_the_pooling_drops(size: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(4, 8, size, size, generator=generator)
+    block = Block(8, 16)
+    results = []
+    for skips in (True, False):
+        # The norms are in training mode both times.
+        block.training = skips
+        block.zero_grad()
+        outputs = block(images)
+        outputs.square().sum().backward()
+        results.append((outputs, block.conv1.weight.grad))
+    (skipped, gradient), (whole, expected) = results
+    assert whole.shape[-1] == size // 2
+    assert torch.allclose(skipped, whole, atol=1e-5)
+    assert torch.allclose(gradient, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -72,8 +72,13 @@ class Block(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return N×outputs×H/2×W/2; an image of one pixel keeps its size."""
-        features = self.conv1(images)
-        if features.shape[-1] > 1:
+        size = images.shape[-1]
+        if self.training and size % 2 and size > 1:
+            # The pooling drops the last row and column of an odd size, so that a training does not compute them.
+            features = functional.conv2d(functional.pad(images, (1, 0, 1, 0)), self.conv1.weight)
+        else:
+            features = self.conv1(images)
+        if size > 1:
             features = functional.max_pool2d(features, 2)
         features = self.conv2(functional.gelu(self.norm1(features)))
         return functional.gelu(self.norm2(features))
