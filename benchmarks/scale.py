@@ -55,7 +55,6 @@ from visiongate.images.decoding import MAX_PIXELS
 from visiongate.images.table import iterate_images
 from visiongate.models.classifier import make_classifier
 from visiongate.models.embedding import Embedder
-from visiongate.models.feature_cache import FOLDER
 from visiongate.models.feature_graph import feature_graph
 from visiongate.models.feature_pieces import compute_missing
 from visiongate.models.predictor import open_predictor
@@ -67,6 +66,7 @@ from visiongate.records.splits import SPLITS
 from visiongate.settings.engine import Engine as EngineSettings
 from visiongate.settings.loading import load_settings
 from visiongate.settings.schema import Settings
+from visiongate.user_cache import FOLDER
 
 Connect = Callable[[EngineSettings], AbstractContextManager[int]]
 ROOT = Path(__file__).resolve().parents[1]

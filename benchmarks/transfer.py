@@ -44,7 +44,6 @@ from visiongate.images.pixels import Labels, Pixels, PixelSplit
 from visiongate.images.preprocessing import to_pixels
 from visiongate.ingestion.fetching import DownloadOptions
 from visiongate.ingestion.opening import open_source
-from visiongate.models.feature_cache import FOLDER
 from visiongate.models.normalization import Normalization, statistics_for
 from visiongate.models.registry import build_network
 from visiongate.records.transform import Transform
@@ -52,6 +51,7 @@ from visiongate.settings.composition import compose_params
 from visiongate.settings.loading import parse_settings
 from visiongate.settings.schema import Settings
 from visiongate.training.probes import FittedProbe, ProbeRecipe
+from visiongate.user_cache import FOLDER
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = "experiment=photos"

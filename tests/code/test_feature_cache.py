@@ -8,14 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from visiongate.models.feature_cache import (
-    DEFAULT_LIMIT,
-    FOLDER,
-    LIMIT,
-    FeatureCache,
-    cache_folder,
-    cache_limit,
-)
+from visiongate.models.feature_cache import FeatureCache
+from visiongate.user_cache import DEFAULT_LIMIT, FOLDER, LIMIT, cache_folder, cache_limit
 
 BACKBONE = "ab" * 32
 SIZE = 8

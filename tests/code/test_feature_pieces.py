@@ -12,10 +12,11 @@ from sending_engine import SendingEngine
 from visiongate.engine.pieces import LocalEngine
 from visiongate.models import embedding, feature_pieces
 from visiongate.models.embedding import Embedder
-from visiongate.models.feature_cache import FOLDER, LIMIT, Features
+from visiongate.models.feature_cache import Features
 from visiongate.models.feature_graph import FeatureGraph, feature_graph
 from visiongate.models.feature_pieces import compute_missing, fill_cache
 from visiongate.settings.loading import load_settings
+from visiongate.user_cache import FOLDER, LIMIT
 from workspaces import ROOT
 
 ARRAYS = [Path("train.npy"), Path("test.npy")]

@@ -12,12 +12,12 @@ from onnx import numpy_helper
 from clones import ROOT
 from folded_images import FOLD_IMAGES, FOLDS, write_folds
 from tiny_models import brightness_images, write_threshold_model
-from visiongate import paths
+from visiongate import paths, user_cache
 from visiongate.adapters.mlflow.runs import open_run
 from visiongate.errors import DataError, SettingsError
 from visiongate.evaluation import stage as evaluate
 from visiongate.images.folds import load_folds
-from visiongate.models import backbone, feature_cache
+from visiongate.models import backbone
 from visiongate.models.backbone import build_backbone, load_backbone
 from visiongate.models.embedding import Embedder, embed, run_cached
 from visiongate.models.feature_graph import feature_graph
@@ -220,7 +220,7 @@ def test_a_damaged_backbone_is_exported_again(tmp_path: Path) -> None:
         assert backbone._read(file) is None  # noqa: SLF001
     (tmp_path / "file").write_text("")
     backbone._keep(kept, tmp_path / "file" / "backbone.onnx")  # noqa: SLF001
-    assert feature_cache.cache_folder().exists()
+    assert user_cache.cache_folder().exists()
 
 
 def test_a_model_without_an_embedding_is_named(tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ from visiongate.engine.pieces import Engine, LocalEngine
 from visiongate.errors import EngineError
 from visiongate.models.classifier import make_classifier
 from visiongate.models.embedding import Embedder
-from visiongate.models.feature_cache import FOLDER
 from visiongate.models.feature_graph import feature_graph
 from visiongate.models.feature_pieces import compute_missing
 from visiongate.models.predictor import open_predictor
@@ -34,6 +33,7 @@ from visiongate.prediction.result_files import write_results
 from visiongate.prediction.sources import RemoteFile, Sources
 from visiongate.records.files import sha256_of
 from visiongate.settings.loading import load_settings
+from visiongate.user_cache import FOLDER
 from workspaces import ROOT
 
 pytestmark = pytest.mark.slow

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from visiongate.errors import SettingsError
 from visiongate.models.embedding_networks import EmbeddingNetwork, PooledNetwork
-from visiongate.models.feature_cache import cache_folder
 from visiongate.models.normalization import Normalization, statistics_for
 from visiongate.models.onnx_export import export_graph
 from visiongate.models.predictor import EMBEDDING
@@ -24,6 +23,7 @@ from visiongate.models.registry import build_network, parameter_count
 from visiongate.records.files import atomic_path, sha256_of
 from visiongate.records.transform import Transform
 from visiongate.settings.model import Probe
+from visiongate.user_cache import cache_folder
 
 SOURCE = Path(__file__).parent
 logger = logging.getLogger(__name__)

@@ -5,69 +5,22 @@ repository share them. They are outside the outputs that DVC tracks and may be d
 database, which several processes may read and write at once.
 """
 
-import logging
 import os
 import sqlite3
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import platformdirs
 
-# Environment variables: the folder of the cache, and its maximum size in megabytes; 0 disables it.
-FOLDER, LIMIT = "VISIONGATE_CACHE", "VISIONGATE_CACHE_MB"
-DEFAULT_LIMIT = 4000
-MEGABYTE = 10**6
-# Seconds to wait while another process writes.
-TIMEOUT = 30.0
+from visiongate.user_cache import cache_folder, cache_limit, delete_database, use_database
+
 CHECKSUM_BYTES = 4
 # SQLite's limit of variables in a query was lower in old versions.
 KEYS_PER_QUERY = 500
-logger = logging.getLogger(__name__)
 
 Features = npt.NDArray[np.float32]
-
-
-def cache_folder() -> Path:
-    """Return the folder of the cache, which may not exist."""
-    chosen = os.environ.get(FOLDER)
-    return Path(chosen) if chosen else platformdirs.user_cache_path("visiongate", appauthor=False)
-
-
-def cache_limit() -> int:
-    """Return the maximum size of the cache, in bytes."""
-    value = os.environ.get(LIMIT, "")
-    return MEGABYTE * (int(value) if value.isdecimal() else DEFAULT_LIMIT)
-
-
-def use_database(
-    path: Path, table: str, action: Callable[[sqlite3.Connection], None], consequence: str
-) -> None:
-    """Call an action with a database of the cache.
-
-    A damaged database is deleted. Without a folder to write to, there is none. Neither raises an error.
-
-    Args:
-        path: In the folder of the cache.
-        table: Name and columns of the table that is made if it is missing, in SQL.
-        action: May not be called, or not to its end.
-        consequence: Of a database that cannot be used, for the warning.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(path, timeout=TIMEOUT)) as database:
-            database.execute(f"CREATE TABLE IF NOT EXISTS {table}")
-            action(database)
-    except (sqlite3.OperationalError, OSError) as error:
-        logger.warning("%s: %s: %s", path, consequence, error)
-    except sqlite3.DatabaseError as error:
-        logger.warning("%s: deleted, because it is damaged: %s", path, error)
-        with suppress(OSError):
-            _delete(path)
 
 
 class FeatureCache:
@@ -138,7 +91,7 @@ class FeatureCache:
             if total <= self._limit:
                 return
             if path != self._path:
-                _delete(path)
+                delete_database(path)
                 total -= sizes[path]
         if total > self._limit:
             database.execute(
@@ -165,8 +118,3 @@ def _unpack(key: bytes, content: object, size: int) -> Features | None:
 
 def _checksum(key: bytes, content: bytes) -> bytes:
     return zlib.crc32(content, zlib.crc32(key)).to_bytes(CHECKSUM_BYTES, "big")
-
-
-def _delete(path: Path) -> None:
-    for file in (path, path.with_name(f"{path.name}-journal")):
-        file.unlink(missing_ok=True)

@@ -21,11 +21,12 @@ from visiongate.engine.folders import shared_folder
 from visiongate.engine.pieces import Engine, open_engine
 from visiongate.images.pixels import Pixels
 from visiongate.models.embedding import CHUNK, image_keys, run_features
-from visiongate.models.feature_cache import LIMIT, MEGABYTE, FeatureCache, cache_limit
+from visiongate.models.feature_cache import FeatureCache
 from visiongate.models.feature_graph import FeatureGraph
 from visiongate.models.predictor import open_session
 from visiongate.records.files import atomic_path
 from visiongate.settings.engine import Engine as EngineSettings
+from visiongate.user_cache import LIMIT, MEGABYTE, cache_limit
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

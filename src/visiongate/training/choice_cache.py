@@ -6,8 +6,8 @@ from hashlib import sha256
 
 import torch
 
-from visiongate.models.feature_cache import cache_folder, cache_limit, use_database
 from visiongate.training.hardware import DTYPES, Hardware
+from visiongate.user_cache import cache_folder, cache_limit, use_database
 
 DATABASE = "hardware.sqlite"
 TABLE = "choices (digest TEXT PRIMARY KEY, precision TEXT, threads INTEGER)"

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from visiongate.errors import SettingsError
-from visiongate.models.feature_cache import cache_folder
 from visiongate.records.registry_tags import CHAMPION
 from visiongate.serving.sources.cache import ModelCache
 from visiongate.serving.sources.model_sources import FileSource, FolderSource, ModelSource
@@ -16,6 +15,7 @@ from visiongate.serving.sources.registry_sqlite import SQLITE, SqliteRegistry
 from visiongate.serving.sources.work_tree import WorkTree
 from visiongate.settings.serving import ServingRegistry
 from visiongate.settings.serving_environment import Deployment
+from visiongate.user_cache import cache_folder
 
 # A model is a message of Protocol Buffers whose first field, the version of the format, is a number: onnx.proto, `ModelProto`.
 ONNX_START = b"\x08"
