@@ -33,6 +33,7 @@ EXEMPT = tuple(
         "logs.py",
         "paths.py",
         "text_tables.py",
+        "user_cache.py",
     )
     for file in (
         [ROOT / SOURCE / module] if module.endswith(".py") else (ROOT / SOURCE / module).rglob("*.py")
