@@ -110,11 +110,21 @@ def test_speed_cnn_whitens_patches() -> None:
     assert torch.allclose(largest, torch.eye(4), atol=0.1)
 
 
+def test_speed_cnn_starts_as_the_identity_past_its_third_convolution() -> None:
+    block = Block(8, 8, depth=3).eval()
+    shallow = Block(8, 8, depth=2).eval()
+    images = torch.randn(2, 8, 6, 6)
+    with torch.no_grad():
+        pooled = torch.nn.functional.gelu(torch.nn.functional.max_pool2d(images, 2))
+        expected = torch.nn.functional.gelu(shallow(images) + pooled)
+        assert torch.allclose(block(images), expected, atol=1e-4)
+
+
 @pytest.mark.parametrize("size", [2, 3, 5, 8])
 def test_speed_cnn_skips_only_what_the_pooling_drops(size: int) -> None:
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(4, 8, size, size, generator=generator)
-    block = Block(8, 16)
+    block = Block(8, 16, depth=2)
     results = []
     for skips in (True, False):
         # The norms are in training mode both times.

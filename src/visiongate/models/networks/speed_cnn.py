@@ -10,6 +10,7 @@ Options:
     stride: Stride of the first layer; 2 quarters the pixels and the time of the other layers.
     stem: Channels of the first layer: half as many principal directions of the patches, each with its negative.
     widths: Channels of each block; each block halves the image.
+    depth: Convolutions of each block. A third one has a shortcut past the last two, and needs more epochs to pay.
 """
 
 from itertools import pairwise
@@ -23,6 +24,8 @@ from torch.nn import functional
 from visiongate.models.embedding_networks import EmbeddingNetwork
 
 BATCH_NORM_MOMENTUM = 0.4
+# Convolutions of a block.
+MIN_DEPTH, MAX_DEPTH = 2, 3
 # Added to the variance of a direction, so that noise is not amplified.
 MIN_VARIANCE = 5e-4
 
@@ -63,12 +66,15 @@ class SpeedCNN(EmbeddingNetwork):
 
 
 class Block(nn.Module):
-    """Two convolutions with a max pooling after the first."""
+    """Two or three convolutions, with a max pooling after the first, and a shortcut from there past the third."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, depth: int) -> None:
         super().__init__()
         self.conv1, self.norm1 = _convolution(inputs, outputs), _norm(outputs)
         self.conv2, self.norm2 = _convolution(outputs, outputs), _norm(outputs)
+        self.has_shortcut = depth == MAX_DEPTH
+        if self.has_shortcut:
+            self.conv3, self.norm3 = _convolution(outputs, outputs), _norm(outputs)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return N×outputs×H/2×W/2; an image of one pixel keeps its size."""
@@ -80,8 +86,11 @@ class Block(nn.Module):
             features = self.conv1(images)
         if size > 1:
             features = functional.max_pool2d(features, 2)
-        features = self.conv2(functional.gelu(self.norm1(features)))
-        return functional.gelu(self.norm2(features))
+        pooled = functional.gelu(self.norm1(features))
+        features = functional.gelu(self.norm2(self.conv2(pooled)))
+        if self.has_shortcut:
+            features = functional.gelu(self.norm3(self.conv3(features)) + pooled)
+        return features
 
 
 def _convolution(inputs: int, outputs: int) -> nn.Conv2d:
@@ -106,9 +115,10 @@ def build(  # noqa: PLR0913 - one keyword per option
     stride: Annotated[int, Field(ge=1, le=4)] = 1,
     stem: Annotated[int, Field(ge=2, multiple_of=2)] = 24,
     widths: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=6)] = [64, 256, 256],  # noqa: B006 - never mutated
+    depth: Annotated[int, Field(ge=MIN_DEPTH, le=MAX_DEPTH)] = MIN_DEPTH,
 ) -> nn.Module:
     """Return the network; call `SpeedCNN.initialize` before training it."""
     stem = min(stem, 2 * channels * patch**2)
     whitening = nn.Conv2d(channels, stem, patch, stride, padding=(patch - stride) // 2, bias=False)
-    blocks = nn.Sequential(*(Block(inputs, outputs) for inputs, outputs in pairwise([stem, *widths])))
+    blocks = nn.Sequential(*(Block(inputs, outputs, depth) for inputs, outputs in pairwise([stem, *widths])))
     return SpeedCNN(whitening, blocks, nn.Linear(widths[-1], classes, bias=False))
