@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from visiongate.optimization.figures import Plot, draw_study, rebuild_study
+from visiongate.optimization.figures import Plot, draw_curves, draw_study, rebuild_study
 from visiongate.optimization.study import TrialResult
+from visiongate.pages.canvas import GREEN
 from visiongate.records.search import Value
 from visiongate.settings.optimize import SearchRange
 
@@ -52,6 +53,27 @@ def test_plot_is_a_reproducible_picture(plot: Plot, count: int) -> None:
     with Image.open(io.BytesIO(content)) as image:
         assert len(np.unique(np.asarray(image))) > 2
     assert draw_study(study, METRIC, plot) == content
+
+
+@pytest.mark.parametrize("metric", [METRIC, "val_loss"])
+def test_only_the_curve_of_the_best_trial_is_green(metric: str) -> None:
+    sign = -1 if metric == "val_loss" else 1
+    curves = [[0.2], [0.5, 0.6, 0.7], []]
+    trials = [
+        TrialResult(index, "pruned", None, [sign * score for score in curve], {})
+        for index, curve in enumerate(curves)
+    ]
+
+    def count_green(content: bytes) -> int:
+        with Image.open(io.BytesIO(content)) as image:
+            pixels = np.asarray(image.convert("RGB"), dtype=int)
+        green = [int(GREEN[start : start + 2], 16) for start in (1, 3, 5)]
+        return int((abs(pixels - green).sum(axis=-1) < 12).sum())
+
+    dot, line, none = (count_green(draw_curves(trials, metric, best)) for best in (0, 1, 2))
+    assert line > 2 * dot > 0
+    assert none == 0
+    assert draw_curves(trials, metric, 1) == draw_curves(trials, metric, 1)
 
 
 def test_losses_have_their_own_sign() -> None:

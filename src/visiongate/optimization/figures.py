@@ -1,4 +1,4 @@
-"""Optuna's plots of a search, as PNG files whose bytes depend on the trials only."""
+"""The figures of a search, most of them Optuna's, as PNG files whose bytes depend on the trials only."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,14 +16,39 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna.visualization import matplotlib as plots
 
 from visiongate.optimization.proposals import distribution
+from visiongate.optimization.report import to_metric
 from visiongate.optimization.trials import TrialResult
-from visiongate.pages.canvas import GREEN, GRID, render_pyplot
+from visiongate.pages.canvas import FAINT, GREEN, GRID, render, render_pyplot
 from visiongate.records.metrics import lower_is_better
 from visiongate.settings.optimize import SearchRange
 
 Plot = Literal["optimization_history", "slice", "parallel_coordinate"]
 HEIGHT = 3.6
+CURVES_HEIGHT = 2.6
 MIN_WIDTH, WIDTH_PER_SETTING = 7.0, 2.2
+
+
+def draw_curves(trials: Sequence[TrialResult], metric: str, best: int) -> bytes:
+    """Draw the metric of each trial after each epoch of its folds, with a dot where the trial ended.
+
+    Args:
+        trials: At least one of them finished an epoch.
+        metric: The name of the metric.
+        best: The trial that is green and above the others.
+    """
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for trial in (trial for trial in trials if trial.curve):
+            values = [to_metric(metric, score) for score in trial.curve]
+            color, order = (GREEN, 4) if trial.trial == best else (FAINT, 3)
+            axes.plot(range(1, len(values) + 1), values, color=color, zorder=order)
+            axes.plot(len(values), values[-1:], "o", color=color, markersize=4, zorder=order)
+        axes.set_xlabel("epochs of all folds")
+        axes.set_ylabel(metric)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+    return render(CURVES_HEIGHT, draw)
 
 
 def rebuild_study(trials: Sequence[TrialResult], space: Sequence[SearchRange], metric: str) -> Study:

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from visiongate.optimization.figures import draw_study, rebuild_study
+from visiongate.optimization.figures import draw_curves, draw_study, rebuild_study
 from visiongate.optimization.report import (
     explain_guess,
     explain_importances,
@@ -40,6 +40,10 @@ def render_search(result: SearchResult, record: StudyRecord, settings: Settings,
         rows=list(tabulate_trials(optimize.metric, result)),
         space=space,
         importances=explain_importances(result),
+        curves=draw_curves(result.trials, optimize.metric, result.best.trial)
+        if optimize.epochs > 1
+        else None,
+        complete=sum(trial.value is not None for trial in result.trials),
         draw=partial(draw_study, study, optimize.metric, marked=result.best.trial),
         to_metric=partial(to_metric, optimize.metric),
         shorten=shorten_value,
