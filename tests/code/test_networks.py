@@ -120,18 +120,6 @@ def test_speed_cnn_starts_as_the_identity_past_its_third_convolution() -> None:
         assert torch.allclose(block(images), expected, atol=1e-4)
 
 
-def test_speed_cnn_can_ignore_the_exposure_of_an_image() -> None:
-    images = torch.randn(8, 1, 16, 16)
-    darker = 0.5 * images - 0.3
-    network = build_network("speed_cnn", {"widths": [8, 8], "standardize": True}, 1, 16, 2).eval()
-    network.initialize(images)
-    assert torch.allclose(network(images), network(darker), atol=1e-2)
-    assert torch.isfinite(network(torch.zeros(1, 1, 16, 16))).all()
-    sensitive = build_network("speed_cnn", {"widths": [8, 8]}, 1, 16, 2).eval()
-    sensitive.initialize(images)
-    assert not torch.allclose(sensitive(images), sensitive(darker), atol=1e-2)
-
-
 @pytest.mark.parametrize("size", [2, 3, 5, 8])
 def test_speed_cnn_skips_only_what_the_pooling_drops(size: int) -> None:
     generator = torch.Generator().manual_seed(0)

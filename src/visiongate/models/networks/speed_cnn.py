@@ -11,7 +11,6 @@ Options:
     stem: Channels of the first layer: half as many principal directions of the patches, each with its negative.
     widths: Channels of each block; each block halves the image.
     depth: Convolutions of each block. A third one has a shortcut past the last two, and needs more epochs to pay.
-    standardize: Whether each image gets mean 0 and standard deviation 1, which removes differences in exposure.
 """
 
 from itertools import pairwise
@@ -29,18 +28,13 @@ BATCH_NORM_MOMENTUM = 0.4
 MIN_DEPTH, MAX_DEPTH = 2, 3
 # Added to the variance of a direction, so that noise is not amplified.
 MIN_VARIANCE = 5e-4
-# The same for an image, such as a blank one, whose variance is about 1.
-MIN_IMAGE_VARIANCE = 1e-3
 
 
 class SpeedCNN(EmbeddingNetwork):
     """Maps normalized float images, N×C×H×W, to logits, N×K."""
 
-    def __init__(
-        self, stem: nn.Conv2d, blocks: nn.Sequential, head: nn.Linear, *, standardizes: bool
-    ) -> None:
+    def __init__(self, stem: nn.Conv2d, blocks: nn.Sequential, head: nn.Linear) -> None:
         super().__init__()
-        self.standardizes = standardizes
         self.stem = stem.requires_grad_(requires_grad=False)
         self.blocks = blocks
         self.head = head
@@ -48,8 +42,6 @@ class SpeedCNN(EmbeddingNetwork):
 
     def embed(self, images: Tensor) -> Tensor:
         """Return the embedding, N×D."""
-        if self.standardizes:
-            images = _standardize(images)
         embedding: Tensor = self.blocks(functional.gelu(self.stem(images))).amax(dim=(2, 3))
         return embedding
 
@@ -60,10 +52,8 @@ class SpeedCNN(EmbeddingNetwork):
         Args:
             images: Normalized training images, N×C×H×W.
         """
-        patch, images = self.stem.kernel_size[0], images.cpu().float()
-        if self.standardizes:
-            images = _standardize(images)
-        patches = functional.unfold(images, patch, stride=patch)
+        patch = self.stem.kernel_size[0]
+        patches = functional.unfold(images.cpu().float(), patch, stride=patch)
         rows = patches.transpose(1, 2).flatten(0, 1).double()
         variances, directions = torch.linalg.eigh(rows.T @ rows / len(rows))
         count = self.stem.out_channels // 2
@@ -103,11 +93,6 @@ class Block(nn.Module):
         return features
 
 
-def _standardize(images: Tensor) -> Tensor:
-    centered = images - images.mean(dim=(1, 2, 3), keepdim=True)
-    return centered / (centered.square().mean(dim=(1, 2, 3), keepdim=True) + MIN_IMAGE_VARIANCE).sqrt()
-
-
 def _convolution(inputs: int, outputs: int) -> nn.Conv2d:
     """Return a convolution that starts as the identity on the channels that inputs and outputs share."""
     convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
@@ -131,11 +116,9 @@ def build(  # noqa: PLR0913 - one keyword per option
     stem: Annotated[int, Field(ge=2, multiple_of=2)] = 24,
     widths: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=6)] = [64, 256, 256],  # noqa: B006 - never mutated
     depth: Annotated[int, Field(ge=MIN_DEPTH, le=MAX_DEPTH)] = MIN_DEPTH,
-    standardize: bool = False,
 ) -> nn.Module:
     """Return the network; call `SpeedCNN.initialize` before training it."""
     stem = min(stem, 2 * channels * patch**2)
     whitening = nn.Conv2d(channels, stem, patch, stride, padding=(patch - stride) // 2, bias=False)
     blocks = nn.Sequential(*(Block(inputs, outputs, depth) for inputs, outputs in pairwise([stem, *widths])))
-    head = nn.Linear(widths[-1], classes, bias=False)
-    return SpeedCNN(whitening, blocks, head, standardizes=standardize)
+    return SpeedCNN(whitening, blocks, nn.Linear(widths[-1], classes, bias=False))
