@@ -10,7 +10,7 @@ Options:
     stride: Stride of the first layer; 2 quarters the pixels and the time of the other layers.
     stem: Channels of the first layer: half as many principal directions of the patches, each with its negative.
     widths: Channels of each block; each block halves the image.
-    depth: Convolutions of each block. A third one has a shortcut past the last two, and needs more epochs to pay.
+    depth: Convolutions of each block. A third one, with a shortcut past the last two, pays in long trainings only.
 """
 
 from itertools import pairwise
