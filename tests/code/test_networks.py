@@ -110,6 +110,11 @@ def test_speed_cnn_whitens_patches() -> None:
     assert torch.allclose(largest, torch.eye(4), atol=0.1)
 
 
+def test_speed_cnn_may_leave_out_pixels() -> None:
+    network = build_network("speed_cnn", {"patch": 1, "stride": 2, "widths": [8]}, 1, 8, 2)
+    assert network.stem(torch.zeros(1, 1, 8, 8)).shape[-1] == 4
+
+
 def test_speed_cnn_starts_as_the_identity_past_its_third_convolution() -> None:
     block = Block(8, 8, depth=3).eval()
     shallow = Block(8, 8, depth=2).eval()

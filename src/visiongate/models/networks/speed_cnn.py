@@ -119,6 +119,6 @@ def build(  # noqa: PLR0913 - one keyword per option
 ) -> nn.Module:
     """Return the network; call `SpeedCNN.initialize` before training it."""
     stem = min(stem, 2 * channels * patch**2)
-    whitening = nn.Conv2d(channels, stem, patch, stride, padding=(patch - stride) // 2, bias=False)
+    whitening = nn.Conv2d(channels, stem, patch, stride, padding=max(0, patch - stride) // 2, bias=False)
     blocks = nn.Sequential(*(Block(inputs, outputs, depth) for inputs, outputs in pairwise([stem, *widths])))
     return SpeedCNN(whitening, blocks, nn.Linear(widths[-1], classes, bias=False))
