@@ -11,8 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 from tiny_models import transform, write_threshold_model
 from visiongate.errors import DataError
 from visiongate.images.pixels import PixelSplit
+from visiongate.models import predictor
 from visiongate.models.predictions import check_contract, predict_split, tabulate
-from visiongate.models.predictor import Predictor, open_predictor
+from visiongate.models.predictor import Predictor, divide, fit_batch, open_predictor
 from visiongate.records.transform import Transform
 
 CLASSES = ("a", "b", "c")
@@ -63,10 +64,13 @@ def model(tmp_path: Path) -> Predictor:
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 100])
-def test_predictions_do_not_depend_on_the_batch_size(model: Predictor, batch_size: int) -> None:
+def test_predictions_do_not_depend_on_the_batch_size(
+    model: Predictor, batch_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictor, "MAX_BATCH_VALUES", 3 * batch_size)
     split, manifest = make_split([[1, 1, 2], [7, 2, 1], [3, 6, 1], [0, 0, 9], [5, 5, 0]], [2, 0, 0, 2, 1])
 
-    predictions = predict_split(model, split, manifest, batch_size)
+    predictions = predict_split(model, split, manifest)
 
     assert predictions.predicted.tolist() == [2, 0, 1, 2, 0]
     assert predictions.confidence == pytest.approx([0.5, 0.7, 0.6, 1.0, 0.5])
@@ -75,27 +79,35 @@ def test_predictions_do_not_depend_on_the_batch_size(model: Predictor, batch_siz
     assert np.abs(predictions.probabilities.sum(axis=1) - 1).max() < 1e-15
 
 
+@pytest.mark.parametrize(("side", "size"), [(8, 32), (224, 6), (320, 3), (2000, 1)])
+def test_the_values_of_a_batch_are_limited(side: int, size: int) -> None:
+    images = np.zeros((40, side, side, 3), np.uint8)
+    assert fit_batch(images) == size
+    assert {len(batch) for batch in divide(images)} == {size, 40 % size} - {0}
+    assert fit_batch(images[:, :8, :8], most=256) == 256
+
+
 def test_nan_raises_an_error_that_names_the_image(model: Predictor) -> None:
     with pytest.raises(DataError, match=r"model\.onnx.* 1\.png"):
-        predict_split(model, *make_split([[1, 1, 2], [0, 0, 0]], [0, 1]), 8)
+        predict_split(model, *make_split([[1, 1, 2], [0, 0, 0]], [0, 1]))
 
 
 def test_sums_other_than_one_raise_an_error(tmp_path: Path) -> None:
     model = echo_model(tmp_path / "raw.onnx", share_of_sum=False)
     with pytest.raises(DataError, match=r"raw\.onnx.* 1\.png"):
-        predict_split(model, *make_split([[50, 30, 20], [50, 30, 30]], [0, 1]), 8)
+        predict_split(model, *make_split([[50, 30, 20], [50, 30, 30]], [0, 1]))
 
 
 def test_outputs_of_another_shape_raise_an_error(tmp_path: Path) -> None:
     model = echo_model(tmp_path / "model.onnx", classes=(*CLASSES, "d"))
     with pytest.raises(DataError, match=r"\(1, 3\)"):
-        predict_split(model, *make_split([[1, 1, 2]], [0]), 8)
+        predict_split(model, *make_split([[1, 1, 2]], [0]))
 
 
 def test_the_table_has_a_row_per_image(model: Predictor) -> None:
     split, manifest = make_split([[1, 1, 2], [7, 2, 1]], [2, 1])
 
-    table = tabulate(predict_split(model, split, manifest, 8), manifest)
+    table = tabulate(predict_split(model, split, manifest), manifest)
 
     assert table.to_pylist()[1] == {
         "path": "1.png",

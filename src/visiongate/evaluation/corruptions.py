@@ -74,14 +74,14 @@ def measure_robustness(
         images: uint8, N×H×W×C.
         labels: N.
         seed: Of noise and directions.
-        batch_size: Images in memory at a time; the result does not depend on it.
+        batch_size: Corrupted images in memory at a time; the result does not depend on it.
     """
-    original = _measure(model, [images], labels, batch_size)
+    original = _measure(model, [images], labels)
     measured = {name: [original] for name in CORRUPTIONS}
     for name in CORRUPTIONS:
         for severity in SEVERITIES:
             batches = _corrupt_batches(images, name, severity, seed, batch_size)
-            measured[name].append(_measure(model, batches, labels, batch_size))
+            measured[name].append(_measure(model, batches, labels))
     accuracies = {name: [accuracy for accuracy, _ in each] for name, each in measured.items()}
     alarms = {name: [share for _, share in each if share is not None] for name, each in measured.items()}
     return Robustness(accuracies, alarms if original[1] is not None else {}, len(labels))
@@ -132,14 +132,12 @@ def _corrupt_batches(
         yield corrupt(images[start : start + batch_size], corruption, severity, generator)
 
 
-def _measure(
-    model: Predictor, batches: Iterable[Images], labels: Labels, batch_size: int
-) -> tuple[float, float | None]:
+def _measure(model: Predictor, batches: Iterable[Images], labels: Labels) -> tuple[float, float | None]:
     """Return the accuracy, and the share of images called out of distribution, if the model has a threshold."""
     reliability = read_reliability(model.metadata, model.name)
     has_threshold = reliability is not None and reliability.novelty_threshold is not None
     names = [PROBABILITIES, NOVELTY] if has_threshold else [PROBABILITIES]
-    parts = [run_cached(model, batch, names, batch_size) for batch in batches]
+    parts = [run_cached(model, batch, names) for batch in batches]
     probabilities, *novelty = (np.concatenate([part[name] for part in parts]) for name in names)
     # Unusual images can overflow a model; such a prediction is wrong.
     finite = np.isfinite(probabilities).all(axis=1)

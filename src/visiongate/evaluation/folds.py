@@ -95,10 +95,10 @@ def predict_judged(
         DataError: A split does not fit its model.
         SettingsError: The threshold's rule does not fit the classes.
     """
-    tested = [_predict(fold.model, "test", fold.test, settings) for fold in folds]
+    tested = [_predict(fold.model, "test", fold.test) for fold in folds]
     chosen_on = tested
     if settings.threshold != "argmax":
-        chosen_on = [_predict(fold.model, "val", fold.val, settings) for fold in folds]
+        chosen_on = [_predict(fold.model, "val", fold.val) for fold in folds]
     threshold = choose_threshold(_concatenate(chosen_on), settings)
     raw = [
         undo_temperature(predictions, fold.model.temperature)
@@ -110,15 +110,13 @@ def predict_judged(
     return predictions, replace(_concatenate(raw), threshold=threshold) if is_known else None
 
 
-def predict_training(
-    model: Predictor, split: Split, threshold: float | None, settings: Evaluation
-) -> Predictions:
+def predict_training(model: Predictor, split: Split, threshold: float | None) -> Predictions:
     """Predict training images with the exported model.
 
     Raises:
         DataError: The images do not fit the model.
     """
-    return replace(_predict(model, "train", split, settings), threshold=threshold)
+    return replace(_predict(model, "train", split), threshold=threshold)
 
 
 def judge_baselines(folds: Sequence[JudgedFold], seed: int) -> BaselineResults:
@@ -166,9 +164,9 @@ def _join(splits: Sequence[Split]) -> Split:
     return Split(PixelSplit(images, labels), pa.concat_tables([split.manifest for split in splits]))
 
 
-def _predict(model: Predictor, name: str, split: Split, settings: Evaluation) -> Predictions:
+def _predict(model: Predictor, name: str, split: Split) -> Predictions:
     try:
-        return predict_split(model, split.pixels, split.manifest, settings.batch_size)
+        return predict_split(model, split.pixels, split.manifest)
     except DataError as error:
         raise DataError(f"{name} split: {error}") from None
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from visiongate.models.predictor import Images, Predictor, open_predictor
+from visiongate.models.predictor import Images, Predictor, fit_batch, open_predictor
 from visiongate.settings.evaluation import Evaluation
 
 LATENCY = (
@@ -34,13 +34,13 @@ def measure_latency(model: Predictor, images: Images, settings: Evaluation) -> d
     Args:
         model: The model.
         images: uint8, N×H×W×C, repeated to fill a batch.
-        settings: Number of runs and batch size.
+        settings: Number of runs, and the largest batch.
 
     Returns:
         `LATENCY`: milliseconds per image and per batch, median and 95th percentile; images per second at the median batch; and
         the peak memory, in megabytes (10⁶ bytes), of a process that loads the model and predicts one batch.
     """
-    size = settings.batch_size
+    size = fit_batch(images, settings.batch_size)
     batch = np.resize(images[:size], (size, *images.shape[1:]))
     _measure(lambda run: model.predict(batch[run % size, None]), WARM_UP)
     single = _measure(

@@ -119,7 +119,7 @@ def evaluate_model(
     counts = {"leaked_images": len(leaks), "failed_expectations": failed_expectations}
     context = Context(
         attributes.groups,
-        predict_training(model, _thin(training_images(folds)), predictions.threshold, chosen),
+        predict_training(model, _thin(training_images(folds)), predictions.threshold),
         judge_baselines(folds, chosen.seed),
         uncalibrated,
         diagnosis.metrics() | (reliability.metrics() if reliability else {}) | counts,

@@ -15,12 +15,12 @@ from visiongate.models.feature_cache import FeatureCache, Features
 from visiongate.models.feature_graph import FeatureGraph, feature_graph, head_graph
 from visiongate.models.predictor import (
     ACTIVATION_MAP,
-    BATCH_SIZE,
     EMBEDDING,
     INPUT,
     Images,
     Outputs,
     Predictor,
+    divide,
     open_session,
 )
 
@@ -81,8 +81,7 @@ def image_keys(images: Images) -> list[bytes]:
 
 def run_features(session: "InferenceSession", images: Images) -> Features:
     """Compute the features, float32 N×D, of at least one image, uint8 N×H×W×C."""
-    batches = (images[start : start + BATCH_SIZE] for start in range(0, len(images), BATCH_SIZE))
-    return np.concatenate([session.run([EMBEDDING], {INPUT: batch})[0] for batch in batches])
+    return np.concatenate([session.run([EMBEDDING], {INPUT: batch})[0] for batch in divide(images)])
 
 
 def embed(predictor: Predictor, images: Images) -> Features:
@@ -104,24 +103,20 @@ def embed(predictor: Predictor, images: Images) -> Features:
     return _split(predictor.source)[0](images)
 
 
-def run_cached(
-    predictor: Predictor, images: Images, names: Sequence[str], batch_size: int = BATCH_SIZE
-) -> Outputs:
+def run_cached(predictor: Predictor, images: Images, names: Sequence[str]) -> Outputs:
     """Return the outputs that `Predictor.run` returns; a frozen backbone computes only the features that the cache lacks.
 
     Args:
         predictor: Any model.
         images: uint8, N×H×W×C.
         names: Of the model's outputs.
-        batch_size: Images per call of the model.
     """
     if BACKBONE not in predictor.metadata or ACTIVATION_MAP in names:
-        return predictor.run(images, names, batch_size)
+        return predictor.run(images, names)
     embedder, head = _split(predictor.source)
     features = embedder(images)
     others = [name for name in names if name != EMBEDDING]
-    batches = [features[start : start + batch_size] for start in range(0, len(features), batch_size)]
-    parts = [head.run(others, {EMBEDDING: batch}) for batch in batches] if others else []
+    parts = [head.run(others, {EMBEDDING: batch}) for batch in divide(features)] if others else []
     outputs = {name: np.concatenate(values) for name, *values in zip(others, *parts, strict=True)}
     return {name: features if name == EMBEDDING else outputs[name] for name in names}
 

@@ -74,19 +74,18 @@ def check_contract(model: Predictor, transform: Transform, source: str) -> None:
         raise DataError(f"{model.name}: it has {difference} as in {source}; train it on these data")
 
 
-def predict_split(model: Predictor, split: PixelSplit, manifest: pa.Table, batch_size: int) -> Predictions:
+def predict_split(model: Predictor, split: PixelSplit, manifest: pa.Table) -> Predictions:
     """Predict every image of a split.
 
     Args:
         model: The model to evaluate.
         split: Images and labels.
         manifest: One row per image in the same order, with the column ``path``.
-        batch_size: Images per call of the model.
 
     Raises:
         DataError: The model's outputs are not one row of probabilities per image.
     """
-    outputs = run_cached(model, split.images, [PROBABILITIES], batch_size)[PROBABILITIES]
+    outputs = run_cached(model, split.images, [PROBABILITIES])[PROBABILITIES]
     probabilities = check_probabilities(model, outputs, manifest.column("path").to_pylist())
     return Predictions(probabilities, split.labels, model.contract.classes)
 

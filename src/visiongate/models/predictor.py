@@ -1,11 +1,11 @@
 """Load an exported ONNX model and predict with it. Needs onnxruntime, not torch."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 Images = npt.NDArray[np.uint8]
 Probabilities = npt.NDArray[np.float32]
 Outputs = dict[str, npt.NDArray[np.float32]]
+# Images, or features.
+Inputs = TypeVar("Inputs", npt.NDArray[np.uint8], npt.NDArray[np.float32])
 INPUT = "images"
 # The name of the first dimension of each input and output, which may differ from call to call.
 BATCH = "batch"
-# Images per call of a model. More are not faster, and a large network takes more than 10 MB of memory for each.
-BATCH_SIZE = 32
+# Images per call of a model, and their values in all. More are not faster, and a session keeps the memory of its largest batch:
+# with a large network, a hundred bytes for each value.
+MAX_BATCH, MAX_BATCH_VALUES = 32, 2**20
 # How long the model's threads wait actively for their next work: long enough for the gaps within a run, and nothing to an idle
 # service. By default, it is some tens of milliseconds.
 SPIN_MICROSECONDS = "1000"
@@ -106,21 +109,32 @@ class Predictor:
         """The size of the file, in bytes."""
         return self.source.stat().st_size if isinstance(self.source, Path) else len(self.source)
 
-    def predict(self, images: Images, batch_size: int = BATCH_SIZE) -> Probabilities:
+    def predict(self, images: Images, batch_size: int | None = None) -> Probabilities:
         """Return the probabilities, float32 N×K, of uint8 images, N×H×W×C."""
         return self.run(images, [PROBABILITIES], batch_size)[PROBABILITIES]
 
-    def run(self, images: Images, names: Sequence[str], batch_size: int = BATCH_SIZE) -> Outputs:
+    def run(self, images: Images, names: Sequence[str], batch_size: int | None = None) -> Outputs:
         """Return some of the outputs by name, for at least one image.
 
         Args:
             images: uint8, N×H×W×C.
             names: Of `outputs`.
-            batch_size: Images per call of the model.
+            batch_size: Images per call of the model; None for those of `fit_batch`.
         """
-        batches = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
+        batches = divide(images, batch_size)
         parts = [self.session.run(list(names), {INPUT: np.ascontiguousarray(batch)}) for batch in batches]
         return {name: np.concatenate(values) for name, *values in zip(names, *parts, strict=True)}
+
+
+def fit_batch(inputs: Inputs, most: int = MAX_BATCH) -> int:
+    """Return how many of the inputs, N×…, fit into a batch: at most ``most``, with at most `MAX_BATCH_VALUES`, but at least one."""
+    return max(1, min(most, MAX_BATCH_VALUES // int(inputs[0].size)))
+
+
+def divide(inputs: Inputs, batch_size: int | None = None) -> Iterator[Inputs]:
+    """Divide at least one image, or its features, N×…, into batches for a model; None for the size of `fit_batch`."""
+    size = batch_size or fit_batch(inputs)
+    return (inputs[start : start + size] for start in range(0, len(inputs), size))
 
 
 def open_predictor(source: Path | bytes, *, shares_cores: bool = False, threads: int = 0) -> Predictor:

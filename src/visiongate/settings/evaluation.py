@@ -15,7 +15,9 @@ class Evaluation(Section):
         "without a given test split."
     )
     folds: Annotated[int, Field(ge=3)] = Field(description="Folds of the cross-validation.")
-    batch_size: Count = Field(description="Images per batch.")
+    batch_size: Count = Field(
+        description="Most images in the batch whose latency is measured, and that are corrupted at a time."
+    )
     calibration_bins: Count = Field(description="Bins of the calibration error.")
     bootstrap_samples: Annotated[int, Field(ge=50)] = Field(description="Samples of the bootstrap.")
     confidence: OpenShare = Field(description="Level of the confidence intervals.")
