@@ -127,7 +127,7 @@ class Predictor:
 
 
 def fit_batch(inputs: Inputs, most: int = MAX_BATCH) -> int:
-    """Return how many of the inputs, N×…, fit into a batch: at most ``most``, with at most `MAX_BATCH_VALUES`, but at least one."""
+    """Return how many of the inputs, N×…, fit into a batch of at most `MAX_BATCH_VALUES`: at most ``most``, at least one."""
     return max(1, min(most, MAX_BATCH_VALUES // int(inputs[0].size)))
 
 

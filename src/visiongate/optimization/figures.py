@@ -29,7 +29,7 @@ MIN_WIDTH, WIDTH_PER_SETTING = 7.0, 2.2
 
 
 def draw_curves(trials: Sequence[TrialResult], metric: str, best: int) -> bytes:
-    """Draw the metric of each trial after each epoch of its folds, with a dot where the trial ended.
+    """Draw the metric of each trial after each epoch, one fold after the other, with a dot where the trial ended.
 
     Args:
         trials: At least one of them finished an epoch.
@@ -44,7 +44,10 @@ def draw_curves(trials: Sequence[TrialResult], metric: str, best: int) -> bytes:
             color, order = (GREEN, 4) if trial.trial == best else (FAINT, 3)
             axes.plot(range(1, len(values) + 1), values, color=color, zorder=order)
             axes.plot(len(values), values[-1:], "o", color=color, markersize=4, zorder=order)
-        axes.set_xlabel("epochs of all folds")
+        axes.set_xlabel("epochs")
+        if lower_is_better(metric):
+            # The loss of a training that diverges is larger by orders of magnitude.
+            axes.set_yscale("log")
         axes.set_ylabel(metric)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 

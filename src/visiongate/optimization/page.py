@@ -43,6 +43,7 @@ def render_search(result: SearchResult, record: StudyRecord, settings: Settings,
         curves=draw_curves(result.trials, optimize.metric, result.best.trial)
         if optimize.epochs > 1
         else None,
+        has_folds=len(result.best.curve) > optimize.epochs,
         complete=sum(trial.value is not None for trial in result.trials),
         draw=partial(draw_study, study, optimize.metric, marked=result.best.trial),
         to_metric=partial(to_metric, optimize.metric),
