@@ -80,7 +80,7 @@ class Block(nn.Module):
         """Return N×outputs×H/2×W/2; an image of one pixel keeps its size."""
         size = images.shape[-1]
         if self.training and size % 2 and size > 1:
-            # The pooling drops the last row and column of an odd size, so that a training does not compute them.
+            # The pooling drops the last row and column of an odd size, so training does not compute them.
             features = functional.conv2d(functional.pad(images, (1, 0, 1, 0)), self.conv1.weight)
         else:
             features = self.conv1(images)
