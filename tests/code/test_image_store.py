@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -59,7 +59,13 @@ def settle(store: ImageStore) -> None:
 
 
 def stored(folder: Path) -> set[bytes]:
-    return {path.read_bytes() for path in folder.glob("*/*.png")}
+    contents = set()
+    # A hidden file is still being written.
+    for path in folder.glob("*/[!.]*.png"):
+        # The store may delete it meanwhile.
+        with suppress(FileNotFoundError):
+            contents.add(path.read_bytes())
+    return contents
 
 
 def make_old(folder: Path, given: EncodedImage, days: float) -> None:
