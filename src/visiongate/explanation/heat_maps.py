@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from visiongate.explanation.occlusion import BATCH, occlusion_map
+from visiongate.explanation.occlusion import occlusion_map
 from visiongate.images.pixels import Labels, Pixels
 from visiongate.models.predictor import ACTIVATION_MAP, PROBABILITIES, Outputs, Predictor
 
@@ -62,7 +62,7 @@ def heat_maps(
         for image, label in zip(images, classes.tolist(), strict=True):
             yield HeatMap(occlusion_map(predictor, image, label), OCCLUSION)
         return
-    evidence = class_evidence(predictor, outputs or predictor.run(images, names, BATCH), classes)
+    evidence = class_evidence(predictor, outputs or predictor.run(images, names), classes)
     for each in evidence:
         yield HeatMap(enlarge(each, (images.shape[1], images.shape[2])), CLASS_ACTIVATION)
 

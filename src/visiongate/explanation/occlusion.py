@@ -12,7 +12,7 @@ from visiongate.models.predictor import Predictor, Probabilities
 
 # The side of the patch, as a share of the image's side. Patches overlap by half.
 PATCH_SHARE = 1 / 6
-# Images per call of the model.
+# Covered images in memory at a time.
 BATCH = 32
 # A probability of exactly 0, as that of a random forest, has no logarithm.
 MIN_PROBABILITY = 1e-9
@@ -34,7 +34,7 @@ def occlusion_map(predictor: Predictor, pixels: Pixels, class_index: int) -> npt
     odds = [_log_odds(predictor.predict(pixels[None]), class_index)]
     for start in range(0, len(patches), BATCH):
         covered = _cover(pixels, patches[start : start + BATCH], fill)
-        odds.append(_log_odds(predictor.predict(covered, BATCH), class_index))
+        odds.append(_log_odds(predictor.predict(covered), class_index))
     original, *after = np.concatenate(odds)
     total, count = np.zeros((height, width)), np.zeros((height, width))
     for patch, value in zip(patches, after, strict=True):
